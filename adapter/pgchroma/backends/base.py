@@ -1,0 +1,43 @@
+"""The seam: whatever answers operations. Direct and HTTP differ behind it and nowhere else."""
+
+from __future__ import annotations
+
+from typing import Protocol, TypeVar
+
+from pgchroma.model.operations import Operation
+
+__all__ = ("AsyncBackend", "Backend")
+
+R = TypeVar("R")
+
+
+class Backend(Protocol):
+    """Answers operations, one at a time for each thread that asks."""
+
+    def execute(self, operation: Operation[R]) -> R:
+        """Carry an operation out and return its answer.
+
+        Raises:
+            ChromaError: It could not be carried out; then nothing was changed.
+        """
+        ...
+
+    def close(self) -> None:
+        """Let go of connections; a closed backend answers nothing. Closing twice is no fault."""
+        ...
+
+
+class AsyncBackend(Protocol):
+    """Answers operations for an event loop."""
+
+    async def execute(self, operation: Operation[R]) -> R:
+        """Carry an operation out and return its answer.
+
+        Raises:
+            ChromaError: It could not be carried out; then nothing was changed.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Let go of connections; closing twice is no fault."""
+        ...

@@ -1,0 +1,120 @@
+"""Operations answered by PostgreSQL itself: a handler, a connection, and what to do on faults."""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+import psycopg
+from tenacity import (
+    AsyncRetrying,
+    Retrying,
+    retry_if_exception,
+    stop_after_attempt,
+    wait_random_exponential,
+)
+
+from pgchroma.backends.sources import AsyncSource, Source
+from pgchroma.model.operations import Operation
+from pgchroma.store import Environment, handlers, run, run_async
+from pgchroma.store.faults import is_passing, is_stale, translated
+
+__all__ = ("AsyncDirectBackend", "DirectBackend")
+
+R = TypeVar("R")
+
+ATTEMPTS = 6
+"""How often an operation is tried that lost a race, such as two writers of one new id."""
+
+
+class DirectBackend:
+    """Runs handlers on connections of a source."""
+
+    def __init__(self, source: Source, environment: Environment) -> None:
+        self._source = source
+        self._environment = environment
+
+    def execute(self, operation: Operation[R]) -> R:
+        """Carry an operation out, again if it lost a race or looked for tables that moved on."""
+        with translated():
+            try:
+                return self._attempt(operation)
+            except psycopg.Error as fault:
+                if not self._may_retry(fault):
+                    self._renew(fault)
+                    raise
+            answer: R = Retrying(**_policy())(self._attempt, operation)
+            return answer
+
+    def close(self) -> None:
+        """Close the source."""
+        self._source.close()
+
+    def _attempt(self, operation: Operation[R]) -> R:
+        exchange = handlers[type(operation)](operation, self._environment)
+        with self._source.lend() as connection:
+            if not self._source.is_joined:
+                return run(connection, exchange)  # type: ignore[no-any-return]
+            # A savepoint, so that a fault of ours leaves the caller's transaction usable.
+            with connection.transaction():
+                return run(connection, exchange)  # type: ignore[no-any-return]
+
+    def _may_retry(self, fault: psycopg.Error) -> bool:
+        if is_stale(fault):
+            self._environment.forget()
+            return True
+        return is_passing(fault)
+
+    def _renew(self, fault: psycopg.Error) -> None:
+        if isinstance(fault, psycopg.OperationalError):
+            self._source.renew()
+
+
+class AsyncDirectBackend:
+    """Runs handlers on asynchronous connections of a source."""
+
+    def __init__(self, source: AsyncSource, environment: Environment) -> None:
+        self._source = source
+        self._environment = environment
+
+    async def execute(self, operation: Operation[R]) -> R:
+        """Carry an operation out, again if it lost a race or looked for tables that moved on."""
+        with translated():
+            try:
+                return await self._attempt(operation)
+            except psycopg.Error as fault:
+                if not self._may_retry(fault):
+                    await self._renew(fault)
+                    raise
+            answer: R = await AsyncRetrying(**_policy())(self._attempt, operation)
+            return answer
+
+    async def close(self) -> None:
+        """Close the source."""
+        await self._source.close()
+
+    async def _attempt(self, operation: Operation[R]) -> R:
+        exchange = handlers[type(operation)](operation, self._environment)
+        async with self._source.lend() as connection:
+            if not self._source.is_joined:
+                return await run_async(connection, exchange)  # type: ignore[no-any-return]
+            async with connection.transaction():
+                return await run_async(connection, exchange)  # type: ignore[no-any-return]
+
+    def _may_retry(self, fault: psycopg.Error) -> bool:
+        if is_stale(fault):
+            self._environment.forget()
+            return True
+        return is_passing(fault)
+
+    async def _renew(self, fault: psycopg.Error) -> None:
+        if isinstance(fault, psycopg.OperationalError):
+            await self._source.renew()
+
+
+def _policy() -> dict[str, Any]:
+    return {
+        "retry": retry_if_exception(is_passing),
+        "stop": stop_after_attempt(ATTEMPTS),
+        "wait": wait_random_exponential(multiplier=0.01, max=0.5),
+        "reraise": True,
+    }

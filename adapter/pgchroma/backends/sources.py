@@ -1,0 +1,259 @@
+"""Where the direct backends take their connections from.
+
+A source lends a psycopg connection for one operation. It comes from a pool of ours, from the
+caller's SQLAlchemy engine, or it is the caller's own, inside his transaction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Generator
+from contextlib import asynccontextmanager, contextmanager
+from typing import TYPE_CHECKING, Any, Protocol
+
+import psycopg
+from psycopg_pool import AsyncConnectionPool, ConnectionPool
+
+from pgchroma.errors import InvalidArgumentError
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection as SqlalchemyConnection
+    from sqlalchemy import Engine
+    from sqlalchemy.ext.asyncio import AsyncConnection as SqlalchemyAsyncConnection
+    from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
+    from sqlalchemy.orm import Session
+
+__all__ = (
+    "AsyncEngineSource",
+    "AsyncJoinedSource",
+    "AsyncPoolSource",
+    "AsyncSource",
+    "EngineSource",
+    "JoinedSource",
+    "PoolSource",
+    "Source",
+)
+
+
+class Source(Protocol):
+    """Lends connections.
+
+    Attributes:
+        is_joined: Whether the connection is in a transaction that is the caller's to end.
+    """
+
+    is_joined: bool
+
+    def lend(self) -> Any:
+        """Return a context manager whose value is a `psycopg.Connection`."""
+        ...
+
+    def renew(self) -> None:
+        """Replace connections that broke while nobody used them."""
+        ...
+
+    def close(self) -> None:
+        """Close what is ours to close."""
+        ...
+
+
+class PoolSource:
+    """A pool of our own."""
+
+    is_joined = False
+
+    def __init__(self, conninfo: str, size: int, timeout: float) -> None:
+        self._pool: ConnectionPool[psycopg.Connection[Any]] = ConnectionPool(
+            conninfo,
+            kwargs={"autocommit": True},
+            min_size=1,
+            max_size=size,
+            timeout=timeout,
+            name="pgchroma",
+            open=False,
+        )
+        self._pool.open()
+
+    def lend(self) -> Any:
+        """Take a connection out of the pool."""
+        return self._pool.connection()
+
+    def renew(self) -> None:
+        """Test every idle connection and replace those that are broken."""
+        self._pool.check()
+
+    def close(self) -> None:
+        """Close every connection."""
+        self._pool.close()
+
+
+class EngineSource:
+    """The caller's SQLAlchemy engine; each operation is a transaction of its own."""
+
+    is_joined = False
+
+    def __init__(self, engine: Engine) -> None:
+        _require_psycopg(engine.dialect.driver)
+        self._engine = engine.execution_options(isolation_level="AUTOCOMMIT")
+
+    @contextmanager
+    def lend(self) -> Generator[psycopg.Connection[Any], None, None]:
+        """Check a connection out of the engine's pool."""
+        with self._engine.connect() as connection:
+            yield _driver_connection(connection)
+
+    def renew(self) -> None:
+        """Drop the engine's idle connections."""
+        self._engine.dispose()
+
+    def close(self) -> None:
+        """Leave the engine to its owner."""
+
+
+class JoinedSource:
+    """The caller's connection or session: what we do is part of his transaction."""
+
+    is_joined = True
+
+    def __init__(self, owner: SqlalchemyConnection | Session) -> None:
+        self._owner = owner
+        _require_psycopg(self._connection().dialect.driver)
+
+    @contextmanager
+    def lend(self) -> Generator[psycopg.Connection[Any], None, None]:
+        """Lend the caller's connection, after making sure his transaction has begun."""
+        connection = self._connection()
+        if not connection.in_transaction():
+            connection.begin()
+        yield _driver_connection(connection)
+
+    def renew(self) -> None:
+        """Leave the connection to its owner."""
+
+    def close(self) -> None:
+        """Leave the connection to its owner."""
+
+    def _connection(self) -> SqlalchemyConnection:
+        from sqlalchemy.orm import Session  # noqa: PLC0415  (only where the caller has it)
+
+        return self._owner.connection() if isinstance(self._owner, Session) else self._owner
+
+
+class AsyncSource(Protocol):
+    """Lends asynchronous connections; see `Source`."""
+
+    is_joined: bool
+
+    def lend(self) -> Any:
+        """Return an async context manager whose value is a `psycopg.AsyncConnection`."""
+        ...
+
+    async def renew(self) -> None:
+        """Replace connections that broke while nobody used them."""
+        ...
+
+    async def close(self) -> None:
+        """Close what is ours to close."""
+        ...
+
+
+class AsyncPoolSource:
+    """A pool of our own."""
+
+    is_joined = False
+
+    def __init__(self, conninfo: str, size: int, timeout: float) -> None:
+        self._pool: AsyncConnectionPool[psycopg.AsyncConnection[Any]] = AsyncConnectionPool(
+            conninfo,
+            kwargs={"autocommit": True},
+            min_size=1,
+            max_size=size,
+            timeout=timeout,
+            name="pgchroma",
+            open=False,
+        )
+
+    @asynccontextmanager
+    async def lend(self) -> AsyncGenerator[psycopg.AsyncConnection[Any], None]:
+        """Take a connection out of the pool, which opens with the first."""
+        await self._pool.open()
+        async with self._pool.connection() as connection:
+            yield connection
+
+    async def renew(self) -> None:
+        """Test every idle connection and replace those that are broken."""
+        await self._pool.check()
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await self._pool.close()
+
+
+class AsyncEngineSource:
+    """The caller's asynchronous SQLAlchemy engine."""
+
+    is_joined = False
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        _require_psycopg(engine.dialect.driver)
+        self._engine = engine.execution_options(isolation_level="AUTOCOMMIT")
+
+    @asynccontextmanager
+    async def lend(self) -> AsyncGenerator[psycopg.AsyncConnection[Any], None]:
+        """Check a connection out of the engine's pool."""
+        async with self._engine.connect() as connection:
+            yield await _async_driver_connection(connection)
+
+    async def renew(self) -> None:
+        """Drop the engine's idle connections."""
+        await self._engine.dispose()
+
+    async def close(self) -> None:
+        """Leave the engine to its owner."""
+
+
+class AsyncJoinedSource:
+    """The caller's asynchronous connection or session, in his transaction."""
+
+    is_joined = True
+
+    def __init__(self, owner: SqlalchemyAsyncConnection | AsyncSession) -> None:
+        self._owner = owner
+
+    @asynccontextmanager
+    async def lend(self) -> AsyncGenerator[psycopg.AsyncConnection[Any], None]:
+        """Lend the caller's connection, after making sure his transaction has begun."""
+        from sqlalchemy.ext.asyncio import AsyncSession  # noqa: PLC0415
+
+        owner = self._owner
+        connection = await owner.connection() if isinstance(owner, AsyncSession) else owner
+        _require_psycopg(connection.dialect.driver)
+        if not connection.in_transaction():
+            await connection.begin()
+        yield await _async_driver_connection(connection)
+
+    async def renew(self) -> None:
+        """Leave the connection to its owner."""
+
+    async def close(self) -> None:
+        """Leave the connection to its owner."""
+
+
+def _require_psycopg(driver: str) -> None:
+    if not driver.startswith("psycopg") or driver == "psycopg2":
+        raise InvalidArgumentError(
+            f"the SQLAlchemy engine uses the driver {driver}; pgchroma runs on psycopg 3: make "
+            "the engine with a URL that starts with postgresql+psycopg://"
+        )
+
+
+def _driver_connection(connection: SqlalchemyConnection) -> psycopg.Connection[Any]:
+    driver: psycopg.Connection[Any] = connection.connection.driver_connection  # type: ignore[assignment]
+    return driver
+
+
+async def _async_driver_connection(
+    connection: SqlalchemyAsyncConnection,
+) -> psycopg.AsyncConnection[Any]:
+    raw = await connection.get_raw_connection()
+    driver: psycopg.AsyncConnection[Any] = raw.driver_connection  # type: ignore[assignment]
+    return driver

@@ -1,0 +1,1 @@
+"""The façade users see: clients and collections, synchronous and asynchronous."""

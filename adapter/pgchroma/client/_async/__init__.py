@@ -1,0 +1,1 @@
+"""The asynchronous façade; written by hand."""

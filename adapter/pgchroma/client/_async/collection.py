@@ -1,0 +1,418 @@
+"""A collection: what users add records to, and get and query them from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from pgchroma.client import requests
+from pgchroma.client._async.concurrency import aside
+from pgchroma.client.functions import Function, configuration_update_json, resolve
+from pgchroma.client.requests import Queries, RecordSet
+from pgchroma.client.shaping import shape_get, shape_query
+from pgchroma.client.validation import check_include, check_lengths, in_method
+from pgchroma.embeddings.protocol import DataLoader, normalize_embeddings, validate_embeddings
+from pgchroma.model.entities import CollectionModel, DatabaseRef
+from pgchroma.model.metadata import parse_collection_metadata
+from pgchroma.model.names import check_name
+from pgchroma.model.operations import (
+    AddRecords,
+    CollectionRef,
+    CountRecords,
+    ModifyCollection,
+    UpdateRecords,
+    UpsertRecords,
+)
+from pgchroma.model.types import (
+    CollectionMetadata,
+    DeleteResult,
+    GetResult,
+    Include,
+    QueryResult,
+    Where,
+    WhereDocument,
+)
+
+if TYPE_CHECKING:
+    from pgchroma.backends.base import AsyncBackend
+
+__all__ = ("AsyncCollection",)
+
+_GET_COLUMNS = ("metadatas", "documents")
+_PEEK_COLUMNS = ("embeddings", "documents", "metadatas")
+_QUERY_COLUMNS = ("metadatas", "documents", "distances")
+
+
+class AsyncCollection:
+    """Records under ids: each an embedding, a document, metadata and a uri.
+
+    A client makes these; see `create_collection` and `get_collection`. Wherever a list of ids,
+    documents and so on is taken, a single value is, too.
+    """
+
+    def __init__(
+        self,
+        backend: AsyncBackend,
+        model: CollectionModel,
+        embedding_function: Function | None,
+        data_loader: DataLoader[Any] | None,
+        max_batch_size: int,
+    ) -> None:
+        self._backend = backend
+        self._model = model
+        self._embedding_function = embedding_function
+        self._data_loader = data_loader
+        self._max_batch_size = max_batch_size
+        self._ref = CollectionRef(DatabaseRef(model.tenant, model.database), model.id)
+
+    @property
+    def id(self) -> UUID:
+        """The collection's id; it never changes."""
+        return self._model.id
+
+    @property
+    def name(self) -> str:
+        """The collection's name; `modify` changes it."""
+        return self._model.name
+
+    @property
+    def metadata(self) -> CollectionMetadata | None:
+        """The collection's own metadata."""
+        return self._model.metadata
+
+    @property
+    def tenant(self) -> str:
+        """The tenant the collection belongs to."""
+        return self._model.tenant
+
+    @property
+    def database(self) -> str:
+        """The database the collection belongs to."""
+        return self._model.database
+
+    @property
+    def configuration_json(self) -> Mapping[str, Any]:
+        """The configuration in Chroma's persisted form."""
+        return self._model.configuration_json
+
+    @property
+    def configuration(self) -> dict[str, Any]:
+        """The configuration, with the embedding function alive; None if there is none."""
+        try:
+            function = self._function()
+        except ValueError:
+            function = None
+        return {**self.configuration_json, "embedding_function": function}
+
+    def __repr__(self) -> str:
+        return f"Collection(name={self.name})"
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, AsyncCollection):
+            return NotImplemented
+        return (self.id, self.name, self.metadata, self._data_loader) == (
+            other.id,
+            other.name,
+            other.metadata,
+            other._data_loader,
+        )
+
+    def __hash__(self) -> int:
+        return hash(self.id)
+
+    def get_model(self) -> CollectionModel:
+        """Return the collection as the catalog described it when it was last read."""
+        return self._model
+
+    async def count(self, read_level: object = None) -> int:
+        """Count the records.
+
+        Args:
+            read_level: Accepted for Chroma's sake; every read here sees every write before it.
+        """
+        return await self._backend.execute(CountRecords(self._ref))
+
+    async def add(
+        self,
+        ids: Any,
+        embeddings: Any = None,
+        metadatas: Any = None,
+        documents: Any = None,
+        images: Any = None,
+        uris: Any = None,
+    ) -> None:
+        """Store records: all of them, or after an error none.
+
+        A record whose id is there already is left as it is. Without embeddings they are made
+        from the documents, the images, or what a data loader finds at the uris.
+
+        Args:
+            ids: One id a record; no two the same.
+            embeddings: A matrix or a list of vectors, all as long as the collection's.
+            metadatas: A dictionary a record, or None; values are str, int, float, bool or a list
+                of one of these.
+            documents: A text a record.
+            images: An array a record; it is embedded and not stored.
+            uris: Where each record's data is.
+
+        Raises:
+            ValueError: An argument is not of the form Chroma's client takes.
+            DuplicateIDError: Two ids are the same.
+            InvalidArgumentError: A value cannot be stored; the message names it.
+            NotFoundError: The collection has been deleted.
+        """
+        with in_method("add"):
+            records = requests.record_set(
+                ids, embeddings, metadatas, documents, images, uris, most=self._max_batch_size
+            )
+            if records.embeddings is None:
+                await self._embed_records(records, requests.EMBEDDABLE)
+        await self._backend.execute(AddRecords(self._ref, records.batch(removals=False)))
+
+    async def upsert(
+        self,
+        ids: Any,
+        embeddings: Any = None,
+        metadatas: Any = None,
+        documents: Any = None,
+        images: Any = None,
+        uris: Any = None,
+    ) -> None:
+        """Store records, and update those whose id is there already, as `update` does.
+
+        Takes and raises what `add` does.
+        """
+        with in_method("upsert"):
+            records = requests.record_set(
+                ids,
+                embeddings,
+                metadatas,
+                documents,
+                images,
+                uris,
+                most=self._max_batch_size,
+                is_update=True,
+            )
+            if records.embeddings is None:
+                await self._embed_records(records, requests.EMBEDDABLE_IN_UPDATES)
+        await self._backend.execute(UpsertRecords(self._ref, records.batch(removals=True)))
+
+    async def update(
+        self,
+        ids: Any,
+        embeddings: Any = None,
+        metadatas: Any = None,
+        documents: Any = None,
+        images: Any = None,
+        uris: Any = None,
+    ) -> None:
+        """Change records; ids that are not there are passed over.
+
+        What is None stays as it is. Metadata is merged key by key, and a value of None removes
+        its key. New documents or images without embeddings are embedded.
+
+        Takes and raises what `add` does.
+        """
+        with in_method("update"):
+            records = requests.record_set(
+                ids,
+                embeddings,
+                metadatas,
+                documents,
+                images,
+                uris,
+                most=self._max_batch_size,
+                is_update=True,
+            )
+            embeddable = records.documents is not None or records.images is not None
+            if records.embeddings is None and embeddable:
+                await self._embed_records(records, requests.EMBEDDABLE_IN_UPDATES)
+        await self._backend.execute(UpdateRecords(self._ref, records.batch(removals=True)))
+
+    async def get(
+        self,
+        ids: Any = None,
+        where: Where | None = None,
+        limit: int | None = None,
+        offset: int | None = None,
+        where_document: WhereDocument | None = None,
+        include: Include | None = None,
+    ) -> GetResult:
+        """Read the records that meet all conditions given, in insertion order.
+
+        Args:
+            ids: Which records; the order and repeats of the list do not matter.
+            where: A metadata filter, such as ``{"page": {"$gte": 3}}``. A record without the key
+                meets only ``$ne``, ``$nin`` and ``$not_contains``.
+            limit: The most records to return; None for all.
+            offset: How many to skip.
+            where_document: A document filter, such as ``{"$contains": "index"}``.
+            include: The columns to return besides the ids: any of ``documents``, ``embeddings``,
+                ``metadatas``, ``uris`` and ``data``; by default metadatas and documents. A column
+                that is left out is None in the result.
+
+        Raises:
+            ValueError: An argument is not of the form Chroma's client takes.
+            InvalidArgumentError: A filter is malformed; the message names the path.
+            NotFoundError: The collection has been deleted.
+        """
+        with in_method("get"):
+            operation, columns = requests.get_request(
+                self._ref,
+                ids,
+                where,
+                limit,
+                offset,
+                where_document,
+                list(_GET_COLUMNS) if include is None else include,
+            )
+            self._check_data(columns)
+        records = await self._backend.execute(operation)
+        result = shape_get(records, columns)
+        if "data" in columns:
+            result["data"] = await self._load(records.uris or [])
+        return result
+
+    async def peek(self, limit: int = 10) -> GetResult:
+        """Read the first records with all their columns but the uris."""
+        return await self.get(limit=limit, include=list(_PEEK_COLUMNS))  # type: ignore[arg-type]
+
+    async def query(
+        self,
+        query_embeddings: Any = None,
+        query_texts: Any = None,
+        query_images: Any = None,
+        query_uris: Any = None,
+        ids: Any = None,
+        n_results: int = 10,
+        where: Where | None = None,
+        where_document: WhereDocument | None = None,
+        include: Include | None = None,
+    ) -> QueryResult:
+        """Find the records nearest to each query, nearest first.
+
+        The conditions choose the candidates before the ranking, so fewer than `n_results` come
+        back only when fewer meet them. Records at the same distance come in insertion order.
+
+        Args:
+            query_embeddings: A matrix or a list of vectors; or instead
+            query_texts: texts, which are embedded with the collection's function; or
+            query_images: images; or
+            query_uris: uris, whose data is loaded and embedded.
+            ids: The only records to consider.
+            n_results: The most records to return for one query; at least 1.
+            where: A metadata filter; see `get`.
+            where_document: A document filter; see `get`.
+            include: The columns to return besides the ids; by default metadatas, documents and
+                distances. Distances are squared l2, 1 - cosine, or 1 - inner product.
+
+        Raises:
+            ValueError: An argument is not of the form Chroma's client takes.
+            InvalidArgumentError: A query is not as long as the collection's embeddings, or a
+                filter is malformed.
+            NotFoundError: The collection has been deleted.
+        """
+        with in_method("query"):
+            queries = requests.queries(query_embeddings, query_texts, query_images, query_uris)
+            columns = check_include(list(_QUERY_COLUMNS) if include is None else include)
+            self._check_data(columns)
+            embeddings = await self._embed_queries(queries)
+            operation = requests.query_request(
+                self._ref, embeddings, ids, n_results, where, where_document, columns
+            )
+        found = await self._backend.execute(operation)
+        result = shape_query(found, columns)
+        if "data" in columns:
+            result["data"] = [await self._load(queried.records.uris or []) for queried in found]
+        return result
+
+    async def delete(
+        self,
+        ids: Any = None,
+        where: Where | None = None,
+        where_document: WhereDocument | None = None,
+        limit: int | None = None,
+    ) -> DeleteResult:
+        """Remove the records that meet all conditions given; at least one must be.
+
+        Args:
+            ids: Which records.
+            where: A metadata filter; see `get`.
+            where_document: A document filter; see `get`.
+            limit: The most records to remove, first in insertion order; only with a filter.
+
+        Returns:
+            How many records there were to remove.
+        """
+        with in_method("delete"):
+            operation = requests.delete_request(self._ref, ids, where, where_document, limit)
+        return DeleteResult(deleted=await self._backend.execute(operation))
+
+    async def modify(
+        self,
+        name: str | None = None,
+        metadata: CollectionMetadata | None = None,
+        configuration: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Change the collection; what is None stays.
+
+        Args:
+            name: The new name.
+            metadata: The new metadata; it replaces the old whole.
+            configuration: Index settings to change; ``space`` and ``ef_construction`` cannot be.
+
+        Raises:
+            ValueError: The space or the embedding function would become another.
+            UniqueConstraintError: The name is taken.
+            NotFoundError: The collection has been deleted.
+        """
+        if metadata is not None and "hnsw:space" in metadata:
+            raise ValueError(
+                "Changing the distance function of a collection once it is created is not "
+                "supported currently."
+            )
+        new_name = None if name is None else check_name(name, "new_name")
+        metadata = parse_collection_metadata(metadata)
+        persisted = self._model.configuration.embedding_function
+        changes, function = configuration_update_json(configuration or {}, persisted)
+        await self._backend.execute(ModifyCollection(self._ref, new_name, metadata, changes))
+        self._model = replace(
+            self._model,
+            name=new_name or self.name,
+            metadata=self.metadata if metadata is None else metadata,
+            configuration=self._model.configuration.updated(changes),
+        )
+        self._embedding_function = function or self._embedding_function
+
+    def _function(self) -> Function:
+        return resolve(self._embedding_function, self._model.configuration.embedding_function)
+
+    async def _embed_records(self, records: RecordSet, fields: tuple[str, ...]) -> None:
+        source = records.source(fields)
+        inputs = getattr(records, source)
+        if source == "uris":
+            inputs = await self._load(inputs)
+        records.embeddings = await aside(self._function(), inputs)
+        check_lengths({"ids": records.ids, "embeddings": records.embeddings})
+
+    async def _embed_queries(self, queries: Queries) -> Any:
+        if queries.embeddings is not None:
+            return queries.embeddings
+        inputs = queries.texts or queries.images
+        if inputs is None:
+            inputs = await self._load(queries.uris or [])
+        function = self._function()
+        # A plain callable has no embed_query, and a subclass's own is not checked as its call is.
+        embedded = await aside(getattr(function, "embed_query", function), inputs)
+        return validate_embeddings(normalize_embeddings(embedded))
+
+    async def _load(self, uris: Sequence[str | None]) -> list[Any]:
+        if self._data_loader is None:
+            raise ValueError("You must set a data loader on the collection if loading from URIs.")
+        return await aside(self._data_loader, uris)
+
+    def _check_data(self, columns: Sequence[str]) -> None:
+        if "data" in columns and self._data_loader is None:
+            raise ValueError("You must set a data loader on the collection if loading from URIs.")

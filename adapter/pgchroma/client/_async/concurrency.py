@@ -1,0 +1,17 @@
+"""How slow work is kept off the event loop. The synchronous twin just does the work."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import ParamSpec, TypeVar
+
+__all__ = ("aside",)
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+async def aside(work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+    """Do `work` in a thread of its own and wait for it."""
+    return await asyncio.to_thread(work, *args, **kwargs)

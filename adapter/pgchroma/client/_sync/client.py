@@ -1,0 +1,348 @@
+# Generated from _async/client.py by tools/unasync.py; change that file and run `make fmt`.
+"""The client: collections by name, in one database of one tenant; and tenants and databases."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+from uuid import UUID
+
+from pgchroma._version import __version__
+from pgchroma.client._sync.collection import Collection
+from pgchroma.client.functions import Function, check_conflict, configuration_json
+from pgchroma.client.validation import check_page
+from pgchroma.config import Settings
+from pgchroma.embeddings.minilm import DefaultEmbeddingFunction
+from pgchroma.embeddings.protocol import DataLoader
+from pgchroma.errors import AuthorizationError, InvalidArgumentError
+from pgchroma.model.entities import (
+    CollectionModel,
+    Database,
+    DatabaseRef,
+    Tenant,
+    UserIdentity,
+)
+from pgchroma.model.metadata import parse_collection_metadata
+from pgchroma.model.names import (
+    DEFAULT_DATABASE,
+    DEFAULT_TENANT,
+    check_name,
+    check_tenant_name,
+)
+from pgchroma.model.operations import (
+    CollectionRef,
+    CountCollections,
+    CreateCollection,
+    CreateDatabase,
+    CreateTenant,
+    DeleteCollection,
+    DeleteDatabase,
+    GetCollection,
+    GetCollectionById,
+    GetDatabase,
+    GetTenant,
+    Heartbeat,
+    ListCollections,
+    ListDatabases,
+    Reset,
+)
+from pgchroma.model.types import CollectionMetadata
+
+if TYPE_CHECKING:
+    from pgchroma.backends.base import Backend
+
+__all__ = ("AdminClient", "Client")
+
+
+class Client:
+    """Collections of one database. Make one with a factory such as `PostgresClient`.
+
+    Attributes:
+        tenant: The tenant in use.
+        database: The database in use.
+    """
+
+    def __init__(
+        self,
+        backend: Backend,
+        settings: Settings,
+        tenant: str = DEFAULT_TENANT,
+        database: str = DEFAULT_DATABASE,
+    ) -> None:
+        self._backend = backend
+        self._settings = settings
+        self.tenant = tenant
+        self.database = database
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        fault_type: type[BaseException] | None,
+        fault: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the database. Closing twice is no fault."""
+        self._backend.close()
+
+    def heartbeat(self) -> int:
+        """Ask the database for its time: nanoseconds since 1970."""
+        return self._backend.execute(Heartbeat())
+
+    def reset(self) -> bool:
+        """Delete everything, of every tenant.
+
+        Raises:
+            AuthorizationError: The setting `allow_reset` is off, which it is unless said so.
+        """
+        if not self._settings.allow_reset:
+            raise AuthorizationError(
+                "Reset is disabled by config; pass Settings(allow_reset=True) to allow it"
+            )
+        self._backend.execute(Reset())
+        return True
+
+    def list_collections(
+        self, limit: int | None = None, offset: int | None = None
+    ) -> Sequence[Collection]:
+        """List the database's collections by name."""
+        check_page(limit, offset)
+        operation = ListCollections(self._scope, limit, offset)
+        models = self._backend.execute(operation)
+        return [self._collection(model, DefaultEmbeddingFunction(), None) for model in models]
+
+    def count_collections(self) -> int:
+        """Count the database's collections."""
+        return self._backend.execute(CountCollections(self._scope))
+
+    def create_collection(
+        self,
+        name: str,
+        schema: None = None,
+        configuration: Mapping[str, Any] | None = None,
+        metadata: CollectionMetadata | None = None,
+        embedding_function: Function | None = DefaultEmbeddingFunction(),  # noqa: B008
+        data_loader: DataLoader[Any] | None = None,
+        get_or_create: bool = False,
+    ) -> Collection:
+        """Make a collection.
+
+        Args:
+            name: 3 to 512 characters of ``a-z A-Z 0-9 . _ -``, a letter or digit at both ends.
+            schema: Not taken yet; index settings go into the configuration.
+            configuration: ``{"hnsw": {"space": "cosine", …}, "embedding_function": …}``.
+            metadata: Anything worth noting about the collection.
+            embedding_function: Makes embeddings from documents; it is remembered.
+            data_loader: Loads what uris point to; it is not remembered.
+            get_or_create: Whether to return the collection of that name, unchanged, if there is
+                one.
+
+        Raises:
+            UniqueConstraintError: The name is taken.
+            InvalidArgumentError: The name or a setting is not allowed.
+            ValueError: Two different embedding functions were given.
+        """
+        if schema is not None:
+            raise InvalidArgumentError(
+                "schema: not supported yet; set the index's parameters with configuration"
+            )
+        parsed = parse_collection_metadata(metadata)
+        wanted, function = configuration_json(configuration, parsed, embedding_function)
+        operation = CreateCollection(
+            self._scope, check_name(name), wanted, parsed, get_or_create=get_or_create
+        )
+        model = self._backend.execute(operation)
+        if get_or_create:
+            check_conflict(embedding_function, model.configuration.embedding_function)
+        return self._collection(model, function, data_loader)
+
+    def get_or_create_collection(
+        self,
+        name: str,
+        schema: None = None,
+        configuration: Mapping[str, Any] | None = None,
+        metadata: CollectionMetadata | None = None,
+        embedding_function: Function | None = DefaultEmbeddingFunction(),  # noqa: B008
+        data_loader: DataLoader[Any] | None = None,
+    ) -> Collection:
+        """Find the collection of that name, or make it; see `create_collection`."""
+        return self.create_collection(
+            name,
+            schema,
+            configuration,
+            metadata,
+            embedding_function,
+            data_loader,
+            get_or_create=True,
+        )
+
+    def get_collection(
+        self,
+        name: str,
+        embedding_function: Function | None = DefaultEmbeddingFunction(),  # noqa: B008
+        data_loader: DataLoader[Any] | None = None,
+    ) -> Collection:
+        """Find a collection by name.
+
+        Args:
+            name: The collection's name.
+            embedding_function: Needed only if the one it was made with could not be remembered.
+            data_loader: Loads what uris point to.
+
+        Raises:
+            NotFoundError: There is none.
+            ValueError: It was made with another embedding function.
+        """
+        model = self._backend.execute(GetCollection(self._scope, name))
+        check_conflict(embedding_function, model.configuration.embedding_function)
+        return self._collection(model, embedding_function, data_loader)
+
+    def get_collection_by_id(
+        self,
+        id: UUID | str,
+        embedding_function: Function | None = DefaultEmbeddingFunction(),  # noqa: B008
+        data_loader: DataLoader[Any] | None = None,
+    ) -> Collection:
+        """Find a collection by id; see `get_collection`."""
+        ref = CollectionRef(self._scope, _uuid(id))
+        model = self._backend.execute(GetCollectionById(ref))
+        check_conflict(embedding_function, model.configuration.embedding_function)
+        return self._collection(model, embedding_function, data_loader)
+
+    def delete_collection(self, name: str) -> None:
+        """Delete a collection and all its records; the disk space returns at once.
+
+        Raises:
+            NotFoundError: There is none of that name.
+        """
+        self._backend.execute(DeleteCollection(self._scope, name))
+
+    def set_tenant(self, tenant: str, database: str = DEFAULT_DATABASE) -> None:
+        """Go on with another tenant's database.
+
+        Raises:
+            NotFoundError: One of them does not exist.
+        """
+        self._check(tenant, database)
+        self.tenant, self.database = tenant, database
+
+    def set_database(self, database: str) -> None:
+        """Go on with another database of this tenant.
+
+        Raises:
+            NotFoundError: It does not exist.
+        """
+        self._check(self.tenant, database)
+        self.database = database
+
+    def get_version(self) -> str:
+        """Return the version of this package."""
+        return __version__
+
+    def get_settings(self) -> Settings:
+        """Return the settings this client was made with."""
+        return self._settings
+
+    def get_max_batch_size(self) -> int:
+        """Return how many records one call may write."""
+        return self._settings.pgchroma_max_batch_size
+
+    def get_user_identity(self) -> UserIdentity:
+        """Return who this client is; straight on the database everybody is everybody."""
+        return UserIdentity("", self.tenant, [self.database])
+
+    @property
+    def _scope(self) -> DatabaseRef:
+        return DatabaseRef(self.tenant, self.database)
+
+    def _check(self, tenant: str, database: str) -> None:
+        self._backend.execute(GetTenant(tenant))
+        self._backend.execute(GetDatabase(DatabaseRef(tenant, database)))
+
+    def _collection(
+        self,
+        model: CollectionModel,
+        embedding_function: Function | None,
+        data_loader: DataLoader[Any] | None,
+    ) -> Collection:
+        return Collection(
+            self._backend, model, embedding_function, data_loader, self.get_max_batch_size()
+        )
+
+
+class AdminClient:
+    """Tenants and databases."""
+
+    def __init__(self, backend: Backend) -> None:
+        self._backend = backend
+
+    def close(self) -> None:
+        """Let go of the database."""
+        self._backend.close()
+
+    def create_tenant(self, name: str) -> None:
+        """Make a tenant, without databases.
+
+        Raises:
+            UniqueConstraintError: The name is taken.
+            InvalidArgumentError: The name is shorter than 3 characters.
+        """
+        self._backend.execute(CreateTenant(check_tenant_name(name)))
+
+    def get_tenant(self, name: str) -> Tenant:
+        """Find a tenant.
+
+        Raises:
+            NotFoundError: There is none.
+        """
+        return self._backend.execute(GetTenant(name))
+
+    def create_database(self, name: str, tenant: str = DEFAULT_TENANT) -> None:
+        """Make a database, which is a schema in PostgreSQL.
+
+        Raises:
+            UniqueConstraintError: The name is taken.
+            NotFoundError: The tenant does not exist.
+            InvalidArgumentError: The name is not allowed.
+        """
+        self._backend.execute(CreateDatabase(DatabaseRef(tenant, check_name(name))))
+
+    def get_database(self, name: str, tenant: str = DEFAULT_TENANT) -> Database:
+        """Find a database.
+
+        Raises:
+            NotFoundError: There is none.
+        """
+        return self._backend.execute(GetDatabase(DatabaseRef(tenant, name)))
+
+    def delete_database(self, name: str, tenant: str = DEFAULT_TENANT) -> None:
+        """Delete a database with all its collections.
+
+        Raises:
+            NotFoundError: There is none.
+        """
+        self._backend.execute(DeleteDatabase(DatabaseRef(tenant, name)))
+
+    def list_databases(
+        self,
+        limit: int | None = None,
+        offset: int | None = None,
+        tenant: str = DEFAULT_TENANT,
+    ) -> Sequence[Database]:
+        """List a tenant's databases by name."""
+        check_page(limit, offset)
+        return self._backend.execute(ListDatabases(tenant, limit, offset))
+
+
+def _uuid(id: UUID | str) -> UUID:
+    if isinstance(id, UUID):
+        return id
+    try:
+        return UUID(id)
+    except (ValueError, TypeError, AttributeError) as fault:
+        raise InvalidArgumentError(f"Collection ID is not a valid UUIDv4: {id!r}") from fault

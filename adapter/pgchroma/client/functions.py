@@ -1,0 +1,153 @@
+"""Which embedding function a collection uses: the one given, the one persisted, or none.
+
+A function given wins unless it is the default, which everybody gets who gives none; then the
+persisted one is built again. A collection whose function could not be persisted, or that was
+made without one, has none until the caller gives it.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+from pgchroma.embeddings.protocol import EmbeddingFunction
+from pgchroma.embeddings.registry import (
+    config_to_embedding_function,
+    embedding_function_to_config,
+)
+from pgchroma.model.types import CollectionMetadata
+
+__all__ = (
+    "Function",
+    "check_conflict",
+    "configuration_json",
+    "configuration_update_json",
+    "resolve",
+)
+
+Function = EmbeddingFunction[Any]
+
+_DEFAULT = "default"
+
+
+def configuration_json(
+    configuration: Mapping[str, Any] | None,
+    metadata: CollectionMetadata | None,
+    function: Function | None,
+) -> tuple[dict[str, Any], Function | None]:
+    """Put together what a create request says of a collection's configuration.
+
+    Returns:
+        The configuration in Chroma's persisted form, and the function the collection will use.
+
+    Raises:
+        ValueError: Two different functions were given.
+    """
+    wanted = dict(configuration or {})
+    function = _one_function(wanted.pop("embedding_function", None), function)
+    if function is None:
+        return {**wanted, "embedding_function": {"type": "legacy"}}, None
+    persisted = embedding_function_to_config(function)
+    if persisted["type"] == "known":
+        _take_space(wanted, metadata, function)
+    return {**wanted, "embedding_function": persisted}, function
+
+
+def configuration_update_json(
+    changes: Mapping[str, Any], persisted: Mapping[str, Any] | None
+) -> tuple[dict[str, Any], Function | None]:
+    """Put together what a modify request changes.
+
+    Raises:
+        ValueError: The new function is another than the persisted one, or refuses the change.
+    """
+    wanted = dict(changes)
+    function = wanted.pop("embedding_function", None)
+    if wanted.get("spann") is not None:
+        raise ValueError("Trying to update SPANN config but schema has HNSW")
+    if function is None:
+        return wanted, None
+    new = embedding_function_to_config(function)
+    if persisted is not None and persisted.get("type") == "known":
+        if new.get("name") != persisted["name"]:
+            raise ValueError(
+                "Cannot change the embedding function of a collection to another: "
+                f"new: {new.get('name')} vs persisted: {persisted['name']}"
+            )
+        function.validate_config_update(dict(persisted["config"]), dict(new["config"]))
+    return {**wanted, "embedding_function": new}, function
+
+
+def check_conflict(function: Function | None, persisted: Mapping[str, Any] | None) -> None:
+    """Refuse a function that is not the one the collection was made with.
+
+    Raises:
+        ValueError: It is another; the default one never is.
+    """
+    if function is None or persisted is None or persisted.get("type") != "known":
+        return
+    name = _name(function)
+    if name not in (_DEFAULT, persisted["name"]):
+        raise ValueError(
+            "An embedding function already exists in the collection configuration, and a new one "
+            "is provided. If this is intentional, please embed documents separately. Embedding "
+            f"function conflict: new: {name} vs persisted: {persisted['name']}"
+        )
+
+
+def resolve(function: Function | None, persisted: Mapping[str, Any] | None) -> Function:
+    """Return the function to embed with.
+
+    Raises:
+        ValueError: There is none, or the persisted one cannot be built here.
+    """
+    if function is not None and _name(function) != _DEFAULT:
+        return function
+    kind = None if persisted is None else persisted.get("type")
+    if persisted is not None and kind == "known":
+        return config_to_embedding_function(dict(persisted))
+    if function is None or kind == "legacy":
+        raise ValueError(
+            "You must provide an embedding function to compute embeddings."
+            "https://docs.trychroma.com/guides/embeddings"
+        )
+    return function
+
+
+def _one_function(configured: Function | None, given: Function | None) -> Function | None:
+    if configured is None:
+        return given
+    if given is not None and _name(given) not in (_DEFAULT, _name(configured)):
+        raise ValueError(
+            "Multiple embedding functions provided. Please provide only one. Embedding function "
+            f"conflict: {_name(given)} vs {_name(configured)}"
+        )
+    return configured
+
+
+def _take_space(
+    wanted: dict[str, Any], metadata: CollectionMetadata | None, function: Function
+) -> None:
+    index = "spann" if wanted.get("spann") is not None else "hnsw"
+    settings = dict(wanted.get(index) or {})
+    if "space" not in settings and "hnsw:space" not in (metadata or {}):
+        settings["space"] = function.default_space()
+        wanted[index] = settings
+    space = settings.get("space", function.default_space())
+    if space not in function.supported_spaces():
+        warnings.warn(
+            f"space {space} is not supported by {_name(function)}. Supported spaces: "
+            f"{function.supported_spaces()}",
+            UserWarning,
+            stacklevel=2,
+        )
+
+
+def _name(function: Function) -> str:
+    try:
+        name = function.name()
+    except (AttributeError, TypeError, NotImplementedError):
+        name = NotImplemented
+    # A class without a name of its own cannot be persisted; it still is not the default one.
+    return name if isinstance(name, str) else type(function).__name__

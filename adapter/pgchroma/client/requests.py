@@ -1,0 +1,210 @@
+"""What a collection's methods are given, checked and turned into operations. No I/O here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Any
+
+from pgchroma.client.validation import (
+    as_list,
+    check_batch_size,
+    check_documents,
+    check_ids,
+    check_include,
+    check_lengths,
+    check_metadatas,
+    check_n_results,
+    check_page,
+    clean_embeddings,
+)
+from pgchroma.client.where import check_where, check_where_document
+from pgchroma.model.filters import Filter, combine, parse_where, parse_where_document
+from pgchroma.model.operations import (
+    CollectionRef,
+    DeleteRecords,
+    GetRecords,
+    QueryRecords,
+)
+from pgchroma.model.records import RecordBatch, parse_embeddings, parse_ids
+from pgchroma.model.types import IncludeColumn
+
+__all__ = (
+    "Queries",
+    "RecordSet",
+    "delete_request",
+    "get_request",
+    "queries",
+    "query_request",
+    "record_set",
+)
+
+EMBEDDABLE = ("images", "uris", "documents")
+"""What embeddings can be made from when records are added, in the order messages name them."""
+
+EMBEDDABLE_IN_UPDATES = ("documents", "images")
+
+
+@dataclass(slots=True)
+class RecordSet:
+    """The columns of a write as lists, checked as far as Chroma's client checks them."""
+
+    ids: list[str]
+    embeddings: Any
+    metadatas: list[Any] | None
+    documents: list[Any] | None
+    images: list[Any] | None
+    uris: list[Any] | None
+
+    def source(self, fields: tuple[str, ...]) -> str:
+        """Name the one column that embeddings are to be made from.
+
+        Raises:
+            ValueError: None of the fields is given, or several are.
+        """
+        given = [field for field in fields if getattr(self, field) is not None]
+        if len(given) != 1:
+            raise ValueError(f"Exactly one of {', '.join(fields)} must be provided")
+        return given[0]
+
+    def batch(self, *, removals: bool) -> RecordBatch:
+        """Check the columns for good and make the batch to store."""
+        return RecordBatch.parse(
+            self.ids,
+            self.embeddings,
+            self.metadatas,
+            self.documents,
+            self.uris,
+            removals=removals,
+        )
+
+
+@dataclass(slots=True)
+class Queries:
+    """What to search for: embeddings, or something they are to be made from."""
+
+    embeddings: Any
+    texts: list[Any] | None
+    images: list[Any] | None
+    uris: list[Any] | None
+
+
+def record_set(
+    ids: Any,
+    embeddings: Any,
+    metadatas: Any,
+    documents: Any,
+    images: Any,
+    uris: Any,
+    *,
+    most: int,
+    is_update: bool = False,
+) -> RecordSet:
+    """Check the arguments of a write; single values become lists of one."""
+    records = RecordSet(
+        ids=check_ids(as_list(ids)),
+        embeddings=clean_embeddings(embeddings),
+        metadatas=as_list(metadatas),
+        documents=as_list(documents),
+        images=as_list(images),
+        uris=as_list(uris),
+    )
+    check_lengths({field.name: getattr(records, field.name) for field in fields(RecordSet)})
+    check_batch_size(records.ids, most)
+    if records.metadatas is not None:
+        check_metadatas(records.metadatas, is_update=is_update)
+    if records.documents is not None:
+        check_documents(records.documents, nullable=records.embeddings is not None)
+    return records
+
+
+def get_request(
+    collection: CollectionRef,
+    ids: Any,
+    where: Any,
+    limit: Any,
+    offset: Any,
+    where_document: Any,
+    include: Any,
+) -> tuple[GetRecords, list[IncludeColumn]]:
+    """Check the arguments of `get` and make its operation."""
+    columns = check_include(include, disallowed=("distances",))
+    check_page(limit, offset)
+    ids, filter = _conditions(ids, where, where_document)
+    operation = GetRecords(
+        collection, _stored(columns), ids=ids, filter=filter, limit=limit, offset=offset
+    )
+    return operation, columns
+
+
+def queries(embeddings: Any, texts: Any, images: Any, uris: Any) -> Queries:
+    """Check what to search for: exactly one of the four must be given.
+
+    Raises:
+        ValueError: None is, or several are.
+    """
+    given = {
+        "query_embeddings": clean_embeddings(embeddings),
+        "query_texts": as_list(texts),
+        "query_images": as_list(images),
+        "query_uris": as_list(uris),
+    }
+    if sum(value is not None for value in given.values()) != 1:
+        raise ValueError(f"Exactly one of {', '.join(given)} must be provided")
+    check_lengths(given)
+    if given["query_texts"] is not None:
+        check_documents(given["query_texts"], nullable=False)
+    return Queries(*given.values())
+
+
+def query_request(
+    collection: CollectionRef,
+    embeddings: Any,
+    ids: Any,
+    n_results: Any,
+    where: Any,
+    where_document: Any,
+    columns: list[IncludeColumn],
+) -> QueryRecords:
+    """Make the operation of `query` from checked queries."""
+    matrix, _ = parse_embeddings(embeddings)
+    if matrix is None:
+        raise ValueError("the embedding function returned no embeddings")
+    ids, filter = _conditions(ids, where, where_document)
+    return QueryRecords(
+        collection, matrix, check_n_results(n_results), _stored(columns), ids=ids, filter=filter
+    )
+
+
+def delete_request(
+    collection: CollectionRef, ids: Any, where: Any, where_document: Any, limit: Any
+) -> DeleteRecords:
+    """Check the arguments of `delete` and make its operation."""
+    if ids is None and where is None and where_document is None:
+        raise ValueError("At least one of ids, where, or where_document must be provided")
+    if limit is not None:
+        if where is None and where_document is None:
+            raise ValueError(
+                "limit can only be specified when a where or where_document clause is provided"
+            )
+        if isinstance(limit, bool) or not isinstance(limit, int) or limit < 0:
+            raise ValueError("limit must be a non-negative integer")
+    ids, filter = _conditions(ids, where, where_document)
+    return DeleteRecords(collection, ids=ids, filter=filter, limit=limit)
+
+
+def _conditions(
+    ids: Any, where: Any, where_document: Any
+) -> tuple[list[str] | None, Filter | None]:
+    ids = as_list(ids)
+    if ids is not None:
+        ids = parse_ids(check_ids(ids))
+    if where is not None:
+        check_where(where)
+    if where_document is not None:
+        check_where_document(where_document)
+    return ids, combine(parse_where(where), parse_where_document(where_document))
+
+
+def _stored(columns: list[IncludeColumn]) -> frozenset[str]:
+    """Name the columns to read: data is loaded from the uris, on this side."""
+    return frozenset("uris" if column == "data" else column for column in columns)

@@ -1,0 +1,53 @@
+"""Columns of records shaped as Chroma's results."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pgchroma.model.records import QueriedRecords, RecordColumns
+from pgchroma.model.types import GetResult, IncludeColumn, QueryResult
+
+__all__ = ("shape_get", "shape_query")
+
+
+def shape_get(records: RecordColumns, include: Sequence[IncludeColumn]) -> GetResult:
+    """Shape one list of records."""
+    return GetResult(
+        ids=records.ids,
+        embeddings=_float64(records.embeddings),
+        documents=records.documents,
+        uris=records.uris if "uris" in include else None,
+        data=None,
+        metadatas=records.metadatas,  # type: ignore[typeddict-item]
+        included=list(include),
+    )
+
+
+def shape_query(found: list[QueriedRecords], include: Sequence[IncludeColumn]) -> QueryResult:
+    """Shape one list of records for each query."""
+    columns = [queried.records for queried in found]
+    wants = set(include)
+    return QueryResult(
+        ids=[records.ids for records in columns],
+        embeddings=_column(
+            [_float64(records.embeddings) for records in columns], wants, "embeddings"
+        ),
+        documents=_column([records.documents for records in columns], wants, "documents"),
+        uris=_column([records.uris for records in columns], wants, "uris"),
+        data=None,
+        metadatas=_column([records.metadatas for records in columns], wants, "metadatas"),
+        distances=_column([queried.distances for queried in found], wants, "distances"),
+        included=list(include),
+    )
+
+
+def _column(values: list[Any], wants: set[IncludeColumn], name: IncludeColumn) -> Any:
+    return values if name in wants else None
+
+
+def _float64(matrix: NDArray[np.float32] | None) -> NDArray[np.float64] | None:
+    return None if matrix is None else matrix.astype(np.float64)

@@ -1,0 +1,210 @@
+"""What Chroma's client checks before it sends a request, with its words and its exceptions.
+
+These checks are for the caller's mistakes in Python. What they let through is checked once more,
+and for good, where operations are made (`pgchroma.model`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence, Sized
+from contextlib import contextmanager
+from typing import Any, TypeVar, get_args
+
+import numpy as np
+
+from pgchroma.embeddings.protocol import normalize_embeddings, validate_embeddings
+from pgchroma.errors import DuplicateIDError
+from pgchroma.model.types import IncludeColumn
+
+__all__ = (
+    "as_list",
+    "check_batch_size",
+    "check_documents",
+    "check_ids",
+    "check_include",
+    "check_lengths",
+    "check_metadatas",
+    "check_n_results",
+    "check_page",
+    "clean_embeddings",
+    "in_method",
+)
+
+T = TypeVar("T")
+
+_SHOWN_DUPLICATES = 10
+
+
+@contextmanager
+def in_method(name: str) -> Generator[None, None, None]:
+    """Let every exception raised inside say which method it was raised in."""
+    try:
+        yield
+    except Exception as fault:
+        message = str(fault.args[0]) if fault.args else str(fault)
+        fault.args = (f"{message} in {name}.", *fault.args[1:])
+        raise
+
+
+def as_list(value: T | list[T] | None) -> list[T] | None:
+    """Wrap a single value; a list, and None, stay as they are."""
+    return value if value is None or isinstance(value, list) else [value]
+
+
+def check_ids(ids: Any) -> list[str]:
+    """Check that ids are texts, that there are some, and that no two are the same.
+
+    Raises:
+        DuplicateIDError: Two are.
+    """
+    if not isinstance(ids, list):
+        raise ValueError(f"Expected IDs to be a list, got {type(ids).__name__} as IDs")
+    if not ids:
+        raise ValueError("Expected IDs to be a non-empty list, got 0 IDs")
+    for id in ids:
+        if not isinstance(id, str):
+            raise ValueError(f"Expected ID to be a str, got {id}")
+    if len(set(ids)) != len(ids):
+        raise DuplicateIDError(_duplicates_message(ids))
+    return ids
+
+
+def check_metadatas(metadatas: Any, *, is_update: bool = False) -> None:
+    """Check a list of metadata dictionaries, each of which may be None."""
+    if not isinstance(metadatas, list):
+        raise ValueError(f"Expected metadatas to be a list, got {metadatas}")
+    for metadata in metadatas:
+        _check_metadata(metadata, is_update)
+
+
+def check_documents(documents: list[Any], *, nullable: bool) -> None:
+    """Check a list of documents; some may be None only where embeddings come along."""
+    for document in documents:
+        if document is None and nullable:
+            continue
+        if not isinstance(document, str):
+            raise ValueError(f"Expected document to be a str, got {document}")
+
+
+def check_include(include: Any, *, disallowed: Sequence[str] = ()) -> list[IncludeColumn]:
+    """Check the names of columns to return."""
+    if not isinstance(include, list):
+        raise ValueError(f"Expected include to be a list, got {include}")
+    allowed = get_args(IncludeColumn)
+    for item in include:
+        if not isinstance(item, str):
+            raise ValueError(f"Expected include item to be a str, got {item}")
+        if item not in allowed:
+            raise ValueError(f"Expected include item to be one of {', '.join(allowed)}, got {item}")
+        if item in disallowed:
+            raise ValueError(f"Include item cannot be one of {', '.join(disallowed)}, got {item}")
+    return include
+
+
+def check_n_results(n_results: Any) -> int:
+    """Check how many results are asked for."""
+    if not isinstance(n_results, int):
+        raise ValueError(f"Expected requested number of results to be a int, got {n_results}")
+    if n_results <= 0:
+        raise TypeError(f"Number of requested results {n_results}, cannot be negative, or zero.")
+    return n_results
+
+
+def check_page(limit: Any, offset: Any) -> None:
+    """Check that a page's borders are whole numbers that PostgreSQL can count to."""
+    for name, value in (("limit", limit), ("offset", offset)):
+        if value is None:
+            continue
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise ValueError(f"Expected {name} to be an int, got {value!r}")
+        if value not in range(2**63):
+            raise ValueError(f"Expected {name} to be a non-negative integer, got {value}")
+
+
+def check_lengths(columns: dict[str, Sized | None]) -> None:
+    """Check that the columns of a request are equally long and not empty."""
+    given = {name: len(column) for name, column in columns.items() if column is not None}
+    if not given:
+        raise ValueError(f"At least one of one of {', '.join(columns)} must be provided")
+    empty = [name for name, length in given.items() if length == 0]
+    if empty:
+        raise ValueError(f"Non-empty lists are required for {empty}")
+    if len(set(given.values())) > 1:
+        lengths = ", ".join(f"{name}: {length}" for name, length in given.items())
+        raise ValueError(f"Unequal lengths for fields: {lengths}")
+
+
+def check_batch_size(ids: Sized, most: int) -> None:
+    """Check that a write is not larger than one call may be."""
+    if len(ids) > most:
+        raise ValueError(f"Batch size {len(ids)} exceeds maximum batch size {most}")
+
+
+def clean_embeddings(embeddings: Any) -> Any:
+    """Bring embeddings to a matrix or a list of vectors; one vector becomes a list of one."""
+    if embeddings is None:
+        return None
+    if isinstance(embeddings, np.ndarray) and _is_matrix(embeddings):
+        return embeddings
+    normalized = normalize_embeddings(embeddings)
+    if normalized is None:
+        return None
+    return validate_embeddings(normalized)
+
+
+def _is_matrix(embeddings: np.ndarray[Any, Any]) -> bool:
+    return embeddings.ndim == 2 and embeddings.size > 0 and embeddings.dtype.kind in "fi"  # noqa: PLR2004
+
+
+def _duplicates_message(ids: list[str]) -> str:
+    seen: set[str] = set()
+    duplicates = dict.fromkeys(id for id in ids if id in seen or seen.add(id))  # type: ignore[func-returns-value]
+    shown = list(duplicates)[:_SHOWN_DUPLICATES]
+    if len(duplicates) <= _SHOWN_DUPLICATES:
+        return f"Expected IDs to be unique, found duplicates of: {', '.join(shown)}"
+    return (
+        f"Expected IDs to be unique, found {len(duplicates)} duplicated IDs: {', '.join(shown)}, …"
+    )
+
+
+def _check_metadata(metadata: Any, is_update: bool) -> None:
+    if metadata is None:
+        return
+    if not isinstance(metadata, dict):
+        raise ValueError(
+            f"Expected metadata to be a dict or None, got {type(metadata).__name__} as metadata"
+        )
+    if not metadata:
+        raise ValueError("Expected metadata to be a non-empty dict, got 0 metadata attributes")
+    for key, value in metadata.items():
+        _check_metadata_key(key, is_update)
+        _check_metadata_value(key, value)
+
+
+def _check_metadata_key(key: Any, is_update: bool) -> None:
+    if key == "chroma:document":
+        raise ValueError("Expected metadata to not contain the reserved key chroma:document")
+    if not isinstance(key, str):
+        fault = ValueError if is_update else TypeError
+        raise fault(f"Expected metadata key to be a str, got {key} which is a {type(key).__name__}")
+
+
+def _check_metadata_value(key: str, value: Any) -> None:
+    if isinstance(value, list):
+        _check_metadata_list(key, value)
+    elif value is not None and not isinstance(value, str | int | float):
+        raise ValueError(
+            "Expected metadata value to be a str, int, float, bool, SparseVector, list, or None, "
+            f"got {value} which is a {type(value).__name__}"
+        )
+
+
+def _check_metadata_list(key: str, values: list[Any]) -> None:
+    if not values:
+        raise ValueError(f"Expected metadata list value for key '{key}' to be non-empty")
+    kinds = {type(value) for value in values}
+    if len(kinds) > 1 or not kinds <= {str, int, float, bool, np.float64}:
+        raise ValueError(
+            f"Expected metadata list value for key '{key}' to contain only str, int, float, or "
+            f"bool and all elements must be the same type, got {values}"
+        )

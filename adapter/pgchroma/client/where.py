@@ -1,0 +1,164 @@
+"""What Chroma's client checks of filters before it sends them, with its words.
+
+This is not the grammar: what passes here is parsed by `pgchroma.model.filters`, which refuses
+more and names the path.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+__all__ = ("check_where", "check_where_document")
+
+_JUNCTIONS = ("$and", "$or")
+_ORDERING = ("$gt", "$gte", "$lt", "$lte")
+_LISTING = ("$in", "$nin")
+_CONTAINMENT = ("$contains", "$not_contains")
+_OPERATORS = (*_ORDERING, "$ne", "$eq", *_LISTING, *_CONTAINMENT)
+_TEXT_OPERATORS = (*_CONTAINMENT, "$regex", "$not_regex")
+_LEAST_CLAUSES = 2
+
+
+def check_where(where: Any) -> None:
+    """Check a metadata filter."""
+    if not isinstance(where, dict):
+        raise ValueError(f"Expected where to be a dict, got {where}")
+    if len(where) != 1:
+        raise ValueError(f"Expected where to have exactly one operator, got {where}")
+    ((key, value),) = where.items()
+    _check_key(key, value)
+    if key in _JUNCTIONS:
+        _check_clauses(value)
+    elif isinstance(value, dict):
+        _check_expression(key, value)
+    elif isinstance(value, int):
+        _check_integer(value)
+
+
+def check_where_document(where_document: Any) -> None:
+    """Check a document filter."""
+    if not isinstance(where_document, dict):
+        raise ValueError(f"Expected where document to be a dictionary, got {where_document}")
+    if len(where_document) != 1:
+        raise ValueError(
+            f"Expected where document to have exactly one operator, got {where_document}"
+        )
+    ((operator, operand),) = where_document.items()
+    if operator in _JUNCTIONS:
+        _check_document_clauses(operand)
+    elif operator not in _TEXT_OPERATORS:
+        expected = ", ".join((*_TEXT_OPERATORS, *_JUNCTIONS))
+        raise ValueError(
+            f"Expected where document operator to be one of {expected}, got {operator}"
+        )
+    elif not isinstance(operand, str):
+        raise ValueError(
+            f"Expected where document operand value for operator {operator} to be a str, "
+            f"got {operand}"
+        )
+    elif not operand:
+        raise ValueError(
+            f"Expected where document operand value for operator {operator} to be a non-empty str"
+        )
+
+
+def _check_key(key: Any, value: Any) -> None:
+    if not isinstance(key, str):
+        raise ValueError(f"Expected where key to be a str, got {key}")
+    if key in _CONTAINMENT:
+        raise ValueError(
+            "Expected where key to be a metadata field name or a logical operator ($and, $or), "
+            f"got {key}"
+        )
+    exempt = key in _JUNCTIONS or key in _LISTING
+    if not exempt and not isinstance(value, str | int | float | dict):
+        raise ValueError(
+            f"Expected where value to be a str, int, float, or operator expression, got {value}"
+        )
+
+
+def _check_clauses(clauses: Any) -> None:
+    if not isinstance(clauses, list):
+        raise ValueError(
+            f"Expected where value for $and or $or to be a list of where expressions, got {clauses}"
+        )
+    if len(clauses) < _LEAST_CLAUSES:
+        raise ValueError(
+            "Expected where value for $and or $or to be a list with at least two where "
+            f"expressions, got {clauses}"
+        )
+    for clause in clauses:
+        check_where(clause)
+
+
+def _check_expression(key: str, expression: dict[Any, Any]) -> None:
+    if len(expression) != 1:
+        raise ValueError(
+            f"Expected operator expression to have exactly one operator, got {expression}"
+        )
+    ((operator, operand),) = expression.items()
+    if operator in _ORDERING and not isinstance(operand, int | float):
+        raise ValueError(
+            f"Expected operand value to be an int or a float for operator {operator}, got {operand}"
+        )
+    if operator in _LISTING and not isinstance(operand, list):
+        raise ValueError(
+            f"Expected operand value to be an list for operator {operator}, got {operand}"
+        )
+    if operator in _CONTAINMENT:
+        _check_containment(key, operator, operand)
+        return
+    if operator not in _OPERATORS:
+        raise ValueError(
+            f"Expected where operator to be one of {', '.join(_OPERATORS)}, got {operator}"
+        )
+    _check_operand(operand)
+
+
+def _check_containment(key: str, operator: str, operand: Any) -> None:
+    if key == "#document" and not isinstance(operand, str):
+        raise ValueError(
+            f"Expected operand value to be a str for operator {operator} on #document, "
+            f"got {operand}"
+        )
+    if not isinstance(operand, str | int | float):
+        raise ValueError(
+            "Expected operand value to be a str, int, float, or bool for operator "
+            f"{operator}, got {operand}"
+        )
+
+
+def _check_operand(operand: Any) -> None:
+    if not isinstance(operand, str | int | float | list):
+        raise ValueError(
+            "Expected where operand value to be a str, int, float, bool, or list of those type, "
+            f"got {operand}"
+        )
+    if isinstance(operand, list):
+        if not operand or not all(isinstance(value, type(operand[0])) for value in operand):
+            raise ValueError(
+                "Expected where operand value to be a non-empty list, and all values to be of "
+                f"the same type got {operand}"
+            )
+    elif isinstance(operand, int):
+        _check_integer(operand)
+
+
+def _check_integer(value: int) -> None:
+    if not -(2**63) <= value < 2**64:
+        raise TypeError("Integer exceeds 64-bit range")
+
+
+def _check_document_clauses(clauses: Any) -> None:
+    if not isinstance(clauses, list):
+        raise ValueError(
+            "Expected document value for $and or $or to be a list of where document expressions, "
+            f"got {clauses}"
+        )
+    if len(clauses) < _LEAST_CLAUSES:
+        raise ValueError(
+            "Expected document value for $and or $or to be a list with at least two where "
+            f"document expressions, got {clauses}"
+        )
+    for clause in clauses:
+        check_where_document(clause)

@@ -1,0 +1,147 @@
+"""The errors a caller can meet, under Chroma's own class names.
+
+    ChromaError                        400
+    ├── InvalidArgumentError           400   a malformed request, filter, name or configuration
+    ├── InvalidDimensionException      400   a vector's length is not the collection's
+    ├── DuplicateIDError               400   the same id twice in one call
+    ├── IDAlreadyExistsError           409   an id is taken
+    ├── InvalidUUIDError               400   not a UUID
+    ├── InvalidHTTPVersion             400   the server speaks another protocol
+    ├── BatchSizeExceededError         413   more records than one call may carry
+    ├── QuotaError                     400   a limit set by the operator
+    ├── NotFoundError                  404   a tenant, database or collection does not exist
+    ├── UniqueConstraintError          409   a name is taken
+    ├── AuthorizationError             401   not allowed
+    ├── ChromaAuthError                403   not known
+    ├── RateLimitError                 429   too many requests
+    ├── InternalError                  500   a fault of ours or of the database; the cause is chained
+    │   ├── UnavailableError           503   the database cannot be reached; trying again may help
+    │   └── MissingRightError          500   a right is missing; the message has the grant
+    └── VersionMismatchError           500   schema and code disagree; the message has the remedy
+
+`name` is the word on the wire, `status` the HTTP status that goes with it.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+__all__ = (
+    "AuthorizationError",
+    "BatchSizeExceededError",
+    "ChromaAuthError",
+    "ChromaError",
+    "DuplicateIDError",
+    "IDAlreadyExistsError",
+    "InternalError",
+    "InvalidArgumentError",
+    "InvalidDimensionException",
+    "InvalidHTTPVersion",
+    "InvalidUUIDError",
+    "MissingRightError",
+    "NotFoundError",
+    "QuotaError",
+    "RateLimitError",
+    "UnavailableError",
+    "UniqueConstraintError",
+    "VersionMismatchError",
+    "error_types",
+)
+
+
+class ChromaError(Exception):
+    """Any error of Chroma's family; catch this to catch them all."""
+
+    _name: ClassVar[str] = "ChromaError"
+    _status: ClassVar[int] = 400
+    trace_id: str | None = None
+
+    def __init_subclass__(cls, *, name: str, status: int, **kwargs: object) -> None:
+        super().__init_subclass__(**kwargs)
+        cls._name, cls._status = name, status
+        error_types.setdefault(name, cls)
+
+    @classmethod
+    def name(cls) -> str:
+        """The word that stands for this error on the wire."""
+        return cls._name
+
+    def code(self) -> int:
+        """The HTTP status that goes with this error."""
+        return self._status
+
+    def message(self) -> str:
+        """What happened, in a sentence."""
+        return ", ".join(str(arg) for arg in self.args)
+
+
+error_types: dict[str, type[ChromaError]] = {"ChromaError": ChromaError}
+"""Wire name to class; a name shared by a family maps to its root."""
+
+
+class InvalidArgumentError(ChromaError, name="InvalidArgumentError", status=400):
+    """A malformed request, filter, name or configuration."""
+
+
+class InvalidDimensionException(ChromaError, name="InvalidDimension", status=400):  # noqa: N818
+    """A vector's length is not the collection's."""
+
+
+class DuplicateIDError(ChromaError, name="DuplicateID", status=400):
+    """The same id stands twice in one call."""
+
+
+class IDAlreadyExistsError(ChromaError, name="IDAlreadyExists", status=409):
+    """An id is taken."""
+
+
+class InvalidUUIDError(ChromaError, name="InvalidUUID", status=400):
+    """A text that should be a UUID is none."""
+
+
+class InvalidHTTPVersion(ChromaError, name="InvalidHTTPVersion", status=400):  # noqa: N818
+    """The server speaks another version of the protocol."""
+
+
+class BatchSizeExceededError(ChromaError, name="BatchSizeExceededError", status=413):
+    """More records than one call may carry."""
+
+
+class QuotaError(ChromaError, name="QuotaError", status=400):
+    """A limit set by the operator was reached."""
+
+
+class NotFoundError(ChromaError, name="NotFoundError", status=404):
+    """A tenant, database or collection does not exist."""
+
+
+class UniqueConstraintError(ChromaError, name="UniqueConstraintError", status=409):
+    """A name is taken."""
+
+
+class AuthorizationError(ChromaError, name="AuthorizationError", status=401):
+    """The caller may not do this."""
+
+
+class ChromaAuthError(ChromaError, name="AuthError", status=403):
+    """The caller is not known."""
+
+
+class RateLimitError(ChromaError, name="RateLimitError", status=429):
+    """Too many requests; wait before the next."""
+
+
+class InternalError(ChromaError, name="InternalError", status=500):
+    """A fault of ours or of the database; the cause is chained."""
+
+
+class UnavailableError(InternalError, name="InternalError", status=503):
+    """The database cannot be reached; trying again may help."""
+
+
+class MissingRightError(InternalError, name="InternalError", status=500):
+    """The database user lacks a right; the message names it and the grant that mends it."""
+
+
+class VersionMismatchError(ChromaError, name="VersionMismatchError", status=500):
+    """Schema and code disagree; the message has the command that brings them together."""

@@ -1,0 +1,1 @@
+"""Pure values: what requests and answers consist of. Standard library and numpy only."""

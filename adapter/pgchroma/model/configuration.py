@@ -1,0 +1,204 @@
+"""A collection's configuration: its space, its index settings, its embedding function.
+
+Names and defaults are Chroma's. What arrives is parsed here once; what is stored and shown is
+`CollectionConfiguration.to_json`.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Final, Self
+
+from pgchroma.errors import InvalidArgumentError
+from pgchroma.model.types import Space
+
+__all__ = ("SPACES", "CollectionConfiguration", "HnswConfiguration")
+
+SPACES: Final[tuple[Space, ...]] = ("l2", "cosine", "ip")
+
+_INTEGERS: Final = {
+    "ef_construction": 1,
+    "ef_search": 1,
+    "max_neighbors": 1,
+    "num_threads": 1,
+    "batch_size": 2,
+    "sync_threshold": 2,
+}
+"""Setting to its least value."""
+
+_LEGACY: Final = {
+    "hnsw:space": "space",
+    "hnsw:construction_ef": "ef_construction",
+    "hnsw:search_ef": "ef_search",
+    "hnsw:M": "max_neighbors",
+    "hnsw:num_threads": "num_threads",
+    "hnsw:resize_factor": "resize_factor",
+    "hnsw:sync_threshold": "sync_threshold",
+    "hnsw:batch_size": "batch_size",
+}
+"""Settings that older clients put into the collection's metadata."""
+
+
+@dataclass(frozen=True, slots=True)
+class HnswConfiguration:
+    """Distance and index settings, with Chroma's names and defaults."""
+
+    space: Space = "l2"
+    ef_construction: int = 100
+    ef_search: int = 100
+    max_neighbors: int = 16
+    num_threads: int = os.cpu_count() or 1
+    batch_size: int = 100
+    sync_threshold: int = 1000
+    resize_factor: float = 1.2
+
+    @classmethod
+    def parse(cls, settings: Mapping[str, Any], path: str) -> Self:
+        """Take the settings that are given, and defaults for the others."""
+        return cls().updated(settings, path, allowed=(*_INTEGERS, "resize_factor", "space"))
+
+    def updated(self, settings: Mapping[str, Any], path: str, allowed: tuple[str, ...]) -> Self:
+        """Return a copy with `settings` in force; settings that are None stay as they are."""
+        changes = {}
+        for key, value in settings.items():
+            if key not in allowed:
+                expected = ", ".join(sorted(allowed))
+                raise InvalidArgumentError(
+                    f"{path}: unknown field `{key}`, expected one of {expected}"
+                )
+            if value is not None:
+                changes[key] = _parse_setting(key, value, f"{path}.{key}")
+        return replace(self, **changes)
+
+
+@dataclass(frozen=True, slots=True)
+class CollectionConfiguration:
+    """What a collection was created with, as far as it matters later.
+
+    Attributes:
+        hnsw: Distance and index settings.
+        embedding_function: How the client makes embeddings, in Chroma's persisted form
+            (``{"type": "known", "name": …, "config": …}``); this side only keeps it.
+    """
+
+    hnsw: HnswConfiguration
+    embedding_function: Mapping[str, Any] | None = None
+
+    @classmethod
+    def parse(
+        cls, configuration: Mapping[str, Any] | None, metadata: Mapping[str, Any] | None
+    ) -> Self:
+        """Parse what a create request carries.
+
+        Settings in the metadata (``hnsw:space`` and its like) hold when the configuration
+        leaves all of them at their defaults.
+
+        Raises:
+            InvalidArgumentError: A setting is unknown or out of bounds.
+        """
+        configuration = configuration or {}
+        hnsw = _parse_index(configuration)
+        if hnsw == HnswConfiguration():
+            hnsw = _from_metadata(metadata or {})
+        function = _parse_embedding_function(configuration.get("embedding_function"))
+        return cls(hnsw, function)
+
+    @classmethod
+    def from_json(cls, stored: Mapping[str, Any]) -> Self:
+        """Read back what `to_stored_json` wrote."""
+        return cls(HnswConfiguration(**stored["hnsw"]), stored.get("embedding_function"))
+
+    def updated(self, changes: Mapping[str, Any]) -> Self:
+        """Return a copy with the changes of a modify request in force.
+
+        Raises:
+            InvalidArgumentError: A setting is unknown, out of bounds or fixed for good
+                (``space`` and ``ef_construction`` are).
+        """
+        path = "new_configuration"
+        if changes.get("hnsw") is not None and changes.get("spann") is not None:
+            raise InvalidArgumentError("Multiple vector index configurations provided")
+        allowed = tuple(key for key in _INTEGERS if key != "ef_construction")
+        hnsw = self.hnsw.updated(
+            _mapping(changes.get("hnsw"), f"{path}.hnsw"),
+            f"{path}.hnsw",
+            allowed=(*allowed, "resize_factor"),
+        )
+        function = _parse_embedding_function(changes.get("embedding_function"))
+        return replace(self, hnsw=hnsw, embedding_function=function or self.embedding_function)
+
+    def to_stored_json(self) -> dict[str, Any]:
+        """Everything, for the catalog."""
+        return {"hnsw": asdict(self.hnsw), "embedding_function": self.embedding_function}
+
+    def to_json(self) -> dict[str, Any]:
+        """What Chroma shows as ``configuration_json``: without the server's own tuning."""
+        hnsw = asdict(self.hnsw)
+        del hnsw["num_threads"], hnsw["batch_size"]
+        return {"hnsw": hnsw, "spann": None, "embedding_function": self.embedding_function}
+
+
+def _parse_index(configuration: Mapping[str, Any]) -> HnswConfiguration:
+    hnsw, spann = configuration.get("hnsw"), configuration.get("spann")
+    if hnsw is not None and spann is not None:
+        raise InvalidArgumentError("Multiple vector index configurations provided")
+    if spann is not None:
+        # SPANN tunes an index that a single node does not have; Chroma keeps its space alone.
+        space = _mapping(spann, "configuration.spann").get("space")
+        return HnswConfiguration.parse({"space": space}, "configuration.spann")
+    return HnswConfiguration.parse(_mapping(hnsw, "configuration.hnsw"), "configuration.hnsw")
+
+
+def _from_metadata(metadata: Mapping[str, Any]) -> HnswConfiguration:
+    settings = {}
+    for key, value in metadata.items():
+        if not key.startswith("hnsw:"):
+            continue
+        if key not in _LEGACY:
+            raise InvalidArgumentError(
+                f"Failed to parse hnsw parameters from segment metadata: unknown key {key}"
+            )
+        settings[_LEGACY[key]] = value
+    path = "Failed to parse hnsw parameters from segment metadata"
+    return HnswConfiguration.parse(settings, path)
+
+
+def _parse_setting(key: str, value: Any, path: str) -> Any:
+    if key == "space":
+        if value not in SPACES:
+            expected = ", ".join(SPACES)
+            raise InvalidArgumentError(f"{path}: expected one of {expected}, got {value!r}")
+        return value
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise InvalidArgumentError(f"{path}: expected a number, got {value!r}")
+    if key == "resize_factor":
+        if not math.isfinite(value) or value < 0:
+            raise InvalidArgumentError(f"{path}: expected a number of at least 0, got {value!r}")
+        return float(value)
+    least = _INTEGERS[key]
+    if not isinstance(value, int) or value < least:
+        raise InvalidArgumentError(f"{path}: expected an int of at least {least}, got {value!r}")
+    return value
+
+
+def _parse_embedding_function(function: Any) -> Mapping[str, Any] | None:
+    if function is None:
+        return None
+    kind = _mapping(function, "configuration.embedding_function").get("type")
+    if kind not in ("known", "legacy", "unknown"):
+        raise InvalidArgumentError(
+            "configuration.embedding_function.type: expected one of known, legacy, unknown, "
+            f"got {kind!r}"
+        )
+    return dict(function)
+
+
+def _mapping(value: Any, path: str) -> Mapping[str, Any]:
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping):
+        raise InvalidArgumentError(f"{path}: expected an object, got {value!r}")
+    return value

@@ -1,0 +1,75 @@
+"""What the catalog holds: tenants, databases, collections."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from pgchroma.model.configuration import CollectionConfiguration
+from pgchroma.model.types import CollectionMetadata
+
+__all__ = ("CollectionModel", "Database", "DatabaseRef", "Tenant", "UserIdentity")
+
+
+@dataclass(frozen=True, slots=True)
+class DatabaseRef:
+    """Which database a request is about."""
+
+    tenant: str
+    database: str
+
+
+@dataclass(frozen=True, slots=True)
+class Tenant:
+    """A user, a team or an account; databases belong to one."""
+
+    name: str
+    resource_name: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Database:
+    """A name space of collections within a tenant; one PostgreSQL schema."""
+
+    id: UUID
+    name: str
+    tenant: str
+
+    def __getitem__(self, key: str) -> Any:
+        """Chroma's own is a mapping: ``database["name"]``."""
+        return getattr(self, key)
+
+
+@dataclass(frozen=True, slots=True)
+class CollectionModel:
+    """A collection as the catalog describes it.
+
+    Attributes:
+        dimension: The length of its embeddings; None until the first write.
+    """
+
+    id: UUID
+    name: str
+    configuration: CollectionConfiguration
+    metadata: CollectionMetadata | None
+    dimension: int | None
+    tenant: str
+    database: str
+    version: int = 0
+    log_position: int = 0
+
+    @property
+    def configuration_json(self) -> Mapping[str, Any]:
+        """The configuration as Chroma prints it."""
+        return self.configuration.to_json()
+
+
+@dataclass(frozen=True, slots=True)
+class UserIdentity:
+    """Who the caller is to the database, and what he may see."""
+
+    user_id: str
+    tenant: str | None = None
+    databases: list[str] | None = None

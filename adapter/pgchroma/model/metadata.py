@@ -1,0 +1,113 @@
+"""Metadata values: what is allowed, and the forms they take.
+
+int, float and bool stay apart. A number beyond 64 bits signed becomes a float, as in Chroma.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any, TypeAlias
+
+from pgchroma.errors import InvalidArgumentError
+from pgchroma.model.text import check_text
+
+__all__ = ("INT64", "CleanMetadata", "parse_collection_metadata", "parse_metadata")
+
+INT64 = range(-(2**63), 2**63)
+"""The integers Chroma and a JSON consumer can both hold exactly."""
+
+CleanMetadata: TypeAlias = dict[str, Any]
+"""Metadata in plain Python types: str, bool, int within `INT64`, finite float, lists of one type,
+and None for "remove this key" in an update."""
+
+
+def parse_metadata(
+    metadata: Mapping[str, Any], path: str, *, removals: bool = False
+) -> CleanMetadata:
+    """Check a record's metadata and bring it to plain types.
+
+    Args:
+        metadata: Keys and values as the caller gave them.
+        path: Where it stands in the request, for messages, such as ``metadatas[3]``.
+        removals: Whether None is allowed, to remove a key.
+
+    Raises:
+        InvalidArgumentError: A key or a value is not allowed; the message starts with its path.
+    """
+    clean: CleanMetadata = {}
+    for key, value in metadata.items():
+        _check_key(key, path)
+        if value is None:
+            if not removals:
+                raise InvalidArgumentError(f"{path}.{key}: a value cannot be None here")
+            clean[key] = None
+        elif (plain := _plain(value, f"{path}.{key}")) != []:
+            clean[key] = plain
+    return clean
+
+
+def parse_collection_metadata(metadata: Mapping[str, Any] | None) -> CleanMetadata | None:
+    """Check a collection's metadata: not empty, and scalars only."""
+    if metadata is None:
+        return None
+    if not metadata:
+        raise InvalidArgumentError("Validation error: metadata: Metadata cannot be empty")
+    clean = parse_metadata(metadata, "metadata")
+    for key, value in clean.items():
+        if isinstance(value, list):
+            raise InvalidArgumentError(f"metadata.{key}: a collection's metadata holds no lists")
+    return clean
+
+
+def _check_key(key: object, path: str) -> None:
+    if not isinstance(key, str):
+        raise InvalidArgumentError(f"{path}: expected a str as key, got {key!r}")
+    if not key:
+        raise InvalidArgumentError(f"{path}: Metadata key cannot be empty")
+    if key[0] in "#$":
+        raise InvalidArgumentError(f"{path}: Metadata key cannot start with '#' or '$': {key}")
+    if key.startswith("chroma:"):
+        raise InvalidArgumentError(f"{path}: keys that start with 'chroma:' are reserved: {key}")
+    check_text(key, f"{path}: key {key!r}")
+
+
+def _plain(value: object, path: str) -> Any:
+    if isinstance(value, (list, tuple)):
+        return _plain_list(value, path)
+    return _plain_scalar(value, path)
+
+
+def _plain_scalar(value: object, path: str) -> str | bool | int | float:
+    if isinstance(value, str):
+        check_text(value, path)
+        return value
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, int):
+        return value if value in INT64 else _wide_int(value)
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            raise InvalidArgumentError(f"{path}: {value} is not a finite number")
+        return float(value)
+    raise InvalidArgumentError(
+        f"{path}: expected a str, int, float, bool or a list of one of these, got {value!r} "
+        f"which is a {type(value).__name__}"
+    )
+
+
+def _wide_int(value: int) -> float:
+    if value >= 2**64 or value < INT64.start:
+        raise TypeError("Integer exceeds 64-bit range")
+    return float(value)
+
+
+def _plain_list(values: list[Any] | tuple[Any, ...], path: str) -> list[Any]:
+    plain = [_plain_scalar(value, f"{path}[{index}]") for index, value in enumerate(values)]
+    types = {type(value) for value in plain}
+    if types == {int, float}:
+        return [float(value) for value in plain]
+    if len(types) > 1:
+        names = ", ".join(sorted(kind.__name__ for kind in types))
+        raise InvalidArgumentError(f"{path}: a list holds values of one type, got {names}")
+    return plain

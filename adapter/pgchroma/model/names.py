@@ -1,0 +1,73 @@
+"""What a tenant, a database and a collection may be called."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from typing import Final
+
+from pgchroma.errors import InvalidArgumentError
+
+__all__ = ("DEFAULT_DATABASE", "DEFAULT_TENANT", "check_name", "check_tenant_name")
+
+DEFAULT_TENANT: Final = "default_tenant"
+DEFAULT_DATABASE: Final = "default_database"
+
+_ALLOWED = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9._-]{1,510}[a-zA-Z0-9]", re.ASCII)
+
+
+def check_name(name: object, field: str = "name") -> str:
+    """Return `name` if a collection or a database may be called so.
+
+    Raises:
+        InvalidArgumentError: It may not; the message starts with `field` and says which rule
+            the name breaks.
+    """
+    if not isinstance(name, str):
+        raise InvalidArgumentError(f"Validation error: {field}: Expected a str, got {name!r}")
+    parts = name.split("+")
+    if len(parts) > 2:  # noqa: PLR2004
+        raise _refused(field, f"a name to contain at most one topology:  Got two `+` in {name}")
+    for part in parts:
+        _check_part(part, field)
+    return name
+
+
+def check_tenant_name(name: object) -> str:
+    """Return `name` if a tenant may be called so: three characters or more, of any kind."""
+    if not isinstance(name, str):
+        raise InvalidArgumentError(f"Validation error: name: Expected a str, got {name!r}")
+    if len(name) < 3:  # noqa: PLR2004
+        raise InvalidArgumentError(
+            f"Validation error: name: Expected a tenant name of at least 3 characters, got {name!r}"
+        )
+    if "\x00" in name:
+        raise InvalidArgumentError("Validation error: name: a tenant name cannot hold U+0000")
+    return name
+
+
+def _check_part(part: str, field: str) -> None:
+    if not _ALLOWED.fullmatch(part):
+        raise _refused(
+            field,
+            "a name containing 3-512 characters from [a-zA-Z0-9._-], "
+            f"starting and ending with a character in [a-zA-Z0-9]. Got: {part}",
+        )
+    if ".." in part:
+        raise _refused(
+            field, f"a name that does not contains two consecutive periods (..). Got {part}"
+        )
+    if _is_ip_address(part):
+        raise _refused(field, f"a name that is not a valid ip address. Got {part}")
+
+
+def _is_ip_address(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _refused(field: str, expected: str) -> InvalidArgumentError:
+    return InvalidArgumentError(f"Validation error: {field}: Expected {expected}")

@@ -1,0 +1,249 @@
+"""One frozen value for each request the product answers, and the type of its answer.
+
+A backend executes them: ``backend.execute(CountRecords(collection)) -> int``. They are
+checked where they are made, so whoever executes them need not ask again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+from uuid import UUID
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pgchroma.model.entities import CollectionModel, Database, DatabaseRef, Tenant
+from pgchroma.model.filters import Filter
+from pgchroma.model.records import QueriedRecords, RecordBatch, RecordColumns
+from pgchroma.model.types import CollectionMetadata
+
+__all__ = (
+    "AddRecords",
+    "CollectionRef",
+    "CountCollections",
+    "CountRecords",
+    "CreateCollection",
+    "CreateDatabase",
+    "CreateTenant",
+    "DeleteCollection",
+    "DeleteDatabase",
+    "DeleteRecords",
+    "GetCollection",
+    "GetCollectionById",
+    "GetDatabase",
+    "GetRecords",
+    "GetTenant",
+    "Heartbeat",
+    "ListCollections",
+    "ListDatabases",
+    "ModifyCollection",
+    "Operation",
+    "QueryRecords",
+    "Reset",
+    "UpdateRecords",
+    "UpsertRecords",
+)
+
+R_co = TypeVar("R_co", covariant=True)
+
+
+class Operation(Generic[R_co]):
+    """A request whose answer is an `R_co`."""
+
+    __slots__ = ()
+
+
+@dataclass(frozen=True, slots=True)
+class CollectionRef:
+    """Which collection a request is about; it must belong to this database."""
+
+    scope: DatabaseRef
+    id: UUID
+
+
+@dataclass(frozen=True, slots=True)
+class Heartbeat(Operation[int]):
+    """The database's time, in nanoseconds since 1970."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reset(Operation[None]):
+    """Drop everything and make the default tenant and database anew."""
+
+
+@dataclass(frozen=True, slots=True)
+class CreateTenant(Operation[None]):
+    """Make a tenant; its name must be free."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class GetTenant(Operation[Tenant]):
+    """Find a tenant by name."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class CreateDatabase(Operation[None]):
+    """Make a database; its name must be free within the tenant, which must exist."""
+
+    scope: DatabaseRef
+
+
+@dataclass(frozen=True, slots=True)
+class GetDatabase(Operation[Database]):
+    """Find a database by name."""
+
+    scope: DatabaseRef
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteDatabase(Operation[None]):
+    """Drop a database with all its collections."""
+
+    scope: DatabaseRef
+
+
+@dataclass(frozen=True, slots=True)
+class ListDatabases(Operation[list[Database]]):
+    """A tenant's databases, by name."""
+
+    tenant: str
+    limit: int | None = None
+    offset: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CreateCollection(Operation[CollectionModel]):
+    """Make a collection, or with `get_or_create` find the one of that name, unchanged."""
+
+    scope: DatabaseRef
+    name: str
+    configuration: Mapping[str, Any] | None = None
+    metadata: CollectionMetadata | None = None
+    get_or_create: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class GetCollection(Operation[CollectionModel]):
+    """Find a collection by name."""
+
+    scope: DatabaseRef
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class GetCollectionById(Operation[CollectionModel]):
+    """Find a collection by id."""
+
+    collection: CollectionRef
+
+
+@dataclass(frozen=True, slots=True)
+class ListCollections(Operation[list[CollectionModel]]):
+    """A database's collections, by name."""
+
+    scope: DatabaseRef
+    limit: int | None = None
+    offset: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CountCollections(Operation[int]):
+    """How many collections a database has."""
+
+    scope: DatabaseRef
+
+
+@dataclass(frozen=True, slots=True)
+class ModifyCollection(Operation[None]):
+    """Change a collection; what is None stays. New metadata replaces the old whole."""
+
+    collection: CollectionRef
+    name: str | None = None
+    metadata: CollectionMetadata | None = None
+    configuration: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteCollection(Operation[None]):
+    """Drop a collection with its records."""
+
+    scope: DatabaseRef
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class AddRecords(Operation[None]):
+    """Store records; one whose id is there already is left as it is."""
+
+    collection: CollectionRef
+    records: RecordBatch
+
+
+@dataclass(frozen=True, slots=True)
+class UpsertRecords(Operation[None]):
+    """Store records; one whose id is there already is updated."""
+
+    collection: CollectionRef
+    records: RecordBatch
+
+
+@dataclass(frozen=True, slots=True)
+class UpdateRecords(Operation[None]):
+    """Change records; one whose id is not there is passed over."""
+
+    collection: CollectionRef
+    records: RecordBatch
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteRecords(Operation[int]):
+    """Remove the records that meet all conditions given, the first `limit` in insertion order.
+
+    The answer is how many there were.
+    """
+
+    collection: CollectionRef
+    ids: list[str] | None = None
+    filter: Filter | None = None
+    limit: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class GetRecords(Operation[RecordColumns]):
+    """Records that meet all conditions given, in insertion order."""
+
+    collection: CollectionRef
+    include: frozenset[str]
+    ids: list[str] | None = None
+    filter: Filter | None = None
+    limit: int | None = None
+    offset: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CountRecords(Operation[int]):
+    """How many records a collection has."""
+
+    collection: CollectionRef
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class QueryRecords(Operation[list[QueriedRecords]]):
+    """For each embedding the `n_results` nearest of the records that meet all conditions.
+
+    Attributes:
+        embeddings: Shape ``(queries, dimension)``.
+    """
+
+    collection: CollectionRef
+    embeddings: NDArray[np.float32]
+    n_results: int
+    include: frozenset[str]
+    ids: list[str] | None = None
+    filter: Filter | None = None

@@ -1,0 +1,229 @@
+"""Batches of records on their way in, and columns of records on their way out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pgchroma.errors import InvalidArgumentError
+from pgchroma.model.metadata import CleanMetadata, parse_metadata
+from pgchroma.model.text import check_text
+
+__all__ = ("QueriedRecords", "RecordBatch", "RecordColumns", "parse_embeddings", "parse_ids")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RecordBatch:
+    """Records to write; every column that is not None is as long as `ids`.
+
+    Attributes:
+        ids: One id a record.
+        embeddings: Shape ``(present records, dimension)``, float32, finite.
+        has_embedding: Which records the rows of `embeddings` belong to, in order; None: all.
+        metadatas: Plain values, see `pgchroma.model.metadata`; in updates None removes a key.
+    """
+
+    ids: list[str]
+    embeddings: NDArray[np.float32] | None = None
+    has_embedding: list[bool] | None = None
+    documents: list[str | None] | None = None
+    uris: list[str | None] | None = None
+    metadatas: list[CleanMetadata | None] | None = None
+
+    @classmethod
+    def parse(
+        cls,
+        ids: Sequence[str],
+        embeddings: Any = None,
+        metadatas: Sequence[Any] | None = None,
+        documents: Sequence[str | None] | None = None,
+        uris: Sequence[str | None] | None = None,
+        *,
+        removals: bool = False,
+    ) -> Self:
+        """Check a batch and bring it to plain types.
+
+        Every column has one value a record. Embeddings may come as a matrix; a record of an
+        update may have None in any column. With `removals` a metadata value may be None, too,
+        to remove its key.
+
+        Raises:
+            InvalidArgumentError: A value is not allowed; the message names it.
+        """
+        columns = {"embeddings": embeddings, "metadatas": metadatas, "documents": documents}
+        for column in (*columns.values(), uris):
+            if column is not None and len(column) != len(ids):
+                raise InvalidArgumentError(
+                    "Inconsistent number of IDs, embeddings, documents, URIs and metadatas"
+                )
+        matrix, present = parse_embeddings(embeddings)
+        return cls(
+            parse_ids(ids),
+            matrix,
+            present,
+            _texts(documents, "documents"),
+            _texts(uris, "uris"),
+            _metadatas(metadatas, removals),
+        )
+
+    def __len__(self) -> int:
+        """How many records there are."""
+        return len(self.ids)
+
+    @property
+    def dimension(self) -> int | None:
+        """The length of the embeddings; None without any."""
+        return None if self.embeddings is None else int(self.embeddings.shape[1])
+
+    def merged(self) -> RecordBatch:
+        """Return a batch in which every id stands once, later records applied to earlier ones.
+
+        This is what writing the records one after the other comes to: the last document,
+        embedding and value of each metadata key win. A record keeps its first place.
+        """
+        if len(set(self.ids)) == len(self.ids):
+            return self
+        groups: dict[str, list[int]] = {}
+        for index, id in enumerate(self.ids):
+            groups.setdefault(id, []).append(index)
+        vectors = self._vectors()
+        last_vectors = [_last(vectors, group) for group in groups.values()]
+        matrix, present = parse_embeddings(last_vectors if self.embeddings is not None else None)
+        return RecordBatch(
+            list(groups),
+            matrix,
+            present,
+            _last_of_each(self.documents, groups),
+            _last_of_each(self.uris, groups),
+            None if self.metadatas is None else [_fold(self.metadatas, g) for g in groups.values()],
+        )
+
+    def _vectors(self) -> list[NDArray[np.float32] | None]:
+        if self.embeddings is None:
+            return [None] * len(self.ids)
+        if self.has_embedding is None:
+            return list(self.embeddings)
+        rows = iter(self.embeddings)
+        return [next(rows) if present else None for present in self.has_embedding]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RecordColumns:
+    """Records as columns; a column that was not asked for is None.
+
+    Attributes:
+        embeddings: Shape ``(records, dimension)``; a record without an embedding is all NaN.
+    """
+
+    ids: list[str]
+    embeddings: NDArray[np.float32] | None = None
+    documents: list[str | None] | None = None
+    uris: list[str | None] | None = None
+    metadatas: list[CleanMetadata | None] | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class QueriedRecords:
+    """The records found for one query, nearest first, and how far each is."""
+
+    records: RecordColumns
+    distances: list[float] | None = None
+
+
+def parse_ids(ids: Sequence[Any]) -> list[str]:
+    """Check ids: texts of at least one character.
+
+    Raises:
+        InvalidArgumentError: One is empty or not a text.
+    """
+    for index, id in enumerate(ids):
+        if not isinstance(id, str):
+            raise InvalidArgumentError(f"ids[{index}]: expected a str, got {id!r}")
+        if not id:
+            raise InvalidArgumentError("Empty ID, ID must have at least one character")
+        check_text(id, f"ids[{index}]")
+    return list(ids)
+
+
+def parse_embeddings(
+    embeddings: Any,
+) -> tuple[NDArray[np.float32] | None, list[bool] | None]:
+    """Bring embeddings to one matrix of float32, and tell which records have one.
+
+    Returns:
+        The matrix, and for each record whether it has a row; None in the place of the second
+        when all have.
+
+    Raises:
+        InvalidArgumentError: Lengths differ, or a value is not a finite float32.
+    """
+    if embeddings is None:
+        return None, None
+    if isinstance(embeddings, np.ndarray) and embeddings.ndim == 2:  # noqa: PLR2004
+        return _matrix(embeddings), None
+    present = [embedding is not None for embedding in embeddings]
+    if not any(present):
+        return None, None
+    rows = [embedding for embedding in embeddings if embedding is not None]
+    if len({len(row) for row in rows}) > 1:
+        raise InvalidArgumentError("Inconsistent dimensions in provided embeddings")
+    return _matrix(rows), None if all(present) else present
+
+
+def _matrix(rows: Any) -> NDArray[np.float32]:
+    with np.errstate(over="ignore"):
+        matrix = np.ascontiguousarray(rows, dtype=np.float32)
+    if matrix.ndim != 2 or (len(matrix) and not matrix.shape[1]):  # noqa: PLR2004
+        raise InvalidArgumentError(
+            "Validation error: embeddings: Each embedding must have at least 1 dimension"
+        )
+    if not np.isfinite(matrix).all():
+        index = int(np.nonzero(~np.isfinite(matrix).all(axis=1))[0][0])
+        raise InvalidArgumentError(
+            "Validation error: embeddings: Embeddings must not contain NaN or Infinity values "
+            f"(embedding {index} does)"
+        )
+    return matrix
+
+
+def _texts(texts: Sequence[Any] | None, column: str) -> list[str | None] | None:
+    if texts is None:
+        return None
+    for index, text in enumerate(texts):
+        if text is None:
+            continue
+        if not isinstance(text, str):
+            raise InvalidArgumentError(f"{column}[{index}]: expected a str, got {text!r}")
+        check_text(text, f"{column}[{index}]")
+    return list(texts)
+
+
+def _metadatas(
+    metadatas: Sequence[Any] | None, removals: bool
+) -> list[CleanMetadata | None] | None:
+    if metadatas is None:
+        return None
+    return [
+        None
+        if metadata is None
+        else parse_metadata(metadata, f"metadatas[{index}]", removals=removals)
+        for index, metadata in enumerate(metadatas)
+    ]
+
+
+def _last(values: Sequence[Any], indices: list[int]) -> Any:
+    given = [values[index] for index in indices if values[index] is not None]
+    return given[-1] if given else None
+
+
+def _last_of_each(values: Sequence[Any] | None, groups: dict[str, list[int]]) -> list[Any] | None:
+    return None if values is None else [_last(values, group) for group in groups.values()]
+
+
+def _fold(metadatas: Sequence[CleanMetadata | None], indices: list[int]) -> CleanMetadata | None:
+    given = [metadata for index in indices if (metadata := metadatas[index]) is not None]
+    return {key: value for metadata in given for key, value in metadata.items()} if given else None

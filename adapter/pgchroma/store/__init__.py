@@ -1,0 +1,17 @@
+"""SQL: what operations become, and how it is run. Importing this registers every handler."""
+
+from pgchroma.store import collections, databases, reads, writes
+from pgchroma.store.drivers import run, run_async
+from pgchroma.store.handlers import handlers
+from pgchroma.store.locations import Environment
+
+__all__ = (
+    "Environment",
+    "collections",
+    "databases",
+    "handlers",
+    "reads",
+    "run",
+    "run_async",
+    "writes",
+)

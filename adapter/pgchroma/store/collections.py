@@ -1,0 +1,272 @@
+"""Handlers for collections: the catalog's rows and the tables that go with them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, LiteralString
+from uuid import UUID, uuid4
+
+import orjson
+
+from pgchroma.errors import (
+    InvalidArgumentError,
+    NotFoundError,
+    UniqueConstraintError,
+)
+from pgchroma.model.configuration import CollectionConfiguration
+from pgchroma.model.entities import CollectionModel, DatabaseRef
+from pgchroma.model.operations import (
+    CountCollections,
+    CreateCollection,
+    DeleteCollection,
+    GetCollection,
+    GetCollectionById,
+    ListCollections,
+    ModifyCollection,
+)
+from pgchroma.store.handlers import handles
+from pgchroma.store.json import decode_metadata, encode_metadata
+from pgchroma.store.layout import (
+    LAYOUT_VERSION,
+    CollectionTables,
+    create_tables,
+    drop_tables,
+    rename_view,
+)
+from pgchroma.store.locations import Environment
+from pgchroma.store.statement import Atomic, Exchange, Statement, render
+
+__all__ = (
+    "count_collections",
+    "create_collection",
+    "delete_collection",
+    "get_collection",
+    "get_collection_by_id",
+    "list_collections",
+    "modify_collection",
+)
+
+
+@handles(CreateCollection)
+def create_collection(
+    operation: CreateCollection, environment: Environment
+) -> Exchange[CollectionModel]:
+    """Insert a collection and make its tables, or find the one that has the name."""
+    configuration = CollectionConfiguration.parse(operation.configuration, operation.metadata)
+    created = yield Atomic(_create(operation, configuration))
+    if created is not None:
+        return created  # type: ignore[no-any-return]
+    if not operation.get_or_create:
+        raise UniqueConstraintError(f"Collection [{operation.name}] already exists")
+    return (yield from get_collection(GetCollection(operation.scope, operation.name), environment))
+
+
+@handles(GetCollection)
+def get_collection(operation: GetCollection, environment: Environment) -> Exchange[CollectionModel]:
+    """Look a collection up by name."""
+    rows = yield _select(operation.scope, "and c.name = %(name)s", {"name": operation.name})
+    if not rows:
+        raise NotFoundError(f"Collection [{operation.name}] does not exist")
+    return _shape(rows[0])
+
+
+@handles(GetCollectionById)
+def get_collection_by_id(
+    operation: GetCollectionById, environment: Environment
+) -> Exchange[CollectionModel]:
+    """Look a collection up by id."""
+    collection = operation.collection
+    rows = yield _select(collection.scope, "and c.id = %(id)s", {"id": collection.id})
+    if not rows:
+        raise NotFoundError(f"Collection [{collection.id}] does not exist")
+    return _shape(rows[0])
+
+
+@handles(ListCollections)
+def list_collections(
+    operation: ListCollections, environment: Environment
+) -> Exchange[list[CollectionModel]]:
+    """Read a page of a database's collections."""
+    page = {"limit": operation.limit, "offset": operation.offset or 0}
+    rows = yield _select(
+        operation.scope,
+        "order by c.name limit %(limit)s::bigint offset %(offset)s::bigint",
+        page,
+    )
+    return [_shape(row) for row in rows]
+
+
+@handles(CountCollections)
+def count_collections(operation: CountCollections, environment: Environment) -> Exchange[int]:
+    """Count a database's collections."""
+    rows = yield Statement(
+        _COUNT, {"tenant": operation.scope.tenant, "database": operation.scope.database}
+    )
+    return int(rows[0][0])
+
+
+@handles(ModifyCollection)
+def modify_collection(operation: ModifyCollection, environment: Environment) -> Exchange[None]:
+    """Change a collection's name (and its view's), metadata and configuration."""
+    yield Atomic(_modify(operation))
+
+
+@handles(DeleteCollection)
+def delete_collection(operation: DeleteCollection, environment: Environment) -> Exchange[None]:
+    """Delete a collection's row and drop its tables."""
+    yield Atomic(_delete(operation))
+
+
+def _create(
+    operation: CreateCollection, configuration: CollectionConfiguration
+) -> Exchange[CollectionModel | None]:
+    scope, id = operation.scope, uuid4()
+    rows = yield Statement(_SELECT_DATABASE, {"tenant": scope.tenant, "database": scope.database})
+    if not rows:
+        raise InvalidArgumentError(f"Database [{scope.database}] does not exist")
+    database_id, schema = rows[0]
+    rows = yield Statement(
+        _INSERT,
+        {
+            "id": id,
+            "database_id": database_id,
+            "name": operation.name,
+            "metadata": encode_metadata(operation.metadata),
+            "configuration": orjson.dumps(configuration.to_stored_json()).decode(),
+            "layout_version": LAYOUT_VERSION,
+        },
+    )
+    if not rows:
+        return None
+    yield create_tables(CollectionTables(schema, id), operation.name)
+    return CollectionModel(
+        id, operation.name, configuration, operation.metadata, None, scope.tenant, scope.database
+    )
+
+
+def _modify(operation: ModifyCollection) -> Exchange[None]:
+    collection = operation.collection
+    rows = yield _select(
+        collection.scope, "and c.id = %(id)s for update of c", {"id": collection.id}
+    )
+    if not rows:
+        raise NotFoundError(f"Collection [{collection.id}] does not exist.")
+    old, schema = _shape(rows[0]), rows[0][-1]
+    name = old.name if operation.name is None else operation.name
+    metadata = old.metadata if operation.metadata is None else operation.metadata
+    if name != old.name:
+        yield from _claim_name(collection.id, name)
+        yield rename_view(CollectionTables(schema, collection.id), old.name, name)
+    configuration = old.configuration.updated(operation.configuration or {})
+    yield Statement(
+        _UPDATE,
+        {
+            "id": collection.id,
+            "metadata": encode_metadata(metadata),
+            "configuration": orjson.dumps(configuration.to_stored_json()).decode(),
+        },
+    )
+
+
+def _claim_name(id: UUID, name: str) -> Exchange[None]:
+    rows = yield Statement(_RENAME, {"id": id, "name": name})
+    if not rows:
+        raise UniqueConstraintError(f"Collection [{name}] already exists")
+
+
+def _delete(operation: DeleteCollection) -> Exchange[None]:
+    scope = operation.scope
+    rows = yield Statement(
+        _DELETE, {"tenant": scope.tenant, "database": scope.database, "name": operation.name}
+    )
+    if not rows:
+        raise NotFoundError(f"Collection [{operation.name}] does not exist")
+    id, schema = rows[0]
+    yield drop_tables(CollectionTables(schema, id), operation.name)
+
+
+def _select(scope: DatabaseRef, ending: LiteralString, parameters: Mapping[str, Any]) -> Statement:
+    named = {"tenant": scope.tenant, "database": scope.database, **parameters}
+    return Statement(render(_SELECT + ending), named)
+
+
+def _shape(row: Sequence[Any]) -> CollectionModel:
+    id, name, configuration, metadata, dimension, tenant, database, _schema = row
+    return CollectionModel(
+        id,
+        name,
+        CollectionConfiguration.from_json(orjson.loads(configuration)),
+        decode_metadata(metadata),
+        dimension,
+        tenant,
+        database,
+    )
+
+
+_SELECT_DATABASE = render(
+    """
+    select id, schema_name from pgchroma.databases
+    where tenant = %(tenant)s and name = %(database)s
+    """
+)
+
+_INSERT = render(
+    """
+    insert into pgchroma.collections
+        (id, database_id, name, metadata, configuration, layout_version)
+    values (
+        %(id)s, %(database_id)s, %(name)s, %(metadata)s::jsonb, %(configuration)s::jsonb,
+        %(layout_version)s
+    )
+    on conflict (database_id, name) do nothing
+    returning id
+    """
+)
+
+_SELECT: LiteralString = """
+    select
+        c.id, c.name, c.configuration::text, c.metadata::text, c.dimension, d.tenant, d.name,
+        d.schema_name
+    from pgchroma.collections as c
+    join pgchroma.databases as d on d.id = c.database_id
+    where d.tenant = %(tenant)s and d.name = %(database)s
+    """
+
+_COUNT = render(
+    """
+    select count(*)
+    from pgchroma.collections as c
+    join pgchroma.databases as d on d.id = c.database_id
+    where d.tenant = %(tenant)s and d.name = %(database)s
+    """
+)
+
+# A taken name gives no row instead of a unique violation, whose transaction could not go on.
+_RENAME = render(
+    """
+    update pgchroma.collections as c set name = %(name)s
+    where c.id = %(id)s and not exists (
+        select from pgchroma.collections as other
+        where other.database_id = c.database_id and other.name = %(name)s
+    )
+    returning c.id
+    """
+)
+
+_UPDATE = render(
+    """
+    update pgchroma.collections
+    set metadata = %(metadata)s::jsonb, configuration = %(configuration)s::jsonb
+    where id = %(id)s
+    """
+)
+
+_DELETE = render(
+    """
+    delete from pgchroma.collections as c
+    using pgchroma.databases as d
+    where d.id = c.database_id and d.tenant = %(tenant)s and d.name = %(database)s
+        and c.name = %(name)s
+    returning c.id, d.schema_name
+    """
+)

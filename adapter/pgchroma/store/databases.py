@@ -1,0 +1,194 @@
+"""Handlers for tenants and databases, and for the whole."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+from uuid import UUID, uuid4
+
+from pgchroma.errors import NotFoundError, UniqueConstraintError
+from pgchroma.model.entities import Database, DatabaseRef, Tenant
+from pgchroma.model.names import DEFAULT_DATABASE, DEFAULT_TENANT
+from pgchroma.model.operations import (
+    CreateDatabase,
+    CreateTenant,
+    DeleteDatabase,
+    GetDatabase,
+    GetTenant,
+    Heartbeat,
+    ListDatabases,
+    Reset,
+)
+from pgchroma.store.handlers import handles
+from pgchroma.store.layout import (
+    CollectionTables,
+    create_schema,
+    drop_schema,
+    drop_tables,
+    schema_name,
+)
+from pgchroma.store.locations import Environment
+from pgchroma.store.statement import Atomic, Exchange, Statement, render
+
+__all__ = (
+    "create_database",
+    "create_tenant",
+    "delete_database",
+    "get_database",
+    "get_tenant",
+    "heartbeat",
+    "list_databases",
+    "reset",
+)
+
+DROPPED_AT_ONCE = 50
+"""Collections dropped in one transaction; each takes some nine of PostgreSQL's shared locks."""
+
+
+@handles(Heartbeat)
+def heartbeat(operation: Heartbeat, environment: Environment) -> Exchange[int]:
+    """Ask the database for its time."""
+    rows = yield Statement(_TIME)
+    return int(rows[0][0])
+
+
+@handles(CreateTenant)
+def create_tenant(operation: CreateTenant, environment: Environment) -> Exchange[None]:
+    """Insert a tenant."""
+    rows = yield Statement(_INSERT_TENANT, {"name": operation.name})
+    if not rows:
+        raise UniqueConstraintError(f"Tenant [{operation.name}] already exists")
+
+
+@handles(GetTenant)
+def get_tenant(operation: GetTenant, environment: Environment) -> Exchange[Tenant]:
+    """Look a tenant up."""
+    rows = yield Statement(_SELECT_TENANT, {"name": operation.name})
+    if not rows:
+        raise NotFoundError(f"Tenant [{operation.name}] not found")
+    return Tenant(*rows[0])
+
+
+@handles(CreateDatabase)
+def create_database(operation: CreateDatabase, environment: Environment) -> Exchange[None]:
+    """Insert a database and make its schema."""
+    yield from get_tenant(GetTenant(operation.scope.tenant), environment)
+    yield Atomic(_create_database(operation.scope, uuid4()))
+
+
+@handles(GetDatabase)
+def get_database(operation: GetDatabase, environment: Environment) -> Exchange[Database]:
+    """Look a database up."""
+    database, _ = yield from _find(operation.scope, ". Are you sure it exists?")
+    return database
+
+
+@handles(ListDatabases)
+def list_databases(operation: ListDatabases, environment: Environment) -> Exchange[list[Database]]:
+    """Read a page of a tenant's databases."""
+    rows = yield Statement(
+        _LIST_DATABASES,
+        {
+            "tenant": operation.tenant,
+            "limit": operation.limit,
+            "offset": operation.offset or 0,
+        },
+    )
+    return [Database(*row) for row in rows]
+
+
+@handles(DeleteDatabase)
+def delete_database(operation: DeleteDatabase, environment: Environment) -> Exchange[None]:
+    """Drop a database's collections some at a time, then its schema."""
+    database, schema = yield from _find(operation.scope, "")
+    while (yield Atomic(_drop_some(schema, database.id))):
+        pass
+    yield (
+        drop_schema(schema),
+        Statement(_DELETE_DATABASE, {"id": database.id}),
+    )
+
+
+@handles(Reset)
+def reset(operation: Reset, environment: Environment) -> Exchange[None]:
+    """Drop every database and tenant, then make the default ones anew."""
+    rows = yield Statement(_ALL_DATABASES)
+    for tenant, name in rows:
+        scope = DatabaseRef(tenant, name)
+        yield from delete_database(DeleteDatabase(scope), environment)
+    environment.forget()
+    yield Statement(_DELETE_TENANTS)
+    yield from create_tenant(CreateTenant(DEFAULT_TENANT), environment)
+    yield Atomic(_create_database(DatabaseRef(DEFAULT_TENANT, DEFAULT_DATABASE), UUID(int=0)))
+
+
+def _create_database(scope: DatabaseRef, id: UUID) -> Exchange[None]:
+    schema = schema_name(scope.tenant, scope.database)
+    rows = yield Statement(
+        _INSERT_DATABASE,
+        {"id": id, "tenant": scope.tenant, "name": scope.database, "schema": schema},
+    )
+    if not rows:
+        raise UniqueConstraintError(f"Database [{scope.database}] already exists")
+    yield create_schema(schema)
+
+
+def _find(scope: DatabaseRef, advice: str) -> Exchange[tuple[Database, str]]:
+    rows = yield Statement(_SELECT_DATABASE, {"tenant": scope.tenant, "name": scope.database})
+    if not rows:
+        raise NotFoundError(f"Database [{scope.database}] not found{advice}")
+    id, schema = rows[0]
+    return Database(id, scope.database, scope.tenant), schema
+
+
+def _drop_some(schema: str, database_id: UUID) -> Exchange[Sequence[Any]]:
+    rows = yield Statement(_DELETE_SOME, {"database_id": database_id, "limit": DROPPED_AT_ONCE})
+    statements = [
+        statement
+        for id, name in rows
+        for statement in drop_tables(CollectionTables(schema, id), name)
+    ]
+    if statements:
+        yield tuple(statements)
+    return rows  # type: ignore[no-any-return]
+
+
+_TIME = render("select (extract(epoch from clock_timestamp()) * 1000000000)::bigint")
+
+_INSERT_TENANT = render(
+    "insert into pgchroma.tenants (name) values (%(name)s) on conflict do nothing returning name"
+)
+_SELECT_TENANT = render("select name, resource_name from pgchroma.tenants where name = %(name)s")
+_DELETE_TENANTS = render("delete from pgchroma.tenants")
+
+_INSERT_DATABASE = render(
+    """
+    insert into pgchroma.databases (id, tenant, name, schema_name)
+    values (%(id)s, %(tenant)s, %(name)s, %(schema)s)
+    on conflict (tenant, name) do nothing
+    returning id
+    """
+)
+_SELECT_DATABASE = render(
+    "select id, schema_name from pgchroma.databases where tenant = %(tenant)s and name = %(name)s"
+)
+_LIST_DATABASES = render(
+    """
+    select id, name, tenant from pgchroma.databases
+    where tenant = %(tenant)s
+    order by name
+    limit %(limit)s::bigint offset %(offset)s::bigint
+    """
+)
+_ALL_DATABASES = render("select tenant, name from pgchroma.databases order by tenant, name")
+_DELETE_DATABASE = render("delete from pgchroma.databases where id = %(id)s")
+_DELETE_SOME = render(
+    """
+    delete from pgchroma.collections
+    where id in (
+        select id from pgchroma.collections where database_id = %(database_id)s
+        order by id limit %(limit)s
+    )
+    returning id, name
+    """
+)

@@ -1,0 +1,118 @@
+"""PostgreSQL's faults as the product's errors, by SQLSTATE and never by text.
+
+A distributed PostgreSQL changes texts and constraint names; the codes stay.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from contextlib import contextmanager
+from typing import Final
+
+import psycopg
+from psycopg import errors as pg
+from psycopg_pool import PoolClosed, PoolTimeout
+
+from pgchroma.errors import (
+    ChromaError,
+    InternalError,
+    InvalidArgumentError,
+    MissingRightError,
+    UnavailableError,
+    UniqueConstraintError,
+)
+
+__all__ = ("is_passing", "is_stale", "translated")
+
+_PASSING: Final = (pg.SerializationFailure, pg.DeadlockDetected, pg.UniqueViolation)
+_STALE: Final = (pg.UndefinedTable, pg.InvalidSchemaName)
+
+_UNREACHABLE: Final = (
+    psycopg.InterfaceError,
+    pg.AdminShutdown,
+    pg.CrashShutdown,
+    pg.CannotConnectNow,
+    pg.DatabaseDropped,
+    pg.TooManyConnections,
+    pg.InvalidCatalogName,
+    PoolTimeout,
+    PoolClosed,
+)
+
+
+def is_passing(fault: BaseException) -> bool:
+    """Whether the same statement may well succeed when it is run again."""
+    return isinstance(fault, _PASSING)
+
+
+def is_stale(fault: BaseException) -> bool:
+    """Whether a table was not where it was remembered to be."""
+    return isinstance(fault, _STALE)
+
+
+@contextmanager
+def translated() -> Generator[None, None, None]:
+    """Raise PostgreSQL's faults inside as errors of the product, with the cause chained."""
+    try:
+        yield
+    except (psycopg.Error, PoolTimeout, PoolClosed) as fault:
+        raise _translate(fault) from fault
+    except UnicodeEncodeError as fault:
+        raise InvalidArgumentError(
+            "a text has half of a surrogate pair, which PostgreSQL cannot store"
+        ) from fault
+
+
+def _translate(fault: Exception) -> ChromaError:
+    if isinstance(fault, _UNREACHABLE) or _lost_connection(fault):
+        return UnavailableError(f"the database cannot be reached: {_first_line(fault)}")
+    message = _first_line(fault)
+    match fault:
+        case pg.InsufficientPrivilege():
+            return MissingRightError(_missing_right(message))
+        case pg.ReadOnlySqlTransaction():
+            return MissingRightError(
+                f"{message}: this is a read-only connection or a standby; connect to the primary"
+            )
+        case pg.UniqueViolation() | pg.DuplicateTable() | pg.DuplicateSchema():
+            return UniqueConstraintError(message)
+        case pg.InvalidRegularExpression():
+            return InvalidArgumentError(f"Regex syntax error: {message}")
+        case pg.QueryCanceled():
+            return InternalError(f"{message}; nothing was changed")
+        case pg.DependentObjectsStillExist():
+            return InvalidArgumentError(f"{message}: {_detail(fault)}; drop them first")
+        case pg.DiskFull():
+            return InternalError(f"the database's disk is full: {message}; nothing was written")
+        case pg.ProgramLimitExceeded() | pg.StatementTooComplex():
+            return InvalidArgumentError(f"more than PostgreSQL takes in one request: {message}")
+        case _:
+            return InternalError(f"PostgreSQL reports {_sqlstate(fault)}: {message}")
+
+
+def _lost_connection(fault: Exception) -> bool:
+    if not isinstance(fault, psycopg.OperationalError):
+        return False
+    return fault.sqlstate is None or fault.sqlstate.startswith(("08", "57P"))
+
+
+def _missing_right(message: str) -> str:
+    return (
+        f"{message}. The database user lacks a right; as the owner of pgchroma's objects, or as "
+        "a superuser, grant it: `grant usage on schema <schema> to <user>`, `grant select` (to "
+        "read) or `grant insert, update, delete` (to write) `on all tables in schema <schema> "
+        "to <user>`, `grant create on database <database> to <user>` (to create databases)"
+    )
+
+
+def _sqlstate(fault: Exception) -> str:
+    return getattr(fault, "sqlstate", None) or type(fault).__name__
+
+
+def _detail(fault: psycopg.Error) -> str:
+    return " ".join((fault.diag.message_detail or "").split())
+
+
+def _first_line(fault: Exception) -> str:
+    diagnosis = fault.diag.message_primary if isinstance(fault, psycopg.Error) else None
+    return diagnosis or (str(fault).strip().splitlines() or [type(fault).__name__])[0]

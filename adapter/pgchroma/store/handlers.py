@@ -1,0 +1,34 @@
+"""Which function answers which operation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeAlias, TypeVar
+
+from pgchroma.model.operations import Operation
+from pgchroma.store.locations import Environment
+from pgchroma.store.statement import Exchange
+
+__all__ = ("Handler", "handlers", "handles")
+
+R = TypeVar("R")
+O = TypeVar("O", bound=Operation[Any])  # noqa: E741
+
+Handler: TypeAlias = Callable[[Any, Environment], Exchange[Any]]
+
+handlers: dict[type[Operation[Any]], Handler] = {}
+"""The handler of every operation there is."""
+
+
+def handles(
+    operation: type[O],
+) -> Callable[[Callable[[O, Environment], Exchange[R]]], Callable[[O, Environment], Exchange[R]]]:
+    """Make the decorated generator function the handler of an operation."""
+
+    def register(
+        handler: Callable[[O, Environment], Exchange[R]],
+    ) -> Callable[[O, Environment], Exchange[R]]:
+        handlers[operation] = handler
+        return handler
+
+    return register

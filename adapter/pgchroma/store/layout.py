@@ -1,0 +1,225 @@
+"""What a database and a collection are called in PostgreSQL, and the tables they consist of.
+
+A database is a schema. A collection is, in that schema,
+
+    records_<id>    one row a record; `seq` is its place in insertion order and never changes
+    vectors_<id>    one row an embedding; `pos` is its place in the log, and every new or
+                    changed embedding gets a new one; made when the dimension is known
+    log_<id>        the sequence both draw from
+    "<name>"        a view of both, for people
+
+`records.pos` alone says which row of vectors is a record's. Two writers of one id may leave a
+row of vectors that no record points to; no statement here takes it for a record.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass
+from functools import cached_property
+from uuid import UUID
+
+from psycopg import sql
+
+from pgchroma.store.statement import Statement, render
+
+__all__ = (
+    "LAYOUT_VERSION",
+    "MAX_DIMENSION",
+    "CollectionTables",
+    "create_schema",
+    "create_tables",
+    "create_vectors",
+    "drop_schema",
+    "drop_tables",
+    "rename_view",
+    "schema_name",
+    "view_name",
+)
+
+LAYOUT_VERSION = 1
+"""Raised with every change to the tables below; migrations bring older collections along."""
+
+MAX_DIMENSION = 16_000
+"""The longest vector pgvector stores."""
+
+MAX_PLAIN_DIMENSION = 2_000
+"""The longest vector that fits a page beside its row, and so needs no detour over TOAST."""
+
+NAME_BYTES = 63
+"""PostgreSQL cuts longer identifiers off without an error."""
+
+
+def schema_name(tenant: str, database: str) -> str:
+    """Name the schema of a database: ``tenant__database``.
+
+    Names that cannot be spelled so, or that would be ambiguous or too long, keep what they can
+    and get a hash of both behind a second ``__``; so no two databases share a schema.
+    """
+    plain = re.compile(r"(?!pg_)[a-z0-9]+(?:_[a-z0-9]+)*")
+    name = f"{tenant}__{database}"
+    if plain.fullmatch(tenant) and plain.fullmatch(database) and len(name) <= NAME_BYTES:
+        return name
+    digest = hashlib.sha256(f"{tenant}\x00{database}".encode()).hexdigest()[:10]
+    readable = "__".join(_readable(part) for part in (tenant, database))
+    return f"{readable}__{digest}"
+
+
+def view_name(collection: str) -> str:
+    """Name the view of a collection: its own name, where PostgreSQL can hold that.
+
+    A longer name, or one of the form our tables have, ends in ``~`` and a hash instead. No
+    collection's name contains ``~``, so no two collections share a view.
+    """
+    if len(collection) <= NAME_BYTES and not re.match(r"(records|vectors|log)_", collection):
+        return collection
+    digest = hashlib.sha256(collection.encode()).hexdigest()[:10]
+    return f"{collection[: NAME_BYTES - len(digest) - 1]}~{digest}"
+
+
+@dataclass(frozen=True)
+class CollectionTables:
+    """The quoted names of a collection's tables, ready for use in statements."""
+
+    schema: str
+    id: UUID
+
+    @cached_property
+    def records(self) -> sql.Identifier:
+        """The table of records."""
+        return self._identifier("records")
+
+    @cached_property
+    def vectors(self) -> sql.Identifier:
+        """The table of embeddings."""
+        return self._identifier("vectors")
+
+    @cached_property
+    def log(self) -> sql.Identifier:
+        """The sequence of log positions."""
+        return self._identifier("log")
+
+    @cached_property
+    def log_literal(self) -> sql.Literal:
+        """The sequence as `nextval` wants it: its quoted name as a text."""
+        return sql.Literal(self.log.as_string(None))
+
+    def view(self, collection: str) -> sql.Identifier:
+        """The view under the collection's name."""
+        return sql.Identifier(self.schema, view_name(collection))
+
+    def constraint(self, table: str, suffix: str) -> sql.Identifier:
+        """The explicit name of a constraint of one of the tables."""
+        return sql.Identifier(f"{table}_{self.id.hex}_{suffix}")
+
+    def _identifier(self, table: str) -> sql.Identifier:
+        return sql.Identifier(self.schema, f"{table}_{self.id.hex}")
+
+
+def create_schema(schema: str) -> Statement:
+    """Make the schema of a database."""
+    return Statement(render("create schema {schema}", schema=sql.Identifier(schema)))
+
+
+def drop_schema(schema: str) -> Statement:
+    """Drop the schema of a database whose collections are gone; what is not ours stops it."""
+    return Statement(render("drop schema if exists {schema}", schema=sql.Identifier(schema)))
+
+
+def create_tables(tables: CollectionTables, collection: str) -> tuple[Statement, ...]:
+    """Make a collection's sequence, its table of records and its view."""
+    log = render("create sequence {log}", log=tables.log)
+    records = render(
+        """
+        create table {records} (
+            seq bigint not null constraint {pkey} primary key,
+            pos bigint,
+            id text collate "C" not null constraint {id_key} unique,
+            document text,
+            uri text,
+            metadata jsonb,
+            created_at timestamptz not null,
+            updated_at timestamptz not null
+        )
+        """,
+        records=tables.records,
+        pkey=tables.constraint("records", "pkey"),
+        id_key=tables.constraint("records", "id_key"),
+    )
+    owner = render(
+        "alter sequence {log} owned by {records}.seq", log=tables.log, records=tables.records
+    )
+    view = render(
+        """
+        create view {view} as
+        select id, document, uri, metadata, null::vector as embedding, created_at, updated_at
+        from {records}
+        """,
+        view=tables.view(collection),
+        records=tables.records,
+    )
+    return Statement(log), Statement(records), Statement(owner), Statement(view)
+
+
+def create_vectors(
+    tables: CollectionTables, collection: str, dimension: int
+) -> tuple[Statement, ...]:
+    """Make a collection's table of embeddings and show them in its view."""
+    storage = "plain" if dimension <= MAX_PLAIN_DIMENSION else "external"
+    vectors = render(
+        """
+        create table {vectors} (
+            pos bigint not null constraint {pkey} primary key,
+            seq bigint not null,
+            embedding vector({dimension}) storage {storage} not null
+        )
+        """,
+        vectors=tables.vectors,
+        pkey=tables.constraint("vectors", "pkey"),
+        dimension=sql.Literal(dimension),
+        storage=sql.SQL(storage),
+    )
+    view = render(
+        """
+        create or replace view {view} as
+        select
+            r.id, r.document, r.uri, r.metadata, v.embedding::vector as embedding,
+            r.created_at, r.updated_at
+        from {records} as r
+        left join {vectors} as v on v.pos = r.pos
+        """,
+        view=tables.view(collection),
+        records=tables.records,
+        vectors=tables.vectors,
+    )
+    return Statement(vectors), Statement(view)
+
+
+def drop_tables(tables: CollectionTables, collection: str) -> tuple[Statement, ...]:
+    """Drop all of a collection."""
+    return (
+        Statement(render("drop view if exists {view}", view=tables.view(collection))),
+        Statement(
+            render(
+                "drop table if exists {records}, {vectors}",
+                records=tables.records,
+                vectors=tables.vectors,
+            )
+        ),
+    )
+
+
+def rename_view(tables: CollectionTables, old: str, new: str) -> Statement:
+    """Let the view follow a collection's new name."""
+    text = render(
+        "alter view if exists {old} rename to {new}",
+        old=tables.view(old),
+        new=sql.Identifier(view_name(new)),
+    )
+    return Statement(text)
+
+
+def _readable(name: str) -> str:
+    words = re.findall(r"[a-z0-9]+", name.lower())
+    return ("_".join(words) or "x")[:22].removeprefix("pg_") or "x"

@@ -1,0 +1,235 @@
+"""Handlers that read records."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, LiteralString
+
+import numpy as np
+from psycopg import sql
+
+from pgchroma.model.filters import Filter
+from pgchroma.model.operations import CountRecords, GetRecords, QueryRecords
+from pgchroma.model.records import QueriedRecords, RecordColumns
+from pgchroma.store.filters import Parameters, compile_filter, has_regex
+from pgchroma.store.handlers import handles
+from pgchroma.store.json import decode_metadata
+from pgchroma.store.locations import Environment, Location, check_dimension, locate
+from pgchroma.store.statement import Exchange, Statement, Step, render
+from pgchroma.store.vectors import pack_vectors, unpack_vectors
+
+__all__ = ("compile_conditions", "count_records", "get_records", "query_records")
+
+
+@handles(CountRecords)
+def count_records(operation: CountRecords, environment: Environment) -> Exchange[int]:
+    """Count the records."""
+    location = yield from locate(operation.collection, environment)
+    rows = yield Statement(
+        render("select count(*) from {records}", records=location.tables.records)
+    )
+    return int(rows[0][0])
+
+
+@handles(GetRecords)
+def get_records(operation: GetRecords, environment: Environment) -> Exchange[RecordColumns]:
+    """Read a page of records in insertion order."""
+    location = yield from locate(operation.collection, environment)
+    parameters, condition = compile_conditions(operation.ids, operation.filter)
+    columns = _columns_of(operation.include, location)
+    text = render(
+        _GET if "embeddings" in columns else _GET_WITHOUT_EMBEDDINGS,
+        records=location.tables.records,
+        vectors=location.tables.vectors,
+        columns=_select_list(columns),
+        condition=condition,
+        limit=parameters.bind(operation.limit),
+        offset=parameters.bind(operation.offset or 0),
+    )
+    rows = yield _bounded(Statement(text, parameters), operation.filter, environment)
+    return _shape(rows, columns, operation.include, location)
+
+
+@handles(QueryRecords)
+def query_records(
+    operation: QueryRecords, environment: Environment
+) -> Exchange[list[QueriedRecords]]:
+    """Find the nearest records to each query by the exact distance to all that match.
+
+    Without a condition the nearest rows of vectors are taken first and their records after
+    them. Should one of those rows be no record's any more, the answer could be one short, and
+    the query runs again over the records' own positions.
+    """
+    location = yield from locate(operation.collection, environment)
+    if location.dimension is None or operation.n_results == 0 or not len(operation.embeddings):
+        return [_nothing(operation.include) for _ in operation.embeddings]
+    check_dimension(location, operation.embeddings.shape[1])
+    if operation.ids is None and operation.filter is None:
+        rows = yield _query(_QUERY_ALL, operation, location, environment)
+        if all(row[_ID] is not None for row in rows):
+            return _shape_query(rows, operation, location)
+    rows = yield _query(_QUERY_MATCHING, operation, location, environment)
+    return _shape_query(rows, operation, location)
+
+
+def compile_conditions(
+    ids: list[str] | None, filter: Filter | None
+) -> tuple[Parameters, sql.Composable]:
+    """Compile all conditions on records to one, on the table named ``r``."""
+    parameters = Parameters()
+    conditions: list[sql.Composable] = []
+    if ids is not None:
+        conditions.append(sql.SQL("r.id = any({}::text[])").format(parameters.bind(ids)))
+    if filter is not None:
+        conditions.append(compile_filter(filter, parameters))
+    return parameters, sql.SQL(" and ").join(conditions) if conditions else sql.SQL("true")
+
+
+def _query(
+    template: LiteralString,
+    operation: QueryRecords,
+    location: Location,
+    environment: Environment,
+) -> Step:
+    parameters, condition = compile_conditions(operation.ids, operation.filter)
+    columns = _columns_of(operation.include, location)
+    parameters["queries"] = pack_vectors(operation.embeddings, None, environment.vector_oid)
+    text = render(
+        template,
+        records=location.tables.records,
+        vectors=location.tables.vectors,
+        columns=_select_list(columns),
+        condition=condition,
+        distance=sql.SQL(_DISTANCES[location.space]),
+        limit=parameters.bind(operation.n_results),
+    )
+    return _bounded(Statement(text, parameters), operation.filter, environment)
+
+
+def _bounded(statement: Statement, filter: Filter | None, environment: Environment) -> Step:
+    if not has_regex(filter):
+        return statement
+    timeout = sql.Literal(environment.regex_timeout_ms)
+    return Statement(render("set local statement_timeout = {ms}", ms=timeout)), statement
+
+
+def _columns_of(include: frozenset[str], location: Location) -> list[str]:
+    wanted = [column for column in _COLUMNS if column in include]
+    if location.dimension is None and "embeddings" in wanted:
+        wanted.remove("embeddings")
+    return ["ids", *wanted]
+
+
+def _select_list(columns: Iterable[str]) -> sql.Composable:
+    return sql.SQL(", ").join(sql.SQL(_COLUMNS[column]) for column in columns)
+
+
+def _shape(
+    rows: Sequence[Sequence[Any]],
+    columns: list[str],
+    include: frozenset[str],
+    location: Location,
+) -> RecordColumns:
+    values: dict[str, Any] = {
+        column: [row[index] for row in rows] for index, column in enumerate(columns)
+    }
+    if "metadatas" in values:
+        values["metadatas"] = [decode_metadata(text) for text in values["metadatas"]]
+    if "embeddings" in values and location.dimension is not None:
+        values["embeddings"] = unpack_vectors(values["embeddings"], location.dimension)
+    elif "embeddings" in include:
+        values["embeddings"] = np.empty((len(rows), 0), dtype=np.float32)
+    return RecordColumns(**values)
+
+
+def _shape_query(
+    rows: Sequence[Sequence[Any]], operation: QueryRecords, location: Location
+) -> list[QueriedRecords]:
+    columns = _columns_of(operation.include, location)
+    groups: list[list[Sequence[Any]]] = [[] for _ in operation.embeddings]
+    for row in rows:
+        groups[row[_QUERY] - 1].append(row)
+    return [
+        QueriedRecords(
+            _shape([row[_ID:] for row in group], columns, operation.include, location),
+            # Chroma computes and returns float32.
+            [float(np.float32(row[_DISTANCE])) for row in group],
+        )
+        for group in groups
+    ]
+
+
+def _nothing(include: frozenset[str]) -> QueriedRecords:
+    empty: dict[str, Any] = {column: [] for column in _COLUMNS if column in include}
+    if "embeddings" in include:
+        empty["embeddings"] = np.empty((0, 0), dtype=np.float32)
+    return QueriedRecords(RecordColumns(ids=[], **empty), [])
+
+
+_QUERY, _DISTANCE, _ID = 0, 1, 2
+"""Where these stand in a row of a query's answer; the columns asked for follow the id."""
+
+_COLUMNS: dict[str, LiteralString] = {
+    "ids": "r.id",
+    "documents": "r.document",
+    "uris": "r.uri",
+    # A record with a uri and no metadata shows an empty object, one without both shows null.
+    "metadatas": "coalesce(r.metadata, case when r.uri is not null then '{}'::jsonb end)::text",
+    "embeddings": "vector_send(v.embedding)",
+}
+
+_DISTANCES: dict[str, LiteralString] = {
+    "l2": "vector_l2_squared_distance(v.embedding, q.embedding)",
+    "ip": "1 + (v.embedding <#> q.embedding)",
+    # A zero vector has no direction: pgvector says NaN, Chroma says as far as a right angle.
+    "cosine": "coalesce(nullif(v.embedding <=> q.embedding, 'NaN'), 1)",
+}
+
+_GET: LiteralString = """
+select {columns}
+from (
+    select * from {records} as r
+    where {condition}
+    order by r.seq
+    limit {limit}::bigint offset {offset}::bigint
+) as r
+left join {vectors} as v on v.pos = r.pos
+order by r.seq
+"""
+
+_GET_WITHOUT_EMBEDDINGS: LiteralString = """
+select {columns} from {records} as r
+where {condition}
+order by r.seq
+limit {limit}::bigint offset {offset}::bigint
+"""
+
+_QUERY_ALL: LiteralString = """
+select q.n, v.distance, {columns}
+from unnest(%(queries)b::vector[]) with ordinality as q (embedding, n)
+cross join lateral (
+    select v.pos, v.seq, v.embedding, {distance} as distance
+    from {vectors} as v
+    order by distance, v.seq
+    limit {limit}::bigint
+) as v
+left join {records} as r on r.seq = v.seq and r.pos = v.pos
+order by q.n, v.distance, v.seq
+"""
+
+_QUERY_MATCHING: LiteralString = """
+with matching as materialized (
+    select r.pos from {records} as r where r.pos is not null and {condition}
+)
+select q.n, v.distance, {columns}
+from unnest(%(queries)b::vector[]) with ordinality as q (embedding, n)
+cross join lateral (
+    select v.pos, v.seq, v.embedding, {distance} as distance
+    from {vectors} as v
+    where v.pos = any(array(select pos from matching))
+    order by distance, v.seq
+    limit {limit}::bigint
+) as v
+join {records} as r on r.seq = v.seq
+order by q.n, v.distance, v.seq
+"""

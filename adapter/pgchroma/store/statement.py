@@ -1,0 +1,47 @@
+"""A statement with its parameters, and how its text is composed."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, LiteralString, TypeAlias, TypeVar
+
+from psycopg import sql
+
+__all__ = ("Atomic", "Exchange", "Rows", "Statement", "Step", "render")
+
+R = TypeVar("R")
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """SQL text with named placeholders, and what they stand for."""
+
+    text: bytes
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+
+
+Rows: TypeAlias = Sequence[Sequence[Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Atomic:
+    """Several round trips as one transaction, or as one savepoint within the caller's own.
+
+    What its exchange returns comes back in the place of rows.
+    """
+
+    exchange: Generator[Any, Any, Any]
+
+
+Step: TypeAlias = Statement | tuple[Statement, ...] | Atomic
+"""A statement, or several as one transaction of which the last one's rows come back: both one
+round trip to PostgreSQL. Or a transaction of several round trips."""
+
+Exchange: TypeAlias = Generator[Step, Any, R]
+"""A handler at work: it yields steps, is sent their rows and returns the answer."""
+
+
+def render(template: LiteralString, **parts: sql.Composable) -> bytes:
+    """Put identifiers, literals and clauses into the braces of `template`, quoted by psycopg."""
+    return sql.SQL(template).format(**parts).as_bytes(None)

@@ -1,0 +1,79 @@
+"""Embeddings between numpy and PostgreSQL's binary formats, a whole batch at a time.
+
+pgvector's binary vector is a 16-bit dimension, 16 reserved bits and the values as big-endian
+float32. A binary array is a header and, for each element, its length in bytes and the element;
+the length -1 stands for null.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from psycopg import pq
+from psycopg.abc import Buffer
+from psycopg.adapt import Dumper
+
+__all__ = ("VectorArray", "VectorArrayDumper", "pack_vectors", "unpack_vectors")
+
+VECTOR_HEADER_BYTES = 4
+
+
+class VectorArray(bytes):
+    """A ``vector[]`` in PostgreSQL's binary format."""
+
+    __slots__ = ()
+
+
+class VectorArrayDumper(Dumper):
+    """Hands a `VectorArray` to PostgreSQL as it is; the statement's cast names the type."""
+
+    format = pq.Format.BINARY
+    oid = 0
+
+    def dump(self, obj: VectorArray) -> Buffer:
+        """Return the bytes."""
+        return obj
+
+
+def pack_vectors(
+    matrix: NDArray[np.float32], present: Sequence[bool] | None, vector_oid: int
+) -> VectorArray:
+    """Pack a matrix into a ``vector[]``.
+
+    Args:
+        matrix: Shape ``(present vectors, dimension)``.
+        present: For each element of the array whether it has a vector; None: all have.
+        vector_oid: The type `vector`'s object id in this database.
+    """
+    count, dimension = matrix.shape
+    element = np.dtype(
+        [("bytes", ">i4"), ("dimension", ">i2"), ("reserved", ">i2"), ("v", ">f4", (dimension,))]
+    )
+    elements = np.zeros(count, dtype=element)
+    elements["bytes"] = VECTOR_HEADER_BYTES + 4 * dimension
+    elements["dimension"] = dimension
+    elements["v"] = matrix
+    body = elements.tobytes() if present is None else _interleave(elements, present)
+    length = count if present is None else len(present)
+    has_null = int(present is not None)
+    return VectorArray(struct.pack(">iiIii", 1, has_null, vector_oid, length, 1) + body)
+
+
+def unpack_vectors(vectors: Sequence[bytes | None], dimension: int) -> NDArray[np.float32]:
+    """Unpack binary vectors into a matrix; the row of one that is missing is NaN."""
+    size = VECTOR_HEADER_BYTES + 4 * dimension
+    if None not in vectors:
+        raw = b"".join(vectors)  # type: ignore[arg-type]
+        rows = np.frombuffer(raw, dtype=">f4").reshape(len(vectors), size // 4)
+        return rows[:, 1:].astype(np.float32)
+    missing = struct.pack(">i", 0) + np.full(dimension, np.nan, dtype=">f4").tobytes()
+    return unpack_vectors([missing if v is None else v for v in vectors], dimension)
+
+
+def _interleave(elements: NDArray[np.void], present: Sequence[bool]) -> bytes:
+    rows = iter(elements)
+    null = struct.pack(">i", -1)
+    return b"".join(next(rows).tobytes() if here else null for here in present)

@@ -1,0 +1,242 @@
+"""Handlers that write records. Each is one statement: all of a batch is stored, or nothing.
+
+Places in insertion order and in the log are drawn while the batch is read, in the order of the
+batch; rows are then locked and inserted in the order of their ids, so that two batches that
+overlap wait for each other instead of deadlocking.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any, LiteralString
+
+from psycopg import sql
+
+from pgchroma.model.operations import AddRecords, DeleteRecords, UpdateRecords, UpsertRecords
+from pgchroma.model.records import RecordBatch
+from pgchroma.store.handlers import handles
+from pgchroma.store.json import encode_metadata
+from pgchroma.store.layout import CollectionTables
+from pgchroma.store.locations import Environment, locate, locate_for_vectors
+from pgchroma.store.reads import compile_conditions
+from pgchroma.store.statement import Exchange, Statement, render
+from pgchroma.store.vectors import pack_vectors
+
+__all__ = ("add_records", "delete_records", "update_records", "upsert_records")
+
+
+@handles(AddRecords)
+def add_records(operation: AddRecords, environment: Environment) -> Exchange[None]:
+    """Insert the records whose id is new; of several with one id the first."""
+    yield from _write(_ADD, _INSERT_ADDED, operation, operation.records, environment)
+
+
+@handles(UpsertRecords)
+def upsert_records(operation: UpsertRecords, environment: Environment) -> Exchange[None]:
+    """Update the records that are there, insert the others.
+
+    A record that another writer inserts meanwhile makes the insert fail whole with a unique
+    violation, and whoever runs the handler runs it again.
+    """
+    records = operation.records.merged()
+    yield from _write(_UPSERT, _INSERT_UPSERTED, operation, records, environment)
+
+
+@handles(UpdateRecords)
+def update_records(operation: UpdateRecords, environment: Environment) -> Exchange[None]:
+    """Update the records that are there."""
+    records = operation.records.merged()
+    yield from _write(_UPDATE, _INSERT_UPDATED, operation, records, environment)
+
+
+@handles(DeleteRecords)
+def delete_records(operation: DeleteRecords, environment: Environment) -> Exchange[int]:
+    """Delete records with their embeddings."""
+    location = yield from locate(operation.collection, environment)
+    parameters, condition = compile_conditions(operation.ids, operation.filter)
+    if operation.limit is not None:
+        first = sql.SQL(_FIRST).format(
+            records=location.tables.records,
+            condition=condition,
+            limit=parameters.bind(operation.limit),
+        )
+        # The condition stands in both places: a row that changes meanwhile is tested again.
+        condition = sql.SQL("{} and {}").format(condition, first)
+    text = render(
+        _DELETE if location.dimension is not None else _DELETE_RECORDS_ONLY,
+        records=location.tables.records,
+        vectors=location.tables.vectors,
+        condition=condition,
+    )
+    rows = yield Statement(text, parameters)
+    return int(rows[0][0])
+
+
+def _write(
+    template: LiteralString,
+    insert: LiteralString,
+    operation: AddRecords | UpsertRecords | UpdateRecords,
+    records: RecordBatch,
+    environment: Environment,
+) -> Exchange[None]:
+    if not len(records):
+        return
+    if records.dimension is None:
+        location = yield from locate(operation.collection, environment)
+    else:
+        location = yield from locate_for_vectors(
+            operation.collection, environment, records.dimension
+        )
+    text = _write_text(template, insert, location.tables, records.dimension is not None)
+    yield Statement(text, _columns(records, environment))
+
+
+def _columns(records: RecordBatch, environment: Environment) -> dict[str, Any]:
+    columns: dict[str, Any] = {
+        "ids": records.ids,
+        "documents": records.documents,
+        "uris": records.uris,
+        "metadatas": None,
+    }
+    if records.metadatas is not None:
+        columns["metadatas"] = [encode_metadata(metadata) for metadata in records.metadatas]
+    if records.embeddings is not None:
+        columns["embeddings"] = pack_vectors(
+            records.embeddings, records.has_embedding, environment.vector_oid
+        )
+    return columns
+
+
+@lru_cache(maxsize=1024)
+def _write_text(
+    template: LiteralString, insert: LiteralString, tables: CollectionTables, has_vectors: bool
+) -> bytes:
+    parts = {"records": tables.records, "vectors": tables.vectors, "log": tables.log_literal}
+    given: LiteralString = _GIVEN_VECTORS if has_vectors else _GIVEN
+    last: LiteralString = insert if has_vectors else "select"
+    return render("with " + given + template + last, **parts)
+
+
+_GIVEN_VECTORS: LiteralString = """
+input as materialized (
+    select nextval({log}) as place, n, id, document, uri, metadata::jsonb as metadata, embedding
+    from unnest(
+        %(ids)b::text[], %(documents)b::text[], %(uris)b::text[], %(metadatas)b::text[],
+        %(embeddings)b::vector[]
+    ) with ordinality as given (id, document, uri, metadata, embedding, n)
+),
+places as (
+    select *, case when embedding is not null then place end as pos from input
+),
+"""
+
+_GIVEN: LiteralString = """
+places as materialized (
+    select
+        nextval({log}) as place, n, id, document, uri, metadata::jsonb as metadata,
+        null::bigint as pos
+    from unnest(
+        %(ids)b::text[], %(documents)b::text[], %(uris)b::text[], %(metadatas)b::text[]
+    ) with ordinality as given (id, document, uri, metadata, n)
+),
+"""
+
+_ADD: LiteralString = """
+added as (
+    insert into {records} (seq, pos, id, document, uri, metadata, created_at, updated_at)
+    select place, pos, id, document, uri, metadata, now(), now()
+    from places
+    order by id collate "C", n
+    on conflict (id) do nothing
+    returning seq
+)
+"""
+
+_INSERT_ADDED: LiteralString = """
+insert into {vectors} (pos, seq, embedding)
+select place, place, embedding
+from input
+where embedding is not null and place in (select seq from added)
+order by place
+"""
+
+_UPDATED: LiteralString = """
+locked as materialized (
+    select seq, pos, id from {records} where id = any(%(ids)b::text[])
+    order by id
+    for update
+),
+updated as (
+    update {records} as r
+    set
+        pos = coalesce(p.pos, r.pos),
+        document = coalesce(p.document, r.document),
+        uri = coalesce(p.uri, r.uri),
+        metadata = nullif(
+            jsonb_strip_nulls(coalesce(r.metadata, '{{}}') || coalesce(p.metadata, '{{}}')), '{{}}'
+        ),
+        updated_at = now()
+    from locked as l
+    join places as p on p.id = l.id
+    where r.seq = l.seq
+    returning r.seq, r.id, p.pos, l.pos as replaced
+)
+"""
+
+_INSERTED: LiteralString = """,
+inserted as (
+    insert into {records} (seq, pos, id, document, uri, metadata, created_at, updated_at)
+    select
+        place, pos, id, document, uri, nullif(jsonb_strip_nulls(metadata), '{{}}'), now(), now()
+    from places
+    where id not in (select id from updated)
+    order by id collate "C"
+    returning seq, pos
+)
+"""
+
+_UPDATE: LiteralString = _UPDATED
+_UPSERT: LiteralString = _UPDATED + _INSERTED
+
+_INSERT_UPDATED: LiteralString = """,
+replaced as (
+    delete from {vectors} as v using updated as u where v.pos = u.replaced and u.pos is not null
+)
+insert into {vectors} (pos, seq, embedding)
+select w.pos, w.seq, i.embedding
+from updated as w
+join input as i on i.place = w.pos
+order by w.pos
+"""
+
+_INSERT_UPSERTED: LiteralString = """,
+replaced as (
+    delete from {vectors} as v using updated as u where v.pos = u.replaced and u.pos is not null
+)
+insert into {vectors} (pos, seq, embedding)
+select w.pos, w.seq, i.embedding
+from (select seq, pos from updated union all select seq, pos from inserted) as w
+join input as i on i.place = w.pos
+order by w.pos
+"""
+
+_FIRST: LiteralString = """
+r.seq = any(array(select r.seq from {records} as r where {condition} order by r.seq limit {limit}))
+"""
+
+_DELETE: LiteralString = """
+with removed as (
+    delete from {records} as r where {condition} returning r.pos
+),
+cleared as (
+    delete from {vectors} as v using removed where v.pos = removed.pos
+)
+select count(*) from removed
+"""
+
+_DELETE_RECORDS_ONLY: LiteralString = """
+with removed as (
+    delete from {records} as r where {condition} returning r.pos
+)
+select count(*) from removed
+"""

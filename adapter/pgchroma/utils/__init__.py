@@ -1,0 +1,1 @@
+"""Chroma's import path for embedding functions and data loaders."""

@@ -1,0 +1,23 @@
+"""Runs the revisions on the connection that `pgchroma.schema` hands over, or prints their SQL."""
+
+from __future__ import annotations
+
+from alembic import context
+
+from pgchroma.store.tables import SCHEMA, metadata
+
+options = {
+    "target_metadata": metadata,
+    "version_table_schema": SCHEMA,
+    "include_schemas": True,
+    "transaction_per_migration": False,
+}
+
+if context.is_offline_mode():
+    context.configure(dialect_name="postgresql", literal_binds=True, **options)
+    with context.begin_transaction():
+        context.execute("create schema if not exists pgchroma")
+        context.run_migrations()
+else:
+    context.configure(connection=context.config.attributes["connection"], **options)
+    context.run_migrations()

@@ -1,0 +1,150 @@
+"""What the tests share: one embedded PostgreSQL, a prepared database to copy, and clients."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from hypothesis import HealthCheck, settings
+from psycopg import sql
+from psycopg.conninfo import make_conninfo
+
+import pgchroma
+from pgchroma.embedded import EmbeddedPostgres
+from pgchroma.schema import prepare
+
+settings.register_profile(
+    "default",
+    deadline=None,
+    max_examples=60,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+    print_blob=True,
+)
+settings.register_profile("thorough", settings.get_profile("default"), max_examples=2000)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
+
+TEMPLATE = "pgchroma_template"
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Where continuous integration asks for it, a skipped test is a failure."""
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if os.environ.get("PGCHROMA_TEST_NO_SKIPS") and reporter and reporter.stats.get("skipped"):
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostgres]:
+    """An embedded PostgreSQL for the whole run."""
+    with EmbeddedPostgres.open(tmp_path_factory.mktemp("postgres"), durable=False) as postgres:
+        yield postgres
+
+
+@pytest.fixture(scope="session")
+def template(server: EmbeddedPostgres) -> str:
+    """The name of a database with a fresh catalog, to make copies of."""
+    _execute(server.conninfo, sql.SQL("create database {}").format(sql.Identifier(TEMPLATE)))
+    with psycopg.connect(make_conninfo(server.conninfo, dbname=TEMPLATE), autocommit=True) as c:
+        prepare(c)
+    return TEMPLATE
+
+
+@pytest.fixture
+def url(server: EmbeddedPostgres, template: str) -> Iterator[str]:
+    """A database of the test's own, with a catalog in it."""
+    yield from _database(server, template)
+
+
+@pytest.fixture(scope="module")
+def module_url(server: EmbeddedPostgres, template: str) -> Iterator[str]:
+    """A database of the module's own, with a catalog in it."""
+    yield from _database(server, template)
+
+
+@pytest.fixture
+def empty_url(server: EmbeddedPostgres) -> Iterator[str]:
+    """A database of the test's own without anything in it."""
+    yield from _database(server, "template0")
+
+
+@pytest.fixture
+def connection(url: str) -> Iterator[psycopg.Connection[Any]]:
+    """A plain connection to the test's database."""
+    with psycopg.connect(url, autocommit=True) as plain:
+        yield plain
+
+
+@pytest.fixture
+def client(url: str) -> Iterator[pgchroma.ClientAPI]:
+    """A direct client."""
+    with pgchroma.PostgresClient(url, pgchroma.Settings(allow_reset=True)) as direct:
+        yield direct
+
+
+class Mode:
+    """A client behind one set of coroutine methods, whichever way in it takes."""
+
+    def __init__(self, client: Any) -> None:
+        self._target = client
+
+    def __getattr__(self, name: str) -> Any:
+        attribute = getattr(self._target, name)
+        if not callable(attribute):
+            return attribute
+
+        async def call(*args: Any, **kwargs: Any) -> Any:
+            result = attribute(*args, **kwargs)
+            return _wrapped(await result if isinstance(result, Awaitable) else result)
+
+        return call
+
+
+@pytest.fixture(params=["direct", "async-direct"])
+async def mode(request: pytest.FixtureRequest, url: str) -> AsyncIterator[Any]:
+    """A client in each mode; its methods, and those of its collections, are awaited."""
+    allowed = pgchroma.Settings(allow_reset=True)
+    if request.param == "direct":
+        with pgchroma.PostgresClient(url, allowed) as direct:
+            yield Mode(direct)
+    else:
+        async with pgchroma.AsyncPostgresClient(url, allowed) as direct:
+            yield Mode(direct)
+
+
+@pytest.fixture
+def new_path(tmp_path: Path) -> Callable[[], Path]:
+    """Paths that do not exist yet."""
+    return lambda: tmp_path / uuid.uuid4().hex
+
+
+def _wrapped(result: Any) -> Any:
+    collections = (pgchroma.Collection, pgchroma.AsyncCollection)
+    if isinstance(result, collections):
+        return Mode(result)
+    if isinstance(result, list) and result and isinstance(result[0], collections):
+        return [Mode(collection) for collection in result]
+    return result
+
+
+def _database(server: EmbeddedPostgres, template: str) -> Iterator[str]:
+    name = f"test_{uuid.uuid4().hex[:12]}"
+    create = sql.SQL("create database {} template {} strategy file_copy").format(
+        sql.Identifier(name), sql.Identifier(template)
+    )
+    _execute(server.conninfo, create)
+    try:
+        yield make_conninfo(server.conninfo, dbname=name)
+    finally:
+        drop = sql.SQL("drop database {} with (force)").format(sql.Identifier(name))
+        _execute(server.conninfo, drop)
+
+
+def _execute(conninfo: str, statement: sql.Composable) -> None:
+    with psycopg.connect(conninfo, autocommit=True) as connection:
+        connection.execute(statement)

@@ -1,0 +1,147 @@
+"""Tenants and databases."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+import pgchroma
+from pgchroma import errors
+from pgchroma.client._sync.client import AdminClient
+from tests.conftest import Mode
+
+
+@pytest.fixture(params=["direct", "async-direct"])
+async def admin(request: pytest.FixtureRequest, url: str) -> AsyncIterator[Any]:
+    if request.param == "direct":
+        with pgchroma.PostgresClient(url) as direct:
+            yield Mode(AdminClient(direct._backend))
+    else:
+        asynchronous = await pgchroma.AsyncPostgresClient(url).admin()
+        yield Mode(asynchronous)
+        await asynchronous.close()
+
+
+async def test_the_default_tenant_and_database_are_there(admin: Any) -> None:
+    assert (await admin.get_tenant("default_tenant")).name == "default_tenant"
+    database = await admin.get_database("default_database")
+    assert database["id"] == UUID(int=0)
+    assert database["name"] == "default_database"
+    assert database["tenant"] == "default_tenant"
+
+
+async def test_databases_of_a_tenant_are_listed_by_name(admin: Any) -> None:
+    await admin.create_tenant("acme")
+    assert await admin.list_databases(tenant="acme") == []
+    for name in ("two", "one"):
+        await admin.create_database(name, "acme")
+    assert [d.name for d in await admin.list_databases(tenant="acme")] == ["one", "two"]
+    assert [d.name for d in await admin.list_databases(1, 1, "acme")] == ["two"]
+    assert await admin.list_databases(tenant="nobody") == []
+
+
+async def test_taken_and_missing_names_are_told(admin: Any) -> None:
+    await admin.create_tenant("acme")
+    await admin.create_database("one", "acme")
+    with pytest.raises(errors.UniqueConstraintError, match=r"Tenant \[acme\] already exists"):
+        await admin.create_tenant("acme")
+    with pytest.raises(errors.UniqueConstraintError, match=r"Database \[one\] already exists"):
+        await admin.create_database("one", "acme")
+    with pytest.raises(errors.NotFoundError, match=r"Tenant \[nope\] not found"):
+        await admin.get_tenant("nope")
+    with pytest.raises(errors.NotFoundError, match=r"Tenant \[nope\] not found"):
+        await admin.create_database("one", "nope")
+    with pytest.raises(errors.NotFoundError, match=r"Database \[nope\] not found"):
+        await admin.get_database("nope", "acme")
+    with pytest.raises(errors.NotFoundError, match=r"Database \[nope\] not found"):
+        await admin.delete_database("nope", "acme")
+    with pytest.raises(errors.InvalidArgumentError, match="at least 3 characters"):
+        await admin.create_tenant("ab")
+    with pytest.raises(errors.InvalidArgumentError, match="3-512 characters"):
+        await admin.create_database("a b", "acme")
+
+
+@pytest.mark.parametrize(
+    ("tenant", "database"),
+    [
+        ("Ärger & Söhne", "db1"),
+        ("pg_tenant", "catalog"),
+        ('quote"\'; drop schema pgchroma; --', "db1"),
+        ("x" * 300, "y" * 500),
+        ("a__b", "ccc"),
+        ("aaa", "b.c-d_e"),
+        ("TENANT", "DATABASE"),
+        ("日本語テナント", "db1"),
+    ],
+)
+async def test_any_tenant_name_makes_a_schema_of_its_own(
+    admin: Any, url: str, tenant: str, database: str
+) -> None:
+    await admin.create_tenant(tenant)
+    await admin.create_database(database, tenant)
+    with pgchroma.PostgresClient(url, tenant=tenant, database=database) as client:
+        client.create_collection("papers").add(ids="1", embeddings=[1.0])
+        assert client.get_collection("papers").count() == 1
+    with pgchroma.PostgresClient(url) as other:
+        assert other.count_collections() == 0
+    await admin.delete_database(database, tenant)
+    assert await admin.list_databases(tenant=tenant) == []
+
+
+async def test_similar_names_do_not_share_a_schema(admin: Any, url: str) -> None:
+    pairs = [("aaa", "b_c"), ("aaa_b", "ccc"), ("Aaa", "b_c"), ("aaa", "B_c"), ("aaa.", "b_c")]
+    for tenant, database in pairs:
+        if tenant not in {t for t, _ in pairs[: pairs.index((tenant, database))]}:
+            await admin.create_tenant(tenant)
+        await admin.create_database(database, tenant)
+        with pgchroma.PostgresClient(url, tenant=tenant, database=database) as client:
+            assert client.count_collections() == 0
+            client.create_collection("papers")
+
+
+async def test_a_collection_is_not_found_from_another_tenant(admin: Any, url: str) -> None:
+    await admin.create_tenant("acme")
+    await admin.create_database("one", "acme")
+    with pgchroma.PostgresClient(url) as client:
+        papers = client.create_collection("papers")
+        papers.add(ids="1", embeddings=[1.0])
+        client.set_tenant("acme", "one")
+        with pytest.raises(errors.NotFoundError):
+            client.get_collection("papers")
+        with pytest.raises(errors.NotFoundError):
+            client.get_collection_by_id(papers.id)
+        assert papers.count() == 1
+
+
+async def test_a_client_of_a_missing_tenant_or_database_is_refused(url: str) -> None:
+    with pytest.raises(errors.NotFoundError, match=r"Tenant \[nope\]"):
+        pgchroma.PostgresClient(url, tenant="nope")
+    with pytest.raises(errors.NotFoundError, match=r"Database \[nope\]"):
+        pgchroma.PostgresClient(url, database="nope")
+    with pytest.raises(errors.NotFoundError, match=r"Database \[nope\]"):
+        await pgchroma.AsyncPostgresClient(url, database="nope")
+
+
+async def test_a_database_of_many_collections_is_dropped_whole(admin: Any, url: str) -> None:
+    await admin.create_database("many")
+    with pgchroma.PostgresClient(url, database="many") as client:
+        for number in range(120):
+            collection = client.create_collection(f"collection-{number}")
+            if number % 10 == 0:
+                collection.add(ids="1", embeddings=[1.0])
+    await admin.delete_database("many")
+    with pytest.raises(errors.NotFoundError):
+        await admin.get_database("many")
+
+
+async def test_somebody_elses_table_stops_the_drop_of_its_schema(
+    admin: Any, connection: Any
+) -> None:
+    await admin.create_database("shared_db")
+    connection.execute("create table default_tenant__shared_db.mine (x int)")
+    with pytest.raises(errors.InvalidArgumentError, match="mine"):
+        await admin.delete_database("shared_db")
+    assert (await admin.get_database("shared_db")).name == "shared_db"
