@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import sys
 from dataclasses import dataclass
+from threading import Lock
 from typing import Any, Final, Literal, TypeAlias
 
 import psycopg
@@ -28,6 +29,9 @@ LEAST_POSTGRES: Final = 160_000
 LEAST_PGVECTOR: Final = (0, 8, 4)
 
 _MIGRATE = "pgchroma migrate <url>"
+
+_one_at_a_time = Lock()
+"""Alembic's context is a global of the process; between processes the advisory lock does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +91,10 @@ def upgrade(connection: psycopg.Connection[Any]) -> None:
     """
     # A connection of its own: the caller's may be in a transaction that he rolls back.
     info = connection.info
-    with psycopg.connect(info.dsn, password=info.password or None, autocommit=True) as migrating:
+    with (
+        _one_at_a_time,
+        psycopg.connect(info.dsn, password=info.password or None, autocommit=True) as migrating,
+    ):
         _create_extension(migrating)
         _upgrade_catalog(migrating)
 

@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Any, Protocol
 
 import psycopg
+from psycopg.pq import TransactionStatus
 from psycopg_pool import AsyncConnectionPool, ConnectionPool
 
 from pgchroma.errors import InvalidArgumentError
@@ -124,7 +125,10 @@ class JoinedSource:
         connection = self._connection()
         if not connection.in_transaction():
             connection.begin()
-        yield _driver_connection(connection)
+        driver = _driver_connection(connection)
+        if _is_idle(driver):
+            driver.execute(_BEGIN)
+        yield driver
 
     def renew(self) -> None:
         """Leave the connection to its owner."""
@@ -229,7 +233,10 @@ class AsyncJoinedSource:
         _require_psycopg(connection.dialect.driver)
         if not connection.in_transaction():
             await connection.begin()
-        yield await _async_driver_connection(connection)
+        driver = await _async_driver_connection(connection)
+        if _is_idle(driver):
+            await driver.execute(_BEGIN)
+        yield driver
 
     async def renew(self) -> None:
         """Leave the connection to its owner."""
@@ -244,6 +251,15 @@ def _require_psycopg(driver: str) -> None:
             f"the SQLAlchemy engine uses the driver {driver}; pgchroma runs on psycopg 3: make "
             "the engine with a URL that starts with postgresql+psycopg://"
         )
+
+
+_BEGIN = "select 1"
+"""psycopg begins a transaction with the first statement, SQLAlchemy only notes that it did."""
+
+
+def _is_idle(driver: psycopg.Connection[Any] | psycopg.AsyncConnection[Any]) -> bool:
+    # Without a transaction to be part of, a savepoint of ours would be one, and be committed.
+    return not driver.autocommit and driver.info.transaction_status is TransactionStatus.IDLE
 
 
 def _driver_connection(connection: SqlalchemyConnection) -> psycopg.Connection[Any]:

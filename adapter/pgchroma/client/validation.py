@@ -146,10 +146,7 @@ def clean_embeddings(embeddings: Any) -> Any:
         return None
     if isinstance(embeddings, np.ndarray) and _is_matrix(embeddings):
         return embeddings
-    normalized = normalize_embeddings(embeddings)
-    if normalized is None:
-        return None
-    return validate_embeddings(normalized)
+    return validate_embeddings(normalize_embeddings(embeddings))
 
 
 def _is_matrix(embeddings: np.ndarray[Any, Any]) -> bool:

@@ -15,6 +15,9 @@ from pgchroma.model.text import check_text
 
 __all__ = ("QueriedRecords", "RecordBatch", "RecordColumns", "parse_embeddings", "parse_ids")
 
+MAX_ID_BYTES = 2_600
+"""The longest id: PostgreSQL's indexes take entries of up to a third of a page."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RecordBatch:
@@ -146,6 +149,10 @@ def parse_ids(ids: Sequence[Any]) -> list[str]:
         if not id:
             raise InvalidArgumentError("Empty ID, ID must have at least one character")
         check_text(id, f"ids[{index}]")
+        if len(id) > MAX_ID_BYTES // 4 and len(id.encode()) > MAX_ID_BYTES:
+            raise InvalidArgumentError(
+                f"ids[{index}]: an id is longer than the {MAX_ID_BYTES} bytes an index can hold"
+            )
     return list(ids)
 
 

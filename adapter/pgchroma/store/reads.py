@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any, LiteralString
 
 import numpy as np
@@ -14,8 +15,9 @@ from pgchroma.model.records import QueriedRecords, RecordColumns
 from pgchroma.store.filters import Parameters, compile_filter, has_regex
 from pgchroma.store.handlers import handles
 from pgchroma.store.json import decode_metadata
+from pgchroma.store.layout import CollectionTables
 from pgchroma.store.locations import Environment, Location, check_dimension, locate
-from pgchroma.store.statement import Exchange, Statement, Step, render
+from pgchroma.store.statement import Exchange, Rendered, Statement, Step, render
 from pgchroma.store.vectors import pack_vectors, unpack_vectors
 
 __all__ = ("compile_conditions", "count_records", "get_records", "query_records")
@@ -37,15 +39,9 @@ def get_records(operation: GetRecords, environment: Environment) -> Exchange[Rec
     location = yield from locate(operation.collection, environment)
     parameters, condition = compile_conditions(operation.ids, operation.filter)
     columns = _columns_of(operation.include, location)
-    text = render(
-        _GET if "embeddings" in columns else _GET_WITHOUT_EMBEDDINGS,
-        records=location.tables.records,
-        vectors=location.tables.vectors,
-        columns=_select_list(columns),
-        condition=condition,
-        limit=parameters.bind(operation.limit),
-        offset=parameters.bind(operation.offset or 0),
-    )
+    template: LiteralString = _GET_WITH_EMBEDDINGS if "embeddings" in columns else _GET
+    text = _text(template, location.tables, columns, condition.as_bytes(None))
+    parameters |= {"limit": operation.limit, "offset": operation.offset or 0}
     rows = yield _bounded(Statement(text, parameters), operation.filter, environment)
     return _shape(rows, columns, operation.include, location)
 
@@ -93,17 +89,32 @@ def _query(
 ) -> Step:
     parameters, condition = compile_conditions(operation.ids, operation.filter)
     columns = _columns_of(operation.include, location)
-    parameters["queries"] = pack_vectors(operation.embeddings, None, environment.vector_oid)
-    text = render(
-        template,
-        records=location.tables.records,
-        vectors=location.tables.vectors,
-        columns=_select_list(columns),
-        condition=condition,
-        distance=sql.SQL(_DISTANCES[location.space]),
-        limit=parameters.bind(operation.n_results),
-    )
+    distance: LiteralString = _DISTANCES[location.space]
+    text = _text(template, location.tables, columns, condition.as_bytes(None), distance)
+    parameters |= {
+        "queries": pack_vectors(operation.embeddings, None, environment.vector_oid),
+        "limit": operation.n_results,
+    }
     return _bounded(Statement(text, parameters), operation.filter, environment)
+
+
+@lru_cache(maxsize=4096)
+def _text(
+    template: LiteralString,
+    tables: CollectionTables,
+    columns: tuple[str, ...],
+    condition: bytes,
+    distance: LiteralString = "",
+) -> bytes:
+    # Composing a statement takes half as long as a small one runs, and shapes come back.
+    return render(
+        template,
+        records=tables.records,
+        vectors=tables.vectors,
+        columns=sql.SQL(", ").join(sql.SQL(_COLUMNS[column]) for column in columns),
+        condition=Rendered(condition),
+        distance=sql.SQL(distance),
+    )
 
 
 def _bounded(statement: Statement, filter: Filter | None, environment: Environment) -> Step:
@@ -113,20 +124,15 @@ def _bounded(statement: Statement, filter: Filter | None, environment: Environme
     return Statement(render("set local statement_timeout = {ms}", ms=timeout)), statement
 
 
-def _columns_of(include: frozenset[str], location: Location) -> list[str]:
-    wanted = [column for column in _COLUMNS if column in include]
-    if location.dimension is None and "embeddings" in wanted:
-        wanted.remove("embeddings")
-    return ["ids", *wanted]
-
-
-def _select_list(columns: Iterable[str]) -> sql.Composable:
-    return sql.SQL(", ").join(sql.SQL(_COLUMNS[column]) for column in columns)
+def _columns_of(include: frozenset[str], location: Location) -> tuple[str, ...]:
+    has_vectors = location.dimension is not None
+    wanted = (c for c in _COLUMNS if c in include and (has_vectors or c != "embeddings"))
+    return ("ids", *wanted)
 
 
 def _shape(
     rows: Sequence[Sequence[Any]],
-    columns: list[str],
+    columns: tuple[str, ...],
     include: frozenset[str],
     location: Location,
 ) -> RecordColumns:
@@ -185,24 +191,21 @@ _DISTANCES: dict[str, LiteralString] = {
     "cosine": "coalesce(nullif(v.embedding <=> q.embedding, 'NaN'), 1)",
 }
 
-_GET: LiteralString = """
-select {columns}
-from (
+# The page is cut before columns are computed: what is skipped costs no work on its metadata.
+_PAGE: LiteralString = """
+(
     select * from {records} as r
     where {condition}
     order by r.seq
-    limit {limit}::bigint offset {offset}::bigint
+    limit %(limit)s::bigint offset %(offset)s::bigint
 ) as r
-left join {vectors} as v on v.pos = r.pos
-order by r.seq
 """
 
-_GET_WITHOUT_EMBEDDINGS: LiteralString = """
-select {columns} from {records} as r
-where {condition}
-order by r.seq
-limit {limit}::bigint offset {offset}::bigint
-"""
+_GET: LiteralString = "select {columns} from " + _PAGE + " order by r.seq"
+
+_GET_WITH_EMBEDDINGS: LiteralString = (
+    "select {columns} from " + _PAGE + " left join {vectors} as v on v.pos = r.pos order by r.seq"
+)
 
 _QUERY_ALL: LiteralString = """
 select q.n, v.distance, {columns}
@@ -211,7 +214,7 @@ cross join lateral (
     select v.pos, v.seq, v.embedding, {distance} as distance
     from {vectors} as v
     order by distance, v.seq
-    limit {limit}::bigint
+    limit %(limit)s::bigint
 ) as v
 left join {records} as r on r.seq = v.seq and r.pos = v.pos
 order by q.n, v.distance, v.seq
@@ -228,7 +231,7 @@ cross join lateral (
     from {vectors} as v
     where v.pos = any(array(select pos from matching))
     order by distance, v.seq
-    limit {limit}::bigint
+    limit %(limit)s::bigint
 ) as v
 join {records} as r on r.seq = v.seq
 order by q.n, v.distance, v.seq

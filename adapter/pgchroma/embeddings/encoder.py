@@ -1,0 +1,222 @@
+"""The running model: texts in, unit vectors out.
+
+Chroma pads every text to 256 tokens. Padding changes no number, as a padded position has no share
+in attention or mean; so here texts are sorted by length and padded to the longest of their batch,
+and a batch is as many texts as keep the processor's caches warm.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pgchroma.embeddings.extras import load_extra
+from pgchroma.embeddings.weights import find_weights, load_graph
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+    from types import ModuleType
+
+    from numpy.typing import NDArray
+
+    from pgchroma.embeddings.archive import Archive
+    from pgchroma.embeddings.weights import Weights
+
+__all__ = ("DIMENSION", "MAX_TOKENS", "Encoder", "EncoderRequest", "load_runtime", "shared_encoder")
+
+DIMENSION = 384
+"""The length of a vector."""
+
+MAX_TOKENS = 256
+"""The tokens of a text that count; the rest is cut off."""
+
+# Measured on two cores: 256 tokens a thread keep one layer's activations (6 kB a token) within the
+# second-level cache. Batches of 8192 tokens, as Chroma's, are a third slower.
+_TOKENS_PER_THREAD = 256
+
+# The model is too small for more threads to help one batch.
+_MAX_THREADS = 8
+
+# So many texts are tokenised and sorted at a time, to bound the memory the tokens take.
+_WINDOW = 4096
+
+
+class Encoder:
+    """One tokenizer and one onnxruntime session; safe to use from several threads."""
+
+    def __init__(self, weights: Weights, providers: Sequence[str] | None = None) -> None:
+        """Load the model, which takes a third of a second.
+
+        Args:
+            weights: The files to load.
+            providers: The onnxruntime execution providers to prefer; all available ones if none.
+
+        Raises:
+            ValueError: A package or a provider is missing.
+        """
+        threads = min(_usable_processors(), _MAX_THREADS)
+        self._tokens_per_batch = _TOKENS_PER_THREAD * threads
+        self._tokenizer = _open_tokenizer(weights.tokenizer)
+        self._session = _open_session(load_graph(weights.model), providers, threads)
+
+    def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Embed texts of any length, the empty one included.
+
+        Returns:
+            An array of shape [texts, 384] in the order of the texts; each row has length 1.
+        """
+        vectors = np.empty((len(texts), DIMENSION), dtype=np.float32)
+        for start in range(0, len(texts), _WINDOW):
+            window = [self._tokenize(text) for text in texts[start : start + _WINDOW]]
+            lengths = np.array([len(tokens) for tokens in window])
+            for batch in _batches(lengths, self._tokens_per_batch):
+                vectors[start + batch] = self._run([window[index] for index in batch])
+        return vectors
+
+    def _tokenize(self, text: str) -> NDArray[np.int64]:
+        # One text at a time: the tokenizer's own thread pool saves nothing that can be measured
+        # beside the model, and having used it makes every later fork print a warning.
+        return np.array(self._tokenizer.encode(text).ids, dtype=np.int64)
+
+    def _run(self, batch: Sequence[NDArray[np.int64]]) -> NDArray[np.float32]:
+        shape = len(batch), max(map(len, batch))
+        ids, mask = np.zeros(shape, dtype=np.int64), np.zeros(shape, dtype=np.int64)
+        for row, tokens in enumerate(batch):
+            ids[row, : len(tokens)] = tokens
+            mask[row, : len(tokens)] = 1
+        (hidden,) = self._session.run(
+            ["last_hidden_state"],
+            {"input_ids": ids, "attention_mask": mask, "token_type_ids": np.zeros_like(ids)},
+        )
+        return _pool(hidden, mask)
+
+
+def _batches(lengths: NDArray[np.int_], tokens: int) -> Iterator[NDArray[np.intp]]:
+    """Yield indices of texts of like lengths, whose padded batch has at most so many tokens."""
+    # The longest go first, for then onnxruntime's arena grows once, and to its final size.
+    order = np.argsort(-lengths, kind="stable")
+    start = 0
+    while start < len(order):
+        size = max(1, tokens // int(lengths[order[start]]))
+        yield order[start : start + size]
+        start += size
+
+
+def _pool(hidden: NDArray[np.float32], mask: NDArray[np.int64]) -> NDArray[np.float32]:
+    """The mean over a text's tokens, [batch, 384], scaled to length 1 as sentence-transformers do.
+
+    The two small numbers stand in for a zero, as in PyTorch's `clamp` and `normalize`.
+    """
+    weights = mask[:, np.newaxis, :].astype(np.float32)
+    mean = (weights @ hidden)[:, 0] / np.maximum(weights.sum(axis=2), 1e-9)
+    norm = np.linalg.norm(mean, axis=1, keepdims=True)
+    norm[norm == 0] = 1e-12
+    scaled: NDArray[np.float32] = mean / norm
+    return scaled
+
+
+def _open_tokenizer(file: Path) -> Any:
+    tokenizer = load_extra("tokenizers", "onnx").Tokenizer.from_file(str(file))
+    # The file comes with a padding and a truncation of its own, made for 128 tokens.
+    tokenizer.enable_truncation(max_length=MAX_TOKENS)
+    tokenizer.no_padding()
+    return tokenizer
+
+
+def _open_session(graph: Path | bytes, preferred: Sequence[str] | None, threads: int) -> Any:
+    runtime = load_runtime()
+    options = runtime.SessionOptions()
+    options.log_severity_level = 3
+    # onnxruntime counts the machine's cores, not those this process may use, and binds a thread to
+    # each; a number of our own does away with both.
+    options.intra_op_num_threads = threads
+    return runtime.InferenceSession(
+        graph if isinstance(graph, bytes) else str(graph),
+        options,
+        providers=_providers(preferred, runtime.get_available_providers()),
+    )
+
+
+def load_runtime() -> ModuleType:
+    """Import onnxruntime with its telemetry off, unless the environment already decides on that.
+
+    From 1.29 on, onnxruntime reports to its makers which models a process loads. What runs beside
+    a user's data should report to nobody unasked; and the thread that does so makes a forked child
+    hang when it exits. The switch is read once, so it comes too late for a program that imported
+    onnxruntime itself.
+
+    Raises:
+        ValueError: onnxruntime is not installed.
+    """
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+    return load_extra("onnxruntime", "onnx")
+
+
+def _providers(preferred: Sequence[str] | None, available: Sequence[str]) -> list[str]:
+    if not set(preferred or ()).issubset(available):
+        raise ValueError(f"Preferred providers must be subset of available providers: {available}")
+    # CoreML runs this model slower than the processor does.
+    chosen = [name for name in preferred or available if name != "CoreMLExecutionProvider"]
+    return chosen or ["CPUExecutionProvider"]
+
+
+def _usable_processors() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+@dataclass(frozen=True, slots=True)
+class EncoderRequest:
+    """All that decides which model is loaded and how."""
+
+    configured: Path | None
+    archive: Archive
+    providers: tuple[str, ...] | None
+
+
+class _Shelf:
+    """The encoders of this process, each loaded once and kept."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._encoders: dict[EncoderRequest, Encoder] = {}
+        self._abandoned: list[Encoder] = []
+
+    def get(self, request: EncoderRequest) -> Encoder:
+        if request not in self._encoders:
+            with self._lock:
+                if request not in self._encoders:
+                    weights = find_weights(request.configured, request.archive)
+                    self._encoders[request] = Encoder(weights, request.providers)
+        return self._encoders[request]
+
+    def forget(self) -> None:
+        """Begin anew in a forked child, where the threads of a session no longer exist.
+
+        The old encoders are not freed, as that would wait for those threads. The lock may have been
+        held by one of them, so it is replaced.
+        """
+        self._lock = threading.Lock()
+        self._abandoned.extend(self._encoders.values())
+        self._encoders.clear()
+
+
+_shelf = _Shelf()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_shelf.forget)
+
+
+def shared_encoder(request: EncoderRequest) -> Encoder:
+    """Give this process's encoder for a request, loading it at the first call.
+
+    Raises:
+        ValueError: The weights, a package or a provider cannot be found.
+        httpx.HTTPError: The weights had to be downloaded and could not.
+    """
+    return _shelf.get(request)

@@ -1,0 +1,261 @@
+"""What an embedding function is, and the checks that every vector it returns goes through."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Literal,
+    Protocol,
+    TypeAlias,
+    TypeVar,
+    cast,
+    runtime_checkable,
+)
+from warnings import warn
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+__all__ = (
+    "DataLoader",
+    "Document",
+    "Documents",
+    "Embeddable",
+    "Embedding",
+    "EmbeddingFunction",
+    "Embeddings",
+    "Image",
+    "Images",
+    "Loadable",
+    "Space",
+    "normalize_embeddings",
+    "validate_embeddings",
+)
+
+Document: TypeAlias = str
+Documents: TypeAlias = list[Document]
+Image: TypeAlias = NDArray[np.integer[Any] | np.floating[Any]]
+Images: TypeAlias = list[Image]
+Embeddable: TypeAlias = Documents | Images
+Loadable: TypeAlias = list[Image | None]
+Embedding: TypeAlias = NDArray[np.float32]
+Embeddings: TypeAlias = list[Embedding]
+Space: TypeAlias = Literal["cosine", "l2", "ip"]
+
+D_contra = TypeVar("D_contra", bound=Embeddable, contravariant=True)
+L_co = TypeVar("L_co", bound=Loadable, covariant=True)
+
+_NUMBERS = frozenset(map(np.dtype, (np.float16, np.float32, np.float64, np.int32, np.int64)))
+
+
+@runtime_checkable
+class EmbeddingFunction(Protocol[D_contra]):
+    """Turns documents or images into vectors; subclass it to bring your own model.
+
+    A subclass writes ``__call__``. To be remembered with a collection, so that the collection
+    can be opened later without naming the function again, it also writes ``__init__``,
+    ``name``, ``get_config`` and ``build_from_config`` and is registered with
+    ``register_embedding_function``. One that lacks them is *legacy*: it works, warns, and has
+    to be given anew each time.
+
+    Whatever ``__call__`` of a subclass returns (a matrix, a list of lists, a list of arrays)
+    reaches the caller as a list of float32 arrays, or as a ``ValueError`` if it is none of these.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        _warn_missing(type(self), "__init__")
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        call = cls.__call__
+        if not getattr(call, "_is_checked", call is EmbeddingFunction.__call__):
+            cls.__call__ = _checked(call)  # type: ignore[method-assign]
+
+    @abstractmethod
+    def __call__(self, input: D_contra) -> Embeddings:
+        """Embed documents or images to be stored; one vector each, in their order."""
+
+    def embed_query(self, input: D_contra) -> Embeddings:
+        """Embed what is searched for; the same as calling the function, unless overridden."""
+        return self(input)
+
+    def embed_with_retries(self, input: D_contra, **retry_kwargs: Any) -> Embeddings:
+        """Call the function until it succeeds.
+
+        Args:
+            input: What to embed.
+            retry_kwargs: When to wait and to stop, as ``tenacity.retry`` takes them; without any,
+                it tries at once and for ever.
+        """
+        # tenacity brings asyncio along, which a program that never retries need not load.
+        from tenacity import retry  # noqa: PLC0415
+
+        return cast("Embeddings", retry(**retry_kwargs)(self.__call__)(input))
+
+    @staticmethod
+    def name() -> str:
+        """The word a collection stores to find this class again in the registry."""
+        _warn_missing(EmbeddingFunction, "name()")
+        return cast("str", NotImplemented)
+
+    def get_config(self) -> dict[str, Any]:
+        """The settings a collection stores, JSON values only and never a secret."""
+        _warn_missing(type(self), "get_config()")
+        return cast("dict[str, Any]", NotImplemented)
+
+    @staticmethod
+    def build_from_config(config: dict[str, Any]) -> EmbeddingFunction[D_contra]:
+        """Make the function again from what ``get_config`` gave."""
+        _warn_missing(EmbeddingFunction, "build_from_config()")
+        return cast("EmbeddingFunction[D_contra]", NotImplemented)
+
+    def default_space(self) -> Space:
+        """The distance a new collection gets when its creator names none."""
+        return "l2"
+
+    def supported_spaces(self) -> list[Space]:
+        """The distances under which this function's vectors mean something."""
+        return ["cosine", "l2", "ip"]
+
+    def validate_config_update(
+        self, old_config: dict[str, Any], new_config: dict[str, Any]
+    ) -> None:
+        """Raise if a collection with the old settings must not go on with the new ones."""
+        return
+
+    @staticmethod
+    def validate_config(config: dict[str, Any]) -> None:
+        """Raise if these settings are none that ``build_from_config`` understands."""
+        return
+
+    def is_legacy(self) -> bool:
+        """Whether the function cannot be stored with a collection.
+
+        Finding out means building it from its own settings, so it raises what that raises.
+        """
+        if self.name() is NotImplemented:
+            return True
+        config = self.get_config()
+        return config is NotImplemented or self.build_from_config(config) is NotImplemented
+
+
+class DataLoader(Protocol[L_co]):
+    """Fetches what URIs point at, in their order."""
+
+    def __call__(self, uris: Sequence[str | None]) -> L_co:
+        """Load each URI; ``None`` stands for nothing to load."""
+
+
+def _warn_missing(owner: type, method: str) -> None:
+    warn(
+        f"The class {owner.__name__} does not implement {method}. "
+        "This will be required in a future version.",
+        DeprecationWarning,
+        stacklevel=3,
+    )
+
+
+def _checked(call: Callable[..., object]) -> Callable[..., Embeddings]:
+    # The parameter is called `input` even if the subclass calls it otherwise, so that callers may
+    # give it by name.
+    def __call__(self: Any, input: Any) -> Embeddings:  # noqa: N807
+        return validate_embeddings(normalize_embeddings(call(self, input)))
+
+    __call__.__doc__ = call.__doc__
+    __call__._is_checked = True  # type: ignore[attr-defined]
+    return __call__
+
+
+def normalize_embeddings(target: object) -> Embeddings:
+    """Bring one vector, or several, into the one form used inside: a list of float32 arrays.
+
+    A matrix is converted as a whole and its rows are given out as views; a list of lists of equal
+    lengths likewise becomes one array. Arrays of float32 are not copied.
+
+    Args:
+        target: A list of numbers, a list of such lists, a 1- or 2-dimensional array, or a list of
+            arrays.
+
+    Raises:
+        ValueError: The target is empty or none of these.
+    """
+    match target:
+        case list([]) | np.ndarray(shape=(0, *_)):
+            raise ValueError(
+                f"Expected Embeddings to be non-empty list or numpy array, got {target}"
+            )
+        case np.ndarray(ndim=1):
+            return [_as_float32(target)]
+        case np.ndarray(ndim=2):
+            return list(_as_float32(target))
+        case list([np.ndarray(), *_]):
+            return [_as_float32(each) for each in target]
+        case list([first, *_]) if _is_number(first):
+            return [np.array(target, dtype=np.float32)]
+        case list([list([first, *_]), *_]) if _is_number(first):
+            return _stack(target)
+    raise ValueError(
+        "Expected embeddings to be a list of floats or ints, a list of lists, a numpy array, "
+        f"or a list of numpy arrays, got {target}"
+    )
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _as_float32(array: Any) -> Any:
+    # Anything that is no array of numbers stays as it is, for the validation to name it.
+    if isinstance(array, np.ndarray) and array.dtype in _NUMBERS:
+        return array.astype(np.float32, copy=False)
+    return array
+
+
+def _stack(rows: list[list[float]]) -> Embeddings:
+    if len(set(map(len, rows))) == 1:
+        return list(np.array(rows, dtype=np.float32))
+    return [np.array(row, dtype=np.float32) for row in rows]
+
+
+def validate_embeddings(embeddings: Embeddings) -> Embeddings:
+    """Give the embeddings back if they are a non-empty list of 1-dimensional arrays of numbers.
+
+    Raises:
+        ValueError: They are not; the message says which of them is what instead.
+    """
+    if not isinstance(embeddings, list | np.ndarray):
+        raise ValueError(f"Expected embeddings to be a list, got {type(embeddings).__name__}")
+    if len(embeddings) == 0:
+        raise ValueError(
+            "Expected embeddings to be a list with at least one item, got 0 embeddings"
+        )
+    if kinds := {type(each).__name__ for each in embeddings if not isinstance(each, np.ndarray)}:
+        raise ValueError(
+            f"Expected each embedding in the embeddings to be a numpy array, got {sorted(kinds)}"
+        )
+    for position, embedding in enumerate(embeddings):
+        _validate_embedding(embedding, position)
+    return embeddings
+
+
+def _validate_embedding(embedding: Embedding, position: int) -> None:
+    if embedding.ndim != 1:
+        raise ValueError(
+            f"Expected a 1-dimensional array, got a {embedding.ndim}-dimensional array {embedding}"
+        )
+    if embedding.size == 0:
+        raise ValueError(
+            "Expected each embedding in the embeddings to be a 1-dimensional numpy array with at "
+            "least 1 int/float value. Got a 1-dimensional numpy array with no values at pos "
+            f"{position}"
+        )
+    if embedding.dtype not in _NUMBERS:
+        raise ValueError(
+            "Expected each value in the embedding to be a int or float, got an embedding with "
+            f"{embedding.dtype} - {embedding}"
+        )

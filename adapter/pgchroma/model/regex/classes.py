@@ -1,0 +1,137 @@
+"""Bracketed classes, read straight into the set of characters they come to."""
+
+from __future__ import annotations
+
+import re
+from operator import and_, sub, xor
+from typing import TYPE_CHECKING, Final, assert_never
+
+from pgchroma.model.regex.charset import NOTHING, CharSet
+from pgchroma.model.regex.escapes import fold, read_escape, require_unicode
+from pgchroma.model.regex.syntax import Anchor, WordAnchor, syntax_error
+from pgchroma.model.regex.unicode import ASCII_CLASSES
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pgchroma.model.regex.reader import Reader
+
+__all__ = ("NEST_LIMIT", "read_class")
+
+NEST_LIMIT: Final = 250
+"""How deep Rust lets brackets, groups and repetitions nest."""
+
+_UNCLOSED: Final = "unclosed character class"
+_OPERATORS: Final[dict[str, Callable[[CharSet, CharSet], CharSet]]] = {
+    "&&": and_,
+    "--": sub,
+    "~~": xor,
+}
+_ASCII_CLASS: Final = re.compile(rf"\[:(\^?)({'|'.join(ASCII_CLASSES)}):\]")
+_LAST_ASCII: Final = 0x7F
+
+
+def read_class(reader: Reader, depth: int = 1) -> CharSet:
+    """Read a class, the cursor standing on its opening bracket."""
+    start = reader.position
+    if depth > NEST_LIMIT:
+        raise syntax_error(f"brackets nested deeper than {NEST_LIMIT}", start)
+    reader.advance_beyond_space()
+    negated = reader.char == "^"
+    if negated:
+        require_unicode(reader, start)
+        reader.advance_beyond_space()
+    operand = _leading_literals(reader)
+    left, operator = NOTHING, ""
+    while reader.char != "]":
+        reader.expect_more(_UNCLOSED, start)
+        if found := _operator(reader):
+            left, operator = _combined(reader, left, operator, operand), found
+            operand = NOTHING
+        elif reader.char == "[":
+            operand |= _ascii_class(reader) or read_class(reader, depth + 1)
+        else:
+            operand |= _item(reader, start)
+        reader.skip_space()
+    reader.advance()
+    chars = fold(reader, _combined(reader, left, operator, operand))
+    return ~chars if negated else chars
+
+
+def _leading_literals(reader: Reader) -> CharSet:
+    """The hyphens, or else the one closing bracket, that stand for themselves at the start."""
+    chars = NOTHING
+    while reader.char == "-":
+        chars = _literal("-")
+        reader.advance_beyond_space()
+    if not chars and reader.char == "]":
+        chars = _literal("]")
+        reader.advance_beyond_space()
+    return chars
+
+
+def _operator(reader: Reader) -> str:
+    """Move behind an operator between sets, if one comes next."""
+    found = next(filter(reader.at, _OPERATORS), "")
+    reader.advance(len(found))
+    return found
+
+
+def _combined(reader: Reader, left: CharSet, operator: str, right: CharSet) -> CharSet:
+    if not operator:
+        return right
+    return _OPERATORS[operator](fold(reader, left), fold(reader, right))
+
+
+def _ascii_class(reader: Reader) -> CharSet | None:
+    """Read a class such as `[:alpha:]`; anything but an exact name is a nested class."""
+    found = _ASCII_CLASS.match(reader.pattern, reader.position)
+    if not found:
+        return None
+    if found[1]:
+        require_unicode(reader, reader.position)
+    reader.advance(len(found[0]))
+    chars = fold(reader, ASCII_CLASSES[found[2]])
+    return ~chars if found[1] else chars
+
+
+def _item(reader: Reader, start: int) -> CharSet:
+    """Read a character, a range or an escaped set."""
+    item_start = reader.position
+    low = _member(reader)
+    reader.skip_space()
+    reader.expect_more(_UNCLOSED, start)
+    if reader.char != "-" or reader.next_char_beyond_space in ("]", "-"):
+        return _literal(chr(low)) if isinstance(low, int) else low
+    reader.advance_beyond_space()
+    reader.expect_more(_UNCLOSED, start)
+    high = _member(reader)
+    if not isinstance(low, int) or not isinstance(high, int):
+        raise syntax_error("invalid range boundary, which must be a character,", item_start)
+    if low > high:
+        raise syntax_error("invalid character range, whose start is beyond its end,", item_start)
+    return CharSet.of((low, high))
+
+
+def _member(reader: Reader) -> int | CharSet:
+    start = reader.position
+    if reader.char == "\\":
+        member = read_escape(reader)
+    else:
+        member = ord(reader.char)
+        reader.advance()
+    match member:
+        case CharSet():
+            return member
+        case int():
+            if member > _LAST_ASCII and not reader.flags.unicode:
+                raise syntax_error("Unicode character where the flag u is off", start)
+            return member
+        case Anchor() | WordAnchor():
+            raise syntax_error("invalid escape sequence in a character class", start)
+        case _:
+            assert_never(member)
+
+
+def _literal(char: str) -> CharSet:
+    return CharSet.of((ord(char), ord(char)))

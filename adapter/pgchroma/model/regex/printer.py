@@ -1,0 +1,322 @@
+"""The syntax tree in PostgreSQL's dialect, its advanced regular expressions (AREs).
+
+Nothing is printed whose meaning depends on the collation or on the newline mode: sets of characters
+are spelt out as ranges of code points, and lines are told from texts by looking at their ends.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+from functools import lru_cache
+from typing import TYPE_CHECKING, Final
+
+from pgchroma.model.regex.charset import EVERYTHING, CharSet
+from pgchroma.model.regex.syntax import (
+    Alternation,
+    Anchor,
+    Chars,
+    Concat,
+    Group,
+    Node,
+    Place,
+    Repeat,
+    WordAnchor,
+    untranslatable,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+__all__ = ("print_are",)
+
+_DIRECTOR: Final = "***:"
+"""Says that an ARE follows, and keeps a pattern's first characters from saying anything else."""
+
+_LARGEST_BOUND: Final = 255
+"""The largest number PostgreSQL takes in a repetition, DUPMAX in its source."""
+
+# PostgreSQL makes copies of what is repeated. These limits are where that starts to take it more
+# than a few tenths of a second; not far beyond them, it gives up. Optional copies of what may be
+# empty anyway are far worse than others.
+_LARGEST_EXPANSION: Final = 5_000
+_LARGEST_EMPTY_EXPANSION: Final = 250
+_LARGEST_PATTERN: Final = 40_000
+_LONGEST_OUTPUT: Final = 1_000_000
+
+_PLACES: Final = {
+    Place.TEXT_START: "^",
+    Place.TEXT_END: "$",
+    Place.LINE_START: r"(?:^|(?<=\n))",
+    Place.LINE_END: r"(?:$|(?=\n))",
+    Place.CRLF_LINE_START: r"(?:^|(?<=\n)|(?<=\r)(?!\n))",
+    Place.CRLF_LINE_END: r"(?:$|(?=\r)|(?<!\r)(?=\n))",
+}
+_NEVER: Final = r"[^\u0001-\U0010ffff]"
+_CONTROLS: Final = {0x09: r"\t", 0x0A: r"\n", 0x0D: r"\r"}
+_SPECIAL: Final = frozenset(map(ord, r"\.*+?()[]{}^$|"))
+_SPECIAL_IN_BRACKETS: Final = frozenset(map(ord, r"\[]^-"))
+_LAST_IN_FOUR_DIGITS: Final = 0xFFFF
+
+
+def print_are(node: Node) -> str:
+    """The ARE that matches the texts which `node` matches, at least for the operator `~`.
+
+    Raises:
+        InvalidArgumentError: PostgreSQL would find the pattern too large.
+    """
+    printed = _print(node)
+    if printed.size > _LARGEST_PATTERN:
+        reason = f"with its repetitions written out it has {printed.size} elements"
+        raise untranslatable("the pattern", 0, f"{reason}, more than {_LARGEST_PATTERN}")
+    if len(printed.text) > _LONGEST_OUTPUT:
+        reason = f"its translation has {len(printed.text)} characters"
+        raise untranslatable("the pattern", 0, f"{reason}, more than {_LONGEST_OUTPUT}")
+    return _DIRECTOR + printed.text
+
+
+class _Level(IntEnum):
+    """What a piece of text is, by how tightly it holds together."""
+
+    BRANCHES = 0
+    SEQUENCE = 1
+    ATOM = 2
+
+
+@dataclass(frozen=True, slots=True)
+class _Printed:
+    """The text for a node, and what its surroundings have to know of it."""
+
+    text: str
+    level: _Level = _Level.ATOM
+    size: int = 1
+    may_be_empty: bool = False
+    always_empty: bool = False
+
+    def at_level(self, level: _Level) -> str:
+        """The text, in parentheses if it would fall apart otherwise."""
+        return self.text if self.level >= level else f"(?:{self.text})"
+
+
+_EMPTY: Final = _Printed("", _Level.SEQUENCE, size=0, may_be_empty=True, always_empty=True)
+
+
+def _print(node: Node) -> _Printed:
+    match node:
+        case Chars(chars):
+            return _Printed(_chars(chars))
+        case Anchor(place):
+            return _anchor(_PLACES[place])
+        case WordAnchor():
+            return _anchor(_word_anchor(node, None, None))
+        case Group(body):
+            return _print(body)
+        case Concat(parts):
+            return _concat(parts)
+        case Alternation(branches):
+            return _alternation(branches)
+        case Repeat():
+            return _repeat(node)
+
+
+def _anchor(text: str) -> _Printed:
+    return _Printed(text, _Level.SEQUENCE, may_be_empty=True, always_empty=True)
+
+
+def _concat(parts: Sequence[Node]) -> _Printed:
+    printed = []
+    for at, part in enumerate(parts):
+        if isinstance(part, WordAnchor):
+            before = _first_edge((parts[each] for each in range(at - 1, -1, -1)), last=True)
+            after = _first_edge((parts[each] for each in range(at + 1, len(parts))), last=False)
+            printed.append(_anchor(_word_anchor(part, before, after)))
+        else:
+            printed.append(_print(part))
+    if len(printed) == 1:
+        return printed[0]
+    return _Printed(
+        "".join([each.at_level(_Level.SEQUENCE) for each in printed]),
+        _Level.SEQUENCE,
+        sum([each.size for each in printed]),
+        all([each.may_be_empty for each in printed]),
+        all([each.always_empty for each in printed]),
+    )
+
+
+def _alternation(branches: Sequence[Node]) -> _Printed:
+    printed = []
+    for branch in branches:
+        printed.append(_print(branch))
+    return _Printed(
+        "|".join([each.text for each in printed]),
+        _Level.BRANCHES,
+        sum([each.size for each in printed]),
+        any([each.may_be_empty for each in printed]),
+        all([each.always_empty for each in printed]),
+    )
+
+
+def _repeat(node: Repeat) -> _Printed:
+    body = _print(node.body)
+    if body.always_empty or node.maximum == 0:
+        # PostgreSQL refuses to repeat an anchor; once is as good as often.
+        return body if node.minimum else _EMPTY
+    count = max(1, node.minimum, node.maximum or 0)
+    size = body.size * count
+    limit = _LARGEST_EMPTY_EXPANSION if body.may_be_empty else _LARGEST_EXPANSION
+    if count > 1 and size > limit:
+        reason = f"it amounts to {size} elements, more than {limit}"
+        raise untranslatable("the repetition", node.position, reason)
+    return _Printed(
+        _repeated(body.at_level(_Level.ATOM), node.minimum, node.maximum),
+        _Level.SEQUENCE,
+        size,
+        may_be_empty=body.may_be_empty or node.minimum == 0,
+    )
+
+
+def _repeated(atom: str, minimum: int, maximum: int | None) -> str:
+    """Repeat within PostgreSQL's largest bound, as often as it takes.
+
+    Three hundred of `a` come out as `a{255}a{45}`, up to three hundred as `a{0,255}a{0,45}`.
+    """
+    if max(minimum, maximum or 0) <= _LARGEST_BOUND:
+        return _quantified(atom, minimum, maximum)
+    times, rest = divmod(minimum, _LARGEST_BOUND)
+    required = _quantified(f"(?:{atom}{{{_LARGEST_BOUND}}})", times, times)
+    required += _quantified(atom, rest, rest)
+    if maximum is None:
+        return required + atom + "*"
+    times, rest = divmod(maximum - minimum, _LARGEST_BOUND)
+    return required + _quantified(atom, 0, _LARGEST_BOUND) * times + _quantified(atom, 0, rest)
+
+
+def _quantified(atom: str, minimum: int, maximum: int | None) -> str:
+    match minimum, maximum:
+        case 0, 0:
+            return ""
+        case 1, 1:
+            return atom
+        case 0, 1:
+            return atom + "?"
+        case 0, None:
+            return atom + "*"
+        case 1, None:
+            return atom + "+"
+        case _ if minimum == maximum:
+            return f"{atom}{{{minimum}}}"
+        case _:
+            return f"{atom}{{{minimum},{'' if maximum is None else maximum}}}"
+
+
+def _word_anchor(anchor: WordAnchor, before: CharSet | None, after: CharSet | None) -> str:
+    r"""Look to both sides of the anchor, but not where the pattern itself says what is there.
+
+    PostgreSQL's own `\y` will not do, since it takes for words what the collation does.
+    """
+    known_before, known_after = _is_word(before, anchor.word), _is_word(after, anchor.word)
+    pairs = sorted(
+        pair
+        for pair in anchor.place.value
+        if known_before in (None, pair[0]) and known_after in (None, pair[1])
+    )
+    befores, afters = {pair[0] for pair in pairs}, {pair[1] for pair in pairs}
+    if not pairs:
+        return _NEVER
+    word = _chars(anchor.word)
+    if len(pairs) == len(befores) * len(afters):
+        behind = _look("<", word, befores) if known_before is None else ""
+        return behind + (_look("", word, afters) if known_after is None else "")
+    branches = [_look("<", word, {one}) + _look("", word, {other}) for one, other in pairs]
+    return f"(?:{'|'.join(branches)})"
+
+
+def _look(direction: str, word: str, wanted: set[bool]) -> str:
+    """A constraint on the character before or after, unless any will do."""
+    if len(wanted) > 1:
+        return ""
+    return f"(?{direction}{'=' if True in wanted else '!'}{word})"
+
+
+def _is_word(edge: CharSet | None, word: CharSet) -> bool | None:
+    """Whether all (True) or none (False) of the characters are in words."""
+    if edge is None or not edge:
+        return None
+    single = edge.single()
+    if single is not None:
+        return single in word
+    if not edge & word:
+        return False
+    return None if edge - word else True
+
+
+def _first_edge(nodes: Iterable[Node], *, last: bool) -> CharSet | None:
+    """The edge of the nearest node that takes up characters."""
+    for node in nodes:
+        if not isinstance(node, Anchor | WordAnchor):
+            return _edge(node, last=last)
+    return None
+
+
+def _edge(node: Node, *, last: bool) -> CharSet | None:
+    """The characters a match of `node` can start or end with; None if it may be empty."""
+    match node:
+        case Chars(chars):
+            return chars
+        case Group(body):
+            return _edge(body, last=last)
+        case Repeat(body, minimum) if minimum > 0:
+            return _edge(body, last=last)
+        case Concat(parts):
+            return _first_edge(reversed(parts) if last else parts, last=last)
+        case Alternation(branches):
+            return _common_edge(branches, last=last)
+        case _:
+            return None
+
+
+def _common_edge(branches: Sequence[Node], *, last: bool) -> CharSet | None:
+    ranges: list[tuple[int, int]] = []
+    for branch in branches:
+        edge = _edge(branch, last=last)
+        if edge is None:
+            return None
+        ranges.extend(edge.ranges)
+    return CharSet.of(*ranges)
+
+
+@lru_cache(maxsize=512)
+def _chars(chars: CharSet) -> str:
+    """A character as itself, a set as brackets, by its members or by what it lacks."""
+    if not chars:
+        return _NEVER
+    if chars == EVERYTHING:
+        return "."
+    single = chars.single()
+    if single is not None:
+        return _char(single, _SPECIAL)
+    written, lacking = _brackets("", chars), _brackets("^", ~chars)
+    return written if len(written) <= len(lacking) else lacking
+
+
+def _brackets(negation: str, chars: CharSet) -> str:
+    return f"[{negation}{''.join([_range(low, high) for low, high in chars.ranges])}]"
+
+
+def _range(low: int, high: int) -> str:
+    ends = [_char(end, _SPECIAL_IN_BRACKETS) for end in dict.fromkeys((low, high))]
+    return ("" if high == low + 1 else "-").join(ends)
+
+
+def _char(code_point: int, special: frozenset[int]) -> str:
+    """A character as it is, as far as it can be seen and means nothing to PostgreSQL."""
+    char = chr(code_point)
+    if code_point in special:
+        return "\\" + char
+    if char.isprintable():
+        return char
+    if code_point in _CONTROLS:
+        return _CONTROLS[code_point]
+    if code_point <= _LAST_IN_FOUR_DIGITS:
+        return f"\\u{code_point:04x}"
+    return f"\\U{code_point:08x}"

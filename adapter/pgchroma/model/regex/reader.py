@@ -1,0 +1,91 @@
+"""The pattern as a stream of characters, with the flags that hold at the current place."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pgchroma.model.regex.syntax import syntax_error
+from pgchroma.model.regex.unicode import WHITE_SPACE
+
+__all__ = ("Flags", "Reader")
+
+
+@dataclass(frozen=True, slots=True)
+class Flags:
+    """The flags that change what a pattern matches; `U`, which swaps greediness, does not."""
+
+    ignore_case: bool = False
+    multi_line: bool = False
+    dot_all: bool = False
+    crlf: bool = False
+    unicode: bool = True
+    verbose: bool = False
+
+
+class Reader:
+    """A cursor over a pattern that skips white space and comments where the flag `x` says so."""
+
+    def __init__(self, pattern: str) -> None:
+        self.pattern = pattern
+        self.position = 0
+        self.flags = Flags()
+
+    @property
+    def char(self) -> str:
+        """The character under the cursor; empty at the end."""
+        return self.pattern[self.position : self.position + 1]
+
+    @property
+    def next_char(self) -> str:
+        """The character after the one under the cursor; empty at the end."""
+        return self.pattern[self.position + 1 : self.position + 2]
+
+    @property
+    def next_char_beyond_space(self) -> str:
+        """As `next_char`, not counting what the flag `x` makes insignificant."""
+        start = self.position
+        self.advance_beyond_space()
+        char, self.position = self.char, start
+        return char
+
+    def at(self, text: str) -> bool:
+        """Whether `text` comes next."""
+        return self.pattern.startswith(text, self.position)
+
+    def advance(self, by: int = 1) -> None:
+        """Move on, not skipping anything."""
+        self.position = min(self.position + by, len(self.pattern))
+
+    def advance_if(self, text: str) -> bool:
+        """Move behind `text` if it comes next."""
+        found = self.at(text)
+        if found:
+            self.advance(len(text))
+        return found
+
+    def advance_beyond_space(self) -> None:
+        """Move on by one, and then to what is significant."""
+        self.advance()
+        self.skip_space()
+
+    def skip_space(self) -> None:
+        """Move to what is significant, which without the flag `x` everything is."""
+        if not self.flags.verbose:
+            return
+        while self.char:
+            if self.char == "#":
+                line_end = self.pattern.find("\n", self.position)
+                self.position = len(self.pattern) if line_end < 0 else line_end + 1
+            elif self.at_white_space():
+                self.advance()
+            else:
+                return
+
+    def at_white_space(self) -> bool:
+        """Whether the character under the cursor is white space, significant or not."""
+        return self.char != "" and ord(self.char) in WHITE_SPACE
+
+    def expect_more(self, what: str, start: int) -> None:
+        """Raise if the pattern ends within `what`, which began at `start`."""
+        if not self.char:
+            raise syntax_error(what, start)

@@ -1,0 +1,138 @@
+"""Any sequence of writes leaves what the oracle says, and no row of vectors without a record."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import psycopg
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
+
+import pgchroma
+from pgchroma.model.entities import DatabaseRef
+from pgchroma.model.operations import AddRecords, CollectionRef, UpdateRecords, UpsertRecords
+from pgchroma.model.records import RecordBatch
+from tests.oracle import Record, Store
+
+IDS = st.sampled_from(["a", "b", "c", "d", "é", "Z"])
+VALUES = st.none() | st.integers(0, 3) | st.sampled_from(["x", 1.5, True])
+
+
+@st.composite
+def batches(draw: st.DrawFn, *, embedded: bool, removals: bool) -> list[Record]:
+    """Records of a write; ids may repeat, as they may for a server's."""
+    vectors = st.lists(st.integers(-9, 9).map(float), min_size=2, max_size=2)
+    metadata = st.dictionaries(st.sampled_from("xyz"), VALUES, max_size=2)
+    found = draw(st.lists(IDS, min_size=1, max_size=5))
+    return [
+        Record(
+            id,
+            draw(vectors if embedded else st.none() | vectors),
+            draw(st.none() | st.sampled_from(["one", "two", ""])),
+            draw(st.none() | st.just("uri")),
+            {k: v for k, v in draw(metadata).items() if removals or v is not None},
+        )
+        for id in found
+    ]
+
+
+def parse(found: list[Record], *, removals: bool) -> RecordBatch:
+    """Make the batch that carries these records."""
+    return RecordBatch.parse(
+        [record.id for record in found],
+        [record.embedding for record in found],
+        [record.metadata or None for record in found],
+        [record.document for record in found],
+        [record.uri for record in found],
+        removals=removals,
+    )
+
+
+def test_writes_agree_with_the_oracle(url: str) -> None:
+    with (
+        pgchroma.PostgresClient(url) as client,
+        psycopg.connect(url, autocommit=True) as connection,
+    ):
+
+        class Writes(RuleBasedStateMachine):
+            def __init__(self) -> None:
+                super().__init__()
+                self.collection = client.get_or_create_collection("writes")
+                client.delete_collection("writes")
+                self.collection = client.create_collection("writes")
+                scope = DatabaseRef("default_tenant", "default_database")
+                self.ref = CollectionRef(scope, self.collection.id)
+                self.store = Store()
+
+            @rule(found=batches(embedded=True, removals=False))
+            def add(self, found: list[Record]) -> None:
+                client._backend.execute(AddRecords(self.ref, parse(found, removals=False)))
+                self.store.add(found)
+
+            @rule(found=batches(embedded=True, removals=True))
+            def upsert(self, found: list[Record]) -> None:
+                client._backend.execute(UpsertRecords(self.ref, parse(found, removals=True)))
+                self.store.upsert(found)
+
+            @rule(found=batches(embedded=False, removals=True))
+            def update(self, found: list[Record]) -> None:
+                client._backend.execute(UpdateRecords(self.ref, parse(found, removals=True)))
+                self.store.update(found)
+
+            @rule(ids=st.lists(IDS, min_size=1, max_size=3, unique=True))
+            def delete(self, ids: list[str]) -> None:
+                assert self.collection.delete(ids=ids) == {"deleted": self.store.delete(ids)}
+
+            @invariant()
+            def records_are_the_oracles(self) -> None:
+                got = self.collection.get(
+                    include=["embeddings", "documents", "metadatas", "uris"]
+                )
+                expected = list(self.store.records.values())
+                assert got["ids"] == [record.id for record in expected]
+                assert got["documents"] == [record.document for record in expected]
+                assert got["uris"] == [record.uri for record in expected]
+                assert got["metadatas"] == [_shown(record) for record in expected]
+                assert (got["embeddings"] if expected else None) is None or _rows(
+                    got["embeddings"]
+                ) == [record.embedding for record in expected]
+
+            @invariant()
+            def every_vector_is_a_records(self) -> None:
+                tables = f"default_tenant__default_database.{{}}_{self.collection.id.hex}"
+                exists = connection.execute(
+                    "select to_regclass(%s)", [tables.format("vectors")]
+                ).fetchone()
+                if exists != (None,):
+                    orphans = connection.execute(
+                        f"select count(*) from {tables.format('vectors')} as v where not exists "
+                        f"(select from {tables.format('records')} as r "
+                        "where r.pos = v.pos and r.seq = v.seq)"
+                    ).fetchone()
+                    assert orphans == (0,)
+
+        run_state_machine_as_test(
+            Writes,
+            settings=settings(
+                max_examples=25,
+                stateful_step_count=15,
+                deadline=None,
+                suppress_health_check=list(HealthCheck),
+            ),
+        )
+
+
+def _shown(record: Record) -> dict[str, Any] | None:
+    return record.metadata or ({} if record.uri is not None else None)
+
+
+def _rows(matrix: Any) -> list[list[float] | None]:
+    return [row.tolist() for row in matrix]
+
+
+@pytest.mark.slow
+def test_writes_agree_with_the_oracle_at_length(url: str) -> None:
+    for _ in range(20):
+        test_writes_agree_with_the_oracle(url)
