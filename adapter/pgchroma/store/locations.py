@@ -1,8 +1,9 @@
 """Where a collection's tables are, remembered between calls.
 
-A collection never moves, and once its dimension and space are known they never change; so what
-is kept here can be missing or speak of a collection that is gone, but it cannot be wrong. A
-statement that meets a missing table makes the caller forget and look again.
+A collection never moves, and its dimension and space, once fixed, never change. What is kept
+here can still be of the past: the collection was deleted, or a transaction that made it or fixed
+its dimension was rolled back. So nobody is refused on the word of memory alone, and a statement
+that meets a missing table makes the caller forget and look again.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from pgchroma.store.layout import (
 )
 from pgchroma.store.statement import Atomic, Exchange, Statement, render
 
-__all__ = ("Environment", "Location", "check_dimension", "locate", "locate_for_vectors")
+__all__ = ("Environment", "Location", "locate", "locate_fitting", "locate_for_vectors")
 
 _REMEMBERED = 10_000
 """More collections than this in use at once only cost look-ups."""
@@ -100,6 +101,27 @@ def locate(collection: CollectionRef, environment: Environment) -> Exchange[Loca
     return location
 
 
+def locate_fitting(
+    collection: CollectionRef, environment: Environment, dimension: int
+) -> Exchange[Location]:
+    """Find a collection that embeddings of this length are compared with.
+
+    Raises:
+        NotFoundError: The database has no such collection.
+        InvalidArgumentError: The collection's embeddings have another length.
+    """
+    location = yield from locate(collection, environment)
+    if location.dimension not in (None, dimension):
+        environment.forget()
+        location = yield from locate(collection, environment)
+    if location.dimension not in (None, dimension):
+        raise InvalidArgumentError(
+            f"Collection expecting embedding with dimension of {location.dimension}, "
+            f"got {dimension}"
+        )
+    return location
+
+
 def locate_for_vectors(
     collection: CollectionRef, environment: Environment, dimension: int
 ) -> Exchange[Location]:
@@ -112,21 +134,11 @@ def locate_for_vectors(
         NotFoundError: The database has no such collection.
         InvalidArgumentError: The collection's embeddings have another length.
     """
-    location = yield from locate(collection, environment)
+    location = yield from locate_fitting(collection, environment, dimension)
     if location.dimension is None:
         yield Atomic(_fix_dimension(location, dimension))
-        location = yield from locate(collection, environment)
-    check_dimension(location, dimension)
+        location = yield from locate_fitting(collection, environment, dimension)
     return location
-
-
-def check_dimension(location: Location, dimension: int) -> None:
-    """Refuse embeddings that are not as long as the collection's."""
-    if location.dimension not in (None, dimension):
-        raise InvalidArgumentError(
-            f"Collection expecting embedding with dimension of {location.dimension}, "
-            f"got {dimension}"
-        )
 
 
 def _fix_dimension(location: Location, dimension: int) -> Exchange[None]:

@@ -9,18 +9,17 @@ from typing import Any, LiteralString
 import numpy as np
 from psycopg import sql
 
-from pgchroma.model.filters import Filter
 from pgchroma.model.operations import CountRecords, GetRecords, QueryRecords
 from pgchroma.model.records import QueriedRecords, RecordColumns
-from pgchroma.store.filters import Parameters, compile_filter, has_regex
+from pgchroma.store.conditions import bounded, compile_conditions
 from pgchroma.store.handlers import handles
 from pgchroma.store.json import decode_metadata
 from pgchroma.store.layout import CollectionTables
-from pgchroma.store.locations import Environment, Location, check_dimension, locate
+from pgchroma.store.locations import Environment, Location, locate, locate_fitting
 from pgchroma.store.statement import Exchange, Rendered, Statement, Step, render
 from pgchroma.store.vectors import pack_vectors, unpack_vectors
 
-__all__ = ("compile_conditions", "count_records", "get_records", "query_records")
+__all__ = ("count_records", "get_records", "query_records")
 
 
 @handles(CountRecords)
@@ -42,7 +41,7 @@ def get_records(operation: GetRecords, environment: Environment) -> Exchange[Rec
     template: LiteralString = _GET_WITH_EMBEDDINGS if "embeddings" in columns else _GET
     text = _text(template, location.tables, columns, condition.as_bytes(None))
     parameters |= {"limit": operation.limit, "offset": operation.offset or 0}
-    rows = yield _bounded(Statement(text, parameters), operation.filter, environment)
+    rows = yield bounded(Statement(text, parameters), operation.filter, environment)
     return _shape(rows, columns, operation.include, location)
 
 
@@ -56,29 +55,16 @@ def query_records(
     them. Should one of those rows be no record's any more, the answer could be one short, and
     the query runs again over the records' own positions.
     """
-    location = yield from locate(operation.collection, environment)
+    dimension = operation.embeddings.shape[1]
+    location = yield from locate_fitting(operation.collection, environment, dimension)
     if location.dimension is None or operation.n_results == 0 or not len(operation.embeddings):
         return [_nothing(operation.include) for _ in operation.embeddings]
-    check_dimension(location, operation.embeddings.shape[1])
     if operation.ids is None and operation.filter is None:
         rows = yield _query(_QUERY_ALL, operation, location, environment)
         if all(row[_ID] is not None for row in rows):
             return _shape_query(rows, operation, location)
     rows = yield _query(_QUERY_MATCHING, operation, location, environment)
     return _shape_query(rows, operation, location)
-
-
-def compile_conditions(
-    ids: list[str] | None, filter: Filter | None
-) -> tuple[Parameters, sql.Composable]:
-    """Compile all conditions on records to one, on the table named ``r``."""
-    parameters = Parameters()
-    conditions: list[sql.Composable] = []
-    if ids is not None:
-        conditions.append(sql.SQL("r.id = any({}::text[])").format(parameters.bind(ids)))
-    if filter is not None:
-        conditions.append(compile_filter(filter, parameters))
-    return parameters, sql.SQL(" and ").join(conditions) if conditions else sql.SQL("true")
 
 
 def _query(
@@ -95,7 +81,7 @@ def _query(
         "queries": pack_vectors(operation.embeddings, None, environment.vector_oid),
         "limit": operation.n_results,
     }
-    return _bounded(Statement(text, parameters), operation.filter, environment)
+    return bounded(Statement(text, parameters), operation.filter, environment)
 
 
 @lru_cache(maxsize=4096)
@@ -115,13 +101,6 @@ def _text(
         condition=Rendered(condition),
         distance=sql.SQL(distance),
     )
-
-
-def _bounded(statement: Statement, filter: Filter | None, environment: Environment) -> Step:
-    if not has_regex(filter):
-        return statement
-    timeout = sql.Literal(environment.regex_timeout_ms)
-    return Statement(render("set local statement_timeout = {ms}", ms=timeout)), statement
 
 
 def _columns_of(include: frozenset[str], location: Location) -> tuple[str, ...]:

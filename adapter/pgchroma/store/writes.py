@@ -18,7 +18,7 @@ from pgchroma.store.handlers import handles
 from pgchroma.store.json import encode_metadata
 from pgchroma.store.layout import CollectionTables
 from pgchroma.store.locations import Environment, locate, locate_for_vectors
-from pgchroma.store.reads import compile_conditions
+from pgchroma.store.conditions import bounded, compile_conditions
 from pgchroma.store.statement import Exchange, Statement, render
 from pgchroma.store.vectors import pack_vectors
 
@@ -68,7 +68,7 @@ def delete_records(operation: DeleteRecords, environment: Environment) -> Exchan
         vectors=location.tables.vectors,
         condition=condition,
     )
-    rows = yield Statement(text, parameters)
+    rows = yield bounded(Statement(text, parameters), operation.filter, environment)
     return int(rows[0][0])
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from itertools import chain
 from typing import TYPE_CHECKING, Final
 
@@ -13,7 +13,7 @@ from pgchroma.model.regex.unicode_tables import CASE_PAIRS
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-__all__ = ("EVERYTHING", "NOTHING", "CharSet")
+__all__ = ("EVERYTHING", "NOTHING", "CharSet", "only")
 
 _LAST: Final = 0x10FFFF
 _BEFORE_SURROGATES: Final = 0xD7FF
@@ -95,6 +95,12 @@ class CharSet:
 
     def _members(self) -> Iterator[int]:
         return chain.from_iterable(range(low, high + 1) for low, high in self.ranges)
+
+
+@lru_cache(maxsize=1024)
+def only(code_point: int) -> CharSet:
+    """The set with one member."""
+    return CharSet.of((code_point, code_point))
 
 
 def _representable(ranges: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int]]:

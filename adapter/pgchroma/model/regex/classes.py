@@ -6,7 +6,7 @@ import re
 from operator import and_, sub, xor
 from typing import TYPE_CHECKING, Final, assert_never
 
-from pgchroma.model.regex.charset import NOTHING, CharSet
+from pgchroma.model.regex.charset import NOTHING, CharSet, only
 from pgchroma.model.regex.escapes import fold, read_escape, require_unicode
 from pgchroma.model.regex.syntax import Anchor, WordAnchor, syntax_error
 from pgchroma.model.regex.unicode import ASCII_CLASSES
@@ -62,10 +62,10 @@ def _leading_literals(reader: Reader) -> CharSet:
     """The hyphens, or else the one closing bracket, that stand for themselves at the start."""
     chars = NOTHING
     while reader.char == "-":
-        chars = _literal("-")
+        chars = only(ord("-"))
         reader.advance_beyond_space()
     if not chars and reader.char == "]":
-        chars = _literal("]")
+        chars = only(ord("]"))
         reader.advance_beyond_space()
     return chars
 
@@ -102,7 +102,7 @@ def _item(reader: Reader, start: int) -> CharSet:
     reader.skip_space()
     reader.expect_more(_UNCLOSED, start)
     if reader.char != "-" or reader.next_char_beyond_space in ("]", "-"):
-        return _literal(chr(low)) if isinstance(low, int) else low
+        return only(low) if isinstance(low, int) else low
     reader.advance_beyond_space()
     reader.expect_more(_UNCLOSED, start)
     high = _member(reader)
@@ -131,7 +131,3 @@ def _member(reader: Reader) -> int | CharSet:
             raise syntax_error("invalid escape sequence in a character class", start)
         case _:
             assert_never(member)
-
-
-def _literal(char: str) -> CharSet:
-    return CharSet.of((ord(char), ord(char)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
-from pgchroma.model.regex.charset import EVERYTHING, NOTHING, CharSet
+from pgchroma.model.regex.charset import EVERYTHING, NOTHING, CharSet, only
 from pgchroma.model.regex.classes import NEST_LIMIT, read_class
 from pgchroma.model.regex.escapes import fold, read_escape, require_unicode
 from pgchroma.model.regex.reader import Flags, Reader
@@ -152,7 +152,7 @@ class _Parser:
                 return anchor
 
     def _literal(self, code_point: int) -> Chars:
-        return Chars(fold(self._reader, CharSet.of((code_point, code_point))))
+        return Chars(fold(self._reader, only(code_point)))
 
     def _dot(self) -> Chars:
         require_unicode(self._reader, self._reader.position)
