@@ -145,9 +145,8 @@ def _take_space(
 
 
 def _name(function: Function) -> str:
-    try:
-        name = function.name()
-    except (AttributeError, TypeError, NotImplementedError):
-        name = NotImplemented
-    # A class without a name of its own cannot be persisted; it still is not the default one.
-    return name if isinstance(name, str) else type(function).__name__
+    named = getattr(type(function), "name", None)
+    if named is None or named is EmbeddingFunction.name:
+        # A class without a name of its own cannot be persisted; it still is not the default one.
+        return type(function).__name__
+    return function.name()
