@@ -29,8 +29,10 @@ def records(count: int) -> dict[str, Any]:
     random = np.random.default_rng(11)
     centres = random.normal(size=(100, DIMENSION))
     vectors = centres[random.integers(0, 100, count)] + random.normal(size=(count, DIMENSION)) * 0.4
-    words = [f"word{n}" for n in range(2_000)]
-    picked = random.integers(0, len(words), size=(count, 40))
+    words = _words(random, 5_000)
+    # Words are as unevenly frequent as in natural text: the n-th about 1/n of the first.
+    frequencies = 1 / np.arange(1, len(words) + 1)
+    picked = random.choice(len(words), size=(count, 45), p=frequencies / frequencies.sum())
     return {
         "ids": [f"id-{n:07d}" for n in range(count)],
         "embeddings": vectors.astype(np.float32),
@@ -42,9 +44,23 @@ def records(count: int) -> dict[str, Any]:
     }
 
 
+def _words(random: np.random.Generator, count: int) -> list[str]:
+    """Make pronounceable words of two to four syllables, the most frequent first."""
+    syllables = [c + v for c in "bdfgklmnprst" for v in "aeiou"]
+    lengths = random.integers(2, 5, count * 2)
+    made = ("".join(random.choice(syllables, length)) for length in lengths)
+    return list(dict.fromkeys(made))[:count]
+
+
 def batch(data: dict[str, Any], first: int, count: int) -> dict[str, Any]:
     """Cut some consecutive records out of the data."""
     return {column: values[first : first + count] for column, values in data.items()}
+
+
+def text_filters(data: dict[str, Any]) -> tuple[str, str]:
+    """Pick a phrase of two words and a pattern that a few documents have."""
+    first, second, third = data["documents"][len(data["documents"]) // 2].split()[10:13]
+    return f"{first} {second}", rf"\b{second} \w+{third[-3:]}\b"
 
 
 def timed(call: Callable[[], Any], repeats: int, *, warm: int = 1) -> float:
@@ -69,12 +85,13 @@ def measure_interface(module: Any, directory: Path, count: int) -> dict[str, flo
     ids = data["ids"][:: count // 10][:10]
     half, page = count // 2, 100
     some = ["metadatas", "documents"]
+    phrase, pattern = text_filters(data)
     calls: dict[str, tuple[Callable[[], Any], int]] = {
         "get by ids": (lambda: collection.get(ids=ids), 100),
         "get with metadata filter": (lambda: collection.get(where={"category": "c3"}), 15),
         "page at half": (lambda: collection.get(limit=page, offset=half, include=some), 30),
-        "$contains": (lambda: collection.get(where_document={"$contains": "word77 word"}), 15),
-        "$regex": (lambda: collection.get(where_document={"$regex": r"word77\d word1"}), 15),
+        "$contains": (lambda: collection.get(where_document={"$contains": phrase}), 15),
+        "$regex": (lambda: collection.get(where_document={"$regex": pattern}), 15),
         "count": (collection.count, 50),
         "query": (lambda: collection.query(query_embeddings=[query], n_results=10), 30),
         "query with filter": (

@@ -39,12 +39,11 @@ def _is_short(key: str) -> bool:
 @st.composite
 def records(draw: st.DrawFn, most: int = 8) -> list[Record]:
     """Some records with distinct ids."""
-    ids = draw(st.lists(text.filter(bool) | keys.filter(_is_short), unique=True, min_size=1, max_size=most))
+    ids = draw(
+        st.lists(text.filter(bool) | keys.filter(_is_short), unique=True, min_size=1, max_size=most)
+    )
     documents = st.none() | text | st.text("ab\n%_\\", max_size=6)
-    return [
-        Record(id, [0.0], draw(documents), None, draw(metadata))
-        for id in ids
-    ]
+    return [Record(id, [0.0], draw(documents), None, draw(metadata)) for id in ids]
 
 
 @st.composite

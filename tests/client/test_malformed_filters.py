@@ -35,9 +35,7 @@ CLAUSES = "Expected where value for $and or $or to be a list of where expression
 TWO_CLAUSES = (
     "Expected where value for $and or $or to be a list with at least two where expressions, got {}"
 )
-A_KEY = (
-    "Expected where key to be a metadata field name or a logical operator ($and, $or), got {}"
-)
+A_KEY = "Expected where key to be a metadata field name or a logical operator ($and, $or), got {}"
 A_MEMBER = "Expected operand value to be a str, int, float, or bool for operator $contains, got {}"
 
 CLIENT: list[tuple[Any, str]] = [
@@ -161,8 +159,7 @@ DOCUMENT: list[tuple[Any, str]] = [
     ({"$and": []}, DOCUMENT_CLAUSES + "with at least two where document expressions, got []"),
     (
         {"$or": [{"$contains": "x"}]},
-        DOCUMENT_CLAUSES + "with at least two where document expressions, "
-        "got [{'$contains': 'x'}]",
+        DOCUMENT_CLAUSES + "with at least two where document expressions, got [{'$contains': 'x'}]",
     ),
     ({"$and": ["x", "y"]}, "Expected where document to be a dictionary, got x"),
     ({"$and": [{}, {}]}, "Expected where document to have exactly one operator, got {}"),

@@ -147,9 +147,7 @@ def test_ids_are_checked_everywhere(collection: pgchroma.Collection) -> None:
         ("documents", "Expected include to be a list, got documents in get."),
     ],
 )  # fmt: skip
-def test_include_is_checked(
-    collection: pgchroma.Collection, include: Any, message: str
-) -> None:
+def test_include_is_checked(collection: pgchroma.Collection, include: Any, message: str) -> None:
     with pytest.raises(ValueError) as caught:
         collection.get(include=include)
     assert str(caught.value) == message

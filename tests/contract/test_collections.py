@@ -220,9 +220,7 @@ async def test_the_space_comes_from_configuration_or_metadata(
 )
 async def test_bad_configuration_is_refused(mode: Any, configuration: Any, message: str) -> None:
     with pytest.raises((errors.InvalidArgumentError, ValueError, TypeError), match=message):
-        await mode.create_collection(
-            "papers", configuration=configuration, embedding_function=None
-        )
+        await mode.create_collection("papers", configuration=configuration, embedding_function=None)
 
 
 async def test_search_settings_can_be_changed_and_the_space_cannot(mode: Any) -> None:

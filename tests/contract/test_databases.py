@@ -69,7 +69,7 @@ async def test_taken_and_missing_names_are_told(admin: Any) -> None:
     [
         ("Ärger & Söhne", "db1"),
         ("pg_tenant", "catalog"),
-        ('quote"\'; drop schema pgchroma; --', "db1"),
+        ("quote\"'; drop schema pgchroma; --", "db1"),
         ("x" * 300, "y" * 500),
         ("a__b", "ccc"),
         ("aaa", "b.c-d_e"),

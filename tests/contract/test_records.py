@@ -106,9 +106,7 @@ async def test_update_passes_over_what_is_not_there(collection: Any) -> None:
 
 
 async def test_upsert_updates_what_is_there_and_inserts_the_rest(collection: Any) -> None:
-    await collection.add(
-        ids=["a", "b"], embeddings=[[1.0], [2.0]], metadatas=[{"x": 1}, {"x": 2}]
-    )
+    await collection.add(ids=["a", "b"], embeddings=[[1.0], [2.0]], metadatas=[{"x": 1}, {"x": 2}])
     await collection.upsert(
         ids=["c", "a"],
         embeddings=[[3.0], [4.0]],
@@ -152,7 +150,9 @@ async def test_delete_takes_filters_and_a_limit(collection: Any) -> None:
     assert await collection.delete(where={"k": 0}, limit=0) == {"deleted": 0}
     assert (await collection.get())["ids"] == list("de")
     assert (await collection.query(query_embeddings=[0.0]))["ids"] == [["d", "e"]]
-    with pytest.raises(ValueError, match=r"At least one of ids, where, or where_document .* delete"):
+    with pytest.raises(
+        ValueError, match=r"At least one of ids, where, or where_document .* delete"
+    ):
         await collection.delete()
     with pytest.raises(ValueError, match="limit can only be specified when"):
         await collection.delete(ids="a", limit=1)
@@ -234,7 +234,16 @@ async def test_a_batch_is_stored_whole_or_not_at_all(collection: Any) -> None:
 
 
 async def test_text_of_any_script_and_size_is_kept(collection: Any) -> None:
-    texts = ["", " ", "日本語", "\U0001f468‍\U0001f469‍\U0001f467", "a\r\n\tb", "\\", "'\"`", "x" * 1_000_000]
+    texts = [
+        "",
+        " ",
+        "日本語",
+        "\U0001f468‍\U0001f469‍\U0001f467",
+        "a\r\n\tb",
+        "\\",
+        "'\"`",
+        "x" * 1_000_000,
+    ]
     ids = [f"id {text[:20]} {index}" for index, text in enumerate(texts)]
     await collection.add(ids=ids, embeddings=[[1.0]] * len(texts), documents=texts)
     got = await collection.get()

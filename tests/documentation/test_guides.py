@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import pgchroma as chromadb
 from pgchroma import Documents, EmbeddingFunction, Embeddings
@@ -75,7 +76,7 @@ def test_a_persistent_client_keeps_what_it_was_given(tmp_path: Path) -> None:
     client.close()
     again = chromadb.PersistentClient(path=path, settings=settings)
     assert again.get_collection("kept").count() == 1
-    with pytest.raises(ValueError, match="already exists for .* with different settings"):
+    with pytest.raises(ValueError, match=r"already exists for .* with different settings"):
         chromadb.PersistentClient(path=path)
     assert again.reset() is True
     assert again.list_collections() == []
@@ -83,9 +84,11 @@ def test_a_persistent_client_keeps_what_it_was_given(tmp_path: Path) -> None:
 
 
 def test_reset_is_off_unless_allowed(client: Any, url: str) -> None:
-    with chromadb.PostgresClient(url) as careful:
-        with pytest.raises(chromadb.errors.ChromaError, match="Reset is disabled by config"):
-            careful.reset()
+    with (
+        chromadb.PostgresClient(url) as careful,
+        pytest.raises(chromadb.errors.ChromaError, match="Reset is disabled by config"),
+    ):
+        careful.reset()
 
 
 def test_ephemeral_clients_of_a_process_share_their_data() -> None:
@@ -315,8 +318,6 @@ class Pictures(EmbeddingFunction[Any]):
 
 
 def test_images_and_uris_are_stored_and_searched(client: Any, tmp_path: Path) -> None:
-    from PIL import Image
-
     paths = []
     for shade in (10, 200):
         path = tmp_path / f"{shade}.png"
@@ -328,7 +329,9 @@ def test_images_and_uris_are_stored_and_searched(client: Any, tmp_path: Path) ->
     collection.add(ids=["dark", "light"], uris=paths)
     collection.add(ids=["image"], images=[np.full((2, 2), 100.0)])
     collection.add(ids=["text"], documents=["x" * 150])
-    assert collection.query(query_images=[np.full((2, 2), 190.0)], n_results=1)["ids"] == [["light"]]
+    assert collection.query(query_images=[np.full((2, 2), 190.0)], n_results=1)["ids"] == [
+        ["light"]
+    ]
     assert collection.query(query_uris=[paths[0]], n_results=1)["ids"] == [["dark"]]
     assert collection.query(query_texts=["x" * 149], n_results=1)["ids"] == [["text"]]
     found = collection.query(query_texts=["x" * 10], n_results=1, include=["data"])

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import psycopg
-from hypothesis import given, settings
+from hypothesis import given, reject, settings
 from hypothesis import strategies as st
 
 from pgchroma.model.regex import translate_regex
@@ -95,7 +95,7 @@ patterns = st.recursive(
 texts = st.lists(st.text(ALPHABET, max_size=8), min_size=1, max_size=12)
 
 
-@settings(max_examples=10 * settings.default.max_examples)
+@settings(max_examples=10 * settings().max_examples)
 @given(pattern=patterns, texts=texts)
 def test_matches_what_python_matches(
     pattern: Pair, texts: list[str], regex_connection: psycopg.Connection[Any]
@@ -106,6 +106,11 @@ def test_matches_what_python_matches(
         " from unnest(%s::text[]) with ordinality as t (text, place)"
     )
 
-    [matches] = regex_connection.execute(query, [translate_regex(pattern.rust), texts]).fetchall()
+    try:
+        rows = regex_connection.execute(query, [translate_regex(pattern.rust), texts]).fetchall()
+    except psycopg.errors.InvalidRegularExpression as error:
+        # Anchors in nested loops can overtax PostgreSQL, which then says so instead of answering.
+        assert "too complex" in str(error)
+        reject()
 
-    assert matches[0] == [judge.search(text) is not None for text in texts]
+    assert rows[0][0] == [judge.search(text) is not None for text in texts]

@@ -86,11 +86,11 @@ def test_many_processes_may_make_one_database_ready_at_once(empty_url: str) -> N
 
 
 def test_validate_and_none_change_nothing(empty_url: str) -> None:
-    with pytest.raises(errors.VersionMismatchError, match="vector is not installed.*migrate"):
+    with pytest.raises(errors.VersionMismatchError, match=r"vector is not installed.*migrate"):
         pgchroma.PostgresClient(empty_url, pgchroma.Settings(migrations="validate"))
     with psycopg.connect(empty_url, autocommit=True) as connection:
         connection.execute("create extension vector")
-    with pytest.raises(errors.VersionMismatchError, match="no pgchroma catalog.*migrate"):
+    with pytest.raises(errors.VersionMismatchError, match=r"no pgchroma catalog.*migrate"):
         pgchroma.PostgresClient(empty_url, pgchroma.Settings(migrations="validate"))
     with pytest.raises(errors.ChromaError):
         pgchroma.PostgresClient(empty_url, pgchroma.Settings(migrations="none"))
@@ -176,9 +176,7 @@ def role(empty_url: str) -> Any:
         connection.execute(sql.SQL("drop role {}").format(sql.Identifier(name)))
 
 
-def test_missing_rights_are_named_with_the_grant_that_mends_them(
-    empty_url: str, role: str
-) -> None:
+def test_missing_rights_are_named_with_the_grant_that_mends_them(empty_url: str, role: str) -> None:
     theirs = psycopg.conninfo.make_conninfo(empty_url, user=role)
     with pytest.raises(errors.MissingRightError, match="run: create extension vector"):
         pgchroma.PostgresClient(theirs)
@@ -215,6 +213,6 @@ def test_a_read_only_user_reads_and_is_told_what_he_lacks(empty_url: str, role: 
             lambda: reader.create_collection("other"),
             lambda: reader.delete_collection("papers"),
         ):
-            with pytest.raises(errors.MissingRightError, match="permission denied.*grant"):
+            with pytest.raises(errors.MissingRightError, match=r"permission denied.*grant"):
                 write()
         assert papers.count() == 1

@@ -50,7 +50,10 @@ def test_people_read_the_same_data_through_the_collections_view(
     query = f"select id, document, uri, metadata, embedding::text from {view} order by id"
     assert connection.execute(query).fetchall() == []
     collection.add(
-        ids=["a", "b"], embeddings=[[1, 2], [3, 4]], documents=["x", None], metadatas=[{"k": 1}, None]
+        ids=["a", "b"],
+        embeddings=[[1, 2], [3, 4]],
+        documents=["x", None],
+        metadatas=[{"k": 1}, None],
     )
     assert connection.execute(query).fetchall() == [
         ("a", "x", None, {"k": 1}, "[1,2]"),

@@ -87,9 +87,7 @@ def test_writes_agree_with_the_oracle(url: str) -> None:
 
             @invariant()
             def records_are_the_oracles(self) -> None:
-                got = self.collection.get(
-                    include=["embeddings", "documents", "metadatas", "uris"]
-                )
+                got = self.collection.get(include=["embeddings", "documents", "metadatas", "uris"])
                 expected = list(self.store.records.values())
                 assert got["ids"] == [record.id for record in expected]
                 assert got["documents"] == [record.document for record in expected]

@@ -15,6 +15,7 @@ from psycopg.pq import TransactionStatus
 from psycopg_pool import AsyncConnectionPool, ConnectionPool
 
 from pgchroma.errors import InvalidArgumentError
+from pgchroma.store.vectors import prepare_vectors
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection as SqlalchemyConnection
@@ -70,6 +71,7 @@ class PoolSource:
             max_size=size,
             timeout=timeout,
             name="pgchroma",
+            configure=prepare_vectors,
             open=False,
         )
         self._pool.open()
@@ -173,6 +175,7 @@ class AsyncPoolSource:
             max_size=size,
             timeout=timeout,
             name="pgchroma",
+            configure=_prepare_async,
             open=False,
         )
 
@@ -264,6 +267,7 @@ def _is_idle(driver: psycopg.Connection[Any] | psycopg.AsyncConnection[Any]) -> 
 
 def _driver_connection(connection: SqlalchemyConnection) -> psycopg.Connection[Any]:
     driver: psycopg.Connection[Any] = connection.connection.driver_connection  # type: ignore[assignment]
+    prepare_vectors(driver)
     return driver
 
 
@@ -272,4 +276,9 @@ async def _async_driver_connection(
 ) -> psycopg.AsyncConnection[Any]:
     raw = await connection.get_raw_connection()
     driver: psycopg.AsyncConnection[Any] = raw.driver_connection  # type: ignore[assignment]
+    prepare_vectors(driver)
     return driver
+
+
+async def _prepare_async(connection: psycopg.AsyncConnection[Any]) -> None:
+    prepare_vectors(connection)

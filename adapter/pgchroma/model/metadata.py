@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any, TypeAlias
 
 from pgchroma.errors import InvalidArgumentError
@@ -37,7 +38,9 @@ def parse_metadata(
     """
     clean: CleanMetadata = {}
     for key, value in metadata.items():
-        _check_key(key, path)
+        fault = _key_fault(key)
+        if fault is not None:
+            raise InvalidArgumentError(f"{path}: {fault}")
         if value is None:
             if not removals:
                 raise InvalidArgumentError(f"{path}.{key}: a value cannot be None here")
@@ -60,16 +63,22 @@ def parse_collection_metadata(metadata: Mapping[str, Any] | None) -> CleanMetada
     return clean
 
 
-def _check_key(key: object, path: str) -> None:
+@lru_cache(maxsize=4096)
+def _key_fault(key: object) -> str | None:
+    # Cached: a batch has a thousand records and a handful of keys.
     if not isinstance(key, str):
-        raise InvalidArgumentError(f"{path}: expected a str as key, got {key!r}")
+        return f"expected a str as key, got {key!r}"
     if not key:
-        raise InvalidArgumentError(f"{path}: Metadata key cannot be empty")
+        return "Metadata key cannot be empty"
     if key[0] in "#$":
-        raise InvalidArgumentError(f"{path}: Metadata key cannot start with '#' or '$': {key}")
+        return f"Metadata key cannot start with '#' or '$': {key}"
     if key.startswith("chroma:"):
-        raise InvalidArgumentError(f"{path}: keys that start with 'chroma:' are reserved: {key}")
-    check_text(key, f"{path}: key {key!r}")
+        return f"keys that start with 'chroma:' are reserved: {key}"
+    try:
+        check_text(key, f"key {key!r}")
+    except InvalidArgumentError as fault:
+        return fault.message()
+    return None
 
 
 def _plain(value: object, path: str) -> Any:

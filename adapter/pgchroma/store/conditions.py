@@ -7,7 +7,7 @@ from psycopg import sql
 from pgchroma.model.filters import Filter
 from pgchroma.store.filters import Parameters, compile_filter, has_regex
 from pgchroma.store.locations import Environment
-from pgchroma.store.statement import Statement, Step, render
+from pgchroma.store.statement import Rendered, Statement, Step, render
 
 __all__ = ("bounded", "compile_conditions")
 
@@ -19,10 +19,11 @@ def compile_conditions(
     parameters = Parameters()
     conditions: list[sql.Composable] = []
     if ids is not None:
-        conditions.append(sql.SQL("r.id = any({}::text[])").format(parameters.bind(ids)))
+        parameters["ids"] = ids
+        conditions.append(_IDS)
     if filter is not None:
         conditions.append(compile_filter(filter, parameters))
-    return parameters, sql.SQL(" and ").join(conditions) if conditions else sql.SQL("true")
+    return parameters, sql.SQL(" and ").join(conditions) if conditions else _ALL
 
 
 def bounded(statement: Statement, filter: Filter | None, environment: Environment) -> Step:
@@ -31,3 +32,7 @@ def bounded(statement: Statement, filter: Filter | None, environment: Environmen
         return statement
     timeout = sql.Literal(environment.regex_timeout_ms)
     return Statement(render("set local statement_timeout = {ms}", ms=timeout)), statement
+
+
+_IDS = Rendered(b"r.id = any(%(ids)b::text[])")
+_ALL = Rendered(b"true")

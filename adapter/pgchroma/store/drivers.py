@@ -12,13 +12,15 @@ from psycopg import AsyncConnection, AsyncCursor, Connection, Cursor
 from psycopg.rows import tuple_row
 
 from pgchroma.store.statement import Atomic, Exchange, Rows, Statement, Step
-from pgchroma.store.vectors import VectorArray, VectorArrayDumper
 
 __all__ = ("run", "run_async")
 
 
 def run(connection: Connection[Any], exchange: Exchange[Any]) -> Any:
-    """Run a handler to its end on a connection and return its result."""
+    """Run a handler to its end on a connection and return its result.
+
+    The connection has to know how to send vectors; see `pgchroma.store.vectors.prepare_vectors`.
+    """
     try:
         step = next(exchange)
         while True:
@@ -30,7 +32,7 @@ def run(connection: Connection[Any], exchange: Exchange[Any]) -> Any:
 
 
 async def run_async(connection: AsyncConnection[Any], exchange: Exchange[Any]) -> Any:
-    """Run a handler to its end on an asynchronous connection and return its result."""
+    """Run a handler to its end on an asynchronous connection; see `run`."""
     try:
         step = next(exchange)
         while True:
@@ -65,16 +67,12 @@ async def _take_async(connection: AsyncConnection[Any], step: Step) -> Any:
 
 
 def _cursor(connection: Connection[Any]) -> Cursor[Any]:
-    # Formats and adapters are set on the cursor: the connection may be the caller's own.
-    cursor = connection.cursor(binary=True, row_factory=tuple_row)
-    cursor.adapters.register_dumper(VectorArray, VectorArrayDumper)
-    return cursor
+    # The connection may be the caller's own, with another format and other rows.
+    return connection.cursor(binary=True, row_factory=tuple_row)
 
 
 def _cursor_async(connection: AsyncConnection[Any]) -> AsyncCursor[Any]:
-    cursor = connection.cursor(binary=True, row_factory=tuple_row)
-    cursor.adapters.register_dumper(VectorArray, VectorArrayDumper)
-    return cursor
+    return connection.cursor(binary=True, row_factory=tuple_row)
 
 
 def _rows(cursor: Cursor[Any]) -> Rows:

@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from psycopg import pq
+from psycopg import BaseConnection, pq
 from psycopg.abc import Buffer
 from psycopg.adapt import Dumper
 
-__all__ = ("VectorArray", "VectorArrayDumper", "pack_vectors", "unpack_vectors")
+__all__ = ("VectorArray", "VectorArrayDumper", "pack_vectors", "prepare_vectors", "unpack_vectors")
 
 VECTOR_HEADER_BYTES = 4
 
@@ -36,6 +37,11 @@ class VectorArrayDumper(Dumper):
     def dump(self, obj: VectorArray) -> Buffer:
         """Return the bytes."""
         return obj
+
+
+def prepare_vectors(connection: BaseConnection[Any]) -> None:
+    """Teach a connection to send a `VectorArray`, which nobody but us has; twice is no fault."""
+    connection.adapters.register_dumper(VectorArray, VectorArrayDumper)
 
 
 def pack_vectors(

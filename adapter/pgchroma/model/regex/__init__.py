@@ -20,10 +20,11 @@ from __future__ import annotations
 
 from functools import lru_cache
 
+from pgchroma.model.regex.literals import longest_literal
 from pgchroma.model.regex.parser import parse
 from pgchroma.model.regex.printer import print_are
 
-__all__ = ("translate_regex",)
+__all__ = ("required_text", "translate_regex")
 
 
 @lru_cache(maxsize=128)
@@ -44,3 +45,13 @@ def translate_regex(pattern: str) -> str:
             counted from 0.
     """
     return print_are(parse(pattern))
+
+
+@lru_cache(maxsize=128)
+def required_text(pattern: str) -> str:
+    """The longest text that everything `pattern` matches contains; empty if there is none.
+
+    Raises:
+        InvalidArgumentError: The pattern is not valid in Rust.
+    """
+    return longest_literal(parse(pattern))
