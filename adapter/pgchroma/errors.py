@@ -14,7 +14,7 @@
     ├── AuthorizationError             401   not allowed
     ├── ChromaAuthError                403   not known
     ├── RateLimitError                 429   too many requests
-    ├── InternalError                  500   a fault of ours or of the database; the cause is chained
+    ├── InternalError                  500   our fault or the database's; the cause is chained
     │   ├── UnavailableError           503   the database cannot be reached; trying again may help
     │   └── MissingRightError          500   a right is missing; the message has the grant
     └── VersionMismatchError           500   schema and code disagree; the message has the remedy

@@ -171,20 +171,28 @@ _DISTANCES: dict[str, LiteralString] = {
 }
 
 # The page is cut before columns are computed: what is skipped costs no work on its metadata.
-_PAGE: LiteralString = """
-(
+_GET: LiteralString = """
+select {columns}
+from (
     select * from {records} as r
     where {condition}
     order by r.seq
     limit %(limit)s::bigint offset %(offset)s::bigint
 ) as r
+order by r.seq
 """
 
-_GET: LiteralString = "select {columns} from " + _PAGE + " order by r.seq"
-
-_GET_WITH_EMBEDDINGS: LiteralString = (
-    "select {columns} from " + _PAGE + " left join {vectors} as v on v.pos = r.pos order by r.seq"
-)
+_GET_WITH_EMBEDDINGS: LiteralString = """
+select {columns}
+from (
+    select * from {records} as r
+    where {condition}
+    order by r.seq
+    limit %(limit)s::bigint offset %(offset)s::bigint
+) as r
+left join {vectors} as v on v.pos = r.pos
+order by r.seq
+"""
 
 _QUERY_ALL: LiteralString = """
 select q.n, v.distance, {columns}

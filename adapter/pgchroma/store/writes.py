@@ -14,11 +14,11 @@ from psycopg import sql
 
 from pgchroma.model.operations import AddRecords, DeleteRecords, UpdateRecords, UpsertRecords
 from pgchroma.model.records import RecordBatch
+from pgchroma.store.conditions import bounded, compile_conditions
 from pgchroma.store.handlers import handles
 from pgchroma.store.json import encode_metadata
 from pgchroma.store.layout import CollectionTables
 from pgchroma.store.locations import Environment, locate, locate_for_vectors
-from pgchroma.store.conditions import bounded, compile_conditions
 from pgchroma.store.statement import Exchange, Statement, render
 from pgchroma.store.vectors import pack_vectors
 
