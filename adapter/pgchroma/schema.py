@@ -95,6 +95,9 @@ def upgrade(connection: psycopg.Connection[Any]) -> None:
         _one_at_a_time,
         psycopg.connect(info.dsn, password=info.password or None, autocommit=True) as migrating,
     ):
+        # For the session, not for a transaction: one that waited for the lock would go on with
+        # the view of the catalogs that it had before.
+        migrating.execute(_LOCK)
         _create_extension(migrating)
         _upgrade_catalog(migrating)
 
@@ -179,10 +182,7 @@ def _revision_message(revision: str | None) -> str:
 
 def _create_extension(connection: psycopg.Connection[Any]) -> None:
     try:
-        with connection.transaction():
-            # Two sessions that create one extension at once collide; the lock lets one wait.
-            connection.execute(_LOCK)
-            connection.execute("create extension if not exists vector")
+        connection.execute("create extension if not exists vector")
     except pg.InsufficientPrivilege as fault:
         raise MissingRightError(
             f"the user {connection.info.user} may not create the extension vector. As a "
@@ -212,7 +212,7 @@ def _upgrade_catalog(connection: psycopg.Connection[Any]) -> None:
                 f"{fault.orig.diag.message_primary}. As the database's owner or a superuser, run: "
                 f"grant create on database {connection.info.dbname} to {connection.info.user}"
             ) from fault
-        raise
+        raise fault.orig or fault from fault
     finally:
         engine.dispose()
 
@@ -220,7 +220,6 @@ def _upgrade_catalog(connection: psycopg.Connection[Any]) -> None:
 def _run_revisions(connection: Any) -> None:
     from alembic import command  # noqa: PLC0415
 
-    connection.exec_driver_sql(_LOCK)
     connection.exec_driver_sql("create schema if not exists pgchroma")
     configuration = _alembic(io.StringIO())
     configuration.attributes["connection"] = connection
@@ -239,7 +238,7 @@ def _alembic(output: io.StringIO) -> Any:
     return configuration
 
 
-_LOCK: Final = "select pg_advisory_xact_lock(7021982471)"
+_LOCK: Final = "select pg_advisory_lock(7021982471)"
 
 _FACTS: Final = """
 select

@@ -201,8 +201,11 @@ class _Shared:
             self._stack.close()
             raise
         self._stack.callback(self.backend.close)
+        # Registered after the server's own, so run before: connections go first.
+        atexit.register(self.close)
 
     def close(self) -> None:
+        atexit.unregister(self.close)
         self._stack.close()
 
 
@@ -237,9 +240,6 @@ def clear_system_cache() -> None:
         _shared.clear()
     for system in systems:
         system.close()
-
-
-atexit.register(clear_system_cache)
 
 
 def _ephemeral_backend(settings: Settings) -> Backend:

@@ -41,7 +41,9 @@ def parse_metadata(
         fault = _key_fault(key)
         if fault is not None:
             raise InvalidArgumentError(f"{path}: {fault}")
-        if value is None:
+        if _is_plain(value):
+            clean[key] = value
+        elif value is None:
             if not removals:
                 raise InvalidArgumentError(f"{path}.{key}: a value cannot be None here")
             clean[key] = None
@@ -79,6 +81,16 @@ def _key_fault(key: object) -> str | None:
     except InvalidArgumentError as fault:
         return fault.message()
     return None
+
+
+def _is_plain(value: object) -> bool:
+    # Most values need no second look, and a batch has thousands of them.
+    kind = type(value)
+    if kind is str:
+        return value.isascii() and "\x00" not in value  # type: ignore[attr-defined, operator]
+    if kind is int:
+        return value in INT64
+    return kind is bool or (kind is float and math.isfinite(value))  # type: ignore[arg-type]
 
 
 def _plain(value: object, path: str) -> Any:

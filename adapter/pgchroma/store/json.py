@@ -23,7 +23,9 @@ def encode_metadata(metadata: CleanMetadata | None) -> str | None:
     """Encode metadata for jsonb; None, and metadata without a key, become null."""
     if not metadata:
         return None
-    return orjson.dumps({key: _exact(value) for key, value in metadata.items()}).decode()
+    if any(type(value) in (float, list) for value in metadata.values()):
+        metadata = {key: _exact(value) for key, value in metadata.items()}
+    return orjson.dumps(metadata).decode()
 
 
 def decode_metadata(text: str | None) -> CleanMetadata | None:
