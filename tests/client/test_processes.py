@@ -31,9 +31,7 @@ WRITER = """
 
 def _writer(path: Path, name: str, turns: int) -> subprocess.Popen[str]:
     command = [sys.executable, "-c", textwrap.dedent(WRITER), str(path), name, str(turns)]
-    return subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
 def test_processes_that_share_a_directory_read_each_others_writes(tmp_path: Path) -> None:

@@ -38,8 +38,7 @@ def get_records(operation: GetRecords, environment: Environment) -> Exchange[Rec
     location = yield from locate(operation.collection, environment)
     parameters, condition = compile_conditions(operation.ids, operation.filter)
     columns = _columns_of(operation.include, location)
-    template: LiteralString = _GET_WITH_EMBEDDINGS if "embeddings" in columns else _GET
-    text = _text(template, location.tables, columns, condition.as_bytes(None))
+    text = _text(_GET, location.tables, columns, condition.as_bytes(None))
     parameters |= {"limit": operation.limit, "offset": operation.offset or 0}
     rows = yield bounded(Statement(text, parameters), operation.filter, environment)
     return _shape(rows, columns, operation.include, location)
@@ -93,6 +92,7 @@ def _text(
     distance: LiteralString = "",
 ) -> bytes:
     # Composing a statement takes half as long as a small one runs, and shapes come back.
+    embeddings: LiteralString = _EMBEDDINGS if "embeddings" in columns else ""
     return render(
         template,
         records=tables.records,
@@ -100,6 +100,7 @@ def _text(
         columns=sql.SQL(", ").join(sql.SQL(_COLUMNS[column]) for column in columns),
         condition=Rendered(condition),
         distance=sql.SQL(distance),
+        embeddings=sql.SQL(embeddings).format(vectors=tables.vectors),
     )
 
 
@@ -179,20 +180,11 @@ from (
     order by r.seq
     limit %(limit)s::bigint offset %(offset)s::bigint
 ) as r
+{embeddings}
 order by r.seq
 """
 
-_GET_WITH_EMBEDDINGS: LiteralString = """
-select {columns}
-from (
-    select * from {records} as r
-    where {condition}
-    order by r.seq
-    limit %(limit)s::bigint offset %(offset)s::bigint
-) as r
-left join {vectors} as v on v.pos = r.pos
-order by r.seq
-"""
+_EMBEDDINGS: LiteralString = "left join {vectors} as v on v.pos = r.pos"
 
 _QUERY_ALL: LiteralString = """
 select q.n, v.distance, {columns}

@@ -164,9 +164,7 @@ class AsyncCollection:
             NotFoundError: The collection has been deleted.
         """
         with in_method("add"):
-            records = requests.record_set(
-                ids, embeddings, metadatas, documents, images, uris, most=self._max_batch_size
-            )
+            records = self._record_set(ids, embeddings, metadatas, documents, images, uris)
             if records.embeddings is None:
                 await self._embed_records(records, requests.EMBEDDABLE)
         await self._backend.execute(AddRecords(self._ref, records.batch(removals=False)))
@@ -185,15 +183,8 @@ class AsyncCollection:
         Takes and raises what `add` does.
         """
         with in_method("upsert"):
-            records = requests.record_set(
-                ids,
-                embeddings,
-                metadatas,
-                documents,
-                images,
-                uris,
-                most=self._max_batch_size,
-                is_update=True,
+            records = self._record_set(
+                ids, embeddings, metadatas, documents, images, uris, is_update=True
             )
             if records.embeddings is None:
                 await self._embed_records(records, requests.EMBEDDABLE_IN_UPDATES)
@@ -216,15 +207,8 @@ class AsyncCollection:
         Takes and raises what `add` does.
         """
         with in_method("update"):
-            records = requests.record_set(
-                ids,
-                embeddings,
-                metadatas,
-                documents,
-                images,
-                uris,
-                most=self._max_batch_size,
-                is_update=True,
+            records = self._record_set(
+                ids, embeddings, metadatas, documents, images, uris, is_update=True
             )
             embeddable = records.documents is not None or records.images is not None
             if records.embeddings is None and embeddable:
@@ -385,6 +369,9 @@ class AsyncCollection:
             configuration=self._model.configuration.updated(changes),
         )
         self._embedding_function = function or self._embedding_function
+
+    def _record_set(self, *columns: Any, is_update: bool = False) -> RecordSet:
+        return requests.record_set(*columns, most=self._max_batch_size, is_update=is_update)
 
     def _function(self) -> Function:
         return resolve(self._embedding_function, self._model.configuration.embedding_function)

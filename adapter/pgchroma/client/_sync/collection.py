@@ -165,9 +165,7 @@ class Collection:
             NotFoundError: The collection has been deleted.
         """
         with in_method("add"):
-            records = requests.record_set(
-                ids, embeddings, metadatas, documents, images, uris, most=self._max_batch_size
-            )
+            records = self._record_set(ids, embeddings, metadatas, documents, images, uris)
             if records.embeddings is None:
                 self._embed_records(records, requests.EMBEDDABLE)
         self._backend.execute(AddRecords(self._ref, records.batch(removals=False)))
@@ -186,15 +184,8 @@ class Collection:
         Takes and raises what `add` does.
         """
         with in_method("upsert"):
-            records = requests.record_set(
-                ids,
-                embeddings,
-                metadatas,
-                documents,
-                images,
-                uris,
-                most=self._max_batch_size,
-                is_update=True,
+            records = self._record_set(
+                ids, embeddings, metadatas, documents, images, uris, is_update=True
             )
             if records.embeddings is None:
                 self._embed_records(records, requests.EMBEDDABLE_IN_UPDATES)
@@ -217,15 +208,8 @@ class Collection:
         Takes and raises what `add` does.
         """
         with in_method("update"):
-            records = requests.record_set(
-                ids,
-                embeddings,
-                metadatas,
-                documents,
-                images,
-                uris,
-                most=self._max_batch_size,
-                is_update=True,
+            records = self._record_set(
+                ids, embeddings, metadatas, documents, images, uris, is_update=True
             )
             embeddable = records.documents is not None or records.images is not None
             if records.embeddings is None and embeddable:
@@ -386,6 +370,9 @@ class Collection:
             configuration=self._model.configuration.updated(changes),
         )
         self._embedding_function = function or self._embedding_function
+
+    def _record_set(self, *columns: Any, is_update: bool = False) -> RecordSet:
+        return requests.record_set(*columns, most=self._max_batch_size, is_update=is_update)
 
     def _function(self) -> Function:
         return resolve(self._embedding_function, self._model.configuration.embedding_function)
