@@ -285,6 +285,8 @@ def test_ctrl_c_while_opening_leaves_nothing_running(
     home: Path, program: Callable[..., Program], delay: float
 ) -> None:
     code = """
+    # A shell without job control starts background jobs deaf to this signal, and tests with them.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     say("go")
     try:
         EmbeddedPostgres.open(sys.argv[1])

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 import psycopg
 from tenacity import (
     AsyncRetrying,
+    RetryCallState,
     Retrying,
     retry_if_exception,
     stop_after_attempt,
@@ -16,7 +17,7 @@ from tenacity import (
 from pgchroma.backends.sources import AsyncSource, Source
 from pgchroma.model.operations import Operation
 from pgchroma.store import Environment, handlers, run, run_async
-from pgchroma.store.faults import is_passing, is_stale, translated
+from pgchroma.store.faults import may_pass, translated
 
 __all__ = ("AsyncDirectBackend", "DirectBackend")
 
@@ -39,10 +40,10 @@ class DirectBackend:
             try:
                 return self._attempt(operation)
             except psycopg.Error as fault:
-                if not self._may_retry(fault):
+                if not may_pass(fault):
                     self._renew(fault)
                     raise
-            answer: R = Retrying(**_policy())(self._attempt, operation)
+            answer: R = Retrying(**_policy(self._environment))(self._attempt, operation)
             return answer
 
     def close(self) -> None:
@@ -57,12 +58,6 @@ class DirectBackend:
             # A savepoint, so that a fault of ours leaves the caller's transaction usable.
             with connection.transaction():
                 return run(connection, exchange)  # type: ignore[no-any-return]
-
-    def _may_retry(self, fault: psycopg.Error) -> bool:
-        if is_stale(fault):
-            self._environment.forget()
-            return True
-        return is_passing(fault)
 
     def _renew(self, fault: psycopg.Error) -> None:
         if isinstance(fault, psycopg.OperationalError):
@@ -82,10 +77,10 @@ class AsyncDirectBackend:
             try:
                 return await self._attempt(operation)
             except psycopg.Error as fault:
-                if not self._may_retry(fault):
+                if not may_pass(fault):
                     await self._renew(fault)
                     raise
-            answer: R = await AsyncRetrying(**_policy())(self._attempt, operation)
+            answer: R = await AsyncRetrying(**_policy(self._environment))(self._attempt, operation)
             return answer
 
     async def close(self) -> None:
@@ -100,20 +95,18 @@ class AsyncDirectBackend:
             async with connection.transaction():
                 return await run_async(connection, exchange)  # type: ignore[no-any-return]
 
-    def _may_retry(self, fault: psycopg.Error) -> bool:
-        if is_stale(fault):
-            self._environment.forget()
-            return True
-        return is_passing(fault)
-
     async def _renew(self, fault: psycopg.Error) -> None:
         if isinstance(fault, psycopg.OperationalError):
             await self._source.renew()
 
 
-def _policy() -> dict[str, Any]:
+def _policy(environment: Environment) -> dict[str, Any]:
+    def before(_: RetryCallState) -> None:
+        environment.forget()
+
     return {
-        "retry": retry_if_exception(is_passing),
+        "before": before,
+        "retry": retry_if_exception(may_pass),
         "stop": stop_after_attempt(ATTEMPTS),
         "wait": wait_random_exponential(multiplier=0.01, max=0.5),
         "reraise": True,

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 import tarfile
 import tempfile
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from pgchroma.embeddings.extras import load_extra
@@ -57,11 +58,30 @@ def fetch_archive(archive: Archive) -> None:
     with tempfile.TemporaryDirectory(dir=archive.directory, prefix=".download-") as scratch:
         file = Path(scratch, "archive.tar.gz")
         _download_checked(archive, file)
-        with tarfile.open(file) as tar:
-            tar.extractall(scratch, filter="data")
+        unpacked = _unpack(file, Path(scratch, FOLDER))
         archive.unpacked.mkdir(exist_ok=True)
-        for member in Path(scratch).glob(f"{FOLDER}/*"):
+        for member in unpacked:
             member.replace(archive.unpacked / member.name)
+
+
+def _unpack(file: Path, directory: Path) -> list[Path]:
+    """Unpack the plain files right in the archive's folder, and nothing else of it.
+
+    That is all a model consists of, so links and paths that lead elsewhere need no rules; tarfile
+    has them only since Python 3.11.4.
+    """
+    directory.mkdir()
+    unpacked = []
+    with tarfile.open(file) as tar:
+        for member in tar:
+            path = PurePosixPath(member.name)
+            content = tar.extractfile(member) if member.isfile() else None
+            if content and path.parts == (FOLDER, path.name) and path.name != "..":
+                target = directory / path.name
+                with target.open("wb") as written:
+                    shutil.copyfileobj(content, written)
+                unpacked.append(target)
+    return unpacked
 
 
 def _download_checked(archive: Archive, file: Path) -> None:

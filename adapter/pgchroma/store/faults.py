@@ -22,10 +22,15 @@ from pgchroma.errors import (
     UniqueConstraintError,
 )
 
-__all__ = ("is_passing", "is_stale", "translated")
+__all__ = ("may_pass", "translated")
 
-_PASSING: Final = (pg.SerializationFailure, pg.DeadlockDetected, pg.UniqueViolation)
-_STALE: Final = (pg.UndefinedTable, pg.InvalidSchemaName)
+_PASSING: Final = (
+    pg.SerializationFailure,
+    pg.DeadlockDetected,
+    pg.UniqueViolation,
+    pg.UndefinedTable,
+    pg.InvalidSchemaName,
+)
 
 _UNREACHABLE: Final = (
     psycopg.InterfaceError,
@@ -40,14 +45,13 @@ _UNREACHABLE: Final = (
 )
 
 
-def is_passing(fault: BaseException) -> bool:
-    """Whether the same statement may well succeed when it is run again."""
+def may_pass(fault: BaseException) -> bool:
+    """Whether the same operation, with a fresh look at the catalog, may well succeed.
+
+    Another writer was faster; or a table was not where it was remembered to be, since its
+    collection was deleted or a transaction that made it was rolled back.
+    """
     return isinstance(fault, _PASSING)
-
-
-def is_stale(fault: BaseException) -> bool:
-    """Whether a table was not where it was remembered to be."""
-    return isinstance(fault, _STALE)
 
 
 @contextmanager
