@@ -1,0 +1,127 @@
+"""Backends made from what a caller names a database by: a URL, an engine, a connection, a session."""
+
+from __future__ import annotations
+
+from typing import cast
+
+import psycopg
+from psycopg.conninfo import make_conninfo
+
+from pgchroma.backends.direct import AsyncDirectBackend, DirectBackend
+from pgchroma.backends.sources import (
+    AsyncEngineSource,
+    AsyncJoinedSource,
+    AsyncPoolSource,
+    AsyncSource,
+    EngineSource,
+    JoinedSource,
+    PoolSource,
+    Source,
+)
+from pgchroma.client._async.concurrency import aside
+from pgchroma.config import Settings
+from pgchroma.errors import InvalidArgumentError
+from pgchroma.schema import ServerFacts, prepare
+from pgchroma.store import Environment
+from pgchroma.store.faults import translated
+
+__all__ = ("connect", "connect_async")
+
+
+def connect(target: object, settings: Settings) -> DirectBackend:
+    """Make sure a database can be worked with, and make the backend that does.
+
+    Args:
+        target: A URL or a libpq connection string; or a SQLAlchemy engine, connection or session.
+        settings: How many connections, and what to do with an empty database.
+    """
+    return _by_url(target, settings) if isinstance(target, str) else _by_owner(target, settings)
+
+
+async def connect_async(target: object, settings: Settings) -> AsyncDirectBackend:
+    """Do what `connect` does; the SQLAlchemy objects are the asynchronous ones."""
+    if isinstance(target, str):
+        return await _by_url_async(target, settings)
+    return await _by_owner_async(target, settings)
+
+
+def _by_url(url: str, settings: Settings) -> DirectBackend:
+    conninfo = _conninfo(url)
+    # The first connection is made outside the pool, which would try for as long as it may.
+    with translated(), psycopg.connect(conninfo, autocommit=True) as connection:
+        facts = prepare(connection, settings.migrations)
+    source = PoolSource(conninfo, settings.pgchroma_pool_size, settings.pgchroma_pool_timeout)
+    return DirectBackend(source, _environment(facts, settings))
+
+
+def _by_owner(owner: object, settings: Settings) -> DirectBackend:
+    source = _source(owner)
+    with translated(), source.lend() as connection:
+        facts = prepare(connection, settings.migrations)
+    return DirectBackend(source, _environment(facts, settings))
+
+
+def _source(owner: object) -> Source:
+    from sqlalchemy import Connection, Engine  # noqa: PLC0415  (here the caller has it anyway)
+    from sqlalchemy.orm import Session  # noqa: PLC0415
+
+    if isinstance(owner, Engine):
+        return EngineSource(owner)
+    if isinstance(owner, Connection | Session):
+        return JoinedSource(owner)
+    raise InvalidArgumentError(
+        f"expected a URL, or a SQLAlchemy Engine, Connection or Session, got {owner!r}"
+    )
+
+
+async def _by_url_async(url: str, settings: Settings) -> AsyncDirectBackend:
+    conninfo = _conninfo(url)
+    facts = await aside(_look, conninfo, settings)
+    source = AsyncPoolSource(conninfo, settings.pgchroma_pool_size, settings.pgchroma_pool_timeout)
+    return AsyncDirectBackend(source, _environment(facts, settings))
+
+
+async def _by_owner_async(owner: object, settings: Settings) -> AsyncDirectBackend:
+    source = _async_source(owner)
+    with translated():
+        async with source.lend() as connection:
+            info = connection.info
+    conninfo = make_conninfo(info.dsn, password=info.password or None)
+    facts = await aside(_look, conninfo, settings)
+    return AsyncDirectBackend(source, _environment(facts, settings))
+
+
+def _look(conninfo: str, settings: Settings) -> ServerFacts:
+    # Alembic is synchronous, so the catalog is looked after on a connection of its own.
+    with translated(), psycopg.connect(conninfo, autocommit=True) as connection:
+        return prepare(connection, settings.migrations)
+
+
+def _async_source(owner: object) -> AsyncSource:
+    from sqlalchemy.ext.asyncio import (  # noqa: PLC0415
+        AsyncConnection,
+        AsyncEngine,
+        AsyncSession,
+    )
+
+    if isinstance(owner, AsyncEngine):
+        return AsyncEngineSource(owner)
+    if isinstance(owner, AsyncConnection | AsyncSession):
+        return AsyncJoinedSource(owner)
+    raise InvalidArgumentError(
+        "expected a URL, or a SQLAlchemy AsyncEngine, AsyncConnection or AsyncSession, "
+        f"got {owner!r}"
+    )
+
+
+def _conninfo(url: str) -> str:
+    # SQLAlchemy's spelling names the driver; libpq's does not.
+    for prefix in ("postgresql+psycopg://", "postgresql+psycopg_async://"):
+        if url.startswith(prefix):
+            return "postgresql://" + url.removeprefix(prefix)
+    return url
+
+
+def _environment(facts: ServerFacts, settings: Settings) -> Environment:
+    timeout = round(settings.pgchroma_regex_timeout * 1000)
+    return Environment(cast("int", facts.vector_oid), regex_timeout_ms=timeout)

@@ -1,0 +1,118 @@
+"""Backends that the clients of one embedded server share within a process.
+
+They share connections and what is known of collections. Each client holds the server by itself, so
+that opening another one also starts a server again that has died meanwhile.
+"""
+
+from __future__ import annotations
+
+import atexit
+from collections.abc import Callable
+from pathlib import Path
+from threading import Lock
+from typing import TYPE_CHECKING, TypeVar
+
+from pgchroma.client.connect import connect
+from pgchroma.config import Settings
+from pgchroma.errors import InvalidArgumentError
+from pgchroma.model.operations import Operation
+
+if TYPE_CHECKING:
+    from pgchroma.embedded import EmbeddedPostgres
+
+__all__ = ("SharedBackend", "clear_system_cache", "ephemeral_backend", "persistent_backend")
+
+R = TypeVar("R")
+
+_EPHEMERAL = "ephemeral"
+
+
+def ephemeral_backend(settings: Settings) -> SharedBackend:
+    """Use this process's throw-away server."""
+    from pgchroma.embedded import EmbeddedPostgres  # noqa: PLC0415  (only where it is used)
+
+    return _share(_EPHEMERAL, settings, EmbeddedPostgres.open_ephemeral)
+
+
+def persistent_backend(path: str | Path, settings: Settings) -> SharedBackend:
+    """Use the server of a directory.
+
+    Raises:
+        ValueError: This process uses the directory with other settings.
+    """
+    from pgchroma.embedded import EmbeddedPostgres  # noqa: PLC0415
+
+    key = str(Path(path).expanduser().resolve())
+    return _share(key, settings, lambda: EmbeddedPostgres.open(path))
+
+
+def clear_system_cache() -> None:
+    """Close the connections of every embedded server that this process uses.
+
+    Clients that still use them are closed with them.
+    """
+    with _lock:
+        for connections in list(_by_key.values()):
+            connections.close()
+
+
+class SharedBackend:
+    """One client's use of a server and of the connections to it."""
+
+    def __init__(self, connections: _Connections, server: EmbeddedPostgres) -> None:
+        self._connections: _Connections | None = connections
+        self._server = server
+        connections.users += 1
+
+    def execute(self, operation: Operation[R]) -> R:
+        """Carry an operation out; see `pgchroma.backends.base.Backend`."""
+        if self._connections is None:
+            raise InvalidArgumentError("this client is closed")
+        return self._connections.backend.execute(operation)
+
+    def close(self) -> None:
+        """Leave the server; the last one closes its connections."""
+        with _lock:
+            if self._connections is None:
+                return
+            self._connections.users -= 1
+            if not self._connections.users:
+                self._connections.close()
+            self._connections = None
+        self._server.close()
+
+
+class _Connections:
+    def __init__(self, key: str, settings: Settings, conninfo: str) -> None:
+        self.settings = settings
+        self.users = 0
+        self._key = key
+        self.backend = connect(conninfo, settings)
+        _by_key[key] = self
+        # Registered after the server's own, so run before it: connections go first.
+        atexit.register(self.close)
+
+    def close(self) -> None:
+        atexit.unregister(self.close)
+        if _by_key.get(self._key) is self:
+            del _by_key[self._key]
+        self.backend.close()
+
+
+_by_key: dict[str, _Connections] = {}
+_lock = Lock()
+
+
+def _share(key: str, settings: Settings, start: Callable[[], EmbeddedPostgres]) -> SharedBackend:
+    with _lock:
+        known = _by_key.get(key)
+        if known is not None and known.settings != settings:
+            raise ValueError(
+                f"An instance of Chroma already exists for {key} with different settings"
+            )
+        server = start()
+        try:
+            return SharedBackend(known or _Connections(key, settings, server.conninfo), server)
+        except BaseException:
+            server.close()
+            raise
