@@ -26,6 +26,8 @@ class Settings(BaseSettings):
         pgchroma_pool_timeout: Seconds to wait for a connection.
         pgchroma_max_batch_size: The most records one call may write.
         pgchroma_regex_timeout: Seconds a statement with a regular expression may run.
+        pgchroma_prepared_statements: Whether statements are prepared; off for a PgBouncer in
+            transaction mode that does not keep them.
     """
 
     model_config = SettingsConfigDict(env_file=".env", extra="ignore")
@@ -40,6 +42,7 @@ class Settings(BaseSettings):
     pgchroma_pool_timeout: float = Field(default=30.0, gt=0)
     pgchroma_max_batch_size: int = Field(default=50_000, ge=1)
     pgchroma_regex_timeout: float = Field(default=10.0, gt=0)
+    pgchroma_prepared_statements: bool = True
 
     def __getitem__(self, key: str) -> Any:
         """Return the setting of that name."""

@@ -43,12 +43,14 @@ class ServerFacts:
         vector_version: pgvector's version; None where the extension is not installed.
         vector_oid: The object id of the type `vector`; None where no search path finds it.
         revision: The catalog's revision; None where there is no catalog.
+        statement_timeout_ms: The limit that holds for this user here; 0 for none.
     """
 
     version: int
     vector_version: str | None
     vector_oid: int | None
     revision: str | None
+    statement_timeout_ms: int = 0
 
 
 def prepare(connection: psycopg.Connection[Any], mode: MigrationMode = "apply") -> ServerFacts:
@@ -127,13 +129,13 @@ def _look(connection: psycopg.Connection[Any]) -> ServerFacts:
         row = cursor.fetchone()
         if row is None:
             raise AssertionError("a select without a from clause gave no row")
-        version, vector_version, vector_oid, has_catalog = row
+        version, vector_version, vector_oid, timeout, has_catalog = row
         revision = None
         if has_catalog:
             cursor.execute("select version_num from pgchroma.alembic_version")
             found = cursor.fetchone()
             revision = None if found is None else str(found[0])
-    return ServerFacts(version, vector_version, vector_oid, revision)
+    return ServerFacts(version, vector_version, vector_oid, revision, timeout)
 
 
 def _is_older(revision: str | None) -> bool:
@@ -245,5 +247,6 @@ select
     current_setting('server_version_num')::int,
     (select extversion from pg_catalog.pg_extension where extname = 'vector'),
     to_regtype('vector')::oid,
+    (select setting::int from pg_catalog.pg_settings where name = 'statement_timeout'),
     to_regclass('pgchroma.alembic_version') is not null
 """

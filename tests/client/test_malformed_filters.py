@@ -235,5 +235,6 @@ def test_filters_nest_deep_but_not_without_end(collection: pgchroma.Collection) 
         return where
 
     assert collection.get(where=nested(100))["ids"] == ["1"]
-    with pytest.raises(InvalidArgumentError, match="nest deeper than"):
-        collection.get(where=nested(250))
+    for depth in (250, 5_000):
+        with pytest.raises(InvalidArgumentError, match="nest deeper than"):
+            collection.get(where=nested(depth))

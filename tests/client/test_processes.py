@@ -124,6 +124,30 @@ def test_a_client_goes_on_after_its_server_was_killed_and_the_path_opened_again(
             assert collection.get()["ids"] == ["1"]
 
 
+def test_a_forks_child_leaves_its_parents_client_alone(tmp_path: Path) -> None:
+    script = f"""
+        import os, sys
+        import pgchroma
+
+        client = pgchroma.PersistentClient({str(tmp_path / "data")!r})
+        child = os.fork()
+        if child == 0:
+            try:
+                client.heartbeat()
+            except pgchroma.errors.InvalidArgumentError as fault:
+                print("forked" in str(fault), flush=True)
+            print(pgchroma.PersistentClient({str(tmp_path / "data")!r}).count_collections())
+            sys.exit(0)
+        os.waitpid(child, 0)
+        print(client.heartbeat() > 0)
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(script)],
+        capture_output=True, text=True, check=False, timeout=60,
+    )  # fmt: skip
+    assert done.stdout == "True\n0\nTrue\n", done.stderr
+
+
 def test_clearing_the_cache_closes_clients_and_a_new_one_opens(tmp_path: Path) -> None:
 
     old = pgchroma.PersistentClient(tmp_path / "data")

@@ -80,6 +80,56 @@ def test_a_fault_of_ours_leaves_the_transaction_usable(engine: Engine) -> None:
     assert _orders(engine) == 2
 
 
+def test_the_time_limits_of_the_transaction_are_the_callers(engine: Engine) -> None:
+    with engine.connect() as connection:
+        client = pgchroma.PostgresClient(connection)
+        collection = client.create_collection("papers")
+        collection.add(ids="1", embeddings=[1.0], documents="a red fox")
+        connection.execute(text("set local statement_timeout = '1s'"))
+        assert collection.get(where_document={"$regex": "f.x"})["ids"] == ["1"]
+        limit = connection.execute(text("show statement_timeout")).scalar_one()
+        assert limit == "1s"
+
+
+def test_what_sqlalchemy_cannot_lend_is_told_as_an_error_of_ours(engine: Engine, url: str) -> None:
+    connection = engine.connect()
+    client = pgchroma.PostgresClient(connection)
+    connection.close()
+    with pytest.raises(errors.InvalidArgumentError, match="cannot be used"):
+        client.heartbeat()
+    small = create_engine(
+        "postgresql+psycopg://",
+        creator=lambda: psycopg.connect(url),
+        pool_size=1,
+        max_overflow=0,
+        pool_timeout=0.1,
+    )
+    with (
+        pgchroma.PostgresClient(small) as starved,
+        small.connect(),
+        pytest.raises(errors.UnavailableError, match="no connection left"),
+    ):
+        starved.heartbeat()
+    small.dispose()
+    nowhere = create_engine("postgresql+psycopg://nobody@127.0.0.1:1/nothing")
+    with pytest.raises(errors.UnavailableError, match="cannot be reached"):
+        pgchroma.PostgresClient(nowhere)
+
+
+def test_what_a_rolled_back_transaction_fixed_is_not_remembered(
+    engine: Engine, client: pgchroma.ClientAPI
+) -> None:
+    collection = client.create_collection("papers")
+    with engine.connect() as connection:
+        joined = pgchroma.PostgresClient(connection).get_collection("papers")
+        joined.add(ids="a", embeddings=[1.0, 2.0, 3.0])
+        connection.rollback()
+        collection.add(ids="b", embeddings=[1.0, 2.0, 3.0, 4.0])
+        assert joined.get(include=["embeddings"])["embeddings"].shape == (1, 4)
+        with pytest.raises(errors.InvalidArgumentError, match="dimension of 4, got 3"):
+            joined.query(query_embeddings=[1.0, 2.0, 3.0])
+
+
 def test_a_client_goes_on_after_a_rollback_took_its_tables_away(engine: Engine) -> None:
     with engine.connect() as connection:
         client = pgchroma.PostgresClient(connection)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 import pgchroma
 from pgchroma import errors
 from pgchroma.model.records import RecordBatch
+from pgchroma.store.vectors import pack_vectors
 
 VECTOR = [1.0, 2.0]
 
@@ -151,6 +153,29 @@ def test_include_is_checked(collection: pgchroma.Collection, include: Any, messa
     with pytest.raises(ValueError) as caught:
         collection.get(include=include)
     assert str(caught.value) == message
+
+
+class Level(enum.IntEnum):
+    """An int that is not quite an int."""
+
+    HIGH = 3
+
+
+def test_subclasses_of_plain_types_are_stored_as_these(collection: pgchroma.Collection) -> None:
+    collection.add(ids="enum", embeddings=VECTOR, metadatas={"level": Level.HIGH})
+    assert collection.get(where={"level": Level.HIGH})["metadatas"] == [{"level": 3}]
+    assert collection.get(ids="enum", limit=Level.HIGH)["ids"] == ["enum"]
+    collection.delete(ids="enum")
+
+
+def test_more_than_one_statement_can_carry_is_refused(collection: pgchroma.Collection) -> None:
+    many = {"$or": [{"k": number} for number in range(70_000)]}
+    with pytest.raises(errors.InvalidArgumentError, match="70000 operands"):
+        collection.get(where=many)
+    assert len(collection.get(where={"k": {"$nin": list(range(70_000))}})["ids"]) == 1
+    wide = np.broadcast_to(np.float32(0), (50_000, 5_600))
+    with pytest.raises(errors.BatchSizeExceededError, match="smaller batches"):
+        pack_vectors(wide, None, 0)
 
 
 MODEL: list[tuple[dict[str, Any], str]] = [

@@ -46,6 +46,11 @@ async def test_a_missing_collection_is_not_found(mode: Any) -> None:
         await mode.delete_collection("nope")
     with pytest.raises(errors.InvalidArgumentError, match="not a valid UUID"):
         await mode.get_collection_by_id("nope")
+    for name, message in ((5, "to be a str"), ("a\x00b", r"U\+0000"), ("\ud800", "surrogate")):
+        with pytest.raises(errors.InvalidArgumentError, match=message):
+            await mode.get_collection(name)
+        with pytest.raises(errors.InvalidArgumentError, match=message):
+            await mode.set_tenant(name)
 
 
 async def test_collections_are_listed_by_name_and_paged(mode: Any) -> None:
@@ -142,8 +147,12 @@ async def test_new_metadata_replaces_the_old(mode: Any) -> None:
     await collection.modify(metadata={"c": 3})
     assert collection.metadata == {"c": 3}
     assert (await mode.get_collection("papers")).metadata == {"c": 3}
-    with pytest.raises(errors.InvalidArgumentError, match="cannot be empty"):
+    with pytest.raises(ValueError, match="non-empty dict"):
         await collection.modify(metadata={})
+    await collection.modify(metadata={"d": 4, "e": None})
+    assert (await mode.get_collection("papers")).metadata == collection.metadata == {"d": 4}
+    await collection.modify(metadata={"d": None})
+    assert (await mode.get_collection("papers")).metadata is collection.metadata is None
     with pytest.raises(ValueError, match="distance function"):
         await collection.modify(metadata={"hnsw:space": "ip"})
 
@@ -260,6 +269,12 @@ async def test_a_collection_made_again_is_another_one(mode: Any) -> None:
     assert await new.count() == 0
     await new.add(ids="1", embeddings=[1.0, 2.0])
     assert (await new.get())["metadatas"] == [None]
+
+
+async def test_a_client_says_what_it_is(mode: Any) -> None:
+    assert await mode.get_version()
+    assert await mode.get_max_batch_size() == 50_000
+    assert (await mode.get_user_identity()).tenant == "default_tenant"
 
 
 async def test_reset_needs_leave_and_leaves_nothing(mode: Any) -> None:

@@ -74,6 +74,8 @@ async def test_taken_and_missing_names_are_told(admin: Any) -> None:
         ("a__b", "ccc"),
         ("aaa", "b.c-d_e"),
         ("TENANT", "DATABASE"),
+        ("PG_", "dbname"),
+        ("pg!", "dbname"),
         ("日本語テナント", "db1"),
     ],
 )
@@ -138,10 +140,15 @@ async def test_a_database_of_many_collections_is_dropped_whole(admin: Any, url: 
 
 
 async def test_somebody_elses_table_stops_the_drop_of_its_schema(
-    admin: Any, connection: Any
+    admin: Any, connection: Any, url: str
 ) -> None:
     await admin.create_database("shared_db")
+    with pgchroma.PostgresClient(url, database="shared_db") as client:
+        client.create_collection("papers").add(ids="1", embeddings=[1.0])
     connection.execute("create table default_tenant__shared_db.mine (x int)")
     with pytest.raises(errors.InvalidArgumentError, match="mine"):
         await admin.delete_database("shared_db")
-    assert (await admin.get_database("shared_db")).name == "shared_db"
+    with pgchroma.PostgresClient(url, database="shared_db") as client:
+        assert client.get_collection("papers").count() == 1
+    connection.execute("drop table default_tenant__shared_db.mine")
+    await admin.delete_database("shared_db")

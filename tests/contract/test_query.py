@@ -65,6 +65,24 @@ async def test_ties_come_in_insertion_order(mode: Any) -> None:
     assert found["ids"] == [ids[:20]]
 
 
+async def test_equal_distances_by_cosine_are_ties_too(mode: Any) -> None:
+    collection = await mode.create_collection("query", configuration={"hnsw": {"space": "cosine"}})
+    vectors = RANDOM.integers(1, 4, size=(300, 3)) * RANDOM.integers(1, 9, size=(300, 1))
+    ids = [f"id{i:03}" for i in range(300)]
+    await collection.add(ids=ids, embeddings=vectors)
+    found = await collection.query(query_embeddings=[1.0, 2.0, 3.0], n_results=300)
+    pairs = list(zip(found["distances"][0], found["ids"][0], strict=True))
+    assert pairs == sorted(pairs)
+
+
+async def test_no_ids_are_no_candidates(mode: Any) -> None:
+    collection = await mode.create_collection("query")
+    await collection.add(ids="a", embeddings=[1.0])
+    assert (await collection.query(query_embeddings=[[1.0], [2.0]], ids=[]))["ids"] == [[], []]
+    both = await collection.query(query_embeddings=[1.0], query_texts="embeddings win")
+    assert both["ids"] == [["a"]]
+
+
 async def test_every_query_is_answered_on_its_own_and_in_order(mode: Any) -> None:
     collection = await mode.create_collection("query")
     await collection.add(
@@ -104,8 +122,9 @@ async def test_bad_queries_are_refused(mode: Any) -> None:
     collection = await mode.create_collection("query", embedding_function=None)
     await collection.add(ids="a", embeddings=[1.0])
     cases: list[tuple[dict[str, Any], type[Exception], str]] = [
-        ({}, ValueError, "Exactly one of query_embeddings"),
-        ({"query_embeddings": [1.0], "query_texts": "x"}, ValueError, "Exactly one of"),
+        ({}, ValueError, "At least one of one of embeddings, documents, images, uris"),
+        ({"query_texts": "x", "query_uris": "x"}, ValueError, "Exactly one of images, uris, doc"),
+        ({"query_embeddings": [1.0], "n_results": 10**30}, ValueError, "at most"),
         ({"query_embeddings": ["x"]}, ValueError, "Expected embeddings to be a list of floats"),
         ({"query_embeddings": [1.0], "n_results": 0}, TypeError, "cannot be negative, or zero"),
         ({"query_embeddings": [1.0], "n_results": -3}, TypeError, "cannot be negative, or zero"),

@@ -45,8 +45,10 @@ ANCHORS = [
     Pair(r"\b{end-half}", r"(?!\w)"),
 ]
 SETS = [same(text) for text in (r"\d", r"\D", r"\w", r"\W", r"\s", r"\S")]
-DOTS = [same("."), same("(?s:.)"), Pair("(?R:.)", r"[^\n\r]")]
+DOTS = [same("."), same("(?s:.)"), Pair("(?R-s:.)", r"[^\n\r]")]
 QUANTIFIERS = ["*", "+", "?", "*?", "+?", "??", "{2}", "{0,2}", "{1,}", "{1,3}?", "{0}"]
+# Python backtracks, so it is not to repeat without limit what itself repeats without limit.
+BOUNDED = ["?", "??", "{2}", "{0,2}"]
 GROUPS = ["(", "(?:", "(?i:", "(?s:", "(?m:", "(?-i:"]
 
 literals = st.sampled_from(ALPHABET).map(re.escape).map(same)
@@ -64,9 +66,9 @@ def classes(draw: st.DrawFn) -> Pair:
 
 
 @st.composite
-def groups(draw: st.DrawFn, content: st.SearchStrategy[Pair]) -> Pair:
+def groups(draw: st.DrawFn, content: st.SearchStrategy[Pair], quantifiers: list[str]) -> Pair:
     group = draw(content).wrapped(draw(st.sampled_from(GROUPS)), ")")
-    return group.wrapped("", draw(st.sampled_from(["", "", *QUANTIFIERS])))
+    return group.wrapped("", draw(st.sampled_from(["", "", *quantifiers])))
 
 
 @st.composite
@@ -86,10 +88,12 @@ def sequences(parts: st.SearchStrategy[Pair]) -> st.SearchStrategy[Pair]:
 
 
 atoms = st.one_of(literals, literals, st.sampled_from(SETS + DOTS), classes())
-pieces = st.one_of(quantified(atoms), quantified(atoms), st.sampled_from(ANCHORS))
+anchors = st.sampled_from(ANCHORS)
+loops = groups(sequences(st.one_of(atoms, anchors)), QUANTIFIERS)
+pieces = st.one_of(quantified(atoms), quantified(atoms), anchors, loops)
 patterns = st.recursive(
     sequences(pieces),
-    lambda inner: sequences(st.one_of(quantified(atoms), st.sampled_from(ANCHORS), groups(inner))),
+    lambda inner: sequences(st.one_of(pieces, groups(inner, BOUNDED))),
     max_leaves=6,
 )
 texts = st.lists(st.text(ALPHABET, max_size=8), min_size=1, max_size=12)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any, TypeVar
 
 import psycopg
@@ -15,9 +16,10 @@ from tenacity import (
 )
 
 from pgchroma.backends.sources import AsyncSource, Source
+from pgchroma.errors import InvalidArgumentError
 from pgchroma.model.operations import Operation
 from pgchroma.store import Environment, handlers, run, run_async
-from pgchroma.store.faults import may_pass, translated
+from pgchroma.store.faults import has_lost_connection, may_pass, translated
 
 __all__ = ("AsyncDirectBackend", "DirectBackend")
 
@@ -33,6 +35,7 @@ class DirectBackend:
     def __init__(self, source: Source, environment: Environment) -> None:
         self._source = source
         self._environment = environment
+        self._pid = os.getpid()
 
     def execute(self, operation: Operation[R]) -> R:
         """Carry an operation out, again if it lost a race or looked for tables that moved on."""
@@ -40,8 +43,9 @@ class DirectBackend:
             try:
                 return self._attempt(operation)
             except psycopg.Error as fault:
+                if has_lost_connection(fault):
+                    self._source.renew()
                 if not may_pass(fault):
-                    self._renew(fault)
                     raise
             answer: R = Retrying(**_policy(self._environment))(self._attempt, operation)
             return answer
@@ -51,6 +55,7 @@ class DirectBackend:
         self._source.close()
 
     def _attempt(self, operation: Operation[R]) -> R:
+        _check_process(self._pid)
         exchange = handlers[type(operation)](operation, self._environment)
         with self._source.lend() as connection:
             if not self._source.is_joined:
@@ -59,10 +64,6 @@ class DirectBackend:
             with connection.transaction():
                 return run(connection, exchange)  # type: ignore[no-any-return]
 
-    def _renew(self, fault: psycopg.Error) -> None:
-        if isinstance(fault, psycopg.OperationalError):
-            self._source.renew()
-
 
 class AsyncDirectBackend:
     """Runs handlers on asynchronous connections of a source."""
@@ -70,6 +71,7 @@ class AsyncDirectBackend:
     def __init__(self, source: AsyncSource, environment: Environment) -> None:
         self._source = source
         self._environment = environment
+        self._pid = os.getpid()
 
     async def execute(self, operation: Operation[R]) -> R:
         """Carry an operation out, again if it lost a race or looked for tables that moved on."""
@@ -77,8 +79,9 @@ class AsyncDirectBackend:
             try:
                 return await self._attempt(operation)
             except psycopg.Error as fault:
+                if has_lost_connection(fault):
+                    await self._source.renew()
                 if not may_pass(fault):
-                    await self._renew(fault)
                     raise
             answer: R = await AsyncRetrying(**_policy(self._environment))(self._attempt, operation)
             return answer
@@ -88,6 +91,7 @@ class AsyncDirectBackend:
         await self._source.close()
 
     async def _attempt(self, operation: Operation[R]) -> R:
+        _check_process(self._pid)
         exchange = handlers[type(operation)](operation, self._environment)
         async with self._source.lend() as connection:
             if not self._source.is_joined:
@@ -95,9 +99,13 @@ class AsyncDirectBackend:
             async with connection.transaction():
                 return await run_async(connection, exchange)  # type: ignore[no-any-return]
 
-    async def _renew(self, fault: psycopg.Error) -> None:
-        if isinstance(fault, psycopg.OperationalError):
-            await self._source.renew()
+
+def _check_process(pid: int) -> None:
+    # A fork's child has its parent's sockets; a word on one of them would garble both.
+    if os.getpid() != pid:
+        raise InvalidArgumentError(
+            "this client was opened before the process forked; open it again in the child"
+        )
 
 
 def _policy(environment: Environment) -> dict[str, Any]:

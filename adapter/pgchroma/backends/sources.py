@@ -6,6 +6,8 @@ caller's SQLAlchemy engine, or it is the caller's own, inside his transaction.
 
 from __future__ import annotations
 
+import os
+import weakref
 from collections.abc import AsyncGenerator, Generator
 from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Any, Protocol
@@ -14,7 +16,7 @@ import psycopg
 from psycopg.pq import TransactionStatus
 from psycopg_pool import AsyncConnectionPool, ConnectionPool
 
-from pgchroma.errors import InvalidArgumentError
+from pgchroma.errors import InvalidArgumentError, UnavailableError
 from pgchroma.store.vectors import prepare_vectors
 
 if TYPE_CHECKING:
@@ -63,10 +65,10 @@ class PoolSource:
 
     is_joined = False
 
-    def __init__(self, conninfo: str, size: int, timeout: float) -> None:
+    def __init__(self, conninfo: str, *, size: int, timeout: float, prepares: bool) -> None:
         self._pool: ConnectionPool[psycopg.Connection[Any]] = ConnectionPool(
             conninfo,
-            kwargs={"autocommit": True},
+            kwargs=_connection_options(prepares),
             min_size=1,
             max_size=size,
             timeout=timeout,
@@ -75,6 +77,8 @@ class PoolSource:
             open=False,
         )
         self._pool.open()
+        # A pool that is dropped open would be closed by whichever thread collects it, its own too.
+        weakref.finalize(self, _close_here, self._pool, os.getpid())
 
     def lend(self) -> Any:
         """Take a connection out of the pool."""
@@ -101,7 +105,9 @@ class EngineSource:
     @contextmanager
     def lend(self) -> Generator[psycopg.Connection[Any], None, None]:
         """Check a connection out of the engine's pool."""
-        with self._engine.connect() as connection:
+        with _faults_of_sqlalchemy():
+            connection = self._engine.connect()
+        with connection:
             yield _driver_connection(connection)
 
     def renew(self) -> None:
@@ -124,10 +130,11 @@ class JoinedSource:
     @contextmanager
     def lend(self) -> Generator[psycopg.Connection[Any], None, None]:
         """Lend the caller's connection, after making sure his transaction has begun."""
-        connection = self._connection()
-        if not connection.in_transaction():
-            connection.begin()
-        driver = _driver_connection(connection)
+        with _faults_of_sqlalchemy():
+            connection = self._connection()
+            if not connection.in_transaction():
+                connection.begin()
+            driver = _driver_connection(connection)
         if _is_idle(driver):
             driver.execute(_BEGIN)
         yield driver
@@ -167,10 +174,10 @@ class AsyncPoolSource:
 
     is_joined = False
 
-    def __init__(self, conninfo: str, size: int, timeout: float) -> None:
+    def __init__(self, conninfo: str, *, size: int, timeout: float, prepares: bool) -> None:
         self._pool: AsyncConnectionPool[psycopg.AsyncConnection[Any]] = AsyncConnectionPool(
             conninfo,
-            kwargs={"autocommit": True},
+            kwargs=_connection_options(prepares),
             min_size=1,
             max_size=size,
             timeout=timeout,
@@ -207,8 +214,12 @@ class AsyncEngineSource:
     @asynccontextmanager
     async def lend(self) -> AsyncGenerator[psycopg.AsyncConnection[Any], None]:
         """Check a connection out of the engine's pool."""
-        async with self._engine.connect() as connection:
+        with _faults_of_sqlalchemy():
+            connection = await self._engine.connect()
+        try:
             yield await _async_driver_connection(connection)
+        finally:
+            await connection.close()
 
     async def renew(self) -> None:
         """Drop the engine's idle connections."""
@@ -232,11 +243,12 @@ class AsyncJoinedSource:
         from sqlalchemy.ext.asyncio import AsyncSession  # noqa: PLC0415
 
         owner = self._owner
-        connection = await owner.connection() if isinstance(owner, AsyncSession) else owner
-        _require_psycopg(connection.dialect.driver)
-        if not connection.in_transaction():
-            await connection.begin()
-        driver = await _async_driver_connection(connection)
+        with _faults_of_sqlalchemy():
+            connection = await owner.connection() if isinstance(owner, AsyncSession) else owner
+            _require_psycopg(connection.dialect.driver)
+            if not connection.in_transaction():
+                await connection.begin()
+            driver = await _async_driver_connection(connection)
         if _is_idle(driver):
             await driver.execute(_BEGIN)
         yield driver
@@ -254,6 +266,37 @@ def _require_psycopg(driver: str) -> None:
             f"the SQLAlchemy engine uses the driver {driver}; pgchroma runs on psycopg 3: make "
             "the engine with a URL that starts with postgresql+psycopg://"
         )
+
+
+@contextmanager
+def _faults_of_sqlalchemy() -> Generator[None, None, None]:
+    """Raise what SQLAlchemy raises when it has no connection as what it means."""
+    from sqlalchemy.exc import (  # noqa: PLC0415
+        DBAPIError,
+        PendingRollbackError,
+        ResourceClosedError,
+    )
+    from sqlalchemy.exc import TimeoutError as PoolTimeoutError  # noqa: PLC0415
+
+    try:
+        yield
+    except DBAPIError as fault:
+        raise fault.orig or fault from fault
+    except PoolTimeoutError as fault:
+        raise UnavailableError(f"the engine has no connection left: {fault}") from fault
+    except (ResourceClosedError, PendingRollbackError) as fault:
+        raise InvalidArgumentError(f"the connection cannot be used: {fault}") from fault
+
+
+def _close_here(pool: ConnectionPool[Any], pid: int) -> None:
+    # A fork's child would say good-bye in its parent's name.
+    if os.getpid() == pid:
+        pool.close()
+
+
+def _connection_options(prepares: bool) -> dict[str, Any]:
+    options: dict[str, Any] = {"autocommit": True}
+    return options if prepares else {**options, "prepare_threshold": None}
 
 
 _BEGIN = "select 1"

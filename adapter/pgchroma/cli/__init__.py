@@ -6,6 +6,7 @@ import click
 import psycopg
 
 from pgchroma._version import __version__
+from pgchroma.client.connect import plain_conninfo
 from pgchroma.errors import ChromaError
 from pgchroma.schema import offline_sql, prepare
 from pgchroma.store.faults import translated
@@ -30,7 +31,7 @@ def migrate(url: str | None, is_offline: bool) -> None:
     if url is None:
         raise click.UsageError("give the URL of a database, or --sql")
     try:
-        with translated(), psycopg.connect(url, autocommit=True) as connection:
+        with translated(), psycopg.connect(plain_conninfo(url), autocommit=True) as connection:
             facts = prepare(connection, "apply")
     except ChromaError as fault:
         raise click.ClickException(fault.message()) from fault

@@ -1,8 +1,8 @@
-"""Backends made from what a caller names a database by: a URL, an engine, a connection, a session."""
+"""Backends made from what a caller names a database by: a URL, or something of SQLAlchemy's."""
 
 from __future__ import annotations
 
-from typing import cast
+from typing import Any, cast
 
 import psycopg
 from psycopg.conninfo import make_conninfo
@@ -25,7 +25,7 @@ from pgchroma.schema import ServerFacts, prepare
 from pgchroma.store import Environment
 from pgchroma.store.faults import translated
 
-__all__ = ("connect", "connect_async")
+__all__ = ("connect", "connect_async", "plain_conninfo")
 
 
 def connect(target: object, settings: Settings) -> DirectBackend:
@@ -46,11 +46,11 @@ async def connect_async(target: object, settings: Settings) -> AsyncDirectBacken
 
 
 def _by_url(url: str, settings: Settings) -> DirectBackend:
-    conninfo = _conninfo(url)
+    conninfo = plain_conninfo(url)
     # The first connection is made outside the pool, which would try for as long as it may.
     with translated(), psycopg.connect(conninfo, autocommit=True) as connection:
         facts = prepare(connection, settings.migrations)
-    source = PoolSource(conninfo, settings.pgchroma_pool_size, settings.pgchroma_pool_timeout)
+    source = PoolSource(conninfo, **_pool(settings))
     return DirectBackend(source, _environment(facts, settings))
 
 
@@ -58,7 +58,10 @@ def _by_owner(owner: object, settings: Settings) -> DirectBackend:
     source = _source(owner)
     with translated(), source.lend() as connection:
         facts = prepare(connection, settings.migrations)
-    return DirectBackend(source, _environment(facts, settings))
+    joined = source.is_joined
+    return DirectBackend(
+        source, _joined_environment(facts) if joined else _environment(facts, settings)
+    )
 
 
 def _source(owner: object) -> Source:
@@ -75,9 +78,9 @@ def _source(owner: object) -> Source:
 
 
 async def _by_url_async(url: str, settings: Settings) -> AsyncDirectBackend:
-    conninfo = _conninfo(url)
+    conninfo = plain_conninfo(url)
     facts = await aside(_look, conninfo, settings)
-    source = AsyncPoolSource(conninfo, settings.pgchroma_pool_size, settings.pgchroma_pool_timeout)
+    source = AsyncPoolSource(conninfo, **_pool(settings))
     return AsyncDirectBackend(source, _environment(facts, settings))
 
 
@@ -88,7 +91,10 @@ async def _by_owner_async(owner: object, settings: Settings) -> AsyncDirectBacke
             info = connection.info
     conninfo = make_conninfo(info.dsn, password=info.password or None)
     facts = await aside(_look, conninfo, settings)
-    return AsyncDirectBackend(source, _environment(facts, settings))
+    joined = source.is_joined
+    return AsyncDirectBackend(
+        source, _joined_environment(facts) if joined else _environment(facts, settings)
+    )
 
 
 def _look(conninfo: str, settings: Settings) -> ServerFacts:
@@ -114,7 +120,8 @@ def _async_source(owner: object) -> AsyncSource:
     )
 
 
-def _conninfo(url: str) -> str:
+def plain_conninfo(url: str) -> str:
+    """Spell a database's URL as libpq takes it."""
     # SQLAlchemy's spelling names the driver; libpq's does not.
     for prefix in ("postgresql+psycopg://", "postgresql+psycopg_async://"):
         if url.startswith(prefix):
@@ -122,6 +129,20 @@ def _conninfo(url: str) -> str:
     return url
 
 
+def _pool(settings: Settings) -> dict[str, Any]:
+    return {
+        "size": settings.pgchroma_pool_size,
+        "timeout": settings.pgchroma_pool_timeout,
+        "prepares": settings.pgchroma_prepared_statements,
+    }
+
+
 def _environment(facts: ServerFacts, settings: Settings) -> Environment:
-    timeout = round(settings.pgchroma_regex_timeout * 1000)
-    return Environment(cast("int", facts.vector_oid), regex_timeout_ms=timeout)
+    limits = [round(settings.pgchroma_regex_timeout * 1000), facts.statement_timeout_ms]
+    return Environment(
+        cast("int", facts.vector_oid), regex_timeout_ms=min(limit for limit in limits if limit)
+    )
+
+
+def _joined_environment(facts: ServerFacts) -> Environment:
+    return Environment(cast("int", facts.vector_oid), is_forgetful=True)

@@ -44,6 +44,8 @@ def configuration_json(
     Raises:
         ValueError: Two different functions were given.
     """
+    if configuration is not None and not isinstance(configuration, Mapping):
+        raise ValueError(f"Expected configuration to be a dict, got {configuration!r}")
     wanted = dict(configuration or {})
     function = _one_function(wanted.pop("embedding_function", None), function)
     if function is None:

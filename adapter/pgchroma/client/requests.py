@@ -19,6 +19,7 @@ from pgchroma.client.validation import (
 )
 from pgchroma.client.where import check_where, check_where_document
 from pgchroma.model.filters import Filter, combine, parse_where, parse_where_document
+from pgchroma.model.metadata import fits_int64
 from pgchroma.model.operations import (
     CollectionRef,
     DeleteRecords,
@@ -137,10 +138,10 @@ def get_request(
 
 
 def queries(embeddings: Any, texts: Any, images: Any, uris: Any) -> Queries:
-    """Check what to search for: exactly one of the four must be given.
+    """Check what to search for: embeddings, or without them exactly one of the others.
 
     Raises:
-        ValueError: None is, or several are.
+        ValueError: Nothing is given, or there is no telling what to embed.
     """
     given = {
         "query_embeddings": clean_embeddings(embeddings),
@@ -148,9 +149,11 @@ def queries(embeddings: Any, texts: Any, images: Any, uris: Any) -> Queries:
         "query_images": as_list(images),
         "query_uris": as_list(uris),
     }
-    if sum(value is not None for value in given.values()) != 1:
-        raise ValueError(f"Exactly one of {', '.join(given)} must be provided")
-    check_lengths(given)
+    names = ("embeddings", "documents", "images", "uris")
+    check_lengths(dict(zip(names, given.values(), strict=True)))
+    count = sum(value is not None for value in given.values())
+    if given["query_embeddings"] is None and count != 1:
+        raise ValueError(f"Exactly one of {', '.join(EMBEDDABLE)} must be provided")
     if given["query_texts"] is not None:
         check_documents(given["query_texts"], nullable=False)
     return Queries(*given.values())
@@ -169,7 +172,9 @@ def query_request(
     matrix, _ = parse_embeddings(embeddings)
     if matrix is None:
         raise ValueError("the embedding function returned no embeddings")
-    ids, filter = _conditions(ids, where, where_document)
+    is_none_wanted = isinstance(ids, list) and not ids
+    ids, filter = _conditions(None if is_none_wanted else ids, where, where_document)
+    ids = [] if is_none_wanted else ids
     return QueryRecords(
         collection, matrix, check_n_results(n_results), _stored(columns), ids=ids, filter=filter
     )
@@ -186,7 +191,8 @@ def delete_request(
             raise ValueError(
                 "limit can only be specified when a where or where_document clause is provided"
             )
-        if isinstance(limit, bool) or not isinstance(limit, int) or limit < 0:
+        is_count = isinstance(limit, int) and not isinstance(limit, bool)
+        if not is_count or limit < 0 or not fits_int64(limit):
             raise ValueError("limit must be a non-negative integer")
     ids, filter = _conditions(ids, where, where_document)
     return DeleteRecords(collection, ids=ids, filter=filter, limit=limit)

@@ -7,6 +7,7 @@ that opening another one also starts a server again that has died meanwhile.
 from __future__ import annotations
 
 import atexit
+import os
 from collections.abc import Callable
 from pathlib import Path
 from threading import Lock
@@ -101,6 +102,18 @@ class _Connections:
 
 _by_key: dict[str, _Connections] = {}
 _lock = Lock()
+
+
+def _forget_parent() -> None:
+    """In a fork's child: leave the parent's connections alone, also at exit."""
+    global _lock  # noqa: PLW0603
+    _lock = Lock()
+    for connections in _by_key.values():
+        atexit.unregister(connections.close)
+    _by_key.clear()
+
+
+os.register_at_fork(after_in_child=_forget_parent)
 
 
 def _share(key: str, settings: Settings, start: Callable[[], EmbeddedPostgres]) -> SharedBackend:

@@ -14,6 +14,7 @@ import numpy as np
 
 from pgchroma.embeddings.protocol import normalize_embeddings, validate_embeddings
 from pgchroma.errors import DuplicateIDError
+from pgchroma.model.metadata import fits_int64
 from pgchroma.model.types import IncludeColumn
 
 __all__ = (
@@ -107,6 +108,8 @@ def check_n_results(n_results: Any) -> int:
         raise ValueError(f"Expected requested number of results to be a int, got {n_results}")
     if n_results <= 0:
         raise TypeError(f"Number of requested results {n_results}, cannot be negative, or zero.")
+    if not fits_int64(n_results):
+        raise ValueError(f"Expected at most 2**63 - 1 results, got {n_results}")
     return n_results
 
 
@@ -117,7 +120,7 @@ def check_page(limit: Any, offset: Any) -> None:
             continue
         if isinstance(value, bool) or not isinstance(value, int):
             raise ValueError(f"Expected {name} to be an int, got {value!r}")
-        if value not in range(2**63):
+        if value < 0 or not fits_int64(value):
             raise ValueError(f"Expected {name} to be a non-negative integer, got {value}")
 
 

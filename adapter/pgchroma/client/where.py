@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from pgchroma.model.filters import MAX_DEPTH
+
 __all__ = ("check_where", "check_where_document")
 
 _JUNCTIONS = ("$and", "$or")
@@ -19,8 +21,10 @@ _TEXT_OPERATORS = (*_CONTAINMENT, "$regex", "$not_regex")
 _LEAST_CLAUSES = 2
 
 
-def check_where(where: Any) -> None:
-    """Check a metadata filter."""
+def check_where(where: Any, depth: int = 0) -> None:
+    """Check a metadata filter, down to the depth at which the parser stops."""
+    if depth > MAX_DEPTH:
+        return
     if not isinstance(where, dict):
         raise ValueError(f"Expected where to be a dict, got {where}")
     if len(where) != 1:
@@ -28,15 +32,17 @@ def check_where(where: Any) -> None:
     ((key, value),) = where.items()
     _check_key(key, value)
     if key in _JUNCTIONS:
-        _check_clauses(value)
+        _check_clauses(value, depth)
     elif isinstance(value, dict):
         _check_expression(key, value)
     elif isinstance(value, int):
         _check_integer(value)
 
 
-def check_where_document(where_document: Any) -> None:
-    """Check a document filter."""
+def check_where_document(where_document: Any, depth: int = 0) -> None:
+    """Check a document filter, down to the depth at which the parser stops."""
+    if depth > MAX_DEPTH:
+        return
     if not isinstance(where_document, dict):
         raise ValueError(f"Expected where document to be a dictionary, got {where_document}")
     if len(where_document) != 1:
@@ -45,7 +51,7 @@ def check_where_document(where_document: Any) -> None:
         )
     ((operator, operand),) = where_document.items()
     if operator in _JUNCTIONS:
-        _check_document_clauses(operand)
+        _check_document_clauses(operand, depth)
     elif operator not in _TEXT_OPERATORS:
         expected = ", ".join((*_TEXT_OPERATORS, *_JUNCTIONS))
         raise ValueError(
@@ -77,7 +83,7 @@ def _check_key(key: Any, value: Any) -> None:
         )
 
 
-def _check_clauses(clauses: Any) -> None:
+def _check_clauses(clauses: Any, depth: int) -> None:
     if not isinstance(clauses, list):
         raise ValueError(
             f"Expected where value for $and or $or to be a list of where expressions, got {clauses}"
@@ -88,7 +94,7 @@ def _check_clauses(clauses: Any) -> None:
             f"expressions, got {clauses}"
         )
     for clause in clauses:
-        check_where(clause)
+        check_where(clause, depth + 1)
 
 
 def _check_expression(key: str, expression: dict[Any, Any]) -> None:
@@ -149,7 +155,7 @@ def _check_integer(value: int) -> None:
         raise TypeError("Integer exceeds 64-bit range")
 
 
-def _check_document_clauses(clauses: Any) -> None:
+def _check_document_clauses(clauses: Any, depth: int) -> None:
     if not isinstance(clauses, list):
         raise ValueError(
             "Expected document value for $and or $or to be a list of where document expressions, "
@@ -161,4 +167,4 @@ def _check_document_clauses(clauses: Any) -> None:
             f"document expressions, got {clauses}"
         )
     for clause in clauses:
-        check_where_document(clause)
+        check_where_document(clause, depth + 1)

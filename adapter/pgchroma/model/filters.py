@@ -12,11 +12,12 @@ from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias, cast
 
 from pgchroma.errors import InvalidArgumentError
-from pgchroma.model.metadata import INT64
+from pgchroma.model.metadata import fits_int64
 from pgchroma.model.regex import translate_regex
 from pgchroma.model.text import check_text
 
 __all__ = (
+    "MAX_DEPTH",
     "Comparison",
     "Filter",
     "Junction",
@@ -195,7 +196,7 @@ def _scalar(value: Any, path: str) -> Operand:
 def _number(value: Any, path: str, expected: str = "a number") -> int | float:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise _refused(_WHERE, path, f"expected {expected}, got {_clip(value)}")
-    if isinstance(value, int) and value not in INT64:
+    if isinstance(value, int) and not fits_int64(value):
         raise _refused(_WHERE, path, f"{_clip(value)} does not fit 64 bits")
     if isinstance(value, float) and not math.isfinite(value):
         raise _refused(_WHERE, path, f"{value} is not a finite number")

@@ -13,13 +13,10 @@ from typing import Any, TypeAlias
 from pgchroma.errors import InvalidArgumentError
 from pgchroma.model.text import check_text
 
-__all__ = ("INT64", "CleanMetadata", "parse_collection_metadata", "parse_metadata")
-
-INT64 = range(-(2**63), 2**63)
-"""The integers Chroma and a JSON consumer can both hold exactly."""
+__all__ = ("CleanMetadata", "fits_int64", "parse_collection_metadata", "parse_metadata")
 
 CleanMetadata: TypeAlias = dict[str, Any]
-"""Metadata in plain Python types: str, bool, int within `INT64`, finite float, lists of one type,
+"""Metadata in plain Python types: str, bool, int of 64 bits, finite float, lists of one type,
 and None for "remove this key" in an update."""
 
 
@@ -52,13 +49,27 @@ def parse_metadata(
     return clean
 
 
-def parse_collection_metadata(metadata: Mapping[str, Any] | None) -> CleanMetadata | None:
-    """Check a collection's metadata: not empty, and scalars only."""
+def fits_int64(value: int) -> bool:
+    """Whether Chroma, PostgreSQL and JSON can all hold the integer."""
+    # Not by a range: for a subclass of int, `in` would walk through it.
+    return -(2**63) <= value < 2**63
+
+
+def parse_collection_metadata(
+    metadata: Mapping[str, Any] | None, *, removals: bool = False
+) -> CleanMetadata | None:
+    """Check a collection's metadata: not empty, and scalars only.
+
+    With `removals` a value may be None, and its key is left out.
+    """
     if metadata is None:
         return None
+    if not isinstance(metadata, Mapping):
+        raise InvalidArgumentError(f"metadata: expected a dict, got {metadata!r}")
     if not metadata:
         raise InvalidArgumentError("Validation error: metadata: Metadata cannot be empty")
-    clean = parse_metadata(metadata, "metadata")
+    clean = parse_metadata(metadata, "metadata", removals=removals)
+    clean = {key: value for key, value in clean.items() if value is not None}
     for key, value in clean.items():
         if isinstance(value, list):
             raise InvalidArgumentError(f"metadata.{key}: a collection's metadata holds no lists")
@@ -89,7 +100,7 @@ def _is_plain(value: object) -> bool:
     if kind is str:
         return value.isascii() and "\x00" not in value  # type: ignore[attr-defined, operator]
     if kind is int:
-        return value in INT64
+        return fits_int64(value)  # type: ignore[arg-type]
     return kind is bool or (kind is float and math.isfinite(value))  # type: ignore[arg-type]
 
 
@@ -106,7 +117,7 @@ def _plain_scalar(value: object, path: str) -> str | bool | int | float:
     if isinstance(value, bool):
         return value
     if isinstance(value, int):
-        return value if value in INT64 else _wide_int(value)
+        return int(value) if fits_int64(value) else _wide_int(value)
     if isinstance(value, float):
         if not math.isfinite(value):
             raise InvalidArgumentError(f"{path}: {value} is not a finite number")
@@ -118,7 +129,7 @@ def _plain_scalar(value: object, path: str) -> str | bool | int | float:
 
 
 def _wide_int(value: int) -> float:
-    if value >= 2**64 or value < INT64.start:
+    if value >= 2**64 or value < 0:
         raise TypeError("Integer exceeds 64-bit range")
     return float(value)
 

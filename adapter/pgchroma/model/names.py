@@ -7,8 +7,15 @@ import re
 from typing import Final
 
 from pgchroma.errors import InvalidArgumentError
+from pgchroma.model.text import check_text
 
-__all__ = ("DEFAULT_DATABASE", "DEFAULT_TENANT", "check_name", "check_tenant_name")
+__all__ = (
+    "DEFAULT_DATABASE",
+    "DEFAULT_TENANT",
+    "check_looked_up",
+    "check_name",
+    "check_tenant_name",
+)
 
 DEFAULT_TENANT: Final = "default_tenant"
 DEFAULT_DATABASE: Final = "default_database"
@@ -41,8 +48,15 @@ def check_tenant_name(name: object) -> str:
         raise InvalidArgumentError(
             f"Validation error: name: Expected a tenant name of at least 3 characters, got {name!r}"
         )
-    if "\x00" in name:
-        raise InvalidArgumentError("Validation error: name: a tenant name cannot hold U+0000")
+    check_text(name, "Validation error: name")
+    return name
+
+
+def check_looked_up(name: object) -> str:
+    """Return `name` if something may be looked up by it, whether or not it could be called so."""
+    if not isinstance(name, str):
+        raise InvalidArgumentError(f"Expected a name to be a str, got {name!r}")
+    check_text(name, "name")
     return name
 
 

@@ -53,12 +53,18 @@ def create_collection(
 ) -> Exchange[CollectionModel]:
     """Insert a collection and make its tables, or find the one that has the name."""
     configuration = CollectionConfiguration.parse(operation.configuration, operation.metadata)
-    created = yield Atomic(_create(operation, configuration))
-    if created is not None:
-        return created  # type: ignore[no-any-return]
-    if not operation.get_or_create:
-        raise UniqueConstraintError(f"Collection [{operation.name}] already exists")
-    return (yield from get_collection(GetCollection(operation.scope, operation.name), environment))
+    while True:
+        created = yield Atomic(_create(operation, configuration))
+        if created is not None:
+            return created  # type: ignore[no-any-return]
+        if not operation.get_or_create:
+            raise UniqueConstraintError(f"Collection [{operation.name}] already exists")
+        try:
+            find = GetCollection(operation.scope, operation.name)
+            return (yield from get_collection(find, environment))
+        except NotFoundError:
+            # Somebody deleted it between the two looks, so its name is free again.
+            continue
 
 
 @handles(GetCollection)

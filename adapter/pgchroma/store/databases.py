@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 from uuid import UUID, uuid4
 
-from pgchroma.errors import NotFoundError, UniqueConstraintError
+from pgchroma.errors import InvalidArgumentError, NotFoundError, UniqueConstraintError
 from pgchroma.model.entities import Database, DatabaseRef, Tenant
 from pgchroma.model.names import DEFAULT_DATABASE, DEFAULT_TENANT
 from pgchroma.model.operations import (
@@ -25,6 +25,7 @@ from pgchroma.store.layout import (
     create_schema,
     drop_schema,
     drop_tables,
+    relation_names,
     schema_name,
 )
 from pgchroma.store.locations import Environment
@@ -101,6 +102,7 @@ def list_databases(operation: ListDatabases, environment: Environment) -> Exchan
 def delete_database(operation: DeleteDatabase, environment: Environment) -> Exchange[None]:
     """Drop a database's collections some at a time, then its schema."""
     database, schema = yield from _find(operation.scope, "")
+    yield from _refuse_foreign(schema, database)
     while (yield Atomic(_drop_some(schema, database.id))):
         pass
     yield (
@@ -139,6 +141,19 @@ def _find(scope: DatabaseRef, advice: str) -> Exchange[tuple[Database, str]]:
         raise NotFoundError(f"Database [{scope.database}] not found{advice}")
     id, schema = rows[0]
     return Database(id, scope.database, scope.tenant), schema
+
+
+def _refuse_foreign(schema: str, database: Database) -> Exchange[None]:
+    """Refuse to touch a schema in which somebody else keeps tables or views."""
+    relations = yield Statement(_RELATIONS, {"schema": schema})
+    collections = yield Statement(_COLLECTIONS, {"database_id": database.id})
+    ours = {name for id, collection in collections for name in relation_names(id, collection)}
+    foreign = sorted({name for (name,) in relations} - ours)
+    if foreign:
+        raise InvalidArgumentError(
+            f"Database [{database.name}] is not deleted: its schema {schema} has tables or views "
+            f"that are not pgchroma's: {', '.join(foreign[:5])}; drop or move them first"
+        )
 
 
 def _drop_some(schema: str, database_id: UUID) -> Exchange[Sequence[Any]]:
@@ -181,6 +196,17 @@ _LIST_DATABASES = render(
     """
 )
 _ALL_DATABASES = render("select tenant, name from pgchroma.databases order by tenant, name")
+_RELATIONS = render(
+    """
+    select c.relname::text
+    from pg_catalog.pg_class as c
+    join pg_catalog.pg_namespace as n on n.oid = c.relnamespace
+    where n.nspname = %(schema)s and c.relkind in ('r', 'p', 'v', 'm', 'f', 'S')
+    """
+)
+_COLLECTIONS = render(
+    "select id, name from pgchroma.collections where database_id = %(database_id)s"
+)
 _DELETE_DATABASE = render("delete from pgchroma.databases where id = %(id)s")
 _DELETE_SOME = render(
     """

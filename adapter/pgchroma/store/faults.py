@@ -22,7 +22,7 @@ from pgchroma.errors import (
     UniqueConstraintError,
 )
 
-__all__ = ("may_pass", "translated")
+__all__ = ("has_lost_connection", "may_pass", "translated")
 
 _PASSING: Final = (
     pg.SerializationFailure,
@@ -40,9 +40,8 @@ _UNREACHABLE: Final = (
     pg.DatabaseDropped,
     pg.TooManyConnections,
     pg.InvalidCatalogName,
-    PoolTimeout,
-    PoolClosed,
 )
+_UNAVAILABLE: Final = (PoolTimeout, PoolClosed)
 
 
 def may_pass(fault: BaseException) -> bool:
@@ -52,6 +51,16 @@ def may_pass(fault: BaseException) -> bool:
     collection was deleted or a transaction that made it was rolled back.
     """
     return isinstance(fault, _PASSING)
+
+
+def has_lost_connection(fault: BaseException) -> bool:
+    """Whether the connection is gone, and others that were idle may be, too."""
+    if isinstance(fault, _UNAVAILABLE) or not isinstance(fault, psycopg.Error):
+        return False
+    if isinstance(fault, _UNREACHABLE):
+        return True
+    is_operational = isinstance(fault, psycopg.OperationalError)
+    return is_operational and (fault.sqlstate or "08").startswith(("08", "57P"))
 
 
 @contextmanager
@@ -68,9 +77,14 @@ def translated() -> Generator[None, None, None]:
 
 
 def _translate(fault: Exception) -> ChromaError:
-    if isinstance(fault, _UNREACHABLE) or _lost_connection(fault):
-        return UnavailableError(f"the database cannot be reached: {_first_line(fault)}")
     message = _first_line(fault)
+    if has_lost_connection(fault) or isinstance(fault, _UNAVAILABLE):
+        return UnavailableError(f"the database cannot be reached: {message}")
+    return _refusal(fault, message) or _failure(fault, message)
+
+
+def _refusal(fault: Exception, message: str) -> ChromaError | None:
+    """Translate what the caller can mend."""
     match fault:
         case pg.InsufficientPrivilege():
             return MissingRightError(_missing_right(message))
@@ -82,22 +96,25 @@ def _translate(fault: Exception) -> ChromaError:
             return UniqueConstraintError(message)
         case pg.InvalidRegularExpression():
             return InvalidArgumentError(f"Regex syntax error: {message}")
-        case pg.QueryCanceled():
-            return InternalError(f"{message}; nothing was changed")
+        case psycopg.ProgrammingError(sqlstate=None):
+            return InvalidArgumentError(f"not a database's URL or connection string: {message}")
         case pg.DependentObjectsStillExist():
             return InvalidArgumentError(f"{message}: {_detail(fault)}; drop them first")
-        case pg.DiskFull():
-            return InternalError(f"the database's disk is full: {message}; nothing was written")
         case pg.ProgramLimitExceeded() | pg.StatementTooComplex():
             return InvalidArgumentError(f"more than PostgreSQL takes in one request: {message}")
         case _:
+            return None
+
+
+def _failure(fault: Exception, message: str) -> ChromaError:
+    """Translate what went wrong on the database's side."""
+    match fault:
+        case pg.QueryCanceled():
+            return InternalError(f"{message}; nothing was changed")
+        case pg.DiskFull():
+            return InternalError(f"the database's disk is full: {message}; nothing was written")
+        case _:
             return InternalError(f"PostgreSQL reports {_sqlstate(fault)}: {message}")
-
-
-def _lost_connection(fault: Exception) -> bool:
-    if not isinstance(fault, psycopg.OperationalError):
-        return False
-    return fault.sqlstate is None or fault.sqlstate.startswith(("08", "57P"))
 
 
 def _missing_right(message: str) -> str:

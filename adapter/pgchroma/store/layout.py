@@ -33,6 +33,7 @@ __all__ = (
     "create_vectors",
     "drop_schema",
     "drop_tables",
+    "relation_names",
     "rename_view",
     "schema_name",
     "view_name",
@@ -63,7 +64,8 @@ def schema_name(tenant: str, database: str) -> str:
         return name
     digest = hashlib.sha256(f"{tenant}\x00{database}".encode()).hexdigest()[:10]
     readable = "__".join(_readable(part) for part in (tenant, database))
-    return f"{readable}__{digest}"
+    reserved = "x" if readable.startswith("pg_") else ""
+    return f"{reserved}{readable}__{digest}"
 
 
 def view_name(collection: str) -> str:
@@ -115,6 +117,14 @@ class CollectionTables:
 
     def _identifier(self, table: str) -> sql.Identifier:
         return sql.Identifier(self.schema, f"{table}_{self.id.hex}")
+
+
+def relation_names(id: UUID, collection: str) -> tuple[str, ...]:
+    """Name everything a collection may have in its schema."""
+    return (
+        view_name(collection),
+        *(f"{table}_{id.hex}" for table in ("records", "vectors", "log")),
+    )
 
 
 def create_schema(schema: str) -> Statement:
@@ -222,4 +232,4 @@ def rename_view(tables: CollectionTables, old: str, new: str) -> Statement:
 
 def _readable(name: str) -> str:
     words = re.findall(r"[a-z0-9]+", name.lower())
-    return ("_".join(words) or "x")[:22].removeprefix("pg_") or "x"
+    return "_".join(words)[:22] or "x"

@@ -49,11 +49,15 @@ class Environment:
 
     Attributes:
         vector_oid: The object id of the type `vector` there.
-        regex_timeout_ms: How long a statement with a regular expression may run.
+        regex_timeout_ms: How long a statement with a regular expression may run; None to leave
+            that to the caller, whose transaction it is.
+        is_forgetful: Whether nothing is remembered, since what was seen in the caller's
+            transaction may never have been.
     """
 
     vector_oid: int
-    regex_timeout_ms: int = 10_000
+    regex_timeout_ms: int | None = None
+    is_forgetful: bool = False
     _locations: dict[UUID, Location] = field(default_factory=dict)
     _lock: Lock = field(default_factory=Lock)
 
@@ -64,6 +68,8 @@ class Environment:
 
     def remember(self, location: Location) -> None:
         """Keep a location for later calls."""
+        if self.is_forgetful:
+            return
         with self._lock:
             if len(self._locations) >= _REMEMBERED:
                 self._locations.clear()

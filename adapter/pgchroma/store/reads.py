@@ -21,6 +21,9 @@ from pgchroma.store.vectors import pack_vectors, unpack_vectors
 
 __all__ = ("count_records", "get_records", "query_records")
 
+LONGEST_REMEMBERED = 4_000
+"""Bytes of a condition above which a statement's text is composed anew each time."""
+
 
 @handles(CountRecords)
 def count_records(operation: CountRecords, environment: Environment) -> Exchange[int]:
@@ -40,7 +43,7 @@ def get_records(operation: GetRecords, environment: Environment) -> Exchange[Rec
     columns = _columns_of(operation.include, location)
     text = _text(_GET, location.tables, columns, condition.as_bytes(None))
     parameters |= {"limit": operation.limit, "offset": operation.offset or 0}
-    rows = yield bounded(Statement(text, parameters), operation.filter, environment)
+    rows = yield bounded((Statement(text, parameters),), operation.filter, environment)
     return _shape(rows, columns, operation.include, location)
 
 
@@ -80,10 +83,9 @@ def _query(
         "queries": pack_vectors(operation.embeddings, None, environment.vector_oid),
         "limit": operation.n_results,
     }
-    return bounded(Statement(text, parameters), operation.filter, environment)
+    return bounded((Statement(text, parameters),), operation.filter, environment)
 
 
-@lru_cache(maxsize=4096)
 def _text(
     template: LiteralString,
     tables: CollectionTables,
@@ -91,7 +93,19 @@ def _text(
     condition: bytes,
     distance: LiteralString = "",
 ) -> bytes:
-    # Composing a statement takes half as long as a small one runs, and shapes come back.
+    # Composing a statement takes half as long as a small one runs, and shapes come back; those
+    # of very long filters hardly do, and would fill the memory.
+    compose = _remembered_text if len(condition) <= LONGEST_REMEMBERED else _compose_text
+    return compose(template, tables, columns, condition, distance)
+
+
+def _compose_text(
+    template: LiteralString,
+    tables: CollectionTables,
+    columns: tuple[str, ...],
+    condition: bytes,
+    distance: LiteralString,
+) -> bytes:
     embeddings: LiteralString = _EMBEDDINGS if "embeddings" in columns else ""
     return render(
         template,
@@ -102,6 +116,9 @@ def _text(
         distance=sql.SQL(distance),
         embeddings=sql.SQL(embeddings).format(vectors=tables.vectors),
     )
+
+
+_remembered_text = lru_cache(maxsize=4096)(_compose_text)
 
 
 def _columns_of(include: frozenset[str], location: Location) -> tuple[str, ...]:
@@ -138,8 +155,7 @@ def _shape_query(
     return [
         QueriedRecords(
             _shape([row[_ID:] for row in group], columns, operation.include, location),
-            # Chroma computes and returns float32.
-            [float(np.float32(row[_DISTANCE])) for row in group],
+            [row[_DISTANCE] for row in group],
         )
         for group in groups
     ]
@@ -164,6 +180,7 @@ _COLUMNS: dict[str, LiteralString] = {
     "embeddings": "vector_send(v.embedding)",
 }
 
+# Chroma's distances are float32: as such they are returned, and as such they are equal.
 _DISTANCES: dict[str, LiteralString] = {
     "l2": "vector_l2_squared_distance(v.embedding, q.embedding)",
     "ip": "1 + (v.embedding <#> q.embedding)",
@@ -190,7 +207,7 @@ _QUERY_ALL: LiteralString = """
 select q.n, v.distance, {columns}
 from unnest(%(queries)b::vector[]) with ordinality as q (embedding, n)
 cross join lateral (
-    select v.pos, v.seq, v.embedding, {distance} as distance
+    select v.pos, v.seq, v.embedding, ({distance})::real as distance
     from {vectors} as v
     order by distance, v.seq
     limit %(limit)s::bigint
@@ -206,7 +223,7 @@ with matching as materialized (
 select q.n, v.distance, {columns}
 from unnest(%(queries)b::vector[]) with ordinality as q (embedding, n)
 cross join lateral (
-    select v.pos, v.seq, v.embedding, {distance} as distance
+    select v.pos, v.seq, v.embedding, ({distance})::real as distance
     from {vectors} as v
     where v.pos = any(array(select pos from matching))
     order by distance, v.seq

@@ -17,9 +17,14 @@ from psycopg import BaseConnection, pq
 from psycopg.abc import Buffer
 from psycopg.adapt import Dumper
 
+from pgchroma.errors import BatchSizeExceededError
+
 __all__ = ("VectorArray", "VectorArrayDumper", "pack_vectors", "prepare_vectors", "unpack_vectors")
 
 VECTOR_HEADER_BYTES = 4
+
+MOST_BYTES = 1_000_000_000
+"""PostgreSQL takes values of up to 1 GB."""
 
 
 class VectorArray(bytes):
@@ -55,6 +60,11 @@ def pack_vectors(
         vector_oid: The type `vector`'s object id in this database.
     """
     count, dimension = matrix.shape
+    if count * 4 * (dimension + 2) > MOST_BYTES:
+        raise BatchSizeExceededError(
+            f"{count} embeddings of {dimension} dimensions are more than the {MOST_BYTES} bytes "
+            "that one request can carry; write them in smaller batches"
+        )
     element = np.dtype(
         [("bytes", ">i4"), ("dimension", ">i2"), ("reserved", ">i2"), ("v", ">f4", (dimension,))]
     )

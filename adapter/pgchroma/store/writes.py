@@ -1,8 +1,10 @@
-"""Handlers that write records. Each is one statement: all of a batch is stored, or nothing.
+"""Handlers that write records: one round trip and one transaction, all of a batch or nothing.
 
 Places in insertion order and in the log are drawn while the batch is read, in the order of the
-batch; rows are then locked and inserted in the order of their ids, so that two batches that
-overlap wait for each other instead of deadlocking.
+batch; rows are locked and inserted in the order of their ids, so that two batches that overlap
+wait for each other instead of deadlocking. Rows that are changed or deleted are locked by a
+statement of their own, sent along with the one that writes: this one then sees what the writer
+before it has committed, and clears away the vectors it replaces.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ from psycopg import sql
 
 from pgchroma.model.operations import AddRecords, DeleteRecords, UpdateRecords, UpsertRecords
 from pgchroma.model.records import RecordBatch
-from pgchroma.store.conditions import bounded, compile_conditions
+from pgchroma.store.conditions import BY_IDS, bounded, compile_conditions
 from pgchroma.store.handlers import handles
 from pgchroma.store.json import encode_metadata
 from pgchroma.store.layout import CollectionTables
@@ -68,7 +70,9 @@ def delete_records(operation: DeleteRecords, environment: Environment) -> Exchan
         vectors=location.tables.vectors,
         condition=condition,
     )
-    rows = yield bounded(Statement(text, parameters), operation.filter, environment)
+    lock = render(_LOCK, records=location.tables.records, condition=condition)
+    statements = (Statement(lock, parameters), Statement(text, parameters))
+    rows = yield bounded(statements, operation.filter, environment)
     return int(rows[0][0])
 
 
@@ -88,7 +92,12 @@ def _write(
             operation.collection, environment, records.dimension
         )
     text = _write_text(template, insert, location.tables, records.dimension is not None)
-    yield Statement(text, _columns(records, environment))
+    write = Statement(text, _columns(records, environment))
+    if template is _ADD:
+        yield write
+    else:
+        lock = render(_LOCK, records=location.tables.records, condition=BY_IDS)
+        yield Statement(lock, {"ids": records.ids}), write
 
 
 def _columns(records: RecordBatch, environment: Environment) -> dict[str, Any]:
@@ -160,11 +169,13 @@ where embedding is not null and place in (select seq from added)
 order by place
 """
 
+_LOCK: LiteralString = """
+select from {records} as r where {condition} order by r.id for update
+"""
+
 _UPDATED: LiteralString = """
-locked as materialized (
+old as materialized (
     select seq, pos, id from {records} where id = any(%(ids)b::text[])
-    order by id
-    for update
 ),
 updated as (
     update {records} as r
@@ -176,10 +187,10 @@ updated as (
             jsonb_strip_nulls(coalesce(r.metadata, '{{}}') || coalesce(p.metadata, '{{}}')), '{{}}'
         ),
         updated_at = now()
-    from locked as l
-    join places as p on p.id = l.id
-    where r.seq = l.seq
-    returning r.seq, r.id, p.pos, l.pos as replaced
+    from old
+    join places as p on p.id = old.id
+    where r.seq = old.seq
+    returning r.seq, r.id, p.pos, old.pos as replaced
 )
 """
 
@@ -188,8 +199,8 @@ inserted as (
     insert into {records} (seq, pos, id, document, uri, metadata, created_at, updated_at)
     select
         place, pos, id, document, uri, nullif(jsonb_strip_nulls(metadata), '{{}}'), now(), now()
-    from places
-    where id not in (select id from updated)
+    from places as p
+    where not exists (select from updated as u where u.id = p.id)
     order by id collate "C"
     returning seq, pos
 )

@@ -26,6 +26,7 @@ from pgchroma.model.metadata import parse_collection_metadata
 from pgchroma.model.names import (
     DEFAULT_DATABASE,
     DEFAULT_TENANT,
+    check_looked_up,
     check_name,
     check_tenant_name,
 )
@@ -197,7 +198,7 @@ class AsyncClient:
             NotFoundError: There is none.
             ValueError: It was made with another embedding function.
         """
-        model = await self._backend.execute(GetCollection(self._scope, name))
+        model = await self._backend.execute(GetCollection(self._scope, check_looked_up(name)))
         check_conflict(embedding_function, model.configuration.embedding_function)
         return self._collection(model, embedding_function, data_loader)
 
@@ -219,7 +220,7 @@ class AsyncClient:
         Raises:
             NotFoundError: There is none of that name.
         """
-        await self._backend.execute(DeleteCollection(self._scope, name))
+        await self._backend.execute(DeleteCollection(self._scope, check_looked_up(name)))
 
     async def set_tenant(self, tenant: str, database: str = DEFAULT_DATABASE) -> None:
         """Go on with another tenant's database.
@@ -239,7 +240,7 @@ class AsyncClient:
         await self._check(self.tenant, database)
         self.database = database
 
-    def get_version(self) -> str:
+    async def get_version(self) -> str:
         """Return the version of this package."""
         return __version__
 
@@ -247,11 +248,11 @@ class AsyncClient:
         """Return the settings this client was made with."""
         return self._settings
 
-    def get_max_batch_size(self) -> int:
+    async def get_max_batch_size(self) -> int:
         """Return how many records one call may write."""
         return self._settings.pgchroma_max_batch_size
 
-    def get_user_identity(self) -> UserIdentity:
+    async def get_user_identity(self) -> UserIdentity:
         """Return who this client is; straight on the database everybody is everybody."""
         return UserIdentity("", self.tenant, [self.database])
 
@@ -260,8 +261,8 @@ class AsyncClient:
         return DatabaseRef(self.tenant, self.database)
 
     async def _check(self, tenant: str, database: str) -> None:
-        await self._backend.execute(GetTenant(tenant))
-        await self._backend.execute(GetDatabase(DatabaseRef(tenant, database)))
+        await self._backend.execute(GetTenant(check_looked_up(tenant)))
+        await self._backend.execute(GetDatabase(_ref(tenant, database)))
 
     def _collection(
         self,
@@ -269,9 +270,8 @@ class AsyncClient:
         embedding_function: Function | None,
         data_loader: DataLoader[Any] | None,
     ) -> AsyncCollection:
-        return AsyncCollection(
-            self._backend, model, embedding_function, data_loader, self.get_max_batch_size()
-        )
+        most = self._settings.pgchroma_max_batch_size
+        return AsyncCollection(self._backend, model, embedding_function, data_loader, most)
 
 
 class AsyncAdminClient:
@@ -299,7 +299,7 @@ class AsyncAdminClient:
         Raises:
             NotFoundError: There is none.
         """
-        return await self._backend.execute(GetTenant(name))
+        return await self._backend.execute(GetTenant(check_looked_up(name)))
 
     async def create_database(self, name: str, tenant: str = DEFAULT_TENANT) -> None:
         """Make a database, which is a schema in PostgreSQL.
@@ -309,7 +309,7 @@ class AsyncAdminClient:
             NotFoundError: The tenant does not exist.
             InvalidArgumentError: The name is not allowed.
         """
-        await self._backend.execute(CreateDatabase(DatabaseRef(tenant, check_name(name))))
+        await self._backend.execute(CreateDatabase(_ref(tenant, check_name(name))))
 
     async def get_database(self, name: str, tenant: str = DEFAULT_TENANT) -> Database:
         """Find a database.
@@ -317,7 +317,7 @@ class AsyncAdminClient:
         Raises:
             NotFoundError: There is none.
         """
-        return await self._backend.execute(GetDatabase(DatabaseRef(tenant, name)))
+        return await self._backend.execute(GetDatabase(_ref(tenant, name)))
 
     async def delete_database(self, name: str, tenant: str = DEFAULT_TENANT) -> None:
         """Delete a database with all its collections.
@@ -325,7 +325,7 @@ class AsyncAdminClient:
         Raises:
             NotFoundError: There is none.
         """
-        await self._backend.execute(DeleteDatabase(DatabaseRef(tenant, name)))
+        await self._backend.execute(DeleteDatabase(_ref(tenant, name)))
 
     async def list_databases(
         self,
@@ -335,7 +335,12 @@ class AsyncAdminClient:
     ) -> Sequence[Database]:
         """List a tenant's databases by name."""
         check_page(limit, offset)
-        return await self._backend.execute(ListDatabases(tenant, limit, offset))
+        operation = ListDatabases(check_looked_up(tenant), limit, offset)
+        return await self._backend.execute(operation)
+
+
+def _ref(tenant: str, database: str) -> DatabaseRef:
+    return DatabaseRef(check_looked_up(tenant), check_looked_up(database))
 
 
 def _uuid(id: UUID | str) -> UUID:

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 __all__ = ("AsyncCollection",)
 
 _GET_COLUMNS = ("metadatas", "documents")
-_PEEK_COLUMNS = ("embeddings", "documents", "metadatas")
+_PEEK_COLUMNS = ("metadatas", "documents", "embeddings")
 _QUERY_COLUMNS = ("metadatas", "documents", "distances")
 
 
@@ -164,10 +164,11 @@ class AsyncCollection:
             NotFoundError: The collection has been deleted.
         """
         with in_method("add"):
-            records = self._record_set(ids, embeddings, metadatas, documents, images, uris)
+            records = await self._record_set(ids, embeddings, metadatas, documents, images, uris)
             if records.embeddings is None:
                 await self._embed_records(records, requests.EMBEDDABLE)
-        await self._backend.execute(AddRecords(self._ref, records.batch(removals=False)))
+        batch = await aside(records.batch, removals=False)
+        await self._backend.execute(AddRecords(self._ref, batch))
 
     async def upsert(
         self,
@@ -183,12 +184,13 @@ class AsyncCollection:
         Takes and raises what `add` does.
         """
         with in_method("upsert"):
-            records = self._record_set(
+            records = await self._record_set(
                 ids, embeddings, metadatas, documents, images, uris, is_update=True
             )
             if records.embeddings is None:
                 await self._embed_records(records, requests.EMBEDDABLE_IN_UPDATES)
-        await self._backend.execute(UpsertRecords(self._ref, records.batch(removals=True)))
+        batch = await aside(records.batch, removals=True)
+        await self._backend.execute(UpsertRecords(self._ref, batch))
 
     async def update(
         self,
@@ -207,13 +209,14 @@ class AsyncCollection:
         Takes and raises what `add` does.
         """
         with in_method("update"):
-            records = self._record_set(
+            records = await self._record_set(
                 ids, embeddings, metadatas, documents, images, uris, is_update=True
             )
             embeddable = records.documents is not None or records.images is not None
             if records.embeddings is None and embeddable:
                 await self._embed_records(records, requests.EMBEDDABLE_IN_UPDATES)
-        await self._backend.execute(UpdateRecords(self._ref, records.batch(removals=True)))
+        batch = await aside(records.batch, removals=True)
+        await self._backend.execute(UpdateRecords(self._ref, batch))
 
     async def get(
         self,
@@ -344,7 +347,8 @@ class AsyncCollection:
 
         Args:
             name: The new name.
-            metadata: The new metadata; it replaces the old whole.
+            metadata: The new metadata; it replaces the old whole. Keys whose value is None are
+                left out, and if all are, there is no metadata any more.
             configuration: Index settings to change; ``space`` and ``ef_construction`` cannot be.
 
         Raises:
@@ -358,20 +362,26 @@ class AsyncCollection:
                 "supported currently."
             )
         new_name = None if name is None else check_name(name, "new_name")
-        metadata = parse_collection_metadata(metadata)
+        if metadata is not None:
+            if not metadata:
+                raise ValueError(
+                    "Expected metadata to be a non-empty dict, got 0 metadata attributes"
+                )
+            metadata = parse_collection_metadata(metadata, removals=True)
         persisted = self._model.configuration.embedding_function
         changes, function = configuration_update_json(configuration or {}, persisted)
         await self._backend.execute(ModifyCollection(self._ref, new_name, metadata, changes))
         self._model = replace(
             self._model,
             name=new_name or self.name,
-            metadata=self.metadata if metadata is None else metadata,
+            metadata=self.metadata if metadata is None else metadata or None,
             configuration=self._model.configuration.updated(changes),
         )
         self._embedding_function = function or self._embedding_function
 
-    def _record_set(self, *columns: Any, is_update: bool = False) -> RecordSet:
-        return requests.record_set(*columns, most=self._max_batch_size, is_update=is_update)
+    async def _record_set(self, *columns: Any, is_update: bool = False) -> RecordSet:
+        most = self._max_batch_size
+        return await aside(requests.record_set, *columns, most=most, is_update=is_update)
 
     def _function(self) -> Function:
         return resolve(self._embedding_function, self._model.configuration.embedding_function)

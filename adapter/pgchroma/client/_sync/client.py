@@ -27,6 +27,7 @@ from pgchroma.model.metadata import parse_collection_metadata
 from pgchroma.model.names import (
     DEFAULT_DATABASE,
     DEFAULT_TENANT,
+    check_looked_up,
     check_name,
     check_tenant_name,
 )
@@ -198,7 +199,7 @@ class Client:
             NotFoundError: There is none.
             ValueError: It was made with another embedding function.
         """
-        model = self._backend.execute(GetCollection(self._scope, name))
+        model = self._backend.execute(GetCollection(self._scope, check_looked_up(name)))
         check_conflict(embedding_function, model.configuration.embedding_function)
         return self._collection(model, embedding_function, data_loader)
 
@@ -220,7 +221,7 @@ class Client:
         Raises:
             NotFoundError: There is none of that name.
         """
-        self._backend.execute(DeleteCollection(self._scope, name))
+        self._backend.execute(DeleteCollection(self._scope, check_looked_up(name)))
 
     def set_tenant(self, tenant: str, database: str = DEFAULT_DATABASE) -> None:
         """Go on with another tenant's database.
@@ -261,8 +262,8 @@ class Client:
         return DatabaseRef(self.tenant, self.database)
 
     def _check(self, tenant: str, database: str) -> None:
-        self._backend.execute(GetTenant(tenant))
-        self._backend.execute(GetDatabase(DatabaseRef(tenant, database)))
+        self._backend.execute(GetTenant(check_looked_up(tenant)))
+        self._backend.execute(GetDatabase(_ref(tenant, database)))
 
     def _collection(
         self,
@@ -270,9 +271,8 @@ class Client:
         embedding_function: Function | None,
         data_loader: DataLoader[Any] | None,
     ) -> Collection:
-        return Collection(
-            self._backend, model, embedding_function, data_loader, self.get_max_batch_size()
-        )
+        most = self._settings.pgchroma_max_batch_size
+        return Collection(self._backend, model, embedding_function, data_loader, most)
 
 
 class AdminClient:
@@ -300,7 +300,7 @@ class AdminClient:
         Raises:
             NotFoundError: There is none.
         """
-        return self._backend.execute(GetTenant(name))
+        return self._backend.execute(GetTenant(check_looked_up(name)))
 
     def create_database(self, name: str, tenant: str = DEFAULT_TENANT) -> None:
         """Make a database, which is a schema in PostgreSQL.
@@ -310,7 +310,7 @@ class AdminClient:
             NotFoundError: The tenant does not exist.
             InvalidArgumentError: The name is not allowed.
         """
-        self._backend.execute(CreateDatabase(DatabaseRef(tenant, check_name(name))))
+        self._backend.execute(CreateDatabase(_ref(tenant, check_name(name))))
 
     def get_database(self, name: str, tenant: str = DEFAULT_TENANT) -> Database:
         """Find a database.
@@ -318,7 +318,7 @@ class AdminClient:
         Raises:
             NotFoundError: There is none.
         """
-        return self._backend.execute(GetDatabase(DatabaseRef(tenant, name)))
+        return self._backend.execute(GetDatabase(_ref(tenant, name)))
 
     def delete_database(self, name: str, tenant: str = DEFAULT_TENANT) -> None:
         """Delete a database with all its collections.
@@ -326,7 +326,7 @@ class AdminClient:
         Raises:
             NotFoundError: There is none.
         """
-        self._backend.execute(DeleteDatabase(DatabaseRef(tenant, name)))
+        self._backend.execute(DeleteDatabase(_ref(tenant, name)))
 
     def list_databases(
         self,
@@ -336,7 +336,12 @@ class AdminClient:
     ) -> Sequence[Database]:
         """List a tenant's databases by name."""
         check_page(limit, offset)
-        return self._backend.execute(ListDatabases(tenant, limit, offset))
+        operation = ListDatabases(check_looked_up(tenant), limit, offset)
+        return self._backend.execute(operation)
+
+
+def _ref(tenant: str, database: str) -> DatabaseRef:
+    return DatabaseRef(check_looked_up(tenant), check_looked_up(database))
 
 
 def _uuid(id: UUID | str) -> UUID:

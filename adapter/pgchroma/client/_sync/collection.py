@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 __all__ = ("Collection",)
 
 _GET_COLUMNS = ("metadatas", "documents")
-_PEEK_COLUMNS = ("embeddings", "documents", "metadatas")
+_PEEK_COLUMNS = ("metadatas", "documents", "embeddings")
 _QUERY_COLUMNS = ("metadatas", "documents", "distances")
 
 
@@ -168,7 +168,8 @@ class Collection:
             records = self._record_set(ids, embeddings, metadatas, documents, images, uris)
             if records.embeddings is None:
                 self._embed_records(records, requests.EMBEDDABLE)
-        self._backend.execute(AddRecords(self._ref, records.batch(removals=False)))
+        batch = aside(records.batch, removals=False)
+        self._backend.execute(AddRecords(self._ref, batch))
 
     def upsert(
         self,
@@ -189,7 +190,8 @@ class Collection:
             )
             if records.embeddings is None:
                 self._embed_records(records, requests.EMBEDDABLE_IN_UPDATES)
-        self._backend.execute(UpsertRecords(self._ref, records.batch(removals=True)))
+        batch = aside(records.batch, removals=True)
+        self._backend.execute(UpsertRecords(self._ref, batch))
 
     def update(
         self,
@@ -214,7 +216,8 @@ class Collection:
             embeddable = records.documents is not None or records.images is not None
             if records.embeddings is None and embeddable:
                 self._embed_records(records, requests.EMBEDDABLE_IN_UPDATES)
-        self._backend.execute(UpdateRecords(self._ref, records.batch(removals=True)))
+        batch = aside(records.batch, removals=True)
+        self._backend.execute(UpdateRecords(self._ref, batch))
 
     def get(
         self,
@@ -345,7 +348,8 @@ class Collection:
 
         Args:
             name: The new name.
-            metadata: The new metadata; it replaces the old whole.
+            metadata: The new metadata; it replaces the old whole. Keys whose value is None are
+                left out, and if all are, there is no metadata any more.
             configuration: Index settings to change; ``space`` and ``ef_construction`` cannot be.
 
         Raises:
@@ -359,20 +363,26 @@ class Collection:
                 "supported currently."
             )
         new_name = None if name is None else check_name(name, "new_name")
-        metadata = parse_collection_metadata(metadata)
+        if metadata is not None:
+            if not metadata:
+                raise ValueError(
+                    "Expected metadata to be a non-empty dict, got 0 metadata attributes"
+                )
+            metadata = parse_collection_metadata(metadata, removals=True)
         persisted = self._model.configuration.embedding_function
         changes, function = configuration_update_json(configuration or {}, persisted)
         self._backend.execute(ModifyCollection(self._ref, new_name, metadata, changes))
         self._model = replace(
             self._model,
             name=new_name or self.name,
-            metadata=self.metadata if metadata is None else metadata,
+            metadata=self.metadata if metadata is None else metadata or None,
             configuration=self._model.configuration.updated(changes),
         )
         self._embedding_function = function or self._embedding_function
 
     def _record_set(self, *columns: Any, is_update: bool = False) -> RecordSet:
-        return requests.record_set(*columns, most=self._max_batch_size, is_update=is_update)
+        most = self._max_batch_size
+        return aside(requests.record_set, *columns, most=most, is_update=is_update)
 
     def _function(self) -> Function:
         return resolve(self._embedding_function, self._model.configuration.embedding_function)
