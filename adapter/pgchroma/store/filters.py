@@ -88,8 +88,10 @@ def _compile_regex(pattern: str, parameters: Parameters) -> sql.Composable:
     literal = required_text(pattern)
     if len(literal) < SHORTEST_LITERAL:
         return matching
-    # PostgreSQL tests conditions of equal cost in this order, and most documents fail the first.
-    return sql.SQL("(strpos(r.document, {}) > 0 and {})").format(parameters.bind(literal), matching)
+    # A case, since PostgreSQL would test the pattern first: it takes both for equally cheap.
+    return sql.SQL("case when strpos(r.document, {}) > 0 then {} else false end").format(
+        parameters.bind(literal), matching
+    )
 
 
 def _compile_column(
