@@ -47,8 +47,10 @@ ANCHORS = [
 SETS = [same(text) for text in (r"\d", r"\D", r"\w", r"\W", r"\s", r"\S")]
 DOTS = [same("."), same("(?s:.)"), Pair("(?R-s:.)", r"[^\n\r]")]
 QUANTIFIERS = ["*", "+", "?", "*?", "+?", "??", "{2}", "{0,2}", "{1,}", "{1,3}?", "{0}"]
-# Python backtracks, so it is not to repeat without limit what itself repeats without limit.
-BOUNDED = ["?", "??", "{2}", "{0,2}"]
+# Python backtracks, so it is not to repeat without limit what itself repeats without limit. Nor is
+# it to repeat lazily what may be empty, for then it overlooks matches that Rust and PostgreSQL find.
+GREEDY = ["*", "+", "?", "{2}", "{0,2}", "{1,}", "{0}"]
+BOUNDED = ["?", "{2}", "{0,2}"]
 GROUPS = ["(", "(?:", "(?i:", "(?s:", "(?m:", "(?-i:"]
 
 literals = st.sampled_from(ALPHABET).map(re.escape).map(same)
@@ -89,7 +91,7 @@ def sequences(parts: st.SearchStrategy[Pair]) -> st.SearchStrategy[Pair]:
 
 atoms = st.one_of(literals, literals, st.sampled_from(SETS + DOTS), classes())
 anchors = st.sampled_from(ANCHORS)
-loops = groups(sequences(st.one_of(atoms, anchors)), QUANTIFIERS)
+loops = groups(sequences(st.one_of(atoms, anchors)), GREEDY)
 pieces = st.one_of(quantified(atoms), quantified(atoms), anchors, loops)
 patterns = st.recursive(
     sequences(pieces),

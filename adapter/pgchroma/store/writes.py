@@ -9,6 +9,7 @@ before it has committed, and clears away the vectors it replaces.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, LiteralString
 
@@ -30,7 +31,7 @@ __all__ = ("add_records", "delete_records", "update_records", "upsert_records")
 @handles(AddRecords)
 def add_records(operation: AddRecords, environment: Environment) -> Exchange[None]:
     """Insert the records whose id is new; of several with one id the first."""
-    yield from _write(_ADD, _INSERT_ADDED, operation, operation.records, environment)
+    yield from _write(_ADD, operation, operation.records, environment)
 
 
 @handles(UpsertRecords)
@@ -41,14 +42,14 @@ def upsert_records(operation: UpsertRecords, environment: Environment) -> Exchan
     violation, and whoever runs the handler runs it again.
     """
     records = operation.records.merged()
-    yield from _write(_UPSERT, _INSERT_UPSERTED, operation, records, environment)
+    yield from _write(_UPSERT, operation, records, environment)
 
 
 @handles(UpdateRecords)
 def update_records(operation: UpdateRecords, environment: Environment) -> Exchange[None]:
     """Update the records that are there."""
     records = operation.records.merged()
-    yield from _write(_UPDATE, _INSERT_UPDATED, operation, records, environment)
+    yield from _write(_UPDATE, operation, records, environment)
 
 
 @handles(DeleteRecords)
@@ -64,11 +65,12 @@ def delete_records(operation: DeleteRecords, environment: Environment) -> Exchan
         )
         # The condition stands in both places: a row that changes meanwhile is tested again.
         condition = sql.SQL("{} and {}").format(condition, first)
+    cleared: LiteralString = _CLEARED if location.dimension is not None else ""
     text = render(
-        _DELETE if location.dimension is not None else _DELETE_RECORDS_ONLY,
+        _DELETE,
         records=location.tables.records,
-        vectors=location.tables.vectors,
         condition=condition,
+        cleared=sql.SQL(cleared).format(vectors=location.tables.vectors),
     )
     lock = render(_LOCK, records=location.tables.records, condition=condition)
     statements = (Statement(lock, parameters), Statement(text, parameters))
@@ -76,9 +78,23 @@ def delete_records(operation: DeleteRecords, environment: Environment) -> Exchan
     return int(rows[0][0])
 
 
+@dataclass(frozen=True, slots=True)
+class _Form:
+    """The text of a write: what happens to records, and then to vectors.
+
+    Attributes:
+        written: The rows of records whose vectors are to be replaced.
+        is_locking: Whether rows that are there already may change.
+    """
+
+    records: LiteralString
+    vectors: LiteralString
+    written: LiteralString = ""
+    is_locking: bool = True
+
+
 def _write(
-    template: LiteralString,
-    insert: LiteralString,
+    form: _Form,
     operation: AddRecords | UpsertRecords | UpdateRecords,
     records: RecordBatch,
     environment: Environment,
@@ -91,13 +107,13 @@ def _write(
         location = yield from locate_for_vectors(
             operation.collection, environment, records.dimension
         )
-    text = _write_text(template, insert, location.tables, records.dimension is not None)
+    text = _write_text(form, location.tables, records.dimension is not None)
     write = Statement(text, _columns(records, environment))
-    if template is _ADD:
-        yield write
-    else:
+    if form.is_locking:
         lock = render(_LOCK, records=location.tables.records, condition=BY_IDS)
         yield Statement(lock, {"ids": records.ids}), write
+    else:
+        yield write
 
 
 def _columns(records: RecordBatch, environment: Environment) -> dict[str, Any]:
@@ -117,13 +133,16 @@ def _columns(records: RecordBatch, environment: Environment) -> dict[str, Any]:
 
 
 @lru_cache(maxsize=1024)
-def _write_text(
-    template: LiteralString, insert: LiteralString, tables: CollectionTables, has_vectors: bool
-) -> bytes:
-    parts = {"records": tables.records, "vectors": tables.vectors, "log": tables.log_literal}
+def _write_text(form: _Form, tables: CollectionTables, has_vectors: bool) -> bytes:
+    parts: dict[str, sql.Composable] = {
+        "records": tables.records,
+        "vectors": tables.vectors,
+        "log": tables.log_literal,
+        "written": sql.SQL(form.written),
+    }
     given: LiteralString = _GIVEN_VECTORS if has_vectors else _GIVEN
-    last: LiteralString = insert if has_vectors else "select"
-    return render("with " + given + template + last, **parts)
+    last: LiteralString = form.vectors if has_vectors else "select"
+    return render("with " + given + form.records + last, **parts)
 
 
 _GIVEN_VECTORS: LiteralString = """
@@ -150,7 +169,7 @@ places as materialized (
 ),
 """
 
-_ADD: LiteralString = """
+_ADDED: LiteralString = """
 added as (
     insert into {records} (seq, pos, id, document, uri, metadata, created_at, updated_at)
     select place, pos, id, document, uri, metadata, now(), now()
@@ -170,7 +189,8 @@ order by place
 """
 
 _LOCK: LiteralString = """
-select from {records} as r where {condition} order by r.id for update
+select count(*)
+from (select from {records} as r where {condition} order by r.id for update) as locked
 """
 
 _UPDATED: LiteralString = """
@@ -206,30 +226,25 @@ inserted as (
 )
 """
 
-_UPDATE: LiteralString = _UPDATED
-_UPSERT: LiteralString = _UPDATED + _INSERTED
-
-_INSERT_UPDATED: LiteralString = """,
+_REPLACED: LiteralString = """,
+written as ({written}),
 replaced as (
     delete from {vectors} as v using updated as u where v.pos = u.replaced and u.pos is not null
 )
 insert into {vectors} (pos, seq, embedding)
 select w.pos, w.seq, i.embedding
-from updated as w
+from written as w
 join input as i on i.place = w.pos
 order by w.pos
 """
 
-_INSERT_UPSERTED: LiteralString = """,
-replaced as (
-    delete from {vectors} as v using updated as u where v.pos = u.replaced and u.pos is not null
+_ADD = _Form(_ADDED, _INSERT_ADDED, is_locking=False)
+_UPDATE = _Form(_UPDATED, _REPLACED, "select seq, pos from updated")
+_UPSERT = _Form(
+    _UPDATED + _INSERTED,
+    _REPLACED,
+    "select seq, pos from updated union all select seq, pos from inserted",
 )
-insert into {vectors} (pos, seq, embedding)
-select w.pos, w.seq, i.embedding
-from (select seq, pos from updated union all select seq, pos from inserted) as w
-join input as i on i.place = w.pos
-order by w.pos
-"""
 
 _FIRST: LiteralString = """
 r.seq = any(array(select r.seq from {records} as r where {condition} order by r.seq limit {limit}))
@@ -238,16 +253,13 @@ r.seq = any(array(select r.seq from {records} as r where {condition} order by r.
 _DELETE: LiteralString = """
 with removed as (
     delete from {records} as r where {condition} returning r.pos
-),
-cleared as (
-    delete from {vectors} as v using removed where v.pos = removed.pos
 )
+{cleared}
 select count(*) from removed
 """
 
-_DELETE_RECORDS_ONLY: LiteralString = """
-with removed as (
-    delete from {records} as r where {condition} returning r.pos
+_CLEARED: LiteralString = """
+, cleared as (
+    delete from {vectors} as v using removed where v.pos = removed.pos
 )
-select count(*) from removed
 """
