@@ -158,13 +158,14 @@ def _measure(pool: ConnectionPool[Any], data: dict[str, Any]) -> dict[str, float
     ids = data["ids"][:: count // 10][:10]
     where = '{"category":"c3"}'
     vector = Binary(_vector(data["embeddings"][count // 3]))
-    phrase, pattern = text_filters(data)
     calls: dict[str, tuple[Callable[[], Any], int]] = {
         "get by ids": (lambda: get("r.id = any(%s::text[])", [ids]), 100),
         "get with metadata filter": (lambda: get("r.metadata @> %s::jsonb", [where]), 15),
         "page at half": (lambda: get("true", [100, count // 2], "limit %s offset %s"), 30),
-        "$contains": (lambda: get("strpos(r.document, %s) > 0", [phrase]), 15),
-        "$regex": (lambda: get("r.document ~ %s", [_are(pattern)]), 15),
+        **{
+            name: (lambda where=where: get(*_text_condition(where)), 15)
+            for name, where in text_filters(data).items()
+        },
         "count": (lambda: run("select count(*) from records"), 50),
         "query": (lambda: run(QUERY, [vector]), 30),
         "query with filter": (lambda: run(QUERY_FILTERED, {"q": vector, "where": where}), 15),
@@ -221,6 +222,9 @@ def _vectors(matrix: np.ndarray, oid: int) -> Binary:
     return Binary(struct.pack(">iiIii", 1, 0, oid, len(matrix), 1) + elements.tobytes())
 
 
-def _are(pattern: str) -> str:
-    r"""Spell the workload's pattern for PostgreSQL, where a word boundary is \y."""
-    return pattern.replace(r"\b", r"\y")
+def _text_condition(where: dict[str, str]) -> tuple[str, list[str]]:
+    r"""Spell a document filter for PostgreSQL, where a word boundary is \y."""
+    ((operator, text),) = where.items()
+    if operator == "$contains":
+        return "strpos(r.document, %s) > 0", [text]
+    return "r.document ~ %s", [text.replace(r"\b", r"\y")]

@@ -12,6 +12,7 @@ import json
 import statistics
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -57,10 +58,18 @@ def batch(data: dict[str, Any], first: int, count: int) -> dict[str, Any]:
     return {column: values[first : first + count] for column, values in data.items()}
 
 
-def text_filters(data: dict[str, Any]) -> tuple[str, str]:
-    """Pick a phrase of two words and a pattern that a few documents have."""
-    first, second, third = data["documents"][len(data["documents"]) // 2].split()[10:13]
-    return f"{first} {second}", rf"\b{second} \w+{third[-3:]}\b"
+def text_filters(data: dict[str, Any]) -> dict[str, dict[str, str]]:
+    """Pick texts and patterns that one in some thousand documents has, and one in some ten."""
+    documents = data["documents"]
+    first, second, third = documents[len(documents) // 2].split()[10:13]
+    counts = Counter(word for document in documents[:2_000] for word in document.split())
+    common, next_common = (word for word, _ in counts.most_common(62)[60:])
+    return {
+        "$contains, rare": {"$contains": f"{first} {second}"},
+        "$contains, common": {"$contains": common},
+        "$regex, rare": {"$regex": rf"\b{second} \w+{third[-3:]}\b"},
+        "$regex, common": {"$regex": rf"\b(?:{common}|{next_common})\b"},
+    }
 
 
 def timed(call: Callable[[], Any], repeats: int, *, warm: int = 1) -> float:
@@ -85,13 +94,14 @@ def measure_interface(module: Any, directory: Path, count: int) -> dict[str, flo
     ids = data["ids"][:: count // 10][:10]
     half, page = count // 2, 100
     some = ["metadatas", "documents"]
-    phrase, pattern = text_filters(data)
     calls: dict[str, tuple[Callable[[], Any], int]] = {
         "get by ids": (lambda: collection.get(ids=ids), 100),
         "get with metadata filter": (lambda: collection.get(where={"category": "c3"}), 15),
         "page at half": (lambda: collection.get(limit=page, offset=half, include=some), 30),
-        "$contains": (lambda: collection.get(where_document={"$contains": phrase}), 15),
-        "$regex": (lambda: collection.get(where_document={"$regex": pattern}), 15),
+        **{
+            name: (lambda where=where: collection.get(where_document=where), 15)
+            for name, where in text_filters(data).items()
+        },
         "count": (collection.count, 50),
         "query": (lambda: collection.query(query_embeddings=[query], n_results=10), 30),
         "query with filter": (
