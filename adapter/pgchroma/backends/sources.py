@@ -80,9 +80,15 @@ class PoolSource:
         # A pool that is dropped open would be closed by whichever thread collects it, its own too.
         weakref.finalize(self, _close_here, self._pool, os.getpid())
 
-    def lend(self) -> Any:
+    @contextmanager
+    def lend(self) -> Generator[psycopg.Connection[Any], None, None]:
         """Take a connection out of the pool."""
-        return self._pool.connection()
+        # Not by the pool's own context manager: it commits, which an autocommitting one need not.
+        connection = self._pool.getconn()
+        try:
+            yield connection
+        finally:
+            self._pool.putconn(connection)
 
     def renew(self) -> None:
         """Test every idle connection and replace those that are broken."""
