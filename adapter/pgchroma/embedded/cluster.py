@@ -268,16 +268,7 @@ class Cluster:
             part.mkdir(mode=0o700)
             account.own(part)
             command = account.command(binaries / "initdb", "-D", part, *self._initdb_options())
-            subprocess.run(  # noqa: S603
-                command,
-                env=host.ENVIRONMENT,
-                cwd="/",
-                pass_fds=(mutex.fd,),
-                capture_output=True,
-                text=True,
-                errors="replace",
-                check=True,
-            )
+            _run_whole_group(command, mutex)
             part.rename(self._data)
         except subprocess.CalledProcessError as error:
             raise self._initdb_failed(error) from error
@@ -395,6 +386,36 @@ class Cluster:
             return ""
         free = room.f_bavail * room.f_frsize >> 20
         return f", where the disk is full ({free} MiB left, about 64 MiB are needed)"
+
+
+def _run_whole_group(command: list[str], mutex: FileLock) -> None:
+    """Run initdb, and see that nothing of it goes on writing when we are interrupted.
+
+    It starts servers of its own, which killing it alone would leave at work.
+
+    Raises:
+        subprocess.CalledProcessError: It failed.
+    """
+    with subprocess.Popen(  # noqa: S603
+        command,
+        env=host.ENVIRONMENT,
+        cwd="/",
+        pass_fds=(mutex.fd,),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        errors="replace",
+        start_new_session=True,
+    ) as process:
+        try:
+            output, faults = process.communicate()
+        except BaseException:
+            # All of it may have ended while the exception was on its way.
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            raise
+    if process.returncode:
+        raise subprocess.CalledProcessError(process.returncode, command, output, faults)
 
 
 def _sync(directory: Path) -> None:
