@@ -6,7 +6,6 @@ from abc import abstractmethod
 from typing import (
     TYPE_CHECKING,
     Any,
-    Literal,
     Protocol,
     TypeAlias,
     TypeVar,
@@ -16,7 +15,16 @@ from typing import (
 from warnings import warn
 
 import numpy as np
-from numpy.typing import NDArray
+
+from pgchroma.model.types import (
+    Document,
+    Documents,
+    Embedding,
+    Embeddings,
+    Image,
+    Images,
+    Space,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -37,15 +45,8 @@ __all__ = (
     "validate_embeddings",
 )
 
-Document: TypeAlias = str
-Documents: TypeAlias = list[Document]
-Image: TypeAlias = NDArray[np.integer[Any] | np.floating[Any]]
-Images: TypeAlias = list[Image]
 Embeddable: TypeAlias = Documents | Images
 Loadable: TypeAlias = list[Image | None]
-Embedding: TypeAlias = NDArray[np.float32]
-Embeddings: TypeAlias = list[Embedding]
-Space: TypeAlias = Literal["cosine", "l2", "ip"]
 
 D_contra = TypeVar("D_contra", bound=Embeddable, contravariant=True)
 L_co = TypeVar("L_co", bound=Loadable, covariant=True)

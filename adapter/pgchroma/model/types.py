@@ -18,13 +18,11 @@ __all__ = (
     "Embedding",
     "Embeddings",
     "GetResult",
-    "HnswSettings",
     "IDs",
     "Image",
     "Images",
     "Include",
     "IncludeColumn",
-    "Matrix",
     "Metadata",
     "MetadataValue",
     "Metadatas",
@@ -33,7 +31,6 @@ __all__ = (
     "Space",
     "URIs",
     "UpdateMetadata",
-    "Vector",
     "Where",
     "WhereDocument",
 )
@@ -45,13 +42,10 @@ Documents: TypeAlias = list[Document]
 URI: TypeAlias = str
 URIs: TypeAlias = list[URI]
 
-Vector: TypeAlias = Sequence[float] | Sequence[int]
 Embedding: TypeAlias = NDArray[np.float32]
 Embeddings: TypeAlias = list[Embedding]
-Matrix: TypeAlias = NDArray[np.float32]
-"""Embeddings of one dimension: shape ``(records, dimension)``."""
 
-Image: TypeAlias = NDArray[np.uint64] | NDArray[np.int64] | NDArray[np.float64]
+Image: TypeAlias = NDArray[np.integer[Any] | np.floating[Any]]
 Images: TypeAlias = list[Image]
 
 Scalar: TypeAlias = str | int | float | bool
@@ -69,19 +63,6 @@ IncludeColumn: TypeAlias = Literal[
     "documents", "embeddings", "metadatas", "distances", "uris", "data"
 ]
 Include: TypeAlias = Sequence[IncludeColumn]
-
-
-class HnswSettings(TypedDict, total=False):
-    """The ``hnsw`` part of a collection's configuration; every key may be left out."""
-
-    space: Space
-    ef_construction: int
-    ef_search: int
-    max_neighbors: int
-    num_threads: int
-    batch_size: int
-    sync_threshold: int
-    resize_factor: float
 
 
 class GetResult(TypedDict):

@@ -60,7 +60,7 @@ def query_records(
     dimension = operation.embeddings.shape[1]
     location = yield from locate_fitting(operation.collection, environment, dimension)
     if location.dimension is None or operation.n_results == 0 or not len(operation.embeddings):
-        return [_nothing(operation.include) for _ in operation.embeddings]
+        return _shape_query((), operation, location)
     if operation.ids is None and operation.filter is None:
         rows = yield _query(_QUERY_ALL, operation, location, environment)
         if all(row[_ID] is not None for row in rows):
@@ -159,13 +159,6 @@ def _shape_query(
         )
         for group in groups
     ]
-
-
-def _nothing(include: frozenset[str]) -> QueriedRecords:
-    empty: dict[str, Any] = {column: [] for column in _COLUMNS if column in include}
-    if "embeddings" in include:
-        empty["embeddings"] = np.empty((0, 0), dtype=np.float32)
-    return QueriedRecords(RecordColumns(ids=[], **empty), [])
 
 
 _QUERY, _DISTANCE, _ID = 0, 1, 2

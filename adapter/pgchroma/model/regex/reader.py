@@ -36,13 +36,11 @@ class Reader:
         return self.pattern[self.position : self.position + 1]
 
     @property
-    def next_char(self) -> str:
-        """The character after the one under the cursor; empty at the end."""
-        return self.pattern[self.position + 1 : self.position + 2]
-
-    @property
     def next_char_beyond_space(self) -> str:
-        """As `next_char`, not counting what the flag `x` makes insignificant."""
+        """The character after the one under the cursor; empty at the end.
+
+        What the flag `x` makes insignificant does not count.
+        """
         start = self.position
         self.advance_beyond_space()
         char, self.position = self.char, start
