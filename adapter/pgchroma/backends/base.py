@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol, TypeVar
 
+from pgchroma.model.entities import Limits
 from pgchroma.model.operations import Operation
 
 __all__ = ("AsyncBackend", "Backend")
@@ -22,6 +23,10 @@ class Backend(Protocol):
         """
         ...
 
+    def limits(self) -> Limits:
+        """Tell what one request may carry."""
+        ...
+
     def close(self) -> None:
         """Let go of connections; a closed backend answers nothing. Closing twice is no fault."""
         ...
@@ -36,6 +41,10 @@ class AsyncBackend(Protocol):
         Raises:
             ChromaError: It could not be carried out; then nothing was changed.
         """
+        ...
+
+    async def limits(self) -> Limits:
+        """Tell what one request may carry."""
         ...
 
     async def close(self) -> None:

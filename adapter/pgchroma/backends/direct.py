@@ -17,6 +17,7 @@ from tenacity import (
 
 from pgchroma.backends.sources import AsyncSource, Source
 from pgchroma.errors import InvalidArgumentError
+from pgchroma.model.entities import Limits
 from pgchroma.model.operations import Operation
 from pgchroma.store import Environment, handlers, run, run_async
 from pgchroma.store.faults import has_lost_connection, may_pass, translated
@@ -49,6 +50,10 @@ class DirectBackend:
                     raise
             answer: R = Retrying(**_policy(self._environment))(self._attempt, operation)
             return answer
+
+    def limits(self) -> Limits:
+        """Tell what the settings allow."""
+        return self._environment.limits
 
     def close(self) -> None:
         """Close the source."""
@@ -85,6 +90,10 @@ class AsyncDirectBackend:
                     raise
             answer: R = await AsyncRetrying(**_policy(self._environment))(self._attempt, operation)
             return answer
+
+    async def limits(self) -> Limits:
+        """Tell what the settings allow."""
+        return self._environment.limits
 
     async def close(self) -> None:
         """Close the source."""

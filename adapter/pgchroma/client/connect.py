@@ -21,6 +21,7 @@ from pgchroma.backends.sources import (
 from pgchroma.client._async.concurrency import aside
 from pgchroma.config import Settings
 from pgchroma.errors import InvalidArgumentError
+from pgchroma.model.entities import Limits
 from pgchroma.schema import ServerFacts, prepare
 from pgchroma.store import Environment
 from pgchroma.store.faults import translated
@@ -58,10 +59,7 @@ def _by_owner(owner: object, settings: Settings) -> DirectBackend:
     source = _source(owner)
     with translated(), source.lend() as connection:
         facts = prepare(connection, settings.migrations)
-    joined = source.is_joined
-    return DirectBackend(
-        source, _joined_environment(facts) if joined else _environment(facts, settings)
-    )
+    return DirectBackend(source, _environment(facts, settings, is_joined=source.is_joined))
 
 
 def _source(owner: object) -> Source:
@@ -91,10 +89,7 @@ async def _by_owner_async(owner: object, settings: Settings) -> AsyncDirectBacke
             info = connection.info
     conninfo = make_conninfo(info.dsn, password=info.password or None)
     facts = await aside(_look, conninfo, settings)
-    joined = source.is_joined
-    return AsyncDirectBackend(
-        source, _joined_environment(facts) if joined else _environment(facts, settings)
-    )
+    return AsyncDirectBackend(source, _environment(facts, settings, is_joined=source.is_joined))
 
 
 def _look(conninfo: str, settings: Settings) -> ServerFacts:
@@ -137,12 +132,13 @@ def _pool(settings: Settings) -> dict[str, Any]:
     }
 
 
-def _environment(facts: ServerFacts, settings: Settings) -> Environment:
-    limits = [round(settings.pgchroma_regex_timeout * 1000), facts.statement_timeout_ms]
+def _environment(facts: ServerFacts, settings: Settings, *, is_joined: bool = False) -> Environment:
+    timeouts = [round(settings.pgchroma_regex_timeout * 1000), facts.statement_timeout_ms]
     return Environment(
-        cast("int", facts.vector_oid), regex_timeout_ms=min(limit for limit in limits if limit)
+        cast("int", facts.vector_oid),
+        # In the caller's transaction his own limit holds.
+        regex_timeout_ms=None if is_joined else min(limit for limit in timeouts if limit),
+        is_forgetful=is_joined,
+        allows_reset=settings.allow_reset,
+        limits=Limits(settings.pgchroma_max_batch_size),
     )
-
-
-def _joined_environment(facts: ServerFacts) -> Environment:
-    return Environment(cast("int", facts.vector_oid), is_forgetful=True)

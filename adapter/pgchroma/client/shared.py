@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, TypeVar
 from pgchroma.client.connect import connect
 from pgchroma.config import Settings
 from pgchroma.errors import InvalidArgumentError
+from pgchroma.model.entities import Limits
 from pgchroma.model.operations import Operation
 
 if TYPE_CHECKING:
@@ -67,9 +68,11 @@ class SharedBackend:
 
     def execute(self, operation: Operation[R]) -> R:
         """Carry an operation out; see `pgchroma.backends.base.Backend`."""
-        if self._connections is None:
-            raise InvalidArgumentError("this client is closed")
-        return self._connections.backend.execute(operation)
+        return self._open().backend.execute(operation)
+
+    def limits(self) -> Limits:
+        """Tell what one request may carry."""
+        return self._open().backend.limits()
 
     def close(self) -> None:
         """Leave the server; the last one closes its connections."""
@@ -81,6 +84,11 @@ class SharedBackend:
                 self._connections.close()
             self._connections = None
         self._server.close()
+
+    def _open(self) -> _Connections:
+        if self._connections is None:
+            raise InvalidArgumentError("this client is closed")
+        return self._connections
 
 
 class _Connections:

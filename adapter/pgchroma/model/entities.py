@@ -10,7 +10,7 @@ from uuid import UUID
 from pgchroma.model.configuration import CollectionConfiguration
 from pgchroma.model.types import CollectionMetadata
 
-__all__ = ("CollectionModel", "Database", "DatabaseRef", "Tenant", "UserIdentity")
+__all__ = ("CollectionModel", "Database", "DatabaseRef", "Limits", "Tenant", "UserIdentity")
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +64,17 @@ class CollectionModel:
     def configuration_json(self) -> Mapping[str, Any]:
         """The configuration as Chroma prints it."""
         return self.configuration.to_json()
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a backend takes in one request.
+
+    Attributes:
+        max_batch_size: The most records one call may write.
+    """
+
+    max_batch_size: int = 50_000
 
 
 @dataclass(frozen=True, slots=True)

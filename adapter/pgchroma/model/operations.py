@@ -14,7 +14,13 @@ from uuid import UUID
 import numpy as np
 from numpy.typing import NDArray
 
-from pgchroma.model.entities import CollectionModel, Database, DatabaseRef, Tenant
+from pgchroma.model.entities import (
+    CollectionModel,
+    Database,
+    DatabaseRef,
+    Tenant,
+    UserIdentity,
+)
 from pgchroma.model.filters import Filter
 from pgchroma.model.records import QueriedRecords, RecordBatch, RecordColumns
 from pgchroma.model.types import CollectionMetadata
@@ -31,10 +37,13 @@ __all__ = (
     "DeleteDatabase",
     "DeleteRecords",
     "GetCollection",
+    "GetCollectionByCrn",
     "GetCollectionById",
     "GetDatabase",
+    "GetIdentity",
     "GetRecords",
     "GetTenant",
+    "GetVersion",
     "Heartbeat",
     "ListCollections",
     "ListDatabases",
@@ -43,6 +52,7 @@ __all__ = (
     "QueryRecords",
     "Reset",
     "UpdateRecords",
+    "UpdateTenant",
     "UpsertRecords",
 )
 
@@ -69,6 +79,16 @@ class Heartbeat(Operation[int]):
 
 
 @dataclass(frozen=True, slots=True)
+class GetVersion(Operation[str]):
+    """The version of what answers."""
+
+
+@dataclass(frozen=True, slots=True)
+class GetIdentity(Operation[UserIdentity]):
+    """Who the caller is to what answers, and which databases it may use."""
+
+
+@dataclass(frozen=True, slots=True)
 class Reset(Operation[None]):
     """Drop everything and make the default tenant and database anew."""
 
@@ -85,6 +105,14 @@ class GetTenant(Operation[Tenant]):
     """Find a tenant by name."""
 
     name: str
+
+
+@dataclass(frozen=True, slots=True)
+class UpdateTenant(Operation[None]):
+    """Give a tenant the name by which it is found in collections' resource names, once."""
+
+    name: str
+    resource_name: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +169,15 @@ class GetCollectionById(Operation[CollectionModel]):
     """Find a collection by id."""
 
     collection: CollectionRef
+
+
+@dataclass(frozen=True, slots=True)
+class GetCollectionByCrn(Operation[CollectionModel]):
+    """Find a collection by its tenant's resource name, its database and its own name."""
+
+    tenant_resource_name: str
+    database: str
+    name: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ from pgchroma.model.operations import (
     CreateCollection,
     DeleteCollection,
     GetCollection,
+    GetCollectionByCrn,
     GetCollectionById,
     ListCollections,
     ModifyCollection,
@@ -41,6 +42,7 @@ __all__ = (
     "create_collection",
     "delete_collection",
     "get_collection",
+    "get_collection_by_crn",
     "get_collection_by_id",
     "list_collections",
     "modify_collection",
@@ -85,6 +87,18 @@ def get_collection_by_id(
     rows = yield _select(collection.scope, "and c.id = %(id)s", {"id": collection.id})
     if not rows:
         raise NotFoundError(f"Collection [{collection.id}] does not exist")
+    return _shape(rows[0])
+
+
+@handles(GetCollectionByCrn)
+def get_collection_by_crn(
+    operation: GetCollectionByCrn, environment: Environment
+) -> Exchange[CollectionModel]:
+    """Look a collection up by its tenant's resource name, its database and its name."""
+    crn = (operation.tenant_resource_name, operation.database, operation.name)
+    rows = yield Statement(_BY_CRN, dict(zip(("resource", "database", "name"), crn, strict=True)))
+    if not rows:
+        raise NotFoundError(f"Collection [{':'.join(crn)}] does not exist")
     return _shape(rows[0])
 
 
@@ -229,14 +243,23 @@ _INSERT = render(
     """
 )
 
-_SELECT: LiteralString = """
+_MODELS: LiteralString = """
     select
         c.id, c.name, c.configuration::text, c.metadata::text, c.dimension, d.tenant, d.name,
         d.schema_name
     from pgchroma.collections as c
     join pgchroma.databases as d on d.id = c.database_id
-    where d.tenant = %(tenant)s and d.name = %(database)s
     """
+
+_SELECT: LiteralString = _MODELS + "where d.tenant = %(tenant)s and d.name = %(database)s "
+
+_BY_CRN = render(
+    _MODELS
+    + """
+    join pgchroma.tenants as t on t.name = d.tenant
+    where t.resource_name = %(resource)s and d.name = %(database)s and c.name = %(name)s
+    """
+)
 
 _COUNT = render(
     """

@@ -6,18 +6,27 @@ from collections.abc import Sequence
 from typing import Any
 from uuid import UUID, uuid4
 
-from pgchroma.errors import InvalidArgumentError, NotFoundError, UniqueConstraintError
-from pgchroma.model.entities import Database, DatabaseRef, Tenant
+from pgchroma._version import __version__
+from pgchroma.errors import (
+    AuthorizationError,
+    InvalidArgumentError,
+    NotFoundError,
+    UniqueConstraintError,
+)
+from pgchroma.model.entities import Database, DatabaseRef, Tenant, UserIdentity
 from pgchroma.model.names import DEFAULT_DATABASE, DEFAULT_TENANT
 from pgchroma.model.operations import (
     CreateDatabase,
     CreateTenant,
     DeleteDatabase,
     GetDatabase,
+    GetIdentity,
     GetTenant,
+    GetVersion,
     Heartbeat,
     ListDatabases,
     Reset,
+    UpdateTenant,
 )
 from pgchroma.store.handlers import handles
 from pgchroma.store.layout import (
@@ -36,10 +45,13 @@ __all__ = (
     "create_tenant",
     "delete_database",
     "get_database",
+    "get_identity",
     "get_tenant",
+    "get_version",
     "heartbeat",
     "list_databases",
     "reset",
+    "update_tenant",
 )
 
 DROPPED_AT_ONCE = 50
@@ -51,6 +63,20 @@ def heartbeat(operation: Heartbeat, environment: Environment) -> Exchange[int]:
     """Ask the database for its time."""
     rows = yield Statement(_TIME)
     return int(rows[0][0])
+
+
+@handles(GetVersion)
+def get_version(operation: GetVersion, environment: Environment) -> Exchange[str]:
+    """Return the version of this package."""
+    yield from ()
+    return __version__
+
+
+@handles(GetIdentity)
+def get_identity(operation: GetIdentity, environment: Environment) -> Exchange[UserIdentity]:
+    """Return nobody in particular: straight on the database everybody is everybody."""
+    yield from ()
+    return UserIdentity("", DEFAULT_TENANT, [DEFAULT_DATABASE])
 
 
 @handles(CreateTenant)
@@ -68,6 +94,20 @@ def get_tenant(operation: GetTenant, environment: Environment) -> Exchange[Tenan
     if not rows:
         raise NotFoundError(f"Tenant [{operation.name}] not found")
     return Tenant(*rows[0])
+
+
+@handles(UpdateTenant)
+def update_tenant(operation: UpdateTenant, environment: Environment) -> Exchange[None]:
+    """Set a tenant's resource name, which once set stays."""
+    parameters = {"name": operation.name, "resource_name": operation.resource_name}
+    rows = yield Statement(_UPDATE_TENANT, parameters)
+    if not rows:
+        tenant = yield from get_tenant(GetTenant(operation.name), environment)
+        if tenant.resource_name != operation.resource_name:
+            raise UniqueConstraintError(
+                f"Tenant [{operation.name}] has a resource name already, or another tenant has "
+                f"the name {operation.resource_name}"
+            )
 
 
 @handles(CreateDatabase)
@@ -113,7 +153,13 @@ def delete_database(operation: DeleteDatabase, environment: Environment) -> Exch
 
 @handles(Reset)
 def reset(operation: Reset, environment: Environment) -> Exchange[None]:
-    """Drop every database and tenant, then make the default ones anew."""
+    """Drop every database and tenant, then make the default ones anew.
+
+    Raises:
+        AuthorizationError: It is not allowed here, which it is not unless said so.
+    """
+    if not environment.allows_reset:
+        raise AuthorizationError("Reset is disabled by config")
     rows = yield Statement(_ALL_DATABASES)
     for tenant, name in rows:
         scope = DatabaseRef(tenant, name)
@@ -174,6 +220,15 @@ _INSERT_TENANT = render(
     "insert into pgchroma.tenants (name) values (%(name)s) on conflict do nothing returning name"
 )
 _SELECT_TENANT = render("select name, resource_name from pgchroma.tenants where name = %(name)s")
+_UPDATE_TENANT = render(
+    """
+    update pgchroma.tenants set resource_name = %(resource_name)s
+    where name = %(name)s and resource_name is null and not exists (
+        select from pgchroma.tenants where resource_name = %(resource_name)s
+    )
+    returning name
+    """
+)
 _DELETE_TENANTS = render("delete from pgchroma.tenants")
 
 _INSERT_DATABASE = render(

@@ -13,7 +13,7 @@ from threading import Lock
 from uuid import UUID
 
 from pgchroma.errors import InvalidArgumentError, NotFoundError
-from pgchroma.model.entities import DatabaseRef
+from pgchroma.model.entities import DatabaseRef, Limits
 from pgchroma.model.operations import CollectionRef
 from pgchroma.model.types import Space
 from pgchroma.store.layout import (
@@ -53,11 +53,15 @@ class Environment:
             that to the caller, whose transaction it is.
         is_forgetful: Whether nothing is remembered, since what was seen in the caller's
             transaction may never have been.
+        allows_reset: Whether everything may be deleted at once.
+        limits: What one request may carry.
     """
 
     vector_oid: int
     regex_timeout_ms: int | None = None
     is_forgetful: bool = False
+    allows_reset: bool = False
+    limits: Limits = field(default_factory=Limits)
     _locations: dict[UUID, Location] = field(default_factory=dict)
     _lock: Lock = field(default_factory=Lock)
 

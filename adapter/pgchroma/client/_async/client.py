@@ -7,14 +7,13 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 from uuid import UUID
 
-from pgchroma._version import __version__
 from pgchroma.client._async.collection import AsyncCollection
 from pgchroma.client.functions import Function, check_conflict, configuration_json
 from pgchroma.client.validation import check_page
 from pgchroma.config import Settings
 from pgchroma.embeddings.minilm import DefaultEmbeddingFunction
 from pgchroma.embeddings.protocol import DataLoader
-from pgchroma.errors import AuthorizationError, InvalidArgumentError
+from pgchroma.errors import InvalidArgumentError
 from pgchroma.model.entities import (
     CollectionModel,
     Database,
@@ -41,7 +40,9 @@ from pgchroma.model.operations import (
     GetCollection,
     GetCollectionById,
     GetDatabase,
+    GetIdentity,
     GetTenant,
+    GetVersion,
     Heartbeat,
     ListCollections,
     ListDatabases,
@@ -98,12 +99,9 @@ class AsyncClient:
         """Delete everything, of every tenant.
 
         Raises:
-            AuthorizationError: The setting `allow_reset` is off, which it is unless said so.
+            AuthorizationError: The setting `allow_reset`, the client's or over HTTP the server's,
+                is off, which it is unless said so.
         """
-        if not self._settings.allow_reset:
-            raise AuthorizationError(
-                "Reset is disabled by config; pass Settings(allow_reset=True) to allow it"
-            )
         await self._backend.execute(Reset())
         return True
 
@@ -241,8 +239,8 @@ class AsyncClient:
         self.database = database
 
     async def get_version(self) -> str:
-        """Return the version of this package."""
-        return __version__
+        """Return the version of this package, or over HTTP what the server says of itself."""
+        return await self._backend.execute(GetVersion())
 
     def get_settings(self) -> Settings:
         """Return the settings this client was made with."""
@@ -250,11 +248,11 @@ class AsyncClient:
 
     async def get_max_batch_size(self) -> int:
         """Return how many records one call may write."""
-        return self._settings.pgchroma_max_batch_size
+        return (await self._backend.limits()).max_batch_size
 
     async def get_user_identity(self) -> UserIdentity:
         """Return who this client is; straight on the database everybody is everybody."""
-        return UserIdentity("", self.tenant, [self.database])
+        return await self._backend.execute(GetIdentity())
 
     @property
     def _scope(self) -> DatabaseRef:
@@ -270,8 +268,7 @@ class AsyncClient:
         embedding_function: Function | None,
         data_loader: DataLoader[Any] | None,
     ) -> AsyncCollection:
-        most = self._settings.pgchroma_max_batch_size
-        return AsyncCollection(self._backend, model, embedding_function, data_loader, most)
+        return AsyncCollection(self._backend, model, embedding_function, data_loader)
 
 
 class AsyncAdminClient:

@@ -58,13 +58,11 @@ class AsyncCollection:
         model: CollectionModel,
         embedding_function: Function | None,
         data_loader: DataLoader[Any] | None,
-        max_batch_size: int,
     ) -> None:
         self._backend = backend
         self._model = model
         self._embedding_function = embedding_function
         self._data_loader = data_loader
-        self._max_batch_size = max_batch_size
         self._ref = CollectionRef(DatabaseRef(model.tenant, model.database), model.id)
 
     @property
@@ -380,7 +378,7 @@ class AsyncCollection:
         self._embedding_function = function or self._embedding_function
 
     async def _record_set(self, *columns: Any, is_update: bool = False) -> RecordSet:
-        most = self._max_batch_size
+        most = (await self._backend.limits()).max_batch_size
         return await aside(requests.record_set, *columns, most=most, is_update=is_update)
 
     def _function(self) -> Function:

@@ -8,14 +8,13 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 from uuid import UUID
 
-from pgchroma._version import __version__
 from pgchroma.client._sync.collection import Collection
 from pgchroma.client.functions import Function, check_conflict, configuration_json
 from pgchroma.client.validation import check_page
 from pgchroma.config import Settings
 from pgchroma.embeddings.minilm import DefaultEmbeddingFunction
 from pgchroma.embeddings.protocol import DataLoader
-from pgchroma.errors import AuthorizationError, InvalidArgumentError
+from pgchroma.errors import InvalidArgumentError
 from pgchroma.model.entities import (
     CollectionModel,
     Database,
@@ -42,7 +41,9 @@ from pgchroma.model.operations import (
     GetCollection,
     GetCollectionById,
     GetDatabase,
+    GetIdentity,
     GetTenant,
+    GetVersion,
     Heartbeat,
     ListCollections,
     ListDatabases,
@@ -99,12 +100,9 @@ class Client:
         """Delete everything, of every tenant.
 
         Raises:
-            AuthorizationError: The setting `allow_reset` is off, which it is unless said so.
+            AuthorizationError: The setting `allow_reset`, the client's or over HTTP the server's,
+                is off, which it is unless said so.
         """
-        if not self._settings.allow_reset:
-            raise AuthorizationError(
-                "Reset is disabled by config; pass Settings(allow_reset=True) to allow it"
-            )
         self._backend.execute(Reset())
         return True
 
@@ -242,8 +240,8 @@ class Client:
         self.database = database
 
     def get_version(self) -> str:
-        """Return the version of this package."""
-        return __version__
+        """Return the version of this package, or over HTTP what the server says of itself."""
+        return self._backend.execute(GetVersion())
 
     def get_settings(self) -> Settings:
         """Return the settings this client was made with."""
@@ -251,11 +249,11 @@ class Client:
 
     def get_max_batch_size(self) -> int:
         """Return how many records one call may write."""
-        return self._settings.pgchroma_max_batch_size
+        return (self._backend.limits()).max_batch_size
 
     def get_user_identity(self) -> UserIdentity:
         """Return who this client is; straight on the database everybody is everybody."""
-        return UserIdentity("", self.tenant, [self.database])
+        return self._backend.execute(GetIdentity())
 
     @property
     def _scope(self) -> DatabaseRef:
@@ -271,8 +269,7 @@ class Client:
         embedding_function: Function | None,
         data_loader: DataLoader[Any] | None,
     ) -> Collection:
-        most = self._settings.pgchroma_max_batch_size
-        return Collection(self._backend, model, embedding_function, data_loader, most)
+        return Collection(self._backend, model, embedding_function, data_loader)
 
 
 class AdminClient:
