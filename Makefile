@@ -4,8 +4,11 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+PEER := $(VENV)/bench/.ready
+CLIENTS := $(VENV)/clients/.ready
+NODE := $(VENV)/node/.ready
 
-.PHONY: help demo test test-slow check fmt bench bench-core clean
+.PHONY: help demo clients test test-slow check fmt bench bench-core bench-http clean
 
 help:  ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -23,6 +26,19 @@ $(READY): pyproject.toml
 
 demo: $(READY)  ## Index the standard library's documentation and ask it questions
 	$(BIN)/python examples/demo.py
+
+clients: $(CLIENTS) $(if $(shell command -v npm),$(NODE))  ## Install Chroma's clients, to test with
+
+$(CLIENTS): tests/clients/requirements.txt | $(READY)
+	test -x $(VENV)/clients/bin/python || $(PYTHON) -m venv $(VENV)/clients
+	$(VENV)/clients/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
+	@touch $(CLIENTS)
+
+$(NODE): tests/clients/package.json | $(READY)
+	@mkdir -p $(VENV)/node
+	cp $< $(VENV)/node/package.json
+	npm install --prefix $(VENV)/node --silent --no-package-lock --omit=optional
+	@touch $(NODE)
 
 test: $(READY)  ## Run the tests
 	$(BIN)/python -m pytest
@@ -43,12 +59,18 @@ fmt: $(READY)  ## Format, and generate the synchronous client
 	$(BIN)/ruff format
 	$(BIN)/python tools/unasync.py
 
-bench: bench-core  ## Run the benchmarks
+bench: bench-core bench-http  ## Run the benchmarks
 
-bench-core: $(READY)  ## Compare with chromadb and with hand-written SQL; takes some minutes
+$(PEER): | $(READY)
 	test -x $(VENV)/bench/bin/python || $(PYTHON) -m venv $(VENV)/bench
 	$(VENV)/bench/bin/python -m pip install --quiet --disable-pip-version-check "chromadb==1.5.9"
+	@touch $(PEER)
+
+bench-core: $(PEER)  ## Compare with chromadb and with hand-written SQL; takes some minutes
 	$(BIN)/python benchmarks/core.py
+
+bench-http: $(PEER)  ## Compare with Chroma's server over HTTP; takes some minutes; ARGS="--help"
+	$(VENV)/bench/bin/python benchmarks/over_http.py $(ARGS)
 
 clean:  ## Remove what the targets made
 	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis

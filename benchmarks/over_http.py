@@ -1,0 +1,425 @@
+"""The benchmark over HTTP: Chroma's server and pgchroma's, with the same client, in turns.
+
+Run by ``make bench-http``, in the environment which has chromadb: its HttpClient talks to both
+servers, which differ in nothing but the command that starts them. Every round gives each side a
+new directory. Both servers run while one is measured, and turns are short, so that a busy minute
+hits both. Writes a table to docs/benchmarks-http.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import math
+import multiprocessing
+import operator
+import os
+import platform
+import statistics
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import FIRST_EXCEPTION, ProcessPoolExecutor, wait
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import chromadb
+import numpy as np
+
+from running import HOST, ROOT, Server, serving
+from workload import BATCH, DIMENSION, batch, records
+
+ADDED = 10_000
+"""How many records the measure of adding adds."""
+
+TURNS, CALLS = 10, 10
+"""How often a side has its turn in the measure of a read, and how many calls it then makes."""
+
+READERS, WRITERS = 8, 2
+WRITTEN = 100
+"""How many records a batch of a writer has."""
+
+PACE = 2.0
+"""How many batches a second a writer adds when it is held back."""
+
+SOAKERS = 4
+FILTER = {"category": "c3"}
+"""What one in ten records matches."""
+
+COMPARE = {"≥": operator.ge, "≤": operator.le, "<": operator.lt}
+
+
+@dataclass(frozen=True)
+class Goal:
+    """What the ratio of the second side to the first may be, or, if absolute, its own number."""
+
+    sign: str
+    bound: float
+    absolute: bool = False
+
+    def verdict(self, ours: float, ratio: float) -> str:
+        """Say the goal, and whether it is met."""
+        met = COMPARE[self.sign](ours if self.absolute else ratio, self.bound)
+        of_what = "itself " if self.absolute else ""
+        return f"{of_what}{self.sign} {self.bound:g} {'✓' if met else '✗'}"
+
+
+GOALS = {
+    "add, rows/s": Goal("≥", 5),
+    "query, p50 ms": Goal("≤", 1.2),
+    "get 10 ids, p50 ms": Goal("≤", 0.6),
+    "get with filter, p50 ms": Goal("≤", 0.6),
+    "query with filter, p50 ms": Goal("≤", 0.6),
+    "8 clients: queries/s": Goal("≥", 1.2),
+    "8 clients: query, p99 ms": Goal("≤", 1),
+    "beside paced writers: growth of p99": Goal("<", 2, absolute=True),
+    "beside unpaced writers: growth of p99": Goal("<", 2, absolute=True),
+    "memory of one worker: server, RSS, MB": Goal("≤", 300, absolute=True),
+    "memory of one worker: all, PSS, MB": Goal("≤", 300, absolute=True),
+}
+
+Results = dict[tuple[str, str], float]
+"""Operation and collection size to number."""
+
+
+def main() -> None:
+    """Run the rounds and write the table."""
+    os.environ |= {"ANONYMIZED_TELEMETRY": "False", "NO_PROXY": HOST, "no_proxy": HOST}
+    options = _options()
+    peer, ours = options.sides
+    sides = {peer: peer, ours if ours != peer else f"{ours} again": ours}
+    data = records(max(ADDED, *options.sizes))
+    rounds: dict[str, list[Results]] = {label: [] for label in sides}
+    for number in range(options.rounds):
+        print(f"round {number + 1} of {options.rounds} …", flush=True)
+        for label, results in run(sides, data, options).items():
+            rounds[label].append(results)
+    soaks = {}
+    for label, name in sides.items() if options.soak else ():
+        print(f"soak: {label} …", flush=True)
+        soaks[label] = soak(name, data, options.soak)
+    text = introduction(options) + table(rounds) + (soak_table(soaks) if soaks else "")
+    options.output.write_text(text, encoding="utf-8")
+    print(text)
+
+
+def _options() -> argparse.Namespace:
+    def numbers(text: str) -> list[int]:
+        return [int(word) for word in text.split(",")]
+
+    parser = argparse.ArgumentParser(description="Compare two servers over HTTP.")
+    add = parser.add_argument
+    add("--sides", type=lambda text: text.split(","), default="chroma,pgchroma")
+    add("--sizes", type=numbers, default="2000,20000", help="sizes of the collections read from")
+    add("--rounds", type=int, default=3)
+    add("--seconds", type=float, default=4, help="of each part with several clients")
+    add("--workers", type=int, default=os.cpu_count(), help="of pgchroma, with several clients")
+    add("--soak", type=int, default=20_000, help="requests while memory is watched; 0 for none")
+    add("--output", type=Path, default=ROOT / "docs" / "benchmarks-http.md")
+    return parser.parse_args()
+
+
+def run(
+    sides: dict[str, str], data: dict[str, Any], options: argparse.Namespace
+) -> dict[str, Results]:
+    """Measure the sides once: with one client, then, on the same data, with several."""
+    with tempfile.TemporaryDirectory(prefix="pgchroma-bench-") as directory:
+        with _all_serving(sides, Path(directory), workers=1) as servers:
+            results = one_client(servers, data, options.sizes)
+        with _all_serving(sides, Path(directory), workers=options.workers) as servers:
+            for size, (label, server) in itertools.product(options.sizes, servers.items()):
+                print(f"  several clients, {size:,} records, {label} …", flush=True)
+                results[label] |= crowd(server.port, data, size, options.seconds)
+    return results
+
+
+@contextmanager
+def _all_serving(
+    sides: dict[str, str], directory: Path, *, workers: int
+) -> Iterator[dict[str, Server]]:
+    with ExitStack() as stack:
+        yield {
+            label: stack.enter_context(
+                serving(name, directory / str(number) / "data", workers=workers)
+            )
+            for number, (label, name) in enumerate(sides.items())
+        }
+
+
+def one_client(
+    servers: dict[str, Server], data: dict[str, Any], sizes: list[int]
+) -> dict[str, Results]:
+    """Time one client's writes and reads on each side, and weigh the servers then."""
+    results: dict[str, Results] = {}
+    for label, server in servers.items():
+        results[label] = {("add, rows/s", ""): ADDED / fill(server.port, "added", data, ADDED)}
+    for size in sizes:
+        print(f"  one client, {size:,} records …", flush=True)
+        for server in servers.values():
+            fill(server.port, _name(size), data, size)
+        calls = {label: reads(server.port, data, size) for label, server in servers.items()}
+        for operation in next(iter(calls.values())):
+            times = _in_turns({label: calls[label][operation] for label in calls}, size)
+            for label, median in times.items():
+                results[label][f"{operation}, p50 ms", f"{size:,}"] = median * 1000
+    for label, server in servers.items():
+        for part, megabytes in server.memory().items():
+            results[label][f"memory of one worker: {part}, MB", ""] = megabytes
+    return results
+
+
+@cache
+def connect(port: int) -> Any:
+    """Return this process's client of a server."""
+    return chromadb.HttpClient(host=HOST, port=port)
+
+
+def fill(port: int, name: str, data: dict[str, Any], count: int) -> float:
+    """Make a collection of the first records, and return how many seconds the adding took."""
+    collection = connect(port).create_collection(name, embedding_function=None)
+    begin = time.perf_counter()
+    for first in range(0, count, BATCH):
+        collection.add(**batch(data, first, min(BATCH, count - first)))
+    return time.perf_counter() - begin
+
+
+def reads(port: int, data: dict[str, Any], size: int) -> dict[str, Callable[[int], Any]]:
+    """Return the reads, each of which begins at the record of the given number."""
+    collection = connect(port).get_collection(_name(size), embedding_function=None)
+    vectors, ids = data["embeddings"], data["ids"]
+    return {
+        "query": lambda n: collection.query(query_embeddings=vectors[n], n_results=10),
+        "get 10 ids": lambda n: collection.get(ids=ids[n : n + 10]),
+        "get with filter": lambda _: collection.get(where=FILTER, limit=100),
+        "query with filter": lambda n: collection.query(
+            query_embeddings=vectors[n], n_results=10, where=FILTER
+        ),
+    }
+
+
+def _in_turns(calls: dict[str, Callable[[int], Any]], size: int) -> dict[str, float]:
+    """Return the median time of each side's call, made in turns; the first turn does not count."""
+    times: dict[str, list[float]] = {label: [] for label in calls}
+    for turn, (label, call) in itertools.product(range(TURNS + 1), calls.items()):
+        for number in range(CALLS):
+            begin = time.perf_counter()
+            call((turn * CALLS + number) * 7_919 % (size - 10))
+            times[label].append(time.perf_counter() - begin)
+    return {label: statistics.median(found[CALLS:]) for label, found in times.items()}
+
+
+def _name(size: int) -> str:
+    return f"read-{size}"
+
+
+@dataclass(frozen=True)
+class Part:
+    """What one process does in a phase with several clients."""
+
+    port: int
+    collection: str
+    queries: np.ndarray
+    seconds: float
+    rates: tuple[float, ...]
+    """How many batches a second a writer adds in each phase: none, some, or as many as it can."""
+    writer: int | None = None
+
+
+def crowd(port: int, data: dict[str, Any], size: int, seconds: float) -> Results:
+    """Measure readers alone, beside writers that are held back, and beside others that are not."""
+    phases = {"": 0.0, "beside paced writers: ": PACE, "beside unpaced writers: ": math.inf}
+    queries = data["embeddings"][: size : size // 100]
+    shared = (port, _name(size), queries, seconds, tuple(phases.values()))
+    parts = [Part(*shared, writer) for writer in [None] * READERS + list(range(WRITERS))]
+    done = _at_once(parts)
+    results: Results = {}
+    alone = 0.0
+    for number, phase in enumerate(phases):
+        readers, writers = ([p[number] for p in some] for some in (done[:READERS], done[READERS:]))
+        p50, p99 = np.percentile(np.concatenate(readers), [50, 99]) * 1000
+        alone = alone or p99
+        found = {
+            "queries/s": sum(len(times) for times in readers) / seconds,
+            "query, p50 ms": p50,
+            "query, p99 ms": p99,
+        }
+        if phase:
+            found["growth of p99"] = p99 / alone
+            found["rows/s written"] = WRITTEN * sum(len(times) for times in writers) / seconds
+        label = phase or f"{READERS} clients: "
+        results |= {(label + what, f"{size:,}"): number for what, number in found.items()}
+    return results
+
+
+def _at_once(parts: list[Part]) -> list[list[list[float]]]:
+    """Have every part done by a process of its own, phase by phase together."""
+    spawn = multiprocessing.get_context("spawn")
+    barrier = spawn.Barrier(len(parts), timeout=120)
+    with ProcessPoolExecutor(len(parts), spawn, _share, (barrier,)) as pool:
+        futures = [pool.submit(take_part, part) for part in parts]
+        for future in wait(futures, return_when=FIRST_EXCEPTION).done:
+            future.result()
+        return [future.result() for future in futures]
+
+
+def _share(barrier: threading.Barrier) -> None:
+    """Keep the barrier where this process's part finds it."""
+    globals()["_barrier"] = barrier
+
+
+def take_part(part: Part) -> list[list[float]]:
+    """Do one process's part, and return the times of its calls by phase."""
+    barrier: threading.Barrier = globals()["_barrier"]
+    times = []
+    try:
+        collection = connect(part.port).get_collection(part.collection, embedding_function=None)
+        for phase, rate in enumerate(part.rates):
+            call = _reading(part, collection)
+            call()
+            if part.writer is not None:
+                call = _writing(f"{phase}-{part.writer}", collection)
+            barrier.wait()
+            own_rate = math.inf if part.writer is None else rate
+            times.append(_times(call, own_rate, part.seconds) if own_rate else [])
+            barrier.wait()
+    except Exception:
+        barrier.abort()
+        raise
+    return times
+
+
+def _times(call: Callable[[], Any], rate: float, seconds: float) -> list[float]:
+    """Time calls made for some seconds, at most so many a second; the late ones do not count."""
+    times: list[float] = []
+    begin = time.perf_counter()
+    while (start := time.perf_counter()) < begin + seconds:
+        call()
+        end = time.perf_counter()
+        times.append(end - start)
+        time.sleep(max(0.0, begin + len(times) / rate - end))
+    return times
+
+
+def _reading(part: Part, collection: Any) -> Callable[[], Any]:
+    queries = itertools.cycle(part.queries)
+    return lambda: collection.query(query_embeddings=next(queries), n_results=10)
+
+
+def _writing(prefix: str, collection: Any) -> Callable[[], Any]:
+    random = np.random.default_rng(list(prefix.encode()))
+    numbers = itertools.count()
+
+    def call() -> None:
+        number = next(numbers)
+        collection.add(
+            ids=[f"{prefix}-{number}-{n}" for n in range(WRITTEN)],
+            embeddings=random.normal(size=(WRITTEN, DIMENSION)).astype(np.float32),
+            metadatas=[{"n": n, "category": "written"} for n in range(WRITTEN)],
+            documents=[f"written beside the readers, {number}"] * WRITTEN,
+        )
+
+    return call
+
+
+def soak(name: str, data: dict[str, Any], requests: int) -> dict[int, dict[str, float]]:
+    """Send many small gets from several processes; return memory by the number sent."""
+    share = requests // 10 // SOAKERS
+    spawn = multiprocessing.get_context("spawn")
+    with (
+        tempfile.TemporaryDirectory(prefix="pgchroma-bench-") as directory,
+        serving(name, Path(directory) / "data", workers=1) as server,
+        ProcessPoolExecutor(SOAKERS, spawn) as pool,
+    ):
+        fill(server.port, "soaked", data, 2_000)
+        found = {0: server.memory()}
+        for step in range(1, 11):
+            ids = data["ids"][:10]
+            futures = [pool.submit(gets, server.port, ids, share) for _ in range(SOAKERS)]
+            for future in futures:
+                future.result()
+            found[step * share * SOAKERS] = server.memory()
+    return found
+
+
+def gets(port: int, ids: list[str], count: int) -> None:
+    """Get a few records many times."""
+    collection = connect(port).get_collection("soaked", embedding_function=None)
+    for _ in range(count):
+        collection.get(ids=ids)
+
+
+def introduction(options: argparse.Namespace) -> str:
+    """Say what was measured, on what machine, and by which command."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    arguments = f' ARGS="{" ".join(sys.argv[1:])}"' if sys.argv[1:] else ""
+    paragraphs = [
+        "# Benchmark over HTTP",
+        f"The official client, chromadb {chromadb.__version__}'s HttpClient, talks to `chroma run` "
+        "and to `pgchroma run`. Records have 384 dimensions, documents of some 300 characters and "
+        f"four metadata keys. Medians of {options.rounds} rounds in turns on {os.cpu_count()} "
+        f"cores, which servers and clients share, {platform.machine()}, {memory:.0f} GB, Python "
+        f"{platform.python_version()}, {time.strftime('%Y-%m-%d')}. Made by "
+        f"`make bench-http{arguments}`.",
+        f"One client: {ADDED:,} records are added in batches of {BATCH:,}; the time of a read is "
+        f"the median of {TURNS * CALLS} calls, on a collection of the given size; the filter "
+        "matches one record in ten, and a filtered get asks for 100.",
+        f"{READERS} clients are processes which query for {options.seconds:g} seconds: alone, then "
+        f"beside {WRITERS} writers to the same collection with batches of {WRITTEN}. Paced writers "
+        f"ask for {WRITERS * PACE * WRITTEN:.0f} rows a second together, so that both sides bear "
+        "the same; unpaced ones write what they can, and the collection grows under the readers.",
+        f"pgchroma has one worker for one client and {options.workers} for {READERS}. RSS counts "
+        "memory that processes share once for each, PSS divides it among them. “Rounds” is the "
+        "range of the rounds' own ratios.",
+    ]
+    return "\n\n".join(paragraphs) + "\n\n"
+
+
+def table(rounds: dict[str, list[Results]]) -> str:
+    """Lay the medians, their ratios and the ratios' range over the rounds out."""
+    peer, ours = rounds
+    lines = [
+        f"| operation | records | {peer} | {ours} | ÷ {peer} | rounds | goal |",
+        "|---|---:|---:|---:|---:|---:|---|",
+    ]
+    for key in dict.fromkeys([*rounds[ours][0], *rounds[peer][0]]):
+        theirs, own = ([r[key] for r in results if key in r] for results in rounds.values())
+        numbers = [statistics.median(n) if n else math.nan for n in (theirs, own)]
+        ratios = [b / a for a, b in zip(theirs, own, strict=False)]
+        ratio = numbers[1] / numbers[0]
+        spread = f"{min(ratios):.2f}–{max(ratios):.2f}" if ratios else "–"
+        goal = GOALS.get(key[0])
+        cells = [*key, *map(_short, [*numbers, ratio]), spread]
+        cells.append(goal.verdict(numbers[1], ratio) if goal else "")
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def soak_table(soaks: dict[str, dict[int, dict[str, float]]]) -> str:
+    """Lay memory out by the number of requests."""
+    columns = {(label, part): None for label, found in soaks.items() for part in found[0]}
+    lines = [
+        "\n## Memory over many requests\n",
+        f"Gets of ten ids, by {SOAKERS} clients of one worker; MB.\n",
+        f"| requests | {' | '.join(f'{label}: {part}' for label, part in columns)} |",
+        f"|---:|{'---:|' * len(columns)}",
+    ]
+    for sent in next(iter(soaks.values())):
+        sizes = (soaks[label][sent].get(part, math.nan) for label, part in columns)
+        lines.append(f"| {sent:,} | {' | '.join(map(_short, sizes))} |")
+    return "\n".join(lines) + "\n"
+
+
+def _short(number: float) -> str:
+    """Write a number with three digits that count, or more before the point."""
+    if math.isnan(number):
+        return "–"
+    return f"{number:,.0f}" if number >= 100 else f"{number:.3g}"
+
+
+if __name__ == "__main__":
+    main()

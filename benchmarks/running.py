@@ -1,0 +1,146 @@
+"""A server of either side of a benchmark over HTTP: started, found ready, weighed and stopped."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+HOST = "127.0.0.1"
+
+COMMANDS = {
+    "chroma": [
+        str(Path(sys.executable).parent / "chroma"),
+        *("run", "--path", "{path}", "--host", HOST, "--port", "{port}"),
+    ],
+    "pgchroma": [
+        str(ROOT / ".venv" / "bin" / "pgchroma"),
+        *("run", "--path", "{path}", "--port", "{port}", "--no-auth", "--workers", "{workers}"),
+    ],
+}
+"""How each side's server is started; Chroma's is the one of the environment this runs in."""
+
+READY_SECONDS = 120
+STOP_SECONDS = 30
+
+
+@dataclass
+class Server:
+    """A running server."""
+
+    pid: int
+    port: int
+    path: Path
+
+    def memory(self) -> dict[str, float]:
+        """Weigh its processes, in MB.
+
+        RSS counts what processes share once for each of them, as PostgreSQL's do their buffers;
+        PSS divides it among them, so that its sum is what the whole takes.
+        """
+        found = {"server, RSS": 0.0, "PostgreSQL, RSS": 0.0, "all, PSS": 0.0}
+        for pid in self.processes():
+            try:
+                name = Path(f"/proc/{pid}/comm").read_text(encoding="utf-8").strip()
+                lines = Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="utf-8").splitlines()
+            except (FileNotFoundError, ProcessLookupError):
+                continue  # It ended meanwhile.
+            size = {key: int(rest.split()[0]) / 1024 for key, rest in map(_field, lines[1:])}
+            found["PostgreSQL, RSS" if name == "postgres" else "server, RSS"] += size["Rss"]
+            found["all, PSS"] += size["Pss"]
+        return {name: size for name, size in found.items() if size}
+
+    def processes(self) -> set[int]:
+        """List it and its descendants, and what else was started on its directory, with theirs.
+
+        A private PostgreSQL is nobody's child, but has the directory in its command line.
+        """
+        parents = {pid: _parent(pid) for pid in _pids()}
+        found = {pid for pid in parents if pid == self.pid or str(self.path) in _command(pid)}
+        while more := {pid for pid, parent in parents.items() if parent in found} - found:
+            found |= more
+        return found
+
+
+@contextmanager
+def serving(name: str, path: Path, *, workers: int) -> Iterator[Server]:
+    """Run a side's server on a directory, which may have been used before."""
+    path.parent.mkdir(exist_ok=True)
+    with socket.socket() as free:
+        free.bind((HOST, 0))
+        port = free.getsockname()[1]
+    command = [word.format(path=path, port=port, workers=workers) for word in COMMANDS[name]]
+    log = path.with_suffix(".log")
+    with log.open("ab") as output:
+        process = subprocess.Popen(
+            command, stdout=output, stderr=output, cwd=path.parent, start_new_session=True
+        )
+    server = Server(process.pid, port, path)
+    try:
+        _wait_until_ready(process, port)
+        yield server
+    except Exception:
+        end = log.read_text(encoding="utf-8", errors="replace")[-3_000:]
+        print(f"the end of what {name} printed:\n{end}", file=sys.stderr)
+        raise
+    finally:
+        _stop(process, server)
+
+
+def _wait_until_ready(process: subprocess.Popen[bytes], port: int) -> None:
+    deadline = time.monotonic() + READY_SECONDS
+    while process.poll() is None and time.monotonic() < deadline:
+        try:
+            with urllib.request.urlopen(f"http://{HOST}:{port}/api/v2/heartbeat", timeout=5):
+                return
+        except OSError:
+            time.sleep(0.05)
+    raise RuntimeError("The server did not get ready")
+
+
+def _stop(process: subprocess.Popen[bytes], server: Server) -> None:
+    """Ask the server to stop; after a while kill what is left of it, and say so."""
+    process.send_signal(signal.SIGTERM)
+    deadline = time.monotonic() + STOP_SECONDS
+    while process.poll() is None or server.processes():
+        if time.monotonic() > deadline:
+            for pid in server.processes():
+                print(f"killing what did not stop: {_command(pid)}", file=sys.stderr)
+                os.kill(pid, signal.SIGKILL)
+            process.wait()
+            return
+        time.sleep(0.1)
+
+
+def _field(line: str) -> tuple[str, str]:
+    key, _, rest = line.partition(":")
+    return key, rest
+
+
+def _pids() -> list[int]:
+    return [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
+
+
+def _parent(pid: int) -> int:
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8")
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
+    return int(stat.rpartition(")")[2].split()[1])
+
+
+def _command(pid: int) -> str:
+    try:
+        words = Path(f"/proc/{pid}/cmdline").read_bytes()
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
+    return words.replace(b"\0", b" ").decode(errors="replace")

@@ -1,0 +1,73 @@
+"""What the scripts share: their arguments, the client's settings, a collection and a check.
+
+The scripts run in an environment that has Chroma's clients and not pgchroma. Each holds for a
+Chroma server as well: what is asserted is what Chroma does.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+from urllib.parse import urlsplit
+from uuid import uuid4
+
+import chromadb
+from chromadb.config import Settings
+
+PROVIDER = "chromadb.auth.token_authn.TokenAuthClientProvider"
+
+
+def arguments() -> tuple[str, str | None]:
+    """The server's base URL and, if it was given, an API key."""
+    if len(sys.argv) not in (2, 3):
+        sys.exit(f"usage: {sys.argv[0]} <base-url> [<api-key>]")
+    return sys.argv[1].rstrip("/"), sys.argv[2] if len(sys.argv) == 3 else None
+
+
+def settings(key: str | None, **others: Any) -> dict[str, Any]:
+    """The client's settings, with the key as the client itself passes one."""
+    authentication = {
+        "chroma_client_auth_provider": PROVIDER,
+        "chroma_client_auth_credentials": key,
+    }
+    return {"anonymized_telemetry": False} | (authentication if key else {}) | others
+
+
+def host_and_port(url: str) -> dict[str, Any]:
+    """The two parts of the base URL that clients ask for."""
+    parts = urlsplit(url)
+    return {"host": parts.hostname, "port": parts.port}
+
+
+def connect(url: str, key: str | None, **place: str) -> chromadb.ClientAPI:
+    """A client of the server, in the default tenant and database unless told otherwise."""
+    return chromadb.HttpClient(**host_and_port(url), settings=Settings(**settings(key)), **place)
+
+
+def unique(what: str) -> str:
+    """A name that nothing else on the server has."""
+    return f"{what}-{uuid4().hex}"
+
+
+@contextmanager
+def collection(client: chromadb.ClientAPI, **arguments: Any) -> Iterator[chromadb.Collection]:
+    """A new collection, deleted in the end."""
+    made = client.create_collection(unique("test"), **arguments)
+    try:
+        yield made
+    finally:
+        client.delete_collection(made.name)
+
+
+@contextmanager
+def raises(kind: type[Exception], words: str) -> Iterator[None]:
+    """Expect exactly this class of error, and these words in it."""
+    try:
+        yield
+    except Exception as error:
+        assert type(error) is kind, f"expected {kind}, got {type(error)}: {error}"
+        assert words in str(error), f"expected {words!r} in {str(error)!r}"
+    else:
+        raise AssertionError(f"nothing was raised, expected {kind}: {words}")

@@ -1,0 +1,62 @@
+"""Chroma's clients, as published, against a pgchroma server on a socket.
+
+Each script is a client's program: it holds for a Chroma server too, and has an environment of its
+own, since the clients and what they stand on are not for ours.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+SCRIPTS = Path(__file__).parent / "scripts"
+ENVIRONMENTS = Path(__file__).parents[2] / ".venv"
+PYTHON = ENVIRONMENTS / "clients"
+NODE = ENVIRONMENTS / "node"
+
+
+def installed(environment: Path, clients: str) -> pytest.MarkDecorator:
+    """Skip the test where `make clients` did not make the environment."""
+    return pytest.mark.skipif(
+        not (environment / ".ready").exists(),
+        reason=f"{clients} are not installed; `make clients` installs them",
+    )
+
+
+@installed(PYTHON, "Chroma's clients in Python")
+@pytest.mark.parametrize(
+    "script",
+    ["chromadb_sync", "chromadb_async", "with_langchain", "with_llama_index", "with_haystack"],
+)
+def test_a_python_client(script: str, served: str, tmp_path: Path) -> None:
+    run([PYTHON / "bin" / "python", SCRIPTS / f"{script}.py", served], tmp_path)
+
+
+@installed(NODE, "Node and Chroma's client in JavaScript")
+def test_the_javascript_client(served: str) -> None:
+    program = (SCRIPTS / "javascript.mjs").read_bytes()
+    run(["node", "--input-type=module", "-", served], NODE, program)
+
+
+def run(command: list[str | Path], directory: Path, program: bytes | None = None) -> None:
+    """Run a script in a directory, with little of our environment; fail with what it printed."""
+    environment = {
+        "PATH": os.environ["PATH"],
+        "HOME": str(directory),
+        "HTTPS_PROXY": "http://127.0.0.1:9",  # nobody is there: nothing may be downloaded
+    }
+    done = subprocess.run(
+        command,
+        cwd=directory,
+        env=environment,
+        input=program,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        timeout=150,
+        check=False,
+    )
+    if done.returncode:
+        pytest.fail(done.stdout.decode(errors="replace"), pytrace=False)
