@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import psycopg
 import pytest
 from hypothesis import HealthCheck, settings
@@ -17,6 +18,7 @@ from psycopg.conninfo import make_conninfo
 import pgchroma
 from pgchroma.embedded import EmbeddedPostgres
 from pgchroma.schema import prepare
+from tests.serving import Server, running
 
 settings.register_profile(
     "default",
@@ -88,13 +90,19 @@ def client(url: str) -> Iterator[pgchroma.ClientAPI]:
 
 
 class Mode:
-    """A client behind one set of coroutine methods, whichever way in it takes."""
+    """A client behind one set of coroutine methods, whichever way in it takes.
 
-    def __init__(self, client: Any) -> None:
-        self._target = client
+    Attributes:
+        target: The client itself.
+        conninfo: The database its data ends up in.
+    """
+
+    def __init__(self, client: Any, conninfo: str = "") -> None:
+        self.target = client
+        self.conninfo = conninfo
 
     def __getattr__(self, name: str) -> Any:
-        attribute = getattr(self._target, name)
+        attribute = getattr(self.target, name)
         if not callable(attribute):
             return attribute
 
@@ -105,16 +113,54 @@ class Mode:
         return call
 
 
-@pytest.fixture(params=["direct", "async-direct"])
-async def mode(request: pytest.FixtureRequest, url: str) -> AsyncIterator[Any]:
+MODES = ("direct", "async-direct", "http", "async-http")
+
+
+@pytest.fixture(params=MODES)
+async def mode(request: pytest.FixtureRequest) -> AsyncIterator[Any]:
     """A client in each mode; its methods, and those of its collections, are awaited."""
     allowed = pgchroma.Settings(allow_reset=True)
-    if request.param == "direct":
-        with pgchroma.PostgresClient(url, allowed) as direct:
-            yield Mode(direct)
-    else:
-        async with pgchroma.AsyncPostgresClient(url, allowed) as direct:
-            yield Mode(direct)
+    is_remote = request.param.endswith("http")
+    place = request.getfixturevalue("emptied" if is_remote else "url")
+    conninfo = request.getfixturevalue("open_server").conninfo if is_remote else place
+    match request.param:
+        case "direct":
+            client: Any = pgchroma.PostgresClient(place, allowed)
+        case "async-direct":
+            client = await pgchroma.AsyncPostgresClient(place, allowed)
+        case "http":
+            client = pgchroma.HttpClient(place)
+        case _:
+            client = await pgchroma.AsyncHttpClient(place)
+    mode = Mode(client, conninfo)
+    yield mode
+    await mode.close()
+
+
+@pytest.fixture(scope="session")
+def open_server(
+    server: EmbeddedPostgres, template: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Server]:
+    """A server without authentication, on a database of its own."""
+    log = tmp_path_factory.mktemp("served") / "log"
+    for conninfo in _database(server, template):
+        arguments = ("--url", conninfo, "--no-auth", "--allow-reset")
+        with running(log, *arguments) as served:
+            served.conninfo = conninfo
+            yield served
+
+
+@pytest.fixture
+def served(open_server: Server) -> str:
+    """The URL of a server without authentication that other tests use, too."""
+    return open_server.url
+
+
+@pytest.fixture
+def emptied(served: str) -> str:
+    """The URL of a server that has nothing but the default tenant and database."""
+    httpx.post(f"{served}/api/v2/reset").raise_for_status()
+    return served
 
 
 @pytest.fixture

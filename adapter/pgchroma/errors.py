@@ -9,17 +9,21 @@
     ├── InvalidHTTPVersion             400   the server speaks another protocol
     ├── BatchSizeExceededError         413   more records than one call may carry
     ├── QuotaError                     400   a limit set by the operator
+    ├── MalformedRequestError          422   JSON of a shape that the request does not have
     ├── NotFoundError                  404   a tenant, database or collection does not exist
     ├── UniqueConstraintError          409   a name is taken
     ├── AuthorizationError             401   not allowed
     ├── ChromaAuthError                403   not known
     ├── RateLimitError                 429   too many requests
+    ├── UnimplementedError             501   a feature that is not there
+    ├── DeadlineExceededError          504   the server gave a request up; it may have taken effect
     ├── InternalError                  500   our fault or the database's; the cause is chained
     │   ├── UnavailableError           503   the database cannot be reached; trying again may help
     │   └── MissingRightError          500   a right is missing; the message has the grant
     └── VersionMismatchError           500   schema and code disagree; the message has the remedy
 
-`name` is the word on the wire, `status` the HTTP status that goes with it.
+`name` is the error's word, `status` its number, both as Chroma's classes have them; what a server
+sends is in `pgchroma.wire.errors`.
 """
 
 from __future__ import annotations
@@ -31,6 +35,7 @@ __all__ = (
     "BatchSizeExceededError",
     "ChromaAuthError",
     "ChromaError",
+    "DeadlineExceededError",
     "DuplicateIDError",
     "IDAlreadyExistsError",
     "InternalError",
@@ -38,11 +43,13 @@ __all__ = (
     "InvalidDimensionException",
     "InvalidHTTPVersion",
     "InvalidUUIDError",
+    "MalformedRequestError",
     "MissingRightError",
     "NotFoundError",
     "QuotaError",
     "RateLimitError",
     "UnavailableError",
+    "UnimplementedError",
     "UniqueConstraintError",
     "VersionMismatchError",
     "error_types",
@@ -111,6 +118,10 @@ class QuotaError(ChromaError, name="QuotaError", status=400):
     """A limit set by the operator was reached."""
 
 
+class MalformedRequestError(ChromaError, name="ChromaError", status=422):
+    """A request is JSON, but not of the shape it should have."""
+
+
 class NotFoundError(ChromaError, name="NotFoundError", status=404):
     """A tenant, database or collection does not exist."""
 
@@ -131,12 +142,26 @@ class RateLimitError(ChromaError, name="RateLimitError", status=429):
     """Too many requests; wait before the next."""
 
 
+class UnimplementedError(ChromaError, name="ChromaError", status=501):
+    """A feature is not there."""
+
+
+class DeadlineExceededError(ChromaError, name="ChromaError", status=504):
+    """The server gave a request up for lasting too long; it may have taken effect."""
+
+
 class InternalError(ChromaError, name="InternalError", status=500):
     """A fault of ours or of the database; the cause is chained."""
 
 
 class UnavailableError(InternalError, name="InternalError", status=503):
-    """The database cannot be reached; trying again may help."""
+    """The database, or the server, cannot be reached; trying again may help.
+
+    Attributes:
+        retry_after: Seconds that a server asked to wait.
+    """
+
+    retry_after: float = 0.0
 
 
 class MissingRightError(InternalError, name="InternalError", status=500):

@@ -22,7 +22,7 @@ __all__ = ("HEAD", "MigrationMode", "ServerFacts", "check", "offline_sql", "prep
 
 MigrationMode: TypeAlias = Literal["apply", "validate", "none"]
 
-HEAD: Final = "0001"
+HEAD: Final = "0003"
 """The revision this code works with; a test holds that it is Alembic's newest."""
 
 LEAST_POSTGRES: Final = 160_000

@@ -6,23 +6,21 @@ from collections.abc import AsyncIterator
 from typing import Any
 from uuid import UUID
 
+import psycopg
 import pytest
 
 import pgchroma
 from pgchroma import errors
+from pgchroma.client._async.client import AsyncAdminClient
 from pgchroma.client._sync.client import AdminClient
 from tests.conftest import Mode
 
 
-@pytest.fixture(params=["direct", "async-direct"])
-async def admin(request: pytest.FixtureRequest, url: str) -> AsyncIterator[Any]:
-    if request.param == "direct":
-        with pgchroma.PostgresClient(url) as direct:
-            yield Mode(AdminClient(direct._backend))
-    else:
-        asynchronous = await pgchroma.AsyncPostgresClient(url).admin()
-        yield Mode(asynchronous)
-        await asynchronous.close()
+@pytest.fixture
+async def admin(mode: Any) -> AsyncIterator[Any]:
+    client = mode.target
+    facade = AsyncAdminClient if isinstance(client, pgchroma.AsyncClientAPI) else AdminClient
+    yield Mode(facade(client._backend), mode.conninfo)
 
 
 async def test_the_default_tenant_and_database_are_there(admin: Any) -> None:
@@ -80,34 +78,34 @@ async def test_taken_and_missing_names_are_told(admin: Any) -> None:
     ],
 )
 async def test_any_tenant_name_makes_a_schema_of_its_own(
-    admin: Any, url: str, tenant: str, database: str
+    admin: Any, tenant: str, database: str
 ) -> None:
     await admin.create_tenant(tenant)
     await admin.create_database(database, tenant)
-    with pgchroma.PostgresClient(url, tenant=tenant, database=database) as client:
+    with pgchroma.PostgresClient(admin.conninfo, tenant=tenant, database=database) as client:
         client.create_collection("papers").add(ids="1", embeddings=[1.0])
         assert client.get_collection("papers").count() == 1
-    with pgchroma.PostgresClient(url) as other:
+    with pgchroma.PostgresClient(admin.conninfo) as other:
         assert other.count_collections() == 0
     await admin.delete_database(database, tenant)
     assert await admin.list_databases(tenant=tenant) == []
 
 
-async def test_similar_names_do_not_share_a_schema(admin: Any, url: str) -> None:
+async def test_similar_names_do_not_share_a_schema(admin: Any) -> None:
     pairs = [("aaa", "b_c"), ("aaa_b", "ccc"), ("Aaa", "b_c"), ("aaa", "B_c"), ("aaa.", "b_c")]
     for tenant, database in pairs:
         if tenant not in {t for t, _ in pairs[: pairs.index((tenant, database))]}:
             await admin.create_tenant(tenant)
         await admin.create_database(database, tenant)
-        with pgchroma.PostgresClient(url, tenant=tenant, database=database) as client:
+        with pgchroma.PostgresClient(admin.conninfo, tenant=tenant, database=database) as client:
             assert client.count_collections() == 0
             client.create_collection("papers")
 
 
-async def test_a_collection_is_not_found_from_another_tenant(admin: Any, url: str) -> None:
+async def test_a_collection_is_not_found_from_another_tenant(admin: Any) -> None:
     await admin.create_tenant("acme")
     await admin.create_database("one", "acme")
-    with pgchroma.PostgresClient(url) as client:
+    with pgchroma.PostgresClient(admin.conninfo) as client:
         papers = client.create_collection("papers")
         papers.add(ids="1", embeddings=[1.0])
         client.set_tenant("acme", "one")
@@ -127,9 +125,9 @@ async def test_a_client_of_a_missing_tenant_or_database_is_refused(url: str) -> 
         await pgchroma.AsyncPostgresClient(url, database="nope")
 
 
-async def test_a_database_of_many_collections_is_dropped_whole(admin: Any, url: str) -> None:
+async def test_a_database_of_many_collections_is_dropped_whole(admin: Any) -> None:
     await admin.create_database("many")
-    with pgchroma.PostgresClient(url, database="many") as client:
+    with pgchroma.PostgresClient(admin.conninfo, database="many") as client:
         for number in range(120):
             collection = client.create_collection(f"collection-{number}")
             if number % 10 == 0:
@@ -140,15 +138,17 @@ async def test_a_database_of_many_collections_is_dropped_whole(admin: Any, url: 
 
 
 async def test_somebody_elses_table_stops_the_drop_of_its_schema(
-    admin: Any, connection: Any, url: str
+    admin: Any,
 ) -> None:
     await admin.create_database("shared_db")
-    with pgchroma.PostgresClient(url, database="shared_db") as client:
+    with pgchroma.PostgresClient(admin.conninfo, database="shared_db") as client:
         client.create_collection("papers").add(ids="1", embeddings=[1.0])
+    connection = psycopg.connect(admin.conninfo, autocommit=True)
     connection.execute("create table default_tenant__shared_db.mine (x int)")
     with pytest.raises(errors.InvalidArgumentError, match="mine"):
         await admin.delete_database("shared_db")
-    with pgchroma.PostgresClient(url, database="shared_db") as client:
+    with pgchroma.PostgresClient(admin.conninfo, database="shared_db") as client:
         assert client.get_collection("papers").count() == 1
     connection.execute("drop table default_tenant__shared_db.mine")
+    connection.close()
     await admin.delete_database("shared_db")

@@ -252,7 +252,7 @@ async def test_text_of_any_script_and_size_is_kept(collection: Any) -> None:
 
 
 async def test_a_large_batch_goes_in_at_once(collection: Any) -> None:
-    count = 6_000
+    count = 5_000
     await collection.add(
         ids=[f"id{i}" for i in range(count)], embeddings=np.arange(count, dtype=float)[:, None]
     )

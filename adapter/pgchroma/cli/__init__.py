@@ -6,6 +6,8 @@ import click
 import psycopg
 
 from pgchroma._version import __version__
+from pgchroma.cli.keys import keys, users
+from pgchroma.cli.run import run
 from pgchroma.client.connect import plain_conninfo
 from pgchroma.errors import ChromaError
 from pgchroma.schema import offline_sql, prepare
@@ -36,3 +38,8 @@ def migrate(url: str | None, is_offline: bool) -> None:
     except ChromaError as fault:
         raise click.ClickException(fault.message()) from fault
     click.echo(f"the catalog is at revision {facts.revision}")
+
+
+main.add_command(run)
+main.add_command(keys)
+main.add_command(users)

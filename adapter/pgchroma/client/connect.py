@@ -23,8 +23,9 @@ from pgchroma.config import Settings
 from pgchroma.errors import InvalidArgumentError
 from pgchroma.model.entities import Limits
 from pgchroma.schema import ServerFacts, prepare
-from pgchroma.store import Environment
+from pgchroma.store import Environment, run
 from pgchroma.store.faults import translated
+from pgchroma.store.roles import prepare_roles
 
 __all__ = ("connect", "connect_async", "plain_conninfo")
 
@@ -50,15 +51,16 @@ def _by_url(url: str, settings: Settings) -> DirectBackend:
     conninfo = plain_conninfo(url)
     # The first connection is made outside the pool, which would try for as long as it may.
     with translated(), psycopg.connect(conninfo, autocommit=True) as connection:
-        facts = prepare(connection, settings.migrations)
+        facts = _prepare(connection, settings)
     source = PoolSource(conninfo, **_pool(settings))
     return DirectBackend(source, _environment(facts, settings))
 
 
 def _by_owner(owner: object, settings: Settings) -> DirectBackend:
     source = _source(owner)
+    _refuse_joined(source, settings)
     with translated(), source.lend() as connection:
-        facts = prepare(connection, settings.migrations)
+        facts = _prepare(connection, settings)
     return DirectBackend(source, _environment(facts, settings, is_joined=source.is_joined))
 
 
@@ -84,6 +86,7 @@ async def _by_url_async(url: str, settings: Settings) -> AsyncDirectBackend:
 
 async def _by_owner_async(owner: object, settings: Settings) -> AsyncDirectBackend:
     source = _async_source(owner)
+    _refuse_joined(source, settings)
     with translated():
         async with source.lend() as connection:
             info = connection.info
@@ -92,10 +95,26 @@ async def _by_owner_async(owner: object, settings: Settings) -> AsyncDirectBacke
     return AsyncDirectBackend(source, _environment(facts, settings, is_joined=source.is_joined))
 
 
+def _refuse_joined(source: Source | AsyncSource, settings: Settings) -> None:
+    if source.is_joined and settings.pgchroma_role_per_tenant:
+        raise InvalidArgumentError(
+            "pgchroma_role_per_tenant changes the role in every transaction, and this one is "
+            "yours: connect with a URL or an engine, or switch it off"
+        )
+
+
+def _prepare(connection: psycopg.Connection[Any], settings: Settings) -> ServerFacts:
+    facts = prepare(connection, settings.migrations)
+    if settings.pgchroma_role_per_tenant:
+        is_strict = settings.pgchroma_role_per_tenant != "unsealed"
+        run(connection, prepare_roles(is_strict=is_strict))
+    return facts
+
+
 def _look(conninfo: str, settings: Settings) -> ServerFacts:
     # Alembic is synchronous, so the catalog is looked after on a connection of its own.
     with translated(), psycopg.connect(conninfo, autocommit=True) as connection:
-        return prepare(connection, settings.migrations)
+        return _prepare(connection, settings)
 
 
 def _async_source(owner: object) -> AsyncSource:
@@ -141,4 +160,5 @@ def _environment(facts: ServerFacts, settings: Settings, *, is_joined: bool = Fa
         is_forgetful=is_joined,
         allows_reset=settings.allow_reset,
         limits=Limits(settings.pgchroma_max_batch_size),
+        has_tenant_roles=bool(settings.pgchroma_role_per_tenant),
     )

@@ -15,6 +15,7 @@ from pgchroma.client._async.client import AsyncAdminClient, AsyncClient
 from pgchroma.client._sync.client import AdminClient as AdminFacade
 from pgchroma.client._sync.client import Client as ClientFacade
 from pgchroma.client.connect import connect, connect_async
+from pgchroma.client.http import HttpClient, http_backend, is_http
 from pgchroma.client.shared import ephemeral_backend, persistent_backend
 from pgchroma.config import Settings
 from pgchroma.model.names import DEFAULT_DATABASE, DEFAULT_TENANT
@@ -39,8 +40,10 @@ def Client(  # noqa: N802
     tenant: str = DEFAULT_TENANT,
     database: str = DEFAULT_DATABASE,
 ) -> ClientFacade:
-    """Make a client as the settings say: persistent if `is_persistent` is on, else ephemeral."""
+    """Make a client as the settings say: of a server, persistent, or else ephemeral."""
     settings = settings or Settings()
+    if is_http(settings):
+        return HttpClient(settings=settings, tenant=tenant, database=database)
     if settings.is_persistent:
         return PersistentClient(settings.persist_directory, settings, tenant, database)
     return EphemeralClient(settings, tenant, database)
@@ -104,6 +107,8 @@ def PostgresClient(  # noqa: N802
 def AdminClient(settings: Settings | None = None) -> AdminFacade:  # noqa: N802
     """Make a client for tenants and databases, of what `Client` with these settings uses."""
     settings = settings or Settings()
+    if is_http(settings):
+        return AdminFacade(http_backend(settings))
     if settings.is_persistent:
         return AdminFacade(persistent_backend(settings.persist_directory, settings))
     return AdminFacade(ephemeral_backend(settings))

@@ -56,23 +56,23 @@ def fits_int64(value: int) -> bool:
 
 
 def parse_collection_metadata(
-    metadata: Mapping[str, Any] | None, *, removals: bool = False
+    metadata: Mapping[str, Any] | None, *, removals: bool = False, field: str = "metadata"
 ) -> CleanMetadata | None:
     """Check a collection's metadata: not empty, and scalars only.
 
-    With `removals` a value may be None, and its key is left out.
+    With `removals` a value may be None, and its key is left out. Messages name the `field`.
     """
     if metadata is None:
         return None
     if not isinstance(metadata, Mapping):
-        raise InvalidArgumentError(f"metadata: expected a dict, got {metadata!r}")
+        raise InvalidArgumentError(f"{field}: expected a dict, got {metadata!r}")
     if not metadata:
-        raise InvalidArgumentError("Validation error: metadata: Metadata cannot be empty")
-    clean = parse_metadata(metadata, "metadata", removals=removals)
+        raise InvalidArgumentError(f"Validation error: {field}: Metadata cannot be empty")
+    clean = parse_metadata(metadata, field, removals=removals)
     clean = {key: value for key, value in clean.items() if value is not None}
     for key, value in clean.items():
         if isinstance(value, list):
-            raise InvalidArgumentError(f"metadata.{key}: a collection's metadata holds no lists")
+            raise InvalidArgumentError(f"{field}.{key}: a collection's metadata holds no lists")
     return clean
 
 

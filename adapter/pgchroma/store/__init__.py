@@ -1,6 +1,6 @@
 """SQL: what operations become, and how it is run. Importing this registers every handler."""
 
-from pgchroma.store import collections, databases, reads, writes
+from pgchroma.store import collections, credentials, databases, reads, writes
 from pgchroma.store.drivers import run, run_async
 from pgchroma.store.handlers import handlers
 from pgchroma.store.locations import Environment
@@ -8,6 +8,7 @@ from pgchroma.store.locations import Environment
 __all__ = (
     "Environment",
     "collections",
+    "credentials",
     "databases",
     "handlers",
     "reads",

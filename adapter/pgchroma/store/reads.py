@@ -57,9 +57,12 @@ def query_records(
     them. Should one of those rows be no record's any more, the answer could be one short, and
     the query runs again over the records' own positions.
     """
+    if not len(operation.embeddings):
+        yield from locate(operation.collection, environment)
+        return []
     dimension = operation.embeddings.shape[1]
     location = yield from locate_fitting(operation.collection, environment, dimension)
-    if location.dimension is None or operation.n_results == 0 or not len(operation.embeddings):
+    if location.dimension is None or operation.n_results == 0:
         return _shape_query((), operation, location)
     if operation.ids is None and operation.filter is None:
         rows = yield _query(_QUERY_ALL, operation, location, environment)

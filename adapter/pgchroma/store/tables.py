@@ -20,10 +20,19 @@ from sqlalchemy import (
     Text,
     UniqueConstraint,
     func,
+    text,
 )
 from sqlalchemy.dialects.postgresql import JSONB, UUID
 
-__all__ = ("SCHEMA", "collections", "databases", "metadata", "segments", "tenants")
+__all__ = (
+    "SCHEMA",
+    "collections",
+    "credentials",
+    "databases",
+    "metadata",
+    "segments",
+    "tenants",
+)
 
 SCHEMA = "pgchroma"
 
@@ -35,7 +44,10 @@ tenants = Table(
     Column("name", Text(collation="C"), nullable=False),
     Column("resource_name", Text),
     Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    # The tenant's own role in PostgreSQL; null until one is made.
+    Column("role_name", Text(collation="C")),
     PrimaryKeyConstraint("name", name="tenants_pkey"),
+    UniqueConstraint("role_name", name="tenants_role_name_key"),
 )
 
 databases = Table(
@@ -90,3 +102,42 @@ segments = Table(
     Index("segments_collection_id_idx", "collection_id"),
 )
 """Ranges of a collection's log that have an index; empty until something builds one."""
+
+credentials = Table(
+    "credentials",
+    metadata,
+    # A key's public part, or a user's number of the same form.
+    Column("id", Text(collation="C"), nullable=False),
+    Column("kind", Text(collation="C"), nullable=False),
+    Column("name", Text(collation="C"), nullable=False),
+    Column("role", Text(collation="C"), nullable=False),
+    # All three null: everything. A narrower one comes with the wider ones.
+    Column("tenant", Text(collation="C")),
+    Column("database_id", UUID),
+    Column("collection_id", UUID),
+    Column("secret_hash", Text(collation="C"), nullable=False),
+    Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    Column("expires_at", DateTime(timezone=True)),
+    Column("revoked_at", DateTime(timezone=True)),
+    PrimaryKeyConstraint("id", name="credentials_pkey"),
+    ForeignKeyConstraint(
+        ["tenant"], ["pgchroma.tenants.name"], name="credentials_tenant_fkey", ondelete="CASCADE"
+    ),
+    ForeignKeyConstraint(
+        ["database_id"],
+        ["pgchroma.databases.id"],
+        name="credentials_database_id_fkey",
+        ondelete="CASCADE",
+    ),
+    ForeignKeyConstraint(
+        ["collection_id"],
+        ["pgchroma.collections.id"],
+        name="credentials_collection_id_fkey",
+        ondelete="CASCADE",
+    ),
+    Index("credentials_name_key", "name", unique=True, postgresql_where=text("revoked_at is null")),
+    Index("credentials_tenant_idx", "tenant"),
+    Index("credentials_database_id_idx", "database_id"),
+    Index("credentials_collection_id_idx", "collection_id"),
+)
+"""Keys and users; a secret is here only as its hash."""

@@ -14,6 +14,7 @@ from pgchroma.config import Settings
 from pgchroma.embeddings.minilm import DefaultEmbeddingFunction
 from pgchroma.embeddings.protocol import DataLoader
 from pgchroma.errors import InvalidArgumentError
+from pgchroma.model.configuration import CollectionConfiguration
 from pgchroma.model.entities import (
     CollectionModel,
     Database,
@@ -151,6 +152,8 @@ class AsyncClient:
             )
         parsed = parse_collection_metadata(metadata)
         wanted, function = configuration_json(configuration, parsed, embedding_function)
+        # JSON would make null of a NaN, so faults are looked for on this side of the wire.
+        CollectionConfiguration.parse(wanted, parsed)
         operation = CreateCollection(
             self._scope, check_name(name), wanted, parsed, get_or_create=get_or_create
         )

@@ -1,0 +1,216 @@
+"""Operations answered by a server over HTTP, Chroma's REST API v2."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, TypeVar
+
+import httpx
+import orjson
+from tenacity import (
+    AsyncRetrying,
+    RetryCallState,
+    Retrying,
+    retry_if_exception,
+    stop_after_attempt,
+    wait_random_exponential,
+)
+
+from pgchroma._version import __version__
+from pgchroma.errors import ChromaError, DeadlineExceededError, UnavailableError
+from pgchroma.model.entities import Limits
+from pgchroma.model.operations import Operation
+from pgchroma.wire.errors import decode_error
+from pgchroma.wire.route import PREFIX, Route, encode_json
+from pgchroma.wire.routes import route_of
+
+__all__ = ("AsyncHttpBackend", "Endpoint", "HttpBackend")
+
+R = TypeVar("R")
+
+ATTEMPTS: Final = 6
+"""How often a request is sent that may be sent again: some four seconds for a server to restart."""
+
+LONGEST_WAIT: Final = 30.0
+"""Seconds; a server that asks for more patience than this gets the next attempt earlier."""
+
+_LIMITS_URL = f"{PREFIX}/pre-flight-checks"
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """Where a server is and how to speak to it.
+
+    Attributes:
+        url: Scheme, host, port and whatever of a path stands before ``/api/v2``.
+        headers: Sent with every request; a credential may be among them.
+        timeout: Seconds that the server may take for an answer.
+        verify: Whether its certificate is checked; or the path of the authority's certificate.
+        keepalive: Seconds an idle connection is kept.
+        connections: The most connections; None for no limit.
+        idle_connections: The most that are kept idle; None for no limit.
+    """
+
+    url: str
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    timeout: float = 120.0
+    verify: bool | str = True
+    keepalive: float = 40.0
+    connections: int | None = None
+    idle_connections: int | None = None
+
+    def options(self) -> dict[str, Any]:
+        """Return what httpx's clients are made with."""
+        agent = f"pgchroma/{__version__}"
+        return {
+            "base_url": self.url,
+            "headers": {"user-agent": agent, **self.headers, "content-type": "application/json"},
+            "timeout": httpx.Timeout(self.timeout, connect=10.0),
+            "verify": self.verify,
+            "limits": httpx.Limits(
+                max_connections=self.connections,
+                max_keepalive_connections=self.idle_connections,
+                keepalive_expiry=self.keepalive,
+            ),
+        }
+
+
+class HttpBackend:
+    """Sends operations to a server."""
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self._endpoint = endpoint
+        self._client = httpx.Client(**endpoint.options())
+        self._pid = os.getpid()
+        self._limits: Limits | None = None
+
+    def execute(self, operation: Operation[R]) -> R:
+        """Have an operation carried out, asking again if the server is away and it does no harm."""
+        route = route_of(operation)
+        sent = _request(route, operation)
+        for attempt in Retrying(**_policy(route.is_idempotent)):
+            with attempt:
+                body = self._send(**sent)
+        answer: R = route.read(operation, body)
+        return answer
+
+    def limits(self) -> Limits:
+        """Ask the server, once."""
+        if self._limits is None:
+            for attempt in Retrying(**_policy(is_idempotent=True)):
+                with attempt:
+                    self._limits = _limits(self._send("GET", _LIMITS_URL, None))
+        if self._limits is None:
+            raise AssertionError("a retried request ended without an answer or a fault")
+        return self._limits
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._client.close()
+
+    def _send(self, method: str, url: str, content: bytes | None) -> Any:
+        if os.getpid() != self._pid:
+            # A fork's child would speak into its parent's connections.
+            self._client = httpx.Client(**self._endpoint.options())
+            self._pid = os.getpid()
+        try:
+            return _read(self._client.request(method, url, content=content))
+        except httpx.HTTPError as fault:
+            raise _translate(fault, self._endpoint) from fault
+
+
+class AsyncHttpBackend:
+    """Sends operations to a server, for an event loop."""
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self._endpoint = endpoint
+        self._client = httpx.AsyncClient(**endpoint.options())
+        self._limits: Limits | None = None
+
+    async def execute(self, operation: Operation[R]) -> R:
+        """Have an operation carried out, asking again if the server is away and it does no harm."""
+        route = route_of(operation)
+        sent = _request(route, operation)
+        async for attempt in AsyncRetrying(**_policy(route.is_idempotent)):
+            with attempt:
+                body = await self._send(**sent)
+        answer: R = route.read(operation, body)
+        return answer
+
+    async def limits(self) -> Limits:
+        """Ask the server, once."""
+        if self._limits is None:
+            async for attempt in AsyncRetrying(**_policy(is_idempotent=True)):
+                with attempt:
+                    self._limits = _limits(await self._send("GET", _LIMITS_URL, None))
+        if self._limits is None:
+            raise AssertionError("a retried request ended without an answer or a fault")
+        return self._limits
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._client.aclose()
+
+    async def _send(self, method: str, url: str, content: bytes | None) -> Any:
+        try:
+            return _read(await self._client.request(method, url, content=content))
+        except httpx.HTTPError as fault:
+            raise _translate(fault, self._endpoint) from fault
+
+
+class _NotSentError(UnavailableError, name="InternalError", status=503):
+    """There was no connection, so nothing can have happened."""
+
+
+def _request(route: Route[Any, Any], operation: Operation[Any]) -> dict[str, Any]:
+    request = route.encode(operation)
+    content = None if request.body is None else encode_json(request.body)
+    return {"method": route.method, "url": route.url(request), "content": content}
+
+
+def _read(response: httpx.Response) -> Any:
+    try:
+        body = orjson.loads(response.content)
+    except orjson.JSONDecodeError:
+        # Somebody between us and the server, or no server of this kind.
+        raise decode_error(response.status_code, response.text, response.headers) from None
+    if response.is_success:
+        return body
+    raise decode_error(response.status_code, body, response.headers)
+
+
+def _limits(body: Any) -> Limits:
+    return Limits(int(body["max_batch_size"]))
+
+
+def _translate(fault: httpx.HTTPError, endpoint: Endpoint) -> ChromaError:
+    said = str(fault) or type(fault).__name__
+    if isinstance(fault, httpx.ReadTimeout | httpx.WriteTimeout):
+        return DeadlineExceededError(
+            f"the server at {endpoint.url} did not answer within {endpoint.timeout:g} seconds"
+        )
+    kind = (
+        _NotSentError
+        if isinstance(fault, httpx.ConnectError | httpx.ConnectTimeout | httpx.PoolTimeout)
+        else UnavailableError
+    )
+    return kind(f"the server at {endpoint.url} cannot be reached: {said}")
+
+
+def _policy(is_idempotent: bool) -> dict[str, Any]:
+    again = UnavailableError if is_idempotent else _NotSentError
+    back_off = wait_random_exponential(multiplier=0.1, max=2.0)
+
+    def wait(state: RetryCallState) -> float:
+        fault = state.outcome.exception() if state.outcome is not None else None
+        asked = fault.retry_after if isinstance(fault, UnavailableError) else 0.0
+        return max(back_off(state), min(asked, LONGEST_WAIT))
+
+    return {
+        "retry": retry_if_exception(lambda fault: isinstance(fault, again)),
+        "stop": stop_after_attempt(ATTEMPTS),
+        "wait": wait,
+        "reraise": True,
+    }

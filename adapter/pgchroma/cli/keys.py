@@ -1,0 +1,311 @@
+"""``pgchroma keys`` and ``pgchroma users``: who may use a server."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from functools import reduce
+from pathlib import Path
+from typing import Any
+
+import click
+from click.core import ParameterSource
+
+from pgchroma.backends.base import Backend
+from pgchroma.client.connect import connect
+from pgchroma.client.shared import persistent_backend
+from pgchroma.config import Settings
+from pgchroma.errors import ChromaError
+from pgchroma.model.credentials import (
+    ROLES,
+    CreateCredential,
+    Credential,
+    Kind,
+    ListCredentials,
+    RevokeCredential,
+    Role,
+    Scope,
+    Target,
+    new_key,
+    new_user,
+)
+from pgchroma.model.hashes import MOST_PASSWORD
+
+__all__ = ("keys", "users")
+
+_SPAN = re.compile(r"([0-9]{1,6})([hdw])", re.ASCII)
+_UNITS = {"h": timedelta(hours=1), "d": timedelta(days=1), "w": timedelta(weeks=1)}
+
+
+class _Moment(click.ParamType[datetime]):
+    """A time to come: so long from now, or a day."""
+
+    name = "moment"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> datetime:
+        try:
+            moment = _moment(value)
+        except (ValueError, OverflowError):
+            self.fail(f"{value!r} is neither like 12h, 30d or 4w nor like 2027-01-01", param, ctx)
+        if moment <= datetime.now(UTC):
+            self.fail(f"{value} has passed", param, ctx)
+        return moment
+
+
+def _moment(text: str) -> datetime:
+    span = _SPAN.fullmatch(text)
+    if span is not None:
+        return datetime.now(UTC) + int(span[1]) * _UNITS[span[2]]
+    moment = datetime.fromisoformat(text)
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
+
+
+Command = Callable[..., None]
+
+
+def _with(*options: Callable[[Command], Command]) -> Callable[[Command], Command]:
+    """Decorate a command with options, shown in this order."""
+    return lambda command: reduce(lambda wrapped, option: option(wrapped), options[::-1], command)
+
+
+_on_a_database = _with(
+    click.option("--url", envvar="PGCHROMA_URL", show_envvar=True, help="URL of the database."),
+    click.option(
+        "--path",
+        type=click.Path(file_okay=False, path_type=Path),
+        # The server's name for it serves, too.
+        envvar=["PGCHROMA_PATH", "PGCHROMA_PERSIST_PATH"],
+        show_envvar=True,
+        help="Directory with a database of its own, instead of --url.",
+    ),
+)
+_with_rights = _with(
+    click.option(
+        "--role",
+        type=click.Choice(ROLES),
+        required=True,
+        help="read; write: change records and collections, too; admin: databases, too.",
+    ),
+    click.option("--tenant", help="Confine to this tenant."),
+    click.option("--database", help="Confine to this database of the tenant."),
+    click.option("--collection", help="Confine to this collection of the database."),
+    click.option(
+        "--expires", type=_Moment(), help="When it ends: 12h, 30d or 4w from now, or 2027-01-01."
+    ),
+)
+
+
+@click.group()
+def keys() -> None:
+    """Make, list and revoke the keys that programs use."""
+
+
+@click.group()
+def users() -> None:
+    """Make, list and revoke users, who have a name and a password."""
+
+
+@keys.command("create")
+@click.argument("name")
+@_with_rights
+@_on_a_database
+def create_key(
+    name: str,
+    role: Role,
+    tenant: str | None,
+    database: str | None,
+    collection: str | None,
+    expires: datetime | None,
+    url: str | None,
+    path: Path | None,
+) -> None:
+    """Make a key called NAME and print it: this once, for only its hash is kept."""
+    scope = _scope(tenant, database, collection)
+    with _faults():
+        key, operation = new_key(name, role, scope, expires)
+    made = _create(operation, url, path)
+    click.echo(f"{_told(made)}. Keep the key, it is not shown again:", err=True)
+    click.echo(key.text)
+
+
+@users.command("create")
+@click.argument("name")
+@_with_rights
+@click.option("--password-stdin", is_flag=True, help="Read the password from standard input.")
+@_on_a_database
+def create_user(
+    name: str,
+    role: Role,
+    tenant: str | None,
+    database: str | None,
+    collection: str | None,
+    expires: datetime | None,
+    password_stdin: bool,
+    url: str | None,
+    path: Path | None,
+) -> None:
+    """Make a user called NAME; asks for the password."""
+    scope = _scope(tenant, database, collection)
+    with _faults():
+        operation = new_user(name, _password(password_stdin), role, scope, expires)
+    click.echo(_told(_create(operation, url, path)), err=True)
+
+
+def _list_command(kind: Kind) -> click.Command:
+    @click.command("list", help=f"List the {kind}s.")
+    @click.option("--all", "with_revoked", is_flag=True, help="Those that are revoked, too.")
+    @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+    @_on_a_database
+    def run(with_revoked: bool, as_json: bool, url: str | None, path: Path | None) -> None:
+        with _database(url, path) as backend:
+            found = backend.execute(ListCredentials(kind, with_revoked))
+        if as_json:
+            click.echo(json.dumps([_plain(credential) for credential in found], indent=2))
+        else:
+            _print_table(found)
+
+    return run
+
+
+def _revoke_command(kind: Kind) -> click.Command:
+    @click.command("revoke", help=f"End a {kind}, given by its name or its id, for good.")
+    @click.argument("name_or_id")
+    @_on_a_database
+    def run(name_or_id: str, url: str | None, path: Path | None) -> None:
+        with _database(url, path) as backend:
+            ended = backend.execute(RevokeCredential(kind, name_or_id))
+        click.echo(f"{kind} {ended.name} ({ended.id}) is revoked; servers notice within seconds")
+
+    return run
+
+
+keys.add_command(_list_command("key"))
+keys.add_command(_revoke_command("key"))
+users.add_command(_list_command("user"))
+users.add_command(_revoke_command("user"))
+
+
+def _create(operation: CreateCredential, url: str | None, path: Path | None) -> Credential:
+    with _database(url, path) as backend:
+        return backend.execute(operation)
+
+
+@contextmanager
+def _database(url: str | None, path: Path | None) -> Generator[Backend, None, None]:
+    given = _given({"url": url, "path": path})
+    if len(given) != 1:
+        raise click.UsageError("give either --url or --path: which database is it about?")
+    with _faults():
+        backend = _open(**given)
+        try:
+            yield backend
+        finally:
+            backend.close()
+
+
+def _given(options: dict[str, Any]) -> dict[str, Any]:
+    """The options that have a value; those from the command line, if there are such."""
+    context = click.get_current_context()
+    given = {name: value for name, value in options.items() if value is not None}
+    typed = {
+        name: value
+        for name, value in given.items()
+        if context.get_parameter_source(name) is ParameterSource.COMMANDLINE
+    }
+    return typed or given
+
+
+def _open(url: str | None = None, path: Path | None = None) -> Backend:
+    if path is not None:
+        return persistent_backend(path, Settings(migrations="apply"))
+    # Others may work with this database, so it is not upgraded in passing.
+    return connect(url, Settings(migrations="validate"))
+
+
+@contextmanager
+def _faults() -> Generator[None, None, None]:
+    try:
+        yield
+    except ChromaError as fault:
+        raise click.ClickException(fault.message()) from fault
+    except ImportError as fault:
+        raise click.ClickException(str(fault)) from fault
+
+
+def _scope(tenant: str | None, database: str | None, collection: str | None) -> Scope:
+    if database is not None and tenant is None:
+        raise click.UsageError("--database needs --tenant: which tenant's is it?")
+    if collection is not None and database is None:
+        raise click.UsageError("--collection needs --database: in which one is it?")
+    return Scope(tenant, database, collection)
+
+
+def _password(from_stdin: bool) -> str:
+    if from_stdin:
+        given = sys.stdin.read(MOST_PASSWORD + len("\r\n") + 1)
+        return given.removesuffix("\n").removesuffix("\r")
+    return str(click.prompt("Password", hide_input=True, confirmation_prompt=True, err=True))
+
+
+def _told(credential: Credential) -> str:
+    rights = f"may {credential.role} {_place(credential.scope)}"
+    until = "" if credential.expires_at is None else f" until {_time(credential.expires_at)}"
+    return f"{credential.kind} {credential.name} ({credential.id}) {rights}{until}"
+
+
+def _place(scope: Scope) -> str:
+    return str(Target(scope.tenant, scope.database, scope.collection_id, scope.collection))
+
+
+def _time(moment: datetime) -> str:
+    return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+
+
+def _state(credential: Credential) -> str:
+    if credential.revoked_at is not None:
+        return "revoked"
+    return "live" if credential.is_live else "expired"
+
+
+def _plain(credential: Credential) -> dict[str, str | None]:
+    scope = credential.scope
+    times = (credential.created_at, credential.expires_at, credential.revoked_at)
+    created, expires, revoked = (
+        None if t is None else t.astimezone(UTC).isoformat() for t in times
+    )
+    return {
+        "id": credential.id,
+        "name": credential.name,
+        "role": credential.role,
+        "tenant": scope.tenant,
+        "database": scope.database,
+        "collection": scope.collection,
+        "state": _state(credential),
+        "created_at": created,
+        "expires_at": expires,
+        "revoked_at": revoked,
+    }
+
+
+def _print_table(credentials: list[Credential]) -> None:
+    # Half of a command's start would be rich's.
+    from rich.console import Console  # noqa: PLC0415
+    from rich.table import Table  # noqa: PLC0415
+
+    table = Table("name", "id", "role", "for", "expires", "state", box=None, pad_edge=False)
+    for credential in credentials:
+        expires = "" if credential.expires_at is None else _time(credential.expires_at)
+        cells = (credential.name, credential.id, credential.role, _place(credential.scope))
+        table.add_row(*(_printable(cell) for cell in (*cells, expires, _state(credential))))
+    Console(markup=False, highlight=False, emoji=False).print(table)
+
+
+def _printable(text: str) -> str:
+    # A tenant may be called anything, which includes what commands a terminal.
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)

@@ -1,0 +1,240 @@
+"""Clients of a server: where it is, and what they show at its door."""
+
+from __future__ import annotations
+
+import base64
+import os
+from typing import TYPE_CHECKING, Final
+from urllib.parse import urlsplit
+
+from pgchroma.client._async.client import AsyncClient
+from pgchroma.client._sync.client import Client
+from pgchroma.config import Settings
+from pgchroma.errors import UnavailableError
+from pgchroma.model.entities import UserIdentity
+from pgchroma.model.names import DEFAULT_DATABASE, DEFAULT_TENANT
+
+if TYPE_CHECKING:
+    from pgchroma.backends.http import Endpoint, HttpBackend
+
+__all__ = ("AsyncHttpClient", "CloudClient", "HttpClient", "http_backend", "is_http")
+
+_UNREACHABLE: Final = "Could not connect to a Chroma server. Are you sure it is running?"
+
+_DEFAULT_PORT: Final = 8000
+
+
+def HttpClient(  # noqa: N802
+    host: str = "localhost",
+    port: int = 8000,
+    ssl: bool = False,
+    headers: dict[str, str] | None = None,
+    settings: Settings | None = None,
+    tenant: str = DEFAULT_TENANT,
+    database: str = DEFAULT_DATABASE,
+) -> Client:
+    """Make a client of a server: pgchroma's, or Chroma's own.
+
+    Args:
+        host: Its name, or its URL; a URL's port and path are used, and `port` is not.
+        port: Its port.
+        ssl: Whether it is spoken to by HTTPS.
+        headers: Sent along with every request, such as ``{"X-Chroma-Token": key}``.
+        settings: How credentials are sent, time-outs and the like; see `Settings`.
+        tenant: The tenant to work for.
+        database: The tenant's database to work in.
+
+    Raises:
+        ValueError: Nobody answers there.
+        ChromaAuthError: The server does not accept the credentials.
+        NotFoundError: The tenant or the database does not exist.
+    """
+    settings = _settings(host, port, ssl, headers, settings)
+    client = Client(http_backend(settings), settings)
+    try:
+        client.set_tenant(*_place(settings, client.get_user_identity(), tenant, database))
+    except UnavailableError as fault:
+        client.close()
+        raise ValueError(_UNREACHABLE) from fault
+    except BaseException:
+        client.close()
+        raise
+    return client
+
+
+async def AsyncHttpClient(  # noqa: N802
+    host: str = "localhost",
+    port: int = 8000,
+    ssl: bool = False,
+    headers: dict[str, str] | None = None,
+    settings: Settings | None = None,
+    tenant: str = DEFAULT_TENANT,
+    database: str = DEFAULT_DATABASE,
+) -> AsyncClient:
+    """Make an asynchronous client of a server; see `HttpClient`."""
+    from pgchroma.backends.http import AsyncHttpBackend  # noqa: PLC0415
+
+    settings = _settings(host, port, ssl, headers, settings)
+    client = AsyncClient(AsyncHttpBackend(_endpoint(settings)), settings)
+    try:
+        identity = await client.get_user_identity()
+        await client.set_tenant(*_place(settings, identity, tenant, database))
+    except UnavailableError as fault:
+        await client.close()
+        raise ValueError(_UNREACHABLE) from fault
+    except BaseException:
+        await client.close()
+        raise
+    return client
+
+
+def CloudClient(  # noqa: N802
+    tenant: str | None = None,
+    database: str | None = None,
+    api_key: str | None = None,
+    settings: Settings | None = None,
+    *,
+    cloud_host: str | None = None,
+    cloud_port: int = 443,
+    enable_ssl: bool = True,
+) -> Client:
+    """Make a client of a remote server by an API key.
+
+    Args:
+        tenant: The tenant; None: ``CHROMA_TENANT``, else the one the key is for.
+        database: The database; None: ``CHROMA_DATABASE``, else the one the key is for.
+        api_key: The key; None: ``CHROMA_API_KEY``.
+        settings: See `Settings`.
+        cloud_host: The server; None: ``CHROMA_HOST``, else Chroma's own cloud.
+        cloud_port: Its port.
+        enable_ssl: Whether it is spoken to by HTTPS.
+
+    Raises:
+        ValueError: There is no key, nobody answers, or the key is for several databases and none
+            is named.
+        ChromaAuthError: The server does not accept the key.
+    """
+    key = api_key or os.environ.get("CHROMA_API_KEY")
+    if not key:
+        raise ValueError(
+            "Missing required arguments: api_key. Please provide them or set the environment "
+            "variables: CHROMA_API_KEY"
+        )
+    host = cloud_host or os.environ.get("CHROMA_HOST") or "api.trychroma.com"
+    tenant = tenant or os.environ.get("CHROMA_TENANT")
+    database = database or os.environ.get("CHROMA_DATABASE")
+    settings = (settings or Settings()).model_copy(
+        update={
+            "chroma_client_auth_provider": "TokenAuthClientProvider",
+            "chroma_client_auth_credentials": key,
+            "chroma_auth_token_transport_header": "X-Chroma-Token",
+        }
+    )
+    settings = _settings(host, cloud_port, enable_ssl, None, settings)
+    client = Client(http_backend(settings), settings)
+    try:
+        identity = client.get_user_identity()
+        client.set_tenant(tenant or _only_tenant(identity), database or _only_database(identity))
+    except UnavailableError as fault:
+        client.close()
+        raise ValueError(_UNREACHABLE) from fault
+    except BaseException:
+        client.close()
+        raise
+    return client
+
+
+def is_http(settings: Settings) -> bool:
+    """Whether the settings ask for a server over HTTP."""
+    return "fastapi" in settings.chroma_api_impl.lower()
+
+
+def http_backend(settings: Settings) -> HttpBackend:
+    """Make the backend that speaks to the server of the settings."""
+    from pgchroma.backends.http import HttpBackend  # noqa: PLC0415  (only where it is used)
+
+    return HttpBackend(_endpoint(settings))
+
+
+def _settings(
+    host: str, port: int, ssl: bool, headers: dict[str, str] | None, settings: Settings | None
+) -> Settings:
+    settings = settings or Settings()
+    return settings.model_copy(
+        update={
+            "chroma_server_host": settings.chroma_server_host or host,
+            "chroma_server_http_port": settings.chroma_server_http_port or port,
+            "chroma_server_ssl_enabled": settings.chroma_server_ssl_enabled or ssl,
+            "chroma_server_headers": {**(settings.chroma_server_headers or {}), **(headers or {})},
+        }
+    )
+
+
+def _endpoint(settings: Settings) -> Endpoint:
+    from pgchroma.backends.http import Endpoint  # noqa: PLC0415
+
+    verify = settings.chroma_server_ssl_verify
+    return Endpoint(
+        _url(settings),
+        {**_credential(settings), **(settings.chroma_server_headers or {})},
+        settings.pgchroma_http_timeout,
+        True if verify is None else verify,
+        settings.chroma_http_keepalive_secs,
+        settings.chroma_http_max_connections,
+        settings.chroma_http_max_keepalive_connections,
+    )
+
+
+def _url(settings: Settings) -> str:
+    host = settings.chroma_server_host or "localhost"
+    if "://" in host:
+        parts = urlsplit(host)
+        if parts.scheme not in ("http", "https"):
+            raise ValueError(f"Invalid URL. Unrecognized protocol - {parts.scheme}.")
+        return host.rstrip("/").removesuffix("/api/v2")
+    if "/" in host:
+        raise ValueError(f"Invalid URL. Unrecognized protocol - {host}.")
+    scheme = "https" if settings.chroma_server_ssl_enabled else "http"
+    named = f"[{host}]" if ":" in host else host
+    return f"{scheme}://{named}:{settings.chroma_server_http_port or _DEFAULT_PORT}"
+
+
+def _credential(settings: Settings) -> dict[str, str]:
+    provider = settings.chroma_client_auth_provider
+    if not provider:
+        return {}
+    secret = settings.chroma_client_auth_credentials
+    if not secret:
+        raise ValueError("chroma_client_auth_provider is set, chroma_client_auth_credentials not")
+    if not secret.isascii() or not secret.isprintable():
+        raise ValueError("Invalid token. Must contain only ASCII letters and digits.")
+    if provider.rsplit(".", 1)[-1].lower().startswith("basic"):
+        return {"Authorization": "Basic " + base64.b64encode(secret.encode()).decode()}
+    header = settings.chroma_auth_token_transport_header or "Authorization"
+    if header.lower() == "authorization":
+        return {"Authorization": f"Bearer {secret}"}
+    return {header: secret}
+
+
+def _place(
+    settings: Settings, identity: UserIdentity, tenant: str, database: str
+) -> tuple[str, str]:
+    """Choose tenant and database: those asked for, or if so set those the credential is for."""
+    if not settings.chroma_overwrite_singleton_tenant_database_access_from_auth:
+        return tenant, database
+    databases = identity.databases or []
+    is_only = len(databases) == 1 and databases[0] != "*"
+    return identity.tenant or tenant, databases[0] if is_only else database
+
+
+def _only_tenant(identity: UserIdentity) -> str:
+    if identity.tenant in (None, "*"):
+        raise ValueError("the key is for several tenants; name one with tenant=…")
+    return str(identity.tenant)
+
+
+def _only_database(identity: UserIdentity) -> str:
+    databases = identity.databases or []
+    if len(databases) != 1 or databases[0] == "*":
+        raise ValueError("the key is for several databases; name one with database=…")
+    return databases[0]

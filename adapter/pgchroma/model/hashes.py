@@ -1,0 +1,134 @@
+"""Secrets: how they are made, what is kept of them, and how the two are compared.
+
+A key's secret is 256 random bits, so one round of SHA-256 is all it needs. A password is what
+somebody could guess, so it is stretched with scrypt, at a cost that its hash itself tells.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import re
+import secrets
+from dataclasses import dataclass, field
+from typing import Final, Self
+
+from pgchroma.errors import InvalidArgumentError
+from pgchroma.model.text import check_text
+
+__all__ = (
+    "DECOY",
+    "Key",
+    "check_password",
+    "hash_key_secret",
+    "hash_password",
+    "is_match",
+    "new_id",
+)
+
+LEAST_PASSWORD: Final = 8
+MOST_PASSWORD: Final = 1024
+
+_KEY: Final = re.compile(r"pgc_([0-9a-f]{16})_([A-Za-z0-9_-]{43})", re.ASCII)
+
+_N, _R, _P = 1 << 14, 8, 5
+"""OWASP's advice of 2024 for 16 MB of memory; 0.2 s on a slow core."""
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """What a program shows to be let in: a public id and a secret."""
+
+    id: str
+    secret: str = field(repr=False)
+
+    @property
+    def text(self) -> str:
+        """The key as it is sent."""
+        return f"pgc_{self.id}_{self.secret}"
+
+    @classmethod
+    def generate(cls) -> Self:
+        """Make a key that nobody can guess."""
+        return cls(new_id(), secrets.token_urlsafe(32))
+
+    @classmethod
+    def parse(cls, text: str) -> Self | None:
+        """Take a key apart; None if it is none."""
+        found = _KEY.fullmatch(text)
+        return None if found is None else cls(*found.groups())
+
+
+def new_id() -> str:
+    """Return 64 random bits by which a credential is found; they are no secret."""
+    return secrets.token_hex(8)
+
+
+def check_password(password: str) -> str:
+    """Return `password` if somebody may have it.
+
+    Raises:
+        InvalidArgumentError: It is too short or too long, or has the form of a key.
+    """
+    check_text(password, "password")
+    if not LEAST_PASSWORD <= len(password) <= MOST_PASSWORD:
+        raise InvalidArgumentError(
+            f"a password has {LEAST_PASSWORD} to {MOST_PASSWORD} characters, this one "
+            f"{len(password)}"
+        )
+    if Key.parse(password) is not None:
+        raise InvalidArgumentError("a password may not have the form of a key")
+    return password
+
+
+def hash_key_secret(secret: str) -> str:
+    """Return what is kept of a key's secret."""
+    return f"sha256${hashlib.sha256(secret.encode()).hexdigest()}"
+
+
+def hash_password(password: str) -> str:
+    """Return what is kept of a password: scrypt's costs, the salt, the hash."""
+    salt = secrets.token_bytes(16)
+    return _scrypt_text(salt, _scrypt(password, salt, _N, _R, _P))
+
+
+def is_match(secret: str, secret_hash: str) -> bool:
+    """Whether `secret` is what the hash was made of; how much of it was right takes no time.
+
+    A hash in no form of ours matches nothing.
+    """
+    scheme, _, rest = secret_hash.partition("$")
+    if scheme == "sha256":
+        return hmac.compare_digest(hash_key_secret(secret), secret_hash)
+    return scheme == "scrypt" and _is_scrypt_match(secret, rest)
+
+
+def _is_scrypt_match(password: str, parameters: str) -> bool:
+    try:
+        n, r, p, salt, expected = parameters.split("$")
+        costs = int(n), int(r), int(p)
+        wanted = base64.b64decode(expected, validate=True)
+        found = _scrypt(password, base64.b64decode(salt, validate=True), *costs)
+    except ValueError:
+        return False
+    return hmac.compare_digest(found, wanted)
+
+
+def _scrypt(password: str, salt: bytes, n: int, r: int, p: int) -> bytes:
+    return hashlib.scrypt(
+        password.encode(), salt=salt, n=n, r=r, p=p, maxmem=1 << 28, dklen=_DIGEST_BYTES
+    )
+
+
+def _scrypt_text(salt: bytes, digest: bytes) -> str:
+    parts = (salt, digest)
+    return "$".join(
+        ("scrypt", str(_N), str(_R), str(_P), *(base64.b64encode(part).decode() for part in parts))
+    )
+
+
+_DIGEST_BYTES: Final = 32
+
+DECOY: Final = _scrypt_text(secrets.token_bytes(16), secrets.token_bytes(_DIGEST_BYTES))
+"""The hash of no password, compared with where there is no user: it takes as long."""

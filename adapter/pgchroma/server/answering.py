@@ -1,0 +1,206 @@
+"""A request's way: who asks, may he, what does he want, do it, say so."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any, TypeVar, cast
+from uuid import UUID
+
+from litestar import Request, Response
+
+from pgchroma.backends.base import AsyncBackend
+from pgchroma.errors import (
+    ChromaError,
+    DeadlineExceededError,
+    InvalidArgumentError,
+    RateLimitError,
+)
+from pgchroma.model.credentials import Caller, Role, Target
+from pgchroma.model.entities import Limits
+from pgchroma.model.operations import (
+    AddRecords,
+    DeleteCollection,
+    DeleteDatabase,
+    GetCollectionByCrn,
+    GetIdentity,
+    Heartbeat,
+    ModifyCollection,
+    Operation,
+    QueryRecords,
+    Reset,
+    UpdateRecords,
+    UpsertRecords,
+)
+from pgchroma.server.door import Door, identity
+from pgchroma.server.faults import (
+    PayloadTooLargeError,
+    UnsupportedMediaTypeError,
+    json_response,
+)
+from pgchroma.server.settings import ServerSettings
+from pgchroma.wire.route import Access, Route
+
+__all__ = ("Answering", "target_of")
+
+R = TypeVar("R")
+
+AnyRequest = Request[Any, Any, Any]
+
+NOBODY = Caller("", "read")
+
+_MOVING = (DeleteCollection, DeleteDatabase, ModifyCollection, Reset)
+"""What changes what credentials are for."""
+
+
+class Answering:
+    """Answers requests on a backend, within the limits of the settings."""
+
+    def __init__(self, backend: AsyncBackend, door: Door, settings: ServerSettings) -> None:
+        self.limits = Limits(settings.max_batch_size)
+        self._backend = backend
+        self._door = door
+        self._settings = settings
+        self._running = 0
+
+    async def answer(self, route: Route[Any, Any], request: AnyRequest) -> Response[bytes]:
+        """Answer a request that came by a route.
+
+        Raises:
+            ChromaError: It is not allowed, malformed, or could not be carried out.
+        """
+        path = dict(zip(route.parameters, request.path_params.values(), strict=True))
+        # Before the body is read: whoever may not ask need not be listened to.
+        caller = NOBODY if route.access == "public" else permit(request, route.access, path)
+        body = await self._body(request) if route.body is not None else None
+        parsed = route.parse(path, request.query_params, body)
+        operation = route.decode(parsed)
+        self._check_size(operation)
+        if isinstance(operation, GetIdentity):
+            return json_response(route.respond(parsed, identity(caller)))
+        result = await self._execute(operation)
+        if isinstance(operation, _MOVING):
+            self._door.forget()
+        if isinstance(operation, GetCollectionByCrn):
+            # The path names a resource, and only now is it known whose it is.
+            caller.require("read", Target(result.tenant, result.database, result.id))
+        return json_response(route.respond(parsed, result), route.status)
+
+    async def is_ready(self) -> bool:
+        """Tell whether the database answers."""
+        try:
+            await self._execute(Heartbeat())
+        except ChromaError:
+            return False
+        return True
+
+    async def _execute(self, operation: Operation[R]) -> R:
+        async with self._admitted():
+            try:
+                async with asyncio.timeout(self._settings.request_timeout):
+                    return await self._backend.execute(operation)
+            except TimeoutError as fault:
+                raise DeadlineExceededError(
+                    f"the request took longer than {self._settings.request_timeout:g} seconds "
+                    "and was given up"
+                ) from fault
+
+    @asynccontextmanager
+    async def _admitted(self) -> AsyncGenerator[None, None]:
+        most = self._settings.circuit_breaker.requests
+        if most and self._running >= most:
+            raise RateLimitError("You have been rate limited.")
+        self._running += 1
+        try:
+            yield
+        finally:
+            self._running -= 1
+
+    async def _body(self, request: AnyRequest) -> bytes:
+        kind = request.headers.get("content-type")
+        if kind is not None and not _is_json(kind):
+            raise UnsupportedMediaTypeError(
+                "Expected request with `Content-Type: application/json`"
+            )
+        most = self._settings.max_payload_size_bytes
+        try:
+            async with asyncio.timeout(self._settings.body_timeout):
+                return await _read(request, most)
+        except TimeoutError as fault:
+            raise InvalidArgumentError(
+                f"the body did not arrive within {self._settings.body_timeout:g} seconds"
+            ) from fault
+
+    def _check_size(self, operation: Operation[Any]) -> None:
+        settings = self._settings
+        if isinstance(operation, AddRecords | UpsertRecords | UpdateRecords):
+            count = len(operation.records)
+            if count > settings.max_batch_size:
+                raise InvalidArgumentError(
+                    f"Batch size {count} exceeds maximum batch size {settings.max_batch_size}"
+                )
+        elif isinstance(operation, QueryRecords):
+            most = settings.max_n_results
+            if most is not None and operation.n_results > most:
+                raise InvalidArgumentError(
+                    f"n_results {operation.n_results} exceeds the maximum of {most}"
+                )
+
+
+def permit(request: AnyRequest, access: Access, path: Mapping[str, str]) -> Caller:
+    """Return who asks, if he may.
+
+    Raises:
+        AuthorizationError: He may not.
+    """
+    caller: Caller = request.user
+    if access != "known":
+        role = cast("Role", "read" if access == "sight" else access)
+        caller.require(role, target_of(path, is_lookup=access == "sight"))
+    return caller
+
+
+def target_of(path: Mapping[str, str], *, is_lookup: bool = False) -> Target:
+    """Return what the parameters of a path name."""
+    return Target(
+        path.get("tenant"),
+        path.get("database"),
+        _uuid(path.get("collection_id")),
+        path.get("collection"),
+        is_lookup=is_lookup,
+    )
+
+
+def _uuid(text: str | None) -> UUID | None:
+    if text is None:
+        return None
+    try:
+        return UUID(text)
+    except ValueError:
+        # Nobody's collection; decoding the request says what is wrong with it.
+        return UUID(int=0)
+
+
+def _is_json(content_type: str) -> bool:
+    kind = content_type.split(";", 1)[0].strip().lower()
+    return kind == "application/json" or (
+        kind.startswith("application/") and kind.endswith("+json")
+    )
+
+
+async def _read(request: AnyRequest, most: int) -> bytes:
+    declared = request.headers.get("content-length", "")
+    if declared.isdigit() and int(declared) > most:
+        raise PayloadTooLargeError(_TOO_LARGE)
+    chunks = []
+    size = 0
+    async for chunk in request.stream():
+        size += len(chunk)
+        if size > most:
+            raise PayloadTooLargeError(_TOO_LARGE)
+        chunks.append(chunk)
+    return b"".join(chunks)
+
+
+_TOO_LARGE = "Failed to buffer the request body: length limit exceeded"

@@ -1,0 +1,239 @@
+"""Who is let in, and as whom.
+
+`OpenDoor` lets in everybody. `LockedDoor` asks the database, and remembers the answer for some
+seconds: as long, a credential that was revoked elsewhere, or whose tenant, database or collection
+was deleted or renamed, may go on as before. `forget` ends that at once for this process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import math
+import secrets
+import time
+from collections import OrderedDict
+from collections.abc import Mapping
+from typing import Final, Generic, Protocol, TypeVar
+
+from pgchroma.backends.base import AsyncBackend
+from pgchroma.errors import ChromaAuthError, RateLimitError
+from pgchroma.model.credentials import (
+    Caller,
+    CreateFirstCredential,
+    FindCredential,
+    FoundCredential,
+)
+from pgchroma.model.entities import UserIdentity
+from pgchroma.model.hashes import DECOY, Key, hash_key_secret, is_match
+from pgchroma.model.names import DEFAULT_DATABASE, DEFAULT_TENANT
+from pgchroma.server.presented import Presented, parse_presented
+
+__all__ = ("Door", "LockedDoor", "OpenDoor", "ensure_first_key", "identity")
+
+V = TypeVar("V")
+
+VERIFICATIONS_AT_ONCE: Final = 2
+"""Each takes a core and 16 MB for a fifth of a second."""
+
+MOST_WAITING: Final = 32
+"""How many passwords wait to be verified before more are turned away: some seconds' work."""
+
+REMEMBERED: Final = 4096
+"""How many callers, and how many failures, are remembered at most."""
+
+FIRST_KEY: Final = "admin"
+
+
+class Door(Protocol):
+    """Decides who is let in."""
+
+    async def admit(self, headers: Mapping[str, str]) -> Caller:
+        """Return who sent a request with these headers, whose names are in lower case.
+
+        Raises:
+            ChromaAuthError: The headers have no credential that is valid.
+            RateLimitError: Too many passwords wait to be verified.
+        """
+        ...
+
+    def forget(self) -> None:
+        """Ask anew for everybody, because a credential or what one is for was deleted."""
+        ...
+
+
+class OpenDoor:
+    """Everybody may do everything."""
+
+    async def admit(self, headers: Mapping[str, str]) -> Caller:
+        """Return nobody in particular."""
+        return Caller("", "admin")
+
+    def forget(self) -> None:
+        """Nothing is remembered."""
+
+
+class LockedDoor:
+    """Lets in who has a live key, or a live user's name and password.
+
+    Args:
+        backend: Where the credentials are.
+        cache_seconds: How long an answer of the database's is remembered; 0 asks every time.
+    """
+
+    def __init__(self, backend: AsyncBackend, cache_seconds: float = 5.0) -> None:
+        self._backend = backend
+        self._seconds = cache_seconds
+        # Of what was presented nothing is kept but a hash under a key that is nowhere else.
+        self._hashing_key = secrets.token_bytes(32)
+        self._desk = _Desk()
+        self._verified: _Memory[str] = _Memory()
+        self._recent = _Recent()
+
+    async def admit(self, headers: Mapping[str, str]) -> Caller:
+        """Return whose credential the headers have; see `Door`."""
+        presented = parse_presented(headers)
+        digest = self._digest(presented)
+        recent = self._recent
+        caller = recent.admitted.recall(digest)
+        if caller is None and not recent.refused.recall(digest):
+            caller = await self._ask_once(presented, digest)
+        if caller is None:
+            # One text for all reasons: what exists is told to nobody outside.
+            raise ChromaAuthError("the credential is not valid")
+        return caller
+
+    def forget(self) -> None:
+        """Ask the database anew for everybody."""
+        # A question under way keeps its answer to the old memory.
+        self._recent = _Recent()
+
+    async def _ask_once(self, presented: Presented, digest: bytes) -> Caller | None:
+        """Ask the database, or wait for somebody who is asking about the same."""
+        pending = self._recent.pending
+        task = pending.get(digest)
+        if task is None:
+            task = pending[digest] = asyncio.create_task(self._ask(presented, digest, self._recent))
+            task.add_done_callback(lambda done: _settle(pending, digest, done))
+        # The others still want to know when one of them hangs up.
+        return await asyncio.shield(task)
+
+    async def _ask(self, presented: Presented, digest: bytes, recent: _Recent) -> Caller | None:
+        asked_at = time.monotonic()
+        found = await self._verify(presented, digest)
+        if found is None:
+            recent.refused.keep(digest, True, asked_at + self._seconds)
+            return None
+        caller = found.credential.caller
+        seconds = math.inf if found.seconds_left is None else found.seconds_left
+        recent.admitted.keep(digest, caller, asked_at + min(self._seconds, seconds))
+        return caller
+
+    async def _verify(self, presented: Presented, digest: bytes) -> FoundCredential | None:
+        key = Key.parse(presented.secret)
+        if key is not None:
+            return await self._verify_key(key, presented.login)
+        if presented.login is not None:
+            return await self._verify_password(presented.login, presented.secret, digest)
+        return None
+
+    async def _verify_key(self, key: Key, login: str | None) -> FoundCredential | None:
+        found = await self._backend.execute(FindCredential("key", key.id))
+        if found is None or not is_match(key.secret, found.secret_hash):
+            return None
+        return found if login in (None, key.id, found.credential.name) else None
+
+    async def _verify_password(
+        self, login: str, password: str, digest: bytes
+    ) -> FoundCredential | None:
+        found = await self._backend.execute(FindCredential("user", login))
+        secret_hash = DECOY if found is None else found.secret_hash
+        # What was right for a hash stays so; then only the database is asked whether it lives.
+        if self._verified.recall(digest) != secret_hash:
+            if not await self._desk.verify(password, secret_hash):
+                return None
+            self._verified.keep(digest, secret_hash, math.inf)
+        return found
+
+    def _digest(self, presented: Presented) -> bytes:
+        text = repr((presented.login, presented.secret))
+        return hmac.digest(self._hashing_key, text.encode(), "sha256")
+
+
+def identity(caller: Caller) -> UserIdentity:
+    """Say who the caller is as Chroma does: its clients take tenant and database from it.
+
+    A caller whose scope is wider than a database gets ``*`` for the databases.
+    """
+    if not caller.name:
+        return UserIdentity("", DEFAULT_TENANT, [DEFAULT_DATABASE])
+    scope = caller.scope
+    return UserIdentity(caller.name, scope.tenant or DEFAULT_TENANT, [scope.database or "*"])
+
+
+async def ensure_first_key(backend: AsyncBackend) -> str | None:
+    """Make a key named ``admin`` that may do everything, unless some credential is live.
+
+    Of several servers that start at once, one makes it.
+
+    Returns:
+        The key, to be shown once; None if none was made.
+    """
+    key = Key.generate()
+    first = CreateFirstCredential(key.id, FIRST_KEY, hash_key_secret(key.secret))
+    return key.text if await backend.execute(first) else None
+
+
+class _Desk:
+    """Verifies passwords, off the event loop and a few at once."""
+
+    def __init__(self) -> None:
+        self._places = asyncio.Semaphore(VERIFICATIONS_AT_ONCE)
+        self._waiting = 0
+
+    async def verify(self, password: str, secret_hash: str) -> bool:
+        if self._waiting >= MOST_WAITING:
+            raise RateLimitError("too many passwords are being verified; try again in a while")
+        self._waiting += 1
+        try:
+            async with self._places:
+                return await asyncio.to_thread(is_match, password, secret_hash)
+        finally:
+            self._waiting -= 1
+
+
+class _Memory(Generic[V]):
+    """The newest of what was kept, each as long as it may."""
+
+    def __init__(self) -> None:
+        self._kept: OrderedDict[bytes, tuple[V, float]] = OrderedDict()
+
+    def recall(self, key: bytes) -> V | None:
+        value, until = self._kept.get(key, (None, 0.0))
+        return value if time.monotonic() < until else None
+
+    def keep(self, key: bytes, value: V, until: float) -> None:
+        self._kept[key] = value, until
+        self._kept.move_to_end(key)
+        if len(self._kept) > REMEMBERED:
+            self._kept.popitem(last=False)
+
+
+class _Recent:
+    """What the database said of late. Failures crowd out no callers: they are kept apart."""
+
+    def __init__(self) -> None:
+        self.admitted: _Memory[Caller] = _Memory()
+        self.refused: _Memory[bool] = _Memory()
+        self.pending: dict[bytes, asyncio.Task[Caller | None]] = {}
+
+
+def _settle(
+    pending: dict[bytes, asyncio.Task[Caller | None]],
+    digest: bytes,
+    done: asyncio.Task[Caller | None],
+) -> None:
+    del pending[digest]
+    if not done.cancelled():
+        # Everybody who waited for it may have hung up, and nobody seen its fault.
+        done.exception()

@@ -1,0 +1,95 @@
+"""Faults as responses: Chroma's statuses and bodies, nothing of our insides."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from litestar import MediaType, Request, Response
+from litestar.exceptions import (
+    HTTPException,
+    MethodNotAllowedException,
+    NotFoundException,
+    TooManyRequestsException,
+)
+
+from pgchroma.errors import ChromaError, InternalError, RateLimitError, UnavailableError
+from pgchroma.wire.errors import encode_error, status_of
+from pgchroma.wire.route import encode_json
+
+__all__ = (
+    "EXCEPTION_HANDLERS",
+    "PayloadTooLargeError",
+    "UnsupportedMediaTypeError",
+    "json_response",
+)
+
+_log = logging.getLogger("pgchroma.server")
+
+RETRY_AFTER = "1"
+"""Seconds after which a client may try again; a database that restarts takes about that."""
+
+_INTERNAL = 500
+
+
+class PayloadTooLargeError(ChromaError, name="ChromaError", status=413):
+    """The body is larger than the server takes."""
+
+
+class UnsupportedMediaTypeError(ChromaError, name="ChromaError", status=415):
+    """The body is said to be something other than JSON."""
+
+
+def json_response(content: Any, status: int = 200) -> Response[bytes]:
+    """Answer with JSON."""
+    return Response(encode_json(content), status_code=status, media_type=MediaType.JSON)
+
+
+def _on_error(request: Request[Any, Any, Any], fault: ChromaError) -> Response[bytes]:
+    status = status_of(fault)
+    if status >= _INTERNAL:
+        # The cause goes to the log, where the operator looks, and not to whoever asked.
+        _log.error("%s: %s", type(fault).__name__, fault.message(), exc_info=fault.__cause__)
+    response = json_response(encode_error(fault), status)
+    if isinstance(fault, UnavailableError | RateLimitError):
+        response.headers["retry-after"] = RETRY_AFTER
+    if status == 401:  # noqa: PLR2004
+        response.headers["www-authenticate"] = "Bearer"
+    return response
+
+
+def _on_unknown_path(request: Request[Any, Any, Any], fault: Exception) -> Response[Any]:
+    return Response(b"", status_code=404)
+
+
+def _on_unknown_method(request: Request[Any, Any, Any], fault: HTTPException) -> Response[Any]:
+    allowed = (fault.headers or {}).get("Allow")
+    headers = {"allow": allowed} if allowed else None
+    return Response(b"", status_code=405, headers=headers)
+
+
+def _on_rate_limit(request: Request[Any, Any, Any], fault: HTTPException) -> Response[bytes]:
+    response = _on_error(request, RateLimitError("Too many requests; backoff and try again"))
+    for name, value in (fault.headers or {}).items():
+        response.headers[name] = value
+    return response
+
+
+def _on_refusal(request: Request[Any, Any, Any], fault: HTTPException) -> Response[bytes]:
+    body = {"error": "ChromaError", "message": fault.detail}
+    return json_response(body, fault.status_code)
+
+
+def _on_surprise(request: Request[Any, Any, Any], fault: Exception) -> Response[bytes]:
+    _log.error("unexpected %s", type(fault).__name__, exc_info=fault)
+    return json_response(encode_error(InternalError("internal error; the log has more")), _INTERNAL)
+
+
+EXCEPTION_HANDLERS: dict[int | type[Exception], Any] = {
+    ChromaError: _on_error,
+    NotFoundException: _on_unknown_path,
+    MethodNotAllowedException: _on_unknown_method,
+    TooManyRequestsException: _on_rate_limit,
+    HTTPException: _on_refusal,
+    Exception: _on_surprise,
+}

@@ -1,0 +1,37 @@
+"""Lets callers in before their request is looked at."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from litestar.connection import ASGIConnection
+from litestar.middleware import AbstractAuthenticationMiddleware, AuthenticationResult
+from litestar.types import ASGIApp
+
+from pgchroma.server.door import Door
+from pgchroma.server.front import CALLER
+
+__all__ = ("PUBLIC", "Gate")
+
+PUBLIC = "public"
+"""A handler's option: whoever asks for it need not say who he is."""
+
+
+class Gate(AbstractAuthenticationMiddleware):
+    """Asks the door of the application's state about each request."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        super().__init__(app, exclude_from_auth_key=PUBLIC)
+
+    async def authenticate_request(
+        self, connection: ASGIConnection[Any, Any, Any, Any]
+    ) -> AuthenticationResult:
+        """Return the caller as the connection's user.
+
+        Raises:
+            ChromaAuthError: There is no valid credential.
+        """
+        door: Door = connection.app.state.door
+        caller = await door.admit(connection.headers)
+        connection.scope["state"][CALLER] = caller.name
+        return AuthenticationResult(user=caller, auth=None)

@@ -1,0 +1,167 @@
+"""Litestar's handlers: one for each route of the table, and those that no operation stands for."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from litestar import Request, Response
+from litestar.handlers import HTTPRouteHandler
+
+from pgchroma.model.operations import Heartbeat
+from pgchroma.server.answering import Answering, permit
+from pgchroma.server.faults import json_response
+from pgchroma.server.gate import PUBLIC
+from pgchroma.wire.catalog import COLLECTIONS
+from pgchroma.wire.route import PREFIX, Access, Route
+from pgchroma.wire.routes import ROUTES, route_of
+
+__all__ = ("handlers",)
+
+AnyRequest = Request[Any, Any, Any]
+Answer = Callable[[AnyRequest], Awaitable[Response[Any]]]
+
+
+def handlers() -> list[HTTPRouteHandler]:
+    """Return a handler for every path the server knows."""
+    heartbeat = route_of(Heartbeat())
+    return [
+        *(_of_route(route) for route in ROUTES),
+        _handler("GET", PREFIX, "root", _answer(heartbeat), is_public=True),
+        _handler("GET", f"{PREFIX}/healthcheck", "healthcheck", _healthcheck, is_public=True),
+        _handler(
+            "GET", f"{PREFIX}/pre-flight-checks", "pre_flight_checks", _limits, is_public=True
+        ),
+        *(_unimplemented(*row) for row in _UNIMPLEMENTED),
+        _handler(_V1_METHODS, "/api/v1/{rest:path}", "v1", _gone, is_public=True),
+    ]
+
+
+def _of_route(route: Route[Any, Any]) -> HTTPRouteHandler:
+    is_public = route.access == "public"
+    return _handler(
+        route.method,
+        PREFIX + positional(route.path),
+        route.name,
+        _answer(route),
+        status=route.status,
+        is_public=is_public,
+    )
+
+
+def _answer(route: Route[Any, Any]) -> Answer:
+    async def answer(request: AnyRequest) -> Response[Any]:
+        answering: Answering = request.app.state.answering
+        return await answering.answer(route, request)
+
+    return answer
+
+
+async def _healthcheck(request: AnyRequest) -> Response[Any]:
+    answering: Answering = request.app.state.answering
+    is_ready = await answering.is_ready()
+    body = {"is_executor_ready": is_ready, "is_log_client_ready": is_ready}
+    return json_response(body, 200 if is_ready else 503)
+
+
+async def _limits(request: AnyRequest) -> Response[Any]:
+    answering: Answering = request.app.state.answering
+    return json_response(
+        {
+            "max_batch_size": answering.limits.max_batch_size,
+            "supports_base64_encoding": True,
+        }
+    )
+
+
+async def _gone(request: AnyRequest) -> Response[Any]:
+    body = {
+        "error": "Unimplemented",
+        "message": "The v1 API is deprecated. Please use /v2 apis",
+    }
+    return json_response(body, 410)
+
+
+def _unimplemented(
+    method: str, path: str, name: str, access: Access, status: int, message: str
+) -> HTTPRouteHandler:
+    parameters = [part[1:-1] for part in path.split("/") if part.startswith("{")]
+
+    async def refuse(request: AnyRequest) -> Response[Any]:
+        permit(request, access, dict(zip(parameters, request.path_params.values(), strict=True)))
+        error = "NotFoundError" if status == 404 else "ChromaError"  # noqa: PLR2004
+        return json_response({"error": error, "message": message}, status)
+
+    return _handler(method, PREFIX + positional(path), name, refuse)
+
+
+def _handler(
+    method: Any,
+    path: str,
+    name: str,
+    answer: Answer,
+    *,
+    status: int = 200,
+    is_public: bool = False,
+) -> HTTPRouteHandler:
+    async def handle(request: AnyRequest) -> Response[Any]:
+        return await answer(request)
+
+    handle.__name__ = name
+    decorate = HTTPRouteHandler(
+        path,
+        http_method=method,
+        status_code=status,
+        operation_id=name,
+        opt={PUBLIC: is_public},
+    )
+    return decorate(handle)
+
+
+def positional(path: str) -> str:
+    """Name a path's parameters by their places.
+
+    Routes that differ by method alone have to agree in the names of their parameters.
+    """
+    parts = path.split("/")
+    return "/".join(
+        f"{{p{place}:str}}" if part.startswith("{") else part for place, part in enumerate(parts)
+    )
+
+
+_V1_METHODS = ["GET", "PUT", "PATCH", "DELETE", "OPTIONS"]
+
+_COLLECTION = COLLECTIONS + "/{collection_id}"
+
+_UNIMPLEMENTED: tuple[tuple[str, str, str, Access, int, str], ...] = (
+    (
+        "POST", _COLLECTION + "/search", "collection_search", "read", 501,
+        "Error executing plan: Not implemented: Search operation is not implemented for local "
+        "executor",
+    ),
+    (
+        "POST", _COLLECTION + "/fork", "fork_collection", "write", 501,
+        "Collection forking is unsupported for local chroma",
+    ),
+    (
+        "GET", _COLLECTION + "/fork_count", "fork_count", "read", 501,
+        "Count forks is unsupported for local chroma",
+    ),
+    (
+        "GET", _COLLECTION + "/indexing_status", "indexing_status", "read", 501,
+        "the indexing status is not implemented",
+    ),
+    (
+        "POST", _COLLECTION + "/functions/attach", "attach_function", "write", 501,
+        "attached functions are not implemented",
+    ),
+    (
+        "GET", _COLLECTION + "/functions/{function}", "get_attached_function", "read", 404,
+        "Attached function not found",
+    ),
+    (
+        "POST", _COLLECTION + "/attached_functions/{function}/detach", "detach_function", "write",
+        501, "attached functions are not implemented",
+    ),
+)  # fmt: skip
+"""What Chroma's cloud has and a single node has not: method, path, name, access, answer."""

@@ -1,0 +1,105 @@
+"""What a request presents to be let in, taken out of its headers."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from pgchroma.errors import ChromaAuthError
+
+__all__ = ("Presented", "parse_presented", "plain_headers")
+
+MOST_CHARACTERS: Final = 8192
+"""A longer header is not read; the longest password fits."""
+
+
+@dataclass(frozen=True, slots=True)
+class Presented:
+    """A key, or a login with a password.
+
+    Attributes:
+        login: None where a key came by itself.
+    """
+
+    login: str | None
+    secret: str = field(repr=False)
+
+
+def parse_presented(headers: Mapping[str, str]) -> Presented:
+    """Read ``Authorization`` and ``X-Chroma-Token``; header names are in lower case.
+
+    Raises:
+        ChromaAuthError: There is neither, one is malformed, or they disagree.
+    """
+    authorization, token = headers.get("authorization"), headers.get("x-chroma-token")
+    found = set()
+    if authorization is not None:
+        found.add(_parse_authorization(_checked(authorization)))
+    if token is not None:
+        found.add(Presented(None, _parse_token(_checked(token))))
+    if not found:
+        raise ChromaAuthError(
+            "this server wants a key; send it as `Authorization: Bearer <key>` or as "
+            "`X-Chroma-Token: <key>`"
+        )
+    if len(found) > 1:
+        raise ChromaAuthError("the headers Authorization and X-Chroma-Token disagree")
+    return found.pop()
+
+
+def plain_headers(raw: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
+    """Turn ASGI's headers into text; one that is repeated becomes a list with commas.
+
+    So two different credentials in two headers of one name are malformed, not one of them valid.
+    """
+    headers: dict[str, str] = {}
+    for name, value in raw:
+        key, text = name.decode("latin-1").lower(), value.decode("latin-1")
+        headers[key] = f"{headers[key]}, {text}" if key in headers else text
+    return headers
+
+
+def _checked(text: str) -> str:
+    if len(text) > MOST_CHARACTERS or not text.isascii() or not text.isprintable():
+        raise _malformed()
+    return text.strip()
+
+
+def _parse_authorization(text: str) -> Presented:
+    scheme, _, rest = text.partition(" ")
+    match scheme.lower():
+        case "bearer":
+            return Presented(None, _one_word(rest))
+        case "basic":
+            return _parse_basic(_one_word(rest))
+        case _:
+            raise _malformed()
+
+
+def _parse_token(text: str) -> str:
+    scheme, _, rest = text.partition(" ")
+    return _one_word(rest if scheme.lower() == "bearer" else text)
+
+
+def _parse_basic(text: str) -> Presented:
+    try:
+        login, colon, password = base64.b64decode(text, validate=True).decode().partition(":")
+    except (binascii.Error, UnicodeDecodeError) as fault:
+        raise _malformed() from fault
+    if not (login and colon and password) or "\0" in login:
+        raise _malformed()
+    return Presented(login, password)
+
+
+def _one_word(text: str) -> str:
+    words = text.split()
+    if len(words) != 1:
+        raise _malformed()
+    return words[0]
+
+
+def _malformed() -> ChromaAuthError:
+    return ChromaAuthError("the credential is malformed")

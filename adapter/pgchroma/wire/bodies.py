@@ -1,0 +1,248 @@
+"""The shapes of request and response bodies, and of query strings.
+
+They are Chroma's: fields that are not listed are ignored, optional ones may be missing or null.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, TypeAlias
+
+from msgspec import Meta, Struct, field
+
+__all__ = (
+    "AddBody",
+    "CollectionBody",
+    "CountQuery",
+    "CreateCollectionBody",
+    "DatabaseBody",
+    "DeleteBody",
+    "DeletedBody",
+    "Empty",
+    "ErrorBody",
+    "GetBody",
+    "HealthBody",
+    "HeartbeatBody",
+    "IdentityBody",
+    "LimitsBody",
+    "ModifyCollectionBody",
+    "NamedBody",
+    "Page",
+    "QueryBody",
+    "QueryResultBody",
+    "RecordsBody",
+    "TenantBody",
+    "UpdateBody",
+    "UpdateTenantBody",
+    "UpsertBody",
+)
+
+Count: TypeAlias = Annotated[int, Meta(ge=0, le=2**32 - 1)]
+Scalar: TypeAlias = str | bool | int | float
+Element: TypeAlias = str | bool | int | float
+SparseVector: TypeAlias = dict[str, Any]
+Value: TypeAlias = Scalar | list[Element] | SparseVector
+Embedding: TypeAlias = str | list[float]
+Column: TypeAlias = Literal["distances", "documents", "embeddings", "metadatas", "uris"]
+ReadLevel: TypeAlias = Literal["index_and_wal", "index_only", "index_and_bounded_wal"]
+
+
+class Empty(Struct):
+    """Nothing."""
+
+
+class ErrorBody(Struct):
+    """What went wrong: a word for programs and a sentence for people."""
+
+    error: str
+    message: str
+
+
+class HeartbeatBody(Struct):
+    """The time in nanoseconds since 1970."""
+
+    nanoseconds: int = field(name="nanosecond heartbeat")
+
+
+class HealthBody(Struct):
+    """Whether requests can be answered."""
+
+    is_executor_ready: bool
+    is_log_client_ready: bool
+
+
+class LimitsBody(Struct):
+    """What a client should know before it writes."""
+
+    max_batch_size: int
+    supports_base64_encoding: bool
+
+
+class IdentityBody(Struct):
+    """Who the caller is."""
+
+    user_id: str
+    tenant: str | None
+    databases: list[str] | None
+
+
+class NamedBody(Struct):
+    """The name of a new tenant or database."""
+
+    name: str
+
+
+class UpdateTenantBody(Struct):
+    """A tenant's name in collections' resource names."""
+
+    resource_name: str
+
+
+class TenantBody(Struct):
+    """A tenant."""
+
+    name: str
+    resource_name: str | None = None
+
+
+class DatabaseBody(Struct):
+    """A database."""
+
+    id: str
+    name: str
+    tenant: str
+
+
+class Page(Struct):
+    """Which part of a list is wanted."""
+
+    limit: Count | None = None
+    offset: Count | None = None
+
+
+class CreateCollectionBody(Struct):
+    """A new collection."""
+
+    name: str
+    metadata: dict[str, Scalar] | None = None
+    configuration: dict[str, Any] | None = None
+    schema: dict[str, Any] | None = None
+    get_or_create: bool = False
+
+
+class ModifyCollectionBody(Struct):
+    """What changes about a collection; new metadata replaces the old whole."""
+
+    new_name: str | None = None
+    new_metadata: dict[str, Scalar | None] | None = None
+    new_configuration: dict[str, Any] | None = None
+
+
+class CollectionBody(Struct):
+    """A collection."""
+
+    id: str
+    name: str
+    configuration_json: dict[str, Any]
+    metadata: dict[str, Any] | None
+    dimension: int | None
+    tenant: str
+    database: str
+    schema: dict[str, Any] | None = None
+    log_position: int = 0
+    version: int = 0
+
+
+class AddBody(Struct):
+    """Records to add; an embedding is base64 of little-endian float32, or a list of numbers."""
+
+    ids: list[str]
+    embeddings: list[Embedding]
+    metadatas: list[dict[str, Value] | None] | None = None
+    documents: list[str | None] | None = None
+    uris: list[str | None] | None = None
+
+
+class UpsertBody(Struct):
+    """Records to add or to change; null as a metadata value removes the key."""
+
+    ids: list[str]
+    embeddings: list[Embedding]
+    metadatas: list[dict[str, Value | None] | None] | None = None
+    documents: list[str | None] | None = None
+    uris: list[str | None] | None = None
+
+
+class UpdateBody(Struct):
+    """Records to change; what is null stays, but a metadata value of null removes its key."""
+
+    ids: list[str]
+    embeddings: list[Embedding | None] | None = None
+    metadatas: list[dict[str, Value | None] | None] | None = None
+    documents: list[str | None] | None = None
+    uris: list[str | None] | None = None
+
+
+class DeleteBody(Struct):
+    """Which records to delete."""
+
+    ids: list[str] | None = None
+    where: Any = None
+    where_document: Any = None
+    limit: Count | None = None
+
+
+class DeletedBody(Struct):
+    """How many records were deleted."""
+
+    deleted: int
+
+
+class CountQuery(Struct):
+    """How fresh a count has to be; every one here sees every write before it."""
+
+    read_level: ReadLevel = "index_and_wal"
+
+
+class GetBody(Struct):
+    """Which records to read, and which of their columns."""
+
+    ids: list[str] | None = None
+    where: Any = None
+    where_document: Any = None
+    limit: Count | None = None
+    offset: Count | None = None
+    include: list[Column] = field(default_factory=lambda: ["documents", "metadatas"])
+
+
+class QueryBody(Struct):
+    """What to search for, and among which records."""
+
+    query_embeddings: list[list[float]]
+    n_results: Count | None = 10
+    ids: list[str] | None = None
+    where: Any = None
+    where_document: Any = None
+    include: list[Column] = field(default_factory=lambda: ["documents", "metadatas", "distances"])
+
+
+class RecordsBody(Struct):
+    """Columns of records; one that was not asked for is null."""
+
+    ids: list[str]
+    embeddings: list[list[float] | None] | None
+    documents: list[str | None] | None
+    uris: list[str | None] | None
+    metadatas: list[dict[str, Any] | None] | None
+    include: list[Column]
+
+
+class QueryResultBody(Struct):
+    """For each query columns of records, nearest first; one that was not asked for is null."""
+
+    ids: list[list[str]]
+    embeddings: list[list[list[float] | None]] | None
+    documents: list[list[str | None]] | None
+    uris: list[list[str | None]] | None
+    metadatas: list[list[dict[str, Any] | None]] | None
+    distances: list[list[float | None]] | None
+    include: list[Column]

@@ -1,0 +1,81 @@
+"""Errors on the wire: the status codes that JavaScript goes by and the words that Python does."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from pgchroma.errors import (
+    AuthorizationError,
+    ChromaAuthError,
+    ChromaError,
+    DeadlineExceededError,
+    InternalError,
+    InvalidArgumentError,
+    MalformedRequestError,
+    NotFoundError,
+    RateLimitError,
+    UnavailableError,
+    UnimplementedError,
+    UniqueConstraintError,
+    VersionMismatchError,
+)
+
+__all__ = ("decode_error", "encode_error", "status_of")
+
+# The classes' own numbers are the other way round here: Chroma's, kept for whoever reads them.
+_STATUSES: Final[dict[type[ChromaError], int]] = {AuthorizationError: 403, ChromaAuthError: 401}
+
+_NAMED: Final = (InvalidArgumentError, NotFoundError, InternalError, VersionMismatchError)
+"""What has a word of its own; everything else is a ``ChromaError``."""
+
+_BY_STATUS: Final[dict[int, type[ChromaError]]] = {
+    401: ChromaAuthError,
+    403: AuthorizationError,
+    409: UniqueConstraintError,
+    422: MalformedRequestError,
+    429: RateLimitError,
+    501: UnimplementedError,
+    503: UnavailableError,
+    504: DeadlineExceededError,
+}
+"""What a ``ChromaError`` was before it went through the wire."""
+
+
+def status_of(fault: ChromaError) -> int:
+    """Return the HTTP status an error is sent with."""
+    return _STATUSES.get(type(fault), fault.code())
+
+
+def encode_error(fault: ChromaError) -> dict[str, str]:
+    """Return the body an error is sent as."""
+    is_named = isinstance(fault, _NAMED) and not isinstance(fault, UnavailableError)
+    return {"error": fault.name() if is_named else "ChromaError", "message": fault.message()}
+
+
+def decode_error(status: int, body: Any, headers: Mapping[str, str]) -> ChromaError:
+    """Return the error that a response stands for.
+
+    Args:
+        status: The HTTP status.
+        body: The parsed JSON of the response, or its text if it is none.
+        headers: The response's headers.
+    """
+    name, message = _read(status, body)
+    named = {kind.name(): kind for kind in _NAMED}
+    fault = (named.get(name) or _BY_STATUS.get(status, ChromaError))(message)
+    fault.trace_id = headers.get("chroma-trace-id")
+    if isinstance(fault, UnavailableError):
+        fault.retry_after = _seconds(headers.get("retry-after", ""))
+    return fault
+
+
+def _seconds(text: str) -> float:
+    return float(text) if text.isdecimal() else 0.0
+
+
+def _read(status: int, body: Any) -> tuple[str, str]:
+    if isinstance(body, dict) and "message" in body:
+        return str(body.get("error")), str(body["message"])
+    # Somebody between us and the server, or a path the server does not have.
+    return "", f"the server answered with HTTP status {status}: {str(body)[:500]}"

@@ -1,0 +1,311 @@
+"""Routes of a collection's records."""
+
+from __future__ import annotations
+
+from typing import Any, TypeAlias, TypeVar, cast
+
+import numpy as np
+
+from pgchroma.errors import InvalidArgumentError, MalformedRequestError, UnimplementedError
+from pgchroma.model.filters import Filter, combine, parse_where, parse_where_document
+from pgchroma.model.operations import (
+    AddRecords,
+    CountRecords,
+    DeleteRecords,
+    GetRecords,
+    QueryRecords,
+    UpdateRecords,
+    UpsertRecords,
+)
+from pgchroma.model.records import (
+    QueriedRecords,
+    RecordBatch,
+    RecordColumns,
+    parse_embeddings,
+    parse_ids,
+)
+from pgchroma.wire.bodies import (
+    AddBody,
+    CountQuery,
+    DeleteBody,
+    DeletedBody,
+    Empty,
+    GetBody,
+    QueryBody,
+    QueryResultBody,
+    RecordsBody,
+    UpdateBody,
+    UpsertBody,
+)
+from pgchroma.wire.catalog import (
+    COLLECTIONS,
+    collection_path,
+    read_nothing,
+    respond_nothing,
+)
+from pgchroma.wire.embeddings import decode_columns, decode_sent, encode_columns, encode_sent
+from pgchroma.wire.filters import encode_filter
+from pgchroma.wire.route import Request, Route
+
+__all__ = ("RECORD_ROUTES",)
+
+RECORDS = COLLECTIONS + "/{collection_id}"
+
+Write: TypeAlias = AddRecords | UpsertRecords | UpdateRecords
+W = TypeVar("W", AddRecords, UpsertRecords, UpdateRecords)
+
+_COLUMNS = ("documents", "uris", "metadatas")
+
+
+def _encode_write(operation: Write, body: Any) -> Request:
+    records = operation.records
+    filled = body(
+        records.ids, encode_sent(records), records.metadatas, records.documents, records.uris
+    )
+    return Request(collection_path(operation.collection), body=filled)
+
+
+def _decode_write(request: Request, operation: type[W]) -> W:
+    body = request.body
+    collection = request.collection
+    _refuse_sparse(body.metadatas)
+    try:
+        records = RecordBatch.parse(
+            body.ids,
+            decode_sent(body.embeddings),
+            body.metadatas,
+            body.documents,
+            body.uris,
+            removals=operation is not AddRecords,
+        )
+    except TypeError as fault:
+        raise MalformedRequestError(f"metadatas: {fault}") from fault
+    return operation(collection, records)
+
+
+def _refuse_sparse(metadatas: Any) -> None:
+    for metadata in metadatas or ():
+        for key, value in (metadata or {}).items():
+            if isinstance(value, dict):
+                raise _sparse_fault(key, value)
+
+
+def _sparse_fault(key: str, value: dict[str, Any]) -> Exception:
+    if value.get("#type") == "sparse_vector":
+        return UnimplementedError(
+            f"Unimplemented: Sparse vector is not supported for local chroma: {key}"
+        )
+    return MalformedRequestError(f"metadatas: the value of {key} is an object")
+
+
+def _encode_delete(operation: DeleteRecords) -> Request:
+    body = DeleteBody(operation.ids, encode_filter(operation.filter), limit=operation.limit)
+    return Request(collection_path(operation.collection), body=body)
+
+
+def _decode_delete(request: Request) -> DeleteRecords:
+    body: DeleteBody = request.body
+    collection = request.collection
+    filter = _filter(body)
+    if filter is None:
+        if body.ids == []:
+            raise InvalidArgumentError(
+                "Validation error: ids, where: Either ids or where must be specified"
+            )
+        if body.limit is not None:
+            raise InvalidArgumentError(
+                "Validation error: limit, where: limit can only be specified when a where clause "
+                "is provided"
+            )
+    # Without any condition nothing is meant, not everything.
+    ids = [] if body.ids is None and filter is None else _ids(body)
+    return DeleteRecords(collection, ids, filter, body.limit)
+
+
+def _encode_get(operation: GetRecords) -> Request:
+    body = GetBody(
+        operation.ids,
+        encode_filter(operation.filter),
+        None,
+        operation.limit,
+        operation.offset,
+        _listed(operation.include),
+    )
+    return Request(collection_path(operation.collection), body=body)
+
+
+def _decode_get(request: Request) -> GetRecords:
+    body: GetBody = request.body
+    return GetRecords(
+        request.collection,
+        frozenset(body.include),
+        _ids(body),
+        _filter(body),
+        body.limit,
+        body.offset,
+    )
+
+
+def _respond_get(request: Request, records: RecordColumns) -> Any:
+    include = request.body.include
+    columns = {name: getattr(records, name) for name in _COLUMNS if name in include}
+    return {
+        "ids": records.ids,
+        "embeddings": encode_columns(records.embeddings) if "embeddings" in include else None,
+        "documents": columns.get("documents"),
+        "uris": columns.get("uris"),
+        "metadatas": columns.get("metadatas"),
+        "include": include,
+    }
+
+
+def _read_get(operation: GetRecords, body: Any) -> RecordColumns:
+    return RecordColumns(
+        body["ids"],
+        decode_columns(body.get("embeddings")),
+        body.get("documents"),
+        body.get("uris"),
+        body.get("metadatas"),
+    )
+
+
+def _encode_query(operation: QueryRecords) -> Request:
+    body = QueryBody(
+        # The JSON encoder writes a matrix as the lists it stands for.
+        cast("list[list[float]]", operation.embeddings),
+        operation.n_results,
+        operation.ids,
+        encode_filter(operation.filter),
+        None,
+        _listed(operation.include),
+    )
+    return Request(collection_path(operation.collection), body=body)
+
+
+def _decode_query(request: Request) -> QueryRecords:
+    body: QueryBody = request.body
+    matrix, _ = parse_embeddings(body.query_embeddings)
+    return QueryRecords(
+        request.collection,
+        np.empty((0, 0), np.float32) if matrix is None else matrix,
+        10 if body.n_results is None else body.n_results,
+        frozenset(body.include),
+        _ids(body),
+        _filter(body),
+    )
+
+
+def _respond_query(request: Request, found: list[QueriedRecords]) -> Any:
+    include = request.body.include
+    columns: dict[str, Any] = {
+        name: [getattr(queried.records, name) for queried in found]
+        for name in _COLUMNS
+        if name in include
+    }
+    if "embeddings" in include:
+        columns["embeddings"] = [encode_columns(queried.records.embeddings) for queried in found]
+    if "distances" in include:
+        columns["distances"] = [np.array(queried.distances, np.float32) for queried in found]
+    return {
+        "ids": [queried.records.ids for queried in found],
+        "embeddings": columns.get("embeddings"),
+        "documents": columns.get("documents"),
+        "uris": columns.get("uris"),
+        "metadatas": columns.get("metadatas"),
+        "distances": columns.get("distances"),
+        "include": include,
+    }
+
+
+def _read_query(operation: QueryRecords, body: Any) -> list[QueriedRecords]:
+    def at(name: str, index: int) -> Any:
+        column = body.get(name)
+        return None if column is None else column[index]
+
+    return [
+        QueriedRecords(
+            RecordColumns(
+                ids,
+                decode_columns(at("embeddings", index)),
+                at("documents", index),
+                at("uris", index),
+                at("metadatas", index),
+            ),
+            _distances(at("distances", index)),
+        )
+        for index, ids in enumerate(body["ids"])
+    ]
+
+
+def _distances(numbers: list[float | None] | None) -> list[float] | None:
+    if numbers is None:
+        return None
+    # JSON has no infinity; a distance that is none is farther than any.
+    finite = [np.inf if number is None else number for number in numbers]
+    return np.array(finite, dtype=np.float32).tolist()  # type: ignore[no-any-return]
+
+
+def _ids(body: Any) -> list[str] | None:
+    return None if body.ids is None else parse_ids(body.ids)
+
+
+def _filter(body: Any) -> Filter | None:
+    return combine(parse_where(body.where), parse_where_document(body.where_document))
+
+
+def _listed(include: frozenset[str]) -> Any:
+    return sorted(include)
+
+
+def _decode_count(request: Request) -> CountRecords:
+    return CountRecords(request.collection)
+
+
+def _encode_count(operation: CountRecords) -> Request:
+    return Request(collection_path(operation.collection), CountQuery())
+
+
+RECORD_ROUTES: tuple[Route[Any, Any], ...] = (
+    Route(
+        AddRecords, "collection_add", "POST", RECORDS + "/add", "write",
+        lambda operation: _encode_write(operation, AddBody),
+        lambda request: _decode_write(request, AddRecords),
+        respond_nothing, read_nothing, Empty, body=AddBody, status=201, is_idempotent=True,
+    ),
+    Route(
+        UpsertRecords, "collection_upsert", "POST", RECORDS + "/upsert", "write",
+        lambda operation: _encode_write(operation, UpsertBody),
+        lambda request: _decode_write(request, UpsertRecords),
+        respond_nothing, read_nothing, Empty, body=UpsertBody, is_idempotent=True,
+    ),
+    Route(
+        UpdateRecords, "collection_update", "POST", RECORDS + "/update", "write",
+        lambda operation: _encode_write(operation, UpdateBody),
+        lambda request: _decode_write(request, UpdateRecords),
+        respond_nothing, read_nothing, Empty, body=UpdateBody, is_idempotent=True,
+    ),
+    Route(
+        DeleteRecords, "collection_delete", "POST", RECORDS + "/delete", "write",
+        _encode_delete, _decode_delete,
+        lambda request, deleted: {"deleted": deleted},
+        lambda operation, body: int(body.get("deleted", 0)),
+        DeletedBody, body=DeleteBody,
+    ),
+    Route(
+        CountRecords, "collection_count", "GET", RECORDS + "/count", "read",
+        _encode_count, _decode_count,
+        lambda request, count: count,
+        lambda operation, body: int(body),
+        int, query=CountQuery, is_idempotent=True,
+    ),
+    Route(
+        GetRecords, "collection_get", "POST", RECORDS + "/get", "read",
+        _encode_get, _decode_get, _respond_get, _read_get,
+        RecordsBody, body=GetBody, is_idempotent=True,
+    ),
+    Route(
+        QueryRecords, "collection_query", "POST", RECORDS + "/query", "read",
+        _encode_query, _decode_query, _respond_query, _read_query,
+        QueryResultBody, body=QueryBody, is_idempotent=True,
+    ),
+)  # fmt: skip

@@ -1,0 +1,173 @@
+"""A route: one operation's request and response, both ways."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, Generic, Literal, TypeAlias, TypeVar
+from urllib.parse import quote, unquote
+from uuid import UUID
+
+import msgspec
+import orjson
+
+from pgchroma.errors import InvalidArgumentError, MalformedRequestError
+from pgchroma.model.entities import DatabaseRef
+from pgchroma.model.names import check_looked_up
+from pgchroma.model.operations import CollectionRef, Operation
+
+__all__ = ("PREFIX", "Access", "Request", "Route", "encode_json")
+
+_PARAMETER: Final = re.compile(r"\{(\w+)\}")
+
+R = TypeVar("R")
+O = TypeVar("O", bound=Operation[Any])  # noqa: E741
+
+PREFIX: Final = "/api/v2"
+
+LEAST_DATABASE_NAME: Final = 3
+
+Access: TypeAlias = Literal["public", "known", "sight", "read", "write", "admin"]
+"""Who may ask: anybody; whoever shows a credential; whoever's scope lies within the tenant or
+database that is looked up; whoever has this role over what the path names."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A request between JSON and operation.
+
+    Attributes:
+        path: The values of the path's parameters, by name, decoded.
+        query: The query string's parameters, a struct of the route's type; None: has none.
+        body: The body, a struct of the route's type; None: has none.
+    """
+
+    path: Mapping[str, str] = field(default_factory=dict)
+    query: Any = None
+    body: Any = None
+
+    @property
+    def scope(self) -> DatabaseRef:
+        """The tenant and database the path names."""
+        return database_ref(self.path["tenant"], self.path["database"])
+
+    @property
+    def collection(self) -> CollectionRef:
+        """The collection the path names by its id."""
+        return CollectionRef(self.scope, collection_id(self.path["collection_id"]))
+
+
+@dataclass(frozen=True, slots=True)
+class Route(Generic[O, R]):
+    """How one operation travels.
+
+    Attributes:
+        name: The operation's id in the OpenAPI document, which is Chroma's.
+        path: Below ``/api/v2``, with parameters in braces.
+        encode: The operation's request; `decode` is its inverse.
+        respond: The answer as what `encode_json` takes; `read` is its inverse on parsed JSON.
+        response: The shape of the answer, for the OpenAPI document.
+        query: The shape of the query string, if it has one.
+        body: The shape of the body, if it has one.
+        status: The HTTP status of a success.
+        is_idempotent: Whether asking again does no harm when it is not known what became of it.
+    """
+
+    operation: type[O]
+    name: str
+    method: str
+    path: str
+    access: Access
+    encode: Callable[[O], Request]
+    decode: Callable[[Request], O]
+    respond: Callable[[Request, R], Any]
+    read: Callable[[O, Any], R]
+    response: Any
+    query: Any = None
+    body: Any = None
+    status: int = 200
+    is_idempotent: bool = False
+
+    @property
+    def parameters(self) -> list[str]:
+        """The names of the path's parameters, in their order."""
+        return _PARAMETER.findall(self.path)
+
+    def url(self, request: Request) -> str:
+        """Write the path, and the query string if there is one."""
+        path = self.path.format_map({k: quote(v, safe="") for k, v in request.path.items()})
+        if request.query is None:
+            return PREFIX + path
+        given = msgspec.to_builtins(request.query)
+        query = "&".join(f"{k}={quote(str(v))}" for k, v in given.items() if v is not None)
+        return f"{PREFIX}{path}?{query}" if query else PREFIX + path
+
+    def parse(
+        self, path: Mapping[str, str], query: Mapping[str, str], body: bytes | None
+    ) -> Request:
+        """Read a request that came in.
+
+        Args:
+            path: The path's parameters, percent-encoded as they came.
+            query: The query string's parameters, decoded.
+            body: The body; ignored where the route has none.
+
+        Raises:
+            InvalidArgumentError: The body is not JSON, or the query string is malformed.
+            MalformedRequestError: The body is JSON of another shape.
+        """
+        return Request(
+            {name: _unquote(value) for name, value in path.items()},
+            None if self.query is None else _parse_query(query, self.query),
+            None if self.body is None else _parse_body(body or b"", self.body),
+        )
+
+
+def encode_json(value: Any) -> bytes:
+    """Write JSON; numpy arrays of float32 with the fewest digits that read back the same."""
+    return orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY, default=msgspec.structs.asdict)
+
+
+def database_ref(tenant: str, database: str) -> DatabaseRef:
+    """Check the names in a path."""
+    if len(database) < LEAST_DATABASE_NAME:
+        raise InvalidArgumentError("database name must be at least 3 characters")
+    return DatabaseRef(check_looked_up(tenant), check_looked_up(database))
+
+
+def collection_id(text: str, message: str = "Collection ID is not a valid UUIDv4") -> UUID:
+    """Read a collection's id.
+
+    Raises:
+        InvalidArgumentError: It is none; with the message given.
+    """
+    try:
+        return UUID(text)
+    except ValueError as fault:
+        raise InvalidArgumentError(message) from fault
+
+
+def _unquote(text: str) -> str:
+    try:
+        return unquote(text, errors="strict")
+    except UnicodeDecodeError as fault:
+        raise InvalidArgumentError(f"the path is not UTF-8: {text[:200]}") from fault
+
+
+def _parse_query(query: Mapping[str, str], shape: Any) -> Any:
+    try:
+        return msgspec.convert(dict(query), shape, strict=False)
+    except msgspec.ValidationError as fault:
+        raise InvalidArgumentError(f"Failed to deserialize query string: {fault}") from fault
+
+
+def _parse_body(body: bytes, shape: Any) -> Any:
+    try:
+        return msgspec.json.decode(body, type=shape)
+    except msgspec.ValidationError as fault:
+        raise MalformedRequestError(
+            f"Failed to deserialize the JSON body into the target type: {fault}"
+        ) from fault
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as fault:
+        raise InvalidArgumentError(f"Failed to parse the request body as JSON: {fault}") from fault

@@ -1,0 +1,119 @@
+"""Databases whose server runs each tenant's requests as a role of its own.
+
+The embedded server's user is a superuser, whom no missing grant stops; so the tests run as an
+ordinary user, too, who owns the database and may create roles.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Any
+
+import psycopg
+import pytest
+from psycopg import sql
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
+import pgchroma
+from pgchroma.embedded import EmbeddedPostgres
+from pgchroma.schema import prepare
+from tests.conftest import Mode
+
+APP = "app"
+SEAL = (
+    "revoke execute on function pg_catalog.set_config(text, text, boolean) from public; "
+    f"grant execute on function pg_catalog.set_config(text, text, boolean) to {APP}"
+)
+SETTINGS = pgchroma.Settings(allow_reset=True, pgchroma_role_per_tenant=True)
+
+
+def rows(url: str, statement: str, *values: Any) -> list[tuple[Any, ...]]:
+    """What a statement returns to a superuser."""
+    with psycopg.connect(make_conninfo(url, user="pgchroma"), autocommit=True) as connection:
+        cursor = connection.execute(statement.encode(), values or None)
+        return cursor.fetchall() if cursor.description else []
+
+
+def roles(url: str) -> list[str]:
+    """The roles that were made for a database."""
+    start = f"pgchroma:{conninfo_to_dict(url)['dbname'][:16]}"
+    found = rows(url, "select rolname from pg_roles where starts_with(rolname, %s)", start)
+    return sorted(role for (role,) in found)
+
+
+@pytest.fixture(scope="package")
+def ordinary_template(server: EmbeddedPostgres) -> Iterator[str]:
+    """A database of an ordinary user's, with a catalog, where a superuser has closed the wall."""
+    name = f"ordinary_{uuid.uuid4().hex[:8]}"
+    url = make_conninfo(server.conninfo, dbname=name)
+    rows(server.conninfo, f"create role {APP} login createrole")
+    rows(server.conninfo, f"create database {name} template template0 owner {APP}")
+    rows(url, "create extension vector")
+    rows(url, SEAL)
+    with psycopg.connect(make_conninfo(url, user=APP), autocommit=True) as connection:
+        prepare(connection)
+    yield name
+    rows(server.conninfo, f"drop database {name}")
+    rows(server.conninfo, f"drop role {APP}")
+
+
+@pytest.fixture(params=["superuser", "ordinary"])
+def url(
+    request: pytest.FixtureRequest, server: EmbeddedPostgres, template: str, ordinary_template: str
+) -> Iterator[str]:
+    """A database of the test's own, and of its user's."""
+    name = f"test_{uuid.uuid4().hex[:11]}"
+    user, source = {
+        "superuser": ("pgchroma", template),
+        "ordinary": (APP, ordinary_template),
+    }[request.param]
+    create = sql.SQL("create database {} template {} owner {} strategy file_copy").format(
+        *map(sql.Identifier, (name, source, user))
+    )
+    rows(server.conninfo, create.as_string(None))
+    made = make_conninfo(server.conninfo, dbname=name, user=user)
+    yield made
+    left = roles(made)
+    rows(server.conninfo, f"drop database {name} with (force)")
+    for role in left:
+        drop = sql.SQL("drop role {}").format(sql.Identifier(role))
+        rows(server.conninfo, drop.as_string(None))
+
+
+@pytest.fixture
+def client(url: str) -> Iterator[pgchroma.ClientAPI]:
+    """A direct client whose requests run as the tenant's role."""
+    with pgchroma.PostgresClient(url, SETTINGS) as direct:
+        yield direct
+
+
+@pytest.fixture
+def admin(client: Any) -> Any:
+    """A client for tenants and databases."""
+    return pgchroma.AdminFacade(client._backend)
+
+
+@pytest.fixture(params=["direct", "async-direct"])
+async def mode(request: pytest.FixtureRequest, url: str) -> AsyncIterator[Any]:
+    """A client in each mode; its methods, and those of its collections, are awaited."""
+    if request.param == "direct":
+        with pgchroma.PostgresClient(url, SETTINGS) as direct:
+            yield Mode(direct)
+    else:
+        async with pgchroma.AsyncPostgresClient(url, SETTINGS) as direct:
+            yield Mode(direct)
+
+
+@pytest.fixture
+def make_client(url: str) -> Iterator[Callable[..., Any]]:
+    """Clients of the same database, with settings of their own."""
+    made: list[Any] = []
+
+    def make(settings: pgchroma.Settings = SETTINGS, **place: str) -> Any:
+        made.append(pgchroma.PostgresClient(url, settings, **place))
+        return made[-1]
+
+    yield make
+    for client in made:
+        client.close()

@@ -1,0 +1,98 @@
+"""A real ``pgchroma run`` on a port of its own."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+PATIENCE = 30.0
+
+
+@dataclass(slots=True)
+class Server:
+    """A running server.
+
+    Attributes:
+        url: Scheme, host and port.
+        log: What it wrote.
+        conninfo: The database it uses, where a test has to know.
+    """
+
+    url: str
+    process: subprocess.Popen[bytes]
+    log: Path
+    conninfo: str = ""
+
+    @property
+    def port(self) -> int:
+        return int(self.url.rsplit(":", 1)[1])
+
+    @property
+    def first_key(self) -> str:
+        """The key it made when it found none."""
+        return next(line for line in self.log.read_text().splitlines() if line.startswith("pgc_"))
+
+    def stop(self, signal_number: int = signal.SIGTERM) -> int:
+        """Stop it and return its exit code."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal_number)
+        return self.process.wait(PATIENCE)
+
+
+@contextmanager
+def running(
+    log: Path, *arguments: str, environment: dict[str, Any] | None = None, port: int | None = None
+) -> Iterator[Server]:
+    """Start ``pgchroma run`` with these arguments and wait until it answers."""
+    port = port or free_port()
+    command = [sys.executable, "-m", "pgchroma.cli", "run", "--port", str(port), *arguments]
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            command,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, **(environment or {})},
+        )
+    server = Server(f"http://127.0.0.1:{port}", process, log)
+    try:
+        _wait(server, command)
+        yield server
+    finally:
+        if process.poll() is None:
+            process.terminate()
+        try:
+            process.wait(PATIENCE)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def free_port() -> int:
+    """Find a port nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _wait(server: Server, command: Sequence[str]) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline:
+        if server.process.poll() is not None:
+            break
+        try:
+            httpx.get(f"{server.url}/api/v2/heartbeat", timeout=5, verify=False)
+            return
+        except httpx.TransportError:
+            time.sleep(0.05)
+    raise AssertionError(f"{' '.join(command)} does not answer:\n{server.log.read_text()}")
