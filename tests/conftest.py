@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
@@ -13,11 +14,12 @@ import psycopg
 import pytest
 from hypothesis import HealthCheck, settings
 from psycopg import sql
-from psycopg.conninfo import make_conninfo
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 import pgchroma
 from pgchroma.embedded import EmbeddedPostgres
 from pgchroma.schema import prepare
+from tests import bouncing
 from tests.serving import Server, running
 
 settings.register_profile(
@@ -42,10 +44,13 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 
 @pytest.fixture(scope="session")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostgres]:
+def server() -> Iterator[EmbeddedPostgres]:
     """An embedded PostgreSQL for the whole run."""
-    with EmbeddedPostgres.open(tmp_path_factory.mktemp("postgres"), durable=False) as postgres:
-        yield postgres
+    # Not below pytest's directory, which root keeps to himself: PgBouncer has to reach the socket.
+    with tempfile.TemporaryDirectory(prefix="pgchroma-tests-") as directory:
+        Path(directory).chmod(0o755)
+        with EmbeddedPostgres.open(directory, durable=False) as postgres:
+            yield postgres
 
 
 @pytest.fixture(scope="session")
@@ -101,6 +106,12 @@ class Mode:
         self.target = client
         self.conninfo = conninfo
 
+    def beside(self, **place: str) -> pgchroma.ClientAPI:
+        """Make a direct client of the same database."""
+        # There may be a pooler in between, which keeps no prepared statements.
+        settings = pgchroma.Settings(pgchroma_prepared_statements=False)
+        return pgchroma.PostgresClient(self.conninfo, settings, **place)
+
     def __getattr__(self, name: str) -> Any:
         attribute = getattr(self.target, name)
         if not callable(attribute):
@@ -113,28 +124,39 @@ class Mode:
         return call
 
 
-MODES = ("direct", "async-direct", "http", "async-http")
+MODES = ("direct", "async-direct", "bouncer", "http", "async-http")
 
 
 @pytest.fixture(params=MODES)
 async def mode(request: pytest.FixtureRequest) -> AsyncIterator[Any]:
     """A client in each mode; its methods, and those of its collections, are awaited."""
-    allowed = pgchroma.Settings(allow_reset=True)
-    is_remote = request.param.endswith("http")
-    place = request.getfixturevalue("emptied" if is_remote else "url")
-    conninfo = request.getfixturevalue("open_server").conninfo if is_remote else place
-    match request.param:
-        case "direct":
-            client: Any = pgchroma.PostgresClient(place, allowed)
-        case "async-direct":
-            client = await pgchroma.AsyncPostgresClient(place, allowed)
-        case "http":
-            client = pgchroma.HttpClient(place)
-        case _:
-            client = await pgchroma.AsyncHttpClient(place)
-    mode = Mode(client, conninfo)
+    way = request.param.removeprefix("async-")
+    is_async = request.param != way
+    if way == "http":
+        place = request.getfixturevalue("emptied")
+        conninfo = request.getfixturevalue("open_server").conninfo
+        client: Any = pgchroma.AsyncHttpClient(place) if is_async else pgchroma.HttpClient(place)
+    else:
+        conninfo = request.getfixturevalue("url")
+        settings = pgchroma.Settings(allow_reset=True)
+        if way == "bouncer":
+            name = conninfo_to_dict(conninfo)["dbname"]
+            conninfo = make_conninfo(request.getfixturevalue("bouncer"), dbname=name)
+            settings.pgchroma_prepared_statements = False
+        factory = pgchroma.AsyncPostgresClient if is_async else pgchroma.PostgresClient
+        client = factory(conninfo, settings)
+    mode = Mode(await client if is_async else client, conninfo)
     yield mode
     await mode.close()
+
+
+@pytest.fixture(scope="session")
+def bouncer(server: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A connection string through a PgBouncer in transaction mode."""
+    if bouncing.PROGRAM is None:
+        pytest.skip("PgBouncer is not installed: apt-get install pgbouncer")
+    with bouncing.bouncing(server.conninfo, tmp_path_factory.mktemp("bouncer")) as conninfo:
+        yield conninfo
 
 
 @pytest.fixture(scope="session")

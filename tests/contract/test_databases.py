@@ -82,10 +82,10 @@ async def test_any_tenant_name_makes_a_schema_of_its_own(
 ) -> None:
     await admin.create_tenant(tenant)
     await admin.create_database(database, tenant)
-    with pgchroma.PostgresClient(admin.conninfo, tenant=tenant, database=database) as client:
+    with admin.beside(tenant=tenant, database=database) as client:
         client.create_collection("papers").add(ids="1", embeddings=[1.0])
         assert client.get_collection("papers").count() == 1
-    with pgchroma.PostgresClient(admin.conninfo) as other:
+    with admin.beside() as other:
         assert other.count_collections() == 0
     await admin.delete_database(database, tenant)
     assert await admin.list_databases(tenant=tenant) == []
@@ -97,7 +97,7 @@ async def test_similar_names_do_not_share_a_schema(admin: Any) -> None:
         if tenant not in {t for t, _ in pairs[: pairs.index((tenant, database))]}:
             await admin.create_tenant(tenant)
         await admin.create_database(database, tenant)
-        with pgchroma.PostgresClient(admin.conninfo, tenant=tenant, database=database) as client:
+        with admin.beside(tenant=tenant, database=database) as client:
             assert client.count_collections() == 0
             client.create_collection("papers")
 
@@ -105,7 +105,7 @@ async def test_similar_names_do_not_share_a_schema(admin: Any) -> None:
 async def test_a_collection_is_not_found_from_another_tenant(admin: Any) -> None:
     await admin.create_tenant("acme")
     await admin.create_database("one", "acme")
-    with pgchroma.PostgresClient(admin.conninfo) as client:
+    with admin.beside() as client:
         papers = client.create_collection("papers")
         papers.add(ids="1", embeddings=[1.0])
         client.set_tenant("acme", "one")
@@ -127,7 +127,7 @@ async def test_a_client_of_a_missing_tenant_or_database_is_refused(url: str) -> 
 
 async def test_a_database_of_many_collections_is_dropped_whole(admin: Any) -> None:
     await admin.create_database("many")
-    with pgchroma.PostgresClient(admin.conninfo, database="many") as client:
+    with admin.beside(database="many") as client:
         for number in range(120):
             collection = client.create_collection(f"collection-{number}")
             if number % 10 == 0:
@@ -141,13 +141,13 @@ async def test_somebody_elses_table_stops_the_drop_of_its_schema(
     admin: Any,
 ) -> None:
     await admin.create_database("shared_db")
-    with pgchroma.PostgresClient(admin.conninfo, database="shared_db") as client:
+    with admin.beside(database="shared_db") as client:
         client.create_collection("papers").add(ids="1", embeddings=[1.0])
     connection = psycopg.connect(admin.conninfo, autocommit=True)
     connection.execute("create table default_tenant__shared_db.mine (x int)")
     with pytest.raises(errors.InvalidArgumentError, match="mine"):
         await admin.delete_database("shared_db")
-    with pgchroma.PostgresClient(admin.conninfo, database="shared_db") as client:
+    with admin.beside(database="shared_db") as client:
         assert client.get_collection("papers").count() == 1
     connection.execute("drop table default_tenant__shared_db.mine")
     connection.close()

@@ -16,6 +16,8 @@ from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 import pgchroma
+from pgchroma.client._async.client import AsyncAdminClient
+from pgchroma.client._sync.client import AdminClient
 from pgchroma.embedded import EmbeddedPostgres
 from pgchroma.schema import prepare
 from tests.conftest import Mode
@@ -63,15 +65,18 @@ def url(
     request: pytest.FixtureRequest, server: EmbeddedPostgres, template: str, ordinary_template: str
 ) -> Iterator[str]:
     """A database of the test's own, and of its user's."""
+    if request.param == "superuser":
+        yield from copied(server, template, "pgchroma")
+    else:
+        yield from copied(server, ordinary_template, APP)
+
+
+def copied(server: EmbeddedPostgres, template: str, user: str) -> Iterator[str]:
+    """A copy of a database; it and the roles of its tenants are dropped afterwards."""
     name = f"test_{uuid.uuid4().hex[:11]}"
-    user, source = {
-        "superuser": ("pgchroma", template),
-        "ordinary": (APP, ordinary_template),
-    }[request.param]
-    create = sql.SQL("create database {} template {} owner {} strategy file_copy").format(
-        *map(sql.Identifier, (name, source, user))
-    )
-    rows(server.conninfo, create.as_string(None))
+    create = "create database {} template {} owner {} strategy file_copy"
+    names = map(sql.Identifier, (name, template, user))
+    rows(server.conninfo, sql.SQL(create).format(*names).as_string(None))
     made = make_conninfo(server.conninfo, dbname=name, user=user)
     yield made
     left = roles(made)
@@ -89,20 +94,33 @@ def client(url: str) -> Iterator[pgchroma.ClientAPI]:
 
 
 @pytest.fixture
-def admin(client: Any) -> Any:
+def admin(client: Any) -> AdminClient:
     """A client for tenants and databases."""
-    return pgchroma.AdminFacade(client._backend)
+    return AdminClient(client._backend)
 
 
-@pytest.fixture(params=["direct", "async-direct"])
+@pytest.fixture(params=["direct", "async-direct", "bouncer", "async-bouncer"])
 async def mode(request: pytest.FixtureRequest, url: str) -> AsyncIterator[Any]:
     """A client in each mode; its methods, and those of its collections, are awaited."""
-    if request.param == "direct":
-        with pgchroma.PostgresClient(url, SETTINGS) as direct:
-            yield Mode(direct)
+    # With one connection, which serves the next request just as the last one left it.
+    settings = SETTINGS.model_copy(update={"pgchroma_pool_size": 1})
+    way = request.param.removeprefix("async-")
+    if way == "bouncer":
+        through = request.getfixturevalue("bouncer")
+        url = make_conninfo(through, dbname=conninfo_to_dict(url)["dbname"])
+        settings.pgchroma_prepared_statements = False
+    if way == request.param:
+        with pgchroma.PostgresClient(url, settings) as direct:
+            yield Mode(direct, url)
     else:
-        async with pgchroma.AsyncPostgresClient(url, SETTINGS) as direct:
-            yield Mode(direct)
+        async with pgchroma.AsyncPostgresClient(url, settings) as direct:
+            yield Mode(direct, url)
+
+
+def admin_of(mode: Any) -> Any:
+    """A client for tenants and databases, behind what a client is behind."""
+    facade = AdminClient if isinstance(mode.target, pgchroma.ClientAPI) else AsyncAdminClient
+    return Mode(facade(mode.target._backend))
 
 
 @pytest.fixture

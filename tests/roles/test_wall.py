@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,41 +13,31 @@ from psycopg import sql
 
 import pgchroma
 from pgchroma import errors
-from pgchroma.client._async.client import AsyncAdminClient
-from pgchroma.client._sync.client import AdminClient
 from pgchroma.model.entities import DatabaseRef
 from pgchroma.model.operations import CreateCollection, GetTenant, ListCollections, Operation
 from pgchroma.store import conditions, handlers
 from pgchroma.store.statement import Atomic, Exchange, Statement
-from tests.conftest import Mode
-from tests.roles.conftest import rows
-
-ONE = pgchroma.Settings(
-    allow_reset=True, pgchroma_role_per_tenant=True, pgchroma_pool_size=1, pgchroma_regex_timeout=60
-)
-"""With one connection, which serves the next request just as the last one left it."""
+from tests.roles.conftest import admin_of, rows
 
 
 class Rogue:
-    """A tenant whose filters are SQL, beside a victim, both on one connection."""
+    """A tenant whose filters are SQL, beside a victim; both use one connection."""
 
     def __init__(self, client: Any, monkeypatch: pytest.MonkeyPatch, url: str) -> None:
         self.client, self.url = client, url
         self._monkeypatch = monkeypatch
 
     async def settle(self) -> Rogue:
-        target = self.client._target
-        facade = AdminClient if isinstance(target, pgchroma.ClientAPI) else AsyncAdminClient
-        admin = Mode(facade(target._backend))
+        admin = admin_of(self.client)
         for tenant in ("rogue", "victim"):
             await admin.create_tenant(tenant)
-            await admin.create_database("db", tenant)
-            await self.client.set_tenant(tenant, "db")
+            await admin.create_database("docs", tenant)
+            await self.client.set_tenant(tenant, "docs")
             papers = await self.client.create_collection("papers")
             await papers.add(ids=tenant, embeddings=[1.0], documents=f"secret of {tenant}")
             setattr(self, tenant, papers)
-        self.secret = f'"victim__db"."records_{self.victim.id.hex}"'
-        self.log = f"victim__db.log_{self.victim.id.hex}"
+        self.secret = f'"victim__docs"."records_{self.victim.id.hex}"'
+        self.log = f"victim__docs.log_{self.victim.id.hex}"
         query = "select name, role_name from pgchroma.tenants where role_name is not null"
         self.roles = dict(rows(self.url, query))
         return self
@@ -74,23 +64,16 @@ class Rogue:
             yield
 
 
-@pytest.fixture(params=["direct", "async-direct"])
-async def rogue(
-    request: pytest.FixtureRequest, url: str, monkeypatch: pytest.MonkeyPatch
-) -> AsyncIterator[Rogue]:
+@pytest.fixture
+async def rogue(mode: Any, monkeypatch: pytest.MonkeyPatch, url: str) -> Rogue:
     """Two tenants on one connection."""
-    if request.param == "direct":
-        with pgchroma.PostgresClient(url, ONE) as direct:
-            yield await Rogue(Mode(direct), monkeypatch, url).settle()
-    else:
-        async with pgchroma.AsyncPostgresClient(url, ONE) as direct:
-            yield await Rogue(Mode(direct), monkeypatch, url).settle()
+    return await Rogue(mode, monkeypatch, url).settle()
 
 
 async def test_smuggling_works_on_the_tenants_own(rogue: Rogue) -> None:
     assert await rogue.get("true") == ["rogue"]
     assert await rogue.get(f"current_user = '{rogue.roles['rogue']}'") == ["rogue"]
-    await rogue.run(f"delete from rogue__db.records_{rogue.rogue.id.hex} returning 1")
+    await rogue.run(f"delete from rogue__docs.records_{rogue.rogue.id.hex} returning 1")
     assert await rogue.get("true") == []
 
 
@@ -98,7 +81,7 @@ async def test_what_is_not_the_tenants_is_denied(rogue: Rogue) -> None:
     dynamic = f"select to_tsvector(document) from {rogue.secret}".replace("'", "''")
     for condition in (
         f"exists (select from {rogue.secret})",
-        'exists (select from victim__db."papers")',
+        'exists (select from victim__docs."papers")',
         f"exists (select from ts_stat('{dynamic}'))",
         f"nextval('{rogue.log}') > 0",
         f"exists (select from {rogue.log})",
@@ -133,7 +116,7 @@ async def test_the_catalog_and_the_statistics_show_nothing_of_others(rogue: Rogu
         f"exists (select from pgchroma.collections where id = '{rogue.victim.id}')",
         "(select count(*) from pgchroma.collections) <> 1",
         "(select count(*) from pgchroma.segments) <> 1",
-        "exists (select from pg_stats where schemaname = 'victim__db')",
+        "exists (select from pg_stats where schemaname = 'victim__docs')",
         "exists (select from pg_stat_activity where query !~ '^(<insufficient privilege>)?$')",
     ):
         assert await rogue.get(condition) == [], condition
@@ -150,9 +133,9 @@ async def test_the_role_cannot_be_changed(rogue: Rogue) -> None:
         with pytest.raises(errors.MissingRightError, match="function set_config"):
             await rogue.get(f"pg_catalog.set_config('session_authorization', '{role}', false) = ''")
     for statement in ("set role none", "reset role", f'set local role "{victim}"'):
-        with pytest.raises(errors.ChromaError, match="SET|RESET|not allowed|cannot open"):
+        with pytest.raises(errors.ChromaError, match=r"cannot open .* query as cursor"):
             await rogue.get(f"exists (select from ts_stat('{statement}'))")
-        with pytest.raises(errors.ChromaError, match="multiple commands|syntax error"):
+        with pytest.raises(errors.ChromaError, match=r"multiple commands|syntax error"):
             await rogue.get(f"true); {statement}; --")
         await rogue.check()
 
@@ -167,13 +150,13 @@ async def test_nothing_of_others_is_written(rogue: Rogue) -> None:
         "insert into pgchroma.collections (id, database_id, name, configuration, layout_version) "
         f"values (gen_random_uuid(), '{other}', 'x', '{{}}', 1) returning id",
         "update pgchroma.tenants set role_name = current_user where name = 'victim' returning 1",
-        "update pgchroma.databases set schema_name = 'victim__db' returning id",
+        "update pgchroma.databases set schema_name = 'victim__docs' returning id",
         "insert into pgchroma.databases (id, tenant, name, schema_name) "
-        "values (gen_random_uuid(), 'rogue', 'x', 'victim__db') returning id",
+        "values (gen_random_uuid(), 'rogue', 'x', 'victim__docs') returning id",
         "insert into pgchroma.segments (collection_id, first_pos, end_pos, index_name) "
         f"values ('{rogue.rogue.id}', 0, 1, 'i') returning id",
     ):
-        with pytest.raises(errors.MissingRightError, match="permission denied|row-level security"):
+        with pytest.raises(errors.MissingRightError, match=r"permission denied|row-level security"):
             await rogue.run(statement)
             pytest.fail(statement)
         await rogue.check()
@@ -184,8 +167,8 @@ async def test_nothing_of_others_is_written(rogue: Rogue) -> None:
 
 
 async def test_a_tenant_that_does_not_exist_sees_nothing(rogue: Rogue) -> None:
-    target = rogue.client._target
-    backend, scope = target._backend, DatabaseRef("nobody", "db")
+    target = rogue.client.target
+    backend, scope = target._backend, DatabaseRef("nobody", "docs")
     with pytest.raises(errors.NotFoundError):
         await result(backend.execute(GetTenant("nobody")))
     with pytest.raises(errors.InvalidArgumentError, match="does not exist"):
@@ -196,30 +179,30 @@ async def test_a_tenant_that_does_not_exist_sees_nothing(rogue: Rogue) -> None:
     await rogue.check()
 
 
-async def test_a_role_ends_with_its_transaction(rogue: Rogue, url: str) -> None:
-    backend = rogue.client._target._backend
-    user = rows(url, "select tableowner from pg_tables where schemaname = 'pgchroma'")[0][0]
+async def test_a_role_ends_with_its_transaction(rogue: Rogue) -> None:
+    backend = rogue.client.target._backend
+    who = Statement(b"select current_user::text, session_user::text = current_user")
+    user = await _probe(backend, None, who)
+    assert user[0][1]
     for step in (
         Statement(b"select 1"),
         Statement(b"select 1/0"),
         (Statement(b"select 1"), Statement(b"select 1/0")),
         Atomic(_failing()),
     ):
-        try:
+        with suppress(errors.ChromaError):
             await _probe(backend, "rogue", step)
-        except errors.ChromaError:
-            pass
-        assert await _probe(backend, None, Statement(b"select current_user::text")) == [(user,)]
+        assert await _probe(backend, None, who) == user
     await rogue.check()
 
 
 async def test_a_request_cut_short_leaves_no_role(rogue: Rogue) -> None:
-    backend = rogue.client._target._backend
+    backend = rogue.client.target._backend
     timeout = Statement(b"set local statement_timeout = 50"), Statement(b"select pg_sleep(30)")
     with pytest.raises(errors.InternalError, match="statement timeout"):
         await _probe(backend, "rogue", timeout)
     await rogue.check()
-    if isinstance(rogue.client._target, pgchroma.AsyncClientAPI):
+    if isinstance(rogue.client.target, pgchroma.AsyncClientAPI):
         for step in (timeout[1], (timeout[1], timeout[1]), Atomic(iter_of(timeout[1]))):
             with pytest.raises(TimeoutError):
                 await asyncio.wait_for(_probe(backend, "rogue", step), 0.2)
@@ -228,7 +211,7 @@ async def test_a_request_cut_short_leaves_no_role(rogue: Rogue) -> None:
 
 async def test_every_step_of_a_handler_runs_as_the_tenant(rogue: Rogue) -> None:
     who = Statement(b"select current_user::text, session_user::text <> current_user")
-    backend, expected = rogue.client._target._backend, [(rogue.roles["rogue"], True)]
+    backend, expected = rogue.client.target._backend, [(rogue.roles["rogue"], True)]
     assert await _probe(backend, "rogue", who) == expected
     assert await _probe(backend, "rogue", (Statement(b"select 1"), who)) == expected
     assert await _probe(backend, "rogue", Atomic(iter_of(who, who))) == expected
@@ -251,7 +234,7 @@ def _run_probe(operation: Probe, _: Any) -> Exchange[Any]:
 async def _probe(backend: Any, tenant: str | None, step: Any) -> Any:
     handlers[Probe] = _run_probe
     try:
-        scope = DatabaseRef(tenant, "db") if tenant else None
+        scope = DatabaseRef(tenant, "docs") if tenant else None
         return await result(backend.execute(Probe(scope, step)))
     finally:
         del handlers[Probe]

@@ -21,6 +21,7 @@ from pgchroma.model.entities import Limits
 from pgchroma.model.operations import Operation
 from pgchroma.store import Environment, handlers, run, run_async
 from pgchroma.store.faults import has_lost_connection, may_pass, translated
+from pgchroma.store.roles import is_mendable, role_for
 
 __all__ = ("AsyncDirectBackend", "DirectBackend")
 
@@ -46,7 +47,7 @@ class DirectBackend:
             except psycopg.Error as fault:
                 if has_lost_connection(fault):
                     self._source.renew()
-                if not may_pass(fault):
+                if not (may_pass(fault) or _mends(fault, self._environment)):
                     raise
             answer: R = Retrying(**_policy(self._environment))(self._attempt, operation)
             return answer
@@ -64,7 +65,8 @@ class DirectBackend:
         exchange = handlers[type(operation)](operation, self._environment)
         with self._source.lend() as connection:
             if not self._source.is_joined:
-                return run(connection, exchange)  # type: ignore[no-any-return]
+                role = run(connection, role_for(operation, self._environment))
+                return run(connection, exchange, role)  # type: ignore[no-any-return]
             # A savepoint, so that a fault of ours leaves the caller's transaction usable.
             with connection.transaction():
                 return run(connection, exchange)  # type: ignore[no-any-return]
@@ -86,7 +88,7 @@ class AsyncDirectBackend:
             except psycopg.Error as fault:
                 if has_lost_connection(fault):
                     await self._source.renew()
-                if not may_pass(fault):
+                if not (may_pass(fault) or _mends(fault, self._environment)):
                     raise
             answer: R = await AsyncRetrying(**_policy(self._environment))(self._attempt, operation)
             return answer
@@ -104,7 +106,8 @@ class AsyncDirectBackend:
         exchange = handlers[type(operation)](operation, self._environment)
         async with self._source.lend() as connection:
             if not self._source.is_joined:
-                return await run_async(connection, exchange)  # type: ignore[no-any-return]
+                role = await run_async(connection, role_for(operation, self._environment))
+                return await run_async(connection, exchange, role)  # type: ignore[no-any-return]
             async with connection.transaction():
                 return await run_async(connection, exchange)  # type: ignore[no-any-return]
 
@@ -115,6 +118,12 @@ def _check_process(pid: int) -> None:
         raise InvalidArgumentError(
             "this client was opened before the process forked; open it again in the child"
         )
+
+
+def _mends(fault: BaseException, environment: Environment) -> bool:
+    # Looked at again, a tenant's role is given what it lacks. It is tried once: the policy below
+    # does not take such a fault for a passing one.
+    return environment.has_tenant_roles and is_mendable(fault)
 
 
 def _policy(environment: Environment) -> dict[str, Any]:

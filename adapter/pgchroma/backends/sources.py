@@ -195,9 +195,14 @@ class AsyncPoolSource:
     @asynccontextmanager
     async def lend(self) -> AsyncGenerator[psycopg.AsyncConnection[Any], None]:
         """Take a connection out of the pool, which opens with the first."""
-        await self._pool.open()
-        async with self._pool.connection() as connection:
+        if self._pool.closed:
+            await self._pool.open()
+        # Not by the pool's own context manager, as above.
+        connection = await self._pool.getconn()
+        try:
             yield connection
+        finally:
+            await self._pool.putconn(connection)
 
     async def renew(self) -> None:
         """Test every idle connection and replace those that are broken."""

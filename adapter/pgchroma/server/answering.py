@@ -40,7 +40,7 @@ from pgchroma.server.faults import (
     json_response,
 )
 from pgchroma.server.settings import ServerSettings
-from pgchroma.wire.route import Access, Route
+from pgchroma.wire.route import Access, Route, read_path
 
 __all__ = ("Answering", "target_of")
 
@@ -70,7 +70,7 @@ class Answering:
         Raises:
             ChromaError: It is not allowed, malformed, or could not be carried out.
         """
-        path = dict(zip(route.parameters, request.path_params.values(), strict=True))
+        path = read_path(route.path, request.path_params.values())
         # Before the body is read: whoever may not ask need not be listened to.
         caller = NOBODY if route.access == "public" else permit(request, route.access, path)
         body = await self._body(request) if route.body is not None else None

@@ -18,6 +18,7 @@ from pgchroma.server.faults import EXCEPTION_HANDLERS
 from pgchroma.server.front import CALLER, Front
 from pgchroma.server.gate import Gate
 from pgchroma.server.handlers import handlers
+from pgchroma.server.pages import pages
 from pgchroma.server.settings import ServerSettings
 
 __all__ = ("create_app",)
@@ -31,7 +32,7 @@ def create_app(settings: ServerSettings, conninfo: str) -> Front:
         conninfo: The database's URL or connection string; its catalog is up to date.
     """
     application = Litestar(
-        route_handlers=handlers(),
+        route_handlers=[*handlers(), *pages()],
         lifespan=[_lifespan(settings, conninfo)],
         middleware=_middleware(settings),
         exception_handlers=EXCEPTION_HANDLERS,

@@ -1,4 +1,4 @@
-"""What stands before routing: the path as it came, HEAD, the trace id, and the log of requests.
+"""What stands before routing: the path as it came, HEAD, the trace id, and who notes requests.
 
 Chroma routes on the percent-encoded path, so that a tenant's name may have a slash in it, and takes
 ``/x/`` for another path than ``/x``.
@@ -6,56 +6,118 @@ Chroma routes on the percent-encoded path, so that a tenant's name may have a sl
 
 from __future__ import annotations
 
-import logging
 import time
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 from litestar.enums import ScopeType
 from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
 
-__all__ = ("CALLER", "Front", "trace_id")
+from pgchroma.server.logs import Answered, note
 
-_log = logging.getLogger("pgchroma.requests")
+if TYPE_CHECKING:
+    from pgchroma.server.metrics import Metrics
+
+__all__ = ("CALLER", "Front")
 
 CALLER = "pgchroma.caller"
 """The key of the request's state under which the caller is noted, for the log."""
 
-_NO_TRACE = "0" * 32
-
 _FAILURE = 400
+
+_HUNG_UP = 499
+"""What a request is noted with whose caller did not wait for the answer."""
 
 
 class Front:
-    """Wraps the application; the server calls this."""
+    """Wraps the application; the server calls this.
 
-    def __init__(self, application: ASGIApp, *, logs_requests: bool) -> None:
+    Args:
+        application: What answers.
+        logs_requests: Whether each request is logged.
+        metrics: What counts requests, if anything does.
+        trace: Names the trace that is under way, when a response begins, and takes the operation's
+            name for it; None where nothing is traced.
+    """
+
+    def __init__(
+        self,
+        application: ASGIApp,
+        *,
+        logs_requests: bool,
+        metrics: Metrics | None = None,
+        trace: Callable[[str], str] | None = None,
+    ) -> None:
         self._application = application
         self._logs_requests = logs_requests
+        self._metrics = metrics
+        self._trace = trace
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request, or pass the server's start and end on."""
         if scope["type"] != ScopeType.HTTP:
             await self._application(scope, receive, send)
             return
-        response = _Response(send, is_head=scope["method"] == "HEAD")
+        passed = _as_it_came(scope)
+        response = _Response(send, passed, self._trace, is_head=scope["method"] == "HEAD")
+        body = _Body(receive)
         started = time.perf_counter()
+        metrics = self._metrics
+        if metrics is not None:
+            metrics.begin()
+            receive = body.receive
         try:
-            await self._application(_as_it_came(scope), receive, response.send)
+            await self._application(passed, receive, response.send)
         finally:
-            if self._logs_requests:
-                _note(scope, response, time.perf_counter() - started)
+            if self._logs_requests or metrics is not None:
+                answered = _answered(scope, response, body, time.perf_counter() - started)
+                if metrics is not None:
+                    metrics.end(answered)
+                if self._logs_requests:
+                    note(answered)
+
+
+class _Body:
+    """A request's body on its way in, to see how long it is."""
+
+    def __init__(self, receive: Receive) -> None:
+        self.size = 0
+        self._receive = receive
+
+    async def receive(self) -> Any:
+        message: Any = await self._receive()
+        self.size += len(message.get("body", b""))
+        return message
 
 
 class _Response:
-    def __init__(self, send: Send, *, is_head: bool) -> None:
-        self.status = 0
+    def __init__(
+        self,
+        send: Send,
+        scope: HTTPScope,
+        trace: Callable[[str], str] | None,
+        *,
+        is_head: bool,
+    ) -> None:
+        self.status = _HUNG_UP
         self.size = 0
+        self.trace_id = "0" * 32
         self._send = send
+        self._scope = scope
+        self._trace = trace
         self._is_head = is_head
+
+    @property
+    def operation(self) -> str:
+        """The operation's id; empty while it is not known, or for a path nobody answers."""
+        handler: Any = self._scope.get("route_handler")
+        return str(handler.operation_id) if handler is not None else ""
 
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.status = message["status"]
+            if self._trace is not None:
+                self.trace_id = self._trace(self.operation)
             message["headers"] = self._headers(list(message["headers"]))
         elif message["type"] == "http.response.body":
             self.size += len(message["body"])
@@ -68,17 +130,8 @@ class _Response:
             # Nothing is of no type.
             headers = [header for header in headers if header[0] != b"content-type"]
         if self.status >= _FAILURE:
-            headers.append((b"chroma-trace-id", trace_id().encode()))
+            headers.append((b"chroma-trace-id", self.trace_id.encode()))
         return headers
-
-
-def trace_id() -> str:
-    """Return the id of the trace the request is part of; zeros where there is none."""
-    try:
-        from opentelemetry import trace  # noqa: PLC0415  (installed only where it is asked for)
-    except ImportError:
-        return _NO_TRACE
-    return format(trace.get_current_span().get_span_context().trace_id, "032x")
 
 
 def _as_it_came(scope: HTTPScope) -> HTTPScope:
@@ -92,21 +145,19 @@ def _as_it_came(scope: HTTPScope) -> HTTPScope:
     return passed
 
 
-def _note(scope: HTTPScope, response: _Response, seconds: float) -> None:
+def _answered(scope: HTTPScope, response: _Response, body: _Body, seconds: float) -> Answered:
     # Neither query strings nor bodies: they may hold what is nobody's business.
     state: dict[str, Any] = scope.get("state") or {}
-    _log.info(
-        "%s %s %d",
+    client = scope.get("client") or ("", 0)
+    return Answered(
+        response.operation,
         scope["method"],
-        scope["raw_path"].decode("ascii", errors="replace")[:500],
+        scope["raw_path"].decode("ascii", errors="replace").split("?", 1)[0][:500],
         response.status,
-        extra={
-            "method": scope["method"],
-            "path": scope["raw_path"].decode("ascii", errors="replace")[:500],
-            "status": response.status,
-            "milliseconds": round(seconds * 1000, 2),
-            "bytes": response.size,
-            "caller": state.get(CALLER),
-            "client": (scope.get("client") or ("",))[0],
-        },
+        seconds,
+        response.size,
+        body.size,
+        state.get(CALLER) or "",
+        client[0],
+        response.trace_id,
     )

@@ -10,6 +10,7 @@ from litestar.types import ASGIApp
 
 from pgchroma.server.door import Door
 from pgchroma.server.front import CALLER
+from pgchroma.server.presented import plain_headers
 
 __all__ = ("PUBLIC", "Gate")
 
@@ -32,6 +33,6 @@ class Gate(AbstractAuthenticationMiddleware):
             ChromaAuthError: There is no valid credential.
         """
         door: Door = connection.app.state.door
-        caller = await door.admit(connection.headers)
+        caller = await door.admit(plain_headers(connection.scope["headers"]))
         connection.scope["state"][CALLER] = caller.name
         return AuthenticationResult(user=caller, auth=None)

@@ -13,10 +13,10 @@ from pgchroma.server.answering import Answering, permit
 from pgchroma.server.faults import json_response
 from pgchroma.server.gate import PUBLIC
 from pgchroma.wire.catalog import COLLECTIONS
-from pgchroma.wire.route import PREFIX, Access, Route
+from pgchroma.wire.route import PREFIX, Access, Route, read_path
 from pgchroma.wire.routes import ROUTES, route_of
 
-__all__ = ("handlers",)
+__all__ = ("UNIMPLEMENTED", "Answer", "AnyRequest", "handler", "handlers")
 
 AnyRequest = Request[Any, Any, Any]
 Answer = Callable[[AnyRequest], Awaitable[Response[Any]]]
@@ -27,19 +27,17 @@ def handlers() -> list[HTTPRouteHandler]:
     heartbeat = route_of(Heartbeat())
     return [
         *(_of_route(route) for route in ROUTES),
-        _handler("GET", PREFIX, "root", _answer(heartbeat), is_public=True),
-        _handler("GET", f"{PREFIX}/healthcheck", "healthcheck", _healthcheck, is_public=True),
-        _handler(
-            "GET", f"{PREFIX}/pre-flight-checks", "pre_flight_checks", _limits, is_public=True
-        ),
-        *(_unimplemented(*row) for row in _UNIMPLEMENTED),
-        _handler(_V1_METHODS, "/api/v1/{rest:path}", "v1", _gone, is_public=True),
+        handler("GET", PREFIX, "root", _answer(heartbeat), is_public=True),
+        handler("GET", f"{PREFIX}/healthcheck", "healthcheck", _healthcheck, is_public=True),
+        handler("GET", f"{PREFIX}/pre-flight-checks", "pre_flight_checks", _limits, is_public=True),
+        *(_unimplemented(*row) for row in UNIMPLEMENTED),
+        handler(_V1_METHODS, "/api/v1/{rest:path}", "v1", _gone, is_public=True),
     ]
 
 
 def _of_route(route: Route[Any, Any]) -> HTTPRouteHandler:
     is_public = route.access == "public"
-    return _handler(
+    return handler(
         route.method,
         PREFIX + positional(route.path),
         route.name,
@@ -85,17 +83,15 @@ async def _gone(request: AnyRequest) -> Response[Any]:
 def _unimplemented(
     method: str, path: str, name: str, access: Access, status: int, message: str
 ) -> HTTPRouteHandler:
-    parameters = [part[1:-1] for part in path.split("/") if part.startswith("{")]
-
     async def refuse(request: AnyRequest) -> Response[Any]:
-        permit(request, access, dict(zip(parameters, request.path_params.values(), strict=True)))
+        permit(request, access, read_path(path, request.path_params.values()))
         error = "NotFoundError" if status == 404 else "ChromaError"  # noqa: PLR2004
         return json_response({"error": error, "message": message}, status)
 
-    return _handler(method, PREFIX + positional(path), name, refuse)
+    return handler(method, PREFIX + positional(path), name, refuse)
 
 
-def _handler(
+def handler(
     method: Any,
     path: str,
     name: str,
@@ -104,6 +100,8 @@ def _handler(
     status: int = 200,
     is_public: bool = False,
 ) -> HTTPRouteHandler:
+    """Let Litestar answer a path with a function; a public one is not asked for a credential."""
+
     async def handle(request: AnyRequest) -> Response[Any]:
         return await answer(request)
 
@@ -133,7 +131,7 @@ _V1_METHODS = ["GET", "PUT", "PATCH", "DELETE", "OPTIONS"]
 
 _COLLECTION = COLLECTIONS + "/{collection_id}"
 
-_UNIMPLEMENTED: tuple[tuple[str, str, str, Access, int, str], ...] = (
+UNIMPLEMENTED: tuple[tuple[str, str, str, Access, int, str], ...] = (
     (
         "POST", _COLLECTION + "/search", "collection_search", "read", 501,
         "Error executing plan: Not implemented: Search operation is not implemented for local "
@@ -156,11 +154,11 @@ _UNIMPLEMENTED: tuple[tuple[str, str, str, Access, int, str], ...] = (
         "attached functions are not implemented",
     ),
     (
-        "GET", _COLLECTION + "/functions/{function}", "get_attached_function", "read", 404,
+        "GET", _COLLECTION + "/functions/{function_name}", "get_attached_function", "read", 404,
         "Attached function not found",
     ),
     (
-        "POST", _COLLECTION + "/attached_functions/{function}/detach", "detach_function", "write",
+        "POST", _COLLECTION + "/attached_functions/{name}/detach", "detach_function", "write",
         501, "attached functions are not implemented",
     ),
 )  # fmt: skip

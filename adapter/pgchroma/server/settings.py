@@ -2,23 +2,45 @@
 
 from __future__ import annotations
 
+import json
+import logging
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, Field, SecretStr, model_validator
+import psycopg
+import yaml  # type: ignore[import-untyped]
+from psycopg.conninfo import conninfo_to_dict
+from pydantic import BaseModel, Field, SecretStr, field_validator, model_validator
 from pydantic_settings import (
     BaseSettings,
     EnvSettingsSource,
+    InitSettingsSource,
+    NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
-    YamlConfigSettingsSource,
 )
 
+from pgchroma.client.connect import plain_conninfo
 from pgchroma.config import Settings
 
 __all__ = ("CircuitBreaker", "OpenTelemetry", "ServerSettings", "load_settings")
 
+_log = logging.getLogger("pgchroma.server")
+
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
+
+_CHROMAS = (
+    "allow_reset",
+    "circuit_breaker",
+    "cors_allow_origins",
+    "listen_address",
+    "max_payload_size_bytes",
+    "open_telemetry",
+    "persist_path",
+    "port",
+)
+"""The settings that Chroma's own server has, too."""
 
 
 class CircuitBreaker(BaseModel):
@@ -30,7 +52,7 @@ class CircuitBreaker(BaseModel):
 class OpenTelemetry(BaseModel):
     """Where traces and metrics are sent, by OTLP over HTTP."""
 
-    endpoint: str
+    endpoint: str = Field(pattern="^https?://")
     service_name: str = "pgchroma"
 
 
@@ -68,7 +90,8 @@ class ServerSettings(BaseSettings):
             mode that does not keep them.
         admin_port: The port for ``/live``, ``/ready`` and ``/metrics``; None for none.
         admin_address: The address these are on.
-        open_telemetry: Where traces and metrics go; None for nowhere.
+        open_telemetry: Where traces and metrics go, an OTLP collector's address such as
+            ``http://localhost:4318``; None for nowhere.
         log_format: ``json`` for programs, ``text`` for people.
         log_level: The least severity that is logged.
         log_requests: Whether each request is logged.
@@ -92,7 +115,7 @@ class ServerSettings(BaseSettings):
     role_per_tenant: bool = False
     allow_reset: bool = False
     migrations: Literal["none", "validate", "apply"] = "apply"
-    cors_allow_origins: list[str] = []
+    cors_allow_origins: Annotated[list[str], NoDecode] = []
     max_payload_size_bytes: int = Field(default=40 * 1024 * 1024, ge=1)
     max_batch_size: int = Field(default=5461, ge=1)
     max_n_results: int | None = Field(default=None, ge=1)
@@ -114,8 +137,41 @@ class ServerSettings(BaseSettings):
     ssl_certificate: Path | None = None
     ssl_key: Path | None = None
 
-    file: ClassVar[Path | None] = None
-    """The configuration file that `load_settings` reads."""
+    from_file: ClassVar[dict[str, Any]] = {}
+    """What `load_settings` read from the configuration file."""
+
+    @field_validator("cors_allow_origins", mode="before")
+    @classmethod
+    def _split(cls, value: Any) -> Any:
+        """Read a list that stands in a variable: JSON, or texts with commas between them."""
+        if not isinstance(value, str):
+            return value
+        if value.lstrip().startswith("["):
+            try:
+                return json.loads(value)
+            except ValueError as fault:
+                raise ValueError("is not a list in JSON") from fault
+        return [origin.strip() for origin in value.split(",") if origin.strip()]
+
+    @field_validator("listen_address", "admin_address")
+    @classmethod
+    def _without_brackets(cls, value: str) -> str:
+        return value.removeprefix("[").removesuffix("]")
+
+    @field_validator("url")
+    @classmethod
+    def _check_url(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is None:
+            return None
+        try:
+            conninfo_to_dict(plain_conninfo(value.get_secret_value()))
+        except psycopg.ProgrammingError:
+            # libpq's message quotes what it could not read, and that may be a password.
+            raise ValueError(
+                "is not a PostgreSQL URL or connection string; in a URL, characters such as @ : / "
+                "and % of a password are percent-encoded"
+            ) from None
+        return value
 
     @model_validator(mode="after")
     def _check(self) -> ServerSettings:
@@ -126,6 +182,8 @@ class ServerSettings(BaseSettings):
             )
         if (self.ssl_certificate is None) != (self.ssl_key is None):
             raise ValueError("ssl_certificate and ssl_key go together")
+        if self.port and self.admin_port == self.port:
+            raise ValueError("admin_port has to be another than port")
         return self
 
     @classmethod
@@ -138,11 +196,12 @@ class ServerSettings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Add Chroma's own variables and the configuration file, in this order of rank."""
-        chroma = EnvSettingsSource(settings_cls, env_prefix="CHROMA_")
-        sources = (init_settings, env_settings, chroma)
-        if cls.file is None:
-            return sources
-        return (*sources, YamlConfigSettingsSource(settings_cls, yaml_file=cls.file))
+        return (
+            init_settings,
+            env_settings,
+            _ChromasVariables(settings_cls, env_prefix="CHROMA_"),
+            InitSettingsSource(settings_cls, init_kwargs=cls.from_file),
+        )
 
     def backend_settings(self) -> Settings:
         """Return what a worker's database client is told; the catalog is looked after before."""
@@ -154,6 +213,7 @@ class ServerSettings(BaseSettings):
             pgchroma_max_batch_size=self.max_batch_size,
             pgchroma_regex_timeout=self.regex_timeout,
             pgchroma_prepared_statements=self.prepared_statements,
+            pgchroma_role_per_tenant=self.role_per_tenant,
         )
 
 
@@ -165,9 +225,47 @@ def load_settings(file: Path | None, flags: dict[str, Any]) -> ServerSettings:
     """
 
     class FromFile(ServerSettings):
-        pass
+        from_file = {} if file is None else _read(file)
 
-    FromFile.file = file
     given = {name: value for name, value in flags.items() if value is not None}
     # Worker processes are sent the settings, and only a class of a module can be sent.
     return ServerSettings.model_construct(**dict(FromFile(**given)))
+
+
+class _ChromasVariables(EnvSettingsSource):
+    """Chroma's variables. Others that begin alike are somebody else's: CHROMA_URL is a client's."""
+
+    def __call__(self) -> dict[str, Any]:
+        return {name: value for name, value in super().__call__().items() if name in _CHROMAS}
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        found = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except yaml.YAMLError as fault:
+        mark = getattr(fault, "problem_mark", None)
+        line = "" if mark is None else f", line {mark.line + 1}"
+        raise ValueError(f"{file}{line}: {getattr(fault, 'problem', 'not YAML')}") from fault
+    except (OSError, UnicodeDecodeError) as fault:
+        raise ValueError(f"{file} cannot be read: {fault}") from fault
+    if not isinstance(found or {}, dict):
+        raise ValueError(f"{file}: expected settings such as `port: 8000`")
+    unknown = _unknown(found or {}, ServerSettings)
+    if unknown:
+        _log.warning("%s: these settings are unknown or have no effect: %s", file, unknown)
+    return found or {}
+
+
+_GROUPS: dict[str, type[BaseModel]] = {
+    "circuit_breaker": CircuitBreaker,
+    "open_telemetry": OpenTelemetry,
+}
+
+
+def _unknown(found: Mapping[Any, Any], model: type[BaseModel]) -> str:
+    names = [str(name) for name in found if name not in model.model_fields]
+    for group, kind in _GROUPS.items():
+        part = found.get(group)
+        if model is ServerSettings and isinstance(part, dict):
+            names += [f"{group}.{name}" for name in part if name not in kind.model_fields]
+    return ", ".join(names)

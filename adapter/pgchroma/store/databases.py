@@ -38,6 +38,7 @@ from pgchroma.store.layout import (
     schema_name,
 )
 from pgchroma.store.locations import Environment
+from pgchroma.store.roles import drop_roles, give_schema, role_of_tenant
 from pgchroma.store.statement import Atomic, Exchange, Statement, render
 
 __all__ = (
@@ -114,7 +115,8 @@ def update_tenant(operation: UpdateTenant, environment: Environment) -> Exchange
 def create_database(operation: CreateDatabase, environment: Environment) -> Exchange[None]:
     """Insert a database and make its schema."""
     yield from get_tenant(GetTenant(operation.scope.tenant), environment)
-    yield Atomic(_create_database(operation.scope, uuid4()))
+    owner = yield from _owner(operation.scope.tenant, environment)
+    yield Atomic(_create_database(operation.scope, uuid4(), owner))
 
 
 @handles(GetDatabase)
@@ -164,13 +166,22 @@ def reset(operation: Reset, environment: Environment) -> Exchange[None]:
     for tenant, name in rows:
         scope = DatabaseRef(tenant, name)
         yield from delete_database(DeleteDatabase(scope), environment)
+    yield from drop_roles()
     environment.forget()
     yield Statement(_DELETE_TENANTS)
     yield from create_tenant(CreateTenant(DEFAULT_TENANT), environment)
-    yield Atomic(_create_database(DatabaseRef(DEFAULT_TENANT, DEFAULT_DATABASE), UUID(int=0)))
+    scope = DatabaseRef(DEFAULT_TENANT, DEFAULT_DATABASE)
+    owner = yield from _owner(scope.tenant, environment)
+    yield Atomic(_create_database(scope, UUID(int=0), owner))
 
 
-def _create_database(scope: DatabaseRef, id: UUID) -> Exchange[None]:
+def _owner(tenant: str, environment: Environment) -> Exchange[str | None]:
+    if not environment.has_tenant_roles:
+        return None
+    return (yield from role_of_tenant(tenant, environment))
+
+
+def _create_database(scope: DatabaseRef, id: UUID, owner: str | None) -> Exchange[None]:
     schema = schema_name(scope.tenant, scope.database)
     rows = yield Statement(
         _INSERT_DATABASE,
@@ -179,6 +190,8 @@ def _create_database(scope: DatabaseRef, id: UUID) -> Exchange[None]:
     if not rows:
         raise UniqueConstraintError(f"Database [{scope.database}] already exists")
     yield create_schema(schema)
+    if owner is not None:
+        yield give_schema(schema, owner)
 
 
 def _find(scope: DatabaseRef, advice: str) -> Exchange[tuple[Database, str]]:

@@ -111,6 +111,12 @@ def _failure(fault: Exception, message: str) -> ChromaError:
     match fault:
         case pg.QueryCanceled():
             return InternalError(f"{message}; nothing was changed")
+        case pg.InvalidSqlStatementName() | pg.DuplicatePreparedStatement():
+            return InternalError(
+                f"{message}: a pooler such as PgBouncer in transaction mode has lost a prepared "
+                "statement; set pgchroma_prepared_statements (on a server prepared_statements) "
+                "to false"
+            )
         case pg.DiskFull():
             return InternalError(f"the database's disk is full: {message}; nothing was written")
         case _:

@@ -55,6 +55,7 @@ class Environment:
             transaction may never have been.
         allows_reset: Whether everything may be deleted at once.
         limits: What one request may carry.
+        has_tenant_roles: Whether each tenant's requests run as a role of PostgreSQL of its own.
     """
 
     vector_oid: int
@@ -62,7 +63,9 @@ class Environment:
     is_forgetful: bool = False
     allows_reset: bool = False
     limits: Limits = field(default_factory=Limits)
+    has_tenant_roles: bool = False
     _locations: dict[UUID, Location] = field(default_factory=dict)
+    _roles: dict[str, str] = field(default_factory=dict)
     _lock: Lock = field(default_factory=Lock)
 
     def recall(self, collection: CollectionRef) -> Location | None:
@@ -79,10 +82,22 @@ class Environment:
                 self._locations.clear()
             self._locations[location.tables.id] = location
 
+    def role_of(self, tenant: str) -> str | None:
+        """Return what is known of a tenant's role."""
+        return self._roles.get(tenant)
+
+    def remember_role(self, tenant: str, role: str) -> None:
+        """Keep a tenant's role for later calls."""
+        with self._lock:
+            if len(self._roles) >= _REMEMBERED:
+                self._roles.clear()
+            self._roles[tenant] = role
+
     def forget(self) -> None:
         """Drop all that is remembered."""
         with self._lock:
             self._locations.clear()
+            self._roles.clear()
 
 
 def locate(collection: CollectionRef, environment: Environment) -> Exchange[Location]:

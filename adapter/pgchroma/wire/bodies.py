@@ -9,6 +9,8 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 from msgspec import Meta, Struct, field
 
+from pgchroma.wire.configuration import ConfigurationBody, NewConfigurationBody
+
 __all__ = (
     "AddBody",
     "CollectionBody",
@@ -124,7 +126,7 @@ class CreateCollectionBody(Struct):
 
     name: str
     metadata: dict[str, Scalar] | None = None
-    configuration: dict[str, Any] | None = None
+    configuration: ConfigurationBody | None = None
     schema: dict[str, Any] | None = None
     get_or_create: bool = False
 
@@ -134,7 +136,7 @@ class ModifyCollectionBody(Struct):
 
     new_name: str | None = None
     new_metadata: dict[str, Scalar | None] | None = None
-    new_configuration: dict[str, Any] | None = None
+    new_configuration: NewConfigurationBody | None = None
 
 
 class CollectionBody(Struct):

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
 
+import msgspec
+
 from pgchroma.errors import InvalidArgumentError
+from pgchroma.model.configuration import CollectionConfiguration
 from pgchroma.model.entities import CollectionModel, Database, Tenant, UserIdentity
 from pgchroma.model.metadata import parse_collection_metadata
 from pgchroma.model.names import check_looked_up, check_name, check_tenant_name
@@ -110,11 +114,10 @@ def _decode_create_database(request: Request) -> CreateDatabase:
 
 
 def _encode_create_collection(operation: CreateCollection) -> Request:
-    configuration = operation.configuration
     body = CreateCollectionBody(
         operation.name,
         operation.metadata,
-        None if configuration is None else dict(configuration),
+        _body(operation.configuration),
         get_or_create=operation.get_or_create,
     )
     return Request(_database_path(operation), body=body)
@@ -125,7 +128,7 @@ def _decode_create_collection(request: Request) -> CreateCollection:
     return CreateCollection(
         request.scope,
         check_name(body.name),
-        merge_schema(body.configuration, body.schema),
+        merge_schema(_plain(body.configuration), body.schema),
         parse_collection_metadata(body.metadata),
         get_or_create=body.get_or_create,
     )
@@ -136,10 +139,10 @@ def _encode_modify(operation: ModifyCollection) -> Request:
     if metadata == {}:
         # No metadata is said by removing some; an empty object is refused.
         metadata = {"all": None}
-    configuration = operation.configuration
-    body = ModifyCollectionBody(
-        operation.name, metadata, None if configuration is None else dict(configuration)
-    )
+    if operation.configuration is not None:
+        # JSON would make null of a NaN, so faults are looked for on this side of the wire.
+        CollectionConfiguration.parse(None, None).updated(operation.configuration)
+    body = ModifyCollectionBody(operation.name, metadata, _body(operation.configuration))
     return Request(collection_path(operation.collection), body=body)
 
 
@@ -148,7 +151,16 @@ def _decode_modify(request: Request) -> ModifyCollection:
     collection = request.collection
     name = None if body.new_name is None else check_name(body.new_name, "new_name")
     metadata = parse_collection_metadata(body.new_metadata, removals=True, field="new_metadata")
-    return ModifyCollection(collection, name, metadata, body.new_configuration)
+    return ModifyCollection(collection, name, metadata, _plain(body.new_configuration))
+
+
+def _body(configuration: Mapping[str, Any] | None) -> Any:
+    # The JSON encoder writes a dictionary as the body it stands for.
+    return None if configuration is None else dict(configuration)
+
+
+def _plain(configuration: Any) -> dict[str, Any] | None:
+    return None if configuration is None else msgspec.to_builtins(configuration)
 
 
 def _decode_by_id(request: Request) -> GetCollectionById:

@@ -24,7 +24,8 @@ _WIDTH = 4
 def encode_sent(records: RecordBatch) -> list[str | None] | None:
     """Write a batch's embeddings as base64, with None where a record has none."""
     if records.embeddings is None:
-        return None
+        # Where there are no records, the list has to be there all the same.
+        return None if len(records) else []
     rows = iter(np.ascontiguousarray(records.embeddings, dtype="<f4"))
     present = records.has_embedding or [True] * len(records)
     return [

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Generic, Literal, TypeAlias, TypeVar
 from urllib.parse import quote, unquote
@@ -12,14 +12,17 @@ from uuid import UUID
 import msgspec
 import orjson
 
-from pgchroma.errors import InvalidArgumentError, MalformedRequestError
+from pgchroma.errors import InvalidArgumentError, MalformedRequestError, NotFoundError
 from pgchroma.model.entities import DatabaseRef
 from pgchroma.model.names import check_looked_up
 from pgchroma.model.operations import CollectionRef, Operation
 
-__all__ = ("PREFIX", "Access", "Request", "Route", "encode_json")
+__all__ = ("PREFIX", "Access", "Request", "Route", "encode_json", "read_path")
 
 _PARAMETER: Final = re.compile(r"\{(\w+)\}")
+
+_UNNAMEABLE: Final = ("", ".", "..")
+"""What clients and proxies take out of a path, and then ask for something else than was meant."""
 
 R = TypeVar("R")
 O = TypeVar("O", bound=Operation[Any])  # noqa: E741
@@ -89,13 +92,15 @@ class Route(Generic[O, R]):
     status: int = 200
     is_idempotent: bool = False
 
-    @property
-    def parameters(self) -> list[str]:
-        """The names of the path's parameters, in their order."""
-        return _PARAMETER.findall(self.path)
-
     def url(self, request: Request) -> str:
-        """Write the path, and the query string if there is one."""
+        """Write the path, and the query string if there is one.
+
+        Raises:
+            NotFoundError: A name in the path is none that anything can have.
+        """
+        for value in request.path.values():
+            if value in _UNNAMEABLE:
+                raise NotFoundError(f"[{value}] does not exist")
         path = self.path.format_map({k: quote(v, safe="") for k, v in request.path.items()})
         if request.query is None:
             return PREFIX + path
@@ -109,7 +114,7 @@ class Route(Generic[O, R]):
         """Read a request that came in.
 
         Args:
-            path: The path's parameters, percent-encoded as they came.
+            path: The path's parameters, by name, from `read_path`.
             query: The query string's parameters, decoded.
             body: The body; ignored where the route has none.
 
@@ -118,10 +123,19 @@ class Route(Generic[O, R]):
             MalformedRequestError: The body is JSON of another shape.
         """
         return Request(
-            {name: _unquote(value) for name, value in path.items()},
+            path,
             None if self.query is None else _parse_query(query, self.query),
             None if self.body is None else _parse_body(body or b"", self.body),
         )
+
+
+def read_path(template: str, values: Iterable[str]) -> dict[str, str]:
+    """Name and decode the values of a path's parameters, which come percent-encoded.
+
+    Raises:
+        InvalidArgumentError: One is not UTF-8.
+    """
+    return dict(zip(_PARAMETER.findall(template), map(_unquote, values), strict=True))
 
 
 def encode_json(value: Any) -> bytes:

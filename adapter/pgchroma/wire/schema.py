@@ -9,10 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict
-from typing import Any, Final
+from typing import Any, Final, cast
+
+import msgspec
 
 from pgchroma.errors import InvalidArgumentError, MalformedRequestError
 from pgchroma.model.configuration import CollectionConfiguration, HnswConfiguration
+from pgchroma.wire.configuration import VectorIndexBody
 
 __all__ = ("decode_configuration", "encode_schema", "merge_schema")
 
@@ -95,7 +98,7 @@ def merge_schema(
     if schema is None:
         return configuration
     _check(schema)
-    index = _vector_index(schema)
+    index = _parse_index(_vector_index(schema))
     wanted = {
         "hnsw": {**(index.get("hnsw") or {}), "space": _space(index)},
         "embedding_function": index.get("embedding_function"),
@@ -183,6 +186,17 @@ def _vector_index(schema: Mapping[str, Any]) -> Mapping[str, Any]:
     by_default = _get(_get(schema, "defaults"), "float_list")
     default = _get(_get(by_default, "vector_index"), "config")
     return {**default, **_get(_get(by_key, "vector_index"), "config")}
+
+
+def _parse_index(index: Mapping[str, Any]) -> dict[str, Any]:
+    try:
+        parsed = msgspec.to_builtins(msgspec.convert(index, VectorIndexBody))
+    except msgspec.ValidationError as fault:
+        raise MalformedRequestError(
+            "Failed to deserialize the JSON body into the target type: schema: "
+            f"the vector index's config: {fault}"
+        ) from fault
+    return cast("dict[str, Any]", parsed)
 
 
 def _space(index: Mapping[str, Any]) -> Any:

@@ -1,0 +1,194 @@
+"""Logs on standard error: text for people, JSON for programs, and nobody's data in them.
+
+What users store and ask for, and what they show to be let in, is in no line. PostgreSQL quotes rows
+in its messages, and Python's errors quote values, so of an exception only what cannot quote
+anything is written: its type, where it came from, and a message of a kind that is known.
+"""
+
+from __future__ import annotations
+
+import logging
+import traceback
+from collections.abc import Generator
+from dataclasses import asdict, dataclass
+from typing import Any, ClassVar, Literal
+
+import psycopg
+from pythonjsonlogger.orjson import OrjsonFormatter
+
+from pgchroma.errors import ChromaError
+
+__all__ = ("Answered", "JsonFormatter", "TextFormatter", "describe", "log_configuration", "note")
+
+_requests = logging.getLogger("pgchroma.requests")
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """A request that was answered.
+
+    Attributes:
+        operation: The id of the operation in the OpenAPI document; empty for an unknown path.
+        path: The path as it came, without the query string.
+        status: The HTTP status; 499 if the caller hung up before there was one.
+        bytes: The length of the response's body.
+        received: The length of the request's body; 0 where nobody counted.
+        caller: The name of the credential.
+        trace_id: The trace the request is part of; zeros for none.
+    """
+
+    operation: str
+    method: str
+    path: str
+    status: int
+    seconds: float
+    bytes: int
+    received: int
+    caller: str
+    client: str
+    trace_id: str
+
+
+def note(answered: Answered) -> None:
+    """Log a request."""
+    _requests.info(
+        "%s %s %d", answered.method, answered.path, answered.status, extra={"answered": answered}
+    )
+
+
+def log_configuration(form: Literal["json", "text"], level: str) -> dict[str, Any]:
+    """Return what `logging.config.dictConfig` takes; it is the same in every process."""
+    return {
+        "version": 1,
+        "disable_existing_loggers": False,
+        "filters": {"foreign": {"()": _FirstLine}},
+        "formatters": {"chosen": {"()": JsonFormatter if form == "json" else TextFormatter}},
+        "handlers": {
+            "stderr": {
+                "class": "logging.StreamHandler",
+                "stream": "ext://sys.stderr",
+                "formatter": "chosen",
+                "filters": ["foreign"],
+            }
+        },
+        "root": {"level": level.upper(), "handlers": ["stderr"]},
+        # Granian adds handlers of its own, unless it is told of others.
+        "loggers": {"_granian": {"handlers": []}, "granian.access": {"handlers": []}},
+    }
+
+
+def describe(fault: BaseException) -> str:
+    """Say what kind of exception it is, and its message where that can quote nobody's data."""
+    name = type(fault).__name__
+    if isinstance(fault, psycopg.Error) and fault.sqlstate:
+        name = f"{name} {fault.sqlstate}"
+    message = _message(fault)
+    return f"{name}: {message}" if message else name
+
+
+class TextFormatter(logging.Formatter):
+    """A line for people."""
+
+    def __init__(self) -> None:
+        super().__init__("%(asctime)s %(levelname)s %(name)s: %(message)s")
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802  (logging's name)
+        """Add to a request's line what came of it."""
+        answered: Answered | None = getattr(record, "answered", None)
+        line = super().formatMessage(record)
+        if answered is None:
+            return line
+        caller = f" {answered.caller!r}" if answered.caller else ""
+        trace = f" trace {answered.trace_id}" if answered.trace_id.strip("0") else ""
+        return f"{line} {answered.seconds * 1000:.1f} ms {answered.bytes} bytes{caller}{trace}"
+
+    def formatException(self, ei: Any) -> str:  # noqa: N802
+        """Write a traceback that quotes nobody's data."""
+        return "\n".join(_traced(ei[1]))
+
+
+class JsonFormatter(OrjsonFormatter):
+    """A JSON object a line."""
+
+    _renamed: ClassVar[dict[str, str]] = {
+        "asctime": "time",
+        "levelname": "level",
+        "name": "logger",
+        "exc_info": "traceback",
+    }
+
+    def __init__(self) -> None:
+        super().__init__(
+            "%(asctime)s %(levelname)s %(name)s %(message)s",
+            datefmt="%Y-%m-%dT%H:%M:%S%z",
+            rename_fields=self._renamed,
+            rename_fields_keep_missing=False,
+        )
+
+    def process_log_record(self, log_data: dict[str, Any]) -> dict[str, Any]:
+        """Spread what is known of a request over fields of its own."""
+        answered: Answered | None = log_data.pop("answered", None)
+        if answered is not None:
+            fields = asdict(answered)
+            fields["milliseconds"] = round(fields.pop("seconds") * 1000, 2)
+            log_data.update(fields)
+        return log_data
+
+    def formatException(self, ei: Any) -> str:  # noqa: N802
+        """Write a traceback that quotes nobody's data."""
+        return "\n".join(_traced(ei[1]))
+
+
+class _FirstLine(logging.Filter):
+    """Cuts what other libraries say after the first line: they put whole exceptions there."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if not record.name.startswith("pgchroma"):
+            record.msg, record.args = record.getMessage().partition("\n")[0], ()
+        return True
+
+
+def _traced(fault: BaseException | None) -> Generator[str, None, None]:
+    while fault is not None:
+        for frame in traceback.extract_tb(fault.__traceback__):
+            yield f"  {frame.filename}:{frame.lineno} {frame.name}: {frame.line}"
+        yield describe(fault)
+        cause = fault.__cause__ or (None if fault.__suppress_context__ else fault.__context__)
+        if cause is not None:
+            yield "caused by"
+        fault = cause
+
+
+_TELLING = (
+    AttributeError,
+    ImportError,
+    MemoryError,
+    NameError,
+    NotImplementedError,
+    OSError,
+    RuntimeError,
+    TypeError,
+)
+"""Exceptions whose messages name types, files and code, but no values."""
+
+_TELLING_STATES = (
+    *("08", "0A", "25", "28", "3D", "3F", "40", "42", "53", "54", "55", "57", "58", "XX"),
+)
+"""Classes of SQLSTATE whose primary messages name objects of the database, but no values."""
+
+
+def _message(fault: BaseException) -> str:
+    if isinstance(fault, psycopg.Error):
+        return _said_by_postgres(fault)
+    if isinstance(fault, ChromaError):
+        is_telling = fault.__cause__ is None or bool(_message(fault.__cause__))
+        return fault.message() if is_telling else ""
+    return str(fault) if isinstance(fault, _TELLING) else ""
+
+
+def _said_by_postgres(fault: psycopg.Error) -> str:
+    if fault.sqlstate is None:
+        # Not from the server but from the way to it; libpq appends what the server said.
+        lines = str(fault).splitlines() if isinstance(fault, psycopg.OperationalError) else []
+        return lines[0] if lines else ""
+    return (fault.diag.message_primary or "") if fault.sqlstate[:2] in _TELLING_STATES else ""

@@ -1,0 +1,132 @@
+"""What a worker counts, for Prometheus.
+
+Each worker counts in files of its own, which the supervising process adds up. The place of the
+files has to be known before `prometheus_client` is imported, hence `count_in`.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from pgchroma.model.operations import (
+    AddRecords,
+    DeleteRecords,
+    GetRecords,
+    Operation,
+    QueryRecords,
+    UpdateRecords,
+    UpsertRecords,
+)
+from pgchroma.server.logs import Answered
+
+__all__ = ("Metrics", "count_in")
+
+_METHODS = frozenset(("DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"))
+
+_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+_BYTES = (1e3, 1e4, 1e5, 1e6, 1e7, 4e7)
+
+_REFUSALS = {401: "unknown", 403: "forbidden"}
+
+
+class Metrics:
+    """A worker's counters; labels are few and known beforehand, none comes from a caller."""
+
+    def __init__(self) -> None:
+        from prometheus_client import Counter, Gauge, Histogram  # noqa: PLC0415  (see above)
+
+        operation = ["operation"]
+        self._in_progress = Gauge(
+            "pgchroma_requests_in_progress", "Requests.", multiprocess_mode="livesum"
+        )
+        self._requests = Counter(
+            "pgchroma_requests", "Requests answered.", ["operation", "method", "status"]
+        )
+        self._seconds = Histogram(
+            "pgchroma_request_duration_seconds", "Time to answer.", operation, buckets=_SECONDS
+        )
+        self._received = Histogram(
+            "pgchroma_request_size_bytes", "Requests' bodies.", operation, buckets=_BYTES
+        )
+        self._sent = Histogram(
+            "pgchroma_response_size_bytes", "Responses' bodies.", operation, buckets=_BYTES
+        )
+        self._refused = Counter("pgchroma_auth_failures", "Callers not let in.", ["reason"])
+        self._written = Counter(
+            "pgchroma_records_written", "Records in writes that succeeded.", operation
+        )
+        self._read = Counter("pgchroma_records_read", "Records returned.", operation)
+        self._pool = Gauge(
+            "pgchroma_pool_connections",
+            "Database connections.",
+            ["state"],
+            multiprocess_mode="livesum",
+        )
+        self._waiting = Gauge(
+            "pgchroma_pool_waiting",
+            "Requests that wait for a database connection.",
+            multiprocess_mode="livesum",
+        )
+        # To look a labelled counter up takes longer than to count.
+        self._of_operation: dict[str, tuple[Any, Any, Any]] = {}
+        self._of_answer: dict[tuple[str, str, int], Any] = {}
+
+    def begin(self) -> None:
+        """Note that a request came."""
+        self._in_progress.inc()
+
+    def end(self, answered: Answered) -> None:
+        """Note what became of it."""
+        self._in_progress.dec()
+        self._counter(answered).inc()
+        operation = answered.operation
+        histograms = self._of_operation.get(operation)
+        if histograms is None:
+            all_of_it = (self._seconds, self._received, self._sent)
+            histograms = tuple(each.labels(operation) for each in all_of_it)  # type: ignore[assignment]
+            self._of_operation[operation] = histograms  # type: ignore[assignment]
+        seconds, received, sent = histograms  # type: ignore[misc]
+        seconds.observe(answered.seconds)
+        received.observe(answered.received)
+        sent.observe(answered.bytes)
+        if answered.status in _REFUSALS:
+            self._refused.labels(_REFUSALS[answered.status]).inc()
+
+    def count_records(self, operation: Operation[Any], result: Any) -> None:
+        """Note how many records an operation wrote or read."""
+        name = type(operation).__name__
+        match operation:
+            case AddRecords() | UpsertRecords() | UpdateRecords():
+                self._written.labels(name).inc(len(operation.records))
+            case DeleteRecords():
+                self._written.labels(name).inc(result)
+            case GetRecords():
+                self._read.labels(name).inc(len(result.ids))
+            case QueryRecords():
+                self._read.labels(name).inc(sum(len(found.records.ids) for found in result))
+            case _:
+                pass
+
+    def note_pool(self, statistics: dict[str, int]) -> None:
+        """Note how the pool of connections is: psycopg_pool's own numbers."""
+        size, idle = statistics.get("pool_size", 0), statistics.get("pool_available", 0)
+        self._pool.labels("idle").set(idle)
+        self._pool.labels("used").set(size - idle)
+        self._waiting.set(statistics.get("requests_waiting", 0))
+
+    def _counter(self, answered: Answered) -> Any:
+        method = answered.method if answered.method in _METHODS else "other"
+        key = (answered.operation, method, answered.status)
+        counter = self._of_answer.get(key)
+        if counter is None:
+            labels = (answered.operation, method, str(answered.status))
+            counter = self._of_answer[key] = self._requests.labels(*labels)
+        return counter
+
+
+def count_in(directory: Path) -> Metrics:
+    """Count in files in this directory."""
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(directory)
+    return Metrics()

@@ -1,0 +1,268 @@
+"""The OpenAPI document, made from the table of routes.
+
+Operation ids, tags and the names of parameters are Chroma's, so that clients that were generated
+from its document find theirs in this one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from inspect import cleandoc
+from typing import Any, Final
+
+import msgspec
+
+from pgchroma._version import __version__
+from pgchroma.model.operations import Heartbeat
+from pgchroma.server.handlers import UNIMPLEMENTED
+from pgchroma.wire.bodies import ErrorBody, HealthBody, HeartbeatBody, LimitsBody
+from pgchroma.wire.route import PREFIX, Access, Route
+from pgchroma.wire.routes import ROUTES, route_of
+
+__all__ = ("openapi",)
+
+JSON: Final = "application/json"
+
+_DESCRIPTION: Final = (
+    "Chroma's REST API on PostgreSQL. Collections are found by name with `get_collection` and "
+    "addressed by id everywhere else."
+)
+
+_SECURITY_SCHEMES: Final = {
+    "Bearer": {"type": "http", "scheme": "bearer", "description": "An API key."},
+    "ApiKeyAuth": {
+        "type": "apiKey", "in": "header", "name": "x-chroma-token", "description": "An API key.",
+    },
+    "Basic": {"type": "http", "scheme": "basic", "description": "A user's name and password."},
+}  # fmt: skip
+
+_FAULTS: Final = {
+    400: "Something in the request is not allowed.",
+    401: "There is no valid credential.",
+    403: "The credential is not for this.",
+    404: "The tenant, the database or the collection does not exist.",
+    409: "The name is taken.",
+    413: "The body is too large.",
+    415: "The body is said to be something other than JSON.",
+    422: "The body is JSON of another shape.",
+    429: "There are too many requests.",
+    500: "The server failed; its log has more.",
+    501: "This is not implemented.",
+    503: "The database cannot be reached; trying again may help.",
+    504: "The request took too long and was given up; it may have taken effect.",
+}
+
+_PARAMETERS: Final[dict[str, tuple[str, dict[str, Any]]]] = {
+    "tenant": ("The tenant's name.", {"type": "string"}),
+    "database": ("The database's name.", {"type": "string", "minLength": 3}),
+    "collection": ("The collection's name.", {"type": "string"}),
+    "collection_id": ("The collection's id.", {"type": "string", "format": "uuid"}),
+    "crn": (
+        "The collection's resource name: its tenant's, its database and its own name with colons "
+        "between them.",
+        {"type": "string"},
+    ),
+    "function_name": ("The function's name.", {"type": "string"}),
+    "name": ("The function's name.", {"type": "string"}),
+    "limit": ("The most that are listed; all without it.", {}),
+    "offset": ("How many are left out at the start.", {}),
+    "read_level": ("How fresh the count has to be; every one here is.", {}),
+}
+"""What parameters mean, and the shapes of those that stand in paths."""
+
+_TAGS: Final = {
+    "/fork": "Collection",
+    "functions/": "Function",
+    "{collection_id}/": "Record",
+    "/collections": "Collection",
+    "/databases": "Database",
+    "/tenants": "Tenant",
+    "/auth": "Authentication",
+}
+"""A part of the path to Chroma's tag; the first that is found."""
+
+_NAMING: Final = (
+    "create_tenant",
+    "update_tenant",
+    "create_database",
+    "create_collection",
+    "update_collection",
+)
+"""Operations that give a name, which may be taken."""
+
+_PLAIN_TOO_LARGE: Final = ("/add", "/update", "/upsert", "/query")
+
+
+@dataclass(frozen=True, slots=True)
+class _Described:
+    """An operation as the document has it; `answers` has shapes by status."""
+
+    name: str
+    method: str
+    path: str
+    access: Access
+    description: str
+    answers: dict[int, Any]
+    body: Any = None
+    query: Any = None
+    is_implemented: bool = True
+
+    @classmethod
+    def of(cls, route: Route[Any, Any]) -> _Described:
+        description = cleandoc(route.operation.__doc__ or "").split("\n\nAttributes:")[0]
+        return cls(
+            route.name,
+            route.method,
+            route.path,
+            route.access,
+            description,
+            {route.status: route.response},
+            route.body,
+            route.query,
+        )
+
+
+@cache
+def openapi() -> dict[str, Any]:
+    """Return the document."""
+    schemas = _Schemas()
+    paths: dict[str, dict[str, Any]] = {}
+    for operation in _operations():
+        item = paths.setdefault(PREFIX + _chromas_path(operation.path), {})
+        item[operation.method.lower()] = _operation(operation, schemas)
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "pgchroma",
+            "version": __version__,
+            "description": _DESCRIPTION,
+            "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
+        },
+        "paths": paths,
+        "components": {"schemas": schemas.found, "securitySchemes": _SECURITY_SCHEMES},
+    }
+
+
+class _Schemas:
+    """JSON Schemas of shapes; those with a name are collected."""
+
+    def __init__(self) -> None:
+        self.found: dict[str, Any] = {}
+
+    def __call__(self, shape: Any) -> dict[str, Any]:
+        (schema,), found = msgspec.json.schema_components(
+            (shape,), ref_template="#/components/schemas/{name}"
+        )
+        self.found.update(found)
+        return schema
+
+
+def _operations() -> Iterator[_Described]:
+    heartbeat = _Described.of(route_of(Heartbeat()))
+    yield _Described("root", "GET", "", "public", heartbeat.description, {200: HeartbeatBody})
+    for route in ROUTES:
+        yield _Described.of(route)
+    yield _Described(
+        "healthcheck", "GET", "/healthcheck", "public", "Whether requests can be answered.",
+        {200: HealthBody, 503: HealthBody},
+    )  # fmt: skip
+    yield _Described(
+        "pre_flight_checks", "GET", "/pre-flight-checks", "public",
+        "What a client should know before it writes.", {200: LimitsBody},
+    )  # fmt: skip
+    for method, path, name, access, status, message in UNIMPLEMENTED:
+        described = f"Not implemented: answers {status}, `{message}`."
+        yield _Described(
+            name, method, path, access, described, {status: ErrorBody}, is_implemented=False
+        )
+
+
+def _operation(operation: _Described, schemas: _Schemas) -> dict[str, Any]:
+    described: dict[str, Any] = {
+        "operationId": operation.name,
+        "summary": operation.name.replace("_", " ").capitalize(),
+        "description": operation.description,
+        "tags": [_tag(operation.path)],
+        "parameters": [*_path_parameters(operation.path), *_query_parameters(operation.query)],
+        "responses": _responses(operation, schemas),
+        "security": []
+        if operation.access == "public"
+        else [{name: []} for name in _SECURITY_SCHEMES],
+    }
+    if operation.body is not None:
+        content = {JSON: {"schema": schemas(operation.body)}}
+        described["requestBody"] = {"required": True, "content": content}
+    return described
+
+
+def _chromas_path(path: str) -> str:
+    if path.endswith("/tenants/{tenant}"):
+        return path.replace("{tenant}", "{tenant_name}")
+    return path.replace("{collection}", "{collection_id}")
+
+
+def _tag(path: str) -> str:
+    return next((tag for part, tag in _TAGS.items() if part in path), "System")
+
+
+def _path_parameters(path: str) -> Iterator[dict[str, Any]]:
+    for part, chromas in zip(path.split("/"), _chromas_path(path).split("/"), strict=True):
+        if part.startswith("{"):
+            description, schema = _PARAMETERS[part[1:-1]]
+            yield {
+                "name": chromas[1:-1],
+                "in": "path",
+                "required": True,
+                "description": description,
+                "schema": schema,
+            }
+
+
+def _query_parameters(shape: Any) -> Iterator[dict[str, Any]]:
+    if shape is None:
+        return
+    _, found = msgspec.json.schema_components((shape,))
+    for name, schema in found[shape.__name__]["properties"].items():
+        yield {
+            "name": name,
+            "in": "query",
+            "required": False,
+            "description": _PARAMETERS[name][0],
+            # A query string has no null.
+            "schema": schema["anyOf"][0] if "anyOf" in schema else schema,
+        }
+
+
+def _responses(operation: _Described, schemas: _Schemas) -> dict[str, Any]:
+    responses = {}
+    for status in _statuses(operation):
+        is_plain = status == 413 and operation.path.endswith(_PLAIN_TOO_LARGE)  # noqa: PLR2004
+        schema = (
+            {"type": "string"} if is_plain else schemas(operation.answers.get(status, ErrorBody))
+        )
+        responses[str(status)] = {
+            "description": _FAULTS.get(status, "It is done."),
+            "content": {"text/plain" if is_plain else JSON: {"schema": schema}},
+        }
+    return responses
+
+
+def _statuses(operation: _Described) -> list[int]:
+    """Tell what an operation may answer with."""
+    statuses = {*operation.answers, 429, 500}
+    if operation.access != "public":
+        statuses |= {401, 403}
+    if "{" in operation.path:
+        statuses |= {400, 404}
+    if operation.is_implemented:
+        statuses |= {503, 504}
+    if operation.body is not None:
+        statuses |= {400, 413, 415, 422}
+    if operation.name in _NAMING:
+        statuses.add(409)
+    if operation.path.endswith(("/add", "/update", "/upsert")):
+        # Sparse vectors.
+        statuses.add(501)
+    return sorted(statuses)

@@ -1,0 +1,87 @@
+"""Traces and metrics for an OpenTelemetry collector, by OTLP over HTTP.
+
+The endpoint and the service's name come from our settings; everything else, such as headers, the
+sampler and time-outs, from the variables OTEL_… that OpenTelemetry itself defines.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Generator
+from contextlib import contextmanager
+from typing import Any
+
+from litestar.types import ASGIApp
+from opentelemetry import trace
+from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from opentelemetry.instrumentation.asgi import OpenTelemetryMiddleware
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from opentelemetry.trace import SpanKind, StatusCode
+
+from pgchroma.model.operations import Operation
+from pgchroma.server.settings import OpenTelemetry
+
+__all__ = ("Telemetry",)
+
+
+class Telemetry:
+    """Traces a worker's requests, and sends what came of it."""
+
+    def __init__(self, settings: OpenTelemetry) -> None:
+        # Where OpenTelemetry looks for them; a name that the operator set there is left.
+        os.environ["OTEL_EXPORTER_OTLP_ENDPOINT"] = settings.endpoint
+        os.environ.setdefault("OTEL_SERVICE_NAME", settings.service_name)
+        resource = Resource.create()
+        self._tracers = TracerProvider(resource=resource)
+        self._tracers.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
+        reader = PeriodicExportingMetricReader(OTLPMetricExporter())
+        self._meters = MeterProvider([reader], resource=resource)
+        self._tracer = self._tracers.get_tracer("pgchroma")
+
+    def wrap(self, application: ASGIApp) -> ASGIApp:
+        """Make every request a span, part of the caller's trace where he sent ``traceparent``."""
+        wrapped: Any = OpenTelemetryMiddleware(
+            application,
+            default_span_details=lambda scope: (scope["method"], {}),
+            tracer_provider=self._tracers,
+            meter_provider=self._meters,
+            exclude_spans=["receive", "send"],
+        )
+        return wrapped  # type: ignore[no-any-return]
+
+    def name_request(self, operation: str) -> str:
+        """Name the span that is under way, and return the id of its trace."""
+        span = trace.get_current_span()
+        if operation:
+            span.update_name(operation)
+        return trace.format_trace_id(span.get_span_context().trace_id)
+
+    @contextmanager
+    def database(self, operation: Operation[Any]) -> Generator[None, None, None]:
+        """Make what is done for an operation a span of its own."""
+        name = type(operation).__name__
+        attributes = {"db.system.name": "postgresql", "db.operation.name": name}
+        with self._tracer.start_as_current_span(
+            f"postgresql {name}",
+            kind=SpanKind.CLIENT,
+            attributes=attributes,
+            # PostgreSQL's messages quote rows.
+            record_exception=False,
+            set_status_on_exception=False,
+        ) as span:
+            try:
+                yield
+            except BaseException as fault:
+                span.set_attribute("error.type", type(fault).__name__)
+                span.set_status(StatusCode.ERROR)
+                raise
+
+    def close(self) -> None:
+        """Send what is left."""
+        self._tracers.shutdown()
+        self._meters.shutdown()

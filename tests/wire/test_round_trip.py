@@ -1,0 +1,429 @@
+"""What goes over the wire comes back as it was: operations, results and errors."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import sys
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import parse_qsl, urlsplit
+from uuid import UUID
+
+import httpx
+import numpy as np
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pgchroma import errors
+from pgchroma.errors import ChromaError
+from pgchroma.model.configuration import CollectionConfiguration, HnswConfiguration
+from pgchroma.model.entities import CollectionModel, Database, DatabaseRef, Tenant, UserIdentity
+from pgchroma.model.filters import combine, parse_where, parse_where_document
+from pgchroma.model.metadata import parse_collection_metadata
+from pgchroma.model.operations import (
+    AddRecords,
+    CollectionRef,
+    CountCollections,
+    CountRecords,
+    CreateCollection,
+    CreateDatabase,
+    CreateTenant,
+    DeleteCollection,
+    DeleteDatabase,
+    DeleteRecords,
+    GetCollection,
+    GetCollectionByCrn,
+    GetCollectionById,
+    GetDatabase,
+    GetIdentity,
+    GetRecords,
+    GetTenant,
+    GetVersion,
+    Heartbeat,
+    ListCollections,
+    ListDatabases,
+    ModifyCollection,
+    QueryRecords,
+    Reset,
+    UpdateRecords,
+    UpdateTenant,
+    UpsertRecords,
+)
+from pgchroma.model.records import QueriedRecords, RecordBatch, RecordColumns
+from pgchroma.wire.errors import decode_error, encode_error, status_of
+from pgchroma.wire.route import PREFIX, Route, encode_json, read_path
+from pgchroma.wire.routes import ROUTES, route_of
+from tests import strategies
+
+COLUMNS = ("documents", "embeddings", "metadatas", "uris")
+
+text = strategies.text
+looked_up = st.text(
+    st.characters(exclude_categories=["Cs"], exclude_characters="\x00"), min_size=3, max_size=12
+) | st.sampled_from(
+    ["a/b", "a%2Fb", "a b", "a?b#c", "%%%", "a+b", "...", "日本語", "a\nb", "é/é&=;"]
+)
+names = st.from_regex(r"[a-zA-Z0-9][a-zA-Z0-9_-]{1,20}[a-zA-Z0-9]", fullmatch=True)
+new_names = names | st.tuples(names, names).map("+".join)
+counts = st.none() | st.integers(0, 2**32 - 1)
+scopes = st.builds(DatabaseRef, looked_up, looked_up)
+refs = st.builds(CollectionRef, scopes, st.uuids())
+
+numbers = (
+    st.floats(allow_nan=False, allow_infinity=False)
+    | st.sampled_from([-0.0, 1e22, 5e-324, sys.float_info.max, 1.0, 2.0**63])
+    | st.integers(-(2**63), 2**63 - 1)
+)
+scalars = text | st.booleans() | numbers
+metadata = st.dictionaries(strategies.keys, scalars, max_size=4) | strategies.metadata
+scalar_metadata = st.dictionaries(strategies.keys, scalars, min_size=1, max_size=4)
+
+settings = {
+    "ef_search": st.integers(1, 2**31),
+    "max_neighbors": st.integers(1, 1000),
+    "num_threads": st.integers(1, 64),
+    "batch_size": st.integers(2, 10_000),
+    "sync_threshold": st.integers(2, 10_000),
+    "resize_factor": st.floats(0, 1e9),
+}
+fixed = {"space": st.sampled_from(["l2", "cosine", "ip"]), "ef_construction": st.integers(1, 999)}
+functions = st.sampled_from([{"type": "legacy"}, {"type": "unknown"}]) | st.fixed_dictionaries(
+    {"type": st.just("known"), "name": text, "config": st.dictionaries(text, scalars, max_size=3)}
+)
+
+
+def _optional(fields: dict[str, st.SearchStrategy[Any]]) -> st.SearchStrategy[dict[str, Any]]:
+    return st.fixed_dictionaries({}, optional={k: st.none() | v for k, v in fields.items()})
+
+
+new_configurations = _optional({"hnsw": _optional(settings), "embedding_function": functions})
+configurations = _optional(
+    {"hnsw": _optional({**settings, **fixed}), "embedding_function": functions}
+) | st.fixed_dictionaries({"spann": _optional({"space": fixed["space"]})})
+
+
+@st.composite
+def matrices(draw: st.DrawFn, rows: int, *, least: int = 1) -> Any:
+    width = draw(st.integers(least, 4))
+    numbers = st.floats(allow_nan=False, allow_infinity=False, width=32)
+    values = draw(st.lists(numbers, min_size=rows * width, max_size=rows * width))
+    return np.array(values, np.float32).reshape(rows, width)
+
+
+def _column(draw: st.DrawFn, values: st.SearchStrategy[Any], count: int) -> Any:
+    return draw(st.none() | st.lists(st.none() | values, min_size=count, max_size=count))
+
+
+@st.composite
+def batches(draw: st.DrawFn, kind: Any) -> RecordBatch:
+    ids = draw(st.lists(text.filter(bool), max_size=4))
+    embeddings: Any = draw(matrices(len(ids))) if ids else None
+    if ids and kind is UpdateRecords:
+        present = draw(st.lists(st.booleans(), min_size=len(ids), max_size=len(ids)))
+        rows = [row if there else None for row, there in zip(embeddings, present, strict=True)]
+        embeddings = draw(st.sampled_from([None, embeddings, rows]))
+    values: Any = metadata
+    if kind is not AddRecords:
+        values |= st.dictionaries(strategies.keys, st.none() | scalars, max_size=3)
+    return RecordBatch.parse(
+        ids,
+        embeddings,
+        _column(draw, values, len(ids)),
+        _column(draw, text, len(ids)),
+        _column(draw, text, len(ids)),
+        removals=kind is not AddRecords,
+    )
+
+
+@st.composite
+def filters(draw: st.DrawFn) -> Any:
+    stored = draw(strategies.records(most=3))
+    where = draw(st.none() | strategies.wheres(stored))
+    where_document = draw(st.none() | strategies.where_documents(stored))
+    return combine(parse_where(where), parse_where_document(where_document))
+
+
+ids = st.none() | st.lists(text.filter(bool), max_size=4)
+includes = st.sets(st.sampled_from(COLUMNS)).map(frozenset)
+query_includes = st.sets(st.sampled_from((*COLUMNS, "distances"))).map(frozenset)
+
+
+@st.composite
+def deletions(draw: st.DrawFn) -> DeleteRecords:
+    filter = draw(filters())
+    if filter is None:
+        return DeleteRecords(draw(refs), draw(st.lists(text.filter(bool), min_size=1)))
+    return DeleteRecords(draw(refs), draw(ids), filter, draw(counts))
+
+
+@st.composite
+def queries(draw: st.DrawFn) -> QueryRecords:
+    embeddings = draw(matrices(draw(st.integers(1, 3))))
+    return QueryRecords(
+        draw(refs), embeddings, draw(st.integers(0, 2**32 - 1)), draw(query_includes), draw(ids),
+        draw(filters()),
+    )  # fmt: skip
+
+
+OPERATIONS: dict[Any, st.SearchStrategy[Any]] = {
+    Heartbeat: st.just(Heartbeat()),
+    GetVersion: st.just(GetVersion()),
+    GetIdentity: st.just(GetIdentity()),
+    Reset: st.just(Reset()),
+    CreateTenant: st.builds(CreateTenant, looked_up),
+    GetTenant: st.builds(GetTenant, looked_up),
+    UpdateTenant: st.builds(UpdateTenant, looked_up, text),
+    CreateDatabase: st.builds(CreateDatabase, st.builds(DatabaseRef, looked_up, new_names)),
+    GetDatabase: st.builds(GetDatabase, scopes),
+    DeleteDatabase: st.builds(DeleteDatabase, scopes),
+    ListDatabases: st.builds(ListDatabases, looked_up, counts, counts),
+    CreateCollection: st.builds(
+        CreateCollection,
+        scopes,
+        new_names,
+        st.none() | configurations,
+        st.none() | scalar_metadata,
+        st.booleans(),
+    ),
+    GetCollection: st.builds(GetCollection, scopes, looked_up),
+    GetCollectionById: st.builds(GetCollectionById, refs),
+    GetCollectionByCrn: st.builds(
+        GetCollectionByCrn, *[looked_up.filter(lambda name: ":" not in name)] * 3
+    ),
+    ListCollections: st.builds(ListCollections, scopes, counts, counts),
+    CountCollections: st.builds(CountCollections, scopes),
+    ModifyCollection: st.builds(
+        ModifyCollection,
+        refs,
+        st.none() | new_names,
+        st.none() | st.just({}) | scalar_metadata,
+        st.none() | new_configurations,
+    ),
+    DeleteCollection: st.builds(DeleteCollection, scopes, looked_up),
+    AddRecords: st.builds(AddRecords, refs, batches(AddRecords)),
+    UpsertRecords: st.builds(UpsertRecords, refs, batches(UpsertRecords)),
+    UpdateRecords: st.builds(UpdateRecords, refs, batches(UpdateRecords)),
+    DeleteRecords: deletions(),
+    GetRecords: st.builds(GetRecords, refs, includes, ids, filters(), counts, counts),
+    CountRecords: st.builds(CountRecords, refs),
+    QueryRecords: queries(),
+}
+
+hnsw = st.builds(HnswConfiguration, **{**settings, **fixed})
+models = st.builds(
+    CollectionModel,
+    st.uuids(),
+    names,
+    st.builds(CollectionConfiguration, hnsw, st.none() | functions),
+    st.none() | scalar_metadata,
+    st.none() | st.integers(1, 16_000),
+    looked_up,
+    names,
+    st.integers(0, 2**31),
+    st.integers(0, 2**53),
+)
+databases = st.builds(Database, st.uuids(), names, looked_up)
+
+
+@st.composite
+def columns(draw: st.DrawFn, include: frozenset[str]) -> RecordColumns:
+    ids = draw(st.lists(text.filter(bool), max_size=4))
+    embeddings = draw(matrices(len(ids)))
+    absent = draw(st.lists(st.booleans(), min_size=len(ids), max_size=len(ids)))
+    embeddings[np.array(absent, bool)] = np.nan
+
+    def column(name: str, values: st.SearchStrategy[Any]) -> Any:
+        if name not in include:
+            return None
+        return draw(st.lists(st.none() | values, min_size=len(ids), max_size=len(ids)))
+
+    return RecordColumns(
+        ids,
+        embeddings if "embeddings" in include else None,
+        column("documents", text),
+        column("uris", text),
+        column("metadatas", metadata),
+    )
+
+
+@st.composite
+def queried(draw: st.DrawFn, include: frozenset[str]) -> QueriedRecords:
+    records = draw(columns(include))
+    numbers = st.floats(width=32, allow_nan=False, allow_infinity=False) | st.just(float("inf"))
+    count = len(records.ids)
+    distances = draw(st.lists(numbers, min_size=count, max_size=count))
+    return QueriedRecords(records, distances if "distances" in include else None)
+
+
+naturals = st.integers(0, 2**63 - 1)
+RESULTS: dict[Any, Callable[[Any], st.SearchStrategy[Any]]] = {
+    Heartbeat: lambda operation: naturals,
+    GetVersion: lambda operation: text,
+    GetIdentity: lambda operation: st.builds(
+        UserIdentity, text, st.none() | looked_up, st.none() | st.lists(looked_up)
+    ),
+    GetTenant: lambda operation: st.builds(Tenant, looked_up, st.none() | text),
+    GetDatabase: lambda operation: databases,
+    ListDatabases: lambda operation: st.lists(databases, max_size=3),
+    CreateCollection: lambda operation: models,
+    GetCollection: lambda operation: models,
+    GetCollectionById: lambda operation: models,
+    GetCollectionByCrn: lambda operation: models,
+    ListCollections: lambda operation: st.lists(models, max_size=3),
+    CountCollections: lambda operation: naturals,
+    DeleteRecords: lambda operation: naturals,
+    CountRecords: lambda operation: naturals,
+    GetRecords: lambda operation: columns(operation.include),
+    QueryRecords: lambda operation: st.lists(queried(operation.include), max_size=3),
+}
+"""Results by operation; those of all others say nothing."""
+
+
+def _plain(value: Any) -> Any:
+    """Bring a value to what compares by ``==``, types and signs of zero included."""
+    if dataclasses.is_dataclass(value):
+        fields = {f.name: _plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+        return type(value).__name__, fields
+    if isinstance(value, np.ndarray):
+        # A record without an embedding is a row of NaN, of whatever length the others have.
+        absent = np.isnan(value).all(axis=1)
+        rows = zip(value.tolist(), absent, strict=True)
+        return "matrix", [None if gone else [_plain(one) for one in row] for row, gone in rows]
+    if isinstance(value, frozenset):
+        return "set", sorted(value)
+    if isinstance(value, list | tuple):
+        return [_plain(one) for one in value]
+    if isinstance(value, dict):
+        return {key: _plain(one) for key, one in value.items()}
+    return (type(value).__name__, repr(value))
+
+
+def _sent(route: Route[Any, Any], operation: Any) -> Any:
+    """Return what the server reads of what a client of httpx sends."""
+    request = route.encode(operation)
+    url = str(httpx.URL(f"http://host{route.url(request)}"))
+    split = urlsplit(url)
+    pattern = re.escape(PREFIX + route.path).replace(r"\{", "{").replace(r"\}", "}")
+    values = re.fullmatch(re.sub(r"\{\w+\}", "([^/]*)", pattern), split.path)
+    assert values, split.path
+    body = None if request.body is None else encode_json(request.body)
+    path = read_path(route.path, values.groups())
+    return route.parse(path, dict(parse_qsl(split.query, keep_blank_values=True)), body)
+
+
+def _id(route: Route[Any, Any]) -> str:
+    return route.name
+
+
+def test_every_route_is_tried() -> None:
+    assert set(OPERATIONS) == {route.operation for route in ROUTES}
+
+
+@pytest.mark.parametrize("route", ROUTES, ids=_id)
+@given(data=st.data())
+def test_an_operation_arrives_as_it_was(route: Route[Any, Any], data: st.DataObject) -> None:
+    operation = data.draw(OPERATIONS[route.operation])
+    arrived = route.decode(_sent(route, operation))
+    assert _plain(arrived) == _plain(operation)
+
+
+@pytest.mark.parametrize("route", ROUTES, ids=_id)
+@given(data=st.data())
+def test_a_result_arrives_as_it_was(route: Route[Any, Any], data: st.DataObject) -> None:
+    operation = data.draw(OPERATIONS[route.operation])
+    make = RESULTS.get(route.operation, lambda operation: st.none())
+    result = data.draw(make(operation))
+    answer = encode_json(route.respond(_sent(route, operation), result))
+    assert _plain(route.read(operation, orjson.loads(answer))) == _plain(result)
+
+
+@pytest.mark.parametrize("name", ["", ".", ".."])
+def test_a_name_that_would_change_the_path_is_not_sent(name: str) -> None:
+    # Without its name, the path of this one is that of its database.
+    operation = DeleteCollection(DatabaseRef("default_tenant", "default_database"), name)
+    route = route_of(operation)
+    with pytest.raises(errors.NotFoundError, match="does not exist"):
+        route.url(route.encode(operation))
+
+
+def test_metadata_without_anything_in_it_is_sent_as_such() -> None:
+    operation = ModifyCollection(CollectionRef(DatabaseRef("one", "two"), UUID(int=7)), metadata={})
+    assert route_of(operation).decode(_sent(route_of(operation), operation)).metadata == {}
+    assert parse_collection_metadata({"a": None}, removals=True) == {}
+
+
+def test_a_setting_that_json_cannot_say_is_refused_before_it_is_sent() -> None:
+    nan = {"hnsw": {"resize_factor": float("nan")}}
+    operation = ModifyCollection(
+        CollectionRef(DatabaseRef("one", "two"), UUID(int=7)), None, None, nan
+    )
+    with pytest.raises(errors.InvalidArgumentError, match="resize_factor"):
+        route_of(operation).encode(operation)
+
+
+ARRIVES_AS = {
+    errors.InvalidDimensionException: ChromaError,
+    errors.DuplicateIDError: ChromaError,
+    errors.IDAlreadyExistsError: errors.UniqueConstraintError,
+    errors.InvalidUUIDError: ChromaError,
+    errors.InvalidHTTPVersion: ChromaError,
+    errors.BatchSizeExceededError: ChromaError,
+    errors.QuotaError: ChromaError,
+    errors.MissingRightError: errors.InternalError,
+}
+"""What Chroma's error table has no word and no status of its own for."""
+
+CLASSES = [
+    kind
+    for kind in vars(errors).values()
+    if isinstance(kind, type) and issubclass(kind, ChromaError)
+]
+
+
+@pytest.mark.parametrize("kind", CLASSES, ids=lambda kind: kind.__name__)
+def test_an_error_arrives_as_what_it_was(kind: type[ChromaError]) -> None:
+    fault = kind("it's “so”, \U0001f600")
+    body = orjson.loads(encode_json(encode_error(fault)))
+    assert list(body) == ["error", "message"]
+    headers = {"chroma-trace-id": "7" * 32, "retry-after": "3"}
+    arrived = decode_error(status_of(fault), body, headers)
+    assert type(arrived) is ARRIVES_AS.get(kind, kind)
+    assert arrived.message() == fault.message()
+    assert arrived.trace_id == "7" * 32
+    if isinstance(arrived, errors.UnavailableError):
+        assert arrived.retry_after == 3.0
+
+
+STATUSES = {
+    "AuthorizationError": (403, "ChromaError"),
+    "ChromaAuthError": (401, "ChromaError"),
+    "ChromaError": (400, "ChromaError"),
+    "DeadlineExceededError": (504, "ChromaError"),
+    "InternalError": (500, "InternalError"),
+    "InvalidArgumentError": (400, "InvalidArgumentError"),
+    "MalformedRequestError": (422, "ChromaError"),
+    "MissingRightError": (500, "InternalError"),
+    "NotFoundError": (404, "NotFoundError"),
+    "RateLimitError": (429, "ChromaError"),
+    "UnavailableError": (503, "ChromaError"),
+    "UnimplementedError": (501, "ChromaError"),
+    "UniqueConstraintError": (409, "ChromaError"),
+    "VersionMismatchError": (500, "VersionMismatchError"),
+}
+
+
+@pytest.mark.parametrize("name", STATUSES)
+def test_an_error_has_chromas_status_and_word(name: str) -> None:
+    fault = getattr(errors, name)("so")
+    assert (status_of(fault), encode_error(fault)["error"]) == STATUSES[name]
+
+
+@pytest.mark.parametrize("body", ["", "<html>", None, [], {}, {"error": "NotFoundError"}, 3])
+def test_an_answer_that_is_no_error_of_ours_is_shown(body: Any) -> None:
+    fault = decode_error(502, body, {})
+    assert type(fault) is ChromaError
+    assert "502" in fault.message()
+    assert fault.trace_id is None
