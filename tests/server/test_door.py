@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 
 import pgchroma
 from pgchroma import errors
+from pgchroma.backends.connect import connect_async
 from pgchroma.backends.direct import AsyncDirectBackend
-from pgchroma.client.connect import connect_async
 from pgchroma.model.credentials import (
     Caller,
     FindCredential,

@@ -22,8 +22,8 @@ import psycopg
 import pytest
 
 import pgchroma
+from pgchroma.backends.connect import connect
 from pgchroma.backends.direct import DirectBackend
-from pgchroma.client.connect import connect
 from pgchroma.model.credentials import ROLES, RevokeCredential, Scope, new_key, new_user
 from pgchroma.model.entities import DatabaseRef
 from pgchroma.model.operations import (

@@ -12,8 +12,8 @@ import pytest
 
 import pgchroma
 from pgchroma import errors
+from pgchroma.backends.connect import connect
 from pgchroma.backends.direct import DirectBackend
-from pgchroma.client.connect import connect
 from pgchroma.model.credentials import (
     CreateFirstCredential,
     FindCredential,

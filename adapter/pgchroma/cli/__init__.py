@@ -6,9 +6,9 @@ import click
 import psycopg
 
 from pgchroma._version import __version__
+from pgchroma.backends.connect import plain_conninfo
 from pgchroma.cli.keys import keys, users
 from pgchroma.cli.run import run
-from pgchroma.client.connect import plain_conninfo
 from pgchroma.errors import ChromaError
 from pgchroma.schema import offline_sql, prepare
 from pgchroma.store.faults import translated

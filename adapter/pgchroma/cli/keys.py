@@ -16,7 +16,7 @@ import click
 from click.core import ParameterSource
 
 from pgchroma.backends.base import Backend
-from pgchroma.client.connect import connect
+from pgchroma.backends.connect import connect
 from pgchroma.client.shared import persistent_backend
 from pgchroma.config import Settings
 from pgchroma.errors import ChromaError

@@ -18,6 +18,7 @@ __all__ = ("run",)
     "--path",
     "persist_path",
     type=click.Path(path_type=Path),
+    envvar="PGCHROMA_PATH",
     help="Keep the data in this directory, in a PostgreSQL of its own. [default: ./chroma]",
 )
 @click.option("--url", help="Use this PostgreSQL database instead.")
@@ -35,13 +36,24 @@ __all__ = ("run",)
     help="Run requests under a PostgreSQL role of their tenant's own.",
 )
 @click.option("--admin-port", type=int, help="Serve /live, /ready and /metrics on this port.")
+@click.option("--admin-address", help="The address of that port. [default: localhost]")
 @click.option(
     "--log-format", type=click.Choice(["text", "json"]), help="How to log. [default: text]"
 )
+@click.option(
+    "--log-level",
+    type=click.Choice(["debug", "info", "warning", "error"]),
+    help="What to log at least. [default: info]",
+)
+@click.option(
+    "--ssl-certificate", type=click.Path(path_type=Path), help="Serve HTTPS with this file (PEM)."
+)
+@click.option("--ssl-key", type=click.Path(path_type=Path), help="The certificate's key.")
 def run(config: Path | None, no_auth: bool, **flags: Any) -> None:
     """Serve Chroma's REST API.
 
-    Settings come from these flags, then the environment (PGCHROMA_…), then the file CONFIG.
+    Settings come from these flags, then the environment (PGCHROMA_…, and for what Chroma has
+    CHROMA_…), then the file CONFIG. docs/server.md lists them all.
     """
     try:
         from pgchroma.server.running import serve  # noqa: PLC0415  (half a second other commands save)
@@ -56,7 +68,7 @@ def run(config: Path | None, no_auth: bool, **flags: Any) -> None:
         flags["auth"] = False
     try:
         serve(load_settings(config, flags), announce=lambda text: click.echo(text, err=True))
-    except (ChromaError, ValueError) as fault:
+    except (ChromaError, ImportError, ValueError) as fault:
         raise click.ClickException(_reason(fault)) from fault
 
 
@@ -65,4 +77,12 @@ def _reason(fault: Exception) -> str:
     if errors is None:
         return str(fault)
     found = errors(include_url=False, include_context=False)
-    return "; ".join(f"{'.'.join(map(str, e['loc'])) or 'settings'}: {e['msg']}" for e in found)
+    return "; ".join(f"{_setting(each['loc'])}: {_said(each['msg'])}" for each in found)
+
+
+def _setting(place: tuple[int | str, ...]) -> str:
+    return ".".join(map(str, place)) or "settings"
+
+
+def _said(message: str) -> str:
+    return message.removeprefix("Value error, ")

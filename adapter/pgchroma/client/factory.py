@@ -11,10 +11,10 @@ from collections.abc import Generator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pgchroma.backends.connect import connect, connect_async
 from pgchroma.client._async.client import AsyncAdminClient, AsyncClient
 from pgchroma.client._sync.client import AdminClient as AdminFacade
 from pgchroma.client._sync.client import Client as ClientFacade
-from pgchroma.client.connect import connect, connect_async
 from pgchroma.client.http import HttpClient, http_backend, is_http
 from pgchroma.client.shared import ephemeral_backend, persistent_backend
 from pgchroma.config import Settings

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import os
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
@@ -21,6 +22,7 @@ __all__ = ("AsyncHttpClient", "CloudClient", "HttpClient", "http_backend", "is_h
 
 _UNREACHABLE: Final = "Could not connect to a Chroma server. Are you sure it is running?"
 
+_DEFAULT_HOST: Final = "localhost"
 _DEFAULT_PORT: Final = 8000
 
 
@@ -51,15 +53,7 @@ def HttpClient(  # noqa: N802
     """
     settings = _settings(host, port, ssl, headers, settings)
     client = Client(http_backend(settings), settings)
-    try:
-        client.set_tenant(*_place(settings, client.get_user_identity(), tenant, database))
-    except UnavailableError as fault:
-        client.close()
-        raise ValueError(_UNREACHABLE) from fault
-    except BaseException:
-        client.close()
-        raise
-    return client
+    return _entered(client, lambda identity: _place(settings, identity, tenant, database))
 
 
 async def AsyncHttpClient(  # noqa: N802
@@ -132,16 +126,10 @@ def CloudClient(  # noqa: N802
     )
     settings = _settings(host, cloud_port, enable_ssl, None, settings)
     client = Client(http_backend(settings), settings)
-    try:
-        identity = client.get_user_identity()
-        client.set_tenant(tenant or _only_tenant(identity), database or _only_database(identity))
-    except UnavailableError as fault:
-        client.close()
-        raise ValueError(_UNREACHABLE) from fault
-    except BaseException:
-        client.close()
-        raise
-    return client
+    return _entered(
+        client,
+        lambda identity: (tenant or _only_tenant(identity), database or _only_database(identity)),
+    )
 
 
 def is_http(settings: Settings) -> bool:
@@ -156,10 +144,29 @@ def http_backend(settings: Settings) -> HttpBackend:
     return HttpBackend(_endpoint(settings))
 
 
+def _entered(client: Client, choose: Callable[[UserIdentity], tuple[str, str]]) -> Client:
+    """Go to the tenant and database that are chosen once it is known who asks."""
+    try:
+        client.set_tenant(*choose(client.get_user_identity()))
+    except UnavailableError as fault:
+        client.close()
+        raise ValueError(_UNREACHABLE) from fault
+    except BaseException:
+        client.close()
+        raise
+    return client
+
+
 def _settings(
     host: str, port: int, ssl: bool, headers: dict[str, str] | None, settings: Settings | None
 ) -> Settings:
     settings = settings or Settings()
+    set_host = settings.chroma_server_host
+    if set_host is not None and host not in (_DEFAULT_HOST, set_host):
+        raise ValueError(
+            f"Chroma server host provided in settings[{set_host}] is different to the one "
+            f"provided in HttpClient: [{host}]"
+        )
     return settings.model_copy(
         update={
             "chroma_server_host": settings.chroma_server_host or host,
@@ -186,7 +193,7 @@ def _endpoint(settings: Settings) -> Endpoint:
 
 
 def _url(settings: Settings) -> str:
-    host = settings.chroma_server_host or "localhost"
+    host = settings.chroma_server_host or _DEFAULT_HOST
     if "://" in host:
         parts = urlsplit(host)
         if parts.scheme not in ("http", "https"):

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from asyncio import to_thread
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from litestar import Litestar
 from litestar.config.cors import CORSConfig
 from litestar.middleware.rate_limit import RateLimitConfig
-from litestar.types import Middleware
+from litestar.types import ASGIApp, Middleware
 
-from pgchroma.client.connect import connect_async
+from pgchroma.errors import ChromaError
 from pgchroma.server.answering import Answering
+from pgchroma.server.database import Database
 from pgchroma.server.door import LockedDoor, OpenDoor
 from pgchroma.server.faults import EXCEPTION_HANDLERS
 from pgchroma.server.front import CALLER, Front
@@ -20,20 +22,29 @@ from pgchroma.server.gate import Gate
 from pgchroma.server.handlers import handlers
 from pgchroma.server.pages import pages
 from pgchroma.server.settings import ServerSettings
+from pgchroma.server.worker import working
+from pgchroma.server.workplace import Workplace
+
+if TYPE_CHECKING:
+    from pgchroma.server.metrics import Metrics
+    from pgchroma.server.telemetry import Telemetry
 
 __all__ = ("create_app",)
 
 
-def create_app(settings: ServerSettings, conninfo: str) -> Front:
+def create_app(settings: ServerSettings, conninfo: str, workplace: Workplace) -> Front:
     """Make the application of a worker.
 
     Args:
         settings: What the operator wants.
         conninfo: The database's URL or connection string; its catalog is up to date.
+        workplace: What the worker shares with its supervisor.
     """
-    application = Litestar(
+    metrics, telemetry = _metrics(settings, workplace), _telemetry(settings)
+    database = Database(conninfo, settings.backend_settings(), metrics, telemetry)
+    application: ASGIApp = Litestar(
         route_handlers=[*handlers(), *pages()],
-        lifespan=[_lifespan(settings, conninfo)],
+        lifespan=[_lifespan(settings, database, workplace, metrics, telemetry)],
         middleware=_middleware(settings),
         exception_handlers=EXCEPTION_HANDLERS,
         cors_config=_cors(settings.cors_allow_origins),
@@ -41,22 +52,62 @@ def create_app(settings: ServerSettings, conninfo: str) -> Front:
         openapi_config=None,
         logging_config=None,
     )
-    return Front(application, logs_requests=settings.log_requests)
+    if telemetry is not None:
+        application = telemetry.wrap(application)
+    return Front(
+        application,
+        logs_requests=settings.log_requests,
+        metrics=metrics,
+        trace=None if telemetry is None else telemetry.name_request,
+    )
 
 
-def _lifespan(settings: ServerSettings, conninfo: str) -> Any:
+def _metrics(settings: ServerSettings, workplace: Workplace) -> Metrics | None:
+    if settings.admin_port is None:
+        return None
+    from pgchroma.server.metrics import count_in  # noqa: PLC0415  (not where nobody looks)
+
+    return count_in(workplace.metrics)
+
+
+def _telemetry(settings: ServerSettings) -> Telemetry | None:
+    if settings.open_telemetry is None:
+        return None
+    from pgchroma.server.telemetry import Telemetry  # noqa: PLC0415  (an extra of its own)
+
+    return Telemetry(settings.open_telemetry)
+
+
+def _lifespan(
+    settings: ServerSettings,
+    database: Database,
+    workplace: Workplace,
+    metrics: Metrics | None,
+    telemetry: Telemetry | None,
+) -> Any:
+    def beat() -> None:
+        if metrics is not None:
+            metrics.note_pool(database.statistics())
+
     @asynccontextmanager
     async def lifespan(application: Litestar) -> AsyncGenerator[None, None]:
-        backend = await connect_async(conninfo, settings.backend_settings())
+        try:
+            await database.start()
+        except ChromaError as fault:
+            workplace.fail(fault.message())
+            raise
         state = application.state
         state.door = (
-            LockedDoor(backend, settings.auth_cache_seconds) if settings.auth else OpenDoor()
+            LockedDoor(database, settings.auth_cache_seconds) if settings.auth else OpenDoor()
         )
-        state.answering = Answering(backend, state.door, settings)
+        state.answering = Answering(database, state.door, settings)
         try:
-            yield
+            async with working(workplace, None if metrics is None else beat):
+                yield
         finally:
-            await backend.close()
+            await database.close()
+            if telemetry is not None:
+                await to_thread(telemetry.close)
 
     return lifespan
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from psycopg.errors import QueryCanceled
 
 from pgchroma.backends.base import AsyncBackend
-from pgchroma.client.connect import connect_async
+from pgchroma.backends.connect import connect_async
 from pgchroma.config import Settings
 from pgchroma.errors import DeadlineExceededError, InternalError, UnavailableError
 from pgchroma.model.entities import Limits

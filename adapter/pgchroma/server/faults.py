@@ -13,12 +13,20 @@ from litestar.exceptions import (
     TooManyRequestsException,
 )
 
-from pgchroma.errors import ChromaError, InternalError, RateLimitError, UnavailableError
+from pgchroma.errors import (
+    ChromaError,
+    DeadlineExceededError,
+    InternalError,
+    RateLimitError,
+    UnavailableError,
+)
+from pgchroma.server.logs import describe
 from pgchroma.wire.errors import encode_error, status_of
 from pgchroma.wire.route import encode_json
 
 __all__ = (
     "EXCEPTION_HANDLERS",
+    "PLAIN_FAULTS",
     "PayloadTooLargeError",
     "UnsupportedMediaTypeError",
     "json_response",
@@ -30,6 +38,9 @@ RETRY_AFTER = "1"
 """Seconds after which a client may try again; a database that restarts takes about that."""
 
 _INTERNAL = 500
+
+PLAIN_FAULTS = ("collection_add", "collection_update", "collection_upsert", "collection_query")
+"""Where Chroma says of a body that it is too large in plain text, and not in JSON."""
 
 
 class PayloadTooLargeError(ChromaError, name="ChromaError", status=413):
@@ -47,15 +58,24 @@ def json_response(content: Any, status: int = 200) -> Response[bytes]:
 
 def _on_error(request: Request[Any, Any, Any], fault: ChromaError) -> Response[bytes]:
     status = status_of(fault)
-    if status >= _INTERNAL:
+    if isinstance(fault, UnavailableError | DeadlineExceededError):
+        _log.warning("answered %d: %s", status, describe(fault))
+    elif status >= _INTERNAL:
         # The cause goes to the log, where the operator looks, and not to whoever asked.
-        _log.error("%s: %s", type(fault).__name__, fault.message(), exc_info=fault.__cause__)
+        _log.error("answered %d", status, exc_info=fault)
     response = json_response(encode_error(fault), status)
     if isinstance(fault, UnavailableError | RateLimitError):
         response.headers["retry-after"] = RETRY_AFTER
     if status == 401:  # noqa: PLR2004
         response.headers["www-authenticate"] = "Bearer"
     return response
+
+
+def _on_large_body(request: Request[Any, Any, Any], fault: ChromaError) -> Response[Any]:
+    route: Any = request.route_handler
+    if route.operation_id in PLAIN_FAULTS:
+        return Response(b"Payload too large", status_code=413, headers={"content-type": ""})
+    return _on_error(request, fault)
 
 
 def _on_unknown_path(request: Request[Any, Any, Any], fault: Exception) -> Response[Any]:
@@ -86,6 +106,7 @@ def _on_surprise(request: Request[Any, Any, Any], fault: Exception) -> Response[
 
 
 EXCEPTION_HANDLERS: dict[int | type[Exception], Any] = {
+    PayloadTooLargeError: _on_large_body,
     ChromaError: _on_error,
     NotFoundException: _on_unknown_path,
     MethodNotAllowedException: _on_unknown_method,

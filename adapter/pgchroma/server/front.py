@@ -126,9 +126,9 @@ class _Response:
         await self._send(message)
 
     def _headers(self, headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
-        if (b"content-length", b"0") in headers:
-            # Nothing is of no type.
-            headers = [header for header in headers if header[0] != b"content-type"]
+        is_empty = (b"content-length", b"0") in headers
+        # Nothing is of no type, and neither is what was given none.
+        headers = [h for h in headers if h[0] != b"content-type" or (h[1] and not is_empty)]
         if self.status >= _FAILURE:
             headers.append((b"chroma-trace-id", self.trace_id.encode()))
         return headers

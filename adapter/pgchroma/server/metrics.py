@@ -81,13 +81,7 @@ class Metrics:
         """Note what became of it."""
         self._in_progress.dec()
         self._counter(answered).inc()
-        operation = answered.operation
-        histograms = self._of_operation.get(operation)
-        if histograms is None:
-            all_of_it = (self._seconds, self._received, self._sent)
-            histograms = tuple(each.labels(operation) for each in all_of_it)  # type: ignore[assignment]
-            self._of_operation[operation] = histograms  # type: ignore[assignment]
-        seconds, received, sent = histograms  # type: ignore[misc]
+        seconds, received, sent = self._histograms(answered.operation)
         seconds.observe(answered.seconds)
         received.observe(answered.received)
         sent.observe(answered.bytes)
@@ -115,6 +109,17 @@ class Metrics:
         self._pool.labels("idle").set(idle)
         self._pool.labels("used").set(size - idle)
         self._waiting.set(statistics.get("requests_waiting", 0))
+
+    def _histograms(self, operation: str) -> tuple[Any, Any, Any]:
+        found = self._of_operation.get(operation)
+        if found is None:
+            labelled = (
+                self._seconds.labels(operation),
+                self._received.labels(operation),
+                self._sent.labels(operation),
+            )
+            found = self._of_operation[operation] = labelled
+        return found
 
     def _counter(self, answered: Answered) -> Any:
         method = answered.method if answered.method in _METHODS else "other"

@@ -16,6 +16,7 @@ import msgspec
 
 from pgchroma._version import __version__
 from pgchroma.model.operations import Heartbeat
+from pgchroma.server.faults import PLAIN_FAULTS
 from pgchroma.server.handlers import UNIMPLEMENTED
 from pgchroma.wire.bodies import ErrorBody, HealthBody, HeartbeatBody, LimitsBody
 from pgchroma.wire.route import PREFIX, Access, Route
@@ -91,8 +92,6 @@ _NAMING: Final = (
     "update_collection",
 )
 """Operations that give a name, which may be taken."""
-
-_PLAIN_TOO_LARGE: Final = ("/add", "/update", "/upsert", "/query")
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,7 +237,7 @@ def _query_parameters(shape: Any) -> Iterator[dict[str, Any]]:
 def _responses(operation: _Described, schemas: _Schemas) -> dict[str, Any]:
     responses = {}
     for status in _statuses(operation):
-        is_plain = status == 413 and operation.path.endswith(_PLAIN_TOO_LARGE)  # noqa: PLR2004
+        is_plain = status == 413 and operation.name in PLAIN_FAULTS  # noqa: PLR2004
         schema = (
             {"type": "string"} if is_plain else schemas(operation.answers.get(status, ErrorBody))
         )

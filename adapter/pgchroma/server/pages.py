@@ -41,7 +41,8 @@ if (page.dataset.kind === "swagger") {
 } else {
   Scalar.createApiReference(page, {
     url: "../openapi.json", withDefaultFonts: false, telemetry: false, hideClientButton: true,
-    defaultOpenAllTags: true, agent: { disabled: true }, mcp: { disabled: true }, showDeveloperTools: "never",
+    defaultOpenAllTags: true, agent: { disabled: true }, mcp: { disabled: true },
+    showDeveloperTools: "never",
   });
 }
 """

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import importlib.util
 import logging
+import logging.config
 import multiprocessing
-import socket
+import os
+import signal
+import ssl
+import sys
 from collections.abc import Callable, Generator
 from contextlib import ExitStack, contextmanager
 from functools import partial
+from http.client import HTTPConnection, HTTPException, HTTPSConnection
+from threading import Event, Thread
 from typing import Any
 
 import psycopg
@@ -16,14 +23,23 @@ from granian import Granian
 from granian.constants import HTTPModes, Interfaces
 from granian.http import HTTP1Settings
 from granian.log import LogLevels
-from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_exponential
+from tenacity import (
+    RetryCallState,
+    Retrying,
+    retry_if_exception_type,
+    stop_after_delay,
+    wait_exponential,
+)
 
-from pgchroma.client.connect import connect_async, plain_conninfo
-from pgchroma.errors import InvalidArgumentError, UnavailableError
+from pgchroma.backends.connect import connect_async, plain_conninfo
+from pgchroma.errors import InternalError, InvalidArgumentError, UnavailableError
 from pgchroma.schema import prepare
-from pgchroma.server.app import create_app
+from pgchroma.server.addresses import Address, reserved, resolve
 from pgchroma.server.door import ensure_first_key
+from pgchroma.server.logs import describe, log_configuration
 from pgchroma.server.settings import ServerSettings
+from pgchroma.server.worker import load
+from pgchroma.server.workplace import Workplace, opened
 from pgchroma.store.faults import translated
 
 __all__ = ("serve",)
@@ -48,20 +64,47 @@ def serve(settings: ServerSettings, announce: Callable[[str], None]) -> None:
         announce: Takes what the operator should read at the start, an API key among it.
 
     Raises:
-        ChromaError: The database cannot be used; the message says why and what to do.
-        InvalidArgumentError: The port is taken.
+        ChromaError: The database cannot be used, or a worker cannot start; the message says why.
+        InvalidArgumentError: The port is taken, or an extra is not installed.
     """
+    logging.config.dictConfig(log_configuration(settings.log_format, settings.log_level))
+    _stop_at_once()
+    _check_extras(settings)
     with ExitStack() as stack:
+        address = stack.enter_context(reserved(settings.listen_address, settings.port))
         conninfo = stack.enter_context(_database(settings))
-        _check_port(settings)
         _prepare(conninfo, settings)
         if settings.auth:
             _announce_first_key(conninfo, settings, announce)
-        announce(f"pgchroma listens on {_address(settings)}")
-        # A fork would copy this process's threads in the middle of what they do.
-        multiprocessing.set_start_method("spawn", force=True)
-        _granian(settings).serve(
-            target_loader=partial(create_app, settings, conninfo), wrap_loader=False
+        workplace = stack.enter_context(opened())
+        server = _granian(settings, address)
+        stack.enter_context(_administering(settings, conninfo, workplace, server, announce))
+        _run(
+            server,
+            partial(load, settings, conninfo, workplace),
+            workplace,
+            _Start(settings, address, announce),
+        )
+
+
+def _stop_at_once() -> None:
+    """Until there are requests to wait for, let a signal end the process and close what is open."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: sys.exit(0))
+
+
+def _check_extras(settings: ServerSettings) -> None:
+    if settings.open_telemetry is None:
+        return
+    try:
+        found = importlib.util.find_spec("opentelemetry.instrumentation.asgi") and (
+            importlib.util.find_spec("opentelemetry.exporter.otlp.proto.http")
+        )
+    except ModuleNotFoundError:
+        found = None
+    if found is None:
+        raise InvalidArgumentError(
+            "open_telemetry needs an extra; run: pip install 'pgchroma[telemetry]'"
         )
 
 
@@ -76,30 +119,21 @@ def _database(settings: ServerSettings) -> Generator[str, None, None]:
         yield postgres.conninfo
 
 
-def _check_port(settings: ServerSettings) -> None:
-    family, kind, _, _, address = socket.getaddrinfo(
-        settings.listen_address, settings.port, type=socket.SOCK_STREAM
-    )[0]
-    with socket.socket(family, kind) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(address)
-        except OSError as fault:
-            raise InvalidArgumentError(
-                f"{settings.listen_address}:{settings.port} cannot be listened on: {fault.strerror}"
-            ) from fault
-
-
 def _prepare(conninfo: str, settings: ServerSettings) -> None:
     for attempt in Retrying(
         retry=retry_if_exception_type(UnavailableError),
         stop=stop_after_delay(PATIENCE),
         wait=wait_exponential(multiplier=0.2, max=5),
-        before_sleep=lambda state: _log.warning("waiting for the database: %s", state.outcome),
+        before_sleep=_say_waiting,
         reraise=True,
     ):
         with attempt, translated(), psycopg.connect(conninfo, autocommit=True) as connection:
             prepare(connection, settings.migrations)
+
+
+def _say_waiting(state: RetryCallState) -> None:
+    fault = state.outcome and state.outcome.exception()
+    _log.warning("waiting for the database: %s", describe(fault) if fault else "")
 
 
 def _announce_first_key(
@@ -119,26 +153,124 @@ def _announce_first_key(
         )
 
 
-def _address(settings: ServerSettings) -> str:
-    scheme = "http" if settings.ssl_key is None else "https"
-    return f"{scheme}://{settings.listen_address}:{settings.port}"
+@contextmanager
+def _administering(
+    settings: ServerSettings,
+    conninfo: str,
+    workplace: Workplace,
+    server: Any,
+    announce: Callable[[str], None],
+) -> Generator[None, None, None]:
+    if settings.admin_port is None:
+        yield
+        return
+    from pgchroma.server.admin import Health, administering  # noqa: PLC0415  (not where unused)
+
+    address = resolve(settings.admin_address, settings.admin_port)
+    health = Health(workplace, conninfo, settings.workers, lambda: server.interrupt_signal)
+    with administering(address, health):
+        announce(f"pgchroma answers /live, /ready and /metrics on http://{address}")
+        yield
 
 
-def _granian(settings: ServerSettings) -> Any:
-    return Granian(
-        "pgchroma",
-        address=socket.gethostbyname(settings.listen_address),
-        port=settings.port,
-        interface=Interfaces.ASGI,
-        workers=settings.workers,
-        backlog=4096,
-        backpressure=CONNECTIONS,
-        http=HTTPModes.http1,
-        http1_settings=HTTP1Settings(header_read_timeout=HEADER_TIMEOUT_MS),
-        websockets=False,
-        log_level=LogLevels.warning,
-        respawn_failed_workers=True,
-        workers_kill_timeout=max(1, round(settings.drain_timeout)),
-        ssl_cert=settings.ssl_certificate,
-        ssl_key=settings.ssl_key,
-    )
+def _granian(settings: ServerSettings, address: Address) -> Any:
+    try:
+        return Granian(
+            "pgchroma",
+            address=address.host,
+            port=address.port,
+            interface=Interfaces.ASGI,
+            workers=settings.workers,
+            backlog=4096,
+            backpressure=CONNECTIONS,
+            http=HTTPModes.http1,
+            http1_settings=HTTP1Settings(header_read_timeout=HEADER_TIMEOUT_MS),
+            websockets=False,
+            log_level=LogLevels.warning,
+            log_dictconfig=log_configuration(settings.log_format, settings.log_level),
+            respawn_failed_workers=True,
+            workers_kill_timeout=max(1, round(settings.drain_timeout)),
+            ssl_cert=settings.ssl_certificate,
+            ssl_key=settings.ssl_key,
+        )
+    except OSError as fault:
+        raise InvalidArgumentError(
+            f"ssl_certificate and ssl_key cannot be used: {fault.strerror or fault}"
+        ) from fault
+
+
+def _run(server: Any, loader: Callable[[], Any], workplace: Workplace, start: _Start) -> None:
+    """Run the workers until a signal comes.
+
+    Raises:
+        InternalError: A worker did not start, or ended again and again.
+    """
+    # A fork would copy this process's threads in the middle of what they do.
+    multiprocessing.set_start_method("spawn", force=True)
+    failed = False
+    with start.watched(workplace):
+        try:
+            server.serve(target_loader=loader, wrap_loader=False)
+        except SystemExit as end:
+            failed = bool(end.code)
+    reason = workplace.failure()
+    if reason is not None and (failed or not start.has_answered):
+        raise InternalError(f"a worker cannot start: {reason}")
+    if failed:
+        raise InternalError("workers ended again and again; the log says more")
+
+
+class _Start:
+    """Waits for the first answer, or for the reason why there will be none."""
+
+    def __init__(
+        self, settings: ServerSettings, address: Address, announce: Callable[[str], None]
+    ) -> None:
+        self.has_answered = False
+        self._address = address
+        self._is_secure = settings.ssl_key is not None
+        self._announce = announce
+        self._ended = Event()
+
+    @contextmanager
+    def watched(self, workplace: Workplace) -> Generator[None, None, None]:
+        """Watch from a thread: this one waits for signals."""
+        thread = Thread(target=self._watch, args=(workplace,), daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            self._ended.set()
+            thread.join()
+
+    def _watch(self, workplace: Workplace) -> None:
+        while not self._ended.wait(0.05):
+            if workplace.failure() is not None:
+                # What keeps one worker from starting keeps the next one, too.
+                os.kill(os.getpid(), signal.SIGTERM)
+                return
+            if self._answers():
+                self.has_answered = True
+                scheme = "https" if self._is_secure else "http"
+                self._announce(f"pgchroma listens on {scheme}://{self._address}")
+                return
+
+    def _answers(self) -> bool:
+        connection = self._connection()
+        try:
+            connection.request("HEAD", "/api/v2/heartbeat")
+            connection.getresponse().read()
+        except (OSError, HTTPException):
+            return False
+        finally:
+            connection.close()
+        return True
+
+    def _connection(self) -> HTTPConnection:
+        host, port = self._address.own, self._address.port
+        if not self._is_secure:
+            return HTTPConnection(host, port, timeout=5)
+        # It is this very process's certificate, and made out to another name.
+        context = ssl.create_default_context()
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        return HTTPSConnection(host, port, timeout=5, context=context)

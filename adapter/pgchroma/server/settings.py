@@ -21,7 +21,7 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
-from pgchroma.client.connect import plain_conninfo
+from pgchroma.backends.connect import plain_conninfo
 from pgchroma.config import Settings
 
 __all__ = ("CircuitBreaker", "OpenTelemetry", "ServerSettings", "load_settings")

@@ -166,7 +166,8 @@ class _State:
 
     Attributes:
         is_granted: Whether the group exists and has its rights.
-        may_escape: Whether the group may execute `set_config`.
+        may_escape: Whether the group may execute `set_config`; this and what is behind it is
+            known once there is a group.
         may_enter: Whether the user who is logged in may.
         may_create: Whether everybody may create objects in schema public.
         hidden_schema: The schema of the type vector, where the group may not use it.
@@ -307,10 +308,7 @@ _STATE = render(
             and has_schema_privilege(g.oid, 'pgchroma', 'usage')
             and has_table_privilege(g.oid, 'pgchroma.segments', 'select')
             and has_table_privilege(g.oid, 'pgchroma.collections', 'delete'),
-        coalesce(
-            has_function_privilege(g.oid, %(function)s::text, 'execute'),
-            has_function_privilege('public', %(function)s::text, 'execute')
-        ),
+        has_function_privilege(g.oid, %(function)s::text, 'execute'),
         has_function_privilege(%(function)s::text, 'execute'),
         coalesce(has_schema_privilege('public', to_regnamespace('public')::oid, 'create'), false),
         case when not has_schema_privilege(g.oid, n.oid, 'usage') then n.nspname::text end

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any, cast
 
 import psycopg
@@ -18,7 +19,6 @@ from pgchroma.backends.sources import (
     PoolSource,
     Source,
 )
-from pgchroma.client._async.concurrency import aside
 from pgchroma.config import Settings
 from pgchroma.errors import InvalidArgumentError
 from pgchroma.model.entities import Limits
@@ -79,7 +79,7 @@ def _source(owner: object) -> Source:
 
 async def _by_url_async(url: str, settings: Settings) -> AsyncDirectBackend:
     conninfo = plain_conninfo(url)
-    facts = await aside(_look, conninfo, settings)
+    facts = await asyncio.to_thread(_look, conninfo, settings)
     source = AsyncPoolSource(conninfo, **_pool(settings))
     return AsyncDirectBackend(source, _environment(facts, settings))
 
@@ -91,7 +91,7 @@ async def _by_owner_async(owner: object, settings: Settings) -> AsyncDirectBacke
         async with source.lend() as connection:
             info = connection.info
     conninfo = make_conninfo(info.dsn, password=info.password or None)
-    facts = await aside(_look, conninfo, settings)
+    facts = await asyncio.to_thread(_look, conninfo, settings)
     return AsyncDirectBackend(source, _environment(facts, settings, is_joined=source.is_joined))
 
 

@@ -1,0 +1,220 @@
+"""What an operator's machinery asks, on a port of its own: is it live, is it ready, and metrics.
+
+The supervising process answers, so that a worker that hangs cannot keep it from saying so.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import time
+from collections.abc import Callable, Generator, Iterable
+from contextlib import contextmanager
+from functools import partial
+from socketserver import ThreadingMixIn
+from threading import Thread
+from typing import Any
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
+from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
+
+import psycopg
+from prometheus_client import CollectorRegistry, ProcessCollector, make_wsgi_app
+from prometheus_client.metrics_core import GaugeMetricFamily, Metric
+from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
+from psycopg.conninfo import make_conninfo
+
+from pgchroma.backends.connect import plain_conninfo
+from pgchroma.errors import ChromaError, UnavailableError, VersionMismatchError
+from pgchroma.schema import prepare
+from pgchroma.server.addresses import Address
+from pgchroma.server.workplace import LATE, LOST, Workplace
+from pgchroma.store.faults import translated
+
+__all__ = ("Health", "administering")
+
+_PATIENCE = 3
+"""Seconds the database may take to answer."""
+
+
+class Health:
+    """Tells how the server is.
+
+    Args:
+        workplace: Where the workers give signs of life.
+        conninfo: The database.
+        workers: How many workers there should be.
+        is_stopping: Whether the server was told to stop.
+    """
+
+    def __init__(
+        self,
+        workplace: Workplace,
+        conninfo: str,
+        workers: int,
+        is_stopping: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self.workplace = workplace
+        self.workers = workers
+        self._conninfo = conninfo
+        self._is_stopping = is_stopping
+        self._started = time.monotonic()
+
+    def running(self) -> list[int]:
+        """Return the process ids of the workers that run, and forget those that are gone."""
+        running = []
+        for pid, age in sorted(self.workplace.signs().items()):
+            if _exists(pid):
+                running.append(pid)
+            elif age > LOST:
+                # Kept until now, so that a worker which is being replaced is not yet missed.
+                self.workplace.forget(pid)
+        return running
+
+    def is_live(self) -> dict[str, str]:
+        """Return what is wrong that a new start may mend."""
+        recent = sum(age < LOST for age in self.workplace.signs().values())
+        is_starting = time.monotonic() - self._started < LOST
+        if recent >= self.workers or is_starting:
+            return {}
+        return {"workers": f"{recent} of {self.workers} give signs of life"}
+
+    def is_ready(self) -> dict[str, str]:
+        """Return what keeps the server from answering."""
+        missing = {"server": "is stopping"} if self._is_stopping() else {}
+        running = set(self.running())
+        signs = self.workplace.signs()
+        answering = sum(age < LATE for pid, age in signs.items() if pid in running)
+        if answering < self.workers:
+            missing["workers"] = f"{answering} of {self.workers} answer"
+        return missing | self._database()
+
+    def _database(self) -> dict[str, str]:
+        # What PostgreSQL says is kept back: it names users, hosts and databases.
+        try:
+            conninfo = make_conninfo(plain_conninfo(self._conninfo), connect_timeout=_PATIENCE)
+            with translated(), psycopg.connect(conninfo, autocommit=True) as connection:
+                prepare(connection, "validate")
+        except UnavailableError:
+            return {"database": "cannot be reached"}
+        except VersionMismatchError as fault:
+            return {"catalog": fault.message()}
+        except ChromaError as fault:
+            return {"database": f"cannot be used ({type(fault).__name__})"}
+        return {}
+
+
+@contextmanager
+def administering(address: Address, health: Health) -> Generator[None, None, None]:
+    """Answer ``/live``, ``/ready`` and ``/metrics`` in a thread."""
+
+    class Server(_Server):
+        address_family = address.family
+
+    with Server((address.host, address.port), _Handler) as server:
+        server.set_app(_application(health))
+        thread = Thread(target=server.serve_forever, name="pgchroma-admin", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+class _Server(ThreadingMixIn, WSGIServer):
+    daemon_threads = True
+
+    def server_bind(self) -> None:
+        # The parent class asks the resolver for this machine's name, which can take long.
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self.socket.bind(self.server_address)
+        self.server_name, self.server_port = str(self.server_address[0]), self.server_address[1]
+        self.setup_environ()
+
+
+class _Handler(WSGIRequestHandler):
+    timeout = 10
+    protocol_version = "HTTP/1.0"
+
+    def address_string(self) -> str:
+        return str(self.client_address[0])
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Say nothing of probes."""
+
+
+def _application(health: Health) -> WSGIApplication:
+    metrics = make_wsgi_app(_registry(health))
+    checks = {"/live": health.is_live, "/ready": health.is_ready}
+
+    def application(environ: WSGIEnvironment, start: StartResponse) -> Iterable[bytes]:
+        path = environ.get("PATH_INFO", "")
+        if environ["REQUEST_METHOD"] not in ("GET", "HEAD"):
+            return _respond(start, "405 Method Not Allowed", {"error": "only GET is known"})
+        if path == "/metrics":
+            _clean(health)
+            return metrics(environ, start)  # type: ignore[no-any-return]
+        if path not in checks:
+            return _respond(start, "404 Not Found", {"paths": "/live /ready /metrics"})
+        missing = checks[path]()
+        status = "503 Service Unavailable" if missing else "200 OK"
+        return _respond(start, status, {"ok": not missing, **missing})
+
+    return application
+
+
+def _respond(start: StartResponse, status: str, content: dict[str, Any]) -> list[bytes]:
+    body = json.dumps(content).encode()
+    start(status, [("content-type", "application/json"), ("content-length", str(len(body)))])
+    return [body]
+
+
+def _clean(health: Health) -> None:
+    """Count nothing as under way in a process that is gone; what it answered stays counted."""
+    for pid in health.workplace.signs():
+        if not _exists(pid):
+            mark_process_dead(pid, str(health.workplace.metrics))  # type: ignore[no-untyped-call]
+
+
+def _registry(health: Health) -> CollectorRegistry:
+    registry = CollectorRegistry()
+    MultiProcessCollector(registry, path=str(health.workplace.metrics))  # type: ignore[no-untyped-call]
+    registry.register(_Processes(health))
+    return registry
+
+
+class _Processes:
+    """How many workers there are, and what each process takes."""
+
+    def __init__(self, health: Health) -> None:
+        self._health = health
+
+    def collect(self) -> Iterable[Metric]:
+        running = self._health.running()
+        workers = GaugeMetricFamily("pgchroma_workers", "Worker processes.", labels=["state"])
+        workers.add_metric(["configured"], self._health.workers)
+        workers.add_metric(["running"], len(running))
+        named = {f"worker-{place}": pid for place, pid in enumerate(running, 1)}
+        return [workers, *_measure({"supervisor": os.getpid(), **named})]
+
+
+def _measure(processes: dict[str, int]) -> Iterable[Metric]:
+    families: dict[str, Metric] = {}
+    for name, pid in processes.items():
+        collector = ProcessCollector("pgchroma", partial(str, pid), registry=None)
+        for found in collector.collect():
+            family = families.setdefault(
+                found.name, Metric(found.name, found.documentation, found.type)
+            )
+            for sample in found.samples:
+                family.add_sample(sample.name, {"process": name}, sample.value)
+    return families.values()
+
+
+def _exists(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True

@@ -1,0 +1,79 @@
+"""A worker process: makes the application, gives signs of life, ends with its supervisor."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import multiprocessing
+import os
+import signal
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager, suppress
+from typing import Any
+
+from pgchroma.server.logs import describe
+from pgchroma.server.settings import ServerSettings
+from pgchroma.server.workplace import Workplace
+
+__all__ = ("load", "working")
+
+_log = logging.getLogger("pgchroma.server")
+
+HEARTBEAT = 1.0
+"""Seconds between two signs of life."""
+
+
+def load(settings: ServerSettings, conninfo: str, workplace: Workplace) -> Any:
+    """Return the application; what a worker process begins with."""
+    try:
+        # The supervisor sends this function to its workers, and has no use for what it imports.
+        from pgchroma.server.app import create_app  # noqa: PLC0415
+
+        return create_app(settings, conninfo, workplace)
+    except Exception as fault:
+        workplace.fail(describe(fault))
+        _log.error("the worker cannot start", exc_info=fault)
+        raise SystemExit(1) from fault
+
+
+@asynccontextmanager
+async def working(workplace: Workplace, beat: Any) -> AsyncGenerator[None, None]:
+    """Give signs of life, and end when the supervisor is gone.
+
+    Args:
+        workplace: Where signs are left.
+        beat: Called with each sign; None: nobody looks for signs.
+    """
+    _end_with_parent(workplace)
+    if beat is None:
+        yield
+        return
+    task = asyncio.create_task(_beat(workplace, beat))
+    try:
+        yield
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+
+
+async def _beat(workplace: Workplace, beat: Any) -> None:
+    while True:
+        workplace.give_sign()
+        beat()
+        await asyncio.sleep(HEARTBEAT)
+
+
+def _end_with_parent(workplace: Workplace) -> None:
+    parent = multiprocessing.parent_process()
+    if parent is None:
+        return
+    loop = asyncio.get_running_loop()
+
+    def end() -> None:
+        loop.remove_reader(parent.sentinel)
+        _log.error("the supervising process is gone")
+        workplace.remove()
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    loop.add_reader(parent.sentinel, end)
