@@ -134,7 +134,7 @@ def test_requests_need_not_be_logged(url: str, tmp_path: Path) -> None:
 def caught(fault: BaseException, cause: BaseException | None = None) -> Any:
     try:
         raise fault from cause
-    except BaseException:  # noqa: BLE001
+    except BaseException:
         return sys.exc_info()
 
 

@@ -9,10 +9,11 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Final, Self
 
 from pgchroma.errors import InvalidArgumentError
+from pgchroma.model.indexed import Indexed
 from pgchroma.model.types import Space
 
 __all__ = ("SPACES", "CollectionConfiguration", "HnswConfiguration")
@@ -82,10 +83,12 @@ class CollectionConfiguration:
         hnsw: Distance and index settings.
         embedding_function: How the client makes embeddings, in Chroma's persisted form
             (``{"type": "known", "name": …, "config": …}``); this side only keeps it.
+        indexed: What may be filtered by.
     """
 
     hnsw: HnswConfiguration
     embedding_function: Mapping[str, Any] | None = None
+    indexed: Indexed = field(default_factory=Indexed)
 
     @classmethod
     def parse(
@@ -104,12 +107,16 @@ class CollectionConfiguration:
         if hnsw == HnswConfiguration():
             hnsw = _from_metadata(metadata or {})
         function = _parse_embedding_function(configuration.get("embedding_function"))
-        return cls(hnsw, function)
+        return cls(hnsw, function, Indexed.from_json(configuration.get("indexed")))
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> Self:
         """Read back what `to_stored_json` wrote."""
-        return cls(HnswConfiguration(**stored["hnsw"]), stored.get("embedding_function"))
+        return cls(
+            HnswConfiguration(**stored["hnsw"]),
+            stored.get("embedding_function"),
+            Indexed.from_json(stored.get("indexed")),
+        )
 
     def updated(self, changes: Mapping[str, Any]) -> Self:
         """Return a copy with the changes of a modify request in force.
@@ -132,7 +139,11 @@ class CollectionConfiguration:
 
     def to_stored_json(self) -> dict[str, Any]:
         """Everything, for the catalog."""
-        return {"hnsw": asdict(self.hnsw), "embedding_function": self.embedding_function}
+        return {
+            "hnsw": asdict(self.hnsw),
+            "embedding_function": self.embedding_function,
+            "indexed": self.indexed.to_json(),
+        }
 
     def to_json(self) -> dict[str, Any]:
         """What Chroma shows as ``configuration_json``: without the server's own tuning."""

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.errors import QueryCanceled
+from psycopg_pool import PoolTimeout
 
 from pgchroma.backends.base import AsyncBackend
 from pgchroma.backends.connect import connect_async
@@ -25,10 +27,10 @@ R = TypeVar("R")
 
 
 class Database:
-    """A backend that can be there before its database is.
+    """A backend whose database may go and come back.
 
-    A worker may start while PostgreSQL is away: it then answers that it is away, and connects with
-    the first request that finds it back.
+    While PostgreSQL is away every request is told so at once, and the first that finds it back
+    connects anew: a pool would try at ever longer intervals, and let requests wait meanwhile.
     """
 
     def __init__(
@@ -38,12 +40,16 @@ class Database:
         metrics: Metrics | None = None,
         telemetry: Telemetry | None = None,
     ) -> None:
-        self._conninfo = conninfo
+        timeout = max(2, round(settings.pgchroma_pool_timeout))
+        self._conninfo = make_conninfo(
+            conninfo, **{"connect_timeout": timeout, **conninfo_to_dict(conninfo)}
+        )
         self._settings = settings
         self._metrics = metrics
         self._telemetry = telemetry
         self._backend: AsyncBackend | None = None
-        self._connecting = asyncio.Lock()
+        self._connecting: asyncio.Task[AsyncBackend] | None = None
+        self._leaving: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
         """Connect, unless the database is away.
@@ -51,17 +57,19 @@ class Database:
         Raises:
             ChromaError: It is there, and cannot be worked with.
         """
-        try:
+        with suppress(UnavailableError):
             await self._connected()
-        except UnavailableError:
-            return
 
     async def execute(self, operation: Operation[R]) -> R:
         """Carry an operation out and return its answer."""
         with self._traced(operation):
+            backend = self._backend or await self._connected()
             try:
-                backend = self._backend or await self._connected()
                 result = await backend.execute(operation)
+            except UnavailableError as fault:
+                if not isinstance(fault.__cause__, PoolTimeout):
+                    self._leave(backend)
+                raise
             except InternalError as fault:
                 if isinstance(fault.__cause__, QueryCanceled):
                     raise DeadlineExceededError(fault.message()) from fault.__cause__
@@ -76,6 +84,9 @@ class Database:
 
     async def close(self) -> None:
         """Let go of connections."""
+        for task in self._leaving:
+            task.cancel()
+        await asyncio.gather(*self._leaving, return_exceptions=True)
         if self._backend is not None:
             await self._backend.close()
 
@@ -86,10 +97,28 @@ class Database:
         return {} if pool is None else pool.get_stats()
 
     async def _connected(self) -> AsyncBackend:
-        async with self._connecting:
-            if self._backend is None:
-                self._backend = await connect_async(self._conninfo, self._settings)
-            return self._backend
+        if self._connecting is None or self._connecting.done():
+            self._connecting = asyncio.create_task(self._connect())
+        # All that wait share one attempt, and it goes on when one of them hangs up.
+        return await asyncio.shield(self._connecting)
+
+    async def _connect(self) -> AsyncBackend:
+        self._backend = await connect_async(self._conninfo, self._settings)
+        return self._backend
+
+    def _leave(self, backend: AsyncBackend) -> None:
+        if backend is self._backend:
+            self._backend = None
+            task = asyncio.create_task(self._close_later(backend))
+            self._leaving.add(task)
+            task.add_done_callback(self._leaving.discard)
+
+    async def _close_later(self, backend: AsyncBackend) -> None:
+        # Perhaps one connection alone was lost, and others are in use.
+        try:
+            await asyncio.sleep(self._settings.pgchroma_pool_timeout)
+        finally:
+            await backend.close()
 
     def _traced(self, operation: Operation[Any]) -> AbstractContextManager[None]:
         return nullcontext() if self._telemetry is None else self._telemetry.database(operation)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Generator
 from contextlib import contextmanager
+from threading import Thread
 from typing import Any
 
 from litestar.types import ASGIApp
@@ -29,6 +30,10 @@ from pgchroma.server.settings import OpenTelemetry
 __all__ = ("Telemetry",)
 
 
+_PATIENCE = 2.0
+"""Seconds the collector has at the end; OpenTelemetry itself would try for much longer."""
+
+
 class Telemetry:
     """Traces a worker's requests, and sends what came of it."""
 
@@ -37,10 +42,10 @@ class Telemetry:
         os.environ["OTEL_EXPORTER_OTLP_ENDPOINT"] = settings.endpoint
         os.environ.setdefault("OTEL_SERVICE_NAME", settings.service_name)
         resource = Resource.create()
-        self._tracers = TracerProvider(resource=resource)
+        self._tracers = TracerProvider(resource=resource, shutdown_on_exit=False)
         self._tracers.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
         reader = PeriodicExportingMetricReader(OTLPMetricExporter())
-        self._meters = MeterProvider([reader], resource=resource)
+        self._meters = MeterProvider([reader], resource=resource, shutdown_on_exit=False)
         self._tracer = self._tracers.get_tracer("pgchroma")
 
     def wrap(self, application: ASGIApp) -> ASGIApp:
@@ -82,6 +87,10 @@ class Telemetry:
                 raise
 
     def close(self) -> None:
-        """Send what is left."""
-        self._tracers.shutdown()
-        self._meters.shutdown()
+        """Send what is left, unless the collector is away."""
+        providers = (self._tracers, self._meters)
+        threads = [Thread(target=each.shutdown, daemon=True) for each in providers]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(_PATIENCE)

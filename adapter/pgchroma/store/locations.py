@@ -12,8 +12,11 @@ from dataclasses import dataclass, field
 from threading import Lock
 from uuid import UUID
 
+import orjson
+
 from pgchroma.errors import InvalidArgumentError, NotFoundError
 from pgchroma.model.entities import DatabaseRef, Limits
+from pgchroma.model.indexed import Indexed
 from pgchroma.model.operations import CollectionRef
 from pgchroma.model.types import Space
 from pgchroma.store.layout import (
@@ -35,12 +38,14 @@ class Location:
 
     Attributes:
         dimension: None until the first embedding is written; then there is no table of vectors.
+        indexed: What may be filtered by.
     """
 
     scope: DatabaseRef
     tables: CollectionTables
     space: Space
     dimension: int | None
+    indexed: Indexed = field(default_factory=Indexed)
 
 
 @dataclass(slots=True)
@@ -119,9 +124,10 @@ def locate(collection: CollectionRef, environment: Environment) -> Exchange[Loca
     )
     if not rows:
         raise NotFoundError(f"Collection [{collection.id}] does not exist.")
-    schema, space, dimension = rows[0]
+    schema, space, dimension, indexed = rows[0]
     tables = CollectionTables(schema, collection.id)
-    location = Location(collection.scope, tables, space, dimension)
+    allowed = Indexed.from_json(None if indexed is None else orjson.loads(indexed))
+    location = Location(collection.scope, tables, space, dimension, allowed)
     environment.remember(location)
     return location
 
@@ -180,7 +186,9 @@ def _fix_dimension(location: Location, dimension: int) -> Exchange[None]:
 
 _FIND = render(
     """
-    select d.schema_name, c.configuration -> 'hnsw' ->> 'space', c.dimension
+    select
+        d.schema_name, c.configuration -> 'hnsw' ->> 'space', c.dimension,
+        nullif(c.configuration -> 'indexed', 'null')::text
     from pgchroma.collections as c
     join pgchroma.databases as d on d.id = c.database_id
     where c.id = %(id)s and d.tenant = %(tenant)s and d.name = %(database)s

@@ -39,6 +39,7 @@ def count_records(operation: CountRecords, environment: Environment) -> Exchange
 def get_records(operation: GetRecords, environment: Environment) -> Exchange[RecordColumns]:
     """Read a page of records in insertion order."""
     location = yield from locate(operation.collection, environment)
+    location.indexed.check(operation.filter)
     parameters, condition = compile_conditions(operation.ids, operation.filter)
     columns = _columns_of(operation.include, location)
     text = _text(_GET, location.tables, columns, condition.as_bytes(None))
@@ -62,6 +63,7 @@ def query_records(
         return []
     dimension = operation.embeddings.shape[1]
     location = yield from locate_fitting(operation.collection, environment, dimension)
+    location.indexed.check(operation.filter)
     if location.dimension is None or operation.n_results == 0:
         return _shape_query((), operation, location)
     if operation.ids is None and operation.filter is None:

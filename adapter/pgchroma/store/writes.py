@@ -56,6 +56,7 @@ def update_records(operation: UpdateRecords, environment: Environment) -> Exchan
 def delete_records(operation: DeleteRecords, environment: Environment) -> Exchange[int]:
     """Delete records with their embeddings."""
     location = yield from locate(operation.collection, environment)
+    location.indexed.check(operation.filter)
     parameters, condition = compile_conditions(operation.ids, operation.filter)
     if operation.limit is not None:
         first = sql.SQL(_FIRST).format(

@@ -51,6 +51,7 @@ from pgchroma.wire.bodies import (
 from pgchroma.wire.route import Request, Route, collection_id, database_ref
 from pgchroma.wire.schema import (
     decode_configuration,
+    encode_configuration,
     encode_schema,
     merge_schema,
 )
@@ -196,7 +197,7 @@ def _respond_collection(request: Request, model: CollectionModel) -> Any:
     return {
         "id": str(model.id),
         "name": model.name,
-        "configuration_json": model.configuration_json,
+        "configuration_json": encode_configuration(model.configuration),
         "schema": encode_schema(model.configuration),
         "metadata": model.metadata or None,
         "dimension": model.dimension,

@@ -1,30 +1,48 @@
 """Chroma's schema of a collection: shown from the configuration, and read into it.
 
 A schema says of each key which indexes it has. What is kept of it is what the configuration has
-a place for: the space, the index's parameters and the embedding function. Asking for anything
-else is refused by name.
+a place for: the space, the index's parameters, the embedding function, and by what may be filtered.
+Asking for anything else is refused by name.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
 from typing import Any, Final, cast
 
 import msgspec
 
 from pgchroma.errors import InvalidArgumentError, MalformedRequestError
 from pgchroma.model.configuration import CollectionConfiguration, HnswConfiguration
+from pgchroma.model.indexed import KINDS, Indexed, Kind
 from pgchroma.wire.configuration import VectorIndexBody
 
-__all__ = ("decode_configuration", "encode_schema", "merge_schema")
+__all__ = ("decode_configuration", "encode_configuration", "encode_schema", "merge_schema")
 
 _DOCUMENT, _EMBEDDING = "#document", "#embedding"
+
+_SHOWN: Final = (
+    "space", "ef_construction", "ef_search", "max_neighbors", "resize_factor", "sync_threshold",
+)  # fmt: skip
+_INDEX: Final = (
+    "ef_construction", "max_neighbors", "ef_search", "num_threads", "batch_size", "sync_threshold",
+    "resize_factor",
+)  # fmt: skip
+"""Settings in the order in which Chroma writes them, in a configuration and in a schema."""
 
 _LEGACY: Final = {"type": "legacy"}
 
 _ON: Final = {"enabled": True, "config": {}}
 _OFF: Final = {"enabled": False, "config": {}}
+
+
+def encode_configuration(configuration: CollectionConfiguration) -> dict[str, Any]:
+    """Write the configuration as collections show it: without the server's own tuning."""
+    return {
+        "hnsw": _settings(configuration, _SHOWN),
+        "spann": None,
+        "embedding_function": configuration.embedding_function,
+    }
 
 
 def encode_schema(configuration: CollectionConfiguration) -> dict[str, Any]:
@@ -33,36 +51,51 @@ def encode_schema(configuration: CollectionConfiguration) -> dict[str, Any]:
     A collection without an embedding function says so here; Chroma's client would otherwise take
     its default one.
     """
-    parameters = asdict(configuration.hnsw)
-    space = parameters.pop("space")
-    function = configuration.embedding_function or _LEGACY
-    vectors = {"space": space, "embedding_function": function, "hnsw": parameters}
+    indexed, defaults = configuration.indexed, configuration.indexed.defaults
+    hnsw = {"hnsw": _settings(configuration, _INDEX)}
+    vectors = {
+        "space": configuration.hnsw.space,
+        "embedding_function": configuration.embedding_function or _LEGACY,
+    }
     return {
         "defaults": {
-            "string": {"fts_index": _OFF, "string_inverted_index": _ON},
-            "float_list": {"vector_index": {"enabled": False, "config": vectors}},
+            "string": {"fts_index": _OFF, **_inverted("string", defaults)},
+            "float_list": {"vector_index": {"enabled": False, "config": {**vectors, **hnsw}}},
             "sparse_vector": {
                 "sparse_vector_index": {
                     "enabled": False,
                     "config": {"embedding_function": {"type": "unknown"}, "bm25": False},
                 }
             },
-            "int": {"int_inverted_index": _ON},
-            "float": {"float_inverted_index": _ON},
-            "bool": {"bool_inverted_index": _ON},
+            "int": _inverted("int", defaults),
+            "float": _inverted("float", defaults),
+            "bool": _inverted("bool", defaults),
         },
         "keys": {
-            _DOCUMENT: {"string": {"fts_index": _ON, "string_inverted_index": _OFF}},
+            **{
+                key: {kind: _inverted(kind, kinds) for kind in kinds}
+                for key, kinds in indexed.keys.items()
+            },
+            _DOCUMENT: {
+                "string": {
+                    "fts_index": _ON if indexed.documents else _OFF,
+                    "string_inverted_index": _OFF,
+                }
+            },
             _EMBEDDING: {
                 "float_list": {
                     "vector_index": {
                         "enabled": True,
-                        "config": {**vectors, "source_key": _DOCUMENT},
+                        "config": {**vectors, "source_key": _DOCUMENT, **hnsw},
                     }
                 }
             },
         },
     }
+
+
+def _settings(configuration: CollectionConfiguration, names: tuple[str, ...]) -> dict[str, Any]:
+    return {name: getattr(configuration.hnsw, name) for name in names}
 
 
 def decode_configuration(
@@ -80,6 +113,7 @@ def decode_configuration(
     return CollectionConfiguration(
         HnswConfiguration.parse(hnsw, "configuration_json.hnsw"),
         configuration.get("embedding_function"),
+        _indexed(schema or {}),
     )
 
 
@@ -99,18 +133,19 @@ def merge_schema(
         return configuration
     _check(schema)
     index = _parse_index(_vector_index(schema))
-    wanted = {
+    wanted: dict[str, Any] = {
         "hnsw": {**(index.get("hnsw") or {}), "space": _space(index)},
         "embedding_function": index.get("embedding_function"),
     }
-    if _is_default(wanted):
-        return configuration
-    if not _is_default(configuration or {}):
-        raise InvalidArgumentError(
-            "Failed to reconcile schema: Cannot set both collection config and schema "
-            "simultaneously"
-        )
-    return wanted
+    chosen = configuration or {}
+    if not _is_default(wanted):
+        if not _is_default(chosen):
+            raise InvalidArgumentError(
+                "Failed to reconcile schema: Cannot set both collection config and schema "
+                "simultaneously"
+            )
+        chosen = wanted
+    return {**chosen, "indexed": _indexed(schema).to_json()}
 
 
 def _check(schema: Mapping[str, Any]) -> None:
@@ -140,15 +175,12 @@ def _check_defaults(types: Any) -> None:
             "Full text search / regular expression index cannot be enabled by default. "
             "It can only be enabled on #document field."
         )
-    _refuse_disabled("defaults", types)
 
 
 def _check_key(key: str, types: Any) -> None:
     if key == _EMBEDDING:
         return
     if key == _DOCUMENT:
-        if _enabled(types, "string", "fts_index") is False:
-            raise _refused("the full-text index of #document cannot be disabled here")
         return
     if key.startswith("#"):
         raise _refused(
@@ -166,13 +198,28 @@ def _check_key(key: str, types: Any) -> None:
             "Full text search / regular expression index can only be enabled on #document "
             f"field: {key}"
         )
-    _refuse_disabled(key, types)
 
 
-def _refuse_disabled(key: str, types: Any) -> None:
-    for kind in ("string", "int", "float", "bool"):
-        if _enabled(types, kind, f"{kind}_inverted_index") is False:
-            raise _refused(f"the index of {key} for {kind} values cannot be disabled here")
+def _inverted(kind: Kind, kinds: Mapping[Kind, bool]) -> dict[str, Any]:
+    return {f"{kind}_inverted_index": _ON if kinds.get(kind, True) else _OFF}
+
+
+def _indexed(schema: Mapping[str, Any]) -> Indexed:
+    """Read what may be filtered by."""
+    flags = _flags(_get(schema, "defaults"))
+    keys = {
+        key: found
+        for key, types in _get(schema, "keys").items()
+        if not key.startswith("#") and (found := _flags(types))
+    }
+    documents = _enabled(_get(_get(schema, "keys"), _DOCUMENT), "string", "fts_index")
+    off = {kind: False for kind, is_on in flags.items() if not is_on}
+    return Indexed(off, keys, documents is not False)
+
+
+def _flags(types: Any) -> dict[Kind, bool]:
+    found = {kind: _enabled(types, kind, f"{kind}_inverted_index") for kind in KINDS}
+    return {kind: is_on for kind, is_on in found.items() if is_on is not None}
 
 
 def _enabled(types: Any, kind: str, index: str) -> bool | None:
