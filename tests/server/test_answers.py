@@ -396,37 +396,59 @@ def test_databases(place: Place) -> None:
     )
 
 
-def _collection(threads: int, function: str = "null", ef_search: int = 100) -> str:
-    """The collection `first` as Chroma writes it; it alone hides that there is no function."""
-    shown = function if function != "null" else '{"type":"legacy"}'
-    index = (
-        f'"hnsw":{{"ef_construction":100,"max_neighbors":16,"ef_search":{ef_search},'
-        f'"num_threads":{threads},"batch_size":100,"sync_threshold":1000,"resize_factor":1.2}}'
-    )
-    vectors = f'"space":"l2","embedding_function":{shown}'
-    on, off = '{"enabled":true,"config":{}}', '{"enabled":false,"config":{}}'
-    return (
-        '{"id":"ID","name":"first","configuration_json":{"hnsw":{"space":"l2",'
-        f'"ef_construction":100,"ef_search":{ef_search},"max_neighbors":16,"resize_factor":1.2,'
-        f'"sync_threshold":1000}},"spann":null,"embedding_function":{function}}},'
-        f'"schema":{{"defaults":{{"string":{{"fts_index":{off},"string_inverted_index":{on}}},'
-        f'"float_list":{{"vector_index":{{"enabled":false,"config":{{{vectors},{index}}}}}}},'
-        '"sparse_vector":{"sparse_vector_index":{"enabled":false,"config":'
-        '{"embedding_function":{"type":"unknown"},"bm25":false}}},'
-        f'"int":{{"int_inverted_index":{on}}},"float":{{"float_inverted_index":{on}}},'
-        f'"bool":{{"bool_inverted_index":{on}}}}},'
-        f'"keys":{{"#document":{{"string":{{"fts_index":{on},"string_inverted_index":{off}}}}},'
-        '"#embedding":{"float_list":{"vector_index":{"enabled":true,"config":'
-        f'{{{vectors},"source_key":"#document",{index}}}}}}}}}}},'
-        '"metadata":{"a":1,"b":"x","c":true,"d":1.5},"dimension":null,"tenant":"default_tenant",'
-        '"database":"default_database","log_position":0,"version":0}'
-    )
+def _collection(threads: int) -> bytes:
+    """The collection `first` as Chroma writes it, keys in its order.
+
+    Only that there is no embedding function is said where Chroma says nothing.
+    """
+    on, off = {"enabled": True, "config": {}}, {"enabled": False, "config": {}}
+    vectors = {"space": "l2", "embedding_function": {"type": "legacy"}}
+    hnsw = {
+        "ef_construction": 100, "max_neighbors": 16, "ef_search": 100, "num_threads": threads,
+        "batch_size": 100, "sync_threshold": 1000, "resize_factor": 1.2,
+    }  # fmt: skip
+    in_defaults = {"enabled": False, "config": {**vectors, "hnsw": hnsw}}
+    in_keys = {"enabled": True, "config": {**vectors, "source_key": "#document", "hnsw": hnsw}}
+    sparse = {"embedding_function": {"type": "unknown"}, "bm25": False}
+    collection = {
+        "id": "ID",
+        "name": "first",
+        "configuration_json": {
+            "hnsw": {
+                "space": "l2", "ef_construction": 100, "ef_search": 100, "max_neighbors": 16,
+                "resize_factor": 1.2, "sync_threshold": 1000,
+            },
+            "spann": None,
+            "embedding_function": None,
+        },
+        "schema": {
+            "defaults": {
+                "string": {"fts_index": off, "string_inverted_index": on},
+                "float_list": {"vector_index": in_defaults},
+                "sparse_vector": {"sparse_vector_index": {"enabled": False, "config": sparse}},
+                "int": {"int_inverted_index": on},
+                "float": {"float_inverted_index": on},
+                "bool": {"bool_inverted_index": on},
+            },
+            "keys": {
+                "#document": {"string": {"fts_index": on, "string_inverted_index": off}},
+                "#embedding": {"float_list": {"vector_index": in_keys}},
+            },
+        },
+        "metadata": {"a": 1, "b": "x", "c": True, "d": 1.5},
+        "dimension": None,
+        "tenant": "default_tenant",
+        "database": "default_database",
+        "log_position": 0,
+        "version": 0,
+    }  # fmt: skip
+    return json.dumps(collection, separators=(",", ":")).encode()
 
 
 def test_a_collection(place: Place) -> None:
     made = place.ask(f"GET {C}/first").json()
     defaults = made["schema"]["defaults"]["float_list"]["vector_index"]["config"]
-    expected = _collection(defaults["hnsw"]["num_threads"]).encode()
+    expected = _collection(defaults["hnsw"]["num_threads"])
     assert place.answer(f"GET {C}/first") == (200, expected)
     assert place.answer(f"GET {C}/by-id/ID") == (200, expected)
     assert place.answer(f"GET {C}?limit=1") == (200, b"[" + expected + b"]")

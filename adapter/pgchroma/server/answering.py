@@ -9,6 +9,7 @@ from typing import Any, TypeVar, cast
 from uuid import UUID
 
 from litestar import Request, Response
+from litestar.exceptions import InternalServerException
 
 from pgchroma.backends.base import AsyncBackend
 from pgchroma.errors import (
@@ -127,6 +128,9 @@ class Answering:
         try:
             async with asyncio.timeout(self._settings.body_timeout):
                 return await _read(request, most)
+        except InternalServerException as fault:
+            # Litestar's word for a client that hung up, or that sent no chunk where one belongs.
+            raise InvalidArgumentError("the body ended before its end") from fault
         except TimeoutError as fault:
             raise InvalidArgumentError(
                 f"the body did not arrive within {self._settings.body_timeout:g} seconds"

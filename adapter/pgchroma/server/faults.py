@@ -17,6 +17,7 @@ from pgchroma.errors import (
     ChromaError,
     DeadlineExceededError,
     InternalError,
+    InvalidArgumentError,
     RateLimitError,
     UnavailableError,
 )
@@ -78,6 +79,11 @@ def _on_large_body(request: Request[Any, Any, Any], fault: ChromaError) -> Respo
     return _on_error(request, fault)
 
 
+def _on_depth(request: Request[Any, Any, Any], fault: RecursionError) -> Response[bytes]:
+    # Nothing here goes as deep but what a request makes it follow.
+    return _on_error(request, InvalidArgumentError("the request nests too deep"))
+
+
 def _on_unknown_path(request: Request[Any, Any, Any], fault: Exception) -> Response[Any]:
     return Response(b"", status_code=404)
 
@@ -112,5 +118,6 @@ EXCEPTION_HANDLERS: dict[int | type[Exception], Any] = {
     MethodNotAllowedException: _on_unknown_method,
     TooManyRequestsException: _on_rate_limit,
     HTTPException: _on_refusal,
+    RecursionError: _on_depth,
     Exception: _on_surprise,
 }

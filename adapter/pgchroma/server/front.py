@@ -134,11 +134,15 @@ class _Response:
         return headers
 
 
+_NOWHERE = "/%"
+"""A path no route has."""
+
+
 def _as_it_came(scope: HTTPScope) -> HTTPScope:
-    path = scope["raw_path"].decode("ascii", errors="replace").split("?", 1)[0]
-    if path.endswith("/") and not path.startswith("/docs"):
-        # A path no route has: routing would take the slash away.
-        path += "%"
+    path = scope["raw_path"].decode(errors="replace").split("?", 1)[0]
+    if "//" in path or (path.endswith("/") and path != "/docs/"):
+        # Routing would take the slash away, and with it a name that is empty.
+        path = _NOWHERE
     method: Any = "GET" if scope["method"] == "HEAD" else scope["method"]
     passed = scope.copy()
     passed.update({"path": path, "method": method})
@@ -152,7 +156,7 @@ def _answered(scope: HTTPScope, response: _Response, body: _Body, seconds: float
     return Answered(
         response.operation,
         scope["method"],
-        scope["raw_path"].decode("ascii", errors="replace").split("?", 1)[0][:500],
+        scope["raw_path"].decode(errors="replace").split("?", 1)[0][:500],
         response.status,
         seconds,
         response.size,

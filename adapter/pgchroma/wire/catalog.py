@@ -6,9 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
 
-import msgspec
-
-from pgchroma.errors import InvalidArgumentError
+from pgchroma.errors import InvalidArgumentError, MalformedRequestError
 from pgchroma.model.configuration import CollectionConfiguration
 from pgchroma.model.entities import CollectionModel, Database, Tenant, UserIdentity
 from pgchroma.model.metadata import parse_collection_metadata
@@ -48,6 +46,7 @@ from pgchroma.wire.bodies import (
     TenantBody,
     UpdateTenantBody,
 )
+from pgchroma.wire.configuration import read_settings
 from pgchroma.wire.route import Request, Route, collection_id, database_ref
 from pgchroma.wire.schema import (
     decode_configuration,
@@ -129,8 +128,8 @@ def _decode_create_collection(request: Request) -> CreateCollection:
     return CreateCollection(
         request.scope,
         check_name(body.name),
-        merge_schema(_plain(body.configuration), body.schema),
-        parse_collection_metadata(body.metadata),
+        merge_schema(read_settings(body.configuration), body.schema),
+        _metadata(body.metadata),
         get_or_create=body.get_or_create,
     )
 
@@ -151,8 +150,8 @@ def _decode_modify(request: Request) -> ModifyCollection:
     body: ModifyCollectionBody = request.body
     collection = request.collection
     name = None if body.new_name is None else check_name(body.new_name, "new_name")
-    metadata = parse_collection_metadata(body.new_metadata, removals=True, field="new_metadata")
-    return ModifyCollection(collection, name, metadata, _plain(body.new_configuration))
+    metadata = _metadata(body.new_metadata, removals=True, field="new_metadata")
+    return ModifyCollection(collection, name, metadata, read_settings(body.new_configuration))
 
 
 def _body(configuration: Mapping[str, Any] | None) -> Any:
@@ -160,8 +159,11 @@ def _body(configuration: Mapping[str, Any] | None) -> Any:
     return None if configuration is None else dict(configuration)
 
 
-def _plain(configuration: Any) -> dict[str, Any] | None:
-    return None if configuration is None else msgspec.to_builtins(configuration)
+def _metadata(metadata: Any, **options: Any) -> dict[str, Any] | None:
+    try:
+        return parse_collection_metadata(metadata, **options)
+    except TypeError as fault:
+        raise MalformedRequestError(f"metadata: {fault}") from fault
 
 
 def _decode_by_id(request: Request) -> GetCollectionById:

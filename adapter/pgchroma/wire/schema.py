@@ -8,14 +8,14 @@ Asking for anything else is refused by name.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final, cast
+from typing import Any, Final
 
 import msgspec
 
 from pgchroma.errors import InvalidArgumentError, MalformedRequestError
 from pgchroma.model.configuration import CollectionConfiguration, HnswConfiguration
 from pgchroma.model.indexed import KINDS, Indexed, Kind
-from pgchroma.wire.configuration import VectorIndexBody
+from pgchroma.wire.configuration import VectorIndexBody, read_settings
 
 __all__ = ("decode_configuration", "encode_configuration", "encode_schema", "merge_schema")
 
@@ -237,13 +237,13 @@ def _vector_index(schema: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def _parse_index(index: Mapping[str, Any]) -> dict[str, Any]:
     try:
-        parsed = msgspec.to_builtins(msgspec.convert(index, VectorIndexBody))
+        parsed = read_settings(msgspec.convert(index, VectorIndexBody))
     except msgspec.ValidationError as fault:
         raise MalformedRequestError(
             "Failed to deserialize the JSON body into the target type: schema: "
             f"the vector index's config: {fault}"
         ) from fault
-    return cast("dict[str, Any]", parsed)
+    return parsed or {}
 
 
 def _space(index: Mapping[str, Any]) -> Any:

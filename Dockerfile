@@ -1,0 +1,39 @@
+# One image for `pgchroma run` with a PostgreSQL of its own in /data, or with PGCHROMA_URL set to
+# yours, and for `pgchroma migrate` and `pgchroma keys`.
+
+FROM python:3.13-slim AS build
+
+WORKDIR /src
+COPY pyproject.toml README.md LICENSE ./
+COPY adapter adapter
+COPY migrations migrations
+COPY sql sql
+RUN python -m venv /opt/pgchroma \
+    && /opt/pgchroma/bin/pip install --no-cache-dir ".[embedded,server,telemetry]" \
+    && /opt/pgchroma/bin/pip uninstall --yes pip
+
+FROM python:3.13-slim
+
+# PostgreSQL wants its user to have a name.
+RUN groupadd --gid 1000 pgchroma \
+    && useradd --uid 1000 --gid 1000 --home-dir /data --no-create-home --shell /usr/sbin/nologin pgchroma \
+    && install --directory --owner=pgchroma --group=pgchroma --mode=0700 /data
+
+COPY --from=build /opt/pgchroma /opt/pgchroma
+
+ENV PATH=/opt/pgchroma/bin:$PATH \
+    PYTHONUNBUFFERED=1 \
+    PGCHROMA_ADMIN_PORT=9000
+
+USER pgchroma
+WORKDIR /data
+VOLUME /data
+EXPOSE 8000
+
+HEALTHCHECK --interval=15s --timeout=5s --start-period=60s \
+    CMD ["python", "-c", "from urllib.request import urlopen; urlopen('http://127.0.0.1:9000/live', timeout=4)"]
+
+ENTRYPOINT ["pgchroma"]
+
+# Without PGCHROMA_URL; the first start prints an admin's key.
+CMD ["run", "--host", "0.0.0.0", "--path", "/data"]

@@ -1,0 +1,280 @@
+"""Clients of a server: addresses, credentials, retries, and answers that are none."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import pgchroma
+from pgchroma import Settings, errors
+from pgchroma.backends.http import Endpoint, HttpBackend
+from pgchroma.client._sync.client import AdminClient
+from pgchroma.model.operations import CreateTenant, GetTenant, Heartbeat
+from tests.serving import Server, free_port, running
+
+FASTAPI = "chromadb.api.fastapi.FastAPI"
+
+
+@pytest.fixture(scope="module")
+def locked(module_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server that asks for a key."""
+    log = tmp_path_factory.mktemp("locked") / "log"
+    with running(log, "--url", module_url) as server:
+        yield server
+
+
+@pytest.fixture
+def scripted() -> Iterator[Scripted]:
+    """A server that answers as it is told, with what it was sent noted."""
+    server = Scripted()
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield server
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+class Scripted(ThreadingHTTPServer):
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Answering)
+        self.answers: list[tuple[int, dict[str, str], bytes]] = []
+        self.requests: list[tuple[str, str, dict[str, str]]] = []
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_address[1]}"
+
+
+class _Answering(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: Scripted
+
+    def do_GET(self) -> None:
+        self.rfile.read(int(self.headers.get("content-length", 0)))
+        self.server.requests.append((self.command, self.path, dict(self.headers.items())))
+        status, headers, body = self.server.answers.pop(0)
+        self.send_response(status)
+        for name, value in {**headers, "content-length": str(len(body))}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(body)
+
+    do_POST = do_GET
+
+    def log_message(self, format: str, *args: Any) -> None:
+        pass
+
+
+BEAT = (200, {}, b'{"nanosecond heartbeat":7}')
+AWAY = (503, {"retry-after": "0"}, b'{"error":"ChromaError","message":"away"}')
+
+
+@pytest.mark.parametrize(
+    ("options", "url"),
+    [
+        ({}, "http://localhost:8000"),
+        ({"host": "db.example", "port": 9}, "http://db.example:9"),
+        ({"host": "db.example", "ssl": True, "port": 443}, "https://db.example:443"),
+        ({"host": "https://db.example/chroma/", "port": 9}, "https://db.example/chroma"),
+        ({"host": "http://db.example:1234/api/v2"}, "http://db.example:1234"),
+        ({"host": "::1", "port": 9}, "http://[::1]:9"),
+        ({"settings": Settings(chroma_server_host="a.example")}, "http://a.example:8000"),
+    ],
+)
+def test_an_address_is_spelled_in_many_ways(
+    options: dict[str, Any], url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[Endpoint] = []
+
+    def note(endpoint: Endpoint) -> Any:
+        seen.append(endpoint)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("pgchroma.backends.http.HttpBackend", note)
+    with pytest.raises(KeyboardInterrupt):
+        pgchroma.HttpClient(**options)
+    assert seen[0].url == url
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"host": "db.example/chroma"}, "Invalid URL. Unrecognized protocol"),
+        ({"host": "ftp://db.example"}, "Invalid URL. Unrecognized protocol - ftp"),
+        ({"host": "b", "settings": Settings(chroma_server_host="a")}, "different to the one"),
+        (
+            {"settings": Settings(chroma_client_auth_provider="x.TokenAuthClientProvider")},
+            "chroma_client_auth_credentials",
+        ),
+        (
+            {
+                "settings": Settings(
+                    chroma_client_auth_provider="x.TokenAuthClientProvider",
+                    chroma_client_auth_credentials="schlüssel",
+                )
+            },
+            "Invalid token",
+        ),
+    ],
+)
+def test_an_address_or_a_key_that_is_none_is_refused(options: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        pgchroma.HttpClient(**options)
+
+
+def test_nobody_there_is_said_as_chroma_says_it() -> None:
+    with pytest.raises(ValueError, match="Could not connect to a Chroma server") as caught:
+        pgchroma.HttpClient(port=free_port())
+    assert isinstance(caught.value.__cause__, errors.UnavailableError)
+
+
+async def test_nobody_there_is_said_to_asynchronous_callers_too() -> None:
+    with pytest.raises(ValueError, match="Could not connect to a Chroma server"):
+        await pgchroma.AsyncHttpClient(port=free_port())
+
+
+@pytest.mark.parametrize("provider", ["Token", "Basic"])
+@pytest.mark.parametrize("header", [None, "X-Chroma-Token", "Authorization"])
+def test_a_credential_is_sent_as_chromas_settings_say(
+    locked: Server, provider: str, header: str | None
+) -> None:
+    key = locked.first_key
+    settings = Settings(
+        chroma_client_auth_provider=f"chromadb.auth.{provider.lower()}.{provider}AuthClientProvider",
+        chroma_client_auth_credentials=key if provider == "Token" else f"admin:{key}",
+        chroma_auth_token_transport_header=header,
+    )
+    with pgchroma.HttpClient(locked.url, settings=settings) as client:
+        assert client.get_user_identity().user_id == "admin"
+    assert key not in repr(settings)
+    assert key not in repr(client._backend._endpoint)  # type: ignore[attr-defined]
+
+
+def test_without_or_with_a_wrong_key_nobody_is_let_in(locked: Server) -> None:
+    for headers in ({}, {"X-Chroma-Token": "pgc_wrong"}, {"Authorization": "Bearer x"}):
+        with pytest.raises(errors.ChromaAuthError):
+            pgchroma.HttpClient(locked.url, headers=headers)
+
+
+def test_the_cloud_client_takes_its_key_from_the_environment(
+    locked: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("CHROMA_API_KEY", "CHROMA_TENANT", "CHROMA_DATABASE", "CHROMA_HOST"):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(ValueError, match="Missing required arguments: api_key"):
+        pgchroma.CloudClient()
+    monkeypatch.setenv("CHROMA_API_KEY", locked.first_key)
+    monkeypatch.setenv("CHROMA_HOST", locked.url)
+    with pytest.raises(ValueError, match="several databases"):
+        pgchroma.CloudClient()
+    with pgchroma.CloudClient(database="default_database") as client:
+        assert client.tenant == "default_tenant"
+        assert client.count_collections() >= 0
+
+
+def test_settings_make_the_plain_factories_speak_http(emptied: str) -> None:
+    settings = Settings(
+        chroma_api_impl=FASTAPI,
+        chroma_server_host="127.0.0.1",
+        chroma_server_http_port=int(emptied.rsplit(":", 1)[1]),
+    )
+    with pgchroma.Client(settings) as client:
+        client.create_collection("papers")
+    admin = pgchroma.AdminClient(settings)
+    assert isinstance(admin, AdminClient)
+    admin.create_database("other")
+    with pgchroma.Client(settings, database="other") as client:
+        assert client.count_collections() == 0
+    admin._backend.close()
+
+
+def test_a_request_that_does_no_harm_is_sent_again(scripted: Scripted) -> None:
+    scripted.answers = [AWAY, AWAY, BEAT]
+    backend = HttpBackend(Endpoint(scripted.url))
+    assert backend.execute(Heartbeat()) == 7
+    assert len(scripted.requests) == 3
+    backend.close()
+
+
+def test_a_request_that_might_do_harm_is_not_sent_again(scripted: Scripted) -> None:
+    scripted.answers = [AWAY]
+    backend = HttpBackend(Endpoint(scripted.url))
+    with pytest.raises(errors.UnavailableError, match="away"):
+        backend.execute(CreateTenant("acme"))
+    assert len(scripted.requests) == 1
+    backend.close()
+
+
+def test_the_server_says_how_long_to_wait(scripted: Scripted) -> None:
+    scripted.answers = [(503, {"retry-after": "1"}, AWAY[2]), BEAT]
+    backend = HttpBackend(Endpoint(scripted.url))
+    started = time.monotonic()
+    backend.execute(Heartbeat())
+    assert time.monotonic() - started >= 1
+    backend.close()
+
+
+@pytest.mark.parametrize(
+    ("answer", "kind", "message"),
+    [
+        ((200, {}, b"<html>hello</html>"), errors.ChromaError, "HTTP status 200: <html>"),
+        ((502, {}, b"bad gateway"), errors.ChromaError, "HTTP status 502: bad gateway"),
+        ((404, {}, b""), errors.ChromaError, "HTTP status 404"),
+        ((500, {}, b'{"detail":"x"}'), errors.ChromaError, "HTTP status 500"),
+        (
+            (404, {"chroma-trace-id": "a" * 32}, b'{"error":"NotFoundError","message":"no"}'),
+            errors.NotFoundError,
+            "^no$",
+        ),
+    ],
+)
+def test_answers_that_are_none_of_chromas_are_told(
+    scripted: Scripted, answer: Any, kind: Any, message: str
+) -> None:
+    scripted.answers = [answer]
+    backend = HttpBackend(Endpoint(scripted.url))
+    with pytest.raises(kind, match=message) as caught:
+        backend.execute(GetTenant("acme"))
+    assert caught.value.trace_id == answer[1].get("chroma-trace-id")
+    backend.close()
+
+
+def test_a_path_on_the_way_and_headers_are_kept(scripted: Scripted) -> None:
+    scripted.answers = [(200, {}, b'{"name":"a/b c"}')]
+    backend = HttpBackend(Endpoint(f"{scripted.url}/proxy", {"X-Mine": "yes"}))
+    assert backend.execute(GetTenant("a/b c")).name == "a/b c"
+    ((method, path, headers),) = scripted.requests
+    assert (method, path) == ("GET", "/proxy/api/v2/tenants/a%2Fb%20c")
+    assert headers["X-Mine"] == "yes"
+    assert headers["user-agent"].startswith("pgchroma/")
+    backend.close()
+
+
+def test_a_client_outlives_the_server(module_url: str, tmp_path: Path) -> None:
+    port = free_port()
+    arguments = ("--url", module_url, "--no-auth")
+    with running(tmp_path / "one", *arguments, port=port) as server:
+        client = pgchroma.HttpClient(server.url)
+        collection = client.get_or_create_collection("survivor")
+        server.stop(signal.SIGTERM)
+    with running(tmp_path / "two", *arguments, port=port):
+        assert collection.count() == 0
+        client.close()
+
+
+def test_a_forks_child_has_connections_of_its_own(served: str) -> None:
+    with pgchroma.HttpClient(served) as client:
+        child = os.fork()
+        if child == 0:
+            os._exit(0 if client.heartbeat() else 1)
+        assert client.heartbeat()
+        assert os.waitpid(child, 0)[1] == 0
