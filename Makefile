@@ -7,8 +7,9 @@ READY := $(VENV)/.ready
 PEER := $(VENV)/bench/.ready
 CLIENTS := $(VENV)/clients/.ready
 NODE := $(VENV)/node/.ready
+UPSTREAM := $(VENV)/upstream/.ready
 
-.PHONY: help demo clients test test-slow check fmt bench bench-core bench-http clean
+.PHONY: help demo clients test test-slow upstream check fmt bench bench-core bench-http clean
 
 help:  ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -40,11 +41,19 @@ $(NODE): tests/clients/package.json | $(READY)
 	npm install --prefix $(VENV)/node --silent --no-package-lock --omit=optional
 	@touch $(NODE)
 
-test: $(READY)  ## Run the tests
+test: $(READY) $(CLIENTS)  ## Run the tests
 	$(BIN)/python -m pytest
 
 test-slow: $(READY)  ## Run every test, the long ones too
 	$(BIN)/python -m pytest -m "slow or not slow"
+
+upstream: $(READY) $(UPSTREAM)  ## Run Chroma's own tests against a server; takes some minutes
+	$(BIN)/python -m pytest -m slow tests/clients/test_upstream.py
+
+$(UPSTREAM): tests/clients/upstream.txt | $(READY)
+	test -x $(VENV)/upstream/bin/python || $(PYTHON) -m venv $(VENV)/upstream
+	$(VENV)/upstream/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
+	@touch $(UPSTREAM)
 
 check: $(READY)  ## Lint, type-check, and compare generated files
 	$(BIN)/ruff check

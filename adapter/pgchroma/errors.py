@@ -16,7 +16,7 @@
     ├── ChromaAuthError                403   not known
     ├── RateLimitError                 429   too many requests
     ├── UnimplementedError             501   a feature that is not there
-    ├── DeadlineExceededError          504   the server gave a request up; it may have taken effect
+    ├── DeadlineExceededError          504   a request lasted too long and was given up
     ├── InternalError                  500   our fault or the database's; the cause is chained
     │   ├── UnavailableError           503   the database cannot be reached; trying again may help
     │   └── MissingRightError          500   a right is missing; the message has the grant
@@ -147,7 +147,10 @@ class UnimplementedError(ChromaError, name="ChromaError", status=501):
 
 
 class DeadlineExceededError(ChromaError, name="ChromaError", status=504):
-    """The server gave a request up for lasting too long; it may have taken effect."""
+    """A request lasted too long and was given up.
+
+    Where the server gave it up it may have taken effect; where PostgreSQL did, nothing was changed.
+    """
 
 
 class InternalError(ChromaError, name="InternalError", status=500):

@@ -184,8 +184,8 @@ def test_a_slow_pattern_is_stopped_in_time(module_url: str) -> None:
     with pgchroma.PostgresClient(module_url, settings) as client:
         slow = client.create_collection("slow")
         slow.add(ids="1", embeddings=[1.0], documents="ab" * 4_000_000)
-        with pytest.raises(errors.InternalError, match="timeout"):
+        with pytest.raises(errors.DeadlineExceededError, match="timeout"):
             slow.get(where_document={"$regex": "(a|b)*b(a|b){9}c"})
-        with pytest.raises(errors.InternalError, match="timeout"):
+        with pytest.raises(errors.DeadlineExceededError, match="timeout"):
             slow.delete(where_document={"$regex": "(a|b)*b(a|b){9}c"})
         assert slow.get(where_document={"$contains": "ab"}, include=[])["ids"] == ["1"]

@@ -45,7 +45,7 @@ def storm(server: Server) -> list[int]:
         one = f"{BASE}/{made.json()['id']}"
         record = {
             "ids": [SENTINEL],
-            "embeddings": [[1.5, 2.5]],
+            "embeddings": [[1234.0625, 2.5]],
             "documents": [f"{SENTINEL} text"],
             "metadatas": [{SENTINEL: SENTINEL}],
             "uris": [SENTINEL],
@@ -95,7 +95,7 @@ def test_no_secret_is_logged(served: Server) -> None:
     text = served.log.read_text()
     assert text.count("/add") >= 6
     assert SENTINEL not in text
-    assert "1.5" not in text
+    assert "1234.0625" not in text
     assert text.count(first_key) == 1, "shown once, at the start"
     # The operator learns what happened all the same.
     assert "CheckViolation 23514" in text
@@ -152,6 +152,15 @@ def test_an_exception_is_told_without_values(formatter: logging.Formatter) -> No
     assert "UniqueViolation 23505" in text
     assert "test_logs.py" in text
     assert "raise fault from cause" in text
+
+
+def test_a_group_is_told_whole() -> None:
+    group = ExceptionGroup(SENTINEL, [ValueError(SENTINEL), TypeError("no such argument")])
+    text = TextFormatter().formatException(caught(group))
+    assert SENTINEL not in text
+    assert text.splitlines()[-5:] == [
+        *("ExceptionGroup", "with", "ValueError", "with", "TypeError: no such argument"),
+    ]
 
 
 @pytest.mark.parametrize(

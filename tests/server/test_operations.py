@@ -6,6 +6,7 @@ import os
 import re
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -23,6 +24,8 @@ from psycopg.conninfo import make_conninfo
 
 from pgchroma.embedded import EmbeddedPostgres
 from pgchroma.schema import HEAD
+from pgchroma.server.admin import Health
+from pgchroma.server.workplace import Workplace
 from tests.serving import PATIENCE, Server, eventually, free_port, running
 
 COLLECTIONS = "/api/v2/tenants/default_tenant/databases/default_database/collections"
@@ -106,6 +109,38 @@ def test_the_admin_port_and_a_killed_worker(module_url: str, log: Path) -> None:
             connection.execute("update pgchroma.alembic_version set version_num = %s", [HEAD])
         assert server.stop() == 0
     assert "Traceback" not in log.read_text()
+
+
+def test_a_worker_that_hangs_and_one_that_is_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workplace = Workplace(tmp_path)
+    workplace.metrics.mkdir()
+    health = Health(workplace, "host=/nowhere", workers=1)
+
+    def wait(seconds: float) -> None:
+        for file in tmp_path.glob("alive-*"):
+            os.utime(file, (time.monotonic() - seconds,) * 2)
+
+    workplace.give_sign()
+    assert (health.is_live(), health.running()) == ({}, [os.getpid()])
+    assert health.is_ready() == {"database": "cannot be reached"}
+    wait(10)
+    assert health.is_ready()["workers"] == "0 of 1 answer"
+    wait(60)
+    assert health.is_live() == {}, "it may be starting"
+    monkeypatch.setattr(health, "_started", time.monotonic() - 60)
+    assert health.is_live() == {"workers": "0 of 1 give signs of life"}
+
+    monkeypatch.setattr(os, "getpid", lambda: 2**22 + 1)  # more than there are
+    (workplace.metrics / f"gauge_livesum_{os.getpid()}.db").touch()
+    workplace.give_sign()
+    assert health.is_live() == {}, "it may be replaced"
+    assert health.running() == []
+    assert list(workplace.metrics.iterdir()) == []
+    wait(60)
+    assert health.running() == []
+    assert f"alive-{2**22 + 1}" not in {file.name for file in tmp_path.iterdir()}
 
 
 def _unready(admin: str) -> Any:
@@ -266,6 +301,31 @@ def test_an_address_that_is_none(url: str) -> None:
     result = run("--url", url, "--host", "no.such.host.invalid")
     assert result.returncode == 1
     assert result.stderr.startswith("Error: no.such.host.invalid is no address")
+
+
+def test_https(url: str, tmp_path: Path, log: Path) -> None:
+    certificate, key = tmp_path / "certificate.pem", tmp_path / "key.pem"
+    subprocess.run(
+        [
+            *("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"),
+            *("-nodes", "-days", "2", "-subj", "/CN=localhost"),
+            *("-addext", "subjectAltName=DNS:localhost", "-keyout", key, "-out", certificate),
+        ],
+        check=True,
+        capture_output=True,
+    )
+    files = ("--ssl-certificate", str(certificate), "--ssl-key", str(key))
+    with log.open("wb") as output:
+        command = [sys.executable, "-m", "pgchroma.cli", "run", "--port", "0", "--no-auth"]
+        process = subprocess.Popen([*command, "--url", url, *files], stdout=output, stderr=output)
+    try:
+        address = eventually(lambda: _announced(log)).rsplit(" ", 1)[1]
+        assert address.startswith("https://localhost:")
+        trusting = ssl.create_default_context(cafile=certificate)
+        assert httpx.get(f"{address}/api/v2/heartbeat", verify=trusting).status_code == 200
+    finally:
+        process.terminate()
+        assert process.wait(PATIENCE) == 0
 
 
 def test_a_certificate_that_is_none(url: str, tmp_path: Path) -> None:

@@ -130,6 +130,13 @@ def test_a_file_that_is_not_there() -> None:
     assert "Config file /nowhere.yaml does not exist" in result.output
 
 
+@pytest.mark.parametrize("name", ServerSettings.model_fields)
+def test_every_setting_is_documented(name: str) -> None:
+    text = Path(__file__).parents[2].joinpath("docs", "server.md").read_text()
+    assert f"`{name}`" in text
+    assert f"        {name}: " in (ServerSettings.__doc__ or "")
+
+
 def test_brackets_around_an_address_are_taken_off() -> None:
     settings = load_settings(None, {"listen_address": "[::1]", "auth": False})
     assert settings.listen_address == "::1"

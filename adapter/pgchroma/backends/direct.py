@@ -97,6 +97,10 @@ class AsyncDirectBackend:
         """Tell what the settings allow."""
         return self._environment.limits
 
+    def statistics(self) -> dict[str, int]:
+        """Tell how the pool is, in psycopg_pool's terms; empty where there is none of ours."""
+        return self._source.statistics()
+
     async def close(self) -> None:
         """Close the source."""
         await self._source.close()

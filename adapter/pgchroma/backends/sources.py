@@ -162,6 +162,10 @@ class AsyncSource(Protocol):
 
     is_joined: bool
 
+    def statistics(self) -> dict[str, int]:
+        """Tell how the pool is; empty where there is none of ours."""
+        return {}
+
     def lend(self) -> Any:
         """Return an async context manager whose value is a `psycopg.AsyncConnection`."""
         ...
@@ -175,7 +179,7 @@ class AsyncSource(Protocol):
         ...
 
 
-class AsyncPoolSource:
+class AsyncPoolSource(AsyncSource):
     """A pool of our own."""
 
     is_joined = False
@@ -204,6 +208,10 @@ class AsyncPoolSource:
         finally:
             await self._pool.putconn(connection)
 
+    def statistics(self) -> dict[str, int]:
+        """Tell how the pool is."""
+        return self._pool.get_stats()
+
     async def renew(self) -> None:
         """Test every idle connection and replace those that are broken."""
         await self._pool.check()
@@ -213,7 +221,7 @@ class AsyncPoolSource:
         await self._pool.close()
 
 
-class AsyncEngineSource:
+class AsyncEngineSource(AsyncSource):
     """The caller's asynchronous SQLAlchemy engine."""
 
     is_joined = False
@@ -240,7 +248,7 @@ class AsyncEngineSource:
         """Leave the engine to its owner."""
 
 
-class AsyncJoinedSource:
+class AsyncJoinedSource(AsyncSource):
     """The caller's asynchronous connection or session, in his transaction."""
 
     is_joined = True

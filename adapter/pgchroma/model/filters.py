@@ -41,7 +41,7 @@ LISTING = ("$in", "$nin")
 CONTAINMENT = ("$contains", "$not_contains")
 TEXT_OPERATORS = ("$contains", "$not_contains", "$regex", "$not_regex")
 JUNCTIONS = ("$and", "$or")
-MAX_DEPTH = 200
+MAX_DEPTH = 100
 """How deep filters may nest; far below what exhausts a stack, here or in PostgreSQL."""
 
 

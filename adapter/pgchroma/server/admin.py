@@ -61,14 +61,19 @@ class Health:
         self._started = time.monotonic()
 
     def running(self) -> list[int]:
-        """Return the process ids of the workers that run, and forget those that are gone."""
+        """Return the process ids of the workers that run, and clean up after those that are gone.
+
+        Nothing counts as under way in a process that is gone; what it answered stays counted.
+        """
         running = []
         for pid, age in sorted(self.workplace.signs().items()):
-            if _exists(pid):
+            if not _exists(pid):
+                mark_process_dead(pid, str(self.workplace.metrics))  # type: ignore[no-untyped-call]
+                if age > LOST:
+                    # Kept until now, so that a worker which is being replaced is not yet missed.
+                    self.workplace.forget(pid)
+            elif age < LOST:
                 running.append(pid)
-            elif age > LOST:
-                # Kept until now, so that a worker which is being replaced is not yet missed.
-                self.workplace.forget(pid)
         return running
 
     def is_live(self) -> dict[str, str]:
@@ -150,10 +155,10 @@ def _application(health: Health) -> WSGIApplication:
 
     def application(environ: WSGIEnvironment, start: StartResponse) -> Iterable[bytes]:
         path = environ.get("PATH_INFO", "")
-        if environ["REQUEST_METHOD"] not in ("GET", "HEAD"):
+        if environ["REQUEST_METHOD"] != "GET":
             return _respond(start, "405 Method Not Allowed", {"error": "only GET is known"})
         if path == "/metrics":
-            _clean(health)
+            health.running()
             return metrics(environ, start)  # type: ignore[no-any-return]
         if path not in checks:
             return _respond(start, "404 Not Found", {"paths": "/live /ready /metrics"})
@@ -168,13 +173,6 @@ def _respond(start: StartResponse, status: str, content: dict[str, Any]) -> list
     body = json.dumps(content).encode()
     start(status, [("content-type", "application/json"), ("content-length", str(len(body)))])
     return [body]
-
-
-def _clean(health: Health) -> None:
-    """Count nothing as under way in a process that is gone; what it answered stays counted."""
-    for pid in health.workplace.signs():
-        if not _exists(pid):
-            mark_process_dead(pid, str(health.workplace.metrics))  # type: ignore[no-untyped-call]
 
 
 def _registry(health: Health) -> CollectorRegistry:

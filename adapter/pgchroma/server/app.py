@@ -22,7 +22,7 @@ from pgchroma.server.gate import Gate
 from pgchroma.server.handlers import handlers
 from pgchroma.server.pages import pages
 from pgchroma.server.settings import ServerSettings
-from pgchroma.server.worker import working
+from pgchroma.server.worker import give_up, working
 from pgchroma.server.workplace import Workplace
 
 if TYPE_CHECKING:
@@ -94,8 +94,7 @@ def _lifespan(
         try:
             await database.start()
         except ChromaError as fault:
-            workplace.fail(fault.message())
-            raise
+            give_up(workplace, fault.message())
         state = application.state
         state.door = (
             LockedDoor(database, settings.auth_cache_seconds) if settings.auth else OpenDoor()

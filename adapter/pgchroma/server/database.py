@@ -7,13 +7,12 @@ from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
-from psycopg.errors import QueryCanceled
 from psycopg_pool import PoolTimeout
 
-from pgchroma.backends.base import AsyncBackend
 from pgchroma.backends.connect import connect_async
+from pgchroma.backends.direct import AsyncDirectBackend
 from pgchroma.config import Settings
-from pgchroma.errors import DeadlineExceededError, InternalError, UnavailableError
+from pgchroma.errors import UnavailableError
 from pgchroma.model.entities import Limits
 from pgchroma.model.operations import Operation
 
@@ -47,8 +46,8 @@ class Database:
         self._settings = settings
         self._metrics = metrics
         self._telemetry = telemetry
-        self._backend: AsyncBackend | None = None
-        self._connecting: asyncio.Task[AsyncBackend] | None = None
+        self._backend: AsyncDirectBackend | None = None
+        self._connecting: asyncio.Task[AsyncDirectBackend] | None = None
         self._leaving: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
@@ -70,10 +69,6 @@ class Database:
                 if not isinstance(fault.__cause__, PoolTimeout):
                     self._leave(backend)
                 raise
-            except InternalError as fault:
-                if isinstance(fault.__cause__, QueryCanceled):
-                    raise DeadlineExceededError(fault.message()) from fault.__cause__
-                raise
         if self._metrics is not None:
             self._metrics.count_records(operation, result)
         return result
@@ -92,28 +87,26 @@ class Database:
 
     def statistics(self) -> dict[str, int]:
         """Tell how the pool of connections is; empty before there is one."""
-        source = getattr(self._backend, "_source", None)
-        pool = getattr(source, "_pool", None)
-        return {} if pool is None else pool.get_stats()
+        return {} if self._backend is None else self._backend.statistics()
 
-    async def _connected(self) -> AsyncBackend:
+    async def _connected(self) -> AsyncDirectBackend:
         if self._connecting is None or self._connecting.done():
             self._connecting = asyncio.create_task(self._connect())
         # All that wait share one attempt, and it goes on when one of them hangs up.
         return await asyncio.shield(self._connecting)
 
-    async def _connect(self) -> AsyncBackend:
+    async def _connect(self) -> AsyncDirectBackend:
         self._backend = await connect_async(self._conninfo, self._settings)
         return self._backend
 
-    def _leave(self, backend: AsyncBackend) -> None:
+    def _leave(self, backend: AsyncDirectBackend) -> None:
         if backend is self._backend:
             self._backend = None
             task = asyncio.create_task(self._close_later(backend))
             self._leaving.add(task)
             task.add_done_callback(self._leaving.discard)
 
-    async def _close_later(self, backend: AsyncBackend) -> None:
+    async def _close_later(self, backend: AsyncDirectBackend) -> None:
         # Perhaps one connection alone was lost, and others are in use.
         try:
             await asyncio.sleep(self._settings.pgchroma_pool_timeout)

@@ -89,9 +89,22 @@ def _on_unknown_path(request: Request[Any, Any, Any], fault: Exception) -> Respo
 
 
 def _on_unknown_method(request: Request[Any, Any, Any], fault: HTTPException) -> Response[Any]:
-    allowed = (fault.headers or {}).get("Allow")
-    headers = {"allow": allowed} if allowed else None
-    return Response(b"", status_code=405, headers=headers)
+    return Response(b"", status_code=405, headers={"allow": ", ".join(_allowed(request))})
+
+
+def _allowed(request: Request[Any, Any, Any]) -> list[str]:
+    asked = request.scope["path"].split("/")
+    methods: set[str] = set()
+    for route in request.app.routes:
+        parts = route.path.split("/")
+        is_rest = parts[-1].endswith(":path}")
+        if (is_rest or len(parts) == len(asked)) and all(
+            part == given or part.startswith("{") for part, given in zip(parts, asked, strict=False)
+        ):
+            methods |= getattr(route, "methods", set())
+    if "GET" in methods:
+        methods.add("HEAD")
+    return sorted(methods)
 
 
 def _on_rate_limit(request: Request[Any, Any, Any], fault: HTTPException) -> Response[bytes]:

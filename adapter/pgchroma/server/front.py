@@ -25,6 +25,9 @@ CALLER = "pgchroma.caller"
 
 _FAILURE = 400
 
+_SHORT = 65_536
+"""Bytes of a body that have come together with the request's head, or almost."""
+
 _HUNG_UP = 499
 """What a request is noted with whose caller did not wait for the answer."""
 
@@ -111,7 +114,7 @@ class _Response:
     def operation(self) -> str:
         """The operation's id; empty while it is not known, or for a path nobody answers."""
         handler: Any = self._scope.get("route_handler")
-        return str(handler.operation_id) if handler is not None else ""
+        return getattr(handler, "operation_id", None) or ""
 
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
@@ -131,7 +134,20 @@ class _Response:
         headers = [h for h in headers if h[0] != b"content-type" or (h[1] and not is_empty)]
         if self.status >= _FAILURE:
             headers.append((b"chroma-trace-id", self.trace_id.encode()))
+            if _is_long(self._scope):
+                headers.append((b"connection", b"close"))
         return headers
+
+
+def _is_long(scope: HTTPScope) -> bool:
+    """Whether a request's body may still be on its way when the request is refused.
+
+    Then the connection ends soon after; a client that is not told would send its next request
+    into that end.
+    """
+    headers = dict(scope["headers"])
+    length = headers.get(b"content-length", b"")
+    return b"transfer-encoding" in headers or (length.isdigit() and int(length) > _SHORT)
 
 
 _NOWHERE = "/%"

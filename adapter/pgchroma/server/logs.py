@@ -71,9 +71,14 @@ def log_configuration(form: Literal["json", "text"], level: str) -> dict[str, An
                 "filters": ["foreign"],
             }
         },
-        "root": {"level": level.upper(), "handlers": ["stderr"]},
-        # Granian adds handlers of its own, unless it is told of others.
-        "loggers": {"_granian": {"handlers": []}, "granian.access": {"handlers": []}},
+        # Of other libraries only what is amiss.
+        "root": {"level": "WARNING" if level == "info" else level.upper(), "handlers": ["stderr"]},
+        "loggers": {
+            "pgchroma": {"level": level.upper()},
+            # Granian adds handlers of its own, unless it is told of others.
+            "_granian": {"handlers": []},
+            "granian.access": {"handlers": []},
+        },
     }
 
 
@@ -153,6 +158,10 @@ def _traced(fault: BaseException | None) -> Generator[str, None, None]:
         for frame in traceback.extract_tb(fault.__traceback__):
             yield f"  {frame.filename}:{frame.lineno} {frame.name}: {frame.line}"
         yield describe(fault)
+        if isinstance(fault, BaseExceptionGroup):
+            for each in fault.exceptions:
+                yield "with"
+                yield from _traced(each)
         cause = fault.__cause__ or (None if fault.__suppress_context__ else fault.__context__)
         if cause is not None:
             yield "caused by"

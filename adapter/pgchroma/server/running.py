@@ -20,7 +20,7 @@ from typing import Any
 
 import psycopg
 from granian import Granian
-from granian.constants import HTTPModes, Interfaces
+from granian.constants import HTTPModes, Interfaces, Loops
 from granian.http import HTTP1Settings
 from granian.log import LogLevels
 from tenacity import (
@@ -180,6 +180,8 @@ def _granian(settings: ServerSettings, address: Address) -> Any:
             address=address.host,
             port=address.port,
             interface=Interfaces.ASGI,
+            # Not whichever loop happens to be installed: another one gains nothing here.
+            loop=Loops.asyncio,
             workers=settings.workers,
             backlog=4096,
             backpressure=CONNECTIONS,

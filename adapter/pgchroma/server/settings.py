@@ -72,7 +72,8 @@ class ServerSettings(BaseSettings):
         auth: Whether callers need an API key or a password. Off, only loopback is listened on.
         auth_cache_seconds: How long a credential is believed after it was looked up; so long does
             it take until one that was revoked is refused.
-        role_per_tenant: Whether requests run under a PostgreSQL role of their tenant's own.
+        role_per_tenant: Whether requests run under a PostgreSQL role of their tenant's own;
+            ``unsealed`` where smuggled SQL could change roles.
         allow_reset: Whether ``reset``, which deletes everything, may be asked for.
         migrations: What to do with a catalog that is missing or old: see `Settings.migrations`.
         cors_allow_origins: The origins whose pages may call the API; ``*`` for all.
@@ -112,7 +113,7 @@ class ServerSettings(BaseSettings):
     workers: int = Field(default=1, ge=1)
     auth: bool = True
     auth_cache_seconds: float = Field(default=5.0, ge=0)
-    role_per_tenant: bool = False
+    role_per_tenant: bool | Literal["unsealed"] = False
     allow_reset: bool = False
     migrations: Literal["none", "validate", "apply"] = "apply"
     cors_allow_origins: Annotated[list[str], NoDecode] = []

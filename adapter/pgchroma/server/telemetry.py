@@ -7,6 +7,7 @@ sampler and time-outs, from the variables OTEL_… that OpenTelemetry itself def
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Generator
 from contextlib import contextmanager
 from threading import Thread
@@ -92,5 +93,6 @@ class Telemetry:
         threads = [Thread(target=each.shutdown, daemon=True) for each in providers]
         for thread in threads:
             thread.start()
+        until = time.monotonic() + _PATIENCE
         for thread in threads:
-            thread.join(_PATIENCE)
+            thread.join(max(0.0, until - time.monotonic()))

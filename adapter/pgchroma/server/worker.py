@@ -9,13 +9,13 @@ import os
 import signal
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, suppress
-from typing import Any
+from typing import Any, NoReturn
 
 from pgchroma.server.logs import describe
 from pgchroma.server.settings import ServerSettings
 from pgchroma.server.workplace import Workplace
 
-__all__ = ("load", "working")
+__all__ = ("give_up", "load", "working")
 
 _log = logging.getLogger("pgchroma.server")
 
@@ -31,9 +31,15 @@ def load(settings: ServerSettings, conninfo: str, workplace: Workplace) -> Any:
 
         return create_app(settings, conninfo, workplace)
     except Exception as fault:
-        workplace.fail(describe(fault))
         _log.error("the worker cannot start", exc_info=fault)
-        raise SystemExit(1) from fault
+        give_up(workplace, describe(fault))
+
+
+def give_up(workplace: Workplace, reason: str) -> NoReturn:
+    """End this process, and let the supervisor say why."""
+    workplace.fail(reason)
+    # The frameworks around us would each print a traceback, of what is no fault of theirs.
+    os._exit(1)
 
 
 @asynccontextmanager

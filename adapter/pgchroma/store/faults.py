@@ -15,6 +15,7 @@ from psycopg_pool import PoolClosed, PoolTimeout
 
 from pgchroma.errors import (
     ChromaError,
+    DeadlineExceededError,
     InternalError,
     InvalidArgumentError,
     MissingRightError,
@@ -110,7 +111,7 @@ def _failure(fault: Exception, message: str) -> ChromaError:
     """Translate what went wrong on the database's side."""
     match fault:
         case pg.QueryCanceled():
-            return InternalError(f"{message}; nothing was changed")
+            return DeadlineExceededError(f"{message}; nothing was changed")
         case pg.InvalidSqlStatementName() | pg.DuplicatePreparedStatement():
             return InternalError(
                 f"{message}: a pooler such as PgBouncer in transaction mode has lost a prepared "
