@@ -48,7 +48,7 @@ test-slow: $(READY)  ## Run every test, the long ones too
 	$(BIN)/python -m pytest -m "slow or not slow"
 
 upstream: $(READY) $(UPSTREAM)  ## Run Chroma's own tests against a server; takes some minutes
-	$(BIN)/python -m pytest -m slow tests/clients/test_upstream.py
+	$(BIN)/python -m pytest -n 0 -m slow tests/clients/test_upstream.py
 
 $(UPSTREAM): tests/clients/upstream.txt | $(READY)
 	test -x $(VENV)/upstream/bin/python || $(PYTHON) -m venv $(VENV)/upstream

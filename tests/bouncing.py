@@ -49,9 +49,7 @@ def bouncing(conninfo: str, directory: Path) -> Iterator[str]:
             configuration.write(f"user = {Path(str(known['host'])).owner()}\n")
     with (directory / "pgbouncer.log").open("wb") as log:
         process = subprocess.Popen([str(PROGRAM), str(file)], stdout=log, stderr=log)
-    through = make_conninfo(
-        host="127.0.0.1", port=port, dbname=known["dbname"], user=known["user"]
-    )
+    through = make_conninfo(host="127.0.0.1", port=port, dbname=known["dbname"], user=known["user"])
     try:
         _wait(through, process, directory / "pgbouncer.log")
         yield through

@@ -1,5 +1,8 @@
 """A role for each tenant, which sees its own rows of the catalog and nobody else's.
 
+The policies rest until the first server with `role_per_tenant` enables them: with them a dump takes
+a user whom they do not bind.
+
 The policies tell such a role by its name's beginning. All others see what their grants say, as
 before: they need no membership that would have to exist wherever this database is restored.
 """
@@ -30,10 +33,13 @@ def upgrade() -> None:
     op.create_unique_constraint("tenants_role_name_key", "tenants", ["role_name"], schema=SCHEMA)
     for table, condition in VISIBLE.items():
         op.execute(f"create policy tenant on {SCHEMA}.{table} using ({OTHERS} or {condition})")
-        op.execute(f"alter table {SCHEMA}.{table} enable row level security")
+    op.create_unique_constraint(
+        "tenants_resource_name_key", "tenants", ["resource_name"], schema=SCHEMA
+    )
 
 
 def downgrade() -> None:
+    op.drop_constraint("tenants_resource_name_key", "tenants", schema=SCHEMA)
     for table in VISIBLE:
         op.execute(f"alter table {SCHEMA}.{table} disable row level security")
         op.execute(f"drop policy tenant on {SCHEMA}.{table}")

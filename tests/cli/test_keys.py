@@ -111,6 +111,7 @@ def test_users_have_a_password_from_a_prompt_or_from_stdin(run: Run, find: Any) 
 @pytest.mark.parametrize(
     ("password", "message"),
     [("short", "8 to 1024"), ("x" * 1025, "8 to 1024"), (Key.generate().text, "form of a key")],
+    ids=["short", "long", "key"],
 )
 def test_bad_passwords_are_refused(run: Run, password: str, message: str) -> None:
     refused = run(

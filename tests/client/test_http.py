@@ -87,7 +87,10 @@ AWAY = (503, {"retry-after": "0"}, b'{"error":"ChromaError","message":"away"}')
         ({"host": "https://db.example/chroma/", "port": 9}, "https://db.example/chroma"),
         ({"host": "http://db.example:1234/api/v2"}, "http://db.example:1234"),
         ({"host": "::1", "port": 9}, "http://[::1]:9"),
-        ({"settings": Settings(chroma_server_host="a.example")}, "http://a.example:8000"),
+        (
+            {"host": "a.example", "settings": Settings(chroma_server_host="a.example")},
+            "http://a.example:8000",
+        ),
     ],
 )
 def test_an_address_is_spelled_in_many_ways(
@@ -110,7 +113,10 @@ def test_an_address_is_spelled_in_many_ways(
     [
         ({"host": "db.example/chroma"}, "Invalid URL. Unrecognized protocol"),
         ({"host": "ftp://db.example"}, "Invalid URL. Unrecognized protocol - ftp"),
-        ({"host": "b", "settings": Settings(chroma_server_host="a")}, "different to the one"),
+        ({"host": "b", "settings": Settings(chroma_server_host="a")}, "host provided in settings"),
+        ({"settings": Settings(chroma_server_host="a")}, r"HttpClient: \[localhost\]"),
+        ({"settings": Settings(chroma_server_http_port=9)}, r"port .*\[9\].*HttpClient: \[8000\]"),
+        ({"host": "http://x:abc"}, "not a server's URL"),
         (
             {"settings": Settings(chroma_client_auth_provider="x.TokenAuthClientProvider")},
             "chroma_client_auth_credentials",
@@ -129,6 +135,33 @@ def test_an_address_is_spelled_in_many_ways(
 def test_an_address_or_a_key_that_is_none_is_refused(options: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         pgchroma.HttpClient(**options)
+
+
+def test_no_credential_is_in_an_error(scripted: Scripted) -> None:
+    with pytest.raises(ValueError, match="X-Chroma-Token") as caught:
+        pgchroma.HttpClient(scripted.url, headers={"X-Chroma-Token": "pgc_secret\n"})
+    assert "pgc_secret" not in str(caught.value)
+    assert caught.value.__cause__ is None
+    with pytest.raises(ValueError, match="Could not connect") as caught:
+        pgchroma.HttpClient(f"http://jane:s3cret@127.0.0.1:{free_port()}")
+    assert "s3cret" not in "".join(map(str, [caught.value, caught.value.__cause__]))
+
+
+def test_a_callers_header_takes_the_place_of_the_settings_one(locked: Server) -> None:
+    settings = Settings(
+        chroma_client_auth_provider="TokenAuthClientProvider",
+        chroma_client_auth_credentials="pgc_wrong",
+    )
+    headers = {"authorization": f"Bearer {locked.first_key}"}
+    with pgchroma.HttpClient(locked.url, headers=headers, settings=settings) as client:
+        assert client.heartbeat()
+
+
+def test_a_closed_client_says_so(served: str) -> None:
+    client = pgchroma.HttpClient(served)
+    client.close()
+    with pytest.raises(errors.InvalidArgumentError, match="closed"):
+        client.heartbeat()
 
 
 def test_nobody_there_is_said_as_chroma_says_it() -> None:
@@ -174,9 +207,11 @@ def test_the_cloud_client_takes_its_key_from_the_environment(
         pgchroma.CloudClient()
     monkeypatch.setenv("CHROMA_API_KEY", locked.first_key)
     monkeypatch.setenv("CHROMA_HOST", locked.url)
-    with pytest.raises(ValueError, match="several databases"):
+    with pytest.raises(ValueError, match="several tenants"):
         pgchroma.CloudClient()
-    with pgchroma.CloudClient(database="default_database") as client:
+    with pytest.raises(ValueError, match="several databases"):
+        pgchroma.CloudClient("default_tenant")
+    with pgchroma.CloudClient("default_tenant", "default_database") as client:
         assert client.tenant == "default_tenant"
         assert client.count_collections() >= 0
 
@@ -227,8 +262,10 @@ def test_the_server_says_how_long_to_wait(scripted: Scripted) -> None:
     ("answer", "kind", "message"),
     [
         ((200, {}, b"<html>hello</html>"), errors.ChromaError, "HTTP status 200: <html>"),
-        ((502, {}, b"bad gateway"), errors.ChromaError, "HTTP status 502: bad gateway"),
+        ((418, {}, b"teapot"), errors.ChromaError, "HTTP status 418: teapot"),
         ((404, {}, b""), errors.ChromaError, "HTTP status 404"),
+        ((200, {}, b"{}"), errors.ChromaError, "another shape"),
+        ((200, {}, b"null"), errors.ChromaError, "another shape"),
         ((500, {}, b'{"detail":"x"}'), errors.ChromaError, "HTTP status 500"),
         (
             (404, {"chroma-trace-id": "a" * 32}, b'{"error":"NotFoundError","message":"no"}'),

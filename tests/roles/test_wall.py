@@ -204,7 +204,7 @@ async def test_a_role_ends_with_its_transaction(rogue: Rogue) -> None:
 async def test_a_request_cut_short_leaves_no_role(rogue: Rogue) -> None:
     backend = rogue.client.target._backend
     timeout = Statement(b"set local statement_timeout = 50"), Statement(b"select pg_sleep(30)")
-    with pytest.raises(errors.InternalError, match="statement timeout"):
+    with pytest.raises(errors.DeadlineExceededError, match="statement timeout"):
         await _probe(backend, "rogue", timeout)
     await rogue.check()
     if isinstance(rogue.client.target, pgchroma.AsyncClientAPI):

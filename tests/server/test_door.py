@@ -406,7 +406,7 @@ async def test_the_open_door_lets_everybody_do_everything() -> None:
     ("caller", "expected"),
     [
         (Caller("", "admin"), UserIdentity("", "default_tenant", ["default_database"])),
-        (Caller("root", "admin"), UserIdentity("root", "default_tenant", ["*"])),
+        (Caller("root", "admin"), UserIdentity("root", "*", ["*"])),
         (Caller("ci", "read", Scope("acme")), UserIdentity("ci", "acme", ["*"])),
         (Caller("ci", "read", Scope("acme", "main")), UserIdentity("ci", "acme", ["main"])),
         (

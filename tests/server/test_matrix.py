@@ -50,7 +50,7 @@ NEEDS: dict[str, tuple[str, str]] = {
     "reset": ("admin", "everything"),
     "create_tenant": ("admin", "everything"),
     "get_tenant": ("lookup", "tenant"),
-    "update_tenant": ("admin", "tenant"),
+    "update_tenant": ("admin", "everything"),
     "create_database": ("admin", "tenant"),
     "list_databases": ("read", "tenant"),
     "get_database": ("lookup", "database"),
@@ -415,7 +415,7 @@ def test_identity_is_the_callers(house: House) -> None:
     for asker in house.askers:
         if asker.role is not None:
             told = json.loads(house.http.get(url, headers=asker.headers).content)
-            assert told["tenant"] == (asker.place or ("default_tenant",))[0]
+            assert told["tenant"] == (asker.place or ("*",))[0]
             assert told["databases"] == [(*asker.place, "*", "*")[1]]
 
 

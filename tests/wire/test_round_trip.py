@@ -168,6 +168,8 @@ def queries(draw: st.DrawFn) -> QueryRecords:
     )  # fmt: skip
 
 
+crn_parts = looked_up.filter(lambda name: ":" not in name)
+
 OPERATIONS: dict[Any, st.SearchStrategy[Any]] = {
     Heartbeat: st.just(Heartbeat()),
     GetVersion: st.just(GetVersion()),
@@ -175,7 +177,7 @@ OPERATIONS: dict[Any, st.SearchStrategy[Any]] = {
     Reset: st.just(Reset()),
     CreateTenant: st.builds(CreateTenant, looked_up),
     GetTenant: st.builds(GetTenant, looked_up),
-    UpdateTenant: st.builds(UpdateTenant, looked_up, text),
+    UpdateTenant: st.builds(UpdateTenant, looked_up, crn_parts.filter(bool)),
     CreateDatabase: st.builds(CreateDatabase, st.builds(DatabaseRef, looked_up, new_names)),
     GetDatabase: st.builds(GetDatabase, scopes),
     DeleteDatabase: st.builds(DeleteDatabase, scopes),
@@ -190,9 +192,7 @@ OPERATIONS: dict[Any, st.SearchStrategy[Any]] = {
     ),
     GetCollection: st.builds(GetCollection, scopes, looked_up),
     GetCollectionById: st.builds(GetCollectionById, refs),
-    GetCollectionByCrn: st.builds(
-        GetCollectionByCrn, *[looked_up.filter(lambda name: ":" not in name)] * 3
-    ),
+    GetCollectionByCrn: st.builds(GetCollectionByCrn, *[crn_parts] * 3),
     ListCollections: st.builds(ListCollections, scopes, counts, counts),
     CountCollections: st.builds(CountCollections, scopes),
     ModifyCollection: st.builds(
@@ -423,7 +423,7 @@ def test_an_error_has_chromas_status_and_word(name: str) -> None:
 
 @pytest.mark.parametrize("body", ["", "<html>", None, [], {}, {"error": "NotFoundError"}, 3])
 def test_an_answer_that_is_no_error_of_ours_is_shown(body: Any) -> None:
-    fault = decode_error(502, body, {})
+    fault = decode_error(418, body, {})
     assert type(fault) is ChromaError
-    assert "502" in fault.message()
+    assert "418" in fault.message()
     assert fault.trace_id is None

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
 
@@ -19,7 +20,12 @@ from tenacity import (
 )
 
 from pgchroma._version import __version__
-from pgchroma.errors import ChromaError, DeadlineExceededError, UnavailableError
+from pgchroma.errors import (
+    ChromaError,
+    DeadlineExceededError,
+    InvalidArgumentError,
+    UnavailableError,
+)
 from pgchroma.model.entities import Limits
 from pgchroma.model.operations import Operation
 from pgchroma.wire.errors import decode_error
@@ -53,7 +59,7 @@ class Endpoint:
         idle_connections: The most that are kept idle; None for no limit.
     """
 
-    url: str
+    url: str = field(repr=False)
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     timeout: float = 120.0
     verify: bool | str = True
@@ -61,12 +67,33 @@ class Endpoint:
     connections: int | None = None
     idle_connections: int | None = None
 
+    def __post_init__(self) -> None:
+        for name, value in self.headers.items():
+            # httpx's own error would quote the value, which may be a credential.
+            if not f"{name}{value}".isascii() or not f"{name}{value}".isprintable():
+                raise ValueError(
+                    f"the header {name!r} has a character that is not printable ASCII; a line "
+                    "break at its end, perhaps"
+                )
+        try:
+            httpx.URL(self.url)
+        except httpx.InvalidURL as fault:
+            raise ValueError(f"not a server's URL: {fault}") from None
+
+    @property
+    def place(self) -> str:
+        """The URL without a password that may be in it, for messages."""
+        return str(httpx.URL(self.url).copy_with(userinfo=b""))
+
     def options(self) -> dict[str, Any]:
         """Return what httpx's clients are made with."""
-        agent = f"pgchroma/{__version__}"
+        # Names of headers may be in any case, and later ones win.
+        headers = httpx.Headers({"user-agent": f"pgchroma/{__version__}"})
+        headers.update(dict(self.headers))
+        headers["content-type"] = "application/json"
         return {
             "base_url": self.url,
-            "headers": {"user-agent": agent, **self.headers, "content-type": "application/json"},
+            "headers": headers,
             "timeout": httpx.Timeout(self.timeout, connect=10.0),
             "verify": self.verify,
             "limits": httpx.Limits(
@@ -89,36 +116,35 @@ class HttpBackend:
     def execute(self, operation: Operation[R]) -> R:
         """Have an operation carried out, asking again if the server is away and it does no harm."""
         route = route_of(operation)
-        sent = _request(route, operation)
-        for attempt in Retrying(**_policy(route.is_idempotent)):
-            with attempt:
-                body = self._send(**sent)
-        answer: R = route.read(operation, body)
+        body = self._ask(*_request(route, operation), route.is_idempotent)
+        with _understood(self._endpoint):
+            answer: R = route.read(operation, body)
         return answer
 
     def limits(self) -> Limits:
         """Ask the server, once."""
         if self._limits is None:
-            for attempt in Retrying(**_policy(is_idempotent=True)):
-                with attempt:
-                    self._limits = _limits(self._send("GET", _LIMITS_URL, None))
-        if self._limits is None:
-            raise AssertionError("a retried request ended without an answer or a fault")
+            body = self._ask("GET", _LIMITS_URL, None, is_idempotent=True)
+            with _understood(self._endpoint):
+                self._limits = Limits(int(body["max_batch_size"]))
         return self._limits
 
     def close(self) -> None:
         """Close the connections."""
         self._client.close()
 
+    def _ask(self, method: str, url: str, content: bytes | None, is_idempotent: bool) -> Any:
+        return Retrying(**_policy(is_idempotent))(self._send, method, url, content)
+
     def _send(self, method: str, url: str, content: bytes | None) -> Any:
+        _check_open(self._client)
         if os.getpid() != self._pid:
             # A fork's child would speak into its parent's connections.
             self._client = httpx.Client(**self._endpoint.options())
             self._pid = os.getpid()
-        try:
-            return _read(self._client.request(method, url, content=content))
-        except httpx.HTTPError as fault:
-            raise _translate(fault, self._endpoint) from fault
+        with _reached(self._endpoint):
+            response = self._client.request(method, url, content=content)
+        return _read(response)
 
 
 class AsyncHttpBackend:
@@ -132,42 +158,67 @@ class AsyncHttpBackend:
     async def execute(self, operation: Operation[R]) -> R:
         """Have an operation carried out, asking again if the server is away and it does no harm."""
         route = route_of(operation)
-        sent = _request(route, operation)
-        async for attempt in AsyncRetrying(**_policy(route.is_idempotent)):
-            with attempt:
-                body = await self._send(**sent)
-        answer: R = route.read(operation, body)
+        body = await self._ask(*_request(route, operation), route.is_idempotent)
+        with _understood(self._endpoint):
+            answer: R = route.read(operation, body)
         return answer
 
     async def limits(self) -> Limits:
         """Ask the server, once."""
         if self._limits is None:
-            async for attempt in AsyncRetrying(**_policy(is_idempotent=True)):
-                with attempt:
-                    self._limits = _limits(await self._send("GET", _LIMITS_URL, None))
-        if self._limits is None:
-            raise AssertionError("a retried request ended without an answer or a fault")
+            body = await self._ask("GET", _LIMITS_URL, None, is_idempotent=True)
+            with _understood(self._endpoint):
+                self._limits = Limits(int(body["max_batch_size"]))
         return self._limits
 
     async def close(self) -> None:
         """Close the connections."""
         await self._client.aclose()
 
+    async def _ask(self, method: str, url: str, content: bytes | None, is_idempotent: bool) -> Any:
+        return await AsyncRetrying(**_policy(is_idempotent))(self._send, method, url, content)
+
     async def _send(self, method: str, url: str, content: bytes | None) -> Any:
-        try:
-            return _read(await self._client.request(method, url, content=content))
-        except httpx.HTTPError as fault:
-            raise _translate(fault, self._endpoint) from fault
+        _check_open(self._client)
+        with _reached(self._endpoint):
+            response = await self._client.request(method, url, content=content)
+        return _read(response)
 
 
 class _NotSentError(UnavailableError, name="InternalError", status=503):
     """There was no connection, so nothing can have happened."""
 
 
-def _request(route: Route[Any, Any], operation: Operation[Any]) -> dict[str, Any]:
+def _request(route: Route[Any, Any], operation: Operation[Any]) -> tuple[str, str, bytes | None]:
     request = route.encode(operation)
     content = None if request.body is None else encode_json(request.body)
-    return {"method": route.method, "url": route.url(request), "content": content}
+    return route.method, route.url(request), content
+
+
+def _check_open(client: httpx.Client | httpx.AsyncClient) -> None:
+    if client.is_closed:
+        raise InvalidArgumentError("this client is closed")
+
+
+@contextmanager
+def _understood(endpoint: Endpoint) -> Generator[None, None, None]:
+    """Raise what an answer of another shape leads to as what it means."""
+    try:
+        yield
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as fault:
+        raise ChromaError(
+            f"what answers at {endpoint.place} is not a server of Chroma's API: its answer has "
+            f"another shape ({type(fault).__name__}: {fault})"
+        ) from fault
+
+
+@contextmanager
+def _reached(endpoint: Endpoint) -> Generator[None, None, None]:
+    """Raise httpx's faults as errors of the product."""
+    try:
+        yield
+    except httpx.HTTPError as fault:
+        raise _translate(fault, endpoint) from fault
 
 
 def _read(response: httpx.Response) -> Any:
@@ -181,22 +232,18 @@ def _read(response: httpx.Response) -> Any:
     raise decode_error(response.status_code, body, response.headers)
 
 
-def _limits(body: Any) -> Limits:
-    return Limits(int(body["max_batch_size"]))
-
-
 def _translate(fault: httpx.HTTPError, endpoint: Endpoint) -> ChromaError:
     said = str(fault) or type(fault).__name__
     if isinstance(fault, httpx.ReadTimeout | httpx.WriteTimeout):
         return DeadlineExceededError(
-            f"the server at {endpoint.url} did not answer within {endpoint.timeout:g} seconds"
+            f"the server at {endpoint.place} did not answer within {endpoint.timeout:g} seconds"
         )
     kind = (
         _NotSentError
         if isinstance(fault, httpx.ConnectError | httpx.ConnectTimeout | httpx.PoolTimeout)
         else UnavailableError
     )
-    return kind(f"the server at {endpoint.url} cannot be reached: {said}")
+    return kind(f"the server at {endpoint.place} cannot be reached: {said}")
 
 
 def _policy(is_idempotent: bool) -> dict[str, Any]:

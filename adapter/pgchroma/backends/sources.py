@@ -6,6 +6,7 @@ caller's SQLAlchemy engine, or it is the caller's own, inside his transaction.
 
 from __future__ import annotations
 
+import asyncio
 import os
 import weakref
 from collections.abc import AsyncGenerator, Generator
@@ -206,7 +207,8 @@ class AsyncPoolSource(AsyncSource):
         try:
             yield connection
         finally:
-            await self._pool.putconn(connection)
+            # Whoever is cancelled while he gives it back would take it with him.
+            await asyncio.shield(asyncio.ensure_future(self._pool.putconn(connection)))
 
     def statistics(self) -> dict[str, int]:
         """Tell how the pool is."""

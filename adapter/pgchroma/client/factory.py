@@ -15,7 +15,7 @@ from pgchroma.backends.connect import connect, connect_async
 from pgchroma.client._async.client import AsyncAdminClient, AsyncClient
 from pgchroma.client._sync.client import AdminClient as AdminFacade
 from pgchroma.client._sync.client import Client as ClientFacade
-from pgchroma.client.http import HttpClient, http_backend, is_http
+from pgchroma.client.http import http_backend, is_http, settled_client
 from pgchroma.client.shared import ephemeral_backend, persistent_backend
 from pgchroma.config import Settings
 from pgchroma.model.names import DEFAULT_DATABASE, DEFAULT_TENANT
@@ -43,7 +43,7 @@ def Client(  # noqa: N802
     """Make a client as the settings say: of a server, persistent, or else ephemeral."""
     settings = settings or Settings()
     if is_http(settings):
-        return HttpClient(settings=settings, tenant=tenant, database=database)
+        return settled_client(settings, tenant, database)
     if settings.is_persistent:
         return PersistentClient(settings.persist_directory, settings, tenant, database)
     return EphemeralClient(settings, tenant, database)

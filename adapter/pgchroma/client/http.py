@@ -11,14 +11,21 @@ from urllib.parse import urlsplit
 from pgchroma.client._async.client import AsyncClient
 from pgchroma.client._sync.client import Client
 from pgchroma.config import Settings
-from pgchroma.errors import UnavailableError
+from pgchroma.errors import ChromaAuthError, UnavailableError
 from pgchroma.model.entities import UserIdentity
 from pgchroma.model.names import DEFAULT_DATABASE, DEFAULT_TENANT
 
 if TYPE_CHECKING:
     from pgchroma.backends.http import Endpoint, HttpBackend
 
-__all__ = ("AsyncHttpClient", "CloudClient", "HttpClient", "http_backend", "is_http")
+__all__ = (
+    "AsyncHttpClient",
+    "CloudClient",
+    "HttpClient",
+    "http_backend",
+    "is_http",
+    "settled_client",
+)
 
 _UNREACHABLE: Final = "Could not connect to a Chroma server. Are you sure it is running?"
 
@@ -51,9 +58,7 @@ def HttpClient(  # noqa: N802
         ChromaAuthError: The server does not accept the credentials.
         NotFoundError: The tenant or the database does not exist.
     """
-    settings = _settings(host, port, ssl, headers, settings)
-    client = Client(http_backend(settings), settings)
-    return _entered(client, lambda identity: _place(settings, identity, tenant, database))
+    return settled_client(_settings(host, port, ssl, headers, settings), tenant, database)
 
 
 async def AsyncHttpClient(  # noqa: N802
@@ -132,6 +137,12 @@ def CloudClient(  # noqa: N802
     )
 
 
+def settled_client(settings: Settings, tenant: str, database: str) -> Client:
+    """Make a client of the server that the settings name."""
+    client = Client(http_backend(settings), settings)
+    return _entered(client, lambda identity: _place(settings, identity, tenant, database))
+
+
 def is_http(settings: Settings) -> bool:
     """Whether the settings ask for a server over HTTP."""
     return "fastapi" in settings.chroma_api_impl.lower()
@@ -161,17 +172,21 @@ def _settings(
     host: str, port: int, ssl: bool, headers: dict[str, str] | None, settings: Settings | None
 ) -> Settings:
     settings = settings or Settings()
-    set_host = settings.chroma_server_host
-    if set_host is not None and host not in (_DEFAULT_HOST, set_host):
-        raise ValueError(
-            f"Chroma server host provided in settings[{set_host}] is different to the one "
-            f"provided in HttpClient: [{host}]"
-        )
+    # The settings may come from the environment, and lead to a server that nobody thinks of.
+    for what, given, settled in (
+        ("host", host, settings.chroma_server_host),
+        ("http port", port, settings.chroma_server_http_port),
+    ):
+        if settled not in (None, given):
+            raise ValueError(
+                f"Chroma server {what} provided in settings[{settled}] is different to the one "
+                f"provided in HttpClient: [{given}]"
+            )
     return settings.model_copy(
         update={
-            "chroma_server_host": settings.chroma_server_host or host,
-            "chroma_server_http_port": settings.chroma_server_http_port or port,
-            "chroma_server_ssl_enabled": settings.chroma_server_ssl_enabled or ssl,
+            "chroma_server_host": host,
+            "chroma_server_http_port": port,
+            "chroma_server_ssl_enabled": ssl,
             "chroma_server_headers": {**(settings.chroma_server_headers or {}), **(headers or {})},
         }
     )
@@ -183,7 +198,7 @@ def _endpoint(settings: Settings) -> Endpoint:
     verify = settings.chroma_server_ssl_verify
     return Endpoint(
         _url(settings),
-        {**_credential(settings), **(settings.chroma_server_headers or {})},
+        _headers(settings),
         settings.pgchroma_http_timeout,
         True if verify is None else verify,
         settings.chroma_http_keepalive_secs,
@@ -204,6 +219,13 @@ def _url(settings: Settings) -> str:
     scheme = "https" if settings.chroma_server_ssl_enabled else "http"
     named = f"[{host}]" if ":" in host else host
     return f"{scheme}://{named}:{settings.chroma_server_http_port or _DEFAULT_PORT}"
+
+
+def _headers(settings: Settings) -> dict[str, str]:
+    given = settings.chroma_server_headers or {}
+    named = {name.lower() for name in given}
+    credential = _credential(settings)
+    return {**{k: v for k, v in credential.items() if k.lower() not in named}, **given}
 
 
 def _credential(settings: Settings) -> dict[str, str]:
@@ -230,8 +252,22 @@ def _place(
     if not settings.chroma_overwrite_singleton_tenant_database_access_from_auth:
         return tenant, database
     databases = identity.databases or []
-    is_only = len(databases) == 1 and databases[0] != "*"
-    return identity.tenant or tenant, databases[0] if is_only else database
+    only = databases[0] if len(databases) == 1 else None
+    return (
+        _agreed(tenant, DEFAULT_TENANT, identity.tenant, "Tenant"),
+        _agreed(database, DEFAULT_DATABASE, only, "Database"),
+    )
+
+
+def _agreed(asked: str, default: str, granted: str | None, what: str) -> str:
+    if granted in (None, "*", asked):
+        return asked
+    if asked != default:
+        raise ChromaAuthError(
+            f"{what} {asked} does not match {granted} from the server. "
+            f"Are you sure the {what.lower()} is correct?"
+        )
+    return str(granted)
 
 
 def _only_tenant(identity: UserIdentity) -> str:

@@ -14,6 +14,7 @@ __all__ = (
     "DEFAULT_TENANT",
     "check_looked_up",
     "check_name",
+    "check_resource_name",
     "check_tenant_name",
 )
 
@@ -50,6 +51,16 @@ def check_tenant_name(name: object) -> str:
         )
     check_text(name, "Validation error: name")
     return name
+
+
+def check_resource_name(name: object) -> str:
+    """Return `name` if a tenant's collections can be found by it, joined to theirs by colons."""
+    text = check_looked_up(name)
+    if not text or ":" in text:
+        raise InvalidArgumentError(
+            f"Validation error: resource_name: Expected a name without colons, got {text!r}"
+        )
+    return text
 
 
 def check_looked_up(name: object) -> str:

@@ -24,7 +24,6 @@ from pgchroma.model.operations import (
     AddRecords,
     DeleteCollection,
     DeleteDatabase,
-    GetCollectionByCrn,
     GetIdentity,
     Heartbeat,
     ModifyCollection,
@@ -83,9 +82,6 @@ class Answering:
         result = await self._execute(operation)
         if isinstance(operation, _MOVING):
             self._door.forget()
-        if isinstance(operation, GetCollectionByCrn):
-            # The path names a resource, and only now is it known whose it is.
-            caller.require("read", Target(result.tenant, result.database, result.id))
         return json_response(route.respond(parsed, result), route.status)
 
     async def is_ready(self) -> bool:
@@ -97,24 +93,29 @@ class Answering:
         return True
 
     async def _execute(self, operation: Operation[R]) -> R:
-        async with self._admitted():
-            try:
-                async with asyncio.timeout(self._settings.request_timeout):
-                    return await self._backend.execute(operation)
-            except TimeoutError as fault:
-                raise DeadlineExceededError(
-                    f"the request took longer than {self._settings.request_timeout:g} seconds "
-                    "and was given up"
-                ) from fault
+        async with self.bounded():
+            return await self._backend.execute(operation)
 
     @asynccontextmanager
-    async def _admitted(self) -> AsyncGenerator[None, None]:
+    async def bounded(self) -> AsyncGenerator[None, None]:
+        """Do what asks the database while there are not too many that do, and not for too long.
+
+        Raises:
+            RateLimitError: There are too many.
+            DeadlineExceededError: It took too long.
+        """
         most = self._settings.circuit_breaker.requests
         if most and self._running >= most:
             raise RateLimitError("You have been rate limited.")
         self._running += 1
         try:
-            yield
+            async with asyncio.timeout(self._settings.request_timeout):
+                yield
+        except TimeoutError as fault:
+            raise DeadlineExceededError(
+                f"the request took longer than {self._settings.request_timeout:g} seconds "
+                "and was given up"
+            ) from fault
         finally:
             self._running -= 1
 
@@ -159,7 +160,9 @@ def permit(request: AnyRequest, access: Access, path: Mapping[str, str]) -> Call
         AuthorizationError: He may not.
     """
     caller: Caller = request.user
-    if access != "known":
+    if access == "operator":
+        caller.require("admin", Target())
+    elif access != "known":
         role = cast("Role", "read" if access == "sight" else access)
         caller.require(role, target_of(path, is_lookup=access == "sight"))
     return caller

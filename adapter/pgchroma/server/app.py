@@ -18,7 +18,7 @@ from pgchroma.server.database import Database
 from pgchroma.server.door import LockedDoor, OpenDoor
 from pgchroma.server.faults import EXCEPTION_HANDLERS
 from pgchroma.server.front import CALLER, Front
-from pgchroma.server.gate import Gate
+from pgchroma.server.gate import PUBLIC, Gate
 from pgchroma.server.handlers import handlers
 from pgchroma.server.pages import pages
 from pgchroma.server.settings import ServerSettings
@@ -116,6 +116,7 @@ def _middleware(settings: ServerSettings) -> list[Middleware]:
     if settings.rate_limit is not None:
         limit = RateLimitConfig(
             ("minute", settings.rate_limit),
+            exclude_opt_key=PUBLIC,
             identifier_for_request=lambda request: str(request.scope["state"].get(CALLER)),
         )
         middleware.append(limit.middleware)

@@ -163,12 +163,13 @@ class LockedDoor:
 def identity(caller: Caller) -> UserIdentity:
     """Say who the caller is as Chroma does: its clients take tenant and database from it.
 
-    A caller whose scope is wider than a database gets ``*`` for the databases.
+    A caller whose scope is wider than a database gets ``*`` for the databases, and one whose scope
+    is everything also for the tenant.
     """
     if not caller.name:
         return UserIdentity("", DEFAULT_TENANT, [DEFAULT_DATABASE])
     scope = caller.scope
-    return UserIdentity(caller.name, scope.tenant or DEFAULT_TENANT, [scope.database or "*"])
+    return UserIdentity(caller.name, scope.tenant or "*", [scope.database or "*"])
 
 
 async def ensure_first_key(backend: AsyncBackend) -> str | None:

@@ -64,7 +64,7 @@ def _on_error(request: Request[Any, Any, Any], fault: ChromaError) -> Response[b
     elif status >= _INTERNAL:
         # The cause goes to the log, where the operator looks, and not to whoever asked.
         _log.error("answered %d", status, exc_info=fault)
-    response = json_response(encode_error(fault), status)
+    response = json_response(encode_error(_presentable(fault)), status)
     if isinstance(fault, UnavailableError | RateLimitError):
         response.headers["retry-after"] = RETRY_AFTER
     if status == 401:  # noqa: PLR2004
@@ -82,6 +82,15 @@ def _on_large_body(request: Request[Any, Any, Any], fault: ChromaError) -> Respo
 def _on_depth(request: Request[Any, Any, Any], fault: RecursionError) -> Response[bytes]:
     # Nothing here goes as deep but what a request makes it follow.
     return _on_error(request, InvalidArgumentError("the request nests too deep"))
+
+
+def _presentable(fault: ChromaError) -> ChromaError:
+    """Say no more to strangers than they need: PostgreSQL names hosts, users and databases."""
+    if isinstance(fault, UnavailableError):
+        return UnavailableError("the database cannot be reached or has too much to do")
+    if isinstance(fault, InternalError):
+        return InternalError("internal error; the server's log has more")
+    return fault
 
 
 def _on_unknown_path(request: Request[Any, Any, Any], fault: Exception) -> Response[Any]:
@@ -109,8 +118,9 @@ def _allowed(request: Request[Any, Any, Any]) -> list[str]:
 
 def _on_rate_limit(request: Request[Any, Any, Any], fault: HTTPException) -> Response[bytes]:
     response = _on_error(request, RateLimitError("Too many requests; backoff and try again"))
-    for name, value in (fault.headers or {}).items():
-        response.headers[name] = value
+    headers = {name.lower(): value for name, value in (fault.headers or {}).items()}
+    response.headers.update(headers)
+    response.headers["retry-after"] = headers.get("ratelimit-reset", RETRY_AFTER)
     return response
 
 
@@ -121,7 +131,7 @@ def _on_refusal(request: Request[Any, Any, Any], fault: HTTPException) -> Respon
 
 def _on_surprise(request: Request[Any, Any, Any], fault: Exception) -> Response[bytes]:
     _log.error("unexpected %s", type(fault).__name__, exc_info=fault)
-    return json_response(encode_error(InternalError("internal error; the log has more")), _INTERNAL)
+    return json_response(encode_error(_presentable(InternalError())), _INTERNAL)
 
 
 EXCEPTION_HANDLERS: dict[int | type[Exception], Any] = {

@@ -8,6 +8,7 @@ from litestar.connection import ASGIConnection
 from litestar.middleware import AbstractAuthenticationMiddleware, AuthenticationResult
 from litestar.types import ASGIApp
 
+from pgchroma.server.answering import Answering
 from pgchroma.server.door import Door
 from pgchroma.server.front import CALLER
 from pgchroma.server.presented import plain_headers
@@ -33,6 +34,8 @@ class Gate(AbstractAuthenticationMiddleware):
             ChromaAuthError: There is no valid credential.
         """
         door: Door = connection.app.state.door
-        caller = await door.admit(plain_headers(connection.scope["headers"]))
+        answering: Answering = connection.app.state.answering
+        async with answering.bounded():
+            caller = await door.admit(plain_headers(connection.scope["headers"]))
         connection.scope["state"][CALLER] = caller.name
         return AuthenticationResult(user=caller, auth=None)

@@ -98,7 +98,8 @@ def _refusal(fault: Exception, message: str) -> ChromaError | None:
         case pg.InvalidRegularExpression():
             return InvalidArgumentError(f"Regex syntax error: {message}")
         case psycopg.ProgrammingError(sqlstate=None):
-            return InvalidArgumentError(f"not a database's URL or connection string: {message}")
+            # libpq quotes what it does not understand, which may be a password.
+            return InvalidArgumentError("not a database's URL or connection string")
         case pg.DependentObjectsStillExist():
             return InvalidArgumentError(f"{message}: {_detail(fault)}; drop them first")
         case pg.ProgramLimitExceeded() | pg.StatementTooComplex():

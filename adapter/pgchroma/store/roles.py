@@ -165,7 +165,7 @@ class _State:
     """What stands in the way of roles for tenants.
 
     Attributes:
-        is_granted: Whether the group exists and has its rights.
+        is_granted: Whether the group exists and has its rights, and the policies are in force.
         may_escape: Whether the group may execute `set_config`; this and what is behind it is
             known once there is a group.
         may_enter: Whether the user who is logged in may.
@@ -307,7 +307,14 @@ _STATE = render(
         coalesce(pg_has_role(session_user, g.oid, 'set'), false)
             and has_schema_privilege(g.oid, 'pgchroma', 'usage')
             and has_table_privilege(g.oid, 'pgchroma.segments', 'select')
-            and has_table_privilege(g.oid, 'pgchroma.collections', 'delete'),
+            and has_table_privilege(g.oid, 'pgchroma.collections', 'delete')
+            and (
+                select bool_and(c.relrowsecurity) from pg_catalog.pg_class as c
+                where c.oid = any(array[
+                    'pgchroma.tenants', 'pgchroma.databases', 'pgchroma.collections',
+                    'pgchroma.segments'
+                ]::regclass[])
+            ),
         has_function_privilege(g.oid, %(function)s::text, 'execute'),
         has_function_privilege(%(function)s::text, 'execute'),
         coalesce(has_schema_privilege('public', to_regnamespace('public')::oid, 'create'), false),
@@ -325,6 +332,11 @@ _GRANTS = (
     "grant select on pgchroma.tenants, pgchroma.databases, pgchroma.collections, "
     "pgchroma.segments to {role}",
     "grant insert, update, delete on pgchroma.collections to {role}",
+    # The policies are there; without roles for tenants they would only stand in a dump's way.
+    "alter table pgchroma.tenants enable row level security",
+    "alter table pgchroma.databases enable row level security",
+    "alter table pgchroma.collections enable row level security",
+    "alter table pgchroma.segments enable row level security",
 )
 
 _JOIN = "grant {role} to current_user, session_user with inherit true, set true"

@@ -48,6 +48,7 @@ tenants = Table(
     Column("role_name", Text(collation="C")),
     PrimaryKeyConstraint("name", name="tenants_pkey"),
     UniqueConstraint("role_name", name="tenants_role_name_key"),
+    UniqueConstraint("resource_name", name="tenants_resource_name_key"),
 )
 
 databases = Table(

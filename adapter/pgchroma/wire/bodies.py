@@ -5,13 +5,14 @@ They are Chroma's: fields that are not listed are ignored, optional ones may be 
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Any, Final, Literal, TypeAlias
 
 from msgspec import Meta, Struct, field
 
 from pgchroma.wire.configuration import ConfigurationBody, NewConfigurationBody
 
 __all__ = (
+    "MAX_COUNT",
     "AddBody",
     "CollectionBody",
     "CountQuery",
@@ -36,9 +37,13 @@ __all__ = (
     "UpdateBody",
     "UpdateTenantBody",
     "UpsertBody",
+    "clipped",
 )
 
-Count: TypeAlias = Annotated[int, Meta(ge=0, le=2**32 - 1)]
+MAX_COUNT: Final = 2**32 - 1
+"""The largest limit or offset; no collection has more records."""
+
+Count: TypeAlias = Annotated[int, Meta(ge=0, le=MAX_COUNT)]
 Scalar: TypeAlias = str | bool | int | float
 Element: TypeAlias = str | bool | int | float
 SparseVector: TypeAlias = dict[str, Any]
@@ -46,6 +51,11 @@ Value: TypeAlias = Scalar | list[Element] | SparseVector
 Embedding: TypeAlias = str | list[float]
 Column: TypeAlias = Literal["distances", "documents", "embeddings", "metadatas", "uris"]
 ReadLevel: TypeAlias = Literal["index_and_wal", "index_only", "index_and_bounded_wal"]
+
+
+def clipped(count: int | None) -> int | None:
+    """Bring a limit or an offset to what can be sent; beyond it nothing more is meant."""
+    return None if count is None else min(count, MAX_COUNT)
 
 
 class Empty(Struct):

@@ -10,7 +10,12 @@ from pgchroma.errors import InvalidArgumentError, MalformedRequestError
 from pgchroma.model.configuration import CollectionConfiguration
 from pgchroma.model.entities import CollectionModel, Database, Tenant, UserIdentity
 from pgchroma.model.metadata import parse_collection_metadata
-from pgchroma.model.names import check_looked_up, check_name, check_tenant_name
+from pgchroma.model.names import (
+    check_looked_up,
+    check_name,
+    check_resource_name,
+    check_tenant_name,
+)
 from pgchroma.model.operations import (
     CollectionRef,
     CountCollections,
@@ -45,6 +50,7 @@ from pgchroma.wire.bodies import (
     Page,
     TenantBody,
     UpdateTenantBody,
+    clipped,
 )
 from pgchroma.wire.configuration import read_settings
 from pgchroma.wire.route import Request, Route, collection_id, database_ref
@@ -274,12 +280,12 @@ CATALOG_ROUTES: tuple[Route[Any, Any], ...] = (
         TenantBody, is_idempotent=True,
     ),
     Route(
-        UpdateTenant, "update_tenant", "PATCH", TENANT, "admin",
+        UpdateTenant, "update_tenant", "PATCH", TENANT, "operator",
         lambda operation: Request(
             {"tenant": operation.name}, body=UpdateTenantBody(operation.resource_name)
         ),
         lambda request: UpdateTenant(
-            _decode_tenant(request), check_looked_up(request.body.resource_name)
+            _decode_tenant(request), check_resource_name(request.body.resource_name)
         ),
         respond_nothing, read_nothing, Empty, body=UpdateTenantBody, is_idempotent=True,
     ),
@@ -294,7 +300,7 @@ CATALOG_ROUTES: tuple[Route[Any, Any], ...] = (
     Route(
         ListDatabases, "list_databases", "GET", DATABASES, "read",
         lambda operation: Request(
-            {"tenant": operation.tenant}, Page(operation.limit, operation.offset)
+            {"tenant": operation.tenant}, Page(clipped(operation.limit), clipped(operation.offset))
         ),
         lambda request: ListDatabases(
             _decode_tenant(request), request.query.limit, request.query.offset
@@ -321,7 +327,7 @@ CATALOG_ROUTES: tuple[Route[Any, Any], ...] = (
     Route(
         ListCollections, "list_collections", "GET", COLLECTIONS, "read",
         lambda operation: Request(
-            _database_path(operation), Page(operation.limit, operation.offset)
+            _database_path(operation), Page(clipped(operation.limit), clipped(operation.offset))
         ),
         lambda request: ListCollections(
             request.scope, request.query.limit, request.query.offset

@@ -36,6 +36,7 @@ _BY_STATUS: Final[dict[int, type[ChromaError]]] = {
     422: MalformedRequestError,
     429: RateLimitError,
     501: UnimplementedError,
+    502: UnavailableError,
     503: UnavailableError,
     504: DeadlineExceededError,
 }

@@ -36,6 +36,7 @@ from pgchroma.wire.bodies import (
     RecordsBody,
     UpdateBody,
     UpsertBody,
+    clipped,
 )
 from pgchroma.wire.catalog import (
     COLLECTIONS,
@@ -99,7 +100,9 @@ def _sparse_fault(key: str, value: dict[str, Any]) -> Exception:
 
 
 def _encode_delete(operation: DeleteRecords) -> Request:
-    body = DeleteBody(operation.ids, encode_filter(operation.filter), limit=operation.limit)
+    body = DeleteBody(
+        operation.ids, encode_filter(operation.filter), limit=clipped(operation.limit)
+    )
     return Request(collection_path(operation.collection), body=body)
 
 
@@ -127,8 +130,8 @@ def _encode_get(operation: GetRecords) -> Request:
         operation.ids,
         encode_filter(operation.filter),
         None,
-        operation.limit,
-        operation.offset,
+        clipped(operation.limit),
+        clipped(operation.offset),
         _listed(operation.include),
     )
     return Request(collection_path(operation.collection), body=body)
@@ -173,7 +176,7 @@ def _encode_query(operation: QueryRecords) -> Request:
     body = QueryBody(
         # The JSON encoder writes a matrix as the lists it stands for.
         cast("list[list[float]]", operation.embeddings),
-        operation.n_results,
+        clipped(operation.n_results),
         operation.ids,
         encode_filter(operation.filter),
         None,

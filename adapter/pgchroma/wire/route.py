@@ -31,9 +31,10 @@ PREFIX: Final = "/api/v2"
 
 LEAST_DATABASE_NAME: Final = 3
 
-Access: TypeAlias = Literal["public", "known", "sight", "read", "write", "admin"]
+Access: TypeAlias = Literal["public", "known", "sight", "read", "write", "admin", "operator"]
 """Who may ask: anybody; whoever shows a credential; whoever's scope lies within the tenant or
-database that is looked up; whoever has this role over what the path names."""
+database that is looked up; whoever has this role over what the path names; an admin of
+everything, whatever the path names."""
 
 
 @dataclass(frozen=True, slots=True)

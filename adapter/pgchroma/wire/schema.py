@@ -15,6 +15,7 @@ import msgspec
 from pgchroma.errors import InvalidArgumentError, MalformedRequestError
 from pgchroma.model.configuration import CollectionConfiguration, HnswConfiguration
 from pgchroma.model.indexed import KINDS, Indexed, Kind
+from pgchroma.model.text import check_text
 from pgchroma.wire.configuration import VectorIndexBody, read_settings
 
 __all__ = ("decode_configuration", "encode_configuration", "encode_schema", "merge_schema")
@@ -178,9 +179,8 @@ def _check_defaults(types: Any) -> None:
 
 
 def _check_key(key: str, types: Any) -> None:
-    if key == _EMBEDDING:
-        return
-    if key == _DOCUMENT:
+    check_text(key, "schema.keys")
+    if key in (_EMBEDDING, _DOCUMENT):
         return
     if key.startswith("#"):
         raise _refused(
@@ -225,7 +225,14 @@ def _flags(types: Any) -> dict[Kind, bool]:
 def _enabled(types: Any, kind: str, index: str) -> bool | None:
     """Whether an index is on; None where nothing is said of it."""
     settings = _get(_get(types, kind), index)
-    return None if not settings else bool(settings.get("enabled"))
+    if not settings:
+        return None
+    if not isinstance(settings.get("enabled"), bool):
+        raise MalformedRequestError(
+            "Failed to deserialize the JSON body into the target type: "
+            f"schema: {index}: expected `enabled` to be true or false"
+        )
+    return bool(settings["enabled"])
 
 
 def _vector_index(schema: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -1,0 +1,66 @@
+"""What many requests, or slow ones, may use up, and of whom."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import httpx
+import psycopg
+
+from tests.serving import running
+
+
+def test_a_rate_is_each_credentials_own_and_nobodys_for_what_is_public(
+    url: str, tmp_path: Path
+) -> None:
+    with (
+        running(tmp_path / "log", "--url", url, environment={"PGCHROMA_RATE_LIMIT": "4"}) as server,
+        httpx.Client(base_url=f"{server.url}/api/v2") as anybody,
+    ):
+        for _ in range(8):
+            for public in ("/heartbeat", "/version", "/pre-flight-checks", "/healthcheck"):
+                assert anybody.get(public).status_code == 200
+        key = {"x-chroma-token": server.first_key}
+        answers = [anybody.get("/auth/identity", headers=key) for _ in range(6)]
+        assert [answer.status_code for answer in answers] == [200] * 4 + [429] * 2
+        assert answers[-1].json()["error"] == "ChromaError"
+        assert 1 <= int(answers[-1].headers["retry-after"]) <= 60
+        # Who shows nothing uses up nobody's share.
+        assert anybody.get("/auth/identity").status_code == 401
+        assert anybody.get("/heartbeat").status_code == 200
+
+
+def test_looking_a_credential_up_has_its_time_too(url: str, tmp_path: Path) -> None:
+    with (
+        running(
+            tmp_path / "log", "--url", url, environment={"PGCHROMA_REQUEST_TIMEOUT": "0.5"}
+        ) as server,
+        psycopg.connect(url) as other,
+    ):
+        other.execute("lock table pgchroma.credentials in access exclusive mode")
+        answer = httpx.get(
+            f"{server.url}/api/v2/auth/identity",
+            headers={"x-chroma-token": server.first_key},
+            timeout=20,
+        )
+        assert answer.status_code == 504
+        other.rollback()
+        again = httpx.get(
+            f"{server.url}/api/v2/auth/identity", headers={"x-chroma-token": server.first_key}
+        )
+        assert again.status_code == 200
+
+
+def test_a_stranger_is_not_told_about_the_database(url: str, tmp_path: Path) -> None:
+    with (
+        running(tmp_path / "log", "--url", url, "--no-auth") as server,
+        psycopg.connect(url, autocommit=True) as other,
+    ):
+        other.execute("drop schema pgchroma cascade")
+        answer = httpx.get(f"{server.url}/api/v2/tenants/default_tenant")
+        assert answer.status_code == 500
+        assert answer.json() == {
+            "error": "InternalError",
+            "message": "internal error; the server's log has more",
+        }
+        assert "tenants" in server.log.read_text()
