@@ -196,6 +196,8 @@ class AsyncPoolSource(AsyncSource):
             configure=_prepare_async,
             open=False,
         )
+        # The event loop itself keeps no task from being collected.
+        self._returning: set[asyncio.Future[None]] = set()
 
     @asynccontextmanager
     async def lend(self) -> AsyncGenerator[psycopg.AsyncConnection[Any], None]:
@@ -208,7 +210,10 @@ class AsyncPoolSource(AsyncSource):
             yield connection
         finally:
             # Whoever is cancelled while he gives it back would take it with him.
-            await asyncio.shield(asyncio.ensure_future(self._pool.putconn(connection)))
+            returning = asyncio.ensure_future(self._pool.putconn(connection))
+            self._returning.add(returning)
+            returning.add_done_callback(self._returning.discard)
+            await asyncio.shield(returning)
 
     def statistics(self) -> dict[str, int]:
         """Tell how the pool is."""
