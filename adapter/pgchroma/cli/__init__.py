@@ -7,9 +7,9 @@ import psycopg
 
 from pgchroma._version import __version__
 from pgchroma.backends.connect import plain_conninfo
+from pgchroma.cli.faults import told
 from pgchroma.cli.keys import keys, users
 from pgchroma.cli.run import run
-from pgchroma.errors import ChromaError
 from pgchroma.schema import offline_sql, prepare
 from pgchroma.store.faults import translated
 
@@ -32,11 +32,12 @@ def migrate(url: str | None, is_offline: bool) -> None:
         return
     if url is None:
         raise click.UsageError("give the URL of a database, or --sql")
-    try:
-        with translated(), psycopg.connect(plain_conninfo(url), autocommit=True) as connection:
-            facts = prepare(connection, "apply")
-    except ChromaError as fault:
-        raise click.ClickException(fault.message()) from fault
+    with (
+        told(),
+        translated(),
+        psycopg.connect(plain_conninfo(url), autocommit=True) as connection,
+    ):
+        facts = prepare(connection, "apply")
     click.echo(f"the catalog is at revision {facts.revision}")
 
 

@@ -17,9 +17,9 @@ from click.core import ParameterSource
 
 from pgchroma.backends.base import Backend
 from pgchroma.backends.connect import connect
+from pgchroma.cli.faults import told
 from pgchroma.client.shared import persistent_backend
 from pgchroma.config import Settings
-from pgchroma.errors import ChromaError
 from pgchroma.model.credentials import (
     ROLES,
     CreateCredential,
@@ -127,7 +127,7 @@ def create_key(
 ) -> None:
     """Make a key called NAME and print it: this once, for only its hash is kept."""
     scope = _scope(tenant, database, collection)
-    with _faults():
+    with told():
         key, operation = new_key(name, role, scope, expires)
     made = _create(operation, url, path)
     click.echo(f"{_told(made)}. Keep the key, it is not shown again:", err=True)
@@ -152,7 +152,7 @@ def create_user(
 ) -> None:
     """Make a user called NAME; asks for the password."""
     scope = _scope(tenant, database, collection)
-    with _faults():
+    with told():
         operation = new_user(name, _password(password_stdin), role, scope, expires)
     click.echo(_told(_create(operation, url, path)), err=True)
 
@@ -201,7 +201,7 @@ def _database(url: str | None, path: Path | None) -> Generator[Backend, None, No
     given = _given({"url": url, "path": path})
     if len(given) != 1:
         raise click.UsageError("give either --url or --path: which database is it about?")
-    with _faults():
+    with told():
         backend = _open(**given)
         try:
             yield backend
@@ -226,16 +226,6 @@ def _open(url: str | None = None, path: Path | None = None) -> Backend:
         return persistent_backend(path, Settings(migrations="apply"))
     # Others may work with this database, so it is not upgraded in passing.
     return connect(url, Settings(migrations="validate"))
-
-
-@contextmanager
-def _faults() -> Generator[None, None, None]:
-    try:
-        yield
-    except ChromaError as fault:
-        raise click.ClickException(fault.message()) from fault
-    except ImportError as fault:
-        raise click.ClickException(str(fault)) from fault
 
 
 def _scope(tenant: str | None, database: str | None, collection: str | None) -> Scope:

@@ -30,6 +30,11 @@ _INTEGERS: Final = {
 }
 """Setting to its least value."""
 
+_SHOWN: Final = (
+    "space", "ef_construction", "ef_search", "max_neighbors", "resize_factor", "sync_threshold",
+)  # fmt: skip
+"""Settings that a collection shows, in the order in which Chroma writes them."""
+
 _LEGACY: Final = {
     "hnsw:space": "space",
     "hnsw:construction_ef": "ef_construction",
@@ -147,8 +152,7 @@ class CollectionConfiguration:
 
     def to_json(self) -> dict[str, Any]:
         """What Chroma shows as ``configuration_json``: without the server's own tuning."""
-        hnsw = asdict(self.hnsw)
-        del hnsw["num_threads"], hnsw["batch_size"]
+        hnsw = {name: getattr(self.hnsw, name) for name in _SHOWN}
         return {"hnsw": hnsw, "spann": None, "embedding_function": self.embedding_function}
 
 

@@ -56,7 +56,6 @@ from pgchroma.wire.configuration import read_settings
 from pgchroma.wire.route import Request, Route, collection_id, database_ref
 from pgchroma.wire.schema import (
     decode_configuration,
-    encode_configuration,
     encode_schema,
     merge_schema,
 )
@@ -205,7 +204,7 @@ def _respond_collection(request: Request, model: CollectionModel) -> Any:
     return {
         "id": str(model.id),
         "name": model.name,
-        "configuration_json": encode_configuration(model.configuration),
+        "configuration_json": model.configuration_json,
         "schema": encode_schema(model.configuration),
         "metadata": model.metadata or None,
         "dimension": model.dimension,

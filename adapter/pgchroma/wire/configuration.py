@@ -43,11 +43,9 @@ class UnknownFunction(Struct, tag="unknown", tag_field="type"):
 EmbeddingFunction: TypeAlias = KnownFunction | LegacyFunction | UnknownFunction | UnsetType | None
 
 
-class HnswBody(Struct, forbid_unknown_fields=True):
-    """Distance and index settings."""
+class NewHnswBody(Struct, forbid_unknown_fields=True):
+    """The index settings that can change."""
 
-    space: Space | UnsetType | None = UNSET
-    ef_construction: Setting = UNSET
     ef_search: Setting = UNSET
     max_neighbors: Setting = UNSET
     num_threads: Setting = UNSET
@@ -56,14 +54,26 @@ class HnswBody(Struct, forbid_unknown_fields=True):
     batch_size: Setting = UNSET
 
 
-class SpannBody(Struct, forbid_unknown_fields=True):
-    """Settings of an index that is not here; of them only the space counts."""
+class HnswBody(NewHnswBody):
+    """Distance and index settings."""
+
+    space: Space | UnsetType | None = UNSET
+    ef_construction: Setting = UNSET
+
+
+class NewSpannBody(Struct, forbid_unknown_fields=True):
+    """Settings, that can change, of an index that is not here."""
 
     search_nprobe: Setting = UNSET
+    ef_search: Setting = UNSET
+
+
+class SpannBody(NewSpannBody):
+    """Settings of an index that is not here; of them only the space counts."""
+
     write_nprobe: Setting = UNSET
     space: Space | UnsetType | None = UNSET
     ef_construction: Setting = UNSET
-    ef_search: Setting = UNSET
     max_neighbors: Setting = UNSET
     reassign_neighbor_count: Setting = UNSET
     split_threshold: Setting = UNSET
@@ -76,24 +86,6 @@ class ConfigurationBody(Struct):
     hnsw: HnswBody | UnsetType | None = UNSET
     spann: SpannBody | UnsetType | None = UNSET
     embedding_function: EmbeddingFunction = UNSET
-
-
-class NewHnswBody(Struct, forbid_unknown_fields=True):
-    """The index settings that can change."""
-
-    ef_search: Setting = UNSET
-    max_neighbors: Setting = UNSET
-    num_threads: Setting = UNSET
-    resize_factor: float | UnsetType | None = UNSET
-    sync_threshold: Setting = UNSET
-    batch_size: Setting = UNSET
-
-
-class NewSpannBody(Struct, forbid_unknown_fields=True):
-    """Settings of an index that is not here."""
-
-    search_nprobe: Setting = UNSET
-    ef_search: Setting = UNSET
 
 
 class NewConfigurationBody(Struct):

@@ -29,6 +29,8 @@ _STATUSES: Final[dict[type[ChromaError], int]] = {AuthorizationError: 403, Chrom
 _NAMED: Final = (InvalidArgumentError, NotFoundError, InternalError, VersionMismatchError)
 """What has a word of its own; everything else is a ``ChromaError``."""
 
+_BY_NAME: Final = {kind.name(): kind for kind in _NAMED}
+
 _BY_STATUS: Final[dict[int, type[ChromaError]]] = {
     401: ChromaAuthError,
     403: AuthorizationError,
@@ -63,8 +65,7 @@ def decode_error(status: int, body: Any, headers: Mapping[str, str]) -> ChromaEr
         headers: The response's headers.
     """
     name, message = _read(status, body)
-    named = {kind.name(): kind for kind in _NAMED}
-    fault = (named.get(name) or _BY_STATUS.get(status, ChromaError))(message)
+    fault = (_BY_NAME.get(name) or _BY_STATUS.get(status, ChromaError))(message)
     fault.trace_id = headers.get("chroma-trace-id")
     if isinstance(fault, UnavailableError):
         fault.retry_after = _seconds(headers.get("retry-after", ""))

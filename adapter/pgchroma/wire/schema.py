@@ -18,32 +18,20 @@ from pgchroma.model.indexed import KINDS, Indexed, Kind
 from pgchroma.model.text import check_text
 from pgchroma.wire.configuration import VectorIndexBody, read_settings
 
-__all__ = ("decode_configuration", "encode_configuration", "encode_schema", "merge_schema")
+__all__ = ("decode_configuration", "encode_schema", "merge_schema")
 
 _DOCUMENT, _EMBEDDING = "#document", "#embedding"
 
-_SHOWN: Final = (
-    "space", "ef_construction", "ef_search", "max_neighbors", "resize_factor", "sync_threshold",
-)  # fmt: skip
 _INDEX: Final = (
     "ef_construction", "max_neighbors", "ef_search", "num_threads", "batch_size", "sync_threshold",
     "resize_factor",
 )  # fmt: skip
-"""Settings in the order in which Chroma writes them, in a configuration and in a schema."""
+"""Settings of an index in the order in which Chroma writes them."""
 
 _LEGACY: Final = {"type": "legacy"}
 
 _ON: Final = {"enabled": True, "config": {}}
 _OFF: Final = {"enabled": False, "config": {}}
-
-
-def encode_configuration(configuration: CollectionConfiguration) -> dict[str, Any]:
-    """Write the configuration as collections show it: without the server's own tuning."""
-    return {
-        "hnsw": _settings(configuration, _SHOWN),
-        "spann": None,
-        "embedding_function": configuration.embedding_function,
-    }
 
 
 def encode_schema(configuration: CollectionConfiguration) -> dict[str, Any]:
@@ -53,7 +41,7 @@ def encode_schema(configuration: CollectionConfiguration) -> dict[str, Any]:
     its default one.
     """
     indexed, defaults = configuration.indexed, configuration.indexed.defaults
-    hnsw = {"hnsw": _settings(configuration, _INDEX)}
+    hnsw = {"hnsw": {name: getattr(configuration.hnsw, name) for name in _INDEX}}
     vectors = {
         "space": configuration.hnsw.space,
         "embedding_function": configuration.embedding_function or _LEGACY,
@@ -93,10 +81,6 @@ def encode_schema(configuration: CollectionConfiguration) -> dict[str, Any]:
             },
         },
     }
-
-
-def _settings(configuration: CollectionConfiguration, names: tuple[str, ...]) -> dict[str, Any]:
-    return {name: getattr(configuration.hnsw, name) for name in names}
 
 
 def decode_configuration(
