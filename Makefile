@@ -5,11 +5,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PEER := $(VENV)/bench/.ready
+PEERS := $(VENV)/bench/.ready-vectors
 CLIENTS := $(VENV)/clients/.ready
 NODE := $(VENV)/node/.ready
 UPSTREAM := $(VENV)/upstream/.ready
 
-.PHONY: help demo clients test test-slow upstream check fmt bench bench-core bench-http clean
+.PHONY: help demo clients test test-slow upstream check fmt bench bench-core bench-http bench-vectors bench-large bench-quantization clean
 
 help:  ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -80,6 +81,22 @@ bench-core: $(PEER)  ## Compare with chromadb and with hand-written SQL; takes s
 
 bench-http: $(PEER)  ## Compare with Chroma's server over HTTP; takes some minutes; ARGS="--help"
 	$(VENV)/bench/bin/python benchmarks/over_http.py $(ARGS)
+
+# What docs/benchmarks.md is drawn with, and what else is compared with.
+$(PEERS): $(PEER)
+	$(VENV)/bench/bin/python -m pip install --quiet --disable-pip-version-check \
+		"langchain-postgres==0.0.19" "psycopg[binary]>=3.2" "matplotlib>=3.9"
+	@touch $(PEERS)
+
+bench-vectors: $(PEERS)  ## Compare indexes, filters and churn at 10,000 and 100,000 records; ARGS="--help"
+	$(VENV)/bench/bin/python benchmarks/at_scale.py $(ARGS)
+
+bench-large: $(PEERS)  ## The same at a million records; takes hours
+	$(VENV)/bench/bin/python benchmarks/at_scale.py --target=bench-large \
+		--sizes=1000000 --growth= --wide= --texts= $(ARGS)
+
+bench-quantization: $(READY)  ## What shorter forms in an index cost in recall; takes a minute or two
+	$(BIN)/python benchmarks/quantization.py
 
 clean:  ## Remove what the targets made
 	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis

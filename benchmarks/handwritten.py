@@ -30,7 +30,8 @@ create table records (
     uri text, metadata jsonb, created_at timestamptz not null, updated_at timestamptz not null
 );
 create table vectors (
-    pos bigint primary key, seq bigint not null, embedding vector(384) storage plain not null
+    pos bigint primary key, seq bigint not null,
+    embedding vector({dimension}) storage plain not null
 );
 """
 
@@ -125,7 +126,7 @@ def measure(directory: Path, data: dict[str, Any]) -> dict[str, float]:
     with EmbeddedPostgres.open(directory) as postgres:
         pool = ConnectionPool(postgres.conninfo, kwargs={"autocommit": True}, min_size=1)
         with pool.connection() as connection:
-            connection.execute(SCHEMA.encode())
+            connection.execute(SCHEMA.format(dimension=DIMENSION).encode())
         with pool:
             return _measure(pool, data)
 
@@ -157,18 +158,18 @@ def _measure(pool: ConnectionPool[Any], data: dict[str, Any]) -> dict[str, float
     results = {"insert": _insert(run, data, oid)}
     ids = data["ids"][:: count // 10][:10]
     where = '{"category":"c3"}'
-    vector = Binary(_vector(data["embeddings"][count // 3]))
+    query = Binary(vector(data["embeddings"][count // 3]))
     calls: dict[str, tuple[Callable[[], Any], int]] = {
         "get by ids": (lambda: get("r.id = any(%s::text[])", [ids]), 100),
         "get with metadata filter": (lambda: get("r.metadata @> %s::jsonb", [where]), 15),
         "page at half": (lambda: get("true", [100, count // 2], "limit %s offset %s"), 30),
         **{
-            name: (lambda where=where: get(*_text_condition(where)), 15)
+            name: (lambda where=where: get(*text_condition(where)), 15)
             for name, where in text_filters(data).items()
         },
         "count": (lambda: run("select count(*) from records"), 50),
-        "query": (lambda: run(QUERY, [vector]), 30),
-        "query with filter": (lambda: run(QUERY_FILTERED, {"q": vector, "where": where}), 15),
+        "query": (lambda: run(QUERY, [query]), 30),
+        "query with filter": (lambda: run(QUERY_FILTERED, {"q": query, "where": where}), 15),
     }
     for name, (call, repeats) in calls.items():
         results[name] = timed(call, repeats)
@@ -181,8 +182,8 @@ def _insert(run: Callable[..., Any], data: dict[str, Any], oid: int) -> float:
     for first in range(0, count, BATCH):
         part = batch(data, first, BATCH)
         metadatas = [orjson.dumps(metadata).decode() for metadata in part["metadatas"]]
-        vectors = _vectors(part["embeddings"], oid)
-        run(ADD, [part["ids"], part["documents"], metadatas, vectors])
+        embeddings = vectors(part["embeddings"], oid)
+        run(ADD, [part["ids"], part["documents"], metadatas, embeddings])
     return (time.perf_counter() - begin) / count
 
 
@@ -195,8 +196,8 @@ def _changes(run: Callable[..., Any], data: dict[str, Any], oid: int) -> dict[st
         run(UPDATE, [changed["ids"], metadatas])
 
     def upsert() -> None:
-        vectors = _vectors(changed["embeddings"] + np.float32(0.1), oid)
-        run(UPSERT, {"ids": changed["ids"], "embeddings": vectors})
+        embeddings = vectors(changed["embeddings"] + np.float32(0.1), oid)
+        run(UPSERT, {"ids": changed["ids"], "embeddings": embeddings})
 
     parts = iter(range(1, 8))
 
@@ -211,18 +212,21 @@ def _changes(run: Callable[..., Any], data: dict[str, Any], oid: int) -> dict[st
     }
 
 
-def _vector(vector: np.ndarray) -> bytes:
-    return struct.pack(">hh", DIMENSION, 0) + vector.astype(">f4").tobytes()
+def vector(embedding: np.ndarray) -> bytes:
+    """Write a vector as PostgreSQL sends it."""
+    return struct.pack(">hh", len(embedding), 0) + embedding.astype(">f4").tobytes()
 
 
-def _vectors(matrix: np.ndarray, oid: int) -> Binary:
-    element = np.dtype([("n", ">i4"), ("d", ">i2"), ("u", ">i2"), ("v", ">f4", (DIMENSION,))])
+def vectors(matrix: np.ndarray, oid: int) -> Binary:
+    """Write an array of vectors, whose type has the given oid, as PostgreSQL sends it."""
+    dimension = matrix.shape[1]
+    element = np.dtype([("n", ">i4"), ("d", ">i2"), ("u", ">i2"), ("v", ">f4", (dimension,))])
     elements = np.zeros(len(matrix), dtype=element)
-    elements["n"], elements["d"], elements["v"] = 4 + 4 * DIMENSION, DIMENSION, matrix
+    elements["n"], elements["d"], elements["v"] = 4 + 4 * dimension, dimension, matrix
     return Binary(struct.pack(">iiIii", 1, 0, oid, len(matrix), 1) + elements.tobytes())
 
 
-def _text_condition(where: dict[str, str]) -> tuple[str, list[str]]:
+def text_condition(where: dict[str, str]) -> tuple[str, list[str]]:
     r"""Spell a document filter for PostgreSQL, where a word boundary is \y."""
     ((operator, text),) = where.items()
     if operator == "$contains":

@@ -32,6 +32,7 @@ import chromadb
 import numpy as np
 
 from running import HOST, ROOT, Server, serving
+from tables import short
 from workload import BATCH, DIMENSION, batch, records
 
 ADDED = 10_000
@@ -393,7 +394,7 @@ def table(rounds: dict[str, list[Results]]) -> str:
         ratio = numbers[1] / numbers[0]
         spread = f"{min(ratios):.2f}–{max(ratios):.2f}" if ratios else "–"
         goal = GOALS.get(key[0])
-        cells = [*key, *map(_short, [*numbers, ratio]), spread]
+        cells = [*key, *map(short, [*numbers, ratio]), spread]
         cells.append(goal.verdict(numbers[1], ratio) if goal else "")
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
@@ -410,15 +411,8 @@ def soak_table(soaks: dict[str, dict[int, dict[str, float]]]) -> str:
     ]
     for sent in next(iter(soaks.values())):
         sizes = (soaks[label][sent].get(part, math.nan) for label, part in columns)
-        lines.append(f"| {sent:,} | {' | '.join(map(_short, sizes))} |")
+        lines.append(f"| {sent:,} | {' | '.join(map(short, sizes))} |")
     return "\n".join(lines) + "\n"
-
-
-def _short(number: float) -> str:
-    """Write a number with three digits that count, or more before the point."""
-    if math.isnan(number):
-        return "–"
-    return f"{number:,.0f}" if number >= 100 else f"{number:.3g}"
 
 
 if __name__ == "__main__":

@@ -14,6 +14,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from processes import Processes, command_line
+
 ROOT = Path(__file__).resolve().parents[1]
 HOST = "127.0.0.1"
 
@@ -34,41 +36,19 @@ STOP_SECONDS = 30
 
 
 @dataclass
-class Server:
+class Server(Processes):
     """A running server."""
 
-    pid: int
     port: int
-    path: Path
 
     def memory(self) -> dict[str, float]:
-        """Weigh its processes, in MB.
-
-        RSS counts what processes share once for each of them, as PostgreSQL's do their buffers;
-        PSS divides it among them, so that its sum is what the whole takes.
-        """
+        """Weigh its processes, in MB."""
         found = {"server, RSS": 0.0, "PostgreSQL, RSS": 0.0, "all, PSS": 0.0}
-        for pid in self.processes():
-            try:
-                name = Path(f"/proc/{pid}/comm").read_text(encoding="utf-8").strip()
-                lines = Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="utf-8").splitlines()
-            except (FileNotFoundError, ProcessLookupError):
-                continue  # It ended meanwhile.
-            size = {key: int(rest.split()[0]) / 1024 for key, rest in map(_field, lines[1:])}
-            found["PostgreSQL, RSS" if name == "postgres" else "server, RSS"] += size["Rss"]
-            found["all, PSS"] += size["Pss"]
+        for weight in self.weights():
+            part = "PostgreSQL, RSS" if weight.name == "postgres" else "server, RSS"
+            found[part] += weight.rss
+            found["all, PSS"] += weight.pss
         return {name: size for name, size in found.items() if size}
-
-    def processes(self) -> set[int]:
-        """List it and its descendants, and what else was started on its directory, with theirs.
-
-        A private PostgreSQL is nobody's child, but has the directory in its command line.
-        """
-        parents = {pid: _parent(pid) for pid in _pids()}
-        found = {pid for pid in parents if pid == self.pid or str(self.path) in _command(pid)}
-        while more := {pid for pid, parent in parents.items() if parent in found} - found:
-            found |= more
-        return found
 
 
 @contextmanager
@@ -84,7 +64,7 @@ def serving(name: str, path: Path, *, workers: int) -> Iterator[Server]:
         process = subprocess.Popen(
             command, stdout=output, stderr=output, cwd=path.parent, start_new_session=True
         )
-    server = Server(process.pid, port, path)
+    server = Server(process.pid, path, port)
     try:
         _wait_until_ready(process, port)
         yield server
@@ -114,33 +94,8 @@ def _stop(process: subprocess.Popen[bytes], server: Server) -> None:
     while process.poll() is None or server.processes():
         if time.monotonic() > deadline:
             for pid in server.processes():
-                print(f"killing what did not stop: {_command(pid)}", file=sys.stderr)
+                print(f"killing what did not stop: {command_line(pid)}", file=sys.stderr)
                 os.kill(pid, signal.SIGKILL)
             process.wait()
             return
         time.sleep(0.1)
-
-
-def _field(line: str) -> tuple[str, str]:
-    key, _, rest = line.partition(":")
-    return key, rest
-
-
-def _pids() -> list[int]:
-    return [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
-
-
-def _parent(pid: int) -> int:
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8")
-    except (FileNotFoundError, ProcessLookupError):
-        return 0
-    return int(stat.rpartition(")")[2].split()[1])
-
-
-def _command(pid: int) -> str:
-    try:
-        words = Path(f"/proc/{pid}/cmdline").read_bytes()
-    except (FileNotFoundError, ProcessLookupError):
-        return ""
-    return words.replace(b"\0", b" ").decode(errors="replace")

@@ -30,19 +30,24 @@ def records(count: int) -> dict[str, Any]:
     random = np.random.default_rng(11)
     centres = random.normal(size=(100, DIMENSION))
     vectors = centres[random.integers(0, 100, count)] + random.normal(size=(count, DIMENSION)) * 0.4
-    words = _words(random, 5_000)
-    # Words are as unevenly frequent as in natural text: the n-th about 1/n of the first.
-    frequencies = 1 / np.arange(1, len(words) + 1)
-    picked = random.choice(len(words), size=(count, 45), p=frequencies / frequencies.sum())
     return {
         "ids": [f"id-{n:07d}" for n in range(count)],
         "embeddings": vectors.astype(np.float32),
-        "documents": [" ".join(words[w] for w in row) for row in picked],
+        "documents": texts(random, count),
         "metadatas": [
             {"n": n, "category": f"c{n % 10}", "score": n / 7, "even": n % 2 == 0}
             for n in range(count)
         ],
     }
+
+
+def texts(random: np.random.Generator, count: int) -> list[str]:
+    """Make documents of 45 words."""
+    words = _words(random, 5_000)
+    # Words are as unevenly frequent as in natural text: the n-th about 1/n of the first.
+    frequencies = 1 / np.arange(1, len(words) + 1)
+    picked = random.choice(len(words), size=(count, 45), p=frequencies / frequencies.sum())
+    return [" ".join(words[w] for w in row) for row in picked]
 
 
 def _words(random: np.random.Generator, count: int) -> list[str]:

@@ -20,9 +20,23 @@ from pgchroma.client.factory import (
     PostgresClient,
 )
 from pgchroma.client.http import AsyncHttpClient, CloudClient, HttpClient
+from pgchroma.client.indexes import (
+    BoolInvertedIndexConfig,
+    Cmek,
+    FloatInvertedIndexConfig,
+    FtsIndexConfig,
+    HnswIndexConfig,
+    IntInvertedIndexConfig,
+    SpannIndexConfig,
+    SparseVectorIndexConfig,
+    StringInvertedIndexConfig,
+    VectorIndexConfig,
+)
+from pgchroma.client.schema import Schema
 from pgchroma.config import Settings
 from pgchroma.embeddings.protocol import DataLoader, EmbeddingFunction
 from pgchroma.embeddings.registry import register_embedding_function
+from pgchroma.model.indexing import IndexingStatus, QueryPlan, Recall
 from pgchroma.model.names import DEFAULT_DATABASE, DEFAULT_TENANT
 from pgchroma.model.types import (
     ID,
@@ -55,9 +69,11 @@ __all__ = (
     "AsyncCollection",
     "AsyncHttpClient",
     "AsyncPostgresClient",
+    "BoolInvertedIndexConfig",
     "Client",
     "ClientAPI",
     "CloudClient",
+    "Cmek",
     "Collection",
     "CollectionMetadata",
     "DataLoader",
@@ -66,19 +82,31 @@ __all__ = (
     "EmbeddingFunction",
     "Embeddings",
     "EphemeralClient",
+    "FloatInvertedIndexConfig",
+    "FtsIndexConfig",
     "GetResult",
+    "HnswIndexConfig",
     "HttpClient",
     "IDs",
     "Images",
     "Include",
+    "IndexingStatus",
+    "IntInvertedIndexConfig",
     "Metadata",
     "Metadatas",
     "PersistentClient",
     "PostgresClient",
+    "QueryPlan",
     "QueryResult",
+    "Recall",
+    "Schema",
     "Settings",
+    "SpannIndexConfig",
+    "SparseVectorIndexConfig",
+    "StringInvertedIndexConfig",
     "URIs",
     "UpdateMetadata",
+    "VectorIndexConfig",
     "Where",
     "WhereDocument",
     "__version__",

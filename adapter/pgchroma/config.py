@@ -43,12 +43,23 @@ class Settings(BaseSettings):
         pgchroma_http_timeout: Seconds the server may take for an answer.
         pgchroma_pool_size: The most connections a client opens.
         pgchroma_pool_timeout: Seconds to wait for a connection.
+        pgchroma_query_connections: On how many connections at once the queries of one call run, if
+            there are eight and more for each. Each connection sees a moment of its own.
         pgchroma_max_batch_size: The most records one call may write.
         pgchroma_regex_timeout: Seconds a statement with a regular expression may run.
         pgchroma_prepared_statements: Whether statements are prepared; off for a PgBouncer in
             transaction mode that does not keep them.
         pgchroma_role_per_tenant: Whether each tenant's requests run as a role of PostgreSQL of
             its own. ``unsealed`` puts up with a database where smuggled SQL could change roles.
+        pgchroma_compaction: Whether a thread of the client builds indexes behind its writes.
+        pgchroma_compaction_url: The database for that thread, where the client's own URL leads
+            to a pooler.
+        pgchroma_segment_bytes: The least that embeddings without an index have to have, in bytes,
+            before they get one; fewer are read faster than searched.
+        pgchroma_index_memory: Bytes of the database server's memory that building an index may
+            take. A collection for which that is too little gets several indexes.
+        pgchroma_auto_index: Whether metadata keys and documents that filters keep asking about
+            get an index.
     """
 
     model_config = SettingsConfigDict(env_file=".env", extra="ignore")
@@ -76,10 +87,16 @@ class Settings(BaseSettings):
 
     pgchroma_pool_size: int = Field(default=10, ge=1)
     pgchroma_pool_timeout: float = Field(default=30.0, gt=0)
+    pgchroma_query_connections: int = Field(default=2, ge=1)
     pgchroma_max_batch_size: int = Field(default=50_000, ge=1)
     pgchroma_regex_timeout: float = Field(default=10.0, gt=0)
     pgchroma_prepared_statements: bool = True
     pgchroma_role_per_tenant: bool | Literal["unsealed"] = False
+    pgchroma_compaction: bool = True
+    pgchroma_compaction_url: str | None = Field(default=None, repr=False)
+    pgchroma_segment_bytes: int = Field(default=8 << 20, ge=0)
+    pgchroma_index_memory: int = Field(default=1 << 30, ge=1 << 20)
+    pgchroma_auto_index: bool = True
 
     def __getitem__(self, key: str) -> Any:
         """Return the setting of that name."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import sys
+from contextlib import suppress
 from dataclasses import dataclass
 from threading import Lock
 from typing import Any, Final, Literal, TypeAlias
@@ -17,12 +18,15 @@ from psycopg import errors as pg
 
 from pgchroma.errors import MissingRightError, VersionMismatchError
 from pgchroma.resources import resource
+from pgchroma.store.drivers import run
+from pgchroma.store.layout import LAYOUT_VERSION
+from pgchroma.store.upgrading import upgrade_layouts
 
 __all__ = ("HEAD", "MigrationMode", "ServerFacts", "check", "offline_sql", "prepare", "upgrade")
 
 MigrationMode: TypeAlias = Literal["apply", "validate", "none"]
 
-HEAD: Final = "0003"
+HEAD: Final = "0004"
 """The revision this code works with; a test holds that it is Alembic's newest."""
 
 LEAST_POSTGRES: Final = 160_000
@@ -44,6 +48,7 @@ class ServerFacts:
         vector_oid: The object id of the type `vector`; None where no search path finds it.
         revision: The catalog's revision; None where there is no catalog.
         statement_timeout_ms: The limit that holds for this user here; 0 for none.
+        has_old_tables: Whether tables of some collections are of an older layout.
     """
 
     version: int
@@ -51,6 +56,7 @@ class ServerFacts:
     vector_oid: int | None
     revision: str | None
     statement_timeout_ms: int = 0
+    has_old_tables: bool = False
 
 
 def prepare(connection: psycopg.Connection[Any], mode: MigrationMode = "apply") -> ServerFacts:
@@ -65,7 +71,7 @@ def prepare(connection: psycopg.Connection[Any], mode: MigrationMode = "apply") 
         MissingRightError: The user may not create what is missing; the message has the grant.
     """
     facts = _look(connection)
-    if mode == "apply" and facts.revision != HEAD and _is_older(facts.revision):
+    if mode == "apply" and _is_older(facts):
         _check_postgres(facts)
         upgrade(connection)
         facts = _look(connection)
@@ -80,8 +86,8 @@ def check(facts: ServerFacts, mode: MigrationMode = "validate") -> ServerFacts:
     """
     _check_postgres(facts)
     _check_pgvector(facts)
-    if mode != "none" and facts.revision != HEAD:
-        raise VersionMismatchError(_revision_message(facts.revision))
+    if mode != "none" and (facts.revision != HEAD or facts.has_old_tables):
+        raise VersionMismatchError(_revision_message(facts))
     return facts
 
 
@@ -91,17 +97,16 @@ def upgrade(connection: psycopg.Connection[Any]) -> None:
     Raises:
         MissingRightError: The user may not create the extension, or schemas.
     """
-    # A connection of its own: the caller's may be in a transaction that he rolls back.
-    info = connection.info
-    with (
-        _one_at_a_time,
-        psycopg.connect(info.dsn, password=info.password or None, autocommit=True) as migrating,
-    ):
+    # Connections of its own: the caller's may be in a transaction that he rolls back.
+    with _one_at_a_time, _another(connection) as locking:
         # For the session, not for a transaction: one that waited for the lock would go on with
         # the view of the catalogs that it had before.
-        migrating.execute(_LOCK)
-        _create_extension(migrating)
-        _upgrade_catalog(migrating)
+        locking.execute(_LOCK)
+        _create_extension(locking)
+        _create_trigrams(locking)
+        with _another(connection) as migrating:
+            _upgrade_catalog(migrating)
+        run(locking, upgrade_layouts())
 
 
 def offline_sql() -> str:
@@ -130,17 +135,18 @@ def _look(connection: psycopg.Connection[Any]) -> ServerFacts:
         if row is None:
             raise AssertionError("a select without a from clause gave no row")
         version, vector_version, vector_oid, timeout, has_catalog = row
-        revision = None
+        revision, has_old_tables = None, False
         if has_catalog:
-            cursor.execute("select version_num from pgchroma.alembic_version")
-            found = cursor.fetchone()
-            revision = None if found is None else str(found[0])
-    return ServerFacts(version, vector_version, vector_oid, revision, timeout)
+            cursor.execute(_REVISION, {"version": LAYOUT_VERSION})
+            revision, has_old_tables = cursor.fetchone() or (None, False)
+    return ServerFacts(version, vector_version, vector_oid, revision, timeout, has_old_tables)
 
 
-def _is_older(revision: str | None) -> bool:
+def _is_older(facts: ServerFacts) -> bool:
     # Revisions are numbered, so a newer package's catalog can be told from an older one's.
-    return revision is None or revision < HEAD
+    if facts.revision is None or facts.revision < HEAD:
+        return True
+    return facts.revision == HEAD and facts.has_old_tables
 
 
 def _check_postgres(facts: ServerFacts) -> None:
@@ -171,15 +177,23 @@ def _check_pgvector(facts: ServerFacts) -> None:
         )
 
 
-def _revision_message(revision: str | None) -> str:
+def _revision_message(facts: ServerFacts) -> str:
+    revision = facts.revision
     if revision is None:
         return f"this database has no pgchroma catalog. Run: {_MIGRATE}"
-    if _is_older(revision):
+    if revision == HEAD:
+        return f"some collections' tables are of an older layout. Run: {_MIGRATE}"
+    if _is_older(facts):
         return f"the catalog is at revision {revision}, this code needs {HEAD}. Run: {_MIGRATE}"
     return (
         f"the catalog is at revision {revision}, newer than this code's {HEAD}. "
         "Run: pip install --upgrade pgchroma"
     )
+
+
+def _another(connection: psycopg.Connection[Any]) -> psycopg.Connection[Any]:
+    info = connection.info
+    return psycopg.connect(info.dsn, password=info.password or None, autocommit=True)
 
 
 def _create_extension(connection: psycopg.Connection[Any]) -> None:
@@ -195,6 +209,12 @@ def _create_extension(connection: psycopg.Connection[Any]) -> None:
             "pgvector is not installed on this server. Install its package (on Debian: "
             f"apt-get install postgresql-{connection.info.server_version // 10_000}-pgvector)"
         ) from fault
+
+
+def _create_trigrams(connection: psycopg.Connection[Any]) -> None:
+    # An index of documents uses it; without it searching documents is slower and nothing else.
+    with suppress(pg.InsufficientPrivilege, pg.FeatureNotSupported, pg.UndefinedFile):
+        connection.execute("create extension if not exists pg_trgm")
 
 
 def _upgrade_catalog(connection: psycopg.Connection[Any]) -> None:
@@ -241,6 +261,13 @@ def _alembic(output: io.StringIO) -> Any:
 
 
 _LOCK: Final = "select pg_advisory_lock(7021982471)"
+
+_REVISION: Final = """
+select
+    version_num,
+    exists (select from pgchroma.collections where layout_version < %(version)s)
+from pgchroma.alembic_version
+"""
 
 _FACTS: Final = """
 select

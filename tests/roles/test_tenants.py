@@ -199,7 +199,7 @@ def _names_a_tenant(name: str) -> bool:
     if not dataclasses.is_dataclass(kind):
         return False
     ref = operations.CollectionRef(DatabaseRef("acme", "docs"), UUID(int=0))
-    values = {"scope": ref.scope, "collection": ref}
+    values = {"scope": ref.scope, "collection": ref, "query": operations.CountRecords(ref)}
     made = kind(*(values.get(field.name, "acme") for field in dataclasses.fields(kind)))
     return isinstance(made, operations.Operation) and tenant_of(made) == "acme"
 

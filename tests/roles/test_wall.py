@@ -107,8 +107,15 @@ async def test_the_catalog_and_the_statistics_show_nothing_of_others(rogue: Rogu
     rows(rogue.url, f"analyze {rogue.secret}")
     rows(
         rogue.url,
-        "insert into pgchroma.segments (collection_id, first_pos, end_pos, index_name) "
-        f"values ('{rogue.victim.id}', 0, 1, 'i'), ('{rogue.rogue.id}', 0, 1, 'i')",
+        "insert into pgchroma.segments (collection_id, first_pos, end_pos, index_name, "
+        "quantization, max_neighbors, ef_construction) "
+        f"select id, 0, 1, 'i', 'none', 16, 100 from pgchroma.collections "
+        f"where id in ('{rogue.victim.id}', '{rogue.rogue.id}')",
+    )
+    rows(
+        rogue.url,
+        "insert into pgchroma.secondary_indexes (collection_id, kind, key) "
+        f"values ('{rogue.victim.id}', 'number', 'k'), ('{rogue.rogue.id}', 'number', 'k')",
     )
     for condition in (
         "exists (select from pgchroma.tenants where name <> 'rogue')",
@@ -116,6 +123,7 @@ async def test_the_catalog_and_the_statistics_show_nothing_of_others(rogue: Rogu
         f"exists (select from pgchroma.collections where id = '{rogue.victim.id}')",
         "(select count(*) from pgchroma.collections) <> 1",
         "(select count(*) from pgchroma.segments) <> 1",
+        "(select count(*) from pgchroma.secondary_indexes) <> 1",
         "exists (select from pg_stats where schemaname = 'victim__docs')",
         "exists (select from pg_stat_activity where query !~ '^(<insufficient privilege>)?$')",
     ):

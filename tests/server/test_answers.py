@@ -215,7 +215,8 @@ REFUSALS: list[tuple[str, Any, int, bytes]] = [
         "Collection forking is unsupported for local chroma")),
     (f"GET {R}/fork_count", None, 501, other("Count forks is unsupported for local chroma")),
     # Chroma answers 500.
-    (f"GET {R}/indexing_status", None, 501, other("the indexing status is not implemented")),
+    (f"GET {C}/{NO_ID}/indexing_status", None, 404, NO_COLLECTION),
+    (f"GET {C}/x/indexing_status", None, 400, BAD_ID),
     (f"POST {R}/functions/attach", {}, 501, other("attached functions are not implemented")),
     (f"GET {R}/functions/f", None, 404, missing("Attached function not found")),
     (f"POST {R}/attached_functions/f/detach", {}, 501, other(

@@ -64,3 +64,23 @@ def test_a_stranger_is_not_told_about_the_database(url: str, tmp_path: Path) -> 
             "message": "internal error; the server's log has more",
         }
         assert "tenants" in server.log.read_text()
+
+
+def test_no_question_asks_for_more_results_than_a_query_may(url: str, tmp_path: Path) -> None:
+    environment = {"PGCHROMA_MAX_N_RESULTS": "5"}
+    arguments = ("--url", url, "--no-auth")
+    with running(tmp_path / "log", *arguments, environment=environment) as server:
+        collections = (
+            f"{server.url}/api/v2/tenants/default_tenant/databases/default_database/collections"
+        )
+        made = httpx.post(collections, json={"name": "papers"}).json()
+        for question, body in (
+            ("query", {"query_embeddings": [[1.0]]}),
+            ("explain", {"query_embeddings": [[1.0]]}),
+            ("recall", {}),
+        ):
+            place = f"{collections}/{made['id']}/{question}"
+            answer = httpx.post(place, json={**body, "n_results": 6})
+            assert (answer.status_code, answer.json()["error"]) == (400, "InvalidArgumentError")
+            assert answer.json()["message"] == "n_results 6 exceeds the maximum of 5"
+            assert httpx.post(place, json={**body, "n_results": 5}).status_code == 200

@@ -70,6 +70,8 @@ NEEDS: dict[str, tuple[str, str]] = {
     "collection_count": ("read", "collection"),
     "collection_get": ("read", "collection"),
     "collection_query": ("read", "collection"),
+    "collection_explain": ("read", "collection"),
+    "collection_recall": ("read", "collection"),
     "collection_search": ("read", "collection"),
     "fork_collection": ("write", "collection"),
     "fork_count": ("read", "collection"),

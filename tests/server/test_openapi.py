@@ -60,6 +60,12 @@ CHROMAS = {
 }
 """The operations in the document of chromadb 1.5.9's server, by their ids."""
 
+OURS = {
+    "root": "GET ",
+    "collection_explain": f"POST {R}/explain",
+    "collection_recall": f"POST {R}/recall",
+}
+
 
 def _operations() -> Iterator[tuple[str, str, dict[str, Any]]]:
     for path, item in openapi()["paths"].items():
@@ -72,7 +78,7 @@ def test_operations_are_chromas() -> None:
         operation["operationId"]: f"{method.upper()} {path.removeprefix(PREFIX)}"
         for path, method, operation in _operations()
     }
-    assert ours == {**CHROMAS, "root": "GET "}
+    assert ours == {**CHROMAS, **OURS}
 
 
 def test_every_route_of_version_two_is_described() -> None:
@@ -91,6 +97,17 @@ def test_what_is_referred_to_is_there() -> None:
     document = openapi()
     for reference in re.findall(r"'\$ref': '#/components/schemas/(\w+)'", str(document)):
         assert reference in document["components"]["schemas"]
+
+
+def test_what_is_not_chromas_is_described() -> None:
+    shapes = openapi()["components"]["schemas"]
+    assert shapes["RecallBody"]["properties"]["sample"] == {
+        "type": "integer", "minimum": 1, "maximum": 1000, "default": 100,
+    }  # fmt: skip
+    assert "error" not in shapes["IndexingStatusBody"]["required"]
+    assert set(shapes["QueryPlanBody"]["required"]) == set(shapes["QueryPlanBody"]["properties"])
+    assert "quantization" in shapes["HnswBody"]["properties"]
+    assert "quantization" in shapes["NewHnswBody"]["properties"]
 
 
 def test_what_is_public_asks_for_no_credential() -> None:

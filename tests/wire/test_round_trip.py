@@ -22,6 +22,8 @@ from pgchroma.errors import ChromaError
 from pgchroma.model.configuration import CollectionConfiguration, HnswConfiguration
 from pgchroma.model.entities import CollectionModel, Database, DatabaseRef, Tenant, UserIdentity
 from pgchroma.model.filters import combine, parse_where, parse_where_document
+from pgchroma.model.indexed import KINDS, Indexed
+from pgchroma.model.indexing import IndexingStatus, QueryPlan, Recall, SegmentUse
 from pgchroma.model.metadata import parse_collection_metadata
 from pgchroma.model.operations import (
     AddRecords,
@@ -34,17 +36,20 @@ from pgchroma.model.operations import (
     DeleteCollection,
     DeleteDatabase,
     DeleteRecords,
+    ExplainQuery,
     GetCollection,
     GetCollectionByCrn,
     GetCollectionById,
     GetDatabase,
     GetIdentity,
+    GetIndexingStatus,
     GetRecords,
     GetTenant,
     GetVersion,
     Heartbeat,
     ListCollections,
     ListDatabases,
+    MeasureRecall,
     ModifyCollection,
     QueryRecords,
     Reset,
@@ -88,6 +93,7 @@ settings = {
     "batch_size": st.integers(2, 10_000),
     "sync_threshold": st.integers(2, 10_000),
     "resize_factor": st.floats(0, 1e9),
+    "quantization": st.none() | st.sampled_from(["none", "halfvec", "bit"]),
 }
 fixed = {"space": st.sampled_from(["l2", "cosine", "ip"]), "ef_construction": st.integers(1, 999)}
 functions = st.sampled_from([{"type": "legacy"}, {"type": "unknown"}]) | st.fixed_dictionaries(
@@ -103,6 +109,15 @@ new_configurations = _optional({"hnsw": _optional(settings), "embedding_function
 configurations = _optional(
     {"hnsw": _optional({**settings, **fixed}), "embedding_function": functions}
 ) | st.fixed_dictionaries({"spann": _optional({"space": fixed["space"]})})
+
+
+kinds = st.sampled_from(KINDS)
+indexed = st.builds(
+    Indexed,
+    st.dictionaries(kinds, st.just(False)),
+    st.dictionaries(strategies.keys, st.dictionaries(kinds, st.booleans(), min_size=1), max_size=3),
+    st.booleans(),
+)
 
 
 @st.composite
@@ -189,6 +204,8 @@ OPERATIONS: dict[Any, st.SearchStrategy[Any]] = {
         st.none() | configurations,
         st.none() | scalar_metadata,
         st.booleans(),
+        # Where everything is indexed, nothing is said of it.
+        indexed.map(lambda one: None if one == Indexed() else one),
     ),
     GetCollection: st.builds(GetCollection, scopes, looked_up),
     GetCollectionById: st.builds(GetCollectionById, refs),
@@ -210,6 +227,11 @@ OPERATIONS: dict[Any, st.SearchStrategy[Any]] = {
     GetRecords: st.builds(GetRecords, refs, includes, ids, filters(), counts, counts),
     CountRecords: st.builds(CountRecords, refs),
     QueryRecords: queries(),
+    ExplainQuery: st.builds(ExplainQuery, queries()),
+    MeasureRecall: st.builds(
+        MeasureRecall, refs, st.integers(1, 1_000), st.integers(1, 2**32 - 1), filters()
+    ),
+    GetIndexingStatus: st.builds(GetIndexingStatus, refs),
 }
 
 hnsw = st.builds(HnswConfiguration, **{**settings, **fixed})
@@ -217,7 +239,7 @@ models = st.builds(
     CollectionModel,
     st.uuids(),
     names,
-    st.builds(CollectionConfiguration, hnsw, st.none() | functions),
+    st.builds(CollectionConfiguration, hnsw, st.none() | functions, indexed),
     st.none() | scalar_metadata,
     st.none() | st.integers(1, 16_000),
     looked_up,
@@ -259,6 +281,21 @@ def queried(draw: st.DrawFn, include: frozenset[str]) -> QueriedRecords:
 
 
 naturals = st.integers(0, 2**63 - 1)
+seconds = st.floats(0, 1e9)
+segments = st.builds(SegmentUse, text, naturals, naturals, naturals)
+plans = st.builds(
+    QueryPlan,
+    st.sampled_from(["exact", "index"]),
+    st.none() | naturals,
+    st.lists(segments, max_size=3).map(tuple),
+    naturals,
+    naturals,
+    seconds,
+    seconds,
+    st.dictionaries(text, text, max_size=3),
+    text,
+    text,
+)
 RESULTS: dict[Any, Callable[[Any], st.SearchStrategy[Any]]] = {
     Heartbeat: lambda operation: naturals,
     GetVersion: lambda operation: text,
@@ -278,6 +315,13 @@ RESULTS: dict[Any, Callable[[Any], st.SearchStrategy[Any]]] = {
     CountRecords: lambda operation: naturals,
     GetRecords: lambda operation: columns(operation.include),
     QueryRecords: lambda operation: st.lists(queried(operation.include), max_size=3),
+    ExplainQuery: lambda operation: plans,
+    MeasureRecall: lambda operation: st.builds(
+        Recall, st.floats(0, 1), naturals, naturals, seconds, seconds
+    ),
+    GetIndexingStatus: lambda operation: st.builds(
+        IndexingStatus, naturals, naturals, naturals, st.floats(0, 1), st.none() | text
+    ),
 }
 """Results by operation; those of all others say nothing."""
 
@@ -362,6 +406,31 @@ def test_a_setting_that_json_cannot_say_is_refused_before_it_is_sent() -> None:
     )
     with pytest.raises(errors.InvalidArgumentError, match="resize_factor"):
         route_of(operation).encode(operation)
+
+
+def test_the_status_has_an_error_only_where_there_is_one() -> None:
+    operation = GetIndexingStatus(CollectionRef(DatabaseRef("one", "two"), UUID(int=7)))
+    route = route_of(operation)
+    fine = IndexingStatus(3, 1, 4, 0.75)
+    body = {
+        "op_indexing_progress": 0.75,
+        "num_unindexed_ops": 1,
+        "num_indexed_ops": 3,
+        "total_ops": 4,
+    }
+    assert route.respond(route.encode(operation), fine) == body
+    failed = dataclasses.replace(fine, error="disk full")
+    assert route.respond(route.encode(operation), failed) == {**body, "error": "disk full"}
+
+
+@pytest.mark.parametrize(
+    "body", [{"sample": 0}, {"sample": 1_001}, {"n_results": 0}, {"sample": 1.5}, {"sample": None}]
+)
+def test_a_measurement_out_of_bounds_is_refused(body: Any) -> None:
+    operation = MeasureRecall(CollectionRef(DatabaseRef("one", "two"), UUID(int=7)))
+    route = route_of(operation)
+    with pytest.raises(errors.MalformedRequestError, match=next(iter(body))):
+        route.parse(route.encode(operation).path, {}, encode_json(body))
 
 
 ARRIVES_AS = {

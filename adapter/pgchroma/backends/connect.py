@@ -8,6 +8,8 @@ from typing import Any, cast
 import psycopg
 from psycopg.conninfo import make_conninfo
 
+from pgchroma.backends.compaction import CompactionSettings
+from pgchroma.backends.compactor import Compactor
 from pgchroma.backends.direct import AsyncDirectBackend, DirectBackend
 from pgchroma.backends.sources import (
     AsyncEngineSource,
@@ -25,9 +27,10 @@ from pgchroma.model.entities import Limits
 from pgchroma.schema import ServerFacts, prepare
 from pgchroma.store import Environment, run
 from pgchroma.store.faults import translated
+from pgchroma.store.locations import Observed
 from pgchroma.store.roles import prepare_roles
 
-__all__ = ("connect", "connect_async", "plain_conninfo")
+__all__ = ("compaction_settings", "connect", "connect_async", "plain_conninfo")
 
 
 def connect(target: object, settings: Settings) -> DirectBackend:
@@ -53,7 +56,9 @@ def _by_url(url: str, settings: Settings) -> DirectBackend:
     with translated(), psycopg.connect(conninfo, autocommit=True) as connection:
         facts = _prepare(connection, settings)
     source = PoolSource(conninfo, **_pool(settings))
-    return DirectBackend(source, _environment(facts, settings))
+    compactor = _compactor(conninfo, settings)
+    environment = _environment(facts, settings, compactor)
+    return DirectBackend(source, environment, compactor, _query_connections(settings))
 
 
 def _by_owner(owner: object, settings: Settings) -> DirectBackend:
@@ -61,7 +66,11 @@ def _by_owner(owner: object, settings: Settings) -> DirectBackend:
     _refuse_joined(source, settings)
     with translated(), source.lend() as connection:
         facts = _prepare(connection, settings)
-    return DirectBackend(source, _environment(facts, settings, is_joined=source.is_joined))
+        conninfo = _conninfo_of(connection)
+    compactor = None if source.is_joined else _compactor(conninfo, settings)
+    environment = _environment(facts, settings, compactor, is_joined=source.is_joined)
+    connections = 1 if source.is_joined else settings.pgchroma_query_connections
+    return DirectBackend(source, environment, compactor, connections)
 
 
 def _source(owner: object) -> Source:
@@ -81,7 +90,9 @@ async def _by_url_async(url: str, settings: Settings) -> AsyncDirectBackend:
     conninfo = plain_conninfo(url)
     facts = await asyncio.to_thread(_look, conninfo, settings)
     source = AsyncPoolSource(conninfo, **_pool(settings))
-    return AsyncDirectBackend(source, _environment(facts, settings))
+    compactor = _compactor(conninfo, settings)
+    environment = _environment(facts, settings, compactor)
+    return AsyncDirectBackend(source, environment, compactor, _query_connections(settings))
 
 
 async def _by_owner_async(owner: object, settings: Settings) -> AsyncDirectBackend:
@@ -89,10 +100,12 @@ async def _by_owner_async(owner: object, settings: Settings) -> AsyncDirectBacke
     _refuse_joined(source, settings)
     with translated():
         async with source.lend() as connection:
-            info = connection.info
-    conninfo = make_conninfo(info.dsn, password=info.password or None)
+            conninfo = _conninfo_of(connection)
     facts = await asyncio.to_thread(_look, conninfo, settings)
-    return AsyncDirectBackend(source, _environment(facts, settings, is_joined=source.is_joined))
+    compactor = None if source.is_joined else _compactor(conninfo, settings)
+    environment = _environment(facts, settings, compactor, is_joined=source.is_joined)
+    connections = 1 if source.is_joined else settings.pgchroma_query_connections
+    return AsyncDirectBackend(source, environment, compactor, connections)
 
 
 def _refuse_joined(source: Source | AsyncSource, settings: Settings) -> None:
@@ -151,7 +164,40 @@ def _pool(settings: Settings) -> dict[str, Any]:
     }
 
 
-def _environment(facts: ServerFacts, settings: Settings, *, is_joined: bool = False) -> Environment:
+def _conninfo_of(connection: psycopg.BaseConnection[Any]) -> str:
+    info = connection.info
+    return make_conninfo(info.dsn, password=info.password or None)
+
+
+def _compactor(conninfo: str, settings: Settings) -> Compactor | None:
+    if not settings.pgchroma_compaction:
+        return None
+    url = settings.pgchroma_compaction_url
+    observed = Observed(takes_filters=settings.pgchroma_auto_index)
+    target = conninfo if url is None else plain_conninfo(url)
+    return Compactor(target, compaction_settings(settings), observed)
+
+
+def compaction_settings(settings: Settings) -> CompactionSettings:
+    """Return what compaction is told of the settings."""
+    return CompactionSettings(
+        settings.pgchroma_segment_bytes,
+        settings.pgchroma_index_memory,
+        settings.pgchroma_auto_index,
+    )
+
+
+def _query_connections(settings: Settings) -> int:
+    return min(settings.pgchroma_query_connections, settings.pgchroma_pool_size)
+
+
+def _environment(
+    facts: ServerFacts,
+    settings: Settings,
+    compactor: Compactor | None,
+    *,
+    is_joined: bool = False,
+) -> Environment:
     timeouts = [round(settings.pgchroma_regex_timeout * 1000), facts.statement_timeout_ms]
     return Environment(
         cast("int", facts.vector_oid),
@@ -161,4 +207,6 @@ def _environment(facts: ServerFacts, settings: Settings, *, is_joined: bool = Fa
         allows_reset=settings.allow_reset,
         limits=Limits(settings.pgchroma_max_batch_size),
         has_tenant_roles=bool(settings.pgchroma_role_per_tenant),
+        segment_bytes=settings.pgchroma_segment_bytes,
+        observed=None if compactor is None else compactor.observed,
     )

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
-from typing import Any, TypeVar
+import weakref
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar, cast
 
 import psycopg
 from tenacity import (
@@ -15,10 +18,11 @@ from tenacity import (
     wait_random_exponential,
 )
 
+from pgchroma.backends.compactor import Compactor
 from pgchroma.backends.sources import AsyncSource, Source
 from pgchroma.errors import InvalidArgumentError
 from pgchroma.model.entities import Limits
-from pgchroma.model.operations import Operation
+from pgchroma.model.operations import Operation, QueryRecords
 from pgchroma.store import Environment, handlers, run, run_async
 from pgchroma.store.faults import has_lost_connection, may_pass, translated
 from pgchroma.store.roles import is_mendable, role_for
@@ -27,6 +31,9 @@ __all__ = ("AsyncDirectBackend", "DirectBackend")
 
 R = TypeVar("R")
 
+LEAST_PART = 8
+"""Queries that are worth a connection of their own."""
+
 ATTEMPTS = 6
 """How often an operation is tried that lost a race, such as two writers of one new id."""
 
@@ -34,12 +41,43 @@ ATTEMPTS = 6
 class DirectBackend:
     """Runs handlers on connections of a source."""
 
-    def __init__(self, source: Source, environment: Environment) -> None:
+    def __init__(
+        self,
+        source: Source,
+        environment: Environment,
+        compactor: Compactor | None = None,
+        query_connections: int = 1,
+    ) -> None:
         self._source = source
         self._environment = environment
+        self._compactor = compactor
+        self._query_connections = query_connections
+        if compactor is not None:
+            # Its thread would outlive a client that is dropped without being closed.
+            weakref.finalize(self, compactor.stop)
         self._pid = os.getpid()
 
     def execute(self, operation: Operation[R]) -> R:
+        """Carry an operation out, many queries on several connections at once."""
+        parts = _parts(operation, self._query_connections)
+        if not parts:
+            return self._execute(operation)
+        with ThreadPoolExecutor(len(parts) - 1, "pgchroma-query") as pool:
+            others = [pool.submit(self._execute, part) for part in parts[1:]]
+            answers = [self._execute(parts[0]), *(other.result() for other in others)]
+        return cast("R", [answer for part in answers for answer in part])
+
+    def limits(self) -> Limits:
+        """Tell what the settings allow."""
+        return self._environment.limits
+
+    def close(self) -> None:
+        """Stop building indexes, and close the source."""
+        if self._compactor is not None:
+            self._compactor.close()
+        self._source.close()
+
+    def _execute(self, operation: Operation[R]) -> R:
         """Carry an operation out, again if it lost a race or looked for tables that moved on."""
         with translated():
             try:
@@ -51,14 +89,6 @@ class DirectBackend:
                     raise
             answer: R = Retrying(**_policy(self._environment))(self._attempt, operation)
             return answer
-
-    def limits(self) -> Limits:
-        """Tell what the settings allow."""
-        return self._environment.limits
-
-    def close(self) -> None:
-        """Close the source."""
-        self._source.close()
 
     def _attempt(self, operation: Operation[R]) -> R:
         _check_process(self._pid)
@@ -75,12 +105,51 @@ class DirectBackend:
 class AsyncDirectBackend:
     """Runs handlers on asynchronous connections of a source."""
 
-    def __init__(self, source: AsyncSource, environment: Environment) -> None:
+    def __init__(
+        self,
+        source: AsyncSource,
+        environment: Environment,
+        compactor: Compactor | None = None,
+        query_connections: int = 1,
+    ) -> None:
         self._source = source
         self._environment = environment
+        self._compactor = compactor
+        self._query_connections = query_connections
+        if compactor is not None:
+            # Its thread would outlive a client that is dropped without being closed.
+            weakref.finalize(self, compactor.stop)
         self._pid = os.getpid()
 
     async def execute(self, operation: Operation[R]) -> R:
+        """Carry an operation out, many queries on several connections at once."""
+        parts = _parts(operation, self._query_connections)
+        if not parts:
+            return await self._execute(operation)
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(self._execute(part)) for part in parts]
+        return cast("R", [answer for task in tasks for answer in task.result()])
+
+    async def limits(self) -> Limits:
+        """Tell what the settings allow."""
+        return self._environment.limits
+
+    def statistics(self) -> dict[str, int]:
+        """Tell how the pool is, in psycopg_pool's terms; empty where there is none of ours."""
+        return self._source.statistics()
+
+    def compact(self) -> None:
+        """Build indexes that are missing from now on, before anything is written."""
+        if self._compactor is not None:
+            self._compactor.start()
+
+    async def close(self) -> None:
+        """Stop building indexes, and close the source."""
+        if self._compactor is not None:
+            await asyncio.to_thread(self._compactor.close)
+        await self._source.close()
+
+    async def _execute(self, operation: Operation[R]) -> R:
         """Carry an operation out, again if it lost a race or looked for tables that moved on."""
         with translated():
             try:
@@ -93,18 +162,6 @@ class AsyncDirectBackend:
             answer: R = await AsyncRetrying(**_policy(self._environment))(self._attempt, operation)
             return answer
 
-    async def limits(self) -> Limits:
-        """Tell what the settings allow."""
-        return self._environment.limits
-
-    def statistics(self) -> dict[str, int]:
-        """Tell how the pool is, in psycopg_pool's terms; empty where there is none of ours."""
-        return self._source.statistics()
-
-    async def close(self) -> None:
-        """Close the source."""
-        await self._source.close()
-
     async def _attempt(self, operation: Operation[R]) -> R:
         _check_process(self._pid)
         exchange = handlers[type(operation)](operation, self._environment)
@@ -114,6 +171,14 @@ class AsyncDirectBackend:
                 return await run_async(connection, exchange, role)  # type: ignore[no-any-return]
             async with connection.transaction():
                 return await run_async(connection, exchange)  # type: ignore[no-any-return]
+
+
+def _parts(operation: Operation[Any], connections: int) -> list[QueryRecords]:
+    """Part queries for several connections; empty if one is enough."""
+    if connections < 2 or not isinstance(operation, QueryRecords):  # noqa: PLR2004
+        return []
+    parts = operation.split(min(connections, len(operation.embeddings) // LEAST_PART))
+    return parts if len(parts) > 1 else []
 
 
 def _check_process(pid: int) -> None:

@@ -7,6 +7,7 @@ import psycopg
 
 from pgchroma._version import __version__
 from pgchroma.backends.connect import plain_conninfo
+from pgchroma.cli.compact import compact
 from pgchroma.cli.faults import told
 from pgchroma.cli.keys import keys, users
 from pgchroma.cli.run import run
@@ -42,5 +43,6 @@ def migrate(url: str | None, is_offline: bool) -> None:
 
 
 main.add_command(run)
+main.add_command(compact)
 main.add_command(keys)
 main.add_command(users)

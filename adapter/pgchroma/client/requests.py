@@ -19,11 +19,13 @@ from pgchroma.client.validation import (
 )
 from pgchroma.client.where import check_where, check_where_document
 from pgchroma.model.filters import Filter, combine, parse_where, parse_where_document
+from pgchroma.model.indexing import check_recall
 from pgchroma.model.metadata import fits_int64
 from pgchroma.model.operations import (
     CollectionRef,
     DeleteRecords,
     GetRecords,
+    MeasureRecall,
     QueryRecords,
 )
 from pgchroma.model.records import RecordBatch, parse_embeddings, parse_ids
@@ -36,6 +38,7 @@ __all__ = (
     "get_request",
     "queries",
     "query_request",
+    "recall_request",
     "record_set",
 )
 
@@ -178,6 +181,15 @@ def query_request(
     return QueryRecords(
         collection, matrix, check_n_results(n_results), _stored(columns), ids=ids, filter=filter
     )
+
+
+def recall_request(
+    collection: CollectionRef, sample: Any, n_results: Any, where: Any, where_document: Any
+) -> MeasureRecall:
+    """Check the arguments of `recall` and make its operation."""
+    check_recall(sample, n_results)
+    _, filter = _conditions(None, where, where_document)
+    return MeasureRecall(collection, sample, n_results, filter)
 
 
 def delete_request(

@@ -10,15 +10,30 @@ import math
 import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Final, Self
+from typing import Any, Final, Literal, Self, TypeAlias, get_args
 
 from pgchroma.errors import InvalidArgumentError
 from pgchroma.model.indexed import Indexed
+from pgchroma.model.metadata import fits_int64
+from pgchroma.model.text import check_text
 from pgchroma.model.types import Space
 
-__all__ = ("SPACES", "CollectionConfiguration", "HnswConfiguration")
+__all__ = (
+    "QUANTIZATIONS",
+    "SPACES",
+    "CollectionConfiguration",
+    "HnswConfiguration",
+    "Quantization",
+)
 
 SPACES: Final[tuple[Space, ...]] = ("l2", "cosine", "ip")
+
+Quantization: TypeAlias = Literal["none", "halfvec", "bit"]
+QUANTIZATIONS: Final[tuple[Quantization, ...]] = get_args(Quantization)
+
+DEEPEST: Final = 100
+"""How deep a function's settings may nest: collections show them at some depth of their own, and
+JSON encoders have an end."""
 
 _INTEGERS: Final = {
     "ef_construction": 1,
@@ -30,10 +45,18 @@ _INTEGERS: Final = {
 }
 """Setting to its least value."""
 
+_FIXED: Final = ("space", "ef_construction")
+_CHANGEABLE: Final = (
+    *(name for name in _INTEGERS if name not in _FIXED), "resize_factor", "quantization",
+)  # fmt: skip
+
 _SHOWN: Final = (
     "space", "ef_construction", "ef_search", "max_neighbors", "resize_factor", "sync_threshold",
 )  # fmt: skip
 """Settings that a collection shows, in the order in which Chroma writes them."""
+
+_WORDS: Final[Mapping[str, tuple[str, ...]]] = {"space": SPACES, "quantization": QUANTIZATIONS}
+"""Setting to its values, where these are words."""
 
 _LEGACY: Final = {
     "hnsw:space": "space",
@@ -50,7 +73,14 @@ _LEGACY: Final = {
 
 @dataclass(frozen=True, slots=True)
 class HnswConfiguration:
-    """Distance and index settings, with Chroma's names and defaults."""
+    """Distance and index settings, with Chroma's names and defaults.
+
+    Attributes:
+        quantization: In what form an index holds embeddings: as they are, as halves of their
+            bits, or one bit a dimension. Distances are computed of what is stored, whatever it
+            is. None: chosen by the dimension: ``none`` to 2,000, ``halfvec`` to 4,000, ``bit``
+            above.
+    """
 
     space: Space = "l2"
     ef_construction: int = 100
@@ -60,11 +90,12 @@ class HnswConfiguration:
     batch_size: int = 100
     sync_threshold: int = 1000
     resize_factor: float = 1.2
+    quantization: Quantization | None = None
 
     @classmethod
     def parse(cls, settings: Mapping[str, Any], path: str) -> Self:
         """Take the settings that are given, and defaults for the others."""
-        return cls().updated(settings, path, allowed=(*_INTEGERS, "resize_factor", "space"))
+        return cls().updated(settings, path, allowed=(*_CHANGEABLE, *_FIXED))
 
     def updated(self, settings: Mapping[str, Any], path: str, allowed: tuple[str, ...]) -> Self:
         """Return a copy with `settings` in force; settings that are None stay as they are."""
@@ -97,22 +128,26 @@ class CollectionConfiguration:
 
     @classmethod
     def parse(
-        cls, configuration: Mapping[str, Any] | None, metadata: Mapping[str, Any] | None
+        cls,
+        configuration: Mapping[str, Any] | None,
+        metadata: Mapping[str, Any] | None,
+        indexed: Indexed | None = None,
     ) -> Self:
         """Parse what a create request carries.
 
         Settings in the metadata (``hnsw:space`` and its like) hold when the configuration
-        leaves all of them at their defaults.
+        leaves all of them at their defaults. Where nothing is said of it, all is `indexed`.
 
         Raises:
-            InvalidArgumentError: A setting is unknown or out of bounds.
+            InvalidArgumentError: A setting is unknown or out of bounds, or one of the embedding
+                function's cannot be kept.
         """
         configuration = configuration or {}
         hnsw = _parse_index(configuration)
         if hnsw == HnswConfiguration():
             hnsw = _from_metadata(metadata or {})
         function = _parse_embedding_function(configuration.get("embedding_function"))
-        return cls(hnsw, function, Indexed.from_json(configuration.get("indexed")))
+        return cls(hnsw, function, indexed or Indexed())
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> Self:
@@ -133,11 +168,8 @@ class CollectionConfiguration:
         path = "new_configuration"
         if changes.get("hnsw") is not None and changes.get("spann") is not None:
             raise InvalidArgumentError("Multiple vector index configurations provided")
-        allowed = tuple(key for key in _INTEGERS if key != "ef_construction")
         hnsw = self.hnsw.updated(
-            _mapping(changes.get("hnsw"), f"{path}.hnsw"),
-            f"{path}.hnsw",
-            allowed=(*allowed, "resize_factor"),
+            _mapping(changes.get("hnsw"), f"{path}.hnsw"), f"{path}.hnsw", allowed=_CHANGEABLE
         )
         function = _parse_embedding_function(changes.get("embedding_function"))
         return replace(self, hnsw=hnsw, embedding_function=function or self.embedding_function)
@@ -151,8 +183,13 @@ class CollectionConfiguration:
         }
 
     def to_json(self) -> dict[str, Any]:
-        """What Chroma shows as ``configuration_json``: without the server's own tuning."""
+        """What Chroma shows as ``configuration_json``: without the server's own tuning.
+
+        What Chroma does not know, the quantization, is there only if it was chosen.
+        """
         hnsw = {name: getattr(self.hnsw, name) for name in _SHOWN}
+        if self.hnsw.quantization is not None:
+            hnsw["quantization"] = self.hnsw.quantization
         return {"hnsw": hnsw, "spann": None, "embedding_function": self.embedding_function}
 
 
@@ -182,9 +219,10 @@ def _from_metadata(metadata: Mapping[str, Any]) -> HnswConfiguration:
 
 
 def _parse_setting(key: str, value: Any, path: str) -> Any:
-    if key == "space":
-        if value not in SPACES:
-            expected = ", ".join(SPACES)
+    words = _WORDS.get(key)
+    if words is not None:
+        if value not in words:
+            expected = ", ".join(words)
             raise InvalidArgumentError(f"{path}: expected one of {expected}, got {value!r}")
         return value
     if isinstance(value, bool) or not isinstance(value, int | float):
@@ -208,7 +246,27 @@ def _parse_embedding_function(function: Any) -> Mapping[str, Any] | None:
             "configuration.embedding_function.type: expected one of known, legacy, unknown, "
             f"got {kind!r}"
         )
+    _check_kept(function, "embedding_function")
     return dict(function)
+
+
+def _check_kept(value: Any, path: str, depth: int = 0) -> None:
+    """Refuse of a function's settings, which may be anything, what cannot be kept and shown."""
+    if depth > DEEPEST:
+        raise InvalidArgumentError(f"embedding_function: it nests deeper than {DEEPEST} levels")
+    if isinstance(value, str):
+        check_text(value, path)
+    elif isinstance(value, int) and not fits_int64(value):
+        raise InvalidArgumentError(f"{path}: the number does not fit 64 bits")
+    elif isinstance(value, Mapping):
+        for key, inner in value.items():
+            if not isinstance(key, str):
+                raise InvalidArgumentError(f"{path}: expected a str as key, got {key!r}")
+            check_text(key, f"{path}: key {key[:80]!r}")
+            _check_kept(inner, f"{path}.{key}"[:300], depth + 1)
+    elif isinstance(value, list | tuple):
+        for inner in value:
+            _check_kept(inner, path, depth + 1)
 
 
 def _mapping(value: Any, path: str) -> Mapping[str, Any]:

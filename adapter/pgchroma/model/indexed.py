@@ -52,6 +52,14 @@ class Indexed:
             return None
         return {"defaults": self.defaults, "keys": self.keys, "documents": self.documents}
 
+    def declared_keys(self) -> tuple[str, ...]:
+        """Name, sorted, the keys that the schema lists by themselves with an index of some kind.
+
+        Keys that have theirs from the defaults are not listed, nor are ``#document`` and
+        ``#embedding``, which are no metadata.
+        """
+        return tuple(sorted(key for key, kinds in self.keys.items() if any(kinds.values())))
+
     def check(self, filter: Filter | None) -> None:
         """Refuse a filter that would need an index which was switched off.
 

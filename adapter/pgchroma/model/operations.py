@@ -7,7 +7,7 @@ checked where they are made, so whoever executes them need not ask again.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar
 from uuid import UUID
 
@@ -22,6 +22,8 @@ from pgchroma.model.entities import (
     UserIdentity,
 )
 from pgchroma.model.filters import Filter
+from pgchroma.model.indexed import Indexed
+from pgchroma.model.indexing import IndexingStatus, QueryPlan, Recall
 from pgchroma.model.records import QueriedRecords, RecordBatch, RecordColumns
 from pgchroma.model.types import CollectionMetadata
 
@@ -36,17 +38,20 @@ __all__ = (
     "DeleteCollection",
     "DeleteDatabase",
     "DeleteRecords",
+    "ExplainQuery",
     "GetCollection",
     "GetCollectionByCrn",
     "GetCollectionById",
     "GetDatabase",
     "GetIdentity",
+    "GetIndexingStatus",
     "GetRecords",
     "GetTenant",
     "GetVersion",
     "Heartbeat",
     "ListCollections",
     "ListDatabases",
+    "MeasureRecall",
     "ModifyCollection",
     "Operation",
     "QueryRecords",
@@ -147,13 +152,18 @@ class ListDatabases(Operation[list[Database]]):
 
 @dataclass(frozen=True, slots=True)
 class CreateCollection(Operation[CollectionModel]):
-    """Make a collection, or with `get_or_create` find the one of that name, unchanged."""
+    """Make a collection, or with `get_or_create` find the one of that name, unchanged.
+
+    Attributes:
+        indexed: What may be filtered by; None: everything.
+    """
 
     scope: DatabaseRef
     name: str
     configuration: Mapping[str, Any] | None = None
     metadata: CollectionMetadata | None = None
     get_or_create: bool = False
+    indexed: Indexed | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -284,3 +294,43 @@ class QueryRecords(Operation[list[QueriedRecords]]):
     include: frozenset[str]
     ids: list[str] | None = None
     filter: Filter | None = None
+
+    def split(self, parts: int) -> list[QueryRecords]:
+        """Return the same queries in so many operations, or fewer; the answers add up to this's."""
+        if parts < 2 or len(self.embeddings) < parts:  # noqa: PLR2004
+            return [self]
+        return [replace(self, embeddings=part) for part in np.array_split(self.embeddings, parts)]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ExplainQuery(Operation[QueryPlan]):
+    """Run a query and tell how it was done.
+
+    Attributes:
+        query: What to run.
+    """
+
+    query: QueryRecords
+
+
+@dataclass(frozen=True, slots=True)
+class MeasureRecall(Operation[Recall]):
+    """Ask for the neighbours of some stored embeddings, by the index and exactly, and compare.
+
+    Attributes:
+        sample: How many embeddings, picked at random.
+        n_results: How many neighbours of each.
+        filter: What the neighbours must meet.
+    """
+
+    collection: CollectionRef
+    sample: int = 100
+    n_results: int = 10
+    filter: Filter | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class GetIndexingStatus(Operation[IndexingStatus]):
+    """How far the collection's indexes are behind its log."""
+
+    collection: CollectionRef

@@ -24,8 +24,10 @@ from pgchroma.model.operations import (
     AddRecords,
     DeleteCollection,
     DeleteDatabase,
+    ExplainQuery,
     GetIdentity,
     Heartbeat,
+    MeasureRecall,
     ModifyCollection,
     Operation,
     QueryRecords,
@@ -145,11 +147,12 @@ class Answering:
                 raise InvalidArgumentError(
                     f"Batch size {count} exceeds maximum batch size {settings.max_batch_size}"
                 )
-        elif isinstance(operation, QueryRecords):
+        elif isinstance(operation, QueryRecords | ExplainQuery | MeasureRecall):
+            asked = operation.query if isinstance(operation, ExplainQuery) else operation
             most = settings.max_n_results
-            if most is not None and operation.n_results > most:
+            if most is not None and asked.n_results > most:
                 raise InvalidArgumentError(
-                    f"n_results {operation.n_results} exceeds the maximum of {most}"
+                    f"n_results {asked.n_results} exceeds the maximum of {most}"
                 )
 
 

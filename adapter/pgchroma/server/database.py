@@ -97,6 +97,7 @@ class Database:
 
     async def _connect(self) -> AsyncDirectBackend:
         self._backend = await connect_async(self._conninfo, self._settings)
+        self._backend.compact()
         return self._backend
 
     def _leave(self, backend: AsyncDirectBackend) -> None:

@@ -146,10 +146,6 @@ UNIMPLEMENTED: tuple[tuple[str, str, str, Access, int, str], ...] = (
         "Count forks is unsupported for local chroma",
     ),
     (
-        "GET", _COLLECTION + "/indexing_status", "indexing_status", "read", 501,
-        "the indexing status is not implemented",
-    ),
-    (
         "POST", _COLLECTION + "/functions/attach", "attach_function", "write", 501,
         "attached functions are not implemented",
     ),

@@ -89,6 +89,16 @@ class ServerSettings(BaseSettings):
         pool_timeout: Seconds a request waits for one of them.
         prepared_statements: Whether statements are prepared; off for a PgBouncer in transaction
             mode that does not keep them.
+        query_connections: On how many connections at once the queries of one request run, if there
+            are eight and more for each.
+        compaction: Whether each worker builds indexes behind what is written. Of several one
+            works on a collection.
+        compaction_url: The database's URL for that, where `url` leads to a pooler.
+        segment_bytes: The least that embeddings without an index have to have, in bytes, before
+            they get one.
+        index_memory: Bytes of the database server's memory that building an index may take.
+        auto_index: Whether metadata keys and documents that filters keep asking about get an
+            index.
         admin_port: The port for ``/live``, ``/ready`` and ``/metrics``; None for none.
         admin_address: The address these are on.
         open_telemetry: Where traces and metrics go, an OTLP collector's address such as
@@ -127,7 +137,13 @@ class ServerSettings(BaseSettings):
     circuit_breaker: CircuitBreaker = CircuitBreaker()
     pool_size: int = Field(default=10, ge=1)
     pool_timeout: float = Field(default=5.0, gt=0)
+    query_connections: int = Field(default=2, ge=1)
     prepared_statements: bool = True
+    compaction: bool = True
+    compaction_url: SecretStr | None = None
+    segment_bytes: int = Field(default=8 << 20, ge=0)
+    index_memory: int = Field(default=1 << 30, ge=1 << 20)
+    auto_index: bool = True
     admin_port: int | None = Field(default=None, ge=0, le=65535)
     admin_address: str = "localhost"
     open_telemetry: OpenTelemetry | None = None
@@ -159,7 +175,7 @@ class ServerSettings(BaseSettings):
     def _without_brackets(cls, value: str) -> str:
         return value.removeprefix("[").removesuffix("]")
 
-    @field_validator("url")
+    @field_validator("url", "compaction_url")
     @classmethod
     def _check_url(cls, value: SecretStr | None) -> SecretStr | None:
         if value is None:
@@ -213,8 +229,16 @@ class ServerSettings(BaseSettings):
             pgchroma_pool_timeout=self.pool_timeout,
             pgchroma_max_batch_size=self.max_batch_size,
             pgchroma_regex_timeout=self.regex_timeout,
+            pgchroma_query_connections=self.query_connections,
             pgchroma_prepared_statements=self.prepared_statements,
             pgchroma_role_per_tenant=self.role_per_tenant,
+            pgchroma_compaction=self.compaction,
+            pgchroma_compaction_url=(
+                None if self.compaction_url is None else self.compaction_url.get_secret_value()
+            ),
+            pgchroma_segment_bytes=self.segment_bytes,
+            pgchroma_index_memory=self.index_memory,
+            pgchroma_auto_index=self.auto_index,
         )
 
 

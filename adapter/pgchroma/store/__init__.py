@@ -1,6 +1,15 @@
 """SQL: what operations become, and how it is run. Importing this registers every handler."""
 
-from pgchroma.store import collections, credentials, databases, reads, writes
+from pgchroma.store import (
+    collections,
+    compaction,
+    credentials,
+    databases,
+    indexing,
+    queries,
+    reads,
+    writes,
+)
 from pgchroma.store.drivers import run, run_async
 from pgchroma.store.handlers import handlers
 from pgchroma.store.locations import Environment
@@ -8,9 +17,12 @@ from pgchroma.store.locations import Environment
 __all__ = (
     "Environment",
     "collections",
+    "compaction",
     "credentials",
     "databases",
     "handlers",
+    "indexing",
+    "queries",
     "reads",
     "run",
     "run_async",

@@ -54,7 +54,9 @@ def create_collection(
     operation: CreateCollection, environment: Environment
 ) -> Exchange[CollectionModel]:
     """Insert a collection and make its tables, or find the one that has the name."""
-    configuration = CollectionConfiguration.parse(operation.configuration, operation.metadata)
+    configuration = CollectionConfiguration.parse(
+        operation.configuration, operation.metadata, operation.indexed
+    )
     while True:
         created = yield Atomic(_create(operation, configuration))
         if created is not None:
@@ -129,6 +131,7 @@ def count_collections(operation: CountCollections, environment: Environment) -> 
 def modify_collection(operation: ModifyCollection, environment: Environment) -> Exchange[None]:
     """Change a collection's name (and its view's), metadata and configuration."""
     yield Atomic(_modify(operation))
+    environment.forget_indexes(operation.collection)
 
 
 @handles(DeleteCollection)

@@ -11,13 +11,16 @@ statement behind it is not run.
 
 from __future__ import annotations
 
-from typing import Any
+from contextlib import suppress
+from typing import Any, TypeAlias
 
-from psycopg import AsyncConnection, AsyncCursor, Connection, Cursor
+import psycopg
+from psycopg import AsyncConnection, AsyncCursor, BaseConnection, Connection, Cursor, Rollback
+from psycopg.pq import PipelineStatus, TransactionStatus
 from psycopg.rows import tuple_row
 
 from pgchroma.store.roles import as_role
-from pgchroma.store.statement import Atomic, Exchange, Rows, Statement, Step
+from pgchroma.store.statement import Atomic, Exchange, Rows, Statement, Step, Tuned
 
 __all__ = ("run", "run_async")
 
@@ -53,59 +56,169 @@ async def run_async(
 
 def _take(connection: Connection[Any], step: Step, role: str | None) -> Any:
     prefix = () if role is None else (as_role(role),)
-    if isinstance(step, Statement):
-        return _send(connection, (*prefix, step))
-    with connection.transaction():
-        if isinstance(step, Atomic):
-            # Once is enough, and the role itself may not become another.
-            _send(connection, prefix)
-            return run(connection, step.exchange)
-        return _send(connection, (*prefix, *step))
+    match step:
+        case Statement():
+            return _send(connection, (*prefix, step))
+        case Tuned(settings, statement):
+            brackets = _undone_for(connection)
+            return _send(connection, (*prefix, *settings, statement), brackets)
+        case Atomic(exchange):
+            with connection.transaction():
+                # Once is enough, and the role itself may not become another.
+                _send(connection, prefix)
+                return run(connection, exchange)
+        case statements:
+            return _send(connection, (*prefix, *statements), _kept_for(connection))
 
 
-def _send(connection: Connection[Any], statements: tuple[Statement, ...]) -> Rows:
+def _send(
+    connection: Connection[Any],
+    statements: tuple[Statement, ...],
+    brackets: _Brackets | None = None,
+) -> Rows:
     if not statements:
         return ()
-    if len(statements) == 1:
+    if len(statements) == 1 and brackets is None:
         return _rows(_execute(connection, statements[0]))
-    with connection.pipeline():
-        cursors = [_execute(connection, statement) for statement in statements]
+    before, after = brackets or _NONE
+    is_alone = _is_idle(connection)
+    try:
+        with connection.pipeline():
+            for statement in before:
+                _execute(connection, statement)
+            cursors = [_execute(connection, statement) for statement in statements]
+            for statement in after:
+                _execute(connection, statement)
+    except BaseException:
+        # Whatever it is part of is undone by whoever began that.
+        with suppress(psycopg.Error):
+            if _is_stuck(connection):
+                connection.close()
+            elif is_alone:
+                _undo(connection)
+        if is_alone and not _is_idle(connection):
+            # The undoing was itself cancelled.
+            connection.close()
+        raise
     return _rows(cursors[-1])
+
+
+def _undo(connection: Connection[Any]) -> None:
+    # Statements behind the one that failed were not prepared, and psycopg thinks that they were:
+    # it forgets when it rolls back, and it does that only within a transaction.
+    connection.rollback()
+    with connection.transaction():
+        raise Rollback
 
 
 async def _take_async(connection: AsyncConnection[Any], step: Step, role: str | None) -> Any:
     prefix = () if role is None else (as_role(role),)
-    if isinstance(step, Statement):
-        return await _send_async(connection, (*prefix, step))
-    async with connection.transaction():
-        if isinstance(step, Atomic):
-            await _send_async(connection, prefix)
-            return await run_async(connection, step.exchange)
-        return await _send_async(connection, (*prefix, *step))
+    match step:
+        case Statement():
+            return await _send_async(connection, (*prefix, step))
+        case Tuned(settings, statement):
+            brackets = _undone_for(connection)
+            return await _send_async(connection, (*prefix, *settings, statement), brackets)
+        case Atomic(exchange):
+            async with connection.transaction():
+                await _send_async(connection, prefix)
+                return await run_async(connection, exchange)
+        case statements:
+            return await _send_async(connection, (*prefix, *statements), _kept_for(connection))
 
 
-async def _send_async(connection: AsyncConnection[Any], statements: tuple[Statement, ...]) -> Rows:
+async def _send_async(
+    connection: AsyncConnection[Any],
+    statements: tuple[Statement, ...],
+    brackets: _Brackets | None = None,
+) -> Rows:
     if not statements:
         return ()
-    if len(statements) == 1:
+    if len(statements) == 1 and brackets is None:
         return await _rows_async(await _execute_async(connection, statements[0]))
-    async with connection.pipeline():
-        cursors = [await _execute_async(connection, statement) for statement in statements]
+    before, after = brackets or _NONE
+    is_alone = _is_idle(connection)
+    try:
+        async with connection.pipeline():
+            for statement in before:
+                await _execute_async(connection, statement)
+            cursors = [await _execute_async(connection, statement) for statement in statements]
+            for statement in after:
+                await _execute_async(connection, statement)
+    except BaseException:
+        with suppress(psycopg.Error):
+            if _is_stuck(connection):
+                await connection.close()
+            elif is_alone:
+                await _undo_async(connection)
+        if is_alone and not _is_idle(connection):
+            await connection.close()
+        raise
     return await _rows_async(cursors[-1])
+
+
+async def _undo_async(connection: AsyncConnection[Any]) -> None:
+    await connection.rollback()
+    async with connection.transaction():
+        raise Rollback
+
+
+_Brackets: TypeAlias = tuple[tuple[Statement, ...], tuple[Statement, ...]]
+"""What goes before and behind statements that belong together.
+
+It is sent along with them: psycopg's own transactions take round trips of their own.
+"""
+
+
+def _kept_for(connection: BaseConnection[Any]) -> _Brackets:
+    """Make a transaction of statements, unless they are part of one."""
+    return _COMMITTED if _is_idle(connection) else _NONE
+
+
+def _undone_for(connection: BaseConnection[Any]) -> _Brackets:
+    """Undo what statements set."""
+    return _ROLLED_BACK if _is_idle(connection) else _UNDONE
+
+
+def _is_idle(connection: BaseConnection[Any]) -> bool:
+    is_between = connection.info.transaction_status is TransactionStatus.IDLE
+    return connection.autocommit and is_between
+
+
+def _is_stuck(connection: BaseConnection[Any]) -> bool:
+    """Whether somebody was interrupted so early that psycopg did not get out of its pipeline."""
+    return connection.pgconn.pipeline_status != PipelineStatus.OFF
+
+
+def _bracket(*texts: bytes) -> tuple[Statement, ...]:
+    return tuple(Statement(text, is_kept=False) for text in texts)
+
+
+_NONE: _Brackets = ((), ())
+_COMMITTED = _bracket(b"begin"), _bracket(b"commit")
+_ROLLED_BACK = _bracket(b"begin"), _bracket(b"rollback")
+_UNDONE = (
+    _bracket(b"savepoint pgchroma"),
+    _bracket(b"rollback to savepoint pgchroma", b"release savepoint pgchroma"),
+)
 
 
 def _execute(connection: Connection[Any], statement: Statement) -> Cursor[Any]:
     # The connection may be the caller's own, with another format and other rows. In binary
     # PostgreSQL takes one statement at a time: nobody can append a second.
     cursor = connection.cursor(binary=True, row_factory=tuple_row)
-    return cursor.execute(statement.text, statement.parameters)
+    return cursor.execute(statement.text, statement.parameters, prepare=_prepares(statement))
 
 
 async def _execute_async(
     connection: AsyncConnection[Any], statement: Statement
 ) -> AsyncCursor[Any]:
     cursor = connection.cursor(binary=True, row_factory=tuple_row)
-    return await cursor.execute(statement.text, statement.parameters)
+    return await cursor.execute(statement.text, statement.parameters, prepare=_prepares(statement))
+
+
+def _prepares(statement: Statement) -> bool | None:
+    return None if statement.is_kept else False
 
 
 def _rows(cursor: Cursor[Any]) -> Rows:

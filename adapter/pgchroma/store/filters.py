@@ -1,12 +1,15 @@
-"""Filters compiled to SQL: every key and every value is a bound parameter.
+"""Filters compiled to SQL: every value is a bound parameter, and so is every key without an index.
 
 Compiling cannot fail. A negative operator is the complement of its positive one: it holds for
 records that lack the key, too. The grammar negates nothing else, so null may stand for false.
+
+What a condition means does not hang on the indexes there are; how it is spelled does.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+from collections.abc import Set
 from typing import Any, LiteralString, assert_never
 
 import orjson
@@ -14,14 +17,22 @@ from psycopg import sql
 
 from pgchroma.model.filters import Comparison, Filter, Junction, TextMatch
 from pgchroma.model.regex import required_text, translate_regex
+from pgchroma.store.secondary import (
+    SHORTEST_LITERAL,
+    SecondaryIndex,
+    indexed_value,
+    is_cut,
+    kind_for,
+    number_of,
+    value_of,
+)
 
 __all__ = ("Parameters", "compile_filter", "has_regex")
 
 _COLUMNS = {"#id": "id", "chroma:document": "document", "chroma:uri": "uri"}
 """Keys that stand for a column of the record, not for its metadata."""
 
-SHORTEST_LITERAL = 3
-"""Shorter texts are in so many documents that looking for them first costs more than it saves."""
+_TRIGRAMS = SecondaryIndex("trigrams")
 
 _NEVER = sql.SQL("false")
 _ALWAYS = sql.SQL("true")
@@ -37,17 +48,26 @@ class Parameters(dict[str, Any]):
         return sql.Placeholder(name)
 
 
-def compile_filter(filter: Filter, parameters: Parameters) -> sql.Composable:
-    """Compile a filter to a condition on the records table named ``r``."""
+def compile_filter(
+    filter: Filter, parameters: Parameters, secondary: Set[SecondaryIndex] = frozenset()
+) -> sql.Composable:
+    """Compile a filter to a condition on the records table named ``r``.
+
+    Args:
+        filter: What to compile.
+        parameters: Where its values go.
+        secondary: The indexes that are there to be used.
+    """
     match filter:
         case Junction(operator, clauses):
-            return _compile_junction(operator, clauses, parameters)
+            compiled = [compile_filter(clause, parameters, secondary) for clause in clauses]
+            return _join(operator, compiled)
         case TextMatch(operator, text):
-            return _compile_text(operator, text, parameters)
+            return _compile_text(operator, text, parameters, _TRIGRAMS in secondary)
         case Comparison(key, operator, operand) if key in _COLUMNS:
             return _compile_column(_COLUMNS[key], operator, operand, parameters)
         case Comparison(key, operator, operand):
-            return _METADATA[operator](key, operand, parameters)
+            return _compile_metadata(key, operator, operand, parameters, secondary)
         case _:
             assert_never(filter)
 
@@ -63,35 +83,43 @@ def has_regex(filter: Filter | None) -> bool:
             return False
 
 
-def _compile_junction(
-    operator: str, clauses: tuple[Filter, ...], parameters: Parameters
-) -> sql.Composable:
-    if not clauses:
+def _join(operator: str, compiled: list[sql.Composable]) -> sql.Composable:
+    if not compiled:
         return _ALWAYS if operator == "$and" else _NEVER
     word: LiteralString = " and " if operator == "$and" else " or "
-    compiled = [compile_filter(clause, parameters) for clause in clauses]
     return sql.SQL("({})").format(sql.SQL(word).join(compiled))
 
 
-def _compile_text(operator: str, text: str, parameters: Parameters) -> sql.Composable:
+def _compile_text(
+    operator: str, text: str, parameters: Parameters, has_trigrams: bool
+) -> sql.Composable:
     if operator.endswith("contains"):
-        # Without an index strpos takes three quarters of the time of like.
-        needle = parameters.bind(text)
-        positive: sql.Composable = sql.SQL("strpos(r.document, {}) > 0").format(needle)
+        positive = _compile_contains(text, parameters, has_trigrams)
     else:
-        positive = _compile_regex(text, parameters)
+        positive = _compile_regex(text, parameters, has_trigrams)
     return _complement(positive) if operator.startswith("$not") else positive
 
 
-def _compile_regex(pattern: str, parameters: Parameters) -> sql.Composable:
+def _compile_contains(text: str, parameters: Parameters, has_trigrams: bool) -> sql.Composable:
+    if has_trigrams and len(text) >= SHORTEST_LITERAL:
+        pattern = parameters.bind(f"%{_LIKE_SPECIAL.sub(_ESCAPED, text)}%")
+        return sql.SQL("r.document like {}").format(pattern)
+    # Without an index strpos takes three quarters of the time of like.
+    return sql.SQL("strpos(r.document, {}) > 0").format(parameters.bind(text))
+
+
+def _compile_regex(pattern: str, parameters: Parameters, has_trigrams: bool) -> sql.Composable:
     matching = sql.SQL("r.document ~ {}").format(parameters.bind(translate_regex(pattern)))
     literal = required_text(pattern)
     if len(literal) < SHORTEST_LITERAL:
         return matching
     # A case, since PostgreSQL would test the pattern first: it takes both for equally cheap.
-    return sql.SQL("case when strpos(r.document, {}) > 0 then {} else false end").format(
+    cased = sql.SQL("case when strpos(r.document, {}) > 0 then {} else false end").format(
         parameters.bind(literal), matching
     )
+    if not has_trigrams:
+        return cased
+    return sql.SQL("({} and {})").format(_compile_contains(literal, parameters, True), cased)
 
 
 def _compile_column(
@@ -109,6 +137,28 @@ def _compile_column(
     return _complement(positive) if is_negative else positive
 
 
+def _compile_metadata(
+    key: str,
+    operator: str,
+    operand: Any,
+    parameters: Parameters,
+    secondary: Set[SecondaryIndex],
+) -> sql.Composable:
+    if operator in _NEGATIVES:
+        positive = _compile_metadata(key, _NEGATIVES[operator], operand, parameters, secondary)
+        return _complement(positive)
+    if operator == "$contains":
+        return _has_element(key, operand, parameters)
+    index = SecondaryIndex(kind_for(operand), key)
+    if index in secondary:
+        return _COMPILED_FOR[index.kind](key, operator, operand, parameters)
+    if operator in _SYMBOLS:
+        return _ordered(key, operator, operand, parameters)
+    if operator == "$eq":
+        return _equal(key, operand, parameters)
+    return _among(key, operand, parameters)
+
+
 def _equal(key: str, operand: Any, parameters: Parameters) -> sql.Composable:
     # Containment tells 1 from "1" and from true, and takes 1 and 1.0 for one number.
     document = parameters.bind(orjson.dumps({key: operand}).decode())
@@ -117,20 +167,41 @@ def _equal(key: str, operand: Any, parameters: Parameters) -> sql.Composable:
 
 def _among(key: str, operands: Any, parameters: Parameters) -> sql.Composable:
     values = parameters.bind([orjson.dumps(operand).decode() for operand in operands])
-    value = _value(key, parameters)
-    return sql.SQL("{} = any({}::jsonb[])").format(value, values)
+    return sql.SQL("{} = any({}::jsonb[])").format(_value(key, parameters), values)
 
 
-def _ordered(symbol: LiteralString) -> Callable[[str, Any, Parameters], sql.Composable]:
+def _valued(key: str, operator: str, operand: Any, parameters: Parameters) -> sql.Composable:
+    """Compare a key's text or truth value as its index has it; a long text itself as well."""
+    indexed = value_of("r.metadata", key)
+    if operator == "$eq":
+        found = sql.SQL("{} = {}").format(indexed, parameters.bind(indexed_value(operand)))
+        operands = (operand,)
+    else:
+        values = parameters.bind([indexed_value(each) for each in operand])
+        found = sql.SQL("{} = any({}::text[])").format(indexed, values)
+        operands = operand
+    if not any(is_cut(each) for each in operands):
+        return found
+    return sql.SQL("({} and {})").format(found, _among(key, operands, parameters))
+
+
+def _numbered(key: str, operator: str, operand: Any, parameters: Parameters) -> sql.Composable:
+    """Compare a key's number."""
+    number = number_of("r.metadata", key)
+    if operator == "$in":
+        several = parameters.bind([orjson.dumps(each).decode() for each in operand])
+        return sql.SQL("{} = any({}::numeric[])").format(number, several)
+    template: LiteralString = "{} " + _SYMBOLS.get(operator, "=") + " {}::numeric"
+    return sql.SQL(template).format(number, parameters.bind(orjson.dumps(operand).decode()))
+
+
+def _ordered(key: str, operator: str, operand: Any, parameters: Parameters) -> sql.Composable:
     # jsonb orders across types (true > 1 > "a"), so numbers are compared with numbers only.
-    template: LiteralString = "(jsonb_typeof({0}) = 'number' and {0} " + symbol + " {1}::jsonb)"
-
-    def compile_ordered(key: str, operand: Any, parameters: Parameters) -> sql.Composable:
-        value = _value(key, parameters)
-        number = parameters.bind(orjson.dumps(operand).decode())
-        return sql.SQL(template).format(value, number)
-
-    return compile_ordered
+    template: LiteralString = (
+        "(jsonb_typeof({0}) = 'number' and {0} " + _SYMBOLS[operator] + " {1}::jsonb)"
+    )
+    number = parameters.bind(orjson.dumps(operand).decode())
+    return sql.SQL(template).format(_value(key, parameters), number)
 
 
 def _has_element(key: str, operand: Any, parameters: Parameters) -> sql.Composable:
@@ -148,28 +219,15 @@ def _value(key: str, parameters: Parameters) -> sql.Composable:
     return sql.SQL("(r.metadata -> {}::text)").format(parameters.bind(key))
 
 
-def _complemented(
-    compile_positive: Callable[[str, Any, Parameters], sql.Composable],
-) -> Callable[[str, Any, Parameters], sql.Composable]:
-    def compile_negative(key: str, operand: Any, parameters: Parameters) -> sql.Composable:
-        return _complement(compile_positive(key, operand, parameters))
-
-    return compile_negative
-
-
 def _complement(condition: sql.Composable) -> sql.Composable:
     return sql.SQL("({}) is not true").format(condition)
 
 
-_METADATA: dict[str, Callable[[str, Any, Parameters], sql.Composable]] = {
-    "$eq": _equal,
-    "$ne": _complemented(_equal),
-    "$in": _among,
-    "$nin": _complemented(_among),
-    "$gt": _ordered(">"),
-    "$gte": _ordered(">="),
-    "$lt": _ordered("<"),
-    "$lte": _ordered("<="),
-    "$contains": _has_element,
-    "$not_contains": _complemented(_has_element),
-}
+_NEGATIVES = {"$ne": "$eq", "$nin": "$in", "$not_contains": "$contains"}
+
+_SYMBOLS: dict[str, LiteralString] = {"$gt": ">", "$gte": ">=", "$lt": "<", "$lte": "<="}
+
+_COMPILED_FOR = {"value": _valued, "number": _numbered}
+
+_LIKE_SPECIAL = re.compile(r"[\\%_]")
+_ESCAPED = r"\\\g<0>"

@@ -5,7 +5,9 @@ A database is a schema. A collection is, in that schema,
     records_<id>    one row a record; `seq` is its place in insertion order and never changes
     vectors_<id>    one row an embedding; `pos` is its place in the log, and every new or
                     changed embedding gets a new one; made when the dimension is known
-    log_<id>        the sequence both draw from
+    counts_<id>     by how much each write changed the number of records; the compactor adds
+                    rows up, so that there are few
+    log_<id>        the sequence all of them draw from
     "<name>"        a view of both, for people
 
 `records.pos` alone says which row of vectors is a record's. Two writers of one id may leave a
@@ -22,15 +24,18 @@ from uuid import UUID
 
 from psycopg import sql
 
+from pgchroma.model.types import Space
 from pgchroma.store.statement import Statement, render
 
 __all__ = (
     "LAYOUT_VERSION",
     "MAX_DIMENSION",
     "CollectionTables",
+    "create_counts",
     "create_schema",
     "create_tables",
     "create_vectors",
+    "create_zeros",
     "drop_schema",
     "drop_tables",
     "relation_names",
@@ -39,7 +44,7 @@ __all__ = (
     "view_name",
 )
 
-LAYOUT_VERSION = 1
+LAYOUT_VERSION = 2
 """Raised with every change to the tables below; migrations bring older collections along."""
 
 MAX_DIMENSION = 16_000
@@ -74,7 +79,7 @@ def view_name(collection: str) -> str:
     A longer name, or one of the form our tables have, ends in ``~`` and a hash instead. No
     collection's name contains ``~``, so no two collections share a view.
     """
-    if len(collection) <= NAME_BYTES and not re.match(r"(records|vectors|log)_", collection):
+    if len(collection) <= NAME_BYTES and not re.match(r"(records|vectors|counts|log)_", collection):
         return collection
     digest = hashlib.sha256(collection.encode()).hexdigest()[:10]
     return f"{collection[: NAME_BYTES - len(digest) - 1]}~{digest}"
@@ -98,6 +103,11 @@ class CollectionTables:
         return self._identifier("vectors")
 
     @cached_property
+    def counts(self) -> sql.Identifier:
+        """The table of changes to the number of records."""
+        return self._identifier("counts")
+
+    @cached_property
     def log(self) -> sql.Identifier:
         """The sequence of log positions."""
         return self._identifier("log")
@@ -112,7 +122,7 @@ class CollectionTables:
         return sql.Identifier(self.schema, view_name(collection))
 
     def constraint(self, table: str, suffix: str) -> sql.Identifier:
-        """The explicit name of a constraint of one of the tables."""
+        """The explicit name of a constraint or an index of one of the tables."""
         return sql.Identifier(f"{table}_{self.id.hex}_{suffix}")
 
     def _identifier(self, table: str) -> sql.Identifier:
@@ -123,7 +133,7 @@ def relation_names(id: UUID, collection: str) -> tuple[str, ...]:
     """Name everything a collection may have in its schema."""
     return (
         view_name(collection),
-        *(f"{table}_{id.hex}" for table in ("records", "vectors", "log")),
+        *(f"{table}_{id.hex}" for table in ("records", "vectors", "counts", "log")),
     )
 
 
@@ -169,11 +179,27 @@ def create_tables(tables: CollectionTables, collection: str) -> tuple[Statement,
         view=tables.view(collection),
         records=tables.records,
     )
-    return Statement(log), Statement(records), Statement(owner), Statement(view)
+    statements = (Statement(log), Statement(records), Statement(owner), Statement(view))
+    return (*statements, create_counts(tables))
+
+
+def create_counts(tables: CollectionTables) -> Statement:
+    """Make a collection's table of changes to the number of its records."""
+    text = render(
+        """
+        create table {counts} (
+            place bigint not null constraint {pkey} primary key,
+            change bigint not null
+        )
+        """,
+        counts=tables.counts,
+        pkey=tables.constraint("counts", "pkey"),
+    )
+    return Statement(text)
 
 
 def create_vectors(
-    tables: CollectionTables, collection: str, dimension: int
+    tables: CollectionTables, collection: str, dimension: int, space: Space
 ) -> tuple[Statement, ...]:
     """Make a collection's table of embeddings and show them in its view."""
     storage = "plain" if dimension <= MAX_PLAIN_DIMENSION else "external"
@@ -203,7 +229,18 @@ def create_vectors(
         records=tables.records,
         vectors=tables.vectors,
     )
-    return Statement(vectors), Statement(view)
+    zeros = (create_zeros(tables),) if space == "cosine" else ()
+    return Statement(vectors), Statement(view), *zeros
+
+
+def create_zeros(tables: CollectionTables) -> Statement:
+    """Make the index of embeddings without a direction, which HNSW leaves out under cosine."""
+    text = render(
+        "create index {name} on {vectors} (pos) where vector_norm(embedding) = 0",
+        name=sql.Identifier(f"vectors_{tables.id.hex}_zeros"),
+        vectors=tables.vectors,
+    )
+    return Statement(text)
 
 
 def drop_tables(tables: CollectionTables, collection: str) -> tuple[Statement, ...]:
@@ -212,9 +249,10 @@ def drop_tables(tables: CollectionTables, collection: str) -> tuple[Statement, .
         Statement(render("drop view if exists {view}", view=tables.view(collection))),
         Statement(
             render(
-                "drop table if exists {records}, {vectors}",
+                "drop table if exists {records}, {vectors}, {counts}",
                 records=tables.records,
                 vectors=tables.vectors,
+                counts=tables.counts,
             )
         ),
     )

@@ -4,10 +4,16 @@ A collection never moves, and its dimension and space, once fixed, never change.
 here can still be of the past: the collection was deleted, or a transaction that made it or fixed
 its dimension was rolled back. So nobody is refused on the word of memory alone, and a statement
 that meets a missing table makes the caller forget and look again.
+
+Its indexes do change. A reader who does not know of the latest is slower and finds the same, so
+what is known of them is looked up again once a second and not each time.
 """
 
 from __future__ import annotations
 
+import time
+from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from threading import Lock
 from uuid import UUID
@@ -16,6 +22,7 @@ import orjson
 
 from pgchroma.errors import InvalidArgumentError, NotFoundError
 from pgchroma.model.entities import DatabaseRef, Limits
+from pgchroma.model.filters import Filter
 from pgchroma.model.indexed import Indexed
 from pgchroma.model.operations import CollectionRef
 from pgchroma.model.types import Space
@@ -24,12 +31,48 @@ from pgchroma.store.layout import (
     CollectionTables,
     create_vectors,
 )
+from pgchroma.store.secondary import ASKED_ENOUGH, SecondaryIndex, wanted_indexes
+from pgchroma.store.segments import Segment
 from pgchroma.store.statement import Atomic, Exchange, Statement, render
 
-__all__ = ("Environment", "Location", "locate", "locate_fitting", "locate_for_vectors")
+__all__ = (
+    "Environment",
+    "Indexes",
+    "Location",
+    "Observed",
+    "locate",
+    "locate_fitting",
+    "locate_for_vectors",
+)
 
 _REMEMBERED = 10_000
 """More collections than this in use at once only cost look-ups."""
+
+_COUNTED = 1_000
+"""More indexes that are missed at once are counted from the beginning."""
+
+FRESH_SECONDS = 1.0
+"""How old what a reader knows of indexes may be."""
+
+
+@dataclass(frozen=True, slots=True)
+class Indexes:
+    """What can be used to find records faster.
+
+    Attributes:
+        segments: The segments whose indexes are ready, in the order of their positions.
+        secondary: The indexes of records that are ready.
+        ef_search: How many candidates a search of a segment keeps.
+    """
+
+    segments: tuple[Segment, ...] = ()
+    secondary: frozenset[SecondaryIndex] = frozenset()
+    ef_search: int = 100
+
+    @property
+    def entries(self) -> int:
+        """How many embeddings the segments have, about."""
+        return sum(segment.entries for segment in self.segments)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +82,8 @@ class Location:
     Attributes:
         dimension: None until the first embedding is written; then there is no table of vectors.
         indexed: What may be filtered by.
+        indexes: What finds records faster.
+        seen_at: When that was so, on the clock of `time.monotonic`.
     """
 
     scope: DatabaseRef
@@ -46,6 +91,66 @@ class Location:
     space: Space
     dimension: int | None
     indexed: Indexed = field(default_factory=Indexed)
+    indexes: Indexes = field(default_factory=Indexes)
+    seen_at: float = 0.0
+
+    @property
+    def is_stale(self) -> bool:
+        """Whether its indexes may be others by now."""
+        return time.monotonic() - self.seen_at > FRESH_SECONDS
+
+
+class Observed:
+    """What was done to collections, for the compactor of this process to look at.
+
+    Args:
+        takes_filters: Whether indexes that filters would have used are of interest.
+
+    Attributes:
+        wake: Called when there is something to look at.
+    """
+
+    def __init__(self, *, takes_filters: bool = True) -> None:
+        self.wake: Callable[[], None] = _nobody
+        self._takes_filters = takes_filters
+        self._lock = Lock()
+        self._written: set[UUID] = set()
+        self._asked: set[tuple[UUID, SecondaryIndex]] = set()
+        self._misses: Counter[tuple[UUID, SecondaryIndex]] = Counter()
+
+    def note_write(self, location: Location) -> None:
+        """Keep in mind that a collection was written to."""
+        with self._lock:
+            self._written.add(location.tables.id)
+        self.wake()
+
+    def note_filter(self, location: Location, filter: Filter | None) -> None:
+        """Count the filters that would have used an index; those that are many are asked for.
+
+        Each is asked for once: whoever only reads must not keep the compactor busy.
+        """
+        if not self._takes_filters:
+            return
+        missing = wanted_indexes(filter) - location.indexes.secondary
+        if any(self._miss((location.tables.id, index)) for index in missing):
+            self.wake()
+
+    def taken(self) -> tuple[set[UUID], set[tuple[UUID, SecondaryIndex]]]:
+        """Return the collections written to, and the indexes asked for; then forget."""
+        with self._lock:
+            seen = self._written, self._asked
+            self._written, self._asked = set(), set()
+            return seen
+
+    def _miss(self, index: tuple[UUID, SecondaryIndex]) -> bool:
+        with self._lock:
+            if index not in self._misses and len(self._misses) >= _COUNTED:
+                self._misses.clear()
+            self._misses[index] += 1
+            if self._misses[index] != ASKED_ENOUGH:
+                return False
+            self._asked.add(index)
+            return True
 
 
 @dataclass(slots=True)
@@ -61,6 +166,8 @@ class Environment:
         allows_reset: Whether everything may be deleted at once.
         limits: What one request may carry.
         has_tenant_roles: Whether each tenant's requests run as a role of PostgreSQL of its own.
+        segment_bytes: The least a part of the log has to have to be worth an index.
+        observed: Where reads and writes leave word; None if nobody reads it.
     """
 
     vector_oid: int
@@ -69,6 +176,8 @@ class Environment:
     allows_reset: bool = False
     limits: Limits = field(default_factory=Limits)
     has_tenant_roles: bool = False
+    segment_bytes: int = 8 << 20
+    observed: Observed | None = None
     _locations: dict[UUID, Location] = field(default_factory=dict)
     _roles: dict[str, str] = field(default_factory=dict)
     _lock: Lock = field(default_factory=Lock)
@@ -86,6 +195,21 @@ class Environment:
             if len(self._locations) >= _REMEMBERED:
                 self._locations.clear()
             self._locations[location.tables.id] = location
+
+    def forget_indexes(self, collection: CollectionRef) -> None:
+        """Have the next who asks look a collection's indexes up."""
+        with self._lock:
+            self._locations.pop(collection.id, None)
+
+    def note_write(self, location: Location) -> None:
+        """Leave word that a collection was written to."""
+        if self.observed is not None:
+            self.observed.note_write(location)
+
+    def note_filter(self, location: Location, filter: Filter | None) -> None:
+        """Leave word of the indexes that a filter would have used."""
+        if self.observed is not None and filter is not None:
+            self.observed.note_filter(location, filter)
 
     def role_of(self, tenant: str) -> str | None:
         """Return what is known of a tenant's role."""
@@ -105,15 +229,27 @@ class Environment:
             self._roles.clear()
 
 
-def locate(collection: CollectionRef, environment: Environment) -> Exchange[Location]:
+def _nobody() -> None:
+    """Nobody looks."""
+
+
+def locate(
+    collection: CollectionRef, environment: Environment, *, is_fresh: bool = False
+) -> Exchange[Location]:
     """Find a collection: from memory if its dimension is known there, else with a look-up.
+
+    Args:
+        collection: Which.
+        environment: What is remembered.
+        is_fresh: Whether what is known of its indexes has to be of the last second.
 
     Raises:
         NotFoundError: The database has no such collection.
     """
     known = environment.recall(collection)
-    if known is not None and known.dimension is not None:
+    if known is not None and known.dimension is not None and not (is_fresh and known.is_stale):
         return known
+    seen_at = time.monotonic()
     rows = yield Statement(
         _FIND,
         {
@@ -124,16 +260,21 @@ def locate(collection: CollectionRef, environment: Environment) -> Exchange[Loca
     )
     if not rows:
         raise NotFoundError(f"Collection [{collection.id}] does not exist.")
-    schema, space, dimension, indexed = rows[0]
+    schema, space, dimension, indexed, ef_search, segments, secondary = rows[0]
     tables = CollectionTables(schema, collection.id)
     allowed = Indexed.from_json(None if indexed is None else orjson.loads(indexed))
-    location = Location(collection.scope, tables, space, dimension, allowed)
+    indexes = Indexes(
+        tuple(Segment(*columns) for columns in orjson.loads(segments or "[]")),
+        frozenset(SecondaryIndex(*columns) for columns in orjson.loads(secondary or "[]")),
+        ef_search,
+    )
+    location = Location(collection.scope, tables, space, dimension, allowed, indexes, seen_at)
     environment.remember(location)
     return location
 
 
 def locate_fitting(
-    collection: CollectionRef, environment: Environment, dimension: int
+    collection: CollectionRef, environment: Environment, dimension: int, *, is_fresh: bool = False
 ) -> Exchange[Location]:
     """Find a collection that embeddings of this length are compared with.
 
@@ -141,7 +282,7 @@ def locate_fitting(
         NotFoundError: The database has no such collection.
         InvalidArgumentError: The collection's embeddings have another length.
     """
-    location = yield from locate(collection, environment)
+    location = yield from locate(collection, environment, is_fresh=is_fresh)
     if location.dimension not in (None, dimension):
         environment.forget()
         location = yield from locate(collection, environment)
@@ -181,14 +322,29 @@ def _fix_dimension(location: Location, dimension: int) -> Exchange[None]:
     tables = location.tables
     rows = yield Statement(_FIX_DIMENSION, {"id": tables.id, "dimension": dimension})
     if rows:
-        yield create_vectors(tables, rows[0][0], dimension)
+        yield create_vectors(tables, rows[0][0], dimension, location.space)
 
 
 _FIND = render(
     """
     select
         d.schema_name, c.configuration -> 'hnsw' ->> 'space', c.dimension,
-        nullif(c.configuration -> 'indexed', 'null')::text
+        nullif(c.configuration -> 'indexed', 'null')::text,
+        (c.configuration -> 'hnsw' ->> 'ef_search')::int,
+        (
+            select
+                jsonb_agg(
+                    jsonb_build_array(first_pos, end_pos, index_name, entries, quantization)
+                    order by first_pos
+                )::text
+            from pgchroma.segments as s
+            where s.collection_id = c.id and s.is_ready
+        ),
+        (
+            select jsonb_agg(jsonb_build_array(kind, key))::text
+            from pgchroma.secondary_indexes as i
+            where i.collection_id = c.id and i.is_ready
+        )
     from pgchroma.collections as c
     join pgchroma.databases as d on d.id = c.database_id
     where c.id = %(id)s and d.tenant = %(tenant)s and d.name = %(database)s

@@ -26,6 +26,7 @@ from pgchroma.model.entities import DatabaseRef
 from pgchroma.model.operations import (
     CreateDatabase,
     DeleteDatabase,
+    ExplainQuery,
     GetTenant,
     ListDatabases,
     Operation,
@@ -69,6 +70,8 @@ def tenant_of(operation: Operation[Any]) -> str | None:
             return None
         case GetTenant(name=tenant) | ListDatabases(tenant=tenant):
             return tenant
+        case ExplainQuery(query=query):
+            return tenant_of(query)
     place = getattr(getattr(operation, "collection", operation), "scope", None)
     return place.tenant if isinstance(place, DatabaseRef) else None
 
@@ -306,13 +309,13 @@ _STATE = render(
         u.rolsuper or u.rolcreaterole,
         coalesce(pg_has_role(session_user, g.oid, 'set'), false)
             and has_schema_privilege(g.oid, 'pgchroma', 'usage')
-            and has_table_privilege(g.oid, 'pgchroma.segments', 'select')
+            and has_table_privilege(g.oid, 'pgchroma.secondary_indexes', 'select')
             and has_table_privilege(g.oid, 'pgchroma.collections', 'delete')
             and (
                 select bool_and(c.relrowsecurity) from pg_catalog.pg_class as c
                 where c.oid = any(array[
                     'pgchroma.tenants', 'pgchroma.databases', 'pgchroma.collections',
-                    'pgchroma.segments'
+                    'pgchroma.segments', 'pgchroma.secondary_indexes'
                 ]::regclass[])
             ),
         has_function_privilege(g.oid, %(function)s::text, 'execute'),
@@ -330,13 +333,14 @@ _STATE = render(
 _GRANTS = (
     "grant usage on schema pgchroma to {role}",
     "grant select on pgchroma.tenants, pgchroma.databases, pgchroma.collections, "
-    "pgchroma.segments to {role}",
+    "pgchroma.segments, pgchroma.secondary_indexes to {role}",
     "grant insert, update, delete on pgchroma.collections to {role}",
     # The policies are there; without roles for tenants they would only stand in a dump's way.
     "alter table pgchroma.tenants enable row level security",
     "alter table pgchroma.databases enable row level security",
     "alter table pgchroma.collections enable row level security",
     "alter table pgchroma.segments enable row level security",
+    "alter table pgchroma.secondary_indexes enable row level security",
 )
 
 _JOIN = "grant {role} to current_user, session_user with inherit true, set true"

@@ -8,17 +8,22 @@ from typing import Any, LiteralString, TypeAlias, TypeVar
 
 from psycopg import sql
 
-__all__ = ("Atomic", "Exchange", "Rendered", "Rows", "Statement", "Step", "render")
+__all__ = ("Atomic", "Exchange", "Rendered", "Rows", "Statement", "Step", "Tuned", "render")
 
 R = TypeVar("R")
 
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """SQL text with named placeholders, and what they stand for."""
+    """SQL text with named placeholders, and what they stand for.
+
+    Attributes:
+        is_kept: Whether PostgreSQL may keep a plan of it that holds for all parameters.
+    """
 
     text: bytes
     parameters: Mapping[str, Any] = field(default_factory=dict)
+    is_kept: bool = True
 
 
 Rows: TypeAlias = Sequence[Sequence[Any]]
@@ -34,9 +39,22 @@ class Atomic:
     exchange: Generator[Any, Any, Any]
 
 
-Step: TypeAlias = Statement | tuple[Statement, ...] | Atomic
+@dataclass(frozen=True, slots=True)
+class Tuned:
+    """A statement that only reads, under settings that hold for nothing else: one round trip.
+
+    Its transaction, or its savepoint within the caller's own, is rolled back, and with it what
+    was set.
+    """
+
+    settings: tuple[Statement, ...]
+    statement: Statement
+
+
+Step: TypeAlias = Statement | tuple[Statement, ...] | Tuned | Atomic
 """A statement, or several as one transaction of which the last one's rows come back: both one
-round trip to PostgreSQL. Or a transaction of several round trips."""
+round trip to PostgreSQL, and so is a statement with its settings. Or a transaction of several
+round trips."""
 
 Exchange: TypeAlias = Generator[Step, Any, R]
 """A handler at work: it yields steps, is sent their rows and returns the answer."""

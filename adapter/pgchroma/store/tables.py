@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     Column,
     DateTime,
     ForeignKeyConstraint,
@@ -30,6 +31,7 @@ __all__ = (
     "credentials",
     "databases",
     "metadata",
+    "secondary_indexes",
     "segments",
     "tenants",
 )
@@ -76,6 +78,8 @@ collections = Table(
     Column("dimension", Integer),
     Column("layout_version", Integer, nullable=False),
     Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    # What stopped the last attempt to build an index; null if nothing did.
+    Column("index_error", Text),
     PrimaryKeyConstraint("id", name="collections_pkey"),
     UniqueConstraint("database_id", "name", name="collections_database_id_name_key"),
     ForeignKeyConstraint(
@@ -93,6 +97,13 @@ segments = Table(
     Column("end_pos", BigInteger, nullable=False),
     Column("index_name", Text(collation="C"), nullable=False),
     Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    # Written before the index is built, so that one that is not ready tells of a build.
+    Column("is_ready", Boolean, nullable=False, server_default=text("false")),
+    Column("quantization", Text(collation="C"), nullable=False),
+    Column("max_neighbors", Integer, nullable=False),
+    Column("ef_construction", Integer, nullable=False),
+    # How many embeddings were in the range when the index was ready.
+    Column("entries", BigInteger, nullable=False, server_default=text("0")),
     PrimaryKeyConstraint("id", name="segments_pkey"),
     ForeignKeyConstraint(
         ["collection_id"],
@@ -102,7 +113,27 @@ segments = Table(
     ),
     Index("segments_collection_id_idx", "collection_id"),
 )
-"""Ranges of a collection's log that have an index; empty until something builds one."""
+"""Ranges of a collection's log that have an HNSW index, or are getting one."""
+
+secondary_indexes = Table(
+    "secondary_indexes",
+    metadata,
+    Column("collection_id", UUID, nullable=False),
+    Column("kind", Text(collation="C"), nullable=False),
+    # A metadata key; empty for an index of something else.
+    Column("key", Text(collation="C"), nullable=False),
+    # How many filters would have used it while there was none.
+    Column("asked", BigInteger, nullable=False, server_default=text("0")),
+    Column("is_ready", Boolean, nullable=False, server_default=text("false")),
+    PrimaryKeyConstraint("collection_id", "kind", "key", name="secondary_indexes_pkey"),
+    ForeignKeyConstraint(
+        ["collection_id"],
+        ["pgchroma.collections.id"],
+        name="secondary_indexes_collection_id_fkey",
+        ondelete="CASCADE",
+    ),
+)
+"""Indexes of records that filters use, and those that filters ask for."""
 
 credentials = Table(
     "credentials",

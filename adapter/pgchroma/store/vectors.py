@@ -19,7 +19,14 @@ from psycopg.adapt import Dumper
 
 from pgchroma.errors import BatchSizeExceededError
 
-__all__ = ("VectorArray", "VectorArrayDumper", "pack_vectors", "prepare_vectors", "unpack_vectors")
+__all__ = (
+    "VectorArray",
+    "VectorArrayDumper",
+    "pack_vector",
+    "pack_vectors",
+    "prepare_vectors",
+    "unpack_vectors",
+)
 
 VECTOR_HEADER_BYTES = 4
 
@@ -28,7 +35,7 @@ MOST_BYTES = 1_000_000_000
 
 
 class VectorArray(bytes):
-    """A ``vector[]`` in PostgreSQL's binary format."""
+    """A ``vector[]``, or one ``vector``, in PostgreSQL's binary format."""
 
     __slots__ = ()
 
@@ -76,6 +83,11 @@ def pack_vectors(
     length = count if present is None else len(present)
     has_null = int(present is not None)
     return VectorArray(struct.pack(">iiIii", 1, has_null, vector_oid, length, 1) + body)
+
+
+def pack_vector(vector: NDArray[np.float32]) -> VectorArray:
+    """Pack one vector into a ``vector``."""
+    return VectorArray(struct.pack(">hH", len(vector), 0) + vector.astype(">f4").tobytes())
 
 
 def unpack_vectors(vectors: Sequence[bytes | None], dimension: int) -> NDArray[np.float32]:

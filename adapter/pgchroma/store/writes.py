@@ -17,7 +17,7 @@ from psycopg import sql
 
 from pgchroma.model.operations import AddRecords, DeleteRecords, UpdateRecords, UpsertRecords
 from pgchroma.model.records import RecordBatch
-from pgchroma.store.conditions import BY_IDS, bounded, compile_conditions
+from pgchroma.store.conditions import BY_IDS, compile_conditions, keeps_plan, time_bound
 from pgchroma.store.handlers import handles
 from pgchroma.store.json import encode_metadata
 from pgchroma.store.layout import CollectionTables
@@ -55,9 +55,12 @@ def update_records(operation: UpdateRecords, environment: Environment) -> Exchan
 @handles(DeleteRecords)
 def delete_records(operation: DeleteRecords, environment: Environment) -> Exchange[int]:
     """Delete records with their embeddings."""
-    location = yield from locate(operation.collection, environment)
+    is_filtered = operation.filter is not None
+    location = yield from locate(operation.collection, environment, is_fresh=is_filtered)
     location.indexed.check(operation.filter)
-    parameters, condition = compile_conditions(operation.ids, operation.filter)
+    parameters, condition = compile_conditions(
+        operation.ids, operation.filter, location.indexes.secondary
+    )
     if operation.limit is not None:
         first = sql.SQL(_FIRST).format(
             records=location.tables.records,
@@ -70,12 +73,17 @@ def delete_records(operation: DeleteRecords, environment: Environment) -> Exchan
     text = render(
         _DELETE,
         records=location.tables.records,
+        counts=location.tables.counts,
+        log=location.tables.log_literal,
         condition=condition,
         cleared=sql.SQL(cleared).format(vectors=location.tables.vectors),
     )
     lock = render(_LOCK, records=location.tables.records, condition=condition)
-    statements = (Statement(lock, parameters), Statement(text, parameters))
-    rows = yield bounded(statements, operation.filter, environment)
+    settings = time_bound(operation.filter, environment)
+    is_kept = keeps_plan(operation.filter, location.indexes.secondary)
+    statements = (Statement(sent, parameters, is_kept) for sent in (lock, text))
+    rows = yield *settings, *statements
+    environment.note_write(location)
     return int(rows[0][0])
 
 
@@ -84,12 +92,14 @@ class _Form:
     """The text of a write: what happens to records, and then to vectors.
 
     Attributes:
+        counted: What notes how many records there are more; empty if none are.
         written: The rows of records whose vectors are to be replaced.
         is_locking: Whether rows that are there already may change.
     """
 
     records: LiteralString
     vectors: LiteralString
+    counted: LiteralString = ""
     written: LiteralString = ""
     is_locking: bool = True
 
@@ -115,6 +125,7 @@ def _write(
         yield Statement(lock, {"ids": records.ids}), write
     else:
         yield write
+    environment.note_write(location)
 
 
 def _columns(records: RecordBatch, environment: Environment) -> dict[str, Any]:
@@ -139,11 +150,12 @@ def _write_text(form: _Form, tables: CollectionTables, has_vectors: bool) -> byt
         "records": tables.records,
         "vectors": tables.vectors,
         "log": tables.log_literal,
+        "counts": tables.counts,
         "written": sql.SQL(form.written),
     }
     given: LiteralString = _GIVEN_VECTORS if has_vectors else _GIVEN
     last: LiteralString = form.vectors if has_vectors else "select"
-    return render("with " + given + form.records + last, **parts)
+    return render("with " + given + form.records + form.counted + last, **parts)
 
 
 _GIVEN_VECTORS: LiteralString = """
@@ -187,6 +199,21 @@ select place, place, embedding
 from input
 where embedding is not null and place in (select seq from added)
 order by place
+"""
+
+# Each write leaves a row of its own: writers of one collection do not wait for each other.
+_COUNT_ADDED: LiteralString = """,
+counted as (
+    insert into {counts} (place, change)
+    select nextval({log}), count(*) from added having count(*) > 0
+)
+"""
+
+_COUNT_INSERTED: LiteralString = """,
+counted as (
+    insert into {counts} (place, change)
+    select nextval({log}), count(*) from inserted having count(*) > 0
+)
 """
 
 _LOCK: LiteralString = """
@@ -239,11 +266,12 @@ join input as i on i.place = w.pos
 order by w.pos
 """
 
-_ADD = _Form(_ADDED, _INSERT_ADDED, is_locking=False)
-_UPDATE = _Form(_UPDATED, _REPLACED, "select seq, pos from updated")
+_ADD = _Form(_ADDED, _INSERT_ADDED, _COUNT_ADDED, is_locking=False)
+_UPDATE = _Form(_UPDATED, _REPLACED, written="select seq, pos from updated")
 _UPSERT = _Form(
     _UPDATED + _INSERTED,
     _REPLACED,
+    _COUNT_INSERTED,
     "select seq, pos from updated union all select seq, pos from inserted",
 )
 
@@ -254,6 +282,10 @@ r.seq = any(array(select r.seq from {records} as r where {condition} order by r.
 _DELETE: LiteralString = """
 with removed as (
     delete from {records} as r where {condition} returning r.pos
+),
+counted as (
+    insert into {counts} (place, change)
+    select nextval({log}), - count(*) from removed having count(*) > 0
 )
 {cleared}
 select count(*) from removed

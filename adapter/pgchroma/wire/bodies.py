@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Final, Literal, TypeAlias
 
-from msgspec import Meta, Struct, field
+from msgspec import UNSET, Meta, Struct, UnsetType, field
 
+from pgchroma.model.indexing import MOST_SAMPLED, Strategy
 from pgchroma.wire.configuration import ConfigurationBody, NewConfigurationBody
 
 __all__ = (
@@ -26,13 +27,18 @@ __all__ = (
     "HealthBody",
     "HeartbeatBody",
     "IdentityBody",
+    "IndexingStatusBody",
     "LimitsBody",
     "ModifyCollectionBody",
     "NamedBody",
     "Page",
     "QueryBody",
+    "QueryPlanBody",
     "QueryResultBody",
+    "RecallBody",
+    "RecallResultBody",
     "RecordsBody",
+    "SegmentUseBody",
     "TenantBody",
     "UpdateBody",
     "UpdateTenantBody",
@@ -235,6 +241,59 @@ class QueryBody(Struct):
     where: Any = None
     where_document: Any = None
     include: list[Column] = field(default_factory=lambda: ["documents", "metadatas", "distances"])
+
+
+class RecallBody(Struct):
+    """How many stored embeddings to ask for, how many neighbours of each, and among which."""
+
+    sample: Annotated[int, Meta(ge=1, le=MOST_SAMPLED)] = 100
+    n_results: Annotated[int, Meta(ge=1, le=MAX_COUNT)] = 10
+    where: Any = None
+    where_document: Any = None
+
+
+class IndexingStatusBody(Struct):
+    """How much of the log the indexes cover, and if one could not be built, why."""
+
+    op_indexing_progress: float
+    num_unindexed_ops: int
+    num_indexed_ops: int
+    total_ops: int
+    error: str | UnsetType = UNSET
+
+
+class SegmentUseBody(Struct):
+    """An index that was searched; it covers the log from one position to before the other."""
+
+    index_name: str
+    first_pos: int
+    end_pos: int
+    rows_read: int
+
+
+class QueryPlanBody(Struct):
+    """How a query ran."""
+
+    strategy: Strategy
+    matches: int | None
+    segments: list[SegmentUseBody]
+    tail_rows: int
+    rows_read: int
+    planning_ms: float
+    execution_ms: float
+    settings: dict[str, str]
+    sql: str
+    plan: str
+
+
+class RecallResultBody(Struct):
+    """What part of the truly nearest records queries find, and what it takes."""
+
+    recall: float
+    sample: int
+    n_results: int
+    query_ms: float
+    exact_ms: float
 
 
 class RecordsBody(Struct):

@@ -38,6 +38,7 @@ from pgchroma.model.operations import (
     Reset,
     UpdateTenant,
 )
+from pgchroma.model.schema import indexed_json, merge_schema, schema_json
 from pgchroma.wire.bodies import (
     CollectionBody,
     CreateCollectionBody,
@@ -54,11 +55,7 @@ from pgchroma.wire.bodies import (
 )
 from pgchroma.wire.configuration import read_settings
 from pgchroma.wire.route import Request, Route, collection_id, database_ref
-from pgchroma.wire.schema import (
-    decode_configuration,
-    encode_schema,
-    merge_schema,
-)
+from pgchroma.wire.schema import check_shape, decode_configuration
 
 __all__ = ("CATALOG_ROUTES", "COLLECTIONS", "collection_path", "read_nothing", "respond_nothing")
 
@@ -123,19 +120,24 @@ def _encode_create_collection(operation: CreateCollection) -> Request:
         operation.name,
         operation.metadata,
         _body(operation.configuration),
-        get_or_create=operation.get_or_create,
+        None if operation.indexed is None else indexed_json(operation.indexed),
+        operation.get_or_create,
     )
     return Request(_database_path(operation), body=body)
 
 
 def _decode_create_collection(request: Request) -> CreateCollection:
     body: CreateCollectionBody = request.body
+    name = check_name(body.name)
+    check_shape(body.schema)
+    configuration, indexed = merge_schema(read_settings(body.configuration), body.schema)
     return CreateCollection(
         request.scope,
-        check_name(body.name),
-        merge_schema(read_settings(body.configuration), body.schema),
+        name,
+        configuration,
         _metadata(body.metadata),
         get_or_create=body.get_or_create,
+        indexed=indexed,
     )
 
 
@@ -205,7 +207,7 @@ def _respond_collection(request: Request, model: CollectionModel) -> Any:
         "id": str(model.id),
         "name": model.name,
         "configuration_json": model.configuration_json,
-        "schema": encode_schema(model.configuration),
+        "schema": schema_json(model.configuration),
         "metadata": model.metadata or None,
         "dimension": model.dimension,
         "tenant": model.tenant,

@@ -6,19 +6,13 @@ not learn that it is not in force.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Final, Literal, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias
 
 from msgspec import UNSET, Meta, Struct, UnsetType, to_builtins
 
-from pgchroma.errors import InvalidArgumentError
-from pgchroma.model.metadata import fits_int64
-from pgchroma.model.text import check_text
+from pgchroma.model.configuration import Quantization
 
 __all__ = ("ConfigurationBody", "NewConfigurationBody", "VectorIndexBody", "read_settings")
-
-DEEPEST: Final = 100
-"""How deep a function's settings may nest: collections show them at some depth of their own, and
-JSON encoders have an end."""
 
 Space: TypeAlias = Literal["l2", "cosine", "ip"]
 Setting: TypeAlias = Annotated[int, Meta(ge=0, le=2**63 - 1)] | UnsetType | None
@@ -44,7 +38,10 @@ EmbeddingFunction: TypeAlias = KnownFunction | LegacyFunction | UnknownFunction 
 
 
 class NewHnswBody(Struct, forbid_unknown_fields=True):
-    """The index settings that can change."""
+    """The index settings that can change.
+
+    Chroma does not know the last; without it, it is chosen by the embeddings' dimension.
+    """
 
     ef_search: Setting = UNSET
     max_neighbors: Setting = UNSET
@@ -52,6 +49,7 @@ class NewHnswBody(Struct, forbid_unknown_fields=True):
     resize_factor: float | UnsetType | None = UNSET
     sync_threshold: Setting = UNSET
     batch_size: Setting = UNSET
+    quantization: Quantization | UnsetType | None = UNSET
 
 
 class HnswBody(NewHnswBody):
@@ -107,30 +105,5 @@ class VectorIndexBody(Struct, forbid_unknown_fields=True):
 
 
 def read_settings(body: Struct | None) -> dict[str, Any] | None:
-    """Return the settings that a body gives; of those of a function, which may be anything, only
-    what can be kept and shown again.
-
-    Raises:
-        InvalidArgumentError: A text, a number or the depth is beyond what can be kept.
-    """
-    if body is None:
-        return None
-    settings: dict[str, Any] = to_builtins(body)
-    _check(settings.get("embedding_function"), "embedding_function")
-    return settings
-
-
-def _check(value: Any, path: str, depth: int = 0) -> None:
-    if depth > DEEPEST:
-        raise InvalidArgumentError(f"embedding_function: it nests deeper than {DEEPEST} levels")
-    if isinstance(value, str):
-        check_text(value, path)
-    elif isinstance(value, int) and not fits_int64(value):
-        raise InvalidArgumentError(f"{path}: the number does not fit 64 bits")
-    elif isinstance(value, dict):
-        for key, inner in value.items():
-            check_text(key, f"{path}: key {key[:80]!r}")
-            _check(inner, f"{path}.{key}"[:300], depth + 1)
-    elif isinstance(value, list):
-        for inner in value:
-            _check(inner, path, depth + 1)
+    """Return the settings that a body gives."""
+    return None if body is None else to_builtins(body)

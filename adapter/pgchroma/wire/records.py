@@ -8,11 +8,15 @@ import numpy as np
 
 from pgchroma.errors import InvalidArgumentError, MalformedRequestError, UnimplementedError
 from pgchroma.model.filters import Filter, combine, parse_where, parse_where_document
+from pgchroma.model.indexing import IndexingStatus, QueryPlan, Recall, SegmentUse
 from pgchroma.model.operations import (
     AddRecords,
     CountRecords,
     DeleteRecords,
+    ExplainQuery,
+    GetIndexingStatus,
     GetRecords,
+    MeasureRecall,
     QueryRecords,
     UpdateRecords,
     UpsertRecords,
@@ -25,15 +29,21 @@ from pgchroma.model.records import (
     parse_ids,
 )
 from pgchroma.wire.bodies import (
+    MAX_COUNT,
     AddBody,
     CountQuery,
     DeleteBody,
     DeletedBody,
     Empty,
     GetBody,
+    IndexingStatusBody,
     QueryBody,
+    QueryPlanBody,
     QueryResultBody,
+    RecallBody,
+    RecallResultBody,
     RecordsBody,
+    SegmentUseBody,
     UpdateBody,
     UpsertBody,
     clipped,
@@ -248,6 +258,54 @@ def _distances(numbers: list[float | None] | None) -> list[float] | None:
     return np.array(finite, dtype=np.float32).tolist()  # type: ignore[no-any-return]
 
 
+def _respond_plan(request: Request, plan: QueryPlan) -> Any:
+    fields = {name: getattr(plan, name) for name in QueryPlanBody.__struct_fields__}
+    # The JSON encoder knows dataclasses, but of mappings only dictionaries.
+    return {**fields, "settings": dict(plan.settings)}
+
+
+def _read_plan(operation: Any, body: Any) -> QueryPlan:
+    fields = {name: body[name] for name in QueryPlanBody.__struct_fields__}
+    names = SegmentUseBody.__struct_fields__
+    segments = [SegmentUse(**{name: one[name] for name in names}) for one in body["segments"]]
+    return QueryPlan(**{**fields, "segments": tuple(segments)})
+
+
+def _encode_recall(operation: MeasureRecall) -> Request:
+    most = min(operation.n_results, MAX_COUNT)
+    body = RecallBody(operation.sample, most, encode_filter(operation.filter))
+    return Request(collection_path(operation.collection), body=body)
+
+
+def _decode_recall(request: Request) -> MeasureRecall:
+    body: RecallBody = request.body
+    return MeasureRecall(request.collection, body.sample, body.n_results, _filter(body))
+
+
+def _read_recall(operation: Any, body: Any) -> Recall:
+    return Recall(**{name: body[name] for name in RecallResultBody.__struct_fields__})
+
+
+def _respond_status(request: Request, status: IndexingStatus) -> Any:
+    body = {
+        "op_indexing_progress": status.op_indexing_progress,
+        "num_unindexed_ops": status.num_unindexed_ops,
+        "num_indexed_ops": status.num_indexed_ops,
+        "total_ops": status.total_ops,
+    }
+    return body if status.error is None else {**body, "error": status.error}
+
+
+def _read_status(operation: Any, body: Any) -> IndexingStatus:
+    return IndexingStatus(
+        body["num_indexed_ops"],
+        body["num_unindexed_ops"],
+        body["total_ops"],
+        body["op_indexing_progress"],
+        body.get("error"),
+    )
+
+
 def _ids(body: Any) -> list[str] | None:
     return None if body.ids is None else parse_ids(body.ids)
 
@@ -310,5 +368,23 @@ RECORD_ROUTES: tuple[Route[Any, Any], ...] = (
         QueryRecords, "collection_query", "POST", RECORDS + "/query", "read",
         _encode_query, _decode_query, _respond_query, _read_query,
         QueryResultBody, body=QueryBody, is_idempotent=True,
+    ),
+    Route(
+        ExplainQuery, "collection_explain", "POST", RECORDS + "/explain", "read",
+        lambda operation: _encode_query(operation.query),
+        lambda request: ExplainQuery(_decode_query(request)),
+        _respond_plan, _read_plan, QueryPlanBody, body=QueryBody, is_idempotent=True,
+    ),
+    Route(
+        MeasureRecall, "collection_recall", "POST", RECORDS + "/recall", "read",
+        _encode_recall, _decode_recall,
+        lambda request, recall: recall,
+        _read_recall, RecallResultBody, body=RecallBody, is_idempotent=True,
+    ),
+    Route(
+        GetIndexingStatus, "indexing_status", "GET", RECORDS + "/indexing_status", "read",
+        lambda operation: Request(collection_path(operation.collection)),
+        lambda request: GetIndexingStatus(request.collection),
+        _respond_status, _read_status, IndexingStatusBody, is_idempotent=True,
     ),
 )  # fmt: skip

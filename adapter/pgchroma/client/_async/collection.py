@@ -11,20 +11,25 @@ from pgchroma.client import requests
 from pgchroma.client._async.concurrency import aside
 from pgchroma.client.functions import Function, configuration_update_json, resolve
 from pgchroma.client.requests import Queries, RecordSet
+from pgchroma.client.schema import Schema
 from pgchroma.client.shaping import shape_get, shape_query
 from pgchroma.client.validation import check_include, check_lengths, in_method
 from pgchroma.embeddings.protocol import DataLoader, normalize_embeddings, validate_embeddings
 from pgchroma.model.entities import CollectionModel, DatabaseRef
+from pgchroma.model.indexing import IndexingStatus, QueryPlan, Recall
 from pgchroma.model.metadata import parse_collection_metadata
 from pgchroma.model.names import check_name
 from pgchroma.model.operations import (
     AddRecords,
     CollectionRef,
     CountRecords,
+    ExplainQuery,
+    GetIndexingStatus,
     ModifyCollection,
     UpdateRecords,
     UpsertRecords,
 )
+from pgchroma.model.schema import schema_json
 from pgchroma.model.types import (
     CollectionMetadata,
     DeleteResult,
@@ -103,6 +108,14 @@ class AsyncCollection:
         except ValueError:
             function = None
         return {**self.configuration_json, "embedding_function": function}
+
+    @property
+    def schema(self) -> Schema:
+        """The schema: by which keys the collection can be filtered, and how it embeds.
+
+        An embedding function that cannot be built here is shown as None, with a warning.
+        """
+        return Schema.deserialize_from_json(schema_json(self._model.configuration))
 
     def __repr__(self) -> str:
         return f"Collection(name={self.name})"
@@ -313,6 +326,76 @@ class AsyncCollection:
             result["data"] = [await self._load(queried.records.uris or []) for queried in found]
         return result
 
+    async def explain(
+        self,
+        query_embeddings: Any = None,
+        query_texts: Any = None,
+        query_images: Any = None,
+        query_uris: Any = None,
+        ids: Any = None,
+        n_results: int = 10,
+        where: Where | None = None,
+        where_document: WhereDocument | None = None,
+    ) -> QueryPlan:
+        """Run a query and tell how it was done: by which indexes, over how many rows, how long.
+
+        Several queries are run together, as `query` runs them, and told of as one. Times are in
+        milliseconds and PostgreSQL's own, without what the way to it takes. Chroma does not have
+        this.
+
+        Takes and raises what `query` does.
+        """
+        with in_method("explain"):
+            queries = requests.queries(query_embeddings, query_texts, query_images, query_uris)
+            embeddings = await self._embed_queries(queries)
+            operation = requests.query_request(
+                self._ref,
+                embeddings,
+                ids,
+                n_results,
+                where,
+                where_document,
+                check_include(list(_QUERY_COLUMNS)),
+            )
+        return await self._backend.execute(ExplainQuery(operation))
+
+    async def recall(
+        self,
+        sample: int = 100,
+        n_results: int = 10,
+        where: Where | None = None,
+        where_document: WhereDocument | None = None,
+    ) -> Recall:
+        """Measure what part of the truly nearest records queries find here, from 0 to 1.
+
+        Stored embeddings, picked at random, are asked for as `query` does it and once more over
+        all records, which for a large collection takes long. Chroma does not have this.
+
+        Args:
+            sample: How many embeddings to ask for, 1 to 1,000.
+            n_results: How many neighbours of each, at least 1.
+            where: A metadata filter that the neighbours must meet; see `get`.
+            where_document: A document filter; see `get`.
+
+        Raises:
+            InvalidArgumentError: A number is out of bounds, or a filter is malformed.
+            ValueError: A filter is not of the form Chroma's client takes.
+            NotFoundError: The collection has been deleted.
+        """
+        with in_method("recall"):
+            operation = requests.recall_request(self._ref, sample, n_results, where, where_document)
+        return await self._backend.execute(operation)
+
+    async def get_indexing_status(self) -> IndexingStatus:
+        """Tell how much of the collection its indexes cover, and if one failed, why.
+
+        Queries find all records whatever it says: those without an index are read one by one.
+
+        Raises:
+            NotFoundError: The collection has been deleted.
+        """
+        return await self._backend.execute(GetIndexingStatus(self._ref))
+
     async def delete(
         self,
         ids: Any = None,
@@ -348,6 +431,7 @@ class AsyncCollection:
             metadata: The new metadata; it replaces the old whole. Keys whose value is None are
                 left out, and if all are, there is no metadata any more.
             configuration: Index settings to change; ``space`` and ``ef_construction`` cannot be.
+                Where what is indexed changes, indexes are built anew, some time later.
 
         Raises:
             ValueError: The space or the embedding function would become another.

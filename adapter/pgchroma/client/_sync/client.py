@@ -10,6 +10,7 @@ from uuid import UUID
 
 from pgchroma.client._sync.collection import Collection
 from pgchroma.client.functions import Function, check_conflict, configuration_json
+from pgchroma.client.schema import Schema, apply_schema
 from pgchroma.client.validation import check_page
 from pgchroma.config import Settings
 from pgchroma.embeddings.minilm import DefaultEmbeddingFunction
@@ -123,7 +124,7 @@ class Client:
     def create_collection(
         self,
         name: str,
-        schema: None = None,
+        schema: Schema | None = None,
         configuration: Mapping[str, Any] | None = None,
         metadata: CollectionMetadata | None = None,
         embedding_function: Function | None = DefaultEmbeddingFunction(),  # noqa: B008
@@ -134,8 +135,9 @@ class Client:
 
         Args:
             name: 3 to 512 characters of ``a-z A-Z 0-9 . _ -``, a letter or digit at both ends.
-            schema: Not taken yet; index settings go into the configuration.
-            configuration: ``{"hnsw": {"space": "cosine", …}, "embedding_function": …}``.
+            schema: By which keys it can be filtered, and how it embeds.
+            configuration: ``{"hnsw": {"space": "cosine", …}, "embedding_function": …}``. Settings
+                of the index are here or in the schema, not in both.
             metadata: Anything worth noting about the collection.
             embedding_function: Makes embeddings from documents; it is remembered.
             data_loader: Loads what uris point to; it is not remembered.
@@ -144,29 +146,27 @@ class Client:
 
         Raises:
             UniqueConstraintError: The name is taken.
-            InvalidArgumentError: The name or a setting is not allowed.
+            InvalidArgumentError: The name or a setting is not allowed, or the schema asks for
+                what is not there, such as an index of sparse vectors.
             ValueError: Two different embedding functions were given.
         """
-        if schema is not None:
-            raise InvalidArgumentError(
-                "schema: not supported yet; set the index's parameters with configuration"
-            )
         parsed = parse_collection_metadata(metadata)
-        wanted, function = configuration_json(configuration, parsed, embedding_function)
+        configured, given = configuration_json(configuration, parsed, embedding_function)
+        wanted, function, indexed = apply_schema(schema, configured, given)
         # JSON would make null of a NaN, so faults are looked for on this side of the wire.
-        CollectionConfiguration.parse(wanted, parsed)
+        CollectionConfiguration.parse(wanted, parsed, indexed)
         operation = CreateCollection(
-            self._scope, check_name(name), wanted, parsed, get_or_create=get_or_create
+            self._scope, check_name(name), wanted, parsed, get_or_create, indexed
         )
         model = self._backend.execute(operation)
         if get_or_create:
-            check_conflict(embedding_function, model.configuration.embedding_function)
+            check_conflict(function, model.configuration.embedding_function)
         return self._collection(model, function, data_loader)
 
     def get_or_create_collection(
         self,
         name: str,
-        schema: None = None,
+        schema: Schema | None = None,
         configuration: Mapping[str, Any] | None = None,
         metadata: CollectionMetadata | None = None,
         embedding_function: Function | None = DefaultEmbeddingFunction(),  # noqa: B008

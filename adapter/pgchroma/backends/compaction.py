@@ -1,0 +1,446 @@
+"""Compaction carried out: one connection works, a second one watches over it.
+
+A build yields to whoever waits for the collection's tables: deleting a collection, or somebody's
+`alter table`, would otherwise wait until the index is ready.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Set
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as NotYet
+from contextlib import ExitStack, nullcontext, suppress
+from dataclasses import dataclass
+from threading import Event, Thread
+from typing import Any, Final, Self
+from uuid import UUID
+
+import psycopg
+from psycopg import errors as pg
+
+from pgchroma.errors import ChromaError, UnavailableError
+from pgchroma.store import Environment, compaction, run
+from pgchroma.store.compaction import Build, Collection, Examined, SegmentRow
+from pgchroma.store.locations import FRESH_SECONDS
+from pgchroma.store.roles import role_of_tenant
+from pgchroma.store.secondary import SecondaryIndex, secondary_name
+from pgchroma.store.segments import row_bytes
+from pgchroma.store.statement import Statement, render
+
+__all__ = ("Compaction", "CompactionSettings", "Progress", "StoppedError", "first_line")
+
+_log = logging.getLogger("pgchroma.compaction")
+
+LOOK_SECONDS: Final = 0.25
+"""How often somebody looks whether a build has to yield."""
+
+LEAST_MEMORY: Final = 64 << 20
+
+
+_SCARCE: Final = (pg.DiskFull, pg.OutOfMemory, pg.InsufficientResources)
+
+Progress = Callable[[Collection, str, int, int], None]
+"""Told how far a build is: of what, its index's name, rows done, rows in all."""
+
+
+class StoppedError(Exception):
+    """A build was given up: somebody waits for the table, or the compactor is to stop."""
+
+
+@dataclass(frozen=True, slots=True)
+class CompactionSettings:
+    """What the compactor goes by.
+
+    Attributes:
+        segment_bytes: The least a tail has to have to be worth an index, in bytes of embeddings.
+        memory: Bytes that building one index may take.
+        is_automatic: Whether filters that keep asking for an index get one.
+    """
+
+    segment_bytes: int = 8 << 20
+    memory: int = 1 << 30
+    is_automatic: bool = True
+
+
+class Compaction:
+    """Works on collections, one at a time.
+
+    Args:
+        conninfo: A database, without a pooler in between.
+        settings: What it goes by.
+        stop: Set when it is to stop.
+        progress: Told how far builds are.
+
+    Raises:
+        UnavailableError: There is a pooler in between, which would hand what is set for a build
+            to others.
+    """
+
+    def __init__(
+        self,
+        conninfo: str,
+        settings: CompactionSettings,
+        stop: Event,
+        progress: Progress | None = None,
+    ) -> None:
+        self._settings = settings
+        self._stop = stop
+        self._progress = progress
+        with ExitStack() as opened:
+            self._work = opened.enter_context(_connect(conninfo))
+            self._watch = opened.enter_context(_connect(conninfo))
+            self._trigrams_schema = self._find_trigrams()
+            self._opened = opened.pop_all()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._opened.close()
+
+    @property
+    def is_broken(self) -> bool:
+        """Whether a connection was lost."""
+        return self._work.closed or self._watch.closed
+
+    def collections(self, ids: set[UUID] | None = None) -> list[Collection]:
+        """Find collections: those of `ids`, or all there are."""
+        found: list[Collection] = []
+        while True:
+            after = found[-1].tables.id if found else None
+            wanted = None if ids is None else sorted(ids)
+            page = self._page(wanted, after)
+            found += page
+            if len(page) < compaction.PAGE:
+                return found
+
+    def _page(self, wanted: list[UUID] | None, after: UUID | None) -> list[Collection]:
+        for is_last in (False, False, False, True):
+            # PostgreSQL looks into each collection's sequence, one of which may just be dropped.
+            with nullcontext() if is_last else suppress(pg.InternalError_):
+                page: list[Collection] = run(self._work, compaction.find_collections(wanted, after))
+                return page
+        raise AssertionError("the last attempt returns or raises")
+
+    def has(self, id: UUID) -> bool:
+        """Whether a collection is still there."""
+        return bool(self.collections({id}))
+
+    def look(self, collection: Collection) -> int:
+        """Tell at most how many embeddings have no index, and add up counts that are many."""
+        waiting, changes = run(self._work, compaction.look(collection), collection.role)
+        if changes > compaction.MANY_CHANGES:
+            self._attended(collection, compaction.fold_counts(collection), collection.role)
+        return int(waiting)
+
+    def note_asked(self, asked: Set[tuple[UUID, SecondaryIndex]]) -> None:
+        """Keep which indexes filters missed."""
+        self._run(compaction.note_asked(asked))
+
+    def note_error(self, id: UUID, error: str | None) -> None:
+        """Keep what stopped a build, or that nothing did."""
+        self._run(compaction.note_error(id, error))
+
+    def compact(
+        self, collection: Collection, *, is_at_rest: bool = True, is_final: bool = False
+    ) -> bool:
+        """Do all that there is to do for a collection; false if another compactor is at it.
+
+        Args:
+            collection: Which.
+            is_at_rest: Whether nobody seems to write to it: what can wait for that is done then.
+            is_final: Whether its segments are to become one, whatever that costs now.
+
+        Raises:
+            StoppedError: Somebody waits for the tables, or the compactor is to stop.
+            psycopg.Error: PostgreSQL did not carry something out; queries go on as before.
+            MissingRightError: The user may not become the tenant's role.
+        """
+        id = collection.tables.id
+        if not run(self._work, compaction.lock_collection(id)):
+            return False
+        try:
+            if collection.role is not None:
+                # Some tables may have been made without roles. They are given to it first.
+                run(self._work, role_of_tenant(collection.tenant, Environment(0)))
+            while self._step(collection, is_at_rest=is_at_rest, is_final=is_final):
+                pass
+            self.note_error(id, None)
+            return True
+        except psycopg.Error:
+            if self.is_broken or self.has(id):
+                raise
+            # It was deleted meanwhile: there is nothing left to be done for it.
+            return True
+        finally:
+            # A connection that is lost has lost its locks.
+            with suppress(psycopg.Error):
+                run(self._work, compaction.unlock_collection(id))
+
+    def _step(self, collection: Collection, *, is_at_rest: bool, is_final: bool) -> bool:
+        """Do the next thing there is to do; false if there was none but to tidy up."""
+        if self._stop.is_set():
+            raise StoppedError
+        examined = self._tidy(collection)
+        build = compaction.choose_build(
+            collection,
+            examined,
+            segment_bytes=self._settings.segment_bytes,
+            memory=self._settings.memory,
+            is_at_rest=is_at_rest,
+            is_final=is_final,
+        )
+        if build is not None:
+            self._build(collection, build)
+            return True
+        index = compaction.choose_secondary(
+            collection,
+            examined,
+            has_trigrams=self._trigrams_schema is not None,
+            is_automatic=self._settings.is_automatic,
+        )
+        if index is not None and is_at_rest:
+            self._build_secondary(collection, index, examined.records)
+            return True
+        if is_final:
+            self._attended(collection, compaction.heal_counts(collection), collection.role)
+        self._attended(collection, compaction.fold_counts(collection), collection.role)
+        return False
+
+    def _tidy(self, collection: Collection) -> Examined:
+        """Drop what nobody uses, and bring the catalog and PostgreSQL together."""
+        has_dropped = False
+        while True:
+            look = compaction.examine(collection)
+            examined: Examined = run(self._work, look, collection.role)
+            changed, leftovers = run(self._work, compaction.reconcile(collection, examined))
+            if changed:
+                self._analyze(collection)
+            for name in leftovers:
+                self._attended(collection, compaction.drop_index(collection, name))
+                has_dropped = True
+            if not (changed or leftovers):
+                break
+        if has_dropped and collection.dimension is not None:
+            self._attended(collection, compaction.vacuum(collection, examined))
+        return examined
+
+    def _build(self, collection: Collection, build: Build) -> None:
+        if build.rows == 0:
+            # Nothing is left in the range, so nothing finds less without its index.
+            run(self._work, compaction.drop_segments(collection, build))
+            return
+        self._attended(collection, compaction.sweep(collection), collection.role)
+        most = self._settings.memory // self._memory_of_one(collection)
+        if build.rows > most:
+            build = run(self._work, compaction.clipped(collection, build, most), collection.role)
+        segment: SegmentRow = run(self._work, compaction.announce_build(collection, build))
+        _log.info("building %s over %d embeddings", segment.index_name, build.rows)
+        self._make_room(collection, build)
+        self._attended(collection, compaction.leave_alone(collection))
+        statement = compaction.segment_statement(collection, segment)
+        self._create(collection, statement, segment.index_name, build.rows)
+        count = compaction.live_rows(collection, segment.first_pos, segment.end_pos)
+        entries = run(self._work, count, collection.role)
+        has_replaced = run(self._work, compaction.finish_build(segment, entries))
+        self._analyze(collection)
+        if has_replaced:
+            # Readers may know the old ones for a while yet, before they are dropped.
+            self._stop.wait(2 * FRESH_SECONDS)
+
+    def _build_secondary(self, collection: Collection, index: SecondaryIndex, records: int) -> None:
+        name = secondary_name(collection.tables, index)
+        _log.info("building %s over %d records", name, records)
+        self._set("maintenance_work_mem", f"{LEAST_MEMORY >> 10}kB")
+        statement = compaction.secondary_statement(collection, index, self._trigrams_schema)
+        self._create(collection, statement, name, records)
+        run(self._work, compaction.finish_secondary(collection, index))
+        self._analyze(collection)
+
+    def _analyze(self, collection: Collection) -> None:
+        for statement in compaction.analyze(collection):
+            self._attended(collection, statement)
+
+    def _make_room(self, collection: Collection, build: Build) -> None:
+        needed = build.rows * self._memory_of_one(collection)
+        memory = min(max(needed, LEAST_MEMORY), self._settings.memory)
+        self._set("maintenance_work_mem", f"{memory >> 10}kB")
+        workers = min(max(collection.hnsw.num_threads - 1, 0), 16)
+        self._set("max_parallel_maintenance_workers", str(workers))
+
+    @staticmethod
+    def _memory_of_one(collection: Collection) -> int:
+        neighbors = collection.hnsw.max_neighbors
+        return row_bytes(collection.dimension or 0, collection.quantization, neighbors)
+
+    def _create(self, collection: Collection, statement: Statement, name: str, rows: int) -> None:
+        """Build an index, in parallel if there is room for that."""
+
+        def tell(done: int) -> None:
+            if self._progress is not None:
+                self._progress(collection, name, min(done, rows), rows)
+
+        for is_last in (False, True):
+            try:
+                self._attended(collection, statement, tell=tell)
+                return
+            except psycopg.Error as fault:
+                # What there is of it takes room, and from every write time to keep it right.
+                with suppress(psycopg.Error):
+                    self._attended(collection, compaction.drop_index(collection, name))
+                if is_last or not isinstance(fault, _SCARCE):
+                    raise
+            # A parallel build keeps its graph in shared memory, of which containers have little.
+            _log.info("building %s again with one process", name)
+            self._set("max_parallel_maintenance_workers", "0")
+
+    def _attended(
+        self,
+        collection: Collection,
+        statement: Statement,
+        role: str | None = None,
+        tell: Callable[[int], None] | None = None,
+    ) -> None:
+        """Run what may take long, and give it up if somebody waits for the collection's tables."""
+        running = _started(lambda: self._run(statement, role))
+        try:
+            while not _has_ended(running, LOOK_SECONDS):
+                is_awaited, done = self._look(collection)
+                if tell is not None:
+                    tell(done)
+                if is_awaited or self._stop.is_set():
+                    self._cancel(running)
+                    return
+        except BaseException:
+            # Whoever is interrupted here must not have to wait for the end of it.
+            with suppress(psycopg.Error, StoppedError):
+                self._cancel(running)
+            raise
+
+    def _look(self, collection: Collection) -> tuple[bool, int]:
+        """Tell whether somebody waits for a collection's tables, and how far a build is."""
+        tables = collection.tables
+        relations = [table.as_string(None) for table in (tables.records, tables.vectors)]
+        found = self._watch.execute(
+            _LOOK, {"pid": self._work.info.backend_pid, "relations": relations}
+        ).fetchone()
+        is_awaited, done = found or (False, 0)
+        return is_awaited, done or 0
+
+    def _cancel(self, running: Future[None]) -> None:
+        if not running.done():
+            self._work.cancel_safe()
+        # It may have ended meanwhile, which is as well.
+        with suppress(pg.QueryCanceled):
+            running.result()
+            return
+        raise StoppedError
+
+    def _find_trigrams(self) -> str | None:
+        found = self._work.execute(_TRIGRAMS).fetchone()
+        return None if found is None else str(found[0])
+
+    def _set(self, name: str, value: str) -> None:
+        self._work.execute("select set_config(%s, %s, false)", [name, value])
+
+    def _run(self, statement: Statement, role: str | None = None) -> None:
+        def exchange() -> Any:
+            yield statement
+
+        run(self._work, exchange(), role)
+
+
+def first_line(fault: psycopg.Error | ChromaError) -> str:
+    """Return what a fault says, without its details."""
+    return (str(fault).strip().splitlines() or [type(fault).__name__])[0]
+
+
+def _connect(conninfo: str) -> psycopg.Connection[Any]:
+    connection = psycopg.connect(
+        conninfo, autocommit=True, application_name="pgchroma compactor", prepare_threshold=None
+    )
+    try:
+        _refuse_pooler(connection)
+        # Limits on what users ask are not meant for work that takes its time behind them.
+        connection.execute(_WITHOUT_LIMITS)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _started(work: Callable[[], None]) -> Future[None]:
+    """Run something in a thread of its own, which does not keep the process from ending."""
+    future: Future[None] = Future()
+
+    def carry_out() -> None:
+        try:
+            work()
+        except BaseException as fault:
+            future.set_exception(fault)
+        else:
+            future.set_result(None)
+
+    Thread(target=carry_out, name="pgchroma-build", daemon=True).start()
+    return future
+
+
+def _has_ended(running: Future[None], seconds: float) -> bool:
+    """Wait for something, not for longer than so many seconds; raise what it raised."""
+    try:
+        running.result(seconds)
+    except NotYet:
+        if running.done():
+            raise
+        return False
+    return True
+
+
+def _refuse_pooler(connection: psycopg.Connection[Any]) -> None:
+    found = connection.execute("select pg_backend_pid()").fetchone()
+    if found is None or found[0] != connection.info.backend_pid:
+        raise UnavailableError(
+            "the compactor needs a connection to PostgreSQL itself and there is a pooler in "
+            "between: name the database's own URL in pgchroma_compaction_url (on a server "
+            "compaction_url), or switch compaction off and run `pgchroma compact` elsewhere"
+        )
+
+
+_WITHOUT_LIMITS = """
+select set_config(name, '0', false)
+from pg_catalog.pg_settings
+where name in (
+    'statement_timeout', 'lock_timeout', 'transaction_timeout', 'idle_session_timeout'
+)
+"""
+
+_TRIGRAMS = """
+select n.nspname::text
+from pg_catalog.pg_extension as e
+join pg_catalog.pg_namespace as n on n.oid = e.extnamespace
+where e.extname = 'pg_trgm'
+"""
+
+_LOOK = render(
+    """
+    select
+        exists (
+            select from pg_catalog.pg_locks as l
+            where not l.granted and l.locktype = 'relation' and l.pid <> %(pid)s
+                and l.mode in (
+                    'ShareLock', 'ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock'
+                )
+                and l.relation = any(array(
+                    select to_regclass(name)::oid from unnest(%(relations)s::text[]) as name
+                ))
+                and l.database = (
+                    select oid from pg_catalog.pg_database where datname = current_database()
+                )
+        ),
+        (
+            select tuples_done from pg_catalog.pg_stat_progress_create_index
+            where pid = %(pid)s
+        )
+    """
+)

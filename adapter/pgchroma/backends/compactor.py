@@ -1,0 +1,226 @@
+"""The compactor of a process: a thread that follows what the process writes and asks.
+
+It sleeps while nothing is written. What other processes leave behind, those that were killed among
+them, it finds when it starts and every few minutes after.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from contextlib import suppress
+from dataclasses import dataclass, field
+from threading import Event, Lock, Thread
+from typing import Final
+from uuid import UUID
+
+import psycopg
+
+from pgchroma.backends.compaction import (
+    Compaction,
+    CompactionSettings,
+    StoppedError,
+    first_line,
+)
+from pgchroma.errors import ChromaError
+from pgchroma.store.compaction import Collection
+from pgchroma.store.locations import Observed
+from pgchroma.store.segments import is_due
+
+__all__ = ("Compactor",)
+
+_log = logging.getLogger("pgchroma.compaction")
+
+TICK: Final = 0.5
+"""Seconds between two looks at collections that are written to."""
+
+SETTLED: Final = 2.0
+"""Seconds without a write after which a collection counts as being at rest."""
+
+SWEEP: Final = 300.0
+"""Seconds between two looks at all collections there are."""
+
+PATIENCE: Final = 10.0
+"""A tail is left to grow while it would grow by half again or more in so many seconds: an index
+built in the middle of a burst would soon be built again."""
+
+RETRY: Final = 60.0
+"""Seconds after which something that failed is tried again; after each further failure twice as
+many, up to an hour."""
+
+LONGEST_RETRY: Final = 3600.0
+
+
+@dataclass(slots=True)
+class _Watched:
+    """A collection that was written to or asked about, and is not at rest yet.
+
+    Attributes:
+        changed_at: When it was last written to, by this process or as far as its log tells.
+        waiting: How many embeddings had no index at the last look.
+        failures: How often in a row it could not be compacted.
+    """
+
+    changed_at: float
+    waiting: int = -1
+    seen_at: float = 0.0
+    not_before: float = 0.0
+    failures: int = 0
+
+
+@dataclass
+class Compactor:
+    """Builds indexes behind the log, from the first write on or from `start`.
+
+    Attributes:
+        observed: Where the process's reads and writes leave word.
+    """
+
+    conninfo: str
+    settings: CompactionSettings
+    observed: Observed = field(default_factory=Observed)
+    _lock: Lock = field(default_factory=Lock)
+    _stop: Event = field(default_factory=Event)
+    _woken: Event = field(default_factory=Event)
+    _thread: Thread | None = None
+    _watched: dict[UUID, _Watched] = field(default_factory=dict)
+    _swept_at: float | None = None
+
+    def __post_init__(self) -> None:
+        self.observed.wake = self.wake
+
+    def start(self) -> None:
+        """Start, without waiting for a write."""
+        self.wake()
+
+    def wake(self) -> None:
+        """Have the thread look, which is started with the first call."""
+        self._woken.set()
+        if self._thread is None:
+            with self._lock:
+                if self._thread is None and not self._stop.is_set():
+                    thread = Thread(target=self._work, name="pgchroma-compactor", daemon=True)
+                    # A process that is ending starts no more threads. What it wrote is written.
+                    with suppress(RuntimeError):
+                        thread.start()
+                        self._thread = thread
+
+    def stop(self) -> None:
+        """Give up what is being built, and end some time soon."""
+        self._stop.set()
+        self._woken.set()
+
+    def close(self) -> None:
+        """Give up what is being built, and end."""
+        with self._lock:
+            self.stop()
+        if self._thread is not None:
+            self._thread.join(timeout=10)
+
+    def _work(self) -> None:
+        while not self._stop.is_set():
+            try:
+                with Compaction(self.conninfo, self.settings, self._stop) as compaction:
+                    self._follow(compaction)
+                # No connection is held while nothing happens.
+                self._woken.wait(SWEEP)
+            except StoppedError:
+                return
+            except (psycopg.Error, ChromaError) as fault:
+                # The database is away, or nothing can be built this way.
+                _log.warning("indexes are not being built: %s", first_line(fault))
+                self._stop.wait(RETRY)
+            except Exception:
+                # Nobody sees to it that a thread which has ended is started again.
+                _log.exception("indexes are not being built")
+                self._stop.wait(RETRY)
+
+    def _follow(self, compaction: Compaction) -> None:
+        """Look at what happens, until nothing did for a while."""
+        while not self._stop.is_set():
+            self._woken.clear()
+            self._take_in(compaction)
+            self._tend(compaction)
+            if self._watched:
+                self._stop.wait(TICK)
+            elif not self._woken.wait(SETTLED):
+                return
+
+    def _take_in(self, compaction: Compaction) -> None:
+        now = time.monotonic()
+        written, asked = self.observed.taken()
+        for id in written:
+            self._watched.setdefault(id, _Watched(now)).changed_at = now
+        for id, _ in asked:
+            self._watched.setdefault(id, _Watched(now))
+        # Last, since it may fail: what was written is known by now.
+        if asked:
+            compaction.note_asked(asked)
+        if self._swept_at is None or now - self._swept_at > SWEEP:
+            self._swept_at = now
+            for collection in compaction.collections():
+                if collection.has_rest or self._is_due(collection, collection.waiting):
+                    self._watched.setdefault(collection.tables.id, _Watched(now))
+
+    def _tend(self, compaction: Compaction) -> None:
+        now = time.monotonic()
+        ready = {id for id, watched in self._watched.items() if watched.not_before <= now}
+        if not ready:
+            return
+        found = {each.tables.id: each for each in compaction.collections(ready)}
+        for id in ready:
+            if id not in found:
+                del self._watched[id]
+                continue
+            try:
+                if self._tend_one(compaction, found[id], self._watched[id]):
+                    del self._watched[id]
+            except StoppedError:
+                if self._stop.is_set():
+                    raise
+                # Somebody waited for its tables, and may do so again.
+                self._put_off(self._watched[id], SETTLED)
+            except (psycopg.Error, ChromaError) as fault:
+                if compaction.is_broken:
+                    raise
+                if compaction.has(id):
+                    self._fail(compaction, id, fault)
+
+    def _tend_one(self, compaction: Compaction, collection: Collection, watched: _Watched) -> bool:
+        """Do what there is to do for a collection now; true if it needs no more looks."""
+        waiting, now = compaction.look(collection), time.monotonic()
+        growth = (waiting - watched.waiting) / max(now - watched.seen_at, TICK)
+        is_bursting = watched.waiting < 0 or growth * PATIENCE > waiting / 2
+        if waiting != watched.waiting:
+            # Others write to it, too.
+            watched.changed_at = now
+        watched.waiting, watched.seen_at = waiting, now
+        is_at_rest = now - watched.changed_at >= SETTLED
+        if not (is_at_rest or (self._is_due(collection, waiting) and not is_bursting)):
+            return False
+        if compaction.compact(collection, is_at_rest=is_at_rest):
+            watched.failures = 0
+            return is_at_rest
+        # Another compactor has it.
+        watched.not_before = time.monotonic() + SETTLED
+        return False
+
+    def _fail(self, compaction: Compaction, id: UUID, fault: psycopg.Error | ChromaError) -> None:
+        message = first_line(fault)
+        _log.warning("building an index of collection %s failed: %s", id, message)
+        compaction.note_error(id, message)
+        self._put_off(self._watched[id], RETRY)
+
+    @staticmethod
+    def _put_off(watched: _Watched, seconds: float) -> None:
+        pause = min(seconds * 2**watched.failures, LONGEST_RETRY)
+        watched.not_before = time.monotonic() + pause
+        watched.failures += 1
+
+    def _is_due(self, collection: Collection, rows: int) -> bool:
+        return is_due(
+            rows,
+            collection.dimension or 0,
+            collection.hnsw.sync_threshold,
+            self.settings.segment_bytes,
+        )

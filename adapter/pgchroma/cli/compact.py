@@ -1,0 +1,130 @@
+"""``pgchroma compact``: builds indexes that are missing, once."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from pathlib import Path
+from threading import Event
+from time import sleep
+from typing import TYPE_CHECKING
+
+import click
+import psycopg
+
+from pgchroma.backends.compaction import Compaction, StoppedError, first_line
+from pgchroma.backends.connect import compaction_settings, plain_conninfo
+from pgchroma.cli.faults import told
+from pgchroma.config import Settings
+from pgchroma.errors import ChromaError
+from pgchroma.schema import prepare
+from pgchroma.store.compaction import Collection
+from pgchroma.store.faults import translated
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+__all__ = ("compact",)
+
+RETRY_SECONDS = 1.0
+
+
+@click.command()
+@click.argument("url", required=False)
+@click.option(
+    "--path",
+    type=click.Path(path_type=Path),
+    help="Work on the data that PersistentClient keeps in this directory.",
+)
+@click.option(
+    "--wait",
+    is_flag=True,
+    help="Go on until every collection has one index, and wait for others who build.",
+)
+@click.option("--collection", "names", multiple=True, help="Only collections of this name.")
+def compact(url: str | None, path: Path | None, wait: bool, names: tuple[str, ...]) -> None:
+    """Build the indexes that collections in the database at URL wait for.
+
+    The server and clients that stay open do this by themselves; run it after a bulk load, or from
+    cron where nothing stays open. It does what is due and ends.
+    """
+    if (url is None) == (path is None):
+        raise click.UsageError("give the URL of a database, or --path")
+    with told(), translated(), ExitStack() as opened:
+        if path is not None:
+            from pgchroma.embedded import EmbeddedPostgres  # noqa: PLC0415  (an extra)
+
+            url = opened.enter_context(EmbeddedPostgres.open(path)).conninfo
+        conninfo = plain_conninfo(url or "")
+        with psycopg.connect(conninfo, autocommit=True) as connection:
+            prepare(connection, "validate")
+        bars = _Bars(opened.enter_context(_progress()))
+        settings = compaction_settings(Settings())
+        compaction = opened.enter_context(Compaction(conninfo, settings, Event(), bars.show))
+        found = compaction.collections()
+        chosen = [each for each in found if not names or each.name in names]
+        _refuse_unknown(names, found)
+        done = [_attempt(compaction, each, wait=wait) for each in chosen]
+    click.echo(f"{done.count(True)} of {len(chosen)} collections are at rest")
+    if None in done:
+        raise SystemExit(1)
+
+
+def _attempt(compaction: Compaction, collection: Collection, *, wait: bool) -> bool | None:
+    """Compact a collection; None if that failed, for which the others are no worse off."""
+    try:
+        return _compact(compaction, collection, wait=wait)
+    except (psycopg.Error, ChromaError) as fault:
+        if compaction.is_broken:
+            raise
+        message = first_line(fault)
+        compaction.note_error(collection.tables.id, message)
+        click.echo(f"Error: {collection.name}: {message}", err=True)
+        return None
+
+
+def _compact(compaction: Compaction, collection: Collection, *, wait: bool) -> bool:
+    while True:
+        try:
+            if compaction.compact(collection, is_final=wait):
+                return True
+        except StoppedError:
+            # Somebody waits for its tables; it may be gone by now.
+            if not compaction.has(collection.tables.id):
+                return True
+        if not wait:
+            return False
+        sleep(RETRY_SECONDS)
+
+
+def _refuse_unknown(names: tuple[str, ...], found: list[Collection]) -> None:
+    unknown = sorted(set(names) - {each.name for each in found})
+    if unknown:
+        raise click.UsageError(f"there is no collection {', '.join(unknown)}")
+
+
+class _Bars:
+    """A bar for each index that is built."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+
+    def show(self, collection: Collection, name: str, done: int, rows: int) -> None:
+        """Draw how far a build is."""
+        for task in self._progress.tasks:
+            if task.fields["index"] == name:
+                self._progress.update(task.id, completed=done)
+                return
+        self._progress.add_task(collection.name, total=rows, completed=done, index=name)
+
+
+def _progress() -> Progress:
+    from rich import console, progress  # noqa: PLC0415  (a tenth of a second others save)
+
+    return progress.Progress(
+        progress.TextColumn("{task.description}"),
+        progress.BarColumn(),
+        progress.MofNCompleteColumn(),
+        progress.TimeRemainingColumn(),
+        console=console.Console(stderr=True),
+        transient=True,
+    )

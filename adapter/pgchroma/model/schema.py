@@ -1,0 +1,327 @@
+"""Chroma's schema of a collection: shown from the configuration, and read into it.
+
+A schema says of each key which indexes it has. What is kept of it is what the configuration has
+a place for: the space, the index's parameters, the embedding function, and by what may be filtered.
+Asking for anything else is refused by name.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+from pgchroma.errors import InvalidArgumentError, MalformedRequestError
+from pgchroma.model.configuration import CollectionConfiguration, HnswConfiguration
+from pgchroma.model.indexed import KINDS, Indexed, Kind
+from pgchroma.model.text import check_text
+
+__all__ = ("indexed_json", "merge_schema", "read_indexed", "read_vector_index", "schema_json")
+
+_DOCUMENT, _EMBEDDING = "#document", "#embedding"
+
+_INDEX: Final = (
+    "ef_construction", "max_neighbors", "ef_search", "num_threads", "batch_size", "sync_threshold",
+    "resize_factor",
+)  # fmt: skip
+"""Settings of an index in the order in which Chroma writes them. Chroma's client refuses a schema
+with one it does not know, so the quantization is not shown in it."""
+
+_LEGACY: Final = {"type": "legacy"}
+
+_ON: Final = {"enabled": True, "config": {}}
+_OFF: Final = {"enabled": False, "config": {}}
+
+_ENCRYPTION_KEY: Final = re.compile(r"projects/.+/locations/.+/keyRings/.+/cryptoKeys/.+")
+
+
+def schema_json(configuration: CollectionConfiguration) -> dict[str, Any]:
+    """Write the schema that a collection of this configuration has.
+
+    A collection without an embedding function says so here; Chroma's client would otherwise take
+    its default one.
+    """
+    hnsw = {"hnsw": {name: getattr(configuration.hnsw, name) for name in _INDEX}}
+    vectors = {
+        "space": configuration.hnsw.space,
+        "embedding_function": configuration.embedding_function or _LEGACY,
+    }
+    indexed = indexed_json(configuration.indexed)
+    defaults = indexed["defaults"]
+    return {
+        "defaults": {
+            "string": {"fts_index": _OFF, **defaults["string"]},
+            "float_list": {"vector_index": {"enabled": False, "config": {**vectors, **hnsw}}},
+            "sparse_vector": {
+                "sparse_vector_index": {
+                    "enabled": False,
+                    "config": {"embedding_function": {"type": "unknown"}, "bm25": False},
+                }
+            },
+            "int": defaults["int"],
+            "float": defaults["float"],
+            "bool": defaults["bool"],
+        },
+        "keys": {
+            **indexed["keys"],
+            _EMBEDDING: {
+                "float_list": {
+                    "vector_index": {
+                        "enabled": True,
+                        "config": {**vectors, "source_key": _DOCUMENT, **hnsw},
+                    }
+                }
+            },
+        },
+    }
+
+
+def indexed_json(indexed: Indexed) -> dict[str, Any]:
+    """Write the part of a schema that says by what may be filtered; `read_indexed` reads it."""
+    keys = {
+        key: {kind: _inverted(kind, kinds) for kind in kinds} for key, kinds in indexed.keys.items()
+    }
+    documents = {
+        "fts_index": _ON if indexed.documents else _OFF,
+        "string_inverted_index": _OFF,
+    }
+    return {
+        "defaults": {kind: _inverted(kind, indexed.defaults) for kind in KINDS},
+        "keys": {**keys, _DOCUMENT: {"string": documents}},
+    }
+
+
+def read_indexed(schema: Mapping[str, Any]) -> Indexed:
+    """Read by what may be filtered.
+
+    Raises:
+        MalformedRequestError: An index does not say whether it is on.
+    """
+    flags = _flags(_get(schema, "defaults"))
+    keys = {
+        key: found
+        for key, types in _get(schema, "keys").items()
+        if not key.startswith("#") and (found := _flags(types))
+    }
+    documents = _enabled(_get(_get(schema, "keys"), _DOCUMENT), "string", "fts_index")
+    off = {kind: False for kind, is_on in flags.items() if not is_on}
+    return Indexed(off, keys, documents is not False)
+
+
+def read_vector_index(schema: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Find how embeddings are indexed; what the key says goes before the defaults."""
+    default = _vector_config(_get(schema, "defaults"))
+    return {**default, **_vector_config(_get(_get(schema, "keys"), _EMBEDDING))}
+
+
+def merge_schema(
+    configuration: Mapping[str, Any] | None, schema: Mapping[str, Any] | None
+) -> tuple[Mapping[str, Any] | None, Indexed | None]:
+    """Bring a create request's configuration and its schema together.
+
+    Chroma's client sends a default configuration along with every schema; so one that says
+    nothing but the defaults gives way, and so does a schema.
+
+    Returns:
+        The configuration, and by what may be filtered; None: by everything.
+
+    Raises:
+        InvalidArgumentError: Both say something, or the schema asks for what is not there.
+        MalformedRequestError: The schema lacks a part.
+    """
+    if schema is None:
+        return configuration, None
+    _check(schema)
+    indexed = read_indexed(schema)
+    merged = _merged(configuration, read_vector_index(schema))
+    return merged, None if indexed == Indexed() else indexed
+
+
+def _merged(
+    configuration: Mapping[str, Any] | None, index: Mapping[str, Any]
+) -> Mapping[str, Any] | None:
+    if not index:
+        return configuration
+    space = index.get("space") or _get(index, "spann").get("space")
+    wanted = {
+        "hnsw": {**_get(index, "hnsw"), "space": space},
+        "embedding_function": index.get("embedding_function"),
+    }
+    if configuration is None:
+        return wanted
+    if _is_default(wanted):
+        return configuration
+    if not _is_default(configuration):
+        raise InvalidArgumentError(
+            "Failed to reconcile schema: Cannot set both collection config and schema "
+            "simultaneously"
+        )
+    return wanted
+
+
+def _is_default(configuration: Mapping[str, Any]) -> bool:
+    parsed = CollectionConfiguration.parse(configuration, None)
+    function = parsed.embedding_function or {}
+    is_default_function = function.get("type") in (None, "unknown") or (
+        function.get("type") == "known" and function.get("name") == "default"
+    )
+    return is_default_function and parsed.hnsw == HnswConfiguration()
+
+
+def _check(schema: Mapping[str, Any]) -> None:
+    for part in ("defaults", "keys"):
+        if not isinstance(schema.get(part), Mapping):
+            raise _malformed(f"missing field `{part}`")
+    if schema.get("source_attached_function_id") is not None:
+        raise _refused(
+            "Cannot set source_attached_function_id. This field is reserved for system use."
+        )
+    if schema.get("cmek") is not None:
+        _refuse_encryption(schema["cmek"])
+    _check_defaults(schema["defaults"])
+    for key, types in schema["keys"].items():
+        _check_key(key, types)
+    _check_sparse(schema["keys"])
+
+
+def _refuse_encryption(cmek: Any) -> None:
+    resource = cmek.get("gcp") if isinstance(cmek, Mapping) else None
+    if not isinstance(resource, str) or not _ENCRYPTION_KEY.fullmatch(resource):
+        raise _refused(f"CMEK does not match expected pattern: {resource}")
+    raise _refused("cmek: keys of one's own to encrypt with are not supported here")
+
+
+def _check_defaults(types: Any) -> None:
+    if _enabled(types, "float_list", "vector_index"):
+        raise _refused(
+            "Vector index cannot be enabled by default. It can only be enabled on #embedding field."
+        )
+    _check_vector_config(_vector_config(types))
+    if _enabled(types, "sparse_vector", "sparse_vector_index"):
+        raise _refused(
+            "Sparse vector index cannot be enabled by default. Please enable sparse vector index "
+            "on specific keys. At most one sparse vector index is allowed for the collection."
+        )
+    if _enabled(types, "string", "fts_index"):
+        raise _refused(
+            "Full text search / regular expression index cannot be enabled by default. "
+            "It can only be enabled on #document field."
+        )
+
+
+def _check_key(key: str, types: Any) -> None:
+    check_text(key, "schema.keys")
+    if key == _DOCUMENT:
+        _check_document(types)
+    elif key == _EMBEDDING:
+        _check_embedding(types)
+    elif key.startswith("#"):
+        raise _refused(
+            "key cannot begin with '#'. Keys starting with '#' are reserved for system use: " + key
+        )
+    elif _enabled(types, "float_list", "vector_index"):
+        raise _refused(f"Vector index can only be enabled on #embedding field: {key}")
+    elif _enabled(types, "string", "fts_index"):
+        raise _refused(
+            "Full text search / regular expression index can only be enabled on #document "
+            f"field: {key}"
+        )
+
+
+def _check_document(types: Any) -> None:
+    if list(_others(types, "string")):
+        raise _refused(f"Document field cannot have any value types other than string: {_DOCUMENT}")
+    if _enabled(types, "string", "string_inverted_index"):
+        raise _refused(f"String inverted index can not be enabled on #document key: {_DOCUMENT}")
+
+
+def _check_embedding(types: Any) -> None:
+    if list(_others(types, "float_list")):
+        raise _refused(
+            f"Embedding field cannot have any value types other than float_list: {_EMBEDDING}"
+        )
+    config = _vector_config(types)
+    if config.get("source_key") not in (None, _DOCUMENT):
+        raise _refused("Vector index can only source from #document")
+    _check_vector_config(config)
+
+
+def _check_vector_config(config: Mapping[str, Any]) -> None:
+    if config.get("hnsw") is not None and config.get("spann") is not None:
+        raise _refused("Both spann and hnsw config cannot be present at the same time.")
+
+
+def _check_sparse(keys: Mapping[str, Any]) -> None:
+    sparse = [key for key, types in keys.items() if _enabled(types, "sparse_vector", _SPARSE_INDEX)]
+    if len(sparse) > 1:
+        listed = json.dumps(sparse, ensure_ascii=False)
+        raise _refused(f"At most one sparse vector index is allowed for the collection: {listed}")
+    for key in sparse:
+        _check_sparse_config(_get(_get(_get(keys[key], "sparse_vector"), _SPARSE_INDEX), "config"))
+        raise InvalidArgumentError(
+            "Failed to reconcile schema: Invalid schema input: Sparse vector indexing is not "
+            "enabled in local"
+        )
+
+
+def _check_sparse_config(config: Mapping[str, Any]) -> None:
+    source = config.get("source_key")
+    if source is None:
+        return
+    if _get(config, "embedding_function").get("type") in (None, "unknown"):
+        raise _refused(
+            "If source_key is provided then embedding_function must also be provided since there "
+            "is no default embedding function."
+        )
+    if str(source).startswith("#") and source != _DOCUMENT:
+        raise _refused(
+            "source_key cannot begin with '#'. The only valid key starting with '#' is "
+            "Key.DOCUMENT or '#document'."
+        )
+
+
+def _others(types: Any, allowed: str) -> Iterator[str]:
+    if isinstance(types, Mapping):
+        yield from (kind for kind, value in types.items() if kind != allowed and value is not None)
+
+
+def _vector_config(types: Any) -> Mapping[str, Any]:
+    return _get(_get(_get(types, "float_list"), "vector_index"), "config")
+
+
+def _inverted(kind: Kind, kinds: Mapping[Kind, bool]) -> dict[str, Any]:
+    return {f"{kind}_inverted_index": _ON if kinds.get(kind, True) else _OFF}
+
+
+def _flags(types: Any) -> dict[Kind, bool]:
+    found = {kind: _enabled(types, kind, f"{kind}_inverted_index") for kind in KINDS}
+    return {kind: is_on for kind, is_on in found.items() if is_on is not None}
+
+
+def _enabled(types: Any, kind: str, index: str) -> bool | None:
+    """Whether an index is on; None where nothing is said of it."""
+    settings = _get(_get(types, kind), index)
+    if not settings:
+        return None
+    if not isinstance(settings.get("enabled"), bool):
+        raise _malformed(f"{index}: expected `enabled` to be true or false")
+    return bool(settings["enabled"])
+
+
+def _get(value: Any, key: str) -> Mapping[str, Any]:
+    found = value.get(key) if isinstance(value, Mapping) else None
+    return found if isinstance(found, Mapping) else {}
+
+
+def _refused(reason: str) -> InvalidArgumentError:
+    return InvalidArgumentError(f"Validation error: schema: {reason}")
+
+
+def _malformed(reason: str) -> MalformedRequestError:
+    return MalformedRequestError(
+        f"Failed to deserialize the JSON body into the target type: schema: {reason}"
+    )
+
+
+_SPARSE_INDEX: Final = "sparse_vector_index"

@@ -1,0 +1,493 @@
+"""The handler of queries: one statement over index segments and the part of the log without one.
+
+How a query runs is chosen from what is known of the collection before it is sent:
+
+exact     distances to all embeddings, or to those of all records that match;
+index     the nearest that each segment's index finds and the nearest of the rows that no segment
+          covers, and of these the nearest.
+
+Under a condition the statement itself looks first. It takes the positions of the records that
+match, up to a bound; are there no more, it computes the distances to exactly these. Only above the
+bound it searches the indexes, for matching records alone, and goes on searching until it has
+collected as many of them as a search without a condition collects candidates.
+
+An index may miss records, and a row of vectors may be no record's any more. An answer that is
+short for such a reason is thrown away and the query runs again, exactly.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from math import isqrt
+from typing import Any, Final, LiteralString
+
+import numpy as np
+from psycopg import sql
+
+from pgchroma.model.indexing import Strategy
+from pgchroma.model.operations import QueryRecords
+from pgchroma.model.records import QueriedRecords
+from pgchroma.model.types import Space
+from pgchroma.store.columns import LONGEST_REMEMBERED, columns_of, compose, shape
+from pgchroma.store.conditions import compile_conditions, keeps_plan, reading, time_bound
+from pgchroma.store.handlers import handles
+from pgchroma.store.layout import MAX_PLAIN_DIMENSION, CollectionTables
+from pgchroma.store.locations import Environment, Indexes, Location, locate, locate_fitting
+from pgchroma.store.segments import (
+    GREATEST_HALF,
+    Segment,
+    candidates,
+    nearness,
+    ranges_without,
+    within,
+)
+from pgchroma.store.statement import Exchange, Rendered, Rows, Statement
+from pgchroma.store.vectors import pack_vector, pack_vectors
+
+__all__ = ("PreparedQuery", "exact_bound", "locate_query", "prepare_query", "query_records")
+
+LEAST_BOUND: Final = 10_000
+"""So many matching records are always read exactly."""
+
+SEARCH_COST: Final = 10
+"""What it costs to take a row from an index, in rows read exactly: measured 6 to 8, and an exact
+answer is worth something."""
+
+MOST_SEARCHED: Final = 10_000
+"""More results are read exactly: pgvector ends a scan after 20,000 rows, found or not."""
+
+GREATEST_SEARCH: Final = 1_000
+"""pgvector's greatest hnsw.ef_search."""
+
+
+@handles(QueryRecords)
+def query_records(
+    operation: QueryRecords, environment: Environment
+) -> Exchange[list[QueriedRecords]]:
+    """Find the nearest records to each query."""
+    if not len(operation.embeddings):
+        yield from locate(operation.collection, environment)
+        return []
+    location = yield from locate_query(operation, environment)
+    if location.dimension is None or operation.n_results == 0:
+        return _shape((), operation, location)
+    query = prepare_query(operation, location, environment)
+    rows = yield reading(query.statement, query.settings)
+    if not query.is_complete(rows):
+        again = prepare_query(operation, location, environment, is_certain=True)
+        rows = yield reading(again.statement, again.settings)
+    return _shape(rows, operation, location)
+
+
+def locate_query(operation: QueryRecords, environment: Environment) -> Exchange[Location]:
+    """Find the collection that a query is about, as it is now, and check that they fit."""
+    dimension = operation.embeddings.shape[1]
+    location = yield from locate_fitting(
+        operation.collection, environment, dimension, is_fresh=True
+    )
+    location.indexed.check(operation.filter)
+    environment.note_filter(location, operation.filter)
+    return location
+
+
+def exact_bound(indexes: Indexes) -> int:
+    """Tell how many matching records are read exactly rather than searched for in indexes.
+
+    Reading m of n records costs m. To collect ef of them, an index gives ef n / m rows, at
+    `SEARCH_COST` each. Both cost the same at the root of their product.
+    """
+    return max(LEAST_BOUND, isqrt(SEARCH_COST * indexes.ef_search * indexes.entries))
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedQuery:
+    """A query as it goes to PostgreSQL.
+
+    Attributes:
+        strategy: How it is run, unless fewer records match than are worth a search.
+        is_gated: Whether the statement itself counts what matches, and decides.
+        segments: The segments it searches.
+        settings: What is set for it.
+        limit: How many records are wanted for each query.
+        count: How many queries there are.
+    """
+
+    strategy: Strategy
+    is_gated: bool
+    segments: tuple[Segment, ...]
+    settings: tuple[Statement, ...]
+    statement: Statement
+    limit: int
+    count: int
+
+    def is_complete(self, rows: Rows) -> bool:
+        """Whether an answer has all it can have.
+
+        It has not if a row of vectors was no record's, or if an index gave fewer than wanted.
+        """
+        found = [0] * (self.count + 1)
+        is_searched = self.strategy == "index" and not self.is_gated
+        for row in rows:
+            is_searched = is_searched or row[_IS_SEARCHED]
+            if row[_DISTANCE] is None:
+                continue
+            if row[_ID] is None:
+                return False
+            found[row[_QUERY]] += 1
+        return not is_searched or min(found[1:]) >= self.limit
+
+    @staticmethod
+    def ids(rows: Rows) -> list[str]:
+        """List the ids that an answer has, of all queries."""
+        return [row[_ID] for row in rows if row[_DISTANCE] is not None]
+
+
+def prepare_query(
+    operation: QueryRecords,
+    location: Location,
+    environment: Environment,
+    *,
+    is_certain: bool = False,
+) -> PreparedQuery:
+    """Choose how a query is run, and compose it.
+
+    Args:
+        operation: What is asked for.
+        location: The collection, which has a dimension.
+        environment: The database.
+        is_certain: Whether the answer has to be exact, and of records alone.
+    """
+    has_condition = operation.ids is not None or operation.filter is not None
+    strategy: Strategy = "exact" if is_certain else _strategy(operation, location)
+    parameters, condition = compile_conditions(
+        operation.ids, operation.filter, location.indexes.secondary
+    )
+    segments = location.indexes.segments if strategy == "index" else ()
+    is_gated = strategy == "index" and has_condition
+    template = _template(strategy, has_condition=has_condition or is_certain)
+    is_single = len(operation.embeddings) == 1
+    form = _Form(
+        location.tables,
+        location.space,
+        location.dimension or 0,
+        location.indexes if strategy == "index" else Indexes(),
+        operation.n_results,
+        columns_of(operation.include, location),
+        is_single,
+        is_gated,
+    )
+    text = _text(template, form, condition.as_bytes(None))
+    given = (
+        pack_vector(operation.embeddings[0])
+        if is_single
+        else pack_vectors(operation.embeddings, None, environment.vector_oid)
+    )
+    settings = _settings(location, operation.n_results, is_gated) if segments else ()
+    # Where ids are looked for record by record, that takes a hash table of them.
+    is_kept = keeps_plan(operation.filter, location.indexes.secondary) and not (
+        is_gated and operation.ids is not None
+    )
+    return PreparedQuery(
+        strategy,
+        is_gated,
+        segments,
+        (*settings, *time_bound(operation.filter, environment)),
+        Statement(text, parameters | {"queries": given}, is_kept),
+        operation.n_results,
+        len(operation.embeddings),
+    )
+
+
+def _strategy(operation: QueryRecords, location: Location) -> Strategy:
+    indexes = location.indexes
+    wanted = operation.n_results
+    if not indexes.segments or wanted * 10 > indexes.entries or wanted > MOST_SEARCHED:
+        return "exact"
+    has_condition = operation.ids is not None or operation.filter is not None
+    bound = exact_bound(indexes)
+    if has_condition and indexes.entries <= bound:
+        return "exact"
+    if operation.ids is not None and len(operation.ids) <= bound:
+        return "exact"
+    has_halves = any(segment.quantization == "halfvec" for segment in indexes.segments)
+    if (
+        has_halves
+        and location.space != "cosine"
+        and np.abs(operation.embeddings).max() > GREATEST_HALF
+    ):
+        return "exact"
+    return "index"
+
+
+def _settings(location: Location, wanted: int, is_gated: bool) -> tuple[Statement, ...]:
+    most = max(
+        candidates(segment.quantization, wanted, location.indexes.ef_search)
+        for segment in location.indexes.segments
+    )
+    breadth = min(max(location.indexes.ef_search, most), GREATEST_SEARCH)
+    # Dead entries and records that do not match must not make an answer short.
+    settings = [
+        b"set local hnsw.ef_search = %d" % breadth,
+        b"set local hnsw.iterative_scan = relaxed_order",
+    ]
+    if is_gated:
+        settings.append(b"set local hnsw.scan_mem_multiplier = 4")
+    if is_gated or (location.dimension or 0) > MAX_PLAIN_DIMENSION:
+        # The planner cannot know that a condition which few records seem to meet is met by more
+        # than the bound: it would rather sort all records than take them in the index's order.
+        # Nor does it see that long embeddings lie elsewhere and are dear to read.
+        settings.append(b"set local enable_sort = off")
+        # Before PostgreSQL 18 a sort that is switched off counts as so dear that it were worth
+        # compiling the statement, which takes longer than to run it.
+        settings.append(b"set local jit = off")
+    return tuple(Statement(text) for text in settings)
+
+
+def _template(strategy: Strategy, *, has_condition: bool) -> LiteralString:
+    if strategy == "index":
+        return _GATED if has_condition else _SEARCHED
+    return _MATCHING if has_condition else _ALL
+
+
+@dataclass(frozen=True, slots=True)
+class _Form:
+    """All that a query's statement hangs on but its condition.
+
+    One query alone stands in the statement as a parameter: PostgreSQL then makes one plan for
+    all times. Several come as an array, each with a search of its own.
+    """
+
+    tables: CollectionTables
+    space: Space
+    dimension: int
+    indexes: Indexes
+    limit: int
+    columns: tuple[str, ...]
+    is_single: bool
+    is_gated: bool
+
+    def clauses(self, condition: bytes) -> dict[str, bytes]:
+        """Compose every clause of the templates."""
+        distance: LiteralString = _DISTANCES[self.space]
+        queries: LiteralString = _ONE_QUERY if self.is_single else _QUERIES
+        clauses: dict[str, sql.Composable] = {
+            "queries": sql.SQL(queries),
+            "distance": sql.SQL(distance),
+            "limit": sql.Literal(self.limit),
+            "condition": Rendered(condition),
+        }
+        if self.indexes.segments:
+            clauses["bound"] = sql.Literal(exact_bound(self.indexes))
+            branches = self._branches(Rendered(condition))
+            clauses["branches"] = sql.SQL("\nunion all\n").join(branches)
+        return {name: clause.as_bytes(None) for name, clause in clauses.items()}
+
+    def _branches(self, condition: sql.Composable) -> list[sql.Composable]:
+        segments = self.indexes.segments
+        found = [self._searched(condition, segment) for segment in segments]
+        found += [
+            self._branch(_TAIL, condition, within("v.pos", *bounds))
+            for bounds in ranges_without(segments)
+        ]
+        if self.space == "cosine":
+            bounds = [within("v.pos", each.first_pos, each.end_pos) for each in segments]
+            covered = sql.SQL("({})").format(sql.SQL(" or ").join(bounds))
+            found.append(self._branch(_ZEROS, condition, covered))
+        return found
+
+    def _searched(self, condition: sql.Composable, segment: Segment) -> sql.Composable:
+        count = candidates(segment.quantization, self.limit, self.indexes.ef_search)
+        if self.is_gated:
+            count = max(count, self.indexes.ef_search)
+        range = within("v.pos", segment.first_pos, segment.end_pos)
+        if self.space == "cosine" and segment.quantization == "bit":
+            # Bits have zeros like all others; they are found by the index they have of their own.
+            range = sql.SQL("{} and vector_norm(v.embedding) > 0").format(range)
+        return self._branch(
+            _SEARCHED_BRANCH,
+            condition,
+            range,
+            nearness=nearness(self.space, segment.quantization, self.dimension),
+            count=sql.Literal(count),
+        )
+
+    def _branch(
+        self,
+        template: LiteralString,
+        condition: sql.Composable,
+        range: sql.Composable,
+        **parts: sql.Composable,
+    ) -> sql.Composable:
+        distance: LiteralString = _DISTANCES[self.space]
+        gate: LiteralString = "(select is_searched from gate) and " if self.is_gated else ""
+        joined: sql.Composable = sql.SQL("")
+        if self.is_gated:
+            joined = sql.SQL(_PROBED).format(records=self.tables.records, condition=condition)
+        return sql.SQL(template).format(
+            vectors=self.tables.vectors,
+            distance=sql.SQL(distance),
+            gate=sql.SQL(gate),
+            joined=joined,
+            range=range,
+            limit=sql.Literal(self.limit),
+            **parts,
+        )
+
+
+def _text(template: LiteralString, form: _Form, condition: bytes) -> bytes:
+    # As with other statements; this one takes longer to compose than a small one to run.
+    is_short = len(condition) <= LONGEST_REMEMBERED
+    return (_remembered_text if is_short else _compose_text)(template, form, condition)
+
+
+def _compose_text(template: LiteralString, form: _Form, condition: bytes) -> bytes:
+    return compose(template, form.tables, form.columns, **form.clauses(condition))
+
+
+_remembered_text = lru_cache(maxsize=4096)(_compose_text)
+
+
+def _shape(rows: Rows, operation: QueryRecords, location: Location) -> list[QueriedRecords]:
+    columns = columns_of(operation.include, location)
+    groups: list[list[Sequence[Any]]] = [[] for _ in operation.embeddings]
+    for row in rows:
+        if row[_DISTANCE] is not None:
+            groups[row[_QUERY] - 1].append(row)
+    return [
+        QueriedRecords(
+            shape([row[_ID:] for row in group], columns, operation.include, location),
+            [row[_DISTANCE] for row in group],
+        )
+        for group in groups
+    ]
+
+
+_QUERY, _DISTANCE, _IS_SEARCHED, _ID = range(4)
+"""Where these stand in a row of a query's answer; the columns asked for follow the id."""
+
+# Chroma's distances are float32: as such they are returned, and as such they are equal.
+_DISTANCES: Final[dict[str, LiteralString]] = {
+    "l2": "vector_l2_squared_distance(v.embedding, q.embedding)::real",
+    "ip": "(1 + (v.embedding <#> q.embedding))::real",
+    # A zero vector has no direction: pgvector says NaN, Chroma says as far as a right angle.
+    "cosine": "coalesce(nullif(v.embedding <=> q.embedding, 'NaN'), 1)::real",
+}
+
+_QUERIES: LiteralString = (
+    "unnest(%(queries)b::vector[]) with ordinality as q (embedding, n) cross join lateral"
+)
+_ONE_QUERY: LiteralString = (
+    "(select %(queries)b::vector as embedding, 1::bigint as n) as q cross join lateral"
+)
+
+_ALL: LiteralString = """
+select q.n, v.distance, false, {columns}
+from {queries} (
+    select v.pos, v.seq, v.embedding, {distance} as distance
+    from {vectors} as v
+    order by distance, v.seq
+    limit {limit}
+) as v
+left join {records} as r on r.seq = v.seq and r.pos = v.pos
+order by q.n, v.distance, v.seq
+"""
+
+_MATCHING: LiteralString = """
+with matching as materialized (
+    select r.pos from {records} as r where r.pos is not null and {condition}
+)
+select q.n, v.distance, false, {columns}
+from {queries} (
+    select v.pos, v.seq, v.embedding, {distance} as distance
+    from {vectors} as v
+    where v.pos = any(array(select pos from matching))
+    order by distance, v.seq
+    limit {limit}
+) as v
+join {records} as r on r.seq = v.seq
+order by q.n, v.distance, v.seq
+"""
+
+_SEARCHED: LiteralString = """
+select q.n, v.distance, true, {columns}
+from {queries} (
+    select * from (
+        {branches}
+    ) as v
+    order by v.distance, v.seq
+    limit {limit}
+) as v
+left join {records} as r on r.seq = v.seq and r.pos = v.pos
+order by q.n, v.distance, v.seq
+"""
+
+# The gate's row comes back even if nothing is found: it says what was not found how.
+_GATED: LiteralString = """
+with matching as materialized (
+    select r.pos from {records} as r where r.pos is not null and {condition} limit {bound} + 1
+),
+gate as materialized (
+    select count(*) > {bound} as is_searched, array_agg(pos) as positions from matching
+)
+select v.n, v.distance, g.is_searched, {columns}
+from gate as g
+left join (
+    select q.n, v.*
+    from {queries} (
+        select * from (
+            (
+                select v.pos, v.seq, v.embedding, {distance} as distance
+                from {vectors} as v
+                where not (select is_searched from gate)
+                    and v.pos = any((select positions from gate)::bigint[])
+                order by distance, v.seq
+                limit {limit}
+            )
+            union all
+            {branches}
+        ) as v
+        order by v.distance, v.seq
+        limit {limit}
+    ) as v
+) as v on true
+left join {records} as r on r.seq = v.seq and r.pos = v.pos
+order by v.n, v.distance, v.seq
+"""
+
+_SEARCHED_BRANCH: LiteralString = """(
+    select v.pos, v.seq, v.embedding, {distance} as distance
+    from {vectors} as v
+    {joined}
+    where {gate} {range}
+    order by {nearness}
+    limit {count}
+)"""
+
+_TAIL: LiteralString = """(
+    select v.pos, v.seq, v.embedding, {distance} as distance
+    from {vectors} as v
+    {joined}
+    where {gate} {range}
+    order by distance, v.seq
+    limit {limit}
+)"""
+
+# HNSW has no place for a vector without a direction. An index of its own has all of them.
+_ZEROS: LiteralString = """(
+    select v.pos, v.seq, v.embedding, {distance} as distance
+    from {vectors} as v
+    {joined}
+    where {gate} vector_norm(v.embedding) = 0 and {range}
+    order by v.seq
+    limit {limit}
+)"""
+
+# Looked up for one row of the log after the other, of an index in its order; `offset 0` keeps it
+# so. A join would test all records there are for the few in the tail.
+_PROBED: LiteralString = """cross join lateral (
+        select from {records} as r
+        where r.seq = v.seq and r.pos = v.pos and {condition}
+        offset 0
+    ) as r"""

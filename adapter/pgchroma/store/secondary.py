@@ -1,0 +1,177 @@
+"""Secondary indexes: of metadata and documents, for the filters that use them.
+
+Four kinds. ``number`` and ``value`` are of one metadata key: its numbers in their order, and its
+texts and truth values; of a long text the beginning, since PostgreSQL refuses a row whose text is
+too long for an index. ``elements`` has every key and value, and serves what lists contain;
+``trigrams`` is of documents.
+
+Filters spell a key's expression as its index does, with the key as a literal, or PostgreSQL would
+not see that it is the same.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Final, Literal, LiteralString, TypeAlias
+
+from psycopg import sql
+
+from pgchroma.model.filters import Comparison, Filter, Junction, TextMatch
+from pgchroma.model.regex import required_text
+from pgchroma.store.layout import CollectionTables
+from pgchroma.store.statement import Rendered, Statement, render
+
+__all__ = (
+    "ASKED_ENOUGH",
+    "KINDS",
+    "LONGEST_KEY",
+    "SHORTEST_LITERAL",
+    "IndexKind",
+    "SecondaryIndex",
+    "create_secondary",
+    "indexed_value",
+    "is_cut",
+    "key_literal",
+    "kind_for",
+    "number_of",
+    "secondary_name",
+    "secondary_prefix",
+    "value_of",
+    "wanted_indexes",
+)
+
+IndexKind: TypeAlias = Literal["number", "value", "elements", "trigrams"]
+KINDS: Final[tuple[IndexKind, ...]] = ("number", "value", "elements", "trigrams")
+
+ASKED_ENOUGH: Final = 10
+"""So many filters have to miss an index before it is built."""
+
+SHORTEST_LITERAL: Final = 3
+"""Shorter texts have no trigram, and are in so many documents that nothing finds them fast."""
+
+LONGEST_VALUE: Final = 200
+"""Characters of a value that an index has, with one in front that tells texts from truth values."""
+
+LONGEST_KEY: Final = 500
+"""Bytes of a key: an index's expression has to fit a row of the catalog before PostgreSQL 18."""
+
+
+@dataclass(frozen=True, slots=True)
+class SecondaryIndex:
+    """What an index is of; `key` is empty but for those of one metadata key."""
+
+    kind: IndexKind
+    key: str = ""
+
+
+def wanted_indexes(filter: Filter | None) -> set[SecondaryIndex]:
+    """List the indexes that would serve a filter, if they were there."""
+    return set(_wanted(filter))
+
+
+def create_secondary(
+    tables: CollectionTables, index: SecondaryIndex, trigrams_schema: str | None
+) -> Statement:
+    """Build an index beside whoever reads and writes.
+
+    Args:
+        tables: Of what.
+        index: Which.
+        trigrams_schema: Where the extension pg_trgm is; needed for ``trigrams`` alone.
+    """
+    text = render(
+        "create index concurrently {name} on {records} " + _METHODS[index.kind],
+        name=sql.Identifier(secondary_name(tables, index)),
+        records=tables.records,
+        number=number_of("metadata", index.key),
+        value=value_of("metadata", index.key),
+        trigrams=sql.Identifier(trigrams_schema or "public", "gin_trgm_ops"),
+    )
+    return Statement(text)
+
+
+def kind_for(operand: Any) -> IndexKind:
+    """Tell which kind of index finds a key's value; of several operands the first tells."""
+    first = operand[0] if isinstance(operand, tuple) else operand
+    return "value" if isinstance(first, bool | str) else "number"
+
+
+def number_of(metadata: LiteralString, key: str) -> sql.Composable:
+    """Compose a key's value as a number; null if it is none."""
+    template: LiteralString = (
+        "(case when jsonb_typeof({0} -> {1}) = 'number' then ({0} -> {1})::numeric end)"
+    )
+    return sql.SQL(template).format(sql.SQL(metadata), key_literal(key))
+
+
+def value_of(metadata: LiteralString, key: str) -> sql.Composable:
+    """Compose a key's text or truth value as a text, see `indexed_value`; null if it is neither."""
+    template: LiteralString = (
+        "(case jsonb_typeof({0} -> {1}) when 'string' then left('s' || ({0} ->> {1}), {2}) "
+        "when 'boolean' then 'b' || ({0} ->> {1}) end collate \"C\")"
+    )
+    return sql.SQL(template).format(sql.SQL(metadata), key_literal(key), sql.Literal(LONGEST_VALUE))
+
+
+def indexed_value(operand: str | bool) -> str:
+    """Return what an index has for a value."""
+    if isinstance(operand, bool):
+        return "btrue" if operand else "bfalse"
+    return f"s{operand}"[:LONGEST_VALUE]
+
+
+def is_cut(operand: str | bool) -> bool:
+    """Whether an index has only the beginning of a value."""
+    return isinstance(operand, str) and len(operand) >= LONGEST_VALUE
+
+
+def key_literal(key: str) -> sql.Composable:
+    """Compose a key as a literal, which stands in the text of a statement with placeholders."""
+    return Rendered(sql.Literal(key).as_bytes(None).replace(b"%", b"%%"))
+
+
+def secondary_name(tables: CollectionTables, index: SecondaryIndex) -> str:
+    """Name an index of a collection's records."""
+    digest = hashlib.sha256(index.key.encode()).hexdigest()[:10] if index.key else ""
+    return f"{secondary_prefix(tables)}{index.kind[:4]}{digest}"
+
+
+def secondary_prefix(tables: CollectionTables) -> str:
+    """Tell how the names of a collection's secondary indexes begin."""
+    return f"records_{tables.id.hex}_by_"
+
+
+def _wanted(filter: Filter | None) -> Iterator[SecondaryIndex]:
+    match filter:
+        case Junction(_, clauses):
+            for clause in clauses:
+                yield from _wanted(clause)
+        case TextMatch("$contains", text) if len(text) >= SHORTEST_LITERAL:
+            yield SecondaryIndex("trigrams")
+        case TextMatch("$regex", pattern) if len(required_text(pattern)) >= SHORTEST_LITERAL:
+            yield SecondaryIndex("trigrams")
+        case Comparison(key, operator, operand) if not key.startswith(("#", "chroma:")):
+            yield from _wanted_by_key(key, operator, operand)
+        case _:
+            pass
+
+
+def _wanted_by_key(key: str, operator: str, operand: Any) -> Iterator[SecondaryIndex]:
+    match operator:
+        case "$contains":
+            yield SecondaryIndex("elements")
+        case "$eq" | "$in" | "$gt" | "$gte" | "$lt" | "$lte" if len(key.encode()) <= LONGEST_KEY:
+            yield SecondaryIndex(kind_for(operand), key)
+        case _:
+            # A negation holds for most records: no index finds them faster.
+            pass
+
+
+_METHODS: Final[dict[IndexKind, LiteralString]] = {
+    "number": "using btree ({number})",
+    "value": "using btree ({value})",
+    "elements": "using gin (metadata jsonb_path_ops)",
+    "trigrams": "using gin (document {trigrams})",
+}

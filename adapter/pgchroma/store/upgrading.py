@@ -1,0 +1,85 @@
+"""Older collections' tables brought to the present layout, some at a time.
+
+Each transaction takes a few and holds few locks; one that is interrupted is gone on with by the
+next upgrade. Writers wait for the table they write to meanwhile.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from psycopg import sql
+
+from pgchroma.store.layout import (
+    LAYOUT_VERSION,
+    NAME_BYTES,
+    CollectionTables,
+    create_counts,
+    create_zeros,
+    view_name,
+)
+from pgchroma.store.statement import Atomic, Exchange, Statement, render
+
+__all__ = ("upgrade_layouts",)
+
+AT_ONCE = 50
+
+
+def upgrade_layouts() -> Exchange[None]:
+    """Bring every collection's tables along."""
+    while (yield Atomic(_upgrade_some())):
+        pass
+
+
+def _upgrade_some() -> Exchange[bool]:
+    rows = yield Statement(_SELECT, {"version": LAYOUT_VERSION, "limit": AT_ONCE})
+    for row in rows:
+        yield from _upgrade(*row)
+    yield Statement(_UPDATE, {"version": LAYOUT_VERSION, "ids": [row[0] for row in rows]})
+    return bool(rows)
+
+
+def _upgrade(id: Any, schema: str, name: str, space: str, dimension: int | None) -> Exchange[None]:
+    """From layout 1 to 2: counts, and the index of zero vectors."""
+    tables = CollectionTables(schema, id)
+    if name.startswith("counts_") and len(name) <= NAME_BYTES:
+        # Its view has a name that only our tables may have from now on.
+        old, new = sql.Identifier(schema, name), sql.Identifier(view_name(name))
+        yield Statement(render("alter view if exists {old} rename to {new}", old=old, new=new))
+    parts = {"records": tables.records, "counts": tables.counts, "log": tables.log_literal}
+    yield Statement(render("lock table {records} in share row exclusive mode", **parts))
+    yield create_counts(tables)
+    yield Statement(render(_COUNT, **parts))
+    owner = (yield Statement(_OWNER, {"relation": tables.records.as_string(None)}))[0][0]
+    give = "alter table {counts} owner to {owner}"
+    yield Statement(render(give, counts=tables.counts, owner=sql.Identifier(owner)))
+    if dimension is not None and space == "cosine":
+        yield create_zeros(tables)
+
+
+_SELECT = render(
+    """
+    select c.id, d.schema_name, c.name, c.configuration -> 'hnsw' ->> 'space', c.dimension
+    from pgchroma.collections as c
+    join pgchroma.databases as d on d.id = c.database_id
+    where c.layout_version < %(version)s
+    order by c.id
+    limit %(limit)s
+    for update of c
+    """
+)
+
+_COUNT = """
+insert into {counts} (place, change) select nextval({log}), count(*) from {records}
+"""
+
+_OWNER = render(
+    """
+    select pg_get_userbyid(relowner)::text from pg_catalog.pg_class
+    where oid = %(relation)s::text::regclass
+    """
+)
+
+_UPDATE = render(
+    "update pgchroma.collections set layout_version = %(version)s where id = any(%(ids)s)"
+)

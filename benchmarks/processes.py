@@ -1,0 +1,76 @@
+"""The processes of one side of a benchmark: found, and weighed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Weight:
+    """What one process takes of memory, in MB.
+
+    RSS counts what processes share once for each of them, as PostgreSQL's do their buffers; PSS
+    divides it among them, so that its sum is what the whole takes.
+    """
+
+    name: str
+    rss: float
+    pss: float
+
+
+@dataclass
+class Processes:
+    """A process, its descendants, and what else was started on its directory, with theirs.
+
+    A private PostgreSQL is nobody's child, but has the directory in its command line.
+    """
+
+    pid: int
+    path: Path
+
+    def processes(self) -> set[int]:
+        """List them."""
+        parents = {pid: _parent(pid) for pid in _pids()}
+        found = {pid for pid in parents if pid == self.pid or str(self.path) in command_line(pid)}
+        while more := {pid for pid, parent in parents.items() if parent in found} - found:
+            found |= more
+        return found
+
+    def weights(self) -> Iterator[Weight]:
+        """Weigh each of them."""
+        for pid in self.processes():
+            try:
+                name = Path(f"/proc/{pid}/comm").read_text(encoding="utf-8").strip()
+                lines = Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="utf-8").splitlines()
+            except (FileNotFoundError, ProcessLookupError):
+                continue  # It ended meanwhile.
+            size = {key: int(rest.split()[0]) / 1024 for key, rest in map(_field, lines[1:])}
+            yield Weight(name, size["Rss"], size["Pss"])
+
+
+def command_line(pid: int) -> str:
+    """Return how a process was started; nothing for one that has ended."""
+    try:
+        words = Path(f"/proc/{pid}/cmdline").read_bytes()
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
+    return words.replace(b"\0", b" ").decode(errors="replace")
+
+
+def _field(line: str) -> tuple[str, str]:
+    key, _, rest = line.partition(":")
+    return key, rest
+
+
+def _pids() -> list[int]:
+    return [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
+
+
+def _parent(pid: int) -> int:
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8")
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
+    return int(stat.rpartition(")")[2].split()[1])

@@ -1,0 +1,1 @@
+"""What `at_scale.py`, the large benchmark, consists of."""

@@ -1,0 +1,121 @@
+"""The peers' processes, as the process sees them that conducts the benchmark."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+ROOT = Path(__file__).resolve().parents[2]
+PYTHON = ROOT / ".venv" / "bin" / "python"
+"""pgchroma's environment."""
+
+OTHERS = ROOT / ".venv" / "bench" / "bin" / "python"
+"""The environment of what pgchroma is compared with."""
+
+READS = ("query", "curve", "fifty", "filters", "documents", "count", "crowd")
+GROWTH = ("query", "filters", "count")
+"""The parts which collections have that are measured for their growth alone."""
+
+OTHER = ("memory", "query", "curve", "fifty", "filters")
+"""The parts which other data has than that which is measured whole."""
+
+CHANGES = ("upsert", "churn", "ingesting")
+
+
+@dataclass(frozen=True)
+class Colleague:
+    """A peer: what it is called in the tables, its environment, and the parts it takes."""
+
+    label: str
+    python: Path
+    parts: tuple[str, ...]
+
+
+ALL = ("batches", "memory", *READS, *CHANGES)
+COLLEAGUES = {
+    "pgchroma": Colleague("pgchroma", PYTHON, ALL),
+    "chromadb": Colleague("chromadb", OTHERS, ALL),
+    "psycopg": Colleague("SQL by hand", PYTHON, ALL),
+    "langchain": Colleague("langchain-postgres", OTHERS, ("memory", "query", "curve", "filters")),
+}
+
+
+class PeerError(Exception):
+    """A peer could not do its part."""
+
+
+class Process:
+    """A peer's process; a context manager, in which it is asked for parts."""
+
+    def __init__(self, peer: str, directory: Path, place: Path) -> None:
+        self.peer = peer
+        environment = {
+            "ANONYMIZED_TELEMETRY": "False",
+            "PGCHROMA_PYTHON": str(PYTHON),
+            # What the caller put there goes first: another checkout of pgchroma, perhaps.
+            "PYTHONPATH": os.pathsep.join(
+                path for path in (os.environ.get("PYTHONPATH"), str(ROOT / "benchmarks")) if path
+            ),
+        }
+        directory.mkdir(parents=True, exist_ok=True)
+        self._process = subprocess.Popen(
+            [
+                *(str(COLLEAGUES[peer].python), "-m", "scale.worker"),
+                *(peer, str(directory), str(place)),
+            ],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=os.environ | environment,
+        )
+
+    def ask(self, part: str, number: int = 0) -> dict[str, Any]:
+        """Have a part done, and return its measures.
+
+        Raises:
+            PeerError: It was not done; why has been printed.
+        """
+        self.begin(part, number)
+        return self.end(part)
+
+    def begin(self, part: str, number: int = 0) -> None:
+        """Have a part begun; `end` is to be called next."""
+        assert self._process.stdin
+        with contextlib.suppress(BrokenPipeError):  # `end` will tell.
+            self._process.stdin.write(json.dumps([part, number]) + "\n")
+            self._process.stdin.flush()
+
+    def end(self, part: str) -> dict[str, Any]:
+        """Wait for the part that was begun, and return its measures.
+
+        Raises:
+            PeerError: It was not done; why has been printed.
+        """
+        assert self._process.stdout
+        line = self._process.stdout.readline()
+        answer = json.loads(line) if line else {"error": "its process has ended"}
+        if "error" in answer:
+            print(f"{self.peer}, {part}: {answer['error']}", file=sys.stderr, flush=True)
+            raise PeerError(part)
+        result: dict[str, Any] = answer["result"]
+        return result
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Let it close what it opened, and end."""
+        assert self._process.stdin
+        with contextlib.suppress(BrokenPipeError):
+            self._process.stdin.close()
+        try:
+            self._process.wait(timeout=120)
+        except subprocess.TimeoutExpired:
+            print(f"{self.peer} does not end; killing it", file=sys.stderr)
+            self._process.kill()

@@ -1,0 +1,161 @@
+"""The data: made once, kept on disk, read by every process.
+
+Two kinds. Clustered vectors lie, as embeddings do, near surfaces of few dimensions: 100 centres,
+around each a spread along 32 directions, and a little noise in all. Independent noise in hundreds
+of dimensions would make all neighbours equally near, which no index can tell apart. The other kind
+are real embeddings (`docstrings`).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from scale.docstrings import HELD_OUT
+from workload import texts
+
+ROOT = Path(__file__).resolve().parents[2]
+DOCSTRINGS = "docstrings"
+CENTRES, DIRECTIONS = 100, 32
+QUERIES = 200
+DRAWN = 50_000
+"""Vectors drawn at a time, so that a million need no more memory than their result."""
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Some records, queries that are not among them, and vectors to replace theirs by.
+
+    Attributes:
+        replacements: As many as there are records, of the same distribution.
+    """
+
+    name: str
+    ids: list[str]
+    embeddings: np.ndarray
+    documents: list[str]
+    metadatas: list[dict[str, Any]]
+    queries: np.ndarray
+    replacements: np.ndarray
+
+    def __len__(self) -> int:
+        """Return the number of records."""
+        return len(self.ids)
+
+    @property
+    def dimension(self) -> int:
+        """The length of a vector."""
+        return int(self.embeddings.shape[1])
+
+    def batch(self, first: int, count: int) -> dict[str, Any]:
+        """Cut some consecutive records out, as the arguments of an `add`."""
+        part = slice(first, first + count)
+        return {
+            "ids": self.ids[part],
+            "embeddings": self.embeddings[part],
+            "documents": self.documents[part],
+            "metadatas": self.metadatas[part],
+        }
+
+
+def clustered(dimension: int) -> str:
+    """Name the clustered data of a dimension."""
+    return f"clustered-{dimension}"
+
+
+def metadata(n: int) -> dict[str, Any]:
+    """Return a record's metadata: core's four keys, and three to match a part of all records by."""
+    return {
+        "n": n,
+        "category": f"c{n % 10}",
+        "score": n / 7,
+        "even": n % 2 == 0,
+        "tenth": n % 10,
+        "percent": n % 100,
+        "permille": n % 1000,
+    }
+
+
+def make(directory: Path, name: str, count: int, python: Path) -> Path:
+    """Make the data where it is not yet, and return its directory.
+
+    Args:
+        directory: Where all data is kept.
+        name: What `clustered` returns, or `DOCSTRINGS`.
+        count: How many records.
+        python: The interpreter which has pgchroma, and with it the model.
+    """
+    place = directory / name / str(count)
+    if (place / "replacements.npy").exists():  # It is written last.
+        return place
+    place.mkdir(parents=True, exist_ok=True)
+    print(f"making {count:,} records of {name} …", flush=True)
+    if name == DOCSTRINGS:
+        _make_docstrings(place, count, python)
+    else:
+        _make_clustered(place, count, int(name.rpartition("-")[2]))
+    return place
+
+
+def load(place: Path) -> Dataset:
+    """Read what `make` has made; vectors are mapped, not read."""
+    documents = json.loads((place / "documents.json").read_text(encoding="utf-8"))
+    embeddings = np.load(place / "embeddings.npy", mmap_mode="r")
+    count = len(embeddings)
+    return Dataset(
+        name=place.parent.name,
+        ids=[f"id-{n:07d}" for n in range(count)],
+        embeddings=embeddings,
+        documents=documents,
+        metadatas=[metadata(n) for n in range(count)],
+        queries=np.load(place / "queries.npy"),
+        replacements=np.load(place / "replacements.npy", mmap_mode="r"),
+    )
+
+
+def _make_clustered(place: Path, count: int, dimension: int) -> None:
+    shape = np.random.default_rng(11)
+    centres = shape.normal(size=(CENTRES, dimension)) * 0.6
+    directions = shape.normal(size=(DIRECTIONS, dimension)) / np.sqrt(DIRECTIONS)
+
+    def draw(seed: int, count: int) -> np.ndarray:
+        random = np.random.default_rng(seed)
+        drawn = np.empty((count, dimension), np.float32)
+        for first in range(0, count, DRAWN):
+            part = drawn[first : first + DRAWN]
+            part[:] = centres[random.integers(0, CENTRES, len(part))]
+            part += random.normal(size=(len(part), DIRECTIONS)) @ directions
+            part += random.normal(size=part.shape) * 0.1
+        return drawn
+
+    documents = texts(np.random.default_rng(12), count)
+    (place / "documents.json").write_text(json.dumps(documents), encoding="utf-8")
+    np.save(place / "embeddings.npy", draw(13, count))
+    np.save(place / "queries.npy", draw(14, QUERIES))
+    np.save(place / "replacements.npy", draw(15, count))
+
+
+def _make_docstrings(place: Path, count: int, python: Path) -> None:
+    subprocess.run(
+        [str(python), "-m", "scale.docstrings", str(place), str(count)],
+        cwd=ROOT / "benchmarks",
+        env={**os.environ, "PYTHONPATH": str(ROOT / "benchmarks")},
+        check=True,
+    )
+    documents = json.loads((place / "documents.json").read_text(encoding="utf-8"))
+    embedded = np.load(place / "embeddings.npy")
+    records, queries = embedded[:-HELD_OUT], embedded[-HELD_OUT:]
+    # There is no other text to replace one by; between two of them lies what a third could say.
+    others = np.random.default_rng(15).permutation(len(records))
+    between = records + records[others]
+    between /= np.linalg.norm(between, axis=1, keepdims=True)
+    (place / "documents.json").write_text(json.dumps(documents[:-HELD_OUT]), encoding="utf-8")
+    np.save(place / "embeddings.npy", records)
+    np.save(place / "queries.npy", queries)
+    np.save(place / "replacements.npy", between)

@@ -1,0 +1,55 @@
+"""The parts that fill a collection: all of it, or some of it in batches of another size."""
+
+from __future__ import annotations
+
+import time
+
+from scale.session import Measures, Session
+from scale.weighing import forget_peak, peak
+
+BATCH = 1_000
+MOST_IN_BATCHES = 20_000
+"""How many records are added to compare batches' sizes."""
+
+
+def load(session: Session, _: int) -> Measures:
+    """Add all records, then wait until they are indexed, or index them."""
+    peer, data = session.peer, session.data
+    results: Measures = {}
+    if (limit := peer.limit(data)) is not None:
+        results["limit rows/s"] = len(data) / limit
+    peer.create(data.dimension)
+    added = min(peer.most_added or len(data), len(data))
+    before = forget_peak()
+    begin = time.perf_counter()
+    _add(session, added, BATCH)
+    ingested = time.perf_counter()
+    results["rows/s"] = added / (ingested - begin)
+    results["client, MB"] = peak() - before
+    if added < len(data):
+        peer.load_rest(data.batch(added, len(data) - added))
+    loaded = time.perf_counter()
+    peer.build_index()
+    peer.wait_until_indexed()
+    end = time.perf_counter()
+    results["index s"] = round(end - loaded, 3)
+    if peer.most_added is None:
+        results["indexed s"] = end - begin
+        results["ingest s"] = ingested - begin
+    session.settle()
+    return results
+
+
+def batches(session: Session, size: int) -> Measures:
+    """Add some records to a new collection, in batches of a size; 0 stands for the biggest."""
+    session.peer.create(session.data.dimension)
+    count = min(len(session.data), MOST_IN_BATCHES)
+    size = size or session.peer.biggest_batch
+    begin = time.perf_counter()
+    _add(session, count, size)
+    return {"rows/s": count / (time.perf_counter() - begin), "batch": min(size, count)}
+
+
+def _add(session: Session, count: int, size: int) -> None:
+    for first in range(0, count, size):
+        session.peer.add(session.data.batch(first, min(size, count - first)))

@@ -1,0 +1,16 @@
+"""The part that weighs a peer at rest, in a process which has done nothing but search."""
+
+from __future__ import annotations
+
+from scale.session import Measures, Session, timed
+from scale.weighing import peak
+
+
+def memory(session: Session, _: int) -> Measures:
+    """Search once for each query, then weigh this process and the peer's others, in MB."""
+    timed(session.peer.search(query) for query in session.queries)
+    weights = list(session.processes.weights())
+    results: Measures = {"client, peak": peak(), "all, PSS": sum(w.pss for w in weights)}
+    if servers := [weight.pss for weight in weights if weight.name == "postgres"]:
+        results["PostgreSQL, PSS"] = sum(servers)
+    return results

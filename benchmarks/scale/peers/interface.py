@@ -1,0 +1,77 @@
+"""What every peer can do, in the words of Chroma's interface."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import numpy as np
+
+from scale.filters import Condition
+
+EF_SEARCH = 100
+"""Chroma's default; M is 16 and ef_construction 100."""
+
+
+class Peer(Protocol):
+    """One collection of one peer, in a directory of its own."""
+
+    biggest_batch: int
+    """How many records an add takes at most."""
+
+    most_added: int | None
+    """How many records to add when loading; the rest is copied. None: all."""
+
+    many_processes: bool
+    """Whether several processes may work on its directory."""
+
+    def create(self, dimension: int) -> None:
+        """Make the collection, with distances by l2."""
+
+    def drop(self) -> None:
+        """Delete the collection."""
+
+    def add(self, batch: dict[str, Any]) -> None:
+        """Add records: ids, embeddings, documents and metadatas."""
+
+    def load_rest(self, batch: dict[str, Any]) -> None:
+        """Load records behind the peer's back, where adding them all takes too long."""
+
+    def build_index(self) -> None:
+        """Make the index, where it is made after loading."""
+
+    def wait_until_indexed(self) -> None:
+        """Wait until everything is indexed, where that happens in the background."""
+
+    def upsert(self, ids: list[str], embeddings: np.ndarray) -> None:
+        """Replace the embeddings of records which are there."""
+
+    def delete(self, ids: list[str]) -> None:
+        """Delete records."""
+
+    def count(self) -> int:
+        """Count the records."""
+
+    def search(self, query: np.ndarray) -> Callable[[], list[str]]:
+        """Return a call that finds the ten records nearest to a query, as its users get them."""
+
+    def search_where(self, query: np.ndarray, condition: Condition) -> Callable[[], list[str]]:
+        """Return the same among the records that meet a condition."""
+
+    def search_many(self, queries: np.ndarray) -> Callable[[], list[list[str]]]:
+        """Return a call that finds the ten nearest to each query."""
+
+    def get(self, condition: Condition) -> Callable[[], int]:
+        """Return a call that gets all records that meet a condition, and counts them."""
+
+    def set_ef_search(self, ef_search: int) -> None:
+        """Choose between speed and recall for what is searched from now on."""
+
+    def limit(self, data: Any) -> float | None:
+        """Load the data as fast as the peer's database can at all; return the seconds it took.
+
+        None where no such way is known. Nothing of it is left.
+        """
+
+    def close(self) -> None:
+        """Leave; what was started on the directory stops."""

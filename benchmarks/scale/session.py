@@ -1,0 +1,72 @@
+"""One peer at work: its collection, the data, and what its records are by now."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterable
+from functools import cached_property
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+
+from processes import Processes
+from scale import dataset
+from scale.peers import Peer, open_peer
+from scale.settling import LIMIT, settle
+
+T = TypeVar("T")
+Measures = dict[str, float | list[float]]
+"""Measure to its number, or to the times, in seconds, of the calls it is the median of."""
+
+
+class Session:
+    """A peer, opened on its directory by this process.
+
+    Attributes:
+        directory: The peer's own.
+        place: Where the data is; it is read when first needed.
+    """
+
+    def __init__(self, name: str, directory: Path, place: Path) -> None:
+        self.name = name
+        self.directory = directory
+        self.place = place
+        self.peer: Peer = open_peer(name, directory)
+        self.processes = Processes(os.getpid(), directory)
+
+    @cached_property
+    def data(self) -> dataset.Dataset:
+        """All of the data."""
+        return dataset.load(self.place)
+
+    @cached_property
+    def queries(self) -> np.ndarray:
+        """The queries alone."""
+        return np.asarray(np.load(self.place / "queries.npy"))
+
+    @cached_property
+    def live(self) -> np.ndarray:
+        """The embedding that each record has by now; parts which change some change it here."""
+        return np.array(self.data.embeddings)
+
+    def settle(self) -> None:
+        """Wait until the peer has indexed what it has, and come to rest."""
+        self.peer.wait_until_indexed()
+        self.rest()
+
+    def rest(self, limit: float = LIMIT) -> None:
+        """Wait until the peer has come to rest, for so many seconds at most."""
+        settle(self.processes, limit)
+
+
+def timed(calls: Iterable[Callable[[], T]]) -> tuple[list[float], list[T]]:
+    """Make the calls; return the seconds of each, and what each returned."""
+    times, found = [], []
+    for call in calls:
+        begin = time.perf_counter()
+        result = call()
+        times.append(time.perf_counter() - begin)
+        found.append(result)
+    return times, found

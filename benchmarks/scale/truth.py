@@ -1,0 +1,44 @@
+"""Which records are truly nearest, found by comparing with all; and what part of them was found."""
+
+from __future__ import annotations
+
+import numpy as np
+
+AT_ONCE = 100_000
+"""Vectors compared with at a time."""
+
+
+def nearest(
+    vectors: np.ndarray, queries: np.ndarray, among: np.ndarray | None = None, count: int = 10
+) -> np.ndarray:
+    """Return the numbers of the vectors nearest to each query by l2, the nearest first.
+
+    Args:
+        vectors: All that there are.
+        queries: What is looked for, one in a row.
+        among: The numbers of those that may be found, ascending; all if None. Where there are
+            fewer than `count`, fewer are returned.
+        count: How many are wanted.
+    """
+    numbers = np.arange(len(vectors)) if among is None else among
+    best = np.empty((len(queries), 0), np.int64)
+    distances = np.empty((len(queries), 0), np.float32)
+    for first in range(0, len(numbers), AT_ONCE):
+        part = numbers[first : first + AT_ONCE]
+        compared = np.asarray(vectors[part])
+        found = (compared**2).sum(axis=1) - 2 * (queries @ compared.T)
+        best = np.concatenate([best, np.broadcast_to(part, found.shape)], axis=1)
+        distances = np.concatenate([distances, found], axis=1)
+        order = np.argsort(distances, axis=1, kind="stable")[:, :count]
+        best = np.take_along_axis(best, order, axis=1)
+        distances = np.take_along_axis(distances, order, axis=1)
+    return best
+
+
+def recall(found: list[list[str]], truth: np.ndarray, ids: list[str]) -> float:
+    """Return the mean part of the truly nearest that was found; 1 where there was nothing to."""
+    parts = [
+        len({ids[n] for n in row} & set(got)) / len(row) if len(row) else 1.0
+        for got, row in zip(found, truth, strict=True)
+    ]
+    return float(np.mean(parts))

@@ -1,0 +1,137 @@
+"""``pgchroma compact``."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from click.testing import CliRunner, Result
+
+import pgchroma
+from pgchroma.backends.compaction import Compaction
+from pgchroma.cli import main
+from tests.compaction.conftest import (
+    QUIET,
+    as_numbered,
+    assert_at_rest,
+    assert_right,
+    filled,
+    indexes,
+    more,
+    segments,
+)
+
+
+def _run(*arguments: str, **environment: str) -> Result:
+    environment.setdefault("PGCHROMA_SEGMENT_BYTES", "0")
+    result = CliRunner().invoke(main, ["compact", *arguments], env=environment)
+    assert "Traceback" not in result.output
+    return result
+
+
+def test_it_does_what_is_due_and_ends(url: str, client: pgchroma.ClientAPI) -> None:
+    collection, small = filled(client, count=900), filled(client, "small", count=20)
+    done = _run(url)
+    assert (done.exit_code, done.stdout) == (0, "2 of 2 collections are at rest\n")
+    assert_at_rest(url, collection)
+    assert indexes(url, small) == {}
+    more(collection, 105, start=900)
+    assert _run(url).exit_code == 0
+    assert len(segments(url, collection)) == 2, "one is much longer than the other"
+    assert _run(url, "--wait").exit_code == 0
+    assert_at_rest(url, collection)
+    assert_right(collection, as_numbered((0, 900), (900, 105)))
+
+
+def test_its_settings_come_from_the_environment(url: str, client: pgchroma.ClientAPI) -> None:
+    collection = filled(client)
+    assert _run(url, PGCHROMA_SEGMENT_BYTES=str(300 * 32 + 1)).exit_code == 0
+    assert indexes(url, collection) == {}
+    assert _run(url, PGCHROMA_SEGMENT_BYTES=str(300 * 32)).exit_code == 0
+    assert_at_rest(url, collection)
+
+
+def test_it_works_on_the_data_in_a_directory(tmp_path: Path) -> None:
+    with pgchroma.PersistentClient(tmp_path / "data", QUIET) as client:
+        collection = filled(client)
+        assert collection.get_indexing_status().num_unindexed_ops == 300
+        done = _run("--path", str(tmp_path / "data"), "--wait")
+        assert (done.exit_code, done.stdout) == (0, "1 of 1 collections are at rest\n")
+        assert collection.get_indexing_status().num_unindexed_ops == 0
+
+
+def test_it_can_be_told_which_collections(url: str, client: pgchroma.ClientAPI) -> None:
+    one, other, third = (filled(client, name) for name in ("one", "other", "third"))
+    done = _run(url, "--collection", "one", "--collection", "third")
+    assert done.stdout == "2 of 2 collections are at rest\n"
+    assert [bool(indexes(url, each)) for each in (one, other, third)] == [True, False, True]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "give the URL of a database, or --path"),
+        (["postgresql://x", "--path", "y"], "give the URL of a database, or --path"),
+        (["{url}", "--collection", "nobody"], "there is no collection nobody"),
+        (["not a url"], "not a database's URL"),
+        (["host=/nowhere dbname=x"], "the database cannot be reached"),
+    ],
+)
+def test_what_it_cannot_work_with_is_said_in_a_line(
+    url: str, arguments: list[str], message: str
+) -> None:
+    done = _run(*[argument.format(url=url) for argument in arguments])
+    assert done.exit_code != 0
+    assert message in done.stderr
+
+
+def test_without_a_catalog_it_says_what_to_run(empty_url: str) -> None:
+    done = _run(empty_url)
+    assert done.exit_code != 0
+    assert "pgchroma migrate" in done.stderr
+
+
+def test_one_collection_that_fails_keeps_no_other_from_its_index(
+    url: str, client: pgchroma.ClientAPI, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = ("one", "other", "third")
+    collections = {name: filled(client, name) for name in names}
+    create = Compaction._create
+
+    def failing(self: Any, collection: Any, *rest: Any) -> None:
+        if collection.name == "other":
+            raise psycopg.errors.DiskFull("no space left on device")
+        create(self, collection, *rest)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Compaction, "_create", failing)
+        done = _run(url)
+    assert done.exit_code == 1
+    assert done.stdout == "2 of 3 collections are at rest\n"
+    assert "Error: other: no space left on device\n" in done.stderr
+    assert "no space left" in str(collections["other"].get_indexing_status().error)
+    for name in ("one", "third"):
+        assert_at_rest(url, collections[name])
+    assert _run(url).exit_code == 0
+    assert collections["other"].get_indexing_status().error is None
+    assert_at_rest(url, collections["other"])
+
+
+def test_while_another_works_on_a_collection_it_passes_or_waits(
+    url: str, client: pgchroma.ClientAPI, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    collection = filled(client)
+    key = int.from_bytes(collection.id.bytes[:4], "big", signed=True)
+    with psycopg.connect(url, autocommit=True) as other:
+        other.execute("select pg_advisory_lock(%s::int, %s::int)", [0x70676368, key])
+        assert _run(url).stdout == "0 of 1 collections are at rest\n"
+
+        def unlock(_: float) -> None:
+            other.execute("select pg_advisory_unlock_all()")
+
+        monkeypatch.setattr(sys.modules["pgchroma.cli.compact"], "sleep", unlock)
+        assert _run(url, "--wait").stdout == "1 of 1 collections are at rest\n"
+    assert_at_rest(url, collection)

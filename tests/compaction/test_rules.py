@@ -1,0 +1,296 @@
+"""What the compactor decides, on no database at all."""
+
+from __future__ import annotations
+
+import math
+import uuid
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pgchroma.model.configuration import CollectionConfiguration
+from pgchroma.model.indexed import Indexed
+from pgchroma.store import compaction
+from pgchroma.store.compaction import (
+    Build,
+    Collection,
+    Examined,
+    SegmentRow,
+    choose_build,
+    choose_secondary,
+    reconcile,
+)
+from pgchroma.store.layout import CollectionTables
+from pgchroma.store.secondary import SecondaryIndex, secondary_name
+from pgchroma.store.segments import row_bytes
+from pgchroma.store.statement import Statement
+
+TABLES = CollectionTables("s", uuid.UUID(int=1))
+PLENTY = 1 << 40
+
+
+def _collection(dimension: int | None = 4, **hnsw: Any) -> Collection:
+    configuration = CollectionConfiguration.parse({"hnsw": {"sync_threshold": 100, **hnsw}}, None)
+    return Collection(TABLES, "papers", configuration, dimension, "t", None, 0, False)
+
+
+COLLECTION = _collection()
+FORM = ("none", 16, 100)
+
+
+def _row(id: int, first: int, end: int, *, rows: int | None = None, **more: Any) -> SegmentRow:
+    entries = end - first if rows is None else rows
+    values: dict[str, Any] = {"is_ready": True, "form": FORM, "live": entries, **more}
+    return SegmentRow(id, first, end, f"i{id}", entries, **values)
+
+
+def _examined(*rows: SegmentRow, tail: int = 0, **more: Any) -> Examined:
+    names = frozenset(row.index_name for row in rows)
+    end = max((row.end_pos for row in rows if row.is_ready), default=1) + tail
+    return Examined(rows, names, tail=tail, end_pos=end, **more)
+
+
+def _choose(collection: Collection, examined: Examined, **more: Any) -> Build | None:
+    rules = {"segment_bytes": 0, "memory": PLENTY, "is_at_rest": True, "is_final": False}
+    return choose_build(collection, examined, **{**rules, **more})
+
+
+def test_a_tail_is_due_by_its_rows_and_by_its_bytes() -> None:
+    assert _choose(COLLECTION, _examined(tail=99)) is None
+    assert _choose(COLLECTION, _examined(tail=100)) == Build(1, 101, 100)
+    assert _choose(COLLECTION, _examined(tail=100), segment_bytes=1601) is None
+    assert _choose(COLLECTION, _examined(tail=100), segment_bytes=1600) == Build(1, 101, 100)
+    assert _choose(_collection(None), _examined(tail=100)) is None
+
+
+def test_a_short_tail_is_taken_along_at_the_end_and_not_before() -> None:
+    examined = _examined(_row(1, 1, 1001), tail=99)
+    assert _choose(COLLECTION, examined) is None
+    assert _choose(_collection(batch_size=99), examined, is_final=True) == Build(1, 1100, 1099)
+    assert _choose(COLLECTION, _examined(tail=99), is_final=True) is None, "too few for an index"
+
+
+def test_segments_merge_with_what_is_not_much_shorter() -> None:
+    long, short = _row(1, 1, 1001), _row(2, 1001, 1101)
+    assert _choose(COLLECTION, _examined(long, tail=100)) == Build(1001, 1101, 100)
+    assert _choose(COLLECTION, _examined(short, tail=100)) == Build(1001, 1201, 200)
+    assert _choose(COLLECTION, _examined(long, short, tail=399)) == Build(1001, 1500, 499)
+    assert _choose(COLLECTION, _examined(long, short, tail=400)) == Build(1, 1501, 1500)
+    # At rest there is time for more, and while somebody writes for nothing but the tail.
+    assert _choose(COLLECTION, _examined(_row(1, 1, 801), short)) == Build(1, 1101, 900)
+    assert _choose(COLLECTION, _examined(_row(1, 1, 801), short), is_at_rest=False) is None
+    assert _choose(COLLECTION, _examined(long, short)) is None
+    assert _choose(COLLECTION, _examined(long, short), is_final=True) == Build(1, 1101, 1100)
+
+
+def test_what_is_mostly_dead_or_of_another_form_is_built_anew() -> None:
+    alive, dying = _row(1, 1, 1001, live=800), _row(1, 1, 1001, live=799)
+    assert _choose(COLLECTION, _examined(alive)) is None
+    assert _choose(COLLECTION, _examined(dying)) == Build(1, 1001, 799)
+    assert _choose(COLLECTION, _examined(dying), is_at_rest=False) is None
+    fine = _row(1, 1, 1001)
+    for changed in ({"max_neighbors": 8}, {"quantization": "halfvec"}, {"ef_construction": 50}):
+        assert _choose(_collection(**changed), _examined(fine)) == Build(1, 1001, 1000)
+    for unchanged in ({"ef_search": 8}, {"num_threads": 3}, {"batch_size": 5}):
+        assert _choose(_collection(**unchanged), _examined(fine)) is None
+    empty = _row(2, 1001, 1101, live=0)
+    assert _choose(COLLECTION, _examined(fine, empty)) == Build(1001, 1101, 0)
+
+
+def test_a_range_whose_index_somebody_dropped_gets_another() -> None:
+    before, behind = _row(1, 1, 1001), _row(2, 1201, 2000)
+    gap = Build(1001, 1201, 200)
+    assert _choose(COLLECTION, _examined(before, behind, gaps=(gap,))) == gap
+    near = _row(1, 601, 1001)
+    assert _choose(COLLECTION, _examined(near, behind, gaps=(gap,))) == Build(601, 1201, 600)
+
+
+def test_no_more_is_merged_than_fits_into_memory() -> None:
+    memory = 1000 * row_bytes(4, "none", 16)
+    halves = (_row(1, 1, 601), _row(2, 601, 1201))
+    assert _choose(COLLECTION, _examined(*halves), memory=memory, is_final=True) is None
+    assert _choose(COLLECTION, _examined(*halves), memory=2 * memory) == Build(1, 1201, 1200)
+    # A tail that is too long is cut when it is built.
+    assert _choose(COLLECTION, _examined(tail=5000), memory=memory) == Build(1, 5001, 5000)
+
+
+class _Log:
+    """A collection of which only the numbers are there."""
+
+    def __init__(self, memory: int = PLENTY) -> None:
+        self.rows: list[SegmentRow] = []
+        self.tail = 0
+        self.built = 0
+        self.indexed: list[int] = []
+        self.memory = memory
+        self.most = memory // row_bytes(4, "none", 16)
+
+    def write(self, count: int) -> None:
+        self.tail += count
+        self.indexed += [0] * count
+
+    def settle(self, *, is_at_rest: bool, is_final: bool = False) -> None:
+        for _ in range(1000):
+            examined = _examined(*self.rows, tail=self.tail)
+            build = _choose(
+                COLLECTION, examined, memory=self.memory, is_at_rest=is_at_rest, is_final=is_final
+            )
+            if build is None:
+                return
+            self._build(build)
+        raise AssertionError("it never comes to an end")
+
+    def _build(self, build: Build) -> None:
+        if build.rows > self.most:
+            build = Build(build.first_pos, build.first_pos + self.most, self.most)
+        self.built += 1
+        for position in range(build.first_pos - 1, build.end_pos - 1):
+            self.indexed[position] += 1
+        end = len(self.indexed) + 1
+        self.rows = sorted(
+            [
+                *(
+                    row
+                    for row in self.rows
+                    if row.end_pos <= build.first_pos or row.first_pos >= build.end_pos
+                ),
+                _row(self.built, build.first_pos, build.end_pos),
+            ],
+            key=lambda row: row.first_pos,
+        )
+        self.tail = end - self.rows[-1].end_pos
+
+    def check(self) -> None:
+        ends = [1, *(row.end_pos for row in self.rows)]
+        assert [row.first_pos for row in self.rows] == ends[:-1], "no gaps and no overlaps"
+        assert len(self.indexed) + 1 - ends[-1] == self.tail < 100
+
+
+BATCHES = st.lists(st.tuples(st.integers(1, 400), st.booleans()), min_size=1, max_size=150)
+
+
+@given(BATCHES)
+def test_a_growing_log_is_indexed_a_few_times_and_in_few_segments(
+    batches: list[tuple[int, bool]],
+) -> None:
+    log = _Log()
+    for count, is_at_rest in batches:
+        log.write(count)
+        log.settle(is_at_rest=is_at_rest)
+        log.check()
+        doublings = math.log2(max(len(log.indexed) / 100, 1)) + 1
+        assert len(log.rows) <= doublings + 1
+    # At rest up to an eighth more is enough to build the whole anew.
+    assert max(log.indexed) <= 8 * (math.log(max(len(log.indexed) / 100, 1), 9 / 8) / 4 + 4)
+    log.settle(is_at_rest=True, is_final=True)
+    assert len(log.rows) <= 1
+
+
+def test_a_log_that_grows_without_a_rest_is_indexed_logarithmically() -> None:
+    log = _Log()
+    for _ in range(1000):
+        log.write(100)
+        log.settle(is_at_rest=False)
+    log.check()
+    assert max(log.indexed) <= 3 * math.log2(1000)
+    assert sum(log.indexed) / len(log.indexed) <= 2 * math.log2(1000)
+
+
+@given(BATCHES, st.integers(150, 2000))
+def test_bounded_memory_gives_several_segments_and_an_end(
+    batches: list[tuple[int, bool]], most: int
+) -> None:
+    log = _Log(most * row_bytes(4, "none", 16))
+    for count, is_at_rest in batches:
+        log.write(count)
+        log.settle(is_at_rest=is_at_rest)
+        log.check()
+    log.settle(is_at_rest=True, is_final=True)
+    assert all(row.rows <= most for row in log.rows)
+    for one, other in zip(log.rows, log.rows[1:], strict=False):
+        assert one.rows + other.rows > most
+
+
+def test_secondary_indexes_are_for_large_collections_that_want_them() -> None:
+    number, trigrams = SecondaryIndex("number", "year"), SecondaryIndex("trigrams")
+
+    def choose(collection: Collection = COLLECTION, **more: Any) -> SecondaryIndex | None:
+        options = {"has_trigrams": True, "is_automatic": True, **more}
+        given = {key: options.pop(key) for key in list(options) if key in _FIELDS}
+        return choose_secondary(collection, replace(large, **given), **options)
+
+    large = Examined(records=compaction.LEAST_INDEXED, asked={number: 10, trigrams: 10})
+    assert choose() == number
+    assert choose(secondary={number: True}) == trigrams
+    assert choose(secondary={number: False}) == number
+    assert choose(secondary={number: True}, has_trigrams=False) is None
+    assert choose(asked={number: 9}) is None
+    assert choose(is_automatic=False) is None
+    assert choose(records=compaction.LEAST_INDEXED - 1) is None
+    keys = {"year": {"int": True}, "title": {"string": True}}
+    declared = replace(
+        COLLECTION, configuration=replace(COLLECTION.configuration, indexed=Indexed(keys=keys))
+    )
+    assert choose(declared, is_automatic=False) == SecondaryIndex("value", "title")
+
+
+_FIELDS = ("records", "asked", "secondary")
+
+
+def _reconciled(examined: Examined) -> tuple[bool, list[str], list[Statement]]:
+    exchange, sent = reconcile(COLLECTION, examined), []
+    try:
+        step = next(exchange)
+        while True:
+            assert isinstance(step, Statement)
+            sent.append(step)
+            step = exchange.send([(7,)])
+    except StopIteration as done:
+        return (*done.value, sent)
+
+
+def test_nothing_is_done_where_catalog_and_indexes_agree() -> None:
+    assert _reconciled(_examined(_row(1, 1, 11), _row(2, 11, 21))) == (False, [], [])
+
+
+@pytest.mark.parametrize(
+    ("rows", "valid", "invalid", "is_changed", "leftovers"),
+    [
+        # Killed before, while and after it was built.
+        ([_row(1, 1, 11, is_ready=False)], [], [], True, []),
+        ([_row(1, 1, 11, is_ready=False)], [], ["i1"], True, ["i1"]),
+        ([_row(1, 1, 11, is_ready=False)], ["i1"], [], True, []),
+        # Killed before, while and after what it replaced was dropped.
+        ([_row(1, 1, 11, is_ready=False), _row(2, 1, 21)], ["i1", "i2"], [], False, ["i1"]),
+        ([_row(1, 1, 11, is_ready=False), _row(2, 1, 21)], ["i2"], ["i1"], True, ["i1"]),
+        ([_row(1, 1, 11, is_ready=False), _row(2, 1, 21)], ["i2"], [], True, []),
+        # Somebody dropped one, or made one that nobody knows of.
+        ([_row(1, 1, 11)], [], [], True, []),
+        ([], ["i9"], ["i8"], False, ["i8", "i9"]),
+    ],
+)
+def test_rests_are_adopted_forgotten_or_dropped(
+    rows: list[SegmentRow],
+    valid: Iterable[str],
+    invalid: Iterable[str],
+    is_changed: bool,
+    leftovers: list[str],
+) -> None:
+    examined = Examined(tuple(rows), frozenset(valid), frozenset(invalid))
+    assert _reconciled(examined)[:2] == (is_changed, leftovers)
+
+
+def test_a_secondary_index_is_known_for_what_it_is() -> None:
+    index = SecondaryIndex("number", "year")
+    name = secondary_name(TABLES, index)
+    built = Examined(valid=frozenset([name]), secondary={index: False})
+    gone = Examined(secondary={index: True})
+    assert _reconciled(built)[:2] == (True, [])
+    assert _reconciled(gone)[:2] == (True, [])
+    assert _reconciled(replace(built, secondary={index: True}))[:2] == (False, [])
+    broken = Examined(invalid=frozenset([name]), secondary={index: False})
+    assert _reconciled(broken)[:2] == (False, [name])

@@ -1,0 +1,173 @@
+"""Collections of the layout before compaction, brought along with their data."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import psycopg
+import pytest
+from alembic import command
+from sqlalchemy import create_engine, pool
+
+import pgchroma
+from pgchroma import errors
+from pgchroma.schema import _alembic
+from pgchroma.store import upgrading
+from pgchroma.store.layout import LAYOUT_VERSION
+from tests.compaction.conftest import (
+    DIMENSION,
+    QUIET,
+    as_numbered,
+    assert_at_rest,
+    assert_right,
+    compact,
+    filled,
+    more,
+    searching,
+    vectors,
+)
+
+SCHEMA = "default_tenant__default_database"
+
+
+def _downgrade(url: str) -> None:
+    """Make of a database what the code before made."""
+    with psycopg.connect(url) as plain:
+        rows = plain.execute(
+            "select c.id, c.name, c.dimension from pgchroma.collections as c"
+        ).fetchall()
+        for id, name, dimension in rows:
+            plain.execute(f"drop table {SCHEMA}.counts_{id.hex}")
+            if dimension is not None:
+                plain.execute(f"drop index if exists {SCHEMA}.vectors_{id.hex}_zeros")
+                plain.execute(f"alter table {SCHEMA}.vectors_{id.hex} reset (vacuum_index_cleanup)")
+            if name.startswith("counts_") and len(name) <= 63:
+                view = plain.execute(
+                    "select c.oid::regclass::text from pg_class as c "
+                    "where relkind = 'v' and starts_with(relname, %s)",
+                    [f"{name}~"],
+                ).fetchone()
+                assert view is not None
+                plain.execute(f'alter view {view[0]} rename to "{name}"')
+        plain.execute("update pgchroma.collections set layout_version = 1")
+        plain.execute("drop schema chroma cascade")
+    with psycopg.connect(url) as plain:
+        engine = create_engine(
+            "postgresql+psycopg://", creator=lambda: plain, poolclass=pool.StaticPool
+        )
+        configuration = _alembic(io.StringIO())
+        with engine.begin() as migrating:
+            configuration.attributes["connection"] = migrating
+            command.downgrade(configuration, "0003")
+        engine.dispose()
+
+
+def _layouts(url: str) -> set[int]:
+    with psycopg.connect(url) as plain:
+        rows = plain.execute("select layout_version from pgchroma.collections").fetchall()
+    return {version for (version,) in rows}
+
+
+@pytest.fixture
+def older(url: str) -> Callable[[Callable[[Any], None]], str]:
+    """Makes data, and of its database one of the code before."""
+
+    def make(fill: Callable[[Any], None]) -> str:
+        with pgchroma.PostgresClient(url, QUIET) as client:
+            fill(client)
+        _downgrade(url)
+        return url
+
+    return make
+
+
+def test_collections_are_brought_along_with_their_counts_and_views(
+    older: Callable[..., str],
+) -> None:
+    def fill(client: pgchroma.ClientAPI) -> None:
+        filled(client, "plain").delete(ids=["0", "1"])
+        filled(client, "cosine", space="cosine").add(
+            ids="zero", embeddings=np.zeros((1, DIMENSION), dtype=np.float32)
+        )
+        client.create_collection("empty")
+        filled(client, "counts_of-sheep", count=3)
+        filled(client, "counts_" + "x" * 60, count=3)
+
+    url = older(fill)
+    with pytest.raises(errors.VersionMismatchError, match="pgchroma migrate"):
+        pgchroma.PostgresClient(url, QUIET.model_copy(update={"migrations": "validate"}))
+    with pgchroma.PostgresClient(searching(url), QUIET) as client:
+        assert _layouts(url) == {LAYOUT_VERSION}
+        plain, cosine = client.get_collection("plain"), client.get_collection("cosine")
+        records = {id: row for id, row in as_numbered((0, 300)).items() if id not in ("0", "1")}
+        assert_right(plain, records)
+        assert (cosine.count(), client.get_collection("empty").count()) == (301, 0)
+        more(plain, 10, start=300)
+        plain.delete(ids=["2"])
+        assert plain.count() == 307
+        compact(url)
+        assert_at_rest(url, plain)
+        assert_at_rest(url, cosine)
+        found = cosine.query(query_embeddings=vectors(1), n_results=301)
+        assert dict(zip(found["ids"][0], found["distances"][0], strict=True))["zero"] == 1.0
+        for name in ("counts_of-sheep", "counts_" + "x" * 60):
+            collection = client.get_collection(name)
+            assert collection.count() == 3
+            collection.modify(name="sheep")
+            collection.modify(name=name)
+            client.delete_collection(name)
+        client.get_collection("empty").add(ids="1", embeddings=[1.0])
+        client.delete_collection("empty")
+    with psycopg.connect(url) as left:
+        views = left.execute("select viewname from pg_views where schemaname = %s", [SCHEMA])
+        assert sorted(views) == [("cosine",), ("plain",)]
+        options = left.execute(
+            "select reloptions from pg_class where relname = %s", [f"vectors_{plain.id.hex}"]
+        ).fetchone()
+        assert options == (["vacuum_index_cleanup=off"],)
+
+
+def test_an_upgrade_that_was_interrupted_is_gone_on_with(
+    older: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(upgrading, "AT_ONCE", 2)
+
+    def fill(client: pgchroma.ClientAPI) -> None:
+        for number in range(7):
+            filled(client, f"papers-{number}", count=10 + number)
+
+    url = older(fill)
+    upgrade, done = upgrading._upgrade, []
+
+    def dying(*given: Any) -> Any:
+        if len(done) == 3:
+            raise KeyboardInterrupt
+        done.append(given)
+        return (yield from upgrade(*given))
+
+    with monkeypatch.context() as broken:
+        broken.setattr(upgrading, "_upgrade", dying)
+        with pytest.raises(KeyboardInterrupt):
+            pgchroma.PostgresClient(url, QUIET)
+    assert _layouts(url) == {1, LAYOUT_VERSION}
+    with pytest.raises(errors.VersionMismatchError, match="older layout"):
+        pgchroma.PostgresClient(url, QUIET.model_copy(update={"migrations": "validate"}))
+    with pgchroma.PostgresClient(url, QUIET) as client:
+        assert _layouts(url) == {LAYOUT_VERSION}
+        for number in range(7):
+            assert client.get_collection(f"papers-{number}").count() == 10 + number
+
+
+def test_two_that_upgrade_at_once_do_it_once(older: Callable[..., str]) -> None:
+    url = older(lambda client: [filled(client, f"papers-{n}", count=5) for n in range(4)])
+
+    def count(_: int) -> list[int]:
+        with pgchroma.PostgresClient(url, QUIET) as client:
+            return [each.count() for each in client.list_collections()]
+
+    with ThreadPoolExecutor(3) as threads:
+        assert list(threads.map(count, range(3))) == [[5] * 4] * 3

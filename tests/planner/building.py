@@ -1,0 +1,174 @@
+"""What the tests of the planner share: collections with segments, and the plans that ran."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from threading import Event
+from typing import Any
+
+import numpy as np
+import psycopg
+from numpy.typing import NDArray
+
+import pgchroma
+from pgchroma.backends.compaction import Compaction, CompactionSettings
+from pgchroma.store import compaction, run
+from pgchroma.store.layout import CollectionTables
+from pgchroma.store.locations import Environment, Observed
+from pgchroma.store.secondary import SecondaryIndex
+
+SPACES = ("l2", "ip", "cosine")
+QUANTIZATIONS = ("none", "halfvec", "bit")
+
+
+def quiet(url: str, **options: Any) -> pgchroma.ClientAPI:
+    """A direct client that builds no indexes by itself."""
+    settings = pgchroma.Settings(allow_reset=True, pgchroma_compaction=False, **options)
+    return pgchroma.PostgresClient(url, settings)
+
+
+def environment(client: pgchroma.ClientAPI) -> Environment:
+    known: Environment = client._backend._environment  # type: ignore[attr-defined]
+    return known
+
+
+def forget(client: pgchroma.ClientAPI) -> None:
+    """Have the client look indexes up with its next call."""
+    environment(client).forget()
+
+
+def create(client: pgchroma.ClientAPI, name: str = "papers", **hnsw: Any) -> pgchroma.Collection:
+    """A collection whose tail may be indexed however short it is."""
+    configuration = {"hnsw": {"sync_threshold": 10, "batch_size": 2, **hnsw}}
+    return client.create_collection(name, embedding_function=None, configuration=configuration)
+
+
+def compact(
+    url: str, collection: pgchroma.Collection, *, is_at_rest: bool = True, is_final: bool = False
+) -> None:
+    """Build all indexes there are to build, and have the client know of them."""
+    with Compaction(url, CompactionSettings(segment_bytes=0), Event()) as compactor:
+        (found,) = compactor.collections({collection.id})
+        assert compactor.compact(found, is_at_rest=is_at_rest, is_final=is_final)
+    collection._backend._environment.forget()  # type: ignore[attr-defined]
+
+
+def seal(url: str, collection: pgchroma.Collection) -> None:
+    """Make a segment of the tail alone."""
+    with Compaction(url, CompactionSettings(segment_bytes=0), Event()) as compactor:
+        (found,) = compactor.collections({collection.id})
+        examined = run(compactor._work, compaction.examine(found))
+        build = compaction.Build(examined.tail_start, examined.end_pos, examined.tail)
+        compactor._build(found, build)
+    collection._backend._environment.forget()  # type: ignore[attr-defined]
+
+
+def index_for(
+    url: str, collection: pgchroma.Collection, *indexes: SecondaryIndex, is_known: bool = True
+) -> None:
+    """Build secondary indexes, however small the collection is."""
+    with Compaction(url, CompactionSettings(), Event()) as compactor:
+        (found,) = compactor.collections({collection.id})
+        for index in indexes:
+            compactor._build_secondary(found, index, 1)
+    if is_known:
+        collection._backend._environment.forget()  # type: ignore[attr-defined]
+
+
+def note_asked(url: str, observed: Observed) -> None:
+    """Keep what filters asked for, as the compactor's thread does."""
+    _, asked = observed.taken()
+    with Compaction(url, CompactionSettings(), Event()) as compactor:
+        compactor.note_asked(asked)
+
+
+def tables(collection: pgchroma.Collection) -> CollectionTables:
+    return CollectionTables("default_tenant__default_database", collection.id)
+
+
+def nearest(
+    space: str, vectors: NDArray[Any], query: NDArray[Any], which: Sequence[int] | None = None
+) -> tuple[list[int], NDArray[np.float64]]:
+    """Which rows are nearest, nearest first and the older before the newer; and how far all are."""
+    vectors, query = vectors.astype(np.float64), np.asarray(query, dtype=np.float64)
+    if space == "l2":
+        distances = ((vectors - query) ** 2).sum(axis=1)
+    else:
+        dots = vectors @ query
+        norms = np.linalg.norm(vectors, axis=1) * np.linalg.norm(query)
+        distances = 1 - dots
+        if space == "cosine":
+            distances = np.where(norms > 0, 1 - dots / np.where(norms > 0, norms, 1), 1.0)
+    rows = np.arange(len(vectors)) if which is None else np.asarray(which, dtype=int)
+    with np.errstate(over="ignore"):
+        order = rows[np.lexsort((rows, distances[rows].astype(np.float32)))]
+    return order.tolist(), distances
+
+
+@dataclass
+class Watched:
+    """What a client's only connection carried out.
+
+    Attributes:
+        plans: PostgreSQL's accounts of what ran, without the look-ups in the catalog.
+    """
+
+    plans: list[dict[str, Any]] = field(default_factory=list)
+
+    def index_names(self) -> set[str]:
+        """The indexes that ran in the last plan."""
+        return {
+            node["Index Name"]
+            for node in nodes(self.plans[-1]["Plan"])
+            if "Index Name" in node and node["Actual Loops"]
+        }
+
+    @property
+    def is_generic(self) -> bool:
+        """Whether the last plan was made for all values of its parameters."""
+        return "$1" in json.dumps(self.plans[-1]["Plan"])
+
+
+@contextmanager
+def watched(client: pgchroma.ClientAPI, *settings: str) -> Iterator[Watched]:
+    """Take down the plans of a client that has one connection, as they really ran."""
+    seen = Watched()
+
+    def note(diagnostic: psycopg.errors.Diagnostic) -> None:
+        _, is_plan, text = (diagnostic.message_primary or "").partition("plan:\n")
+        if is_plan:
+            plan = json.loads(text)
+            if "pgchroma.collections" not in plan["Query Text"]:
+                seen.plans.append(plan)
+
+    pool = client._backend._source._pool  # type: ignore[attr-defined]
+    connection = pool.getconn()
+    for statement in (*_WATCHING, *settings):
+        connection.execute(statement)
+    connection.add_notice_handler(note)
+    pool.putconn(connection)
+    try:
+        yield seen
+    finally:
+        connection = pool.getconn()
+        connection.remove_notice_handler(note)
+        connection.execute("reset all")
+        pool.putconn(connection)
+
+
+def nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield plan
+    for child in plan.get("Plans", ()):
+        yield from nodes(child)
+
+
+_WATCHING = (
+    "load 'auto_explain'",
+    "set auto_explain.log_min_duration = 0",
+    "set auto_explain.log_analyze = on",
+    "set auto_explain.log_format = json",
+    "set client_min_messages = log",
+)

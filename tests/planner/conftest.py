@@ -1,0 +1,17 @@
+"""Clients whose collections get indexes only when the test says so."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+import pgchroma
+from tests.planner.building import quiet
+
+
+@pytest.fixture
+def client(url: str) -> Iterator[pgchroma.ClientAPI]:
+    """A direct client with one connection."""
+    with quiet(url, pgchroma_pool_size=1) as direct:
+        yield direct

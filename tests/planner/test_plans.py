@@ -1,0 +1,151 @@
+"""Queries use the segments' indexes, in every form of a query and of an index."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+import psycopg
+import pytest
+from numpy.typing import NDArray
+
+import pgchroma
+from pgchroma.store import queries
+from pgchroma.store.segments import candidates
+from tests.planner.building import (
+    QUANTIZATIONS,
+    SPACES,
+    compact,
+    create,
+    nodes,
+    watched,
+)
+
+ROWS, TAIL, DIMENSION = 4_000, 7, 32
+CONDITIONS: tuple[dict[str, Any], ...] = (
+    {},
+    {"where": {"k": {"$gte": 1}}},
+    {"where": {"k": {"$lt": 0}}},
+)
+
+
+@pytest.fixture
+def small_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A gate that opens at a size that tests have."""
+    monkeypatch.setattr(queries, "LEAST_BOUND", 50)
+    monkeypatch.setattr(queries, "SEARCH_COST", 1)
+
+
+def vectors(rows: int, seed: int = 3) -> NDArray[np.float32]:
+    return np.random.default_rng(seed).normal(size=(rows, DIMENSION)).astype(np.float32)
+
+
+def filled(
+    client: pgchroma.ClientAPI, url: str, **hnsw: Any
+) -> tuple[pgchroma.Collection, NDArray[np.float32]]:
+    """A collection with a segment, and a tail that has no index."""
+    collection = create(client, **hnsw)
+    stored = vectors(ROWS + TAIL)
+    for first, last in ((0, ROWS), (ROWS, ROWS + TAIL)):
+        collection.add(
+            ids=[f"id{n}" for n in range(first, last)],
+            embeddings=stored[first:last],
+            metadatas=[{"k": n} for n in range(first, last)],
+        )
+        if first == 0:
+            compact(url, collection)
+    return collection, stored
+
+
+@pytest.mark.usefixtures("small_bound")
+@pytest.mark.parametrize("space", SPACES)
+@pytest.mark.parametrize("quantization", QUANTIZATIONS)
+def test_every_form_of_a_query_searches_the_segment_and_reads_the_tail(
+    client: pgchroma.ClientAPI, url: str, space: str, quantization: Any
+) -> None:
+    collection, stored = filled(client, url, space=space, quantization=quantization)
+    for count in (1, 3):
+        for arguments in CONDITIONS:
+            plan = collection.explain(
+                query_embeddings=stored[:count] + 0.01, n_results=5, **arguments
+            )
+            if arguments == CONDITIONS[2]:
+                assert (plan.strategy, plan.matches, plan.segments) == ("exact", 0, ())
+                assert plan.rows_read <= ROWS + TAIL
+                continue
+            assert plan.strategy == "index", arguments
+            (segment,) = plan.segments
+            wanted = candidates(quantization, 5, 100)
+            wanted = max(wanted, 100) if arguments else wanted
+            # The record that does not match is passed over.
+            assert wanted * count <= segment.rows_read <= (wanted + 1) * count
+            assert plan.tail_rows == TAIL
+            assert plan.settings["hnsw.ef_search"] == "100"
+            # The gate's rows, then each row of an index and its record.
+            assert plan.matches == (None if not arguments else 633)
+            most = (plan.matches or 0) + 1 + 2 * (wanted + TAIL + 6) * count
+            assert plan.rows_read <= most, arguments
+            _check_scans(json.loads(plan.plan)[0]["Plan"], segment.index_name)
+    _check_what_ran(client, collection, stored, space)
+
+
+@pytest.mark.usefixtures("small_bound")
+def test_tables_that_were_never_analyzed_are_searched_too(
+    client: pgchroma.ClientAPI, url: str, connection: psycopg.Connection[Any]
+) -> None:
+    collection, stored = filled(client, url, space="cosine")
+    for table in ("records", "vectors"):
+        for column in ("pos", "seq"):
+            _clear(connection, "attribute", f"{table}_{collection.id.hex}", column, "false")
+        _clear(connection, "relation", f"{table}_{collection.id.hex}")
+    (segment,) = collection.explain(query_embeddings=stored[:1], n_results=5).segments
+    _clear(connection, "relation", segment.index_name)
+    for count in (1, 3):
+        for arguments in CONDITIONS[:2]:
+            plan = collection.explain(query_embeddings=stored[:count], n_results=5, **arguments)
+            assert (plan.strategy, plan.tail_rows) == ("index", TAIL)
+            # Under a condition PostgreSQL takes a third of the log for the tail, and reads it all.
+            assert plan.rows_read < (ROWS if not arguments else 4 * ROWS)
+
+
+def _clear(connection: psycopg.Connection[Any], what: str, *names: str) -> None:
+    marks = ", ".join(["%s"] * (len(names) + 1))
+    connection.execute(
+        f"select pg_clear_{what}_stats({marks})",
+        ["default_tenant__default_database", *names],
+    )
+
+
+def _check_scans(plan: dict[str, Any], index_name: str) -> None:
+    """The log is read by the segment's index, by ranges of positions, and not otherwise."""
+    scans = [n for n in nodes(plan) if n.get("Relation Name", "").startswith("vectors_")]
+    for scan in (scan for scan in scans if scan["Actual Loops"]):
+        assert scan["Node Type"] in ("Index Scan", "Bitmap Heap Scan"), scan
+        if scan.get("Index Name") == index_name:
+            assert "Index Cond" not in scan
+            assert "Order By" in scan
+
+
+def _check_what_ran(
+    client: pgchroma.ClientAPI, collection: pgchroma.Collection, stored: Any, space: str
+) -> None:
+    """Prepared statements have the same plans, those for all parameters too."""
+    (segment,) = collection.explain(query_embeddings=stored[:1], n_results=5).segments
+    for mode in ("auto", "force_generic_plan"):
+        with watched(client, f"set plan_cache_mode = {mode}") as seen:
+            for count in (1, 3):
+                for arguments in CONDITIONS[:2]:
+                    for turn in range(12 if mode == "auto" else 2):
+                        seen.plans.clear()
+                        found = collection.query(
+                            query_embeddings=stored[turn : turn + count], n_results=5, **arguments
+                        )
+                        assert len(seen.plans) == 1, "a query is one statement"
+                        assert segment.index_name in seen.index_names()
+                        _check_scans(seen.plans[0]["Plan"], segment.index_name)
+                        assert all(len(ids) == 5 for ids in found["ids"])
+                        if space != "ip" and (turn or not arguments):
+                            first = [ids[0] for ids in found["ids"]]
+                            assert first == [f"id{n}" for n in range(turn, turn + count)]
+                    assert seen.is_generic or mode == "auto" or count > 1

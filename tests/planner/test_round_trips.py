@@ -1,0 +1,223 @@
+"""What a query costs in round trips and statements, and that its settings hold for nothing else."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psycopg
+import pytest
+from numpy.typing import NDArray
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from sqlalchemy import Connection, create_engine, text
+
+import pgchroma
+from pgchroma import errors
+from pgchroma.store import locations, queries
+from tests.planner.building import compact, create, quiet, watched
+from tests.planner.proxy import Counted, counting
+
+ROWS, DIMENSION = 3_000, 32
+CONDITIONS: tuple[dict[str, Any], ...] = (
+    {},
+    {"where": {"k": {"$gte": 10}}},
+    {"where": {"k": {"$lt": 10}}},
+    {"where_document": {"$regex": "number [1-9]"}},
+    {"ids": [f"id{n}" for n in range(0, ROWS, 7)]},
+)
+SHOWN = ("hnsw.ef_search", "hnsw.iterative_scan", "hnsw.scan_mem_multiplier", "enable_sort", "jit",
+         "statement_timeout")  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def small_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(queries, "LEAST_BOUND", 50)
+    monkeypatch.setattr(queries, "SEARCH_COST", 0)
+    # Once a second somebody looks whether there are new indexes.
+    monkeypatch.setattr(locations, "FRESH_SECONDS", 3_600.0)
+
+
+@pytest.fixture(scope="module")
+def stored() -> NDArray[np.float32]:
+    return np.random.default_rng(29).normal(size=(ROWS, DIMENSION)).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def place(module_url: str, stored: NDArray[np.float32]) -> str:
+    """A database with a collection that has a segment and a tail."""
+    with quiet(module_url) as client:
+        collection = create(client, space="cosine")
+        for first, last in ((0, ROWS - 20), (ROWS - 20, ROWS)):
+            collection.add(
+                ids=[f"id{n}" for n in range(first, last)],
+                embeddings=stored[first:last],
+                documents=[f"number {n}" for n in range(first, last)],
+                metadatas=[{"k": n} for n in range(first, last)],
+            )
+            if first == 0:
+                compact(module_url, collection)
+    return module_url
+
+
+def _papers(client: pgchroma.ClientAPI) -> pgchroma.Collection:
+    return client.get_collection("papers", embedding_function=None)
+
+
+@pytest.fixture(scope="module")
+def counted(place: str) -> Iterator[Counted]:
+    with tempfile.TemporaryDirectory() as directory, counting(place, Path(directory)) as found:
+        yield found
+
+
+@pytest.mark.parametrize("prepares", [True, False])
+def test_a_query_is_one_round_trip(
+    counted: Counted, stored: NDArray[np.float32], prepares: bool
+) -> None:
+    options = {"pgchroma_pool_size": 1, "pgchroma_prepared_statements": prepares}
+    with quiet(counted.conninfo, **options) as client:
+        collection = _papers(client)
+        collection.query(query_embeddings=stored[:1])
+        trips: dict[str, list[int]] = {}
+        for turn in range(14):
+            for arguments in CONDITIONS:
+                for count in (1, 3):
+                    counted.taken()
+                    collection.query(
+                        query_embeddings=stored[turn : turn + count], n_results=5, **arguments
+                    )
+                    taken = trips.setdefault(f"{count} {[*arguments]}", [])
+                    taken.append(counted.taken())
+        extra = [(form, taken) for form, taken in trips.items() if max(taken) > 1]
+        # psycopg may have to tidy its prepared statements up, once.
+        assert sum(sum(taken) - len(taken) for _, taken in extra) <= (1 if prepares else 0), extra
+        counted.taken()
+        collection.query(query_embeddings=np.resize(stored, (50, DIMENSION)))
+        assert counted.taken() == 1
+        collection.count()
+        assert counted.taken() == 1
+        collection.get(where={"k": 1})
+        assert counted.taken() == 1
+        collection.get(where_document={"$regex": "number 1$"})
+        assert counted.taken() == 1
+
+
+async def test_a_query_of_an_asynchronous_client_is_one_round_trip(
+    counted: Counted, stored: NDArray[np.float32]
+) -> None:
+    settings = pgchroma.Settings(pgchroma_compaction=False, pgchroma_pool_size=1)
+    async with await pgchroma.AsyncPostgresClient(counted.conninfo, settings) as client:
+        collection = await client.get_collection("papers", embedding_function=None)
+        await collection.query(query_embeddings=stored[:1])
+        for arguments in CONDITIONS:
+            for count in (1, 3):
+                counted.taken()
+                await collection.query(query_embeddings=stored[:count], **arguments)
+                assert counted.taken() == 1
+
+
+def test_queries_together_find_what_each_finds_alone(
+    place: str, stored: NDArray[np.float32]
+) -> None:
+    include: Any = ["distances", "documents", "metadatas", "embeddings"]
+    with quiet(place, pgchroma_pool_size=1) as client, watched(client) as seen:
+        collection = _papers(client)
+        asked = stored[::60][:50] + np.float32(0.05)
+        for arguments in CONDITIONS:
+            seen.plans.clear()
+            together: Any = collection.query(
+                query_embeddings=asked, n_results=7, include=include, **arguments
+            )
+            assert len(seen.plans) == 1, "many queries are one statement"
+            for n, query in enumerate(asked):
+                alone: Any = collection.query(
+                    query_embeddings=[query], n_results=7, include=include, **arguments
+                )
+                for column in ("ids", "distances", "documents", "metadatas"):
+                    assert together[column][n] == alone[column][0]
+                assert np.array_equal(together["embeddings"][n], alone["embeddings"][0])
+
+
+def _shown(connection: Connection) -> dict[str, str]:
+    return {name: connection.execute(text(f"show {name}")).scalar_one() for name in SHOWN}
+
+
+def test_settings_do_not_outlast_a_query_in_the_callers_transaction(
+    place: str, stored: NDArray[np.float32]
+) -> None:
+    engine = create_engine("postgresql+psycopg://", creator=lambda: psycopg.connect(place))
+    with engine.connect() as connection:
+        connection.execute(text("create temp table orders (id int)"))
+        connection.execute(text("select '[1]'::vector"))
+        connection.execute(text("set local hnsw.ef_search = 77"))
+        connection.execute(text("set enable_sort = on"))
+        connection.execute(text("insert into orders values (1)"))
+        before = _shown(connection)
+        assert before["hnsw.ef_search"] == "77"
+        collection = _papers(pgchroma.PostgresClient(connection))
+        for turn in range(8):
+            for arguments in CONDITIONS:
+                for count in (1, 2):
+                    found = collection.query(query_embeddings=stored[:count], **arguments)
+                    assert len(found["ids"]) == count
+                    collection.explain(query_embeddings=stored[:count], **arguments)
+                    assert _shown(connection) == before
+            collection.recall(sample=2)
+            # A query that PostgreSQL ends is undone by itself.
+            connection.execute(text("set local statement_timeout = '1ms'"))
+            with pytest.raises(errors.DeadlineExceededError):
+                collection.query(query_embeddings=stored[:900], where={"k": {"$gte": 10}})
+            connection.execute(text("set local statement_timeout = 0"))
+            assert _shown(connection) == before
+            connection.execute(text("insert into orders values (:turn)"), {"turn": turn})
+        assert connection.execute(text("select count(*) from orders")).scalar_one() == 9
+        connection.rollback()
+    engine.dispose()
+
+
+def test_settings_do_not_outlast_a_query_on_a_pools_connection(
+    place: str, stored: NDArray[np.float32]
+) -> None:
+    engine = create_engine(
+        "postgresql+psycopg://", creator=lambda: psycopg.connect(place), pool_size=1, max_overflow=0
+    )
+    with pgchroma.PostgresClient(engine, pgchroma.Settings(pgchroma_compaction=False)) as client:
+        collection = _papers(client)
+        with engine.connect() as connection:
+            connection.execute(text("select '[1]'::vector"))
+            before = _shown(connection)
+        for arguments in CONDITIONS:
+            collection.query(query_embeddings=stored[:1], **arguments)
+            with engine.connect() as connection:
+                assert _shown(connection) == before
+    engine.dispose()
+
+
+def test_settings_do_not_outlast_a_query_behind_a_pooler(
+    bouncer: str, place: str, stored: NDArray[np.float32]
+) -> None:
+    through = make_conninfo(bouncer, dbname=conninfo_to_dict(place)["dbname"])
+    with quiet(through, pgchroma_prepared_statements=False) as client:
+        collection = _papers(client)
+        alone = [
+            collection.query(query_embeddings=stored[:1], **each)["ids"] for each in CONDITIONS
+        ]
+
+        def work(turn: int) -> None:
+            number = turn % len(CONDITIONS)
+            found = collection.query(query_embeddings=stored[:1], **CONDITIONS[number])
+            assert found["ids"] == alone[number]
+            with psycopg.connect(through, autocommit=True, prepare_threshold=None) as plain:
+                # One statement: the next may run on another server.
+                rows = plain.execute(
+                    "select current_setting('hnsw.ef_search'), current_setting('enable_sort'), "
+                    "current_setting('hnsw.iterative_scan'), current_setting('statement_timeout') "
+                    "where '[1]'::vector is not null"
+                ).fetchall()
+                assert rows == [("40", "on", "off", "0")]
+
+        with ThreadPoolExecutor(6) as pool:
+            list(pool.map(work, range(60)))
