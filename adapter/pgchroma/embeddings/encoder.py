@@ -7,6 +7,7 @@ and a batch is as many texts as keep the processor's caches warm.
 
 from __future__ import annotations
 
+import ctypes
 import os
 import threading
 from dataclasses import dataclass
@@ -186,7 +187,6 @@ class _Shelf:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._encoders: dict[EncoderRequest, Encoder] = {}
-        self._abandoned: list[Encoder] = []
 
     def get(self, request: EncoderRequest) -> Encoder:
         if request not in self._encoders:
@@ -199,11 +199,14 @@ class _Shelf:
     def forget(self) -> None:
         """Begin anew in a forked child, where the threads of a session no longer exist.
 
-        The old encoders are not freed, as that would wait for those threads. The lock may have been
-        held by one of them, so it is replaced.
+        The old encoders are never freed, not even when the child exits: that would wait for those
+        threads, and now and then for ever. The lock may have been held by one of them, so it is
+        replaced.
         """
         self._lock = threading.Lock()
-        self._abandoned.extend(self._encoders.values())
+        for encoder in self._encoders.values():
+            # A reference of nobody's; one in a variable would be dropped as the interpreter ends.
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(encoder))
         self._encoders.clear()
 
 
