@@ -13,6 +13,9 @@ from typing import Any
 
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
+# psycopg sends it behind a pipeline's end, before or after the answer, and does not wait for it.
+_FLUSH = b"H\x00\x00\x00\x04"
+
 
 @dataclass
 class Counted:
@@ -78,7 +81,8 @@ def _carry(client: socket.socket, server: socket.socket, counted: Counted) -> No
                 data = source.recv(1 << 16)
                 if not data:
                     return
-                if source is client and not is_asking:
-                    counted.add()
-                is_asking = source is client
+                if data != _FLUSH:
+                    if source is client and not is_asking:
+                        counted.add()
+                    is_asking = source is client
                 key.data.sendall(data)
