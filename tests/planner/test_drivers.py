@@ -167,9 +167,11 @@ SLEEP = Statement(b"select pg_sleep(0.3)")
     ids=["middle", "first", "tuned", "alone"],
 )
 @pytest.mark.parametrize("seconds", [0.0, 0.001, 0.1])
-async def test_what_is_given_up_in_the_middle_leaves_nothing(
+async def test_what_is_given_up_in_the_middle_is_done_whole_or_not_at_all(
     kept: psycopg.Connection[Any], url: str, group: Step, seconds: float
 ) -> None:
+    # Word that comes before the server has begun finds nothing to cancel, and all of it is done.
+    inserts = group.count(INSERT) if isinstance(group, tuple) else 0
     async with await psycopg.AsyncConnection.connect(url, autocommit=True) as connection:
         for _ in range(3):
             task = asyncio.ensure_future(run_async(connection, _steps(group)))
@@ -181,10 +183,11 @@ async def test_what_is_given_up_in_the_middle_leaves_nothing(
                 # It was given up before anything was answered: a pool makes another one of it.
                 break
             assert _is_clean(connection, TransactionStatus.IDLE)
-            assert await run_async(connection, _steps((ROW,), COUNT)) == [(0,)]
-            assert await run_async(connection, _steps(SHOW)) == [("4MB",)]
+            [(found,)] = await run_async(connection, _steps((ROW,), COUNT))
+            assert found in ((0, inserts) if seconds < 0.1 else (0,))
+            assert await run_async(connection, _steps(EMPTY, SHOW)) == [("4MB",)]
         connection.pgconn.finish()
-    assert kept.execute("select count(*) from kept").fetchone() == (0,)
+    assert kept.execute("select count(*) from kept").fetchone() in ((0,), (inserts,))
 
 
 async def test_writes_that_are_given_up_are_written_whole_or_not_at_all(
