@@ -15,6 +15,7 @@
     ├── AuthorizationError             401   not allowed
     ├── ChromaAuthError                403   not known
     ├── RateLimitError                 429   too many requests
+    ├── EmbeddingError                 502   an embedding function's provider failed
     ├── UnimplementedError             501   a feature that is not there
     ├── DeadlineExceededError          504   a request lasted too long and was given up
     ├── InternalError                  500   our fault or the database's; the cause is chained
@@ -37,6 +38,7 @@ __all__ = (
     "ChromaError",
     "DeadlineExceededError",
     "DuplicateIDError",
+    "EmbeddingError",
     "IDAlreadyExistsError",
     "InternalError",
     "InvalidArgumentError",
@@ -140,6 +142,22 @@ class ChromaAuthError(ChromaError, name="AuthError", status=403):
 
 class RateLimitError(ChromaError, name="RateLimitError", status=429):
     """Too many requests; wait before the next."""
+
+
+class EmbeddingError(ChromaError, name="ChromaError", status=502):
+    """What makes embeddings could not, or made something else.
+
+    Attributes:
+        is_transient: Whether trying again may help.
+        retry_after: Seconds that the provider asked to wait.
+    """
+
+    def __init__(
+        self, message: str, *, is_transient: bool = False, retry_after: float | None = None
+    ) -> None:
+        super().__init__(message)
+        self.is_transient = is_transient
+        self.retry_after = retry_after
 
 
 class UnimplementedError(ChromaError, name="ChromaError", status=501):

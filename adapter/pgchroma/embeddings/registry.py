@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 from warnings import warn
 
 from pgchroma.embeddings.minilm import DefaultEmbeddingFunction, ONNXMiniLM_L6_V2
+from pgchroma.embeddings.trust import check_trusted
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -56,15 +57,20 @@ def _register(ef_class: Class) -> Class:
     return ef_class
 
 
-def config_to_embedding_function(config: dict[str, Any]) -> EmbeddingFunction[Any]:
+def config_to_embedding_function(
+    config: dict[str, Any], *, is_trusted: bool = False
+) -> EmbeddingFunction[Any]:
     """Make an embedding function again from what a collection stored of it.
 
     Args:
         config: The function's ``name`` in the registry and, if it has settings, its ``config``.
+        is_trusted: Whether addresses, variables of keys and remote code are followed that the
+            configuration names; whoever can write to the collection has chosen them.
 
     Raises:
-        ValueError: No name is given, none such is registered, or the function cannot be built, as
-            when its package or its API key is missing.
+        ValueError: No name is given, none such is registered, the configuration asks for what only
+            a trusted one may, or the function cannot be built, as when its package or its API key
+            is missing.
     """
     if "name" not in config:
         raise ValueError("Config must contain a 'name' field.")
@@ -75,6 +81,8 @@ def config_to_embedding_function(config: dict[str, Any]) -> EmbeddingFunction[An
             f"Embedding function {name} not found. "
             "Add @register_embedding_function decorator to the class definition."
         )
+    if not is_trusted:
+        check_trusted(name, ef_class, settings)
     try:
         return ef_class.build_from_config(settings)
     except Exception as exc:

@@ -1,0 +1,287 @@
+"""Many inputs through a function that takes some: in batches, several at a time, with retries."""
+
+from __future__ import annotations
+
+import random
+import sys
+import threading
+import time
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pgchroma.embeddings.cache import VectorCache, content_key
+from pgchroma.embeddings.protocol import normalize_embeddings, validate_embeddings
+from pgchroma.errors import EmbeddingError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from pgchroma.embeddings.options import Options
+    from pgchroma.embeddings.protocol import Embeddings
+
+__all__ = ("Caller", "batches", "is_transient")
+
+_SHOWN_AFTER = 2.0
+"""Seconds before a bar appears."""
+
+_TRANSIENT_STATUS = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 529})
+
+
+class Caller:
+    """Calls one embedding function; safe to use from several threads.
+
+    Attributes:
+        options: How.
+    """
+
+    def __init__(
+        self,
+        options: Options,
+        *,
+        name: str,
+        batch_size: int,
+        concurrency: int,
+        most_bytes: int | None = None,
+    ) -> None:
+        """Say how to call.
+
+        Args:
+            options: What the user asked for.
+            name: What messages call the function.
+            batch_size: The most inputs of a call, unless the options say.
+            concurrency: The most calls at a time, unless the options say.
+            most_bytes: The most bytes of text in a call; a longer text goes alone.
+        """
+        self.options = options
+        self._name = name
+        self._batch_size = options.batch_size or batch_size
+        self._concurrency = options.concurrency or concurrency
+        self._most_bytes = most_bytes
+        self._pace = _Pace(options.requests_per_minute)
+
+    def run(
+        self,
+        embed: Callable[[list[Any]], object],
+        inputs: Sequence[Any],
+        identity: Callable[[], str],
+    ) -> Embeddings:
+        """Embed inputs: one float32 array each, in their order.
+
+        Args:
+            embed: Embeds one batch.
+            inputs: What to embed.
+            identity: Tells two functions apart that embed the same differently; asked only if
+                embeddings are kept.
+
+        Raises:
+            EmbeddingError: A call failed for good, or returned something else than one embedding
+                for each of its inputs.
+        """
+        if self.options.cache is None:
+            return self._run_all(embed, inputs)
+        cache, prefix = VectorCache(self.options.cache), identity()
+        keys = [content_key(prefix, value) for value in inputs]
+        found = cache.find(list(set(keys)))
+        missing = {key: value for key, value in zip(keys, inputs, strict=True) if key not in found}
+        new = list(missing)
+
+        def keep(span: slice, made: Embeddings) -> None:
+            # At once: what was paid for outlives a later failure.
+            cache.keep(new[span], made)
+
+        made = self._run_all(embed, list(missing.values()), keep)
+        found.update(zip(new, made, strict=True))
+        return _of_one_length([found[key] for key in keys], self._name)
+
+    def _run_all(
+        self,
+        embed: Callable[[list[Any]], object],
+        inputs: Sequence[Any],
+        note: Callable[[slice, Embeddings], None] | None = None,
+    ) -> Embeddings:
+        spans = batches(inputs, self._batch_size, self._most_bytes)
+        with self._bar(len(inputs)) as advance:
+
+            def run_one(span: slice, ended: threading.Event) -> Embeddings:
+                batch = list(inputs[span])
+                made = self._checked(self._call(embed, batch, ended), len(batch))
+                if note is not None:
+                    note(span, made)
+                advance(len(batch))
+                return made
+
+            made = [embedding for part in self._each(run_one, spans) for embedding in part]
+        return _of_one_length(made, self._name)
+
+    def _each(
+        self, run: Callable[[slice, threading.Event], Embeddings], spans: Sequence[slice]
+    ) -> list[Embeddings]:
+        ended = threading.Event()
+        if len(spans) <= 1 or self._concurrency == 1:
+            return [run(span, ended) for span in spans]
+        with ThreadPoolExecutor(min(self._concurrency, len(spans)), "pgchroma-embed") as pool:
+            futures = [pool.submit(run, span, ended) for span in spans]
+            try:
+                wait(futures, return_when=FIRST_EXCEPTION)
+            finally:
+                # After a failure, or an interrupt, nothing new is begun and nobody waits on.
+                ended.set()
+                pool.shutdown(wait=False, cancel_futures=True)
+        done = [future for future in futures if not future.cancelled()]
+        failed = [future for future in done if future.exception() is not None]
+        return [future.result() for future in failed or futures]
+
+    def _call(
+        self, embed: Callable[[list[Any]], object], batch: list[Any], ended: threading.Event
+    ) -> object:
+        # A program that embeds nothing remotely need not load it.
+        from tenacity import (  # noqa: PLC0415
+            Retrying,
+            retry_if_exception,
+            stop_after_attempt,
+            stop_when_event_set,
+        )
+
+        def attempt() -> object:
+            self._pace.take(ended)
+            return embed(batch)
+
+        retrying = Retrying(
+            retry=retry_if_exception(self._is_worth_retrying),
+            stop=stop_after_attempt(self.options.max_retries + 1) | stop_when_event_set(ended),
+            wait=self._wait,
+            sleep=lambda seconds: _wait_for(ended, seconds),
+            reraise=True,
+        )
+        return retrying(attempt)
+
+    def _is_worth_retrying(self, fault: BaseException) -> bool:
+        return is_transient(fault) and (_retry_after(fault) or 0) <= self.options.longest_wait
+
+    def _wait(self, state: Any) -> float:
+        options = self.options
+        growing: float = options.initial_wait * 2.0 ** (state.attempt_number - 1)
+        seconds: float = min(growing, options.longest_wait) * random.uniform(0.5, 1.0)  # noqa: S311
+        asked = _retry_after(state.outcome.exception())
+        if asked is not None:
+            # All wait: the provider means the account, not this call.
+            self._pace.hold(asked)
+        return max(seconds, asked or 0.0)
+
+    def _checked(self, made: object, count: int) -> Embeddings:
+        try:
+            embeddings = validate_embeddings(normalize_embeddings(made))
+        except ValueError as fault:
+            raise EmbeddingError(f"{self._name} returned no embeddings: {fault}") from fault
+        if len(embeddings) != count:
+            raise EmbeddingError(
+                f"{self._name} returned {len(embeddings)} embeddings for {count} inputs"
+            )
+        for position, embedding in enumerate(embeddings):
+            if not np.isfinite(embedding).all():
+                raise EmbeddingError(
+                    f"{self._name} returned an embedding with NaN or infinity, at position "
+                    f"{position} of its batch"
+                )
+        return embeddings
+
+    def _bar(self, total: int) -> AbstractContextManager[Callable[[int], None]]:
+        wanted = self.options.progress
+        if wanted is False or (wanted is None and not sys.stderr.isatty()):
+            return nullcontext(lambda count: None)
+        return _shown(self._name, total, 0.0 if wanted else _SHOWN_AFTER)
+
+
+class _Pace:
+    """Begins calls no faster than a rate, and none while it is held."""
+
+    def __init__(self, per_minute: float | None) -> None:
+        self._gap = 0.0 if per_minute is None else 60.0 / per_minute
+        self._next = 0.0
+        self._lock = threading.Lock()
+
+    def take(self, ended: threading.Event) -> None:
+        with self._lock:
+            now = time.monotonic()
+            start = max(self._next, now)
+            self._next = start + self._gap
+        if start > now:
+            ended.wait(start - now)
+
+    def hold(self, seconds: float) -> None:
+        with self._lock:
+            self._next = max(self._next, time.monotonic() + seconds)
+
+
+def batches(inputs: Sequence[Any], most: int, most_bytes: int | None) -> list[slice]:
+    """Cut inputs into batches, in order, of so many and of so many bytes of text.
+
+    An input that alone has more bytes is a batch of its own: whoever embeds it may refuse it.
+    """
+    found: list[slice] = []
+    start, size = 0, 0
+    for position, value in enumerate(inputs):
+        length = len(value.encode("utf-8", "replace")) if isinstance(value, str) else 0
+        is_full = position - start >= most or (
+            most_bytes is not None and size + length > most_bytes
+        )
+        if is_full and position > start:
+            found.append(slice(start, position))
+            start, size = position, 0
+        size += length
+    return [*found, slice(start, len(inputs))] if inputs else []
+
+
+def is_transient(fault: BaseException) -> bool:
+    """Whether a call that failed so may succeed when it is made again.
+
+    Vendors' packages have errors of their own, which carry the status of the answer.
+    """
+    if isinstance(fault, EmbeddingError):
+        return fault.is_transient
+    if isinstance(fault, ConnectionError | TimeoutError):
+        return True
+    status = getattr(fault, "status_code", None)
+    return isinstance(status, int) and status in _TRANSIENT_STATUS
+
+
+def _wait_for(ended: threading.Event, seconds: float) -> None:
+    ended.wait(seconds)
+
+
+def _of_one_length(embeddings: Embeddings, name: str) -> Embeddings:
+    if len(lengths := {len(embedding) for embedding in embeddings}) > 1:
+        raise EmbeddingError(f"{name} returned embeddings of different lengths: {sorted(lengths)}")
+    return embeddings
+
+
+def _retry_after(fault: BaseException | None) -> float | None:
+    return fault.retry_after if isinstance(fault, EmbeddingError) else None
+
+
+@contextmanager
+def _shown(name: str, total: int, after: float) -> Iterator[Callable[[int], None]]:
+    from rich.console import Console  # noqa: PLC0415
+    from rich.progress import Progress  # noqa: PLC0415
+
+    begin = time.monotonic()
+    lock = threading.Lock()
+    # On standard error: what a program prints is its own.
+    progress = Progress(console=Console(stderr=True))
+    task = progress.add_task(name, total=total)
+
+    def advance(count: int) -> None:
+        with lock:
+            progress.advance(task, count)
+            if not progress.live.is_started and time.monotonic() - begin >= after:
+                progress.start()
+
+    if after == 0:
+        progress.start()
+    try:
+        yield advance
+    finally:
+        progress.stop()

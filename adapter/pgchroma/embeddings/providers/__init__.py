@@ -1,0 +1,1 @@
+"""Chroma's embedding functions, a module a vendor."""

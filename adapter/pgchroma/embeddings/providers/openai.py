@@ -1,0 +1,149 @@
+"""OpenAI's embeddings, and Azure's of the same models."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pgchroma.embeddings.batched import Purpose, refuse_changes
+from pgchroma.embeddings.keys import ApiKey, without_secrets
+from pgchroma.embeddings.protocol import Documents
+from pgchroma.embeddings.providers.http import HttpEmbeddingFunction, field
+
+__all__ = ("OpenAIEmbeddingFunction", "read_embeddings")
+
+
+class OpenAIEmbeddingFunction(HttpEmbeddingFunction[Documents]):
+    """Embeds texts with a model of OpenAI's, or of a server that speaks its protocol."""
+
+    batch_size: ClassVar[int] = 512  # 2,048 is the most that OpenAI takes
+    usual_variable: ClassVar[str | None] = "OPENAI_API_KEY"
+    dimensions_of: ClassVar[Mapping[str, int]] = {
+        "text-embedding-ada-002": 1536,
+        "text-embedding-3-small": 1536,
+        "text-embedding-3-large": 3072,
+    }
+
+    def __init__(
+        self,
+        api_key: str | None = None,
+        model_name: str = "text-embedding-ada-002",
+        organization_id: str | None = None,
+        api_base: str | None = None,
+        api_type: str | None = None,
+        api_version: str | None = None,
+        deployment_id: str | None = None,
+        default_headers: dict[str, str] | None = None,
+        dimensions: int | None = None,
+        api_key_env_var: str = "CHROMA_OPENAI_API_KEY",
+    ) -> None:
+        """Choose the model and who runs it.
+
+        Args:
+            api_key: The key; better in the environment, where reopened collections find it too.
+            model_name: The model.
+            organization_id: The organisation that pays.
+            api_base: Where the API is; for Azure the resource's endpoint.
+            api_type: ``azure``, or None.
+            api_version: Azure's version of the API.
+            deployment_id: Azure's name of the deployment.
+            default_headers: Sent along with every request.
+            dimensions: The length of the embeddings, for ``text-embedding-3`` models.
+            api_key_env_var: The environment variable that has the key; ``OPENAI_API_KEY`` counts
+                first.
+
+        Raises:
+            ValueError: There is no key, or for Azure something is missing.
+        """
+        self._key = ApiKey(api_key, api_key_env_var, self.usual_variable)
+        self.model_name = model_name
+        self.organization_id = organization_id
+        self.api_base = api_base
+        self.api_type = api_type
+        self.api_version = api_version
+        self.deployment_id = deployment_id
+        self.default_headers = default_headers
+        self.dimensions = dimensions
+        if api_type == "azure":
+            for name in ("api_version", "deployment_id", "api_base"):
+                if getattr(self, name) is None:
+                    raise ValueError(f"{name} must be specified for Azure OpenAI")
+
+    def embed_batch(self, batch: list[Any], purpose: Purpose) -> object:
+        """Embed one batch."""
+        # In base64 the answer is a quarter as long as in digits.
+        body: dict[str, Any] = {"model": self.model_name, "input": batch}
+        body["encoding_format"] = "base64"
+        if self.dimensions is not None and "text-embedding-3" in self.model_name:
+            body["dimensions"] = self.dimensions
+        return read_embeddings(self.name(), self.post(self._url(), body, self._headers()))
+
+    def _url(self) -> str:
+        if self.api_type == "azure":
+            return (
+                f"{str(self.api_base).rstrip('/')}/openai/deployments/{self.deployment_id}"
+                f"/embeddings?api-version={self.api_version}"
+            )
+        base = self.api_base or "https://api.openai.com/v1"
+        return f"{base.rstrip('/')}/embeddings"
+
+    def _headers(self) -> dict[str, str]:
+        key = self._key.reveal()
+        is_azure = self.api_type == "azure"
+        headers = {"api-key": key} if is_azure else {"Authorization": f"Bearer {key}"}
+        if self.organization_id is not None:
+            headers["OpenAI-Organization"] = self.organization_id
+        return {**headers, **(self.default_headers or {})}
+
+    @staticmethod
+    def name() -> str:
+        """The name in the registry."""
+        return "openai"
+
+    def get_config(self) -> dict[str, Any]:
+        """All the settings but the key, and headers that hold one."""
+        return {
+            "api_key_env_var": self._key.variable,
+            "model_name": self.model_name,
+            "organization_id": self.organization_id,
+            "api_base": self.api_base,
+            "api_type": self.api_type,
+            "api_version": self.api_version,
+            "deployment_id": self.deployment_id,
+            "default_headers": without_secrets(self.default_headers),
+            "dimensions": self.dimensions,
+        }
+
+    @staticmethod
+    def build_from_config(config: dict[str, Any]) -> OpenAIEmbeddingFunction:
+        """Make the function again from what ``get_config`` gave."""
+        return OpenAIEmbeddingFunction(**config)
+
+    def validate_config_update(
+        self, old_config: dict[str, Any], new_config: dict[str, Any]
+    ) -> None:
+        """Refuse another model."""
+        refuse_changes(old_config, new_config, "model_name")
+
+
+def read_embeddings(name: str, answer: Any) -> list[NDArray[np.float32]]:
+    """Read the embeddings of an answer in OpenAI's form, in the order of their ``index``.
+
+    Raises:
+        EmbeddingError: The answer has another form.
+    """
+    rows = field(name, answer, "data")
+    vectors = [_vector(field(name, row, "embedding")) for row in rows]
+    order = sorted(range(len(rows)), key=lambda n: rows[n].get("index", n))
+    return [vectors[n] for n in order]
+
+
+def _vector(value: Any) -> NDArray[np.float32]:
+    # A server that speaks the protocol may know of digits only.
+    if isinstance(value, str):
+        return np.frombuffer(base64.b64decode(value), dtype="<f4")
+    return np.asarray(value, dtype=np.float32)
