@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from scale.saved import Measured
@@ -43,6 +43,11 @@ class Topic:
 def taken(part: str, measure: str) -> Figure:
     """Take a number as it was measured."""
     return lambda measured, peer: measured.value(peer, part, measure)
+
+
+def numbers(part: str, measures: Mapping[str, str]) -> list[Row]:
+    """Return the rows of numbers as they were measured, by their labels."""
+    return [Row(label, taken(part, measure)) for label, measure in measures.items()]
 
 
 def timed(
@@ -110,9 +115,11 @@ TOPICS = (
         "From the first add until queries find everything by an index. chromadb indexes while it "
         "adds, pgchroma in the background meanwhile and afterwards, and by hand the index is made "
         "when all is there.",
-        (
-            Row("until indexed, s", taken("load", "indexed s")),
-            Row("of that after the last add, s", taken("load", "index s")),
+        tuple(
+            numbers(
+                "load",
+                {"until indexed, s": "indexed s", "of that after the last add, s": "index s"},
+            )
         ),
     ),
     Topic(
@@ -131,11 +138,16 @@ TOPICS = (
         "a thread of the reader's process, then a process of its own where the peer allows two. "
         "The collection grows meanwhile by what is written.",
         (
-            Row("at rest p50, ms", taken("ingesting", "at rest time p50")),
-            Row("beside a thread p50, ms", taken("ingesting", "beside a thread time p50")),
-            Row("beside a process p50, ms", taken("ingesting", "beside a process time p50")),
-            Row("thread's rows/s", taken("ingesting", "beside a thread rows/s")),
-            Row("process's rows/s", taken("ingesting", "beside a process rows/s")),
+            *numbers(
+                "ingesting",
+                {
+                    "at rest p50, ms": "at rest time p50",
+                    "beside a thread p50, ms": "beside a thread time p50",
+                    "beside a process p50, ms": "beside a process time p50",
+                    "thread's rows/s": "beside a thread rows/s",
+                    "process's rows/s": "beside a process rows/s",
+                },
+            ),
             Row("beside a thread ÷ at rest", _slowdown("thread")),
             Row("beside a process ÷ at rest", _slowdown("process")),
         ),
@@ -146,10 +158,7 @@ TOPICS = (
         "fifty",
         "milliseconds",
         "Fifty queries in one call, and in fifty.",
-        (
-            Row("one call, ms", taken("fifty", "one call p50")),
-            Row("50 calls, ms", taken("fifty", "50 calls p50")),
-        ),
+        tuple(numbers("fifty", {"one call, ms": "one call p50", "50 calls, ms": "50 calls p50"})),
     ),
     Topic(
         "Queries with filters",
@@ -211,11 +220,10 @@ TOPICS = (
         "What the directory has more than before there was a collection, in bytes a record: at "
         "rest after loading, and after delete_collection; nothing runs then. PostgreSQL's log "
         "(WAL) follows what was written lately, not what there is, and is counted apart.",
-        (
-            Row("at rest, without WAL", per_record("at rest", "without WAL")),
-            Row("at rest, all", per_record("at rest", "all")),
-            Row("after deletion, without WAL", per_record("dropped", "without WAL")),
-            Row("after deletion, all", per_record("dropped", "all")),
+        tuple(
+            Row(f"{label}, {what}", per_record(when, what))
+            for label, when in (("at rest", "at rest"), ("after deletion", "dropped"))
+            for what in ("without WAL", "all")
         ),
     ),
     Topic(
@@ -226,9 +234,14 @@ TOPICS = (
         "PostgreSQL's processes take (PSS, in which shared memory counts once), and all together. "
         "While loading: how much the client's process grew.",
         (
-            Row("client, peak RSS", taken("memory", "client, peak")),
-            Row("PostgreSQL, PSS", taken("memory", "PostgreSQL, PSS")),
-            Row("all, PSS", taken("memory", "all, PSS")),
+            *numbers(
+                "memory",
+                {
+                    "client, peak RSS": "client, peak",
+                    "PostgreSQL, PSS": "PostgreSQL, PSS",
+                    "all, PSS": "all, PSS",
+                },
+            ),
             Row("while loading, client's growth", taken("load", "client, MB")),
         ),
     ),

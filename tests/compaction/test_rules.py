@@ -19,6 +19,7 @@ from pgchroma.store.compaction import (
     Build,
     Collection,
     Examined,
+    Form,
     SegmentRow,
     choose_build,
     choose_secondary,
@@ -39,7 +40,7 @@ def _collection(dimension: int | None = 4, **hnsw: Any) -> Collection:
 
 
 COLLECTION = _collection()
-FORM = ("none", 16, 100)
+FORM = Form("none", 16, 100)
 
 
 def _row(id: int, first: int, end: int, *, rows: int | None = None, **more: Any) -> SegmentRow:

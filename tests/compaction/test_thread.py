@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+import signal
 import subprocess
 import sys
 import textwrap
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 import pgchroma
 from pgchroma.backends import compactor as following
 from pgchroma.backends.compaction import Compaction, StoppedError
+from pgchroma.backends.compactor import Compactor
 from pgchroma.errors import UnavailableError
 from pgchroma.store import compaction
 from pgchroma.store.secondary import ASKED_ENOUGH
@@ -34,6 +37,7 @@ from tests.compaction.conftest import (
     lasting_builds,
     more,
     searching,
+    segments,
     vectors,
 )
 from tests.serving import eventually, running
@@ -88,8 +92,54 @@ def test_what_a_killed_client_left_behind_is_caught_up_with(
 ) -> None:
     left = filled(client, "left")
     with pgchroma.PostgresClient(url, EAGERLY) as other:
-        other.create_collection("another", embedding_function=None).add(ids="1", embeddings=[1.0])
+        _works_elsewhere(other)
         eventually(lambda: _is_indexed(url, left))
+
+
+def _dies(url: str, step: str, when: str) -> None:
+    command = [sys.executable, "-m", "tests.compaction.killed", url, step, when, "0"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+
+
+def _works_elsewhere(client: pgchroma.ClientAPI) -> None:
+    """Have a client's compactor look at what there is."""
+    client.create_collection("another", embedding_function=None).add(ids="1", embeddings=[1.0])
+
+
+def test_an_index_that_lost_its_row_to_a_killed_client_is_dropped(
+    url: str, client: pgchroma.ClientAPI
+) -> None:
+    left = filled(client, count=900)
+    compact(url)
+    more(left, 100, start=900)
+    compact(url, is_final=False)
+    unused, used = (name for name, *_ in segments(url, left))
+    left.delete(where={"number": {"$lt": 900}})
+    _dies(url, "drop_segments", "after")
+    assert [name for name, *_ in segments(url, left)] == [used]
+    assert indexes(url, left) == {unused: True, used: True}
+    with pgchroma.PostgresClient(url, EAGERLY) as other:
+        _works_elsewhere(other)
+        eventually(lambda: indexes(url, left) == {used: True})
+
+
+def test_a_secondary_index_that_a_killed_client_did_not_announce_is_adopted(
+    url: str, client: pgchroma.ClientAPI, superuser: psycopg.Connection[Any]
+) -> None:
+    left = filled(client)
+    superuser.execute(
+        "insert into pgchroma.secondary_indexes (collection_id, kind, key, asked) "
+        "values (%s, 'number', 'number', 10)",
+        [left.id],
+    )
+    _dies(url, "set_secondary", "before")
+    ready = "select is_ready from pgchroma.secondary_indexes"
+    assert superuser.execute(ready).fetchall() == [(False,)]
+    assert list(indexes(url, left).values()) == [True] * 2
+    with pgchroma.PostgresClient(url, EAGERLY) as other:
+        _works_elsewhere(other)
+        eventually(lambda: superuser.execute(ready).fetchall() == [(True,)])
 
 
 def test_switched_off_it_builds_nothing(url: str) -> None:
@@ -113,6 +163,37 @@ def test_closing_gives_a_build_up(url: str) -> None:
     assert list(indexes(url, collection).values()) == [False]
     compact(url)
     assert_at_rest(url, collection)
+
+
+def test_while_one_closes_another_opens_the_same_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    close, is_closing, may_close = Compactor.close, threading.Event(), threading.Event()
+
+    def closing(self: Compactor) -> None:
+        is_closing.set()
+        assert may_close.wait(30)
+        close(self)
+
+    old = pgchroma.PersistentClient(tmp_path / "data", EAGERLY)
+    filled(old)
+    with monkeypatch.context() as slow, ThreadPoolExecutor(2) as pool:
+        slow.setattr(Compactor, "close", closing)
+        closed = pool.submit(old.close)
+        assert is_closing.wait(30)
+        opened = pool.submit(pgchroma.PersistentClient, tmp_path / "data", EAGERLY)
+        try:
+            new = opened.result(30)
+            assert not closed.done()
+        finally:
+            may_close.set()
+        closed.result(30)
+    with new:
+        collection = new.get_collection("papers", embedding_function=None)
+        more(collection, 10, start=300)
+        assert collection.count() == 310
+        assert len(_threads()) == 1
+    assert not (tmp_path / "data" / "postgres" / "postmaster.pid").exists()
 
 
 def test_a_process_that_ends_without_closing_does_not_wait_for_a_build(

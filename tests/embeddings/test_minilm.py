@@ -196,7 +196,7 @@ import os, signal, sys
 from pgchroma.embeddings import DefaultEmbeddingFunction
 DefaultEmbeddingFunction()(["a text"])
 # Whether a thread is asleep or at work when it is lost is a matter of luck: some try it.
-for _ in range(50):
+for _ in range(20):
     DefaultEmbeddingFunction()(["a text"])
     child = os.fork()
     if child == 0:

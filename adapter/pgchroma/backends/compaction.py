@@ -19,16 +19,16 @@ from uuid import UUID
 import psycopg
 from psycopg import errors as pg
 
-from pgchroma.errors import ChromaError, UnavailableError
+from pgchroma.errors import UnavailableError
 from pgchroma.store import Environment, compaction, run
 from pgchroma.store.compaction import Build, Collection, Examined, SegmentRow
 from pgchroma.store.locations import FRESH_SECONDS
 from pgchroma.store.roles import role_of_tenant
-from pgchroma.store.secondary import SecondaryIndex, secondary_name
+from pgchroma.store.secondary import SecondaryIndex, create_secondary, secondary_name
 from pgchroma.store.segments import row_bytes
 from pgchroma.store.statement import Statement, render
 
-__all__ = ("Compaction", "CompactionSettings", "Progress", "StoppedError", "first_line")
+__all__ = ("Compaction", "CompactionSettings", "Progress", "StoppedError")
 
 _log = logging.getLogger("pgchroma.compaction")
 
@@ -253,9 +253,9 @@ class Compaction:
         name = secondary_name(collection.tables, index)
         _log.info("building %s over %d records", name, records)
         self._set("maintenance_work_mem", f"{LEAST_MEMORY >> 10}kB")
-        statement = compaction.secondary_statement(collection, index, self._trigrams_schema)
+        statement = create_secondary(collection.tables, index, self._trigrams_schema)
         self._create(collection, statement, name, records)
-        run(self._work, compaction.finish_secondary(collection, index))
+        run(self._work, compaction.set_secondary(collection, index, is_ready=True))
         self._analyze(collection)
 
     def _analyze(self, collection: Collection) -> None:
@@ -349,11 +349,6 @@ class Compaction:
             yield statement
 
         run(self._work, exchange(), role)
-
-
-def first_line(fault: psycopg.Error | ChromaError) -> str:
-    """Return what a fault says, without its details."""
-    return (str(fault).strip().splitlines() or [type(fault).__name__])[0]
 
 
 def _connect(conninfo: str) -> psycopg.Connection[Any]:

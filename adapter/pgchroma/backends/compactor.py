@@ -16,14 +16,10 @@ from uuid import UUID
 
 import psycopg
 
-from pgchroma.backends.compaction import (
-    Compaction,
-    CompactionSettings,
-    StoppedError,
-    first_line,
-)
+from pgchroma.backends.compaction import Compaction, CompactionSettings, StoppedError
 from pgchroma.errors import ChromaError
 from pgchroma.store.compaction import Collection
+from pgchroma.store.faults import first_line
 from pgchroma.store.locations import Observed
 from pgchroma.store.segments import is_due
 

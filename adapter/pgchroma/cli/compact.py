@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING
 import click
 import psycopg
 
-from pgchroma.backends.compaction import Compaction, StoppedError, first_line
+from pgchroma.backends.compaction import Compaction, StoppedError
 from pgchroma.backends.connect import compaction_settings, plain_conninfo
 from pgchroma.cli.faults import told
 from pgchroma.config import Settings
 from pgchroma.errors import ChromaError
 from pgchroma.schema import prepare
 from pgchroma.store.compaction import Collection
-from pgchroma.store.faults import translated
+from pgchroma.store.faults import first_line, translated
 
 if TYPE_CHECKING:
     from rich.progress import Progress

@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final, Self
+from typing import Any, Final, Literal, Self, TypeAlias
 
 from pgchroma.client.functions import Function
 from pgchroma.client.indexes import (
@@ -120,23 +120,7 @@ class Schema:
         Raises:
             ValueError: There is no such index, or none for this key.
         """
-        place = _place(config)
-        if config is None and key is None:
-            raise ValueError(
-                "Cannot enable all index types globally. Must specify either config or key."
-            )
-        if key == EMBEDDING_KEY:
-            raise ValueError(
-                "Cannot create index on special key '#embedding'. This key is managed "
-                "automatically by the system. Invoke create_index(VectorIndexConfig(...)) without "
-                "specifying a key to configure the vector index globally."
-            )
-        _check_key(key, place, "create")
-        if place is None or config is None:
-            raise ValueError(
-                f"Cannot enable all index types for key '{key}'. Please specify a specific index "
-                "configuration."
-            )
+        place = _chosen(config, key, "create")
         self._check_creation(place, config, key)
         if isinstance(config, VectorIndexConfig):
             _put(self.defaults, place, config, enabled=False)
@@ -160,17 +144,7 @@ class Schema:
         Raises:
             ValueError: There is no such index, or it cannot be off.
         """
-        place = _place(config)
-        if config is None and key is None:
-            raise ValueError("Cannot disable all indexes. Must specify either config or key.")
-        if key == EMBEDDING_KEY:
-            raise ValueError("Cannot modify #embedding. Currently not supported")
-        _check_key(key, place, "delete")
-        if place is None:
-            raise ValueError(
-                f"Cannot disable all index types for key '{key}'. Please specify a specific index "
-                "configuration."
-            )
+        place = _chosen(config, key, "delete")
         if place is _VECTOR:
             raise ValueError("Deleting vector index is not currently supported.")
         if place is _SPARSE:
@@ -215,7 +189,7 @@ class Schema:
     def _of(self, key: str | None) -> ValueTypes:
         return self.defaults if key is None else self.keys.setdefault(key, ValueTypes())
 
-    def _check_creation(self, place: _Place, config: IndexConfig, key: str | None) -> None:
+    def _check_creation(self, place: _Place, config: Any, key: str | None) -> None:
         if place is _VECTOR and key is not None:
             raise ValueError(
                 "Vector index cannot be enabled on specific keys. Use "
@@ -293,7 +267,41 @@ def _place(config: Any) -> _Place | None:
     return place
 
 
-def _check_key(key: Any, place: _Place | None, verb: str) -> None:
+_Verb: TypeAlias = Literal["create", "delete"]
+
+_REFUSED_FOR_ALL: Final[dict[_Verb, str]] = {
+    "create": "Cannot enable all index types globally. Must specify either config or key.",
+    "delete": "Cannot disable all indexes. Must specify either config or key.",
+}
+
+_REFUSED_FOR_EMBEDDINGS: Final[dict[_Verb, str]] = {
+    "create": (
+        "Cannot create index on special key '#embedding'. This key is managed automatically by the "
+        "system. Invoke create_index(VectorIndexConfig(...)) without specifying a key to configure "
+        "the vector index globally."
+    ),
+    "delete": "Cannot modify #embedding. Currently not supported",
+}
+
+
+def _chosen(config: Any, key: Any, verb: _Verb) -> _Place:
+    """Find the one index that is to be changed, if a caller may for this key."""
+    place = _place(config)
+    if config is None and key is None:
+        raise ValueError(_REFUSED_FOR_ALL[verb])
+    if key == EMBEDDING_KEY:
+        raise ValueError(_REFUSED_FOR_EMBEDDINGS[verb])
+    _check_key(key, place, verb)
+    if place is None:
+        switch = "enable" if verb == "create" else "disable"
+        raise ValueError(
+            f"Cannot {switch} all index types for key '{key}'. Please specify a specific index "
+            "configuration."
+        )
+    return place
+
+
+def _check_key(key: Any, place: _Place | None, verb: _Verb) -> None:
     if key is None:
         return
     if not isinstance(key, str):

@@ -54,8 +54,11 @@ def clear_system_cache() -> None:
     Clients that still use them are closed with them.
     """
     with _lock:
-        for connections in list(_by_key.values()):
-            connections.close()
+        withdrawn = list(_by_key.values())
+        for connections in withdrawn:
+            connections.withdraw()
+    for connections in withdrawn:
+        connections.close()
 
 
 class SharedBackend:
@@ -77,13 +80,19 @@ class SharedBackend:
     def close(self) -> None:
         """Leave the server; the last one closes its connections."""
         with _lock:
-            if self._connections is None:
+            connections, self._connections = self._connections, None
+            if connections is None:
                 return
-            self._connections.users -= 1
-            if not self._connections.users:
-                self._connections.close()
-            self._connections = None
-        self._server.close()
+            connections.users -= 1
+            is_last = not connections.users
+            if is_last:
+                connections.withdraw()
+        try:
+            if is_last:
+                # Beside the lock: a build may take seconds to end, and others open meanwhile.
+                connections.close()
+        finally:
+            self._server.close()
 
     def _open(self) -> _Connections:
         if self._connections is None:
@@ -101,10 +110,14 @@ class _Connections:
         # Registered after the server's own, so run before it: connections go first.
         atexit.register(self.close)
 
-    def close(self) -> None:
+    def withdraw(self) -> None:
+        """Have the next client connect anew."""
         atexit.unregister(self.close)
         if _by_key.get(self._key) is self:
             del _by_key[self._key]
+
+    def close(self) -> None:
+        self.withdraw()
         self.backend.close()
 
 

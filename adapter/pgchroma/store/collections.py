@@ -131,7 +131,7 @@ def count_collections(operation: CountCollections, environment: Environment) -> 
 def modify_collection(operation: ModifyCollection, environment: Environment) -> Exchange[None]:
     """Change a collection's name (and its view's), metadata and configuration."""
     yield Atomic(_modify(operation))
-    environment.forget_indexes(operation.collection)
+    environment.forget_location(operation.collection)
 
 
 @handles(DeleteCollection)

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
-from typing import Any, Final, LiteralString
+from typing import Any, Final, LiteralString, NamedTuple
 from uuid import UUID
 
 import orjson
@@ -25,7 +25,6 @@ from pgchroma.store.secondary import (
     ASKED_ENOUGH,
     LONGEST_KEY,
     SecondaryIndex,
-    create_secondary,
     secondary_name,
     secondary_prefix,
 )
@@ -43,6 +42,7 @@ __all__ = (
     "Build",
     "Collection",
     "Examined",
+    "Form",
     "SegmentRow",
     "analyze",
     "announce_build",
@@ -54,7 +54,6 @@ __all__ = (
     "examine",
     "find_collections",
     "finish_build",
-    "finish_secondary",
     "fold_counts",
     "heal_counts",
     "leave_alone",
@@ -64,10 +63,9 @@ __all__ = (
     "note_asked",
     "note_error",
     "reconcile",
-    "secondary_statement",
     "segment_statement",
+    "set_secondary",
     "sweep",
-    "tail_rows",
     "unlock_collection",
     "vacuum",
 )
@@ -95,6 +93,14 @@ _LOCK_SPACE: Final = 0x70676368
 """Tells our advisory locks from others'."""
 
 
+class Form(NamedTuple):
+    """How a segment's index is built, by the settings."""
+
+    quantization: Quantization
+    max_neighbors: int
+    ef_construction: int
+
+
 @dataclass(frozen=True, slots=True)
 class Collection:
     """A collection as the compactor sees it.
@@ -105,7 +111,8 @@ class Collection:
         role: The tenant's own role, if that owns the tables; what a tenant may have tied to its
             tables must not be run with more rights than its own.
         waiting: At most so many embeddings no segment covers.
-        has_rest: Whether a build was begun and not ended.
+        has_rest: Whether its segments and secondary indexes are not those the catalog has, as when
+            a compactor was killed.
     """
 
     tables: CollectionTables
@@ -127,6 +134,11 @@ class Collection:
         """The form its indexes keep embeddings in."""
         return chosen_quantization(self.hnsw.quantization, self.dimension or 0)
 
+    @property
+    def form(self) -> Form:
+        """How its segments are to be built."""
+        return Form(self.quantization, self.hnsw.max_neighbors, self.hnsw.ef_construction)
+
 
 @dataclass(frozen=True, slots=True)
 class SegmentRow:
@@ -142,7 +154,7 @@ class SegmentRow:
     index_name: str
     entries: int
     is_ready: bool
-    form: tuple[str, int, int]
+    form: Form
     live: int | None = None
 
     @property
@@ -240,7 +252,7 @@ def examine(collection: Collection) -> Exchange[Examined]:
             "prefixes": [segment_prefix(tables), secondary_prefix(tables)],
         },
     )
-    records = (yield Statement(render(_RECORDS, counts=tables.counts)))[0][0]
+    records = (yield Statement(tables.record_count.as_bytes(None)))[0][0]
     examined = Examined(
         tuple(segments),
         frozenset(name for name, is_valid in found if is_valid),
@@ -251,7 +263,7 @@ def examine(collection: Collection) -> Exchange[Examined]:
     )
     if collection.dimension is None:
         return examined
-    tail, end = yield from tail_rows(collection, examined.tail_start)
+    tail, end = yield from _tail_rows(collection, examined.tail_start)
     examined = replace(examined, tail=tail, end_pos=end)
     counted = []
     for each in segments:
@@ -278,14 +290,6 @@ def look(collection: Collection) -> Exchange[tuple[int, int]]:
     rows = yield Statement(render(_LAST, vectors=tables.vectors), {"id": tables.id})
     last, end = rows[0]
     return max(last - end + 1, 0), count
-
-
-def tail_rows(collection: Collection, start: int) -> Exchange[tuple[int, int]]:
-    """Count the embeddings from a position on; and tell a position behind all of them."""
-    text = render(_TAIL, vectors=collection.tables.vectors)
-    rows = yield Statement(text, {"start": start})
-    count, last = rows[0]
-    return count, start if last is None else last + 1
 
 
 def choose_build(
@@ -366,8 +370,7 @@ def clipped(collection: Collection, build: Build, most: int) -> Exchange[Build]:
 
 def announce_build(collection: Collection, build: Build) -> Exchange[SegmentRow]:
     """Write a segment's row, and so name its index."""
-    hnsw = collection.hnsw
-    form = (collection.quantization, hnsw.max_neighbors, hnsw.ef_construction)
+    form = collection.form
     rows = yield Statement(
         _ANNOUNCE,
         {
@@ -375,7 +378,7 @@ def announce_build(collection: Collection, build: Build) -> Exchange[SegmentRow]
             "first": build.first_pos,
             "end": build.end_pos,
             "prefix": segment_prefix(collection.tables),
-            **dict(zip(("quantization", "neighbors", "ef"), form, strict=True)),
+            **form._asdict(),
         },
     )
     id, name = rows[0]
@@ -384,16 +387,16 @@ def announce_build(collection: Collection, build: Build) -> Exchange[SegmentRow]
 
 def segment_statement(collection: Collection, segment: SegmentRow) -> Statement:
     """Compose what builds a segment's index."""
-    quantization, neighbors, ef = segment.form
+    form = segment.form
     return create_segment(
         collection.tables,
         segment.index_name,
         (segment.first_pos, segment.end_pos),
         collection.hnsw.space,
         collection.dimension or 0,
-        quantization,  # type: ignore[arg-type]
-        max_neighbors=neighbors,
-        ef_construction=ef,
+        form.quantization,
+        max_neighbors=form.max_neighbors,
+        ef_construction=form.ef_construction,
     )
 
 
@@ -420,16 +423,12 @@ def finish_build(segment: SegmentRow, entries: int) -> Exchange[bool]:
     return bool(rows)
 
 
-def secondary_statement(
-    collection: Collection, index: SecondaryIndex, trigrams_schema: str | None
-) -> Statement:
-    """Compose what builds a secondary index."""
-    return create_secondary(collection.tables, index, trigrams_schema)
-
-
-def finish_secondary(collection: Collection, index: SecondaryIndex) -> Exchange[None]:
-    """Let filters use a secondary index."""
-    yield from _set_secondary(collection, index, is_ready=True)
+def set_secondary(
+    collection: Collection, index: SecondaryIndex, *, is_ready: bool
+) -> Exchange[None]:
+    """Let filters use a secondary index, or no longer."""
+    named = {"id": collection.tables.id, "kind": index.kind, "key": index.key}
+    yield Statement(_SET_SECONDARY, {**named, "is_ready": is_ready})
 
 
 def reconcile(collection: Collection, examined: Examined) -> Exchange[tuple[bool, list[str]]]:
@@ -456,7 +455,7 @@ def reconcile(collection: Collection, examined: Examined) -> Exchange[tuple[bool
     for name, index in secondary.items():
         is_there = name in examined.valid
         if is_there != examined.secondary[index]:
-            yield from _set_secondary(collection, index, is_ready=is_there)
+            yield from set_secondary(collection, index, is_ready=is_there)
             changed = True
     known = {segment.index_name for segment in examined.segments}.union(secondary)
     return changed, sorted(leftovers.union(examined.valid - known))
@@ -470,13 +469,6 @@ def _is_replaced(segment: SegmentRow, examined: Examined) -> bool:
         and segment.end_pos <= each.end_pos
         for each in examined.ready
     )
-
-
-def _set_secondary(
-    collection: Collection, index: SecondaryIndex, *, is_ready: bool
-) -> Exchange[None]:
-    named = {"id": collection.tables.id, "kind": index.kind, "key": index.key}
-    yield Statement(_SET_SECONDARY, {**named, "is_ready": is_ready})
 
 
 def drop_index(collection: Collection, name: str) -> Statement:
@@ -541,8 +533,14 @@ def note_asked(asked: Set[tuple[UUID, SecondaryIndex]]) -> Statement:
 def heal_counts(collection: Collection) -> Statement:
     """Count the records, and put right what writes have left word of."""
     tables = collection.tables
-    parts = {"counts": tables.counts, "records": tables.records, "log": tables.log_literal}
-    return Statement(render(_HEAL, **parts))
+    text = render(
+        _HEAL,
+        counts=tables.counts,
+        records=tables.records,
+        log=tables.log_literal,
+        noted=tables.record_count,
+    )
+    return Statement(text)
 
 
 def note_error(id: UUID, error: str | None) -> Statement:
@@ -566,10 +564,15 @@ def _collection(row: Sequence[Any]) -> Collection:
 
 def _segment(row: Sequence[Any]) -> SegmentRow:
     id, first_pos, end_pos, index_name, entries, is_ready, *form = row
-    quantization, neighbors, ef = form
-    return SegmentRow(
-        id, first_pos, end_pos, index_name, entries, is_ready, (quantization, neighbors, ef)
-    )
+    return SegmentRow(id, first_pos, end_pos, index_name, entries, is_ready, Form(*form))
+
+
+def _tail_rows(collection: Collection, start: int) -> Exchange[tuple[int, int]]:
+    """Count the embeddings from a position on; and tell a position behind all of them."""
+    text = render(_TAIL, vectors=collection.tables.vectors)
+    rows = yield Statement(text, {"start": start})
+    count, last = rows[0]
+    return count, start if last is None else last + 1
 
 
 def _ranges_between(segments: Sequence[SegmentRow]) -> list[tuple[int, int]]:
@@ -579,10 +582,8 @@ def _ranges_between(segments: Sequence[SegmentRow]) -> list[tuple[int, int]]:
 
 
 def _is_stale(collection: Collection, segment: SegmentRow) -> bool:
-    hnsw = collection.hnsw
-    if segment.form != (collection.quantization, hnsw.max_neighbors, hnsw.ef_construction):
-        return True
-    return segment.rows < segment.entries * (1 - DEAD_PART)
+    is_dying = segment.rows < segment.entries * (1 - DEAD_PART)
+    return is_dying or segment.form != collection.form
 
 
 _SEALING, _RESTING = 2, 8
@@ -631,12 +632,9 @@ _FIND = render(
             limit 1
         ),
         coalesce(pg_sequence_last_value(c.log), 0) - coalesce(s.end_pos, 1) + 1,
-        coalesce(s.has_rest, false) or exists (
-            select
-            from pg_catalog.pg_index as i
-            join pg_catalog.pg_class as r on r.oid = i.indexrelid
-            where i.indrelid = any(c.tables) and not i.indisvalid
-                and r.relname ~ ('^(vectors_' || c.key || '_hnsw_|records_' || c.key || '_by_)')
+        s.unready > 0 or i.invalid > 0 or i.valid <> s.ready + (
+            select count(*) from pgchroma.secondary_indexes as x
+            where x.collection_id = c.id and x.is_ready
         )
     from (
         select
@@ -655,13 +653,23 @@ _FIND = render(
         limit %(limit)s
     ) as c
     join pgchroma.tenants as t on t.name = c.tenant
-    left join lateral (
+    cross join lateral (
         select
             max(s.end_pos) filter (where s.is_ready) as end_pos,
-            bool_or(not s.is_ready) as has_rest
+            count(*) filter (where s.is_ready) as ready,
+            count(*) filter (where not s.is_ready) as unready
         from pgchroma.segments as s
         where s.collection_id = c.id
-    ) as s on true
+    ) as s
+    cross join lateral (
+        select
+            count(*) filter (where i.indisvalid) as valid,
+            count(*) filter (where not i.indisvalid) as invalid
+        from pg_catalog.pg_index as i
+        join pg_catalog.pg_class as r on r.oid = i.indexrelid
+        where i.indrelid = any(c.tables)
+            and r.relname ~ ('^(vectors_' || c.key || '_hnsw_|records_' || c.key || '_by_)')
+    ) as i
     order by c.id
     """
 )
@@ -703,8 +711,6 @@ _INDEXES = render(
     """
 )
 
-_RECORDS: LiteralString = "select coalesce(sum(change), 0)::bigint from {counts}"
-
 _TAIL: LiteralString = "select count(*), max(pos) from {vectors} where pos >= %(start)s::bigint"
 
 _CHANGES: LiteralString = """
@@ -738,8 +744,8 @@ _ANNOUNCE = render(
     )
     overriding system value
     select
-        id, %(id)s, %(first)s, %(end)s, %(prefix)s::text || id, %(quantization)s, %(neighbors)s,
-        %(ef)s
+        id, %(id)s, %(first)s, %(end)s, %(prefix)s::text || id, %(quantization)s,
+        %(max_neighbors)s, %(ef_construction)s
     from next
     returning id, index_name
     """
@@ -770,7 +776,6 @@ _DROP = render(
     """
     delete from pgchroma.segments
     where collection_id = %(id)s and first_pos >= %(first)s and end_pos <= %(end)s
-    returning index_name
     """
 )
 
@@ -829,7 +834,7 @@ select nextval({log}), counted.records - counted.noted
 from (
     select
         (select count(*) from {records}) as records,
-        (select coalesce(sum(change), 0) from {counts}) as noted
+        ({noted}) as noted
 ) as counted
 where counted.records <> counted.noted
 """

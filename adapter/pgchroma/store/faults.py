@@ -23,7 +23,7 @@ from pgchroma.errors import (
     UniqueConstraintError,
 )
 
-__all__ = ("has_lost_connection", "may_pass", "translated")
+__all__ = ("first_line", "has_lost_connection", "may_pass", "translated")
 
 _PASSING: Final = (
     pg.SerializationFailure,
@@ -64,6 +64,12 @@ def has_lost_connection(fault: BaseException) -> bool:
     return is_operational and (fault.sqlstate or "08").startswith(("08", "57P"))
 
 
+def first_line(fault: Exception) -> str:
+    """Return what a fault says, without its details."""
+    diagnosis = fault.diag.message_primary if isinstance(fault, psycopg.Error) else None
+    return diagnosis or (str(fault).strip().splitlines() or [type(fault).__name__])[0]
+
+
 @contextmanager
 def translated() -> Generator[None, None, None]:
     """Raise PostgreSQL's faults inside as errors of the product, with the cause chained."""
@@ -78,7 +84,7 @@ def translated() -> Generator[None, None, None]:
 
 
 def _translate(fault: Exception) -> ChromaError:
-    message = _first_line(fault)
+    message = first_line(fault)
     if has_lost_connection(fault) or isinstance(fault, _UNAVAILABLE):
         return UnavailableError(f"the database cannot be reached: {message}")
     return _refusal(fault, message) or _failure(fault, message)
@@ -140,8 +146,3 @@ def _sqlstate(fault: Exception) -> str:
 
 def _detail(fault: psycopg.Error) -> str:
     return " ".join((fault.diag.message_detail or "").split())
-
-
-def _first_line(fault: Exception) -> str:
-    diagnosis = fault.diag.message_primary if isinstance(fault, psycopg.Error) else None
-    return diagnosis or (str(fault).strip().splitlines() or [type(fault).__name__])[0]

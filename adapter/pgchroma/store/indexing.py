@@ -36,15 +36,15 @@ def get_indexing_status(
     operation: GetIndexingStatus, environment: Environment
 ) -> Exchange[IndexingStatus]:
     """Count the embeddings that wait for an index, and look how far a build is."""
-    environment.forget_indexes(operation.collection)
+    environment.forget_location(operation.collection)
     location = yield from locate(operation.collection, environment, is_fresh=True)
     if location.dimension is None:
-        records = (yield Statement(render(_RECORDS, counts=location.tables.counts)))[0][0]
+        records = (yield Statement(location.tables.record_count.as_bytes(None)))[0][0]
         return IndexingStatus(records, 0, records, 1.0)
     ranges = [within("pos", *bounds) for bounds in ranges_without(location.indexes.segments)]
     text = render(
         _STATUS,
-        counts=location.tables.counts,
+        count=location.tables.record_count,
         vectors=location.tables.vectors,
         ranges=sql.SQL(" or ").join(ranges),
     )
@@ -204,11 +204,9 @@ def _setting(statement: Statement) -> tuple[str, str]:
 _CONDITIONS: Final = ("Index Cond", "Recheck Cond", "Filter")
 _BOUND: Final = re.compile(r"\bpos (>=|<) '?(\d+)")
 
-_RECORDS: LiteralString = "select coalesce(sum(change), 0)::bigint from {counts}"
-
 _STATUS: LiteralString = """
 select
-    (select coalesce(sum(change), 0)::bigint from {counts}),
+    ({count}),
     (select count(*) from {vectors} where {ranges}),
     (c.configuration -> 'hnsw' ->> 'sync_threshold')::int,
     c.index_error,

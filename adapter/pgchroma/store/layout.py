@@ -20,6 +20,7 @@ import hashlib
 import re
 from dataclasses import dataclass
 from functools import cached_property
+from typing import LiteralString
 from uuid import UUID
 
 from psycopg import sql
@@ -116,6 +117,12 @@ class CollectionTables:
     def log_literal(self) -> sql.Literal:
         """The sequence as `nextval` wants it: its quoted name as a text."""
         return sql.Literal(self.log.as_string(None))
+
+    @cached_property
+    def record_count(self) -> sql.Composable:
+        """The query for the number of records: what writes have left word of, added up."""
+        text: LiteralString = "select coalesce(sum(change), 0)::bigint from {counts}"
+        return sql.SQL(text).format(counts=self.counts)
 
     def view(self, collection: str) -> sql.Identifier:
         """The view under the collection's name."""

@@ -196,8 +196,8 @@ class Environment:
                 self._locations.clear()
             self._locations[location.tables.id] = location
 
-    def forget_indexes(self, collection: CollectionRef) -> None:
-        """Have the next who asks look a collection's indexes up."""
+    def forget_location(self, collection: CollectionRef) -> None:
+        """Drop what is remembered of a collection; who asks next looks it up."""
         with self._lock:
             self._locations.pop(collection.id, None)
 

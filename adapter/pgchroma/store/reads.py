@@ -12,7 +12,7 @@ from pgchroma.store.columns import columns_of, compose, shape
 from pgchroma.store.conditions import compile_conditions, keeps_plan, reading, time_bound
 from pgchroma.store.handlers import handles
 from pgchroma.store.locations import Environment, locate
-from pgchroma.store.statement import Exchange, Statement, render
+from pgchroma.store.statement import Exchange, Statement
 
 __all__ = ("count_records", "get_records")
 
@@ -21,7 +21,7 @@ __all__ = ("count_records", "get_records")
 def count_records(operation: CountRecords, environment: Environment) -> Exchange[int]:
     """Add up what writes have left word of, which takes no longer for many records."""
     location = yield from locate(operation.collection, environment)
-    rows = yield Statement(render(_COUNT, counts=location.tables.counts))
+    rows = yield Statement(location.tables.record_count.as_bytes(None))
     return int(rows[0][0])
 
 
@@ -50,8 +50,6 @@ def get_records(operation: GetRecords, environment: Environment) -> Exchange[Rec
     rows = yield reading(Statement(text, parameters, is_kept), settings)
     return shape(rows, columns, operation.include, location)
 
-
-_COUNT: LiteralString = "select coalesce(sum(change), 0)::bigint from {counts}"
 
 # The page is cut before columns are computed: what is skipped costs no work on its metadata.
 _GET: LiteralString = """
