@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import inspect
+import threading
 from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import replace
@@ -27,6 +28,9 @@ Purpose: TypeAlias = Literal["document", "query"]
 
 D = TypeVar("D", bound=Embeddable)
 
+_making = threading.Lock()
+"""Held while a function gets its caller: of two, each would keep the rate for itself."""
+
 
 class BatchedEmbeddingFunction(Sourcing, EmbeddingFunction[D]):
     """Embeds any number of inputs by `embed_batch`, which a subclass writes and which takes some.
@@ -42,7 +46,7 @@ class BatchedEmbeddingFunction(Sourcing, EmbeddingFunction[D]):
     """The most batches at a time, unless the user says."""
 
     most_bytes: ClassVar[int | None] = None
-    """The most bytes of text of a batch."""
+    """The most bytes of a batch of texts, or of arrays."""
 
     model_parameter: ClassVar[str | None] = "model_name"
     """The argument of the constructor that `create` calls ``name``."""
@@ -80,6 +84,9 @@ class BatchedEmbeddingFunction(Sourcing, EmbeddingFunction[D]):
         accepted = inspect.signature(cls).parameters
         for key in options.keys() & accepted.keys():
             settings[key] = options.pop(key)
+        if "api_key" in accepted:
+            # Some of Chroma's constructors want to be told that the key is in the environment.
+            settings.setdefault("api_key", None)
         if cls.model_parameter is not None:
             if "name" in settings:
                 settings[cls.model_parameter] = settings.pop("name")
@@ -138,22 +145,33 @@ class BatchedEmbeddingFunction(Sourcing, EmbeddingFunction[D]):
         """Raise ValueError unless all inputs are what this function embeds."""
         check_texts(inputs)
 
+    def most_inputs(self, inputs: Sequence[Any]) -> int | None:
+        """The most of these inputs that a call can take; None: as many as of any."""
+        return None
+
+    def joins_inputs(self, purpose: Purpose) -> bool:
+        """Whether each input is embedded in the light of the others, so that all go together."""
+        return False
+
     def _embed(self, inputs: Any, purpose: Purpose) -> Embeddings:
         self.check_inputs(inputs)
-        return self._caller().run(
-            partial(self.embed_batch, purpose=purpose), inputs, partial(self._identity, purpose)
-        )
+        embed = partial(self.embed_batch, purpose=purpose)
+        if inputs and self.joins_inputs(purpose):
+            return self._caller().run_together(embed, inputs)
+        identity = partial(self._identity, purpose)
+        return self._caller().run(embed, inputs, identity, self.most_inputs(inputs))
 
     def _caller(self) -> Caller:
-        if self._kept_caller is None:
-            self._kept_caller = Caller(
-                self._options,
-                name=self.name(),
-                batch_size=self.batch_size,
-                concurrency=self.concurrency,
-                most_bytes=self.most_bytes,
-            )
-        return self._kept_caller
+        with _making:
+            if self._kept_caller is None:
+                self._kept_caller = Caller(
+                    self._options,
+                    name=self.name(),
+                    batch_size=self.batch_size,
+                    concurrency=self.concurrency,
+                    most_bytes=self.most_bytes,
+                )
+            return self._kept_caller
 
     def _identity(self, purpose: Purpose) -> str:
         settings = orjson.dumps(self.get_config(), option=orjson.OPT_SORT_KEYS, default=repr)

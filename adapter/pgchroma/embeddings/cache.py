@@ -31,7 +31,7 @@ class VectorCache:
         self._path.parent.mkdir(parents=True, exist_ok=True)
         self._path.touch(mode=0o600)
         with self._open() as connection, connection:
-            connection.execute("pragma journal_mode = wal")
+            # No write-ahead log: while it is set up, whoever else opens the file is refused.
             connection.execute(
                 "create table if not exists embeddings"
                 " (key blob primary key, embedding blob not null) without rowid"

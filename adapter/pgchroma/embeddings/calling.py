@@ -3,31 +3,29 @@
 from __future__ import annotations
 
 import random
-import sys
 import threading
 import time
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections import deque
+from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from pgchroma.embeddings.cache import VectorCache, content_key
+from pgchroma.embeddings.progress import progress_bar
 from pgchroma.embeddings.protocol import normalize_embeddings, validate_embeddings
 from pgchroma.errors import EmbeddingError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
 
     from pgchroma.embeddings.options import Options
     from pgchroma.embeddings.protocol import Embeddings
 
-__all__ = ("Caller", "batches", "is_transient")
+__all__ = ("TRANSIENT_STATUS", "Caller", "batches", "is_transient")
 
-_SHOWN_AFTER = 2.0
-"""Seconds before a bar appears."""
-
-_TRANSIENT_STATUS = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 529})
+TRANSIENT_STATUS = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 529})
+"""The statuses of answers after which the same request may succeed."""
 
 
 class Caller:
@@ -53,7 +51,7 @@ class Caller:
             name: What messages call the function.
             batch_size: The most inputs of a call, unless the options say.
             concurrency: The most calls at a time, unless the options say.
-            most_bytes: The most bytes of text in a call; a longer text goes alone.
+            most_bytes: The most bytes of input in a call; a longer input goes alone.
         """
         self.options = options
         self._name = name
@@ -67,6 +65,7 @@ class Caller:
         embed: Callable[[list[Any]], object],
         inputs: Sequence[Any],
         identity: Callable[[], str],
+        most: int | None = None,
     ) -> Embeddings:
         """Embed inputs: one float32 array each, in their order.
 
@@ -75,13 +74,14 @@ class Caller:
             inputs: What to embed.
             identity: Tells two functions apart that embed the same differently; asked only if
                 embeddings are kept.
+            most: The most of these inputs in a call, whatever the user asked for.
 
         Raises:
             EmbeddingError: A call failed for good, or returned something else than one embedding
                 for each of its inputs.
         """
         if self.options.cache is None:
-            return self._run_all(embed, inputs)
+            return self._run_all(embed, inputs, most)
         cache, prefix = VectorCache(self.options.cache), identity()
         keys = [content_key(prefix, value) for value in inputs]
         found = cache.find(list(set(keys)))
@@ -92,25 +92,40 @@ class Caller:
             # At once: what was paid for outlives a later failure.
             cache.keep(new[span], made)
 
-        made = self._run_all(embed, list(missing.values()), keep)
+        made = self._run_all(embed, list(missing.values()), most, keep)
         found.update(zip(new, made, strict=True))
         return _of_one_length([found[key] for key in keys], self._name)
+
+    def run_together(
+        self, embed: Callable[[list[Any]], object], inputs: Sequence[Any]
+    ) -> Embeddings:
+        """Embed inputs by one call, and keep nothing: each is embedded in the light of the others.
+
+        Raises:
+            EmbeddingError: As for `run`.
+        """
+        made = self._checked(self._call(embed, list(inputs), threading.Event()), len(inputs))
+        return _of_one_length(made, self._name)
 
     def _run_all(
         self,
         embed: Callable[[list[Any]], object],
         inputs: Sequence[Any],
+        most: int | None = None,
         note: Callable[[slice, Embeddings], None] | None = None,
     ) -> Embeddings:
-        spans = batches(inputs, self._batch_size, self._most_bytes)
-        with self._bar(len(inputs)) as advance:
+        count = self._batch_size if most is None else min(most, self._batch_size)
+        spans = batches(inputs, count, self._most_bytes)
+        with progress_bar(self._name, len(inputs), self.options.progress) as advance:
 
             def run_one(span: slice, ended: threading.Event) -> Embeddings:
                 batch = list(inputs[span])
                 made = self._checked(self._call(embed, batch, ended), len(batch))
                 if note is not None:
                     note(span, made)
-                advance(len(batch))
+                # A call that outlives a failure must not bring the bar back.
+                if not ended.is_set():
+                    advance(len(batch))
                 return made
 
             made = [embedding for part in self._each(run_one, spans) for embedding in part]
@@ -122,17 +137,28 @@ class Caller:
         ended = threading.Event()
         if len(spans) <= 1 or self._concurrency == 1:
             return [run(span, ended) for span in spans]
-        with ThreadPoolExecutor(min(self._concurrency, len(spans)), "pgchroma-embed") as pool:
-            futures = [pool.submit(run, span, ended) for span in spans]
-            try:
-                wait(futures, return_when=FIRST_EXCEPTION)
-            finally:
-                # After a failure, or an interrupt, nothing new is begun and nobody waits on.
-                ended.set()
-                pool.shutdown(wait=False, cancel_futures=True)
-        done = [future for future in futures if not future.cancelled()]
-        failed = [future for future in done if future.exception() is not None]
-        return [future.result() for future in failed or futures]
+        waiting = deque(enumerate(spans))
+        done: SimpleQueue[tuple[int, Embeddings | BaseException]] = SimpleQueue()
+
+        def work() -> None:
+            while waiting and not ended.is_set():
+                try:
+                    position, span = waiting.popleft()
+                except IndexError:
+                    return
+                try:
+                    done.put((position, run(span, ended)))
+                except BaseException as fault:
+                    done.put((position, fault))
+
+        # Of a pool's threads the interpreter awaits the end, and a provider may take a minute.
+        for number in range(min(self._concurrency, len(spans))):
+            threading.Thread(target=work, name=f"pgchroma-embed-{number}", daemon=True).start()
+        try:
+            return _in_order(done, len(spans))
+        finally:
+            # After a failure, or an interrupt, nothing new is begun and nobody waits on.
+            ended.set()
 
     def _call(
         self, embed: Callable[[list[Any]], object], batch: list[Any], ended: threading.Event
@@ -147,6 +173,8 @@ class Caller:
 
         def attempt() -> object:
             self._pace.take(ended)
+            if ended.is_set():
+                raise EmbeddingError(f"{self._name} was not asked: another batch has failed")
             return embed(batch)
 
         retrying = Retrying(
@@ -188,12 +216,6 @@ class Caller:
                 )
         return embeddings
 
-    def _bar(self, total: int) -> AbstractContextManager[Callable[[int], None]]:
-        wanted = self.options.progress
-        if wanted is False or (wanted is None and not sys.stderr.isatty()):
-            return nullcontext(lambda count: None)
-        return _shown(self._name, total, 0.0 if wanted else _SHOWN_AFTER)
-
 
 class _Pace:
     """Begins calls no faster than a rate, and none while it is held."""
@@ -217,14 +239,18 @@ class _Pace:
 
 
 def batches(inputs: Sequence[Any], most: int, most_bytes: int | None) -> list[slice]:
-    """Cut inputs into batches, in order, of so many and of so many bytes of text.
+    """Cut inputs into batches, in order, of so many and of so many bytes of texts or arrays.
 
     An input that alone has more bytes is a batch of its own: whoever embeds it may refuse it.
     """
     found: list[slice] = []
     start, size = 0, 0
     for position, value in enumerate(inputs):
-        length = len(value.encode("utf-8", "replace")) if isinstance(value, str) else 0
+        length = (
+            len(value.encode("utf-8", "replace"))
+            if isinstance(value, str)
+            else getattr(value, "nbytes", 0)
+        )
         is_full = position - start >= most or (
             most_bytes is not None and size + length > most_bytes
         )
@@ -245,11 +271,23 @@ def is_transient(fault: BaseException) -> bool:
     if isinstance(fault, ConnectionError | TimeoutError):
         return True
     status = getattr(fault, "status_code", None)
-    return isinstance(status, int) and status in _TRANSIENT_STATUS
+    return isinstance(status, int) and status in TRANSIENT_STATUS
 
 
 def _wait_for(ended: threading.Event, seconds: float) -> None:
     ended.wait(seconds)
+
+
+def _in_order(
+    done: SimpleQueue[tuple[int, Embeddings | BaseException]], count: int
+) -> list[Embeddings]:
+    found: dict[int, Embeddings] = {}
+    while len(found) < count:
+        position, outcome = done.get()
+        if isinstance(outcome, BaseException):
+            raise outcome
+        found[position] = outcome
+    return [found[position] for position in range(count)]
 
 
 def _of_one_length(embeddings: Embeddings, name: str) -> Embeddings:
@@ -260,28 +298,3 @@ def _of_one_length(embeddings: Embeddings, name: str) -> Embeddings:
 
 def _retry_after(fault: BaseException | None) -> float | None:
     return fault.retry_after if isinstance(fault, EmbeddingError) else None
-
-
-@contextmanager
-def _shown(name: str, total: int, after: float) -> Iterator[Callable[[int], None]]:
-    from rich.console import Console  # noqa: PLC0415
-    from rich.progress import Progress  # noqa: PLC0415
-
-    begin = time.monotonic()
-    lock = threading.Lock()
-    # On standard error: what a program prints is its own.
-    progress = Progress(console=Console(stderr=True))
-    task = progress.add_task(name, total=total)
-
-    def advance(count: int) -> None:
-        with lock:
-            progress.advance(task, count)
-            if not progress.live.is_started and time.monotonic() - begin >= after:
-                progress.start()
-
-    if after == 0:
-        progress.start()
-    try:
-        yield advance
-    finally:
-        progress.stop()

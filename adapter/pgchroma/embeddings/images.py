@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -14,7 +14,7 @@ from pgchroma.embeddings.protocol import DataLoader, Image, Loadable
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ("ImageLoader",)
+__all__ = ("ChromaLangchainPassthroughDataLoader", "ImageLoader")
 
 
 class ImageLoader(DataLoader[Loadable]):
@@ -47,3 +47,11 @@ class ImageLoader(DataLoader[Loadable]):
             return None
         with self._pillow.open(uri) as image:
             return np.array(image)
+
+
+class ChromaLangchainPassthroughDataLoader(DataLoader[Any]):
+    """Loads nothing: an embedding function of LangChain's opens images itself."""
+
+    def __call__(self, uris: Sequence[str | None]) -> tuple[str, Sequence[str | None]]:
+        """Return the URIs with the word by which the function tells them from texts."""
+        return ("images", uris)

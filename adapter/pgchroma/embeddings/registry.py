@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 from warnings import warn
 
+from pgchroma.embeddings.adapting import CreatedFunction, chroma_function
+from pgchroma.embeddings.known import KnownFunctions
 from pgchroma.embeddings.minilm import DefaultEmbeddingFunction, ONNXMiniLM_L6_V2
 from pgchroma.embeddings.trust import check_trusted
 
@@ -22,10 +24,9 @@ __all__ = (
 
 Class = TypeVar("Class", bound="type[EmbeddingFunction[Any]]")
 
-known_embedding_functions: dict[str, type[EmbeddingFunction[Any]]] = {
-    "default": DefaultEmbeddingFunction,
-    "onnx_mini_lm_l6_v2": ONNXMiniLM_L6_V2,
-}
+known_embedding_functions: dict[str, type[EmbeddingFunction[Any]]] = KnownFunctions(
+    {"default": DefaultEmbeddingFunction, "onnx_mini_lm_l6_v2": ONNXMiniLM_L6_V2}
+)
 """Name to class; `register_embedding_function` adds to it."""
 
 
@@ -104,6 +105,8 @@ def embedding_function_to_config(
 ) -> dict[str, Any] | None:
     """Say what a collection stores of an embedding function, and register the function's class.
 
+    One of LanceDB's functions is stored as it was registered.
+
     Returns:
         ``{"type": "known", "name": …, "config": …}``; for a function that cannot be
         stored ``{"type": "legacy"}``, with a DeprecationWarning; for none ``None``.
@@ -111,7 +114,7 @@ def embedding_function_to_config(
     if embedding_function is None:
         return None
     try:
-        return _known_config(embedding_function) or {"type": "legacy"}
+        return _known_config(chroma_function(embedding_function)) or {"type": "legacy"}
     except Exception as exc:
         warn(f"legacy embedding function config: {exc}", DeprecationWarning, stacklevel=2)
         return {"type": "legacy"}
@@ -122,5 +125,8 @@ def _known_config(embedding_function: EmbeddingFunction[Any]) -> dict[str, Any] 
         return None
     name, settings = embedding_function.name(), embedding_function.get_config()
     embedding_function.validate_config(settings)
-    register_embedding_function(type(embedding_function))
+    function_class = type(embedding_function)
+    if isinstance(embedding_function, CreatedFunction):
+        function_class = embedding_function.function_class
+    register_embedding_function(function_class)
     return {"type": "known", "name": name, "config": settings}

@@ -14,7 +14,7 @@ from typing import Any
 
 __all__ = ("check_trusted",)
 
-_ADDRESS = re.compile(r"(^|_)(url|uri|base|host|endpoint|proxy|proxies)($|_)|^api_base$")
+_ADDRESS = re.compile(r"(^|_)(url|uri|base|host|endpoint|gateway|proxy|proxies)($|_)|^api_base$")
 _VARIABLE = re.compile(r"env_var$|_env$|^variable$")
 
 

@@ -73,8 +73,8 @@ class Provider:
 
 
 def vector_of(text: Any, length: int = 3) -> list[float]:
-    """The embedding a provider here makes of a text; other texts, other embeddings."""
-    seed = sum(map(ord, str(text))) % 97 + len(str(text))
+    """The embedding a provider here makes of a text: whole numbers that an int8 holds."""
+    seed = sum(n * ord(letter) for n, letter in enumerate(str(text)[:100], start=1)) % 113
     return [float(seed + n) for n in range(length)]
 
 
@@ -85,6 +85,7 @@ def serving(speaks: Callable[[Request], Answer]) -> Iterator[Provider]:
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        wbufsize = -1  # head and body in one packet, or the second awaits a delayed answer
 
         def do_POST(self) -> None:
             raw = self.rfile.read(int(self.headers.get("content-length", 0)))
@@ -107,7 +108,7 @@ def serving(speaks: Callable[[Request], Answer]) -> Iterator[Provider]:
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.005})
     thread.start()
     provider.url = f"http://127.0.0.1:{server.server_address[1]}"
     try:

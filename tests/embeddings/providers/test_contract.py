@@ -108,6 +108,16 @@ def test_the_key_goes_along_and_is_shown_nowhere(
         assert KEY not in sent.path
 
 
+@pytest.mark.parametrize("case", [case for case in CASES if case.variable], indirect=True)
+def test_a_key_that_the_provider_repeats_is_hidden(provider: Provider, make: Make) -> None:
+    for answer in (Answer(f"bad key {KEY}!", status=401), Answer(f"bad key {KEY}!")):
+        provider.first = [answer]
+        with pytest.raises(EmbeddingError) as caught:
+            make()(["a"])
+        assert "bad key" in str(caught.value)
+        assert KEY not in str(caught.value)
+
+
 def test_a_wait_that_the_provider_asks_for_is_kept(
     provider: Provider, make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -116,7 +126,12 @@ def test_a_wait_that_the_provider_asks_for_is_kept(
     function = make()
     caller = function._caller()
     ask = caller._wait
-    monkeypatch.setattr(caller, "_wait", lambda state: waits.append(ask(state)) or waits[-1])
+
+    def noted(state: Any) -> float:
+        waits.append(ask(state))
+        return waits[-1]
+
+    monkeypatch.setattr(caller, "_wait", noted)
     assert _is(function(["a"]), ["a"])
     assert len(provider.requests) == 2
     assert waits == [0.2]
@@ -182,6 +197,12 @@ def test_fewer_embeddings_than_texts_are_refused(
 def test_what_is_no_list_of_texts_is_refused(provider: Provider, make: Make, inputs: Any) -> None:
     with pytest.raises(ValueError, match="Expected"):
         make()(inputs)
+    assert not provider.requests
+
+
+def test_half_a_character_is_refused(provider: Provider, make: Make) -> None:
+    with pytest.raises(ValueError, match="surrogates"):
+        make()(["a", "\ud800"])
     assert not provider.requests
 
 

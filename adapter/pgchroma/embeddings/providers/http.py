@@ -6,14 +6,21 @@ for all, and nothing has to be installed.
 
 from __future__ import annotations
 
+import inspect
 import os
 import threading
 import weakref
+from abc import abstractmethod
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
+from urllib.parse import quote, urlsplit
 
-from pgchroma.embeddings.batched import BatchedEmbeddingFunction
+import orjson
+
+from pgchroma.embeddings.batched import BatchedEmbeddingFunction, Purpose, refuse_changes
+from pgchroma.embeddings.calling import TRANSIENT_STATUS
+from pgchroma.embeddings.keys import ApiKey, hide_secrets, without_login
 from pgchroma.embeddings.protocol import Embeddable
 from pgchroma.errors import EmbeddingError
 
@@ -22,14 +29,21 @@ if TYPE_CHECKING:
 
     import httpx
 
-__all__ = ("HttpEmbeddingFunction", "ask", "field")
+__all__ = (
+    "HttpEmbeddingFunction",
+    "VendorEmbeddingFunction",
+    "ask",
+    "check_url",
+    "field",
+    "in_path",
+)
 
 D = TypeVar("D", bound=Embeddable)
 
-_TRANSIENT = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 529})
-
 _SHOWN = 500
 """Characters of an answer that a message shows."""
+
+_NOTHING = (None, inspect.Parameter.empty)
 
 
 class HttpEmbeddingFunction(BatchedEmbeddingFunction[D]):
@@ -50,6 +64,112 @@ class HttpEmbeddingFunction(BatchedEmbeddingFunction[D]):
         return ask(self.name(), url, body, headers, self.options.timeout)
 
 
+class VendorEmbeddingFunction(HttpEmbeddingFunction[D]):
+    """Embeds a batch by one request: a subclass says where to, what, and how the answer is read.
+
+    What a collection remembers of it are the arguments of its constructor but the key; it has an
+    attribute for each of them.
+    """
+
+    endpoint: ClassVar[str] = ""
+    """Where the vendor is, unless a setting says."""
+
+    answered_at: ClassVar[tuple[str, ...]] = ("embeddings",)
+    """The path to the embeddings in an answer."""
+
+    decisive: ClassVar[tuple[str, ...]] = ("model_name", "model")
+    """The settings that may not change while a collection has embeddings."""
+
+    _key: ApiKey | None = None
+
+    def embed_batch(self, batch: list[Any], purpose: Purpose) -> object:
+        """Embed one batch."""
+        answer = self.post(self._address(), self._body(batch, purpose), self._headers())
+        try:
+            return self._read(answer)
+        except (TypeError, ValueError) as fault:
+            raise EmbeddingError(f"{self.name()} answered no embeddings: {fault}") from fault
+
+    def _address(self) -> str:
+        return self.endpoint
+
+    @abstractmethod
+    def _body(self, batch: list[Any], purpose: Purpose) -> dict[str, Any]:
+        """Make what is sent."""
+
+    def _headers(self) -> dict[str, str]:
+        key = self._key.reveal() if self._key is not None else ""
+        return {"Authorization": f"Bearer {key}"} if key else {}
+
+    def _read(self, answer: Any) -> object:
+        """Take the embeddings from an answer; a ValueError or TypeError says that it has none."""
+        return field(self.name(), answer, *self.answered_at)
+
+    @property
+    def api_key_env_var(self) -> str | None:
+        """The environment variable that has the key; None if there is no key."""
+        return self._key.variable if self._key is not None else None
+
+    def get_config(self) -> dict[str, Any]:
+        """All the settings but the key."""
+        settings = (key for key in inspect.signature(type(self)).parameters if key != "api_key")
+        return {key: without_login(getattr(self, key)) for key in settings}
+
+    @classmethod
+    def build_from_config(cls, config: dict[str, Any]) -> Self:
+        """Make the function again from what ``get_config`` gave.
+
+        Raises:
+            TypeError: A setting is missing, or there is no such setting.
+        """
+        parameters = inspect.signature(cls).parameters
+        settings = {
+            key: value
+            for key, value in config.items()
+            # Null stands for what is taken by default, as in Chroma.
+            if value is not None or key not in parameters or parameters[key].default in _NOTHING
+        }
+        if "api_key" in parameters:
+            settings.setdefault("api_key", None)
+        return cls(**settings)
+
+    def validate_config_update(
+        self, old_config: dict[str, Any], new_config: dict[str, Any]
+    ) -> None:
+        """Refuse other settings where they decide what embeddings mean."""
+        refuse_changes(old_config, new_config, *self.decisive)
+
+
+def check_url(setting: str, value: object) -> str:
+    """Give a URL back if it is one that can be asked.
+
+    Raises:
+        ValueError: It is none of HTTP's; the message names the setting, and no password.
+    """
+    try:
+        parts = urlsplit(str(value))
+        is_right = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        is_right = False
+    if not isinstance(value, str) or not is_right:
+        raise ValueError(
+            f"{setting} must be a URL that begins with http:// or https://, got "
+            f"{without_login(value)!r:.200}"
+        )
+    return value
+
+
+def in_path(setting: str, value: object) -> str:
+    """Quote a value to stand between two slashes of a URL.
+
+    Raises:
+        ValueError: The value is no text, or would change the path; the message names the setting.
+    """
+    if not isinstance(value, str) or value in ("", ".", ".."):
+        raise ValueError(f"{setting} cannot stand in a URL: {value!r:.200}")
+    return quote(value, safe="@:")
+
+
 def ask(name: str, url: str, body: Any, headers: Mapping[str, str] | None, timeout: float) -> Any:
     """Send JSON to a provider and return the JSON of its answer.
 
@@ -62,27 +182,42 @@ def ask(name: str, url: str, body: Any, headers: Mapping[str, str] | None, timeo
 
     Raises:
         EmbeddingError: There was no answer, or it was none of success, or no JSON.
+        ValueError: What would be sent is no JSON, as a text with half a surrogate pair.
     """
     import httpx  # noqa: PLC0415
 
     try:
-        response = _clients.get().post(url, json=body, headers=headers, timeout=timeout)
+        content = orjson.dumps(body, option=orjson.OPT_SERIALIZE_NUMPY)
+    except TypeError as fault:
+        raise ValueError(f"{name} cannot be asked about this: {fault}") from fault
+    try:
+        response = _clients.get().post(
+            url,
+            content=content,
+            headers={"Content-Type": "application/json", **(headers or {})},
+            timeout=timeout,
+        )
     except (httpx.TimeoutException, httpx.TransportError) as fault:
-        reason = f"{type(fault).__name__} {fault}".strip()
-        raise EmbeddingError(f"{name} did not answer: {reason}", is_transient=True) from fault
+        reason = hide_secrets(f"{type(fault).__name__} {fault}".strip(), headers)
+        raise EmbeddingError(
+            f"{name} did not answer: {reason}",
+            is_transient=not isinstance(
+                fault, httpx.UnsupportedProtocol | httpx.LocalProtocolError
+            ),
+        ) from fault
     except httpx.InvalidURL as fault:
         raise EmbeddingError(f"{name} has no URL that can be asked: {fault}") from fault
     if not response.is_success:
         raise EmbeddingError(
-            f"{name} refused with status {response.status_code}: {response.text[:_SHOWN]}",
-            is_transient=response.status_code in _TRANSIENT,
+            f"{name} refused with status {response.status_code}: {_shown(response, headers)}",
+            is_transient=response.status_code in TRANSIENT_STATUS,
             retry_after=_retry_after(response),
         )
     try:
-        return response.json()
+        return orjson.loads(response.content)
     except ValueError as fault:
         raise EmbeddingError(
-            f"{name} answered something that is no JSON: {response.text[:_SHOWN]}"
+            f"{name} answered something that is no JSON: {_shown(response, headers)}"
         ) from fault
 
 
@@ -101,6 +236,11 @@ def field(name: str, answer: Any, *path: str | int) -> Any:
                 f"{name} answered without {'.'.join(map(str, path))}: {answer!r:.{_SHOWN}}"
             ) from fault
     return found
+
+
+def _shown(response: httpx.Response, headers: Mapping[str, str] | None) -> str:
+    # Some answers to a wrong key repeat it.
+    return hide_secrets(response.text, headers)[:_SHOWN]
 
 
 def _retry_after(response: httpx.Response) -> float | None:

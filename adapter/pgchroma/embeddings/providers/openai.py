@@ -4,22 +4,35 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
-from pgchroma.embeddings.batched import Purpose, refuse_changes
+from pgchroma.embeddings.batched import Purpose
 from pgchroma.embeddings.keys import ApiKey, without_secrets
-from pgchroma.embeddings.protocol import Documents
-from pgchroma.embeddings.providers.http import HttpEmbeddingFunction, field
+from pgchroma.embeddings.protocol import Documents, Embeddable
+from pgchroma.embeddings.providers.http import VendorEmbeddingFunction, check_url, field, in_path
 
-__all__ = ("OpenAIEmbeddingFunction", "read_embeddings")
+__all__ = ("OpenAIEmbeddingFunction", "OpenAIProtocolFunction", "read_embeddings")
+
+D = TypeVar("D", bound=Embeddable)
 
 
-class OpenAIEmbeddingFunction(HttpEmbeddingFunction[Documents]):
+class OpenAIProtocolFunction(VendorEmbeddingFunction[D]):
+    """Embeds at a vendor who speaks OpenAI's protocol; a subclass may ask for more."""
+
+    def _body(self, batch: list[Any], purpose: Purpose) -> dict[str, Any]:
+        return {"model": getattr(self, self.model_parameter or "model_name"), "input": batch}
+
+    def _read(self, answer: Any) -> object:
+        return read_embeddings(self.name(), answer)
+
+
+class OpenAIEmbeddingFunction(OpenAIProtocolFunction[Documents]):
     """Embeds texts with a model of OpenAI's, or of a server that speaks its protocol."""
 
+    endpoint: ClassVar[str] = "https://api.openai.com/v1"
     batch_size: ClassVar[int] = 512  # 2,048 is the most that OpenAI takes
     usual_variable: ClassVar[str | None] = "OPENAI_API_KEY"
     dimensions_of: ClassVar[Mapping[str, int]] = {
@@ -57,9 +70,9 @@ class OpenAIEmbeddingFunction(HttpEmbeddingFunction[Documents]):
                 first.
 
         Raises:
-            ValueError: There is no key, or for Azure something is missing.
+            ValueError: There is no key, for Azure something is missing, or `api_base` is no URL.
         """
-        self._key = ApiKey(api_key, api_key_env_var, self.usual_variable)
+        self._key: ApiKey = ApiKey(api_key, api_key_env_var, self.usual_variable)
         self.model_name = model_name
         self.organization_id = organization_id
         self.api_base = api_base
@@ -72,29 +85,31 @@ class OpenAIEmbeddingFunction(HttpEmbeddingFunction[Documents]):
             for name in ("api_version", "deployment_id", "api_base"):
                 if getattr(self, name) is None:
                     raise ValueError(f"{name} must be specified for Azure OpenAI")
+        if api_base is not None:
+            check_url("api_base", api_base)
 
-    def embed_batch(self, batch: list[Any], purpose: Purpose) -> object:
-        """Embed one batch."""
+    def _body(self, batch: list[Any], purpose: Purpose) -> dict[str, Any]:
         # In base64 the answer is a quarter as long as in digits.
-        body: dict[str, Any] = {"model": self.model_name, "input": batch}
-        body["encoding_format"] = "base64"
+        body = {**super()._body(batch, purpose), "encoding_format": "base64"}
         if self.dimensions is not None and "text-embedding-3" in self.model_name:
             body["dimensions"] = self.dimensions
-        return read_embeddings(self.name(), self.post(self._url(), body, self._headers()))
+        return body
 
-    def _url(self) -> str:
+    def _address(self) -> str:
         if self.api_type == "azure":
+            deployment = in_path("deployment_id", self.deployment_id)
+            version = in_path("api_version", self.api_version)
             return (
-                f"{str(self.api_base).rstrip('/')}/openai/deployments/{self.deployment_id}"
-                f"/embeddings?api-version={self.api_version}"
+                f"{str(self.api_base).rstrip('/')}/openai/deployments/{deployment}"
+                f"/embeddings?api-version={version}"
             )
-        base = self.api_base or "https://api.openai.com/v1"
+        base = self.api_base or self.endpoint
         return f"{base.rstrip('/')}/embeddings"
 
     def _headers(self) -> dict[str, str]:
-        key = self._key.reveal()
-        is_azure = self.api_type == "azure"
-        headers = {"api-key": key} if is_azure else {"Authorization": f"Bearer {key}"}
+        headers = super()._headers()
+        if self.api_type == "azure":
+            headers = {"api-key": self._key.reveal()}
         if self.organization_id is not None:
             headers["OpenAI-Organization"] = self.organization_id
         return {**headers, **(self.default_headers or {})}
@@ -107,43 +122,34 @@ class OpenAIEmbeddingFunction(HttpEmbeddingFunction[Documents]):
     def get_config(self) -> dict[str, Any]:
         """All the settings but the key, and headers that hold one."""
         return {
-            "api_key_env_var": self._key.variable,
-            "model_name": self.model_name,
-            "organization_id": self.organization_id,
-            "api_base": self.api_base,
-            "api_type": self.api_type,
-            "api_version": self.api_version,
-            "deployment_id": self.deployment_id,
-            "default_headers": without_secrets(self.default_headers),
-            "dimensions": self.dimensions,
+            key: without_secrets(value) if key == "default_headers" else value
+            for key, value in super().get_config().items()
         }
 
-    @staticmethod
-    def build_from_config(config: dict[str, Any]) -> OpenAIEmbeddingFunction:
-        """Make the function again from what ``get_config`` gave."""
-        return OpenAIEmbeddingFunction(**config)
 
-    def validate_config_update(
-        self, old_config: dict[str, Any], new_config: dict[str, Any]
-    ) -> None:
-        """Refuse another model."""
-        refuse_changes(old_config, new_config, "model_name")
-
-
-def read_embeddings(name: str, answer: Any) -> list[NDArray[np.float32]]:
+def read_embeddings(
+    name: str, answer: Any, encoded: DTypeLike = "<f4"
+) -> list[NDArray[np.float32]]:
     """Read the embeddings of an answer in OpenAI's form, in the order of their ``index``.
+
+    Args:
+        name: What messages call the provider.
+        answer: The answer's JSON.
+        encoded: What numbers are in those embeddings that come in base64.
 
     Raises:
         EmbeddingError: The answer has another form.
+        TypeError: Or what it has is no embeddings.
+        ValueError: The same.
     """
     rows = field(name, answer, "data")
-    vectors = [_vector(field(name, row, "embedding")) for row in rows]
+    vectors = [_vector(field(name, row, "embedding"), encoded) for row in rows]
     order = sorted(range(len(rows)), key=lambda n: rows[n].get("index", n))
     return [vectors[n] for n in order]
 
 
-def _vector(value: Any) -> NDArray[np.float32]:
+def _vector(value: Any, encoded: DTypeLike) -> NDArray[np.float32]:
     # A server that speaks the protocol may know of digits only.
     if isinstance(value, str):
-        return np.frombuffer(base64.b64decode(value), dtype="<f4")
+        return np.frombuffer(base64.b64decode(value), dtype=encoded).astype(np.float32)
     return np.asarray(value, dtype=np.float32)

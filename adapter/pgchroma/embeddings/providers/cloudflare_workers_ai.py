@@ -1,0 +1,73 @@
+"""Embeddings of the open models that Cloudflare runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from pgchroma.embeddings.batched import Purpose
+from pgchroma.embeddings.keys import ApiKey
+from pgchroma.embeddings.protocol import Documents
+from pgchroma.embeddings.providers.http import VendorEmbeddingFunction, in_path
+
+__all__ = ("CloudflareWorkersAIEmbeddingFunction",)
+
+
+class CloudflareWorkersAIEmbeddingFunction(VendorEmbeddingFunction[Documents]):
+    """Embeds texts with a model of Cloudflare's Workers AI, directly or through an AI gateway."""
+
+    endpoint: ClassVar[str] = "https://api.cloudflare.com/client/v4/accounts"
+    gateway: ClassVar[str] = "https://gateway.ai.cloudflare.com/v1"
+    batch_size: ClassVar[int] = 100  # the most that Cloudflare takes
+    answered_at: ClassVar[tuple[str, ...]] = ("result", "data")
+    usual_variable: ClassVar[str | None] = "CLOUDFLARE_API_KEY"
+    dimensions_of: ClassVar[Mapping[str, int]] = {
+        "@cf/baai/bge-small-en-v1.5": 384,
+        "@cf/baai/bge-base-en-v1.5": 768,
+        "@cf/baai/bge-large-en-v1.5": 1024,
+        "@cf/baai/bge-m3": 1024,
+        "@cf/google/embeddinggemma-300m": 768,
+        "@cf/qwen/qwen3-embedding-0.6b": 1024,
+    }
+
+    def __init__(
+        self,
+        model_name: str,
+        account_id: str,
+        api_key: str | None = None,
+        api_key_env_var: str = "CHROMA_CLOUDFLARE_API_KEY",
+        gateway_id: str | None = None,
+    ) -> None:
+        """Choose the model and the account.
+
+        Args:
+            model_name: The model, such as ``@cf/baai/bge-base-en-v1.5``.
+            account_id: The account that pays.
+            api_key: The key; better in the environment, where reopened collections find it too.
+            api_key_env_var: The environment variable that has the key; ``CLOUDFLARE_API_KEY``
+                counts first.
+            gateway_id: The account's gateway through which requests go; None: none.
+
+        Raises:
+            ValueError: There is no key, or a name cannot be one.
+        """
+        self._key = ApiKey(api_key, api_key_env_var, self.usual_variable)
+        self.model_name = model_name
+        self.account_id = account_id
+        self.gateway_id = gateway_id
+        model = "/".join(in_path("model_name", part) for part in model_name.split("/"))
+        account = in_path("account_id", account_id)
+        self._path = f"{account}/ai/run/{model}"
+        if gateway_id:
+            self._path = f"{account}/{in_path('gateway_id', gateway_id)}/workers-ai/{model}"
+
+    def _address(self) -> str:
+        return f"{self.gateway if self.gateway_id else self.endpoint}/{self._path}"
+
+    def _body(self, batch: list[Any], purpose: Purpose) -> dict[str, Any]:
+        return {"text": batch}
+
+    @staticmethod
+    def name() -> str:
+        """The name in the registry."""
+        return "cloudflare_workers_ai"

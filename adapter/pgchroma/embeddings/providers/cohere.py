@@ -1,0 +1,95 @@
+"""Cohere's embeddings of texts and of images."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+from pgchroma.embeddings.batched import Purpose
+from pgchroma.embeddings.keys import ApiKey
+from pgchroma.embeddings.pictures import check_texts_and_images
+from pgchroma.embeddings.protocol import Embeddable, Space
+from pgchroma.embeddings.providers.http import VendorEmbeddingFunction
+from pgchroma.embeddings.providers.png import is_image, png_base64
+
+__all__ = ("CohereEmbeddingFunction",)
+
+_INPUT_TYPES: Mapping[Purpose, str] = {"document": "search_document", "query": "search_query"}
+
+_SPACES: Mapping[str, list[Space]] = {
+    "embed-english-v2.0": ["cosine"],
+    "embed-english-light-v2.0": ["cosine"],
+    "embed-multilingual-v2.0": ["ip"],
+}
+
+
+class CohereEmbeddingFunction(VendorEmbeddingFunction[Embeddable]):
+    """Embeds texts, or with models from v3 on images, with a model of Cohere's.
+
+    Models from v3 on embed what is searched for otherwise than what is stored; older ones do not
+    mind.
+    """
+
+    endpoint: ClassVar[str] = "https://api.cohere.com/v1/embed"
+    batch_size: ClassVar[int] = 96  # the most texts that Cohere takes
+    usual_variable: ClassVar[str | None] = "COHERE_API_KEY"
+    created_model: ClassVar[str | None] = "embed-english-v3.0"
+    dimensions_of: ClassVar[Mapping[str, int]] = {
+        "embed-v4.0": 1536,
+        "embed-english-v3.0": 1024,
+        "embed-english-light-v3.0": 384,
+        "embed-multilingual-v3.0": 1024,
+        "embed-multilingual-light-v3.0": 384,
+        "embed-english-v2.0": 4096,
+        "embed-english-light-v2.0": 1024,
+        "embed-multilingual-v2.0": 768,
+    }
+
+    def __init__(
+        self,
+        api_key: str | None = None,
+        model_name: str = "large",
+        api_key_env_var: str = "CHROMA_COHERE_API_KEY",
+    ) -> None:
+        """Choose the model.
+
+        Args:
+            api_key: The key; better in the environment, where reopened collections find it too.
+            model_name: The model.
+            api_key_env_var: The environment variable that has the key; ``COHERE_API_KEY`` counts
+                first.
+
+        Raises:
+            ValueError: There is no key.
+        """
+        self._key = ApiKey(api_key, api_key_env_var, self.usual_variable)
+        self.model_name = model_name
+
+    def check_inputs(self, inputs: Sequence[Any]) -> None:
+        """Raise ValueError unless all inputs are texts, or all are images."""
+        check_texts_and_images(inputs)
+        if len(set(map(is_image, inputs))) > 1:
+            raise ValueError("Expected either texts or images, got a mix of both")
+
+    def most_inputs(self, inputs: Sequence[Any]) -> int | None:
+        """Cohere takes images one by one."""
+        return 1 if any(map(is_image, inputs)) else None
+
+    def _body(self, batch: list[Any], purpose: Purpose) -> dict[str, Any]:
+        if any(map(is_image, batch)):
+            images = [f"data:image/png;base64,{png_base64(image)}" for image in batch]
+            return {"model": self.model_name, "input_type": "image", "images": images}
+        return {"model": self.model_name, "input_type": _INPUT_TYPES[purpose], "texts": batch}
+
+    @staticmethod
+    def name() -> str:
+        """The name in the registry."""
+        return "cohere"
+
+    def default_space(self) -> Space:
+        """The angle, but for the one model that is made for the product."""
+        return self.supported_spaces()[0]
+
+    def supported_spaces(self) -> list[Space]:
+        """The distances that the model is made for; of newer models, all."""
+        return list(_SPACES.get(self.model_name, ["cosine", "l2", "ip"]))

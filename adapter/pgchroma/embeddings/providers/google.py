@@ -1,0 +1,378 @@
+"""Google's embeddings: of the Gemini API, of the PaLM API before it, and of Vertex AI.
+
+Queries are embedded with the same task type as documents, as in Chroma.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+from pgchroma.embeddings.batched import Purpose
+from pgchroma.embeddings.extras import check_installed
+from pgchroma.embeddings.keys import ApiKey
+from pgchroma.embeddings.protocol import Documents
+from pgchroma.embeddings.providers.adc import DefaultCredentials
+from pgchroma.embeddings.providers.http import VendorEmbeddingFunction, field
+from pgchroma.errors import EmbeddingError
+
+__all__ = (
+    "GoogleGeminiEmbeddingFunction",
+    "GoogleGenaiEmbeddingFunction",
+    "GoogleGenerativeAiEmbeddingFunction",
+    "GooglePalmEmbeddingFunction",
+    "GoogleVertexEmbeddingFunction",
+)
+
+_GEMINI_URL = "https://generativelanguage.googleapis.com/v1beta"
+_VERTEX_URL = "https://{region}-aiplatform.googleapis.com/v1"
+
+# What stands in a URL comes from stored configurations too: none of it may lead elsewhere.
+_MODEL = re.compile(r"((models|tunedModels)/)?[A-Za-z0-9][A-Za-z0-9._@-]*")
+_REGION = re.compile(r"global|[a-z]+(-[a-z]+)+[0-9]{1,2}")
+_PROJECT = re.compile(r"([a-z][a-z0-9.-]*:)?[a-z][a-z0-9-]*[a-z0-9]|[0-9]+")
+
+_DIMENSIONS: Mapping[str, int] = {
+    "gemini-embedding-001": 3072,
+    "text-embedding-004": 768,
+    "text-embedding-005": 768,
+    "text-multilingual-embedding-002": 768,
+    "textembedding-gecko": 768,
+    "models/embedding-001": 768,
+    "models/embedding-gecko-001": 768,
+    "models/gemini-embedding-001": 3072,
+    "models/text-embedding-004": 768,
+}
+
+
+class _GoogleFunction(VendorEmbeddingFunction[Documents]):
+    """What Google's functions share: a model's name that is checked, and a key in a header."""
+
+    endpoint: ClassVar[str] = _GEMINI_URL
+    usual_variable: ClassVar[str | None] = "GOOGLE_API_KEY"
+    dimensions_of: ClassVar[Mapping[str, int]] = _DIMENSIONS
+
+    model_name: str
+    task_type: str | None = None
+    dimension: int | None = None
+
+    @property
+    def dimensions(self) -> int | None:
+        """The length of the embeddings that was asked for."""
+        return self.dimension
+
+    def get_config(self) -> dict[str, Any]:
+        """All the settings but the key, and what was left to the model."""
+        config = super().get_config()
+        optional = ("task_type", "dimension")
+        return {k: v for k, v in config.items() if v is not None or k not in optional}
+
+    def _headers(self) -> dict[str, str]:
+        # Google takes keys in the URL too, where logs and proxies would see them.
+        return {"x-goog-api-key": self._key.reveal()} if self._key is not None else {}
+
+
+class GoogleGenerativeAiEmbeddingFunction(_GoogleFunction):
+    """Embeds texts with a model of the Gemini API."""
+
+    decisive: ClassVar[tuple[str, ...]] = ("model_name", "task_type", "dimension")
+
+    def __init__(
+        self,
+        api_key: str | None = None,
+        model_name: str = "gemini-embedding-001",
+        task_type: str = "RETRIEVAL_DOCUMENT",
+        api_key_env_var: str = "GEMINI_API_KEY",
+        dimension: int | None = None,
+    ) -> None:
+        """Choose the model.
+
+        Args:
+            api_key: The key; better in the environment, where reopened collections find it too.
+            model_name: The model.
+            task_type: What the embeddings are for, such as ``RETRIEVAL_DOCUMENT``.
+            api_key_env_var: The environment variable that has the key; ``GOOGLE_API_KEY`` counts
+                first.
+            dimension: The length of the embeddings; None: the model's own.
+
+        Raises:
+            ValueError: There is no key, or the model's name is none.
+        """
+        self._key = ApiKey(api_key, api_key_env_var, self.usual_variable)
+        self.model_name = _checked("model_name", model_name, _MODEL)
+        self.task_type = task_type
+        self.dimension = dimension
+
+    def _address(self) -> str:
+        return f"{self.endpoint}/{_path_of(self.model_name)}:batchEmbedContents"
+
+    def _body(self, batch: list[Any], purpose: Purpose) -> dict[str, Any]:
+        return _gemini_body(self.model_name, batch, self.task_type, self.dimension)
+
+    def _read(self, answer: Any) -> object:
+        return _gemini_rows(self.name(), answer)
+
+    @staticmethod
+    def name() -> str:
+        """The name in the registry."""
+        return "google_generative_ai"
+
+
+class GooglePalmEmbeddingFunction(_GoogleFunction):
+    """Embeds texts with a model of the PaLM API, which Google has replaced by Gemini's."""
+
+    def __init__(
+        self,
+        api_key: str | None = None,
+        model_name: str = "models/embedding-gecko-001",
+        api_key_env_var: str = "CHROMA_GOOGLE_PALM_API_KEY",
+    ) -> None:
+        """Choose the model.
+
+        Args:
+            api_key: The key; better in the environment, where reopened collections find it too.
+            model_name: The model.
+            api_key_env_var: The environment variable that has the key; ``GOOGLE_API_KEY`` counts
+                first.
+
+        Raises:
+            ValueError: There is no key, or the model's name is none.
+        """
+        self._key = ApiKey(api_key, api_key_env_var, self.usual_variable)
+        self.model_name = _checked("model_name", model_name, _MODEL)
+
+    def _address(self) -> str:
+        return f"{self.endpoint}/{_path_of(self.model_name)}:batchEmbedText"
+
+    def _body(self, batch: list[Any], purpose: Purpose) -> dict[str, Any]:
+        return {"texts": batch}
+
+    def _read(self, answer: Any) -> object:
+        rows = field(self.name(), answer, "embeddings")
+        return [field(self.name(), row, "value") for row in rows]
+
+    @staticmethod
+    def name() -> str:
+        """The name in the registry."""
+        return "google_palm"
+
+
+class GoogleVertexEmbeddingFunction(_GoogleFunction):
+    """Embeds texts with a model of Vertex AI.
+
+    Where ``GOOGLE_APPLICATION_CREDENTIALS`` is set, tokens are fetched with the credentials it
+    leads to; otherwise the key is sent as the token.
+    """
+
+    endpoint: ClassVar[str] = _VERTEX_URL
+    batch_size: ClassVar[int] = 5  # what the oldest models take
+    decisive: ClassVar[tuple[str, ...]] = ("model_name", "project_id", "region")
+
+    def __init__(
+        self,
+        api_key: str | None = None,
+        model_name: str = "textembedding-gecko",
+        project_id: str = "cloud-large-language-models",
+        region: str = "us-central1",
+        api_key_env_var: str = "CHROMA_GOOGLE_VERTEX_API_KEY",
+    ) -> None:
+        """Choose the model and the project that pays.
+
+        Args:
+            api_key: An access token; better in the environment, where reopened collections find
+                it too.
+            model_name: The model.
+            project_id: The project.
+            region: Where the model runs, such as ``us-central1``.
+            api_key_env_var: The environment variable that has the token; ``GOOGLE_API_KEY`` counts
+                first. As in Chroma it has to be set even if credentials are found otherwise.
+
+        Raises:
+            ValueError: There is no key, a setting is malformed, or the packages are missing that
+                fetch tokens.
+        """
+        self._key: ApiKey = ApiKey(api_key, api_key_env_var, self.usual_variable)
+        self.model_name = _checked("model_name", model_name, _MODEL)
+        self.project_id = _checked("project_id", project_id, _PROJECT)
+        self.region = _checked("region", region, _REGION)
+        self._credentials = (
+            _default_credentials() if os.environ.get("GOOGLE_APPLICATION_CREDENTIALS") else None
+        )
+
+    def most_inputs(self, inputs: Sequence[Any]) -> int | None:
+        """Some models take one text a call."""
+        return _most_on_vertex(self.model_name)
+
+    def _address(self) -> str:
+        return _vertex_address(self.endpoint, self.project_id, self.region, self.model_name)
+
+    def _body(self, batch: list[Any], purpose: Purpose) -> dict[str, Any]:
+        return _vertex_body(batch)
+
+    def _headers(self) -> dict[str, str]:
+        token = self._credentials.token() if self._credentials else self._key.reveal()
+        return {"Authorization": f"Bearer {token}"}
+
+    def _read(self, answer: Any) -> object:
+        return _vertex_rows(self.name(), answer)
+
+    @staticmethod
+    def name() -> str:
+        """The name in the registry."""
+        return "google_vertex"
+
+
+class GoogleGeminiEmbeddingFunction(_GoogleFunction):
+    """Embeds texts with a Gemini model, of the Gemini API or of Vertex AI."""
+
+    vertex_endpoint: ClassVar[str] = _VERTEX_URL
+    usual_variable: ClassVar[str | None] = None
+    decisive: ClassVar[tuple[str, ...]] = (
+        "model_name", "task_type", "dimension", "vertexai", "project", "location",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        model_name: str = "gemini-embedding-001",
+        task_type: str | None = None,
+        dimension: int | None = None,
+        api_key_env_var: str | None = "GEMINI_API_KEY",
+        vertexai: bool | None = None,
+        project: str | None = None,
+        location: str | None = None,
+    ) -> None:
+        """Choose the model and who runs it.
+
+        Args:
+            model_name: The model.
+            task_type: What the embeddings are for, such as ``RETRIEVAL_DOCUMENT``.
+            dimension: The length of the embeddings; None: the model's own.
+            api_key_env_var: The environment variable that has the key.
+            vertexai: Whether Vertex AI runs it; then no key is used but Google's application
+                default credentials.
+            project: Vertex AI's project; None: ``GOOGLE_CLOUD_PROJECT``, or the credentials' own.
+            location: Where Vertex AI runs it; None: ``GOOGLE_CLOUD_LOCATION``, or ``global``.
+
+        Raises:
+            ValueError: There is no key, a setting is malformed, or the packages are missing that
+                fetch tokens.
+        """
+        self.model_name = _checked("model_name", model_name, _MODEL)
+        self.task_type = task_type
+        self.dimension = dimension
+        self.vertexai = vertexai
+        self.project = None if project is None else _checked("project", project, _PROJECT)
+        self.location = None if location is None else _checked("location", location, _REGION)
+        if api_key_env_var is None and not vertexai:
+            raise ValueError("api_key_env_var must be given unless vertexai is")
+        self._key = ApiKey(None, api_key_env_var, is_needed=not vertexai)
+        self._credentials = _default_credentials() if vertexai else None
+
+    def most_inputs(self, inputs: Sequence[Any]) -> int | None:
+        """Of a batch, Vertex AI refuses all but one text."""
+        return _most_on_vertex(self.model_name) if self.vertexai else None
+
+    def _address(self) -> str:
+        if self._credentials is None:
+            return f"{self.endpoint}/{_path_of(self.model_name)}:batchEmbedContents"
+        project = (
+            self.project
+            or os.environ.get("GOOGLE_CLOUD_PROJECT")
+            or self._credentials.find_project()
+        )
+        if project is None:
+            raise EmbeddingError(f"{self.name()} has no project on Vertex AI: give project=")
+        location = self.location or os.environ.get("GOOGLE_CLOUD_LOCATION") or "global"
+        return _vertex_address(
+            self.vertex_endpoint,
+            _checked("project", project, _PROJECT),
+            _checked("location", location, _REGION),
+            self.model_name,
+        )
+
+    def _body(self, batch: list[Any], purpose: Purpose) -> dict[str, Any]:
+        make = _gemini_body if self._credentials is None else _vertex_task_body
+        return make(self.model_name, batch, self.task_type, self.dimension)
+
+    def _headers(self) -> dict[str, str]:
+        if self._credentials is None:
+            return super()._headers()
+        return {"Authorization": f"Bearer {self._credentials.token()}"}
+
+    def _read(self, answer: Any) -> object:
+        read = _gemini_rows if self._credentials is None else _vertex_rows
+        return read(self.name(), answer)
+
+    @staticmethod
+    def name() -> str:
+        """The name in the registry."""
+        return "google_gemini"
+
+
+GoogleGenaiEmbeddingFunction = GoogleGeminiEmbeddingFunction
+"""The earlier name."""
+
+
+def _checked(setting: str, value: str, form: re.Pattern[str]) -> str:
+    if not isinstance(value, str) or not form.fullmatch(value):
+        raise ValueError(f"{setting} is malformed: {value!r:.100}")
+    return value
+
+
+def _default_credentials() -> DefaultCredentials:
+    check_installed("requests", "vertex")
+    return DefaultCredentials()
+
+
+def _path_of(model: str) -> str:
+    return model if "/" in model else f"models/{model}"
+
+
+def _gemini_body(
+    model: str, texts: list[str], task_type: str | None, dimension: int | None
+) -> dict[str, Any]:
+    settings: dict[str, Any] = {"model": _path_of(model)}
+    if task_type is not None:
+        settings["taskType"] = task_type
+    if dimension is not None:
+        settings["outputDimensionality"] = dimension
+    return {"requests": [{**settings, "content": {"parts": [{"text": text}]}} for text in texts]}
+
+
+def _gemini_rows(name: str, answer: Any) -> object:
+    return [field(name, row, "values") for row in field(name, answer, "embeddings")]
+
+
+def _most_on_vertex(model: str) -> int | None:
+    # On Vertex AI, these models refuse a request of several texts.
+    return 1 if model.rpartition("/")[2].startswith("gemini-embedding") else None
+
+
+def _vertex_address(base: str, project: str, region: str, model: str) -> str:
+    # The host of the whole world bears no region.
+    host = base.replace("{region}-", "" if region == "global" else f"{region}-")
+    publisher = f"projects/{project}/locations/{region}/publishers/google"
+    return f"{host}/{publisher}/models/{model.rpartition('/')[2]}:predict"
+
+
+def _vertex_body(texts: list[str]) -> dict[str, Any]:
+    instances = [{"content": text} for text in texts]
+    return {"instances": instances, "parameters": {"autoTruncate": True}}
+
+
+def _vertex_task_body(
+    model: str, texts: list[str], task_type: str | None, dimension: int | None
+) -> dict[str, Any]:
+    body = _vertex_body(texts)
+    if task_type is not None:
+        body["instances"] = [{"content": text, "task_type": task_type} for text in texts]
+    if dimension is not None:
+        body["parameters"]["outputDimensionality"] = dimension
+    return body
+
+
+def _vertex_rows(name: str, answer: Any) -> object:
+    rows = field(name, answer, "predictions")
+    return [field(name, row, "embeddings", "values") for row in rows]

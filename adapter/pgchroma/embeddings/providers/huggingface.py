@@ -1,0 +1,103 @@
+"""Models on Hugging Face's machines, and on servers of the reader's own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from pgchroma.embeddings.batched import Purpose
+from pgchroma.embeddings.keys import ApiKey
+from pgchroma.embeddings.protocol import Documents
+from pgchroma.embeddings.providers.http import VendorEmbeddingFunction, check_url, in_path
+
+__all__ = ("HuggingFaceEmbeddingFunction", "HuggingFaceEmbeddingServer")
+
+
+class HuggingFaceEmbeddingFunction(VendorEmbeddingFunction[Documents]):
+    """Embeds texts with a model that Hugging Face runs, of those for sentences."""
+
+    # Chroma's address, of api-inference.huggingface.co, is no longer served.
+    endpoint: ClassVar[str] = "https://router.huggingface.co/hf-inference/models"
+    batch_size: ClassVar[int] = 64
+    answered_at: ClassVar[tuple[str, ...]] = ()
+    usual_variable: ClassVar[str | None] = "HUGGINGFACE_API_KEY"
+    dimensions_of: ClassVar[Mapping[str, int]] = {
+        "sentence-transformers/all-MiniLM-L6-v2": 384,
+        "sentence-transformers/all-MiniLM-L12-v2": 384,
+        "sentence-transformers/all-mpnet-base-v2": 768,
+        "BAAI/bge-small-en-v1.5": 384,
+        "BAAI/bge-base-en-v1.5": 768,
+        "BAAI/bge-large-en-v1.5": 1024,
+        "BAAI/bge-m3": 1024,
+        "intfloat/multilingual-e5-large": 1024,
+    }
+
+    def __init__(
+        self,
+        api_key: str | None = None,
+        model_name: str = "sentence-transformers/all-MiniLM-L6-v2",
+        api_key_env_var: str = "CHROMA_HUGGINGFACE_API_KEY",
+    ) -> None:
+        """Choose the model.
+
+        Args:
+            api_key: The key; better in the environment, where reopened collections find it too.
+            model_name: The model, by its name on the hub.
+            api_key_env_var: The environment variable that has the key; ``HUGGINGFACE_API_KEY``
+                counts first.
+
+        Raises:
+            ValueError: There is no key, or the name is none of a model.
+        """
+        self._key = ApiKey(api_key, api_key_env_var, self.usual_variable)
+        self.model_name = model_name
+        self._path = "/".join(in_path("model_name", part) for part in model_name.split("/"))
+
+    def _address(self) -> str:
+        return f"{self.endpoint}/{self._path}/pipeline/feature-extraction"
+
+    def _body(self, batch: list[Any], purpose: Purpose) -> dict[str, Any]:
+        return {"inputs": batch}
+
+    @staticmethod
+    def name() -> str:
+        """The name in the registry."""
+        return "huggingface"
+
+
+class HuggingFaceEmbeddingServer(VendorEmbeddingFunction[Documents]):
+    """Embeds texts at a server that runs Hugging Face's text-embeddings-inference."""
+
+    batch_size: ClassVar[int] = 32  # the most that the server takes unless it is told otherwise
+    answered_at: ClassVar[tuple[str, ...]] = ()
+    usual_variable: ClassVar[str | None] = "HUGGINGFACE_API_KEY"
+    model_parameter: ClassVar[str | None] = None
+    decisive: ClassVar[tuple[str, ...]] = ("url",)
+
+    def __init__(
+        self, url: str, api_key_env_var: str | None = None, api_key: str | None = None
+    ) -> None:
+        """Choose the server.
+
+        Args:
+            url: Where texts are embedded, such as ``http://localhost:8080/embed``.
+            api_key_env_var: The environment variable that has the key, if the server wants one;
+                ``HUGGINGFACE_API_KEY`` counts first.
+            api_key: The key; better in the environment.
+
+        Raises:
+            ValueError: This is no URL.
+        """
+        self.url = check_url("url", url)
+        self._key = ApiKey(api_key, api_key_env_var, self.usual_variable, is_needed=False)
+
+    def _address(self) -> str:
+        return self.url
+
+    def _body(self, batch: list[Any], purpose: Purpose) -> dict[str, Any]:
+        return {"inputs": batch}
+
+    @staticmethod
+    def name() -> str:
+        """The name in the registry."""
+        return "huggingface_server"

@@ -1,0 +1,180 @@
+"""ImageBind, which embeds texts, images and sounds in one space."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pgchroma.embeddings.batched import Purpose, refuse_changes
+from pgchroma.embeddings.extras import check_installed, load_extra
+from pgchroma.embeddings.pictures import (
+    check_texts_and_images,
+    has_suffix,
+    load_images,
+    to_pillow,
+)
+from pgchroma.embeddings.protocol import Embeddable, Embeddings
+from pgchroma.embeddings.providers.local import LocalEmbeddingFunction
+from pgchroma.embeddings.sourcing import as_inputs
+
+__all__ = ("ImageBindEmbeddingFunction",)
+
+_EXTRA = "imagebind"
+_SOUNDS = (".mp3", ".wav", ".flac", ".ogg", ".aac")
+
+
+class ImageBindEmbeddingFunction(LocalEmbeddingFunction[Embeddable]):
+    """Embeds texts, images and sounds, also in one list, with ImageBind.
+
+    Images are arrays, see `check_texts_and_images`; `compute_source_embeddings` and
+    `compute_query_embeddings` take paths, too, and are the way for sounds. Everywhere else a text
+    is a text even if it looks like a path: whoever writes documents must not choose what is read.
+    """
+
+    batch_size: ClassVar[int] = 32
+    most_bytes: ClassVar[int | None] = 256_000_000
+    dimensions_of: ClassVar[Mapping[str, int]] = {"imagebind_huge": 1024}
+
+    def __init__(
+        self, model_name: str = "imagebind_huge", device: str = "cpu", normalize: bool = False
+    ) -> None:
+        """Choose the model and where it runs.
+
+        Args:
+            model_name: A function of ``imagebind.imagebind_model`` that makes one.
+            device: PyTorch's name of the device, such as ``cpu`` or ``cuda:0``.
+            normalize: Whether embeddings are scaled to length 1.
+
+        Raises:
+            ValueError: imagebind is not installed.
+        """
+        check_installed("imagebind", _EXTRA)
+        self.model_name = model_name
+        self.device = device
+        self.normalize = normalize
+
+    def model_settings(self) -> Mapping[str, Any]:
+        """Return what decides which model is loaded."""
+        return {"name": self.model_name, "device": self.device}
+
+    def load(self) -> Any:
+        """Load the model."""
+        models = load_extra("imagebind", _EXTRA).imagebind_model
+        model = getattr(models, self.model_name)(pretrained=True)
+        return model.eval().to(self.device)
+
+    def check_inputs(self, inputs: Any) -> None:
+        """Raise ValueError unless all inputs are texts or images."""
+        check_texts_and_images(inputs)
+
+    def embed_with(self, model: Any, batch: list[Any], purpose: Purpose) -> object:
+        """Embed one batch: its texts, its images and its sounds, each together."""
+        torch = load_extra("torch", _EXTRA)
+        kinds: dict[str, list[int]] = {}
+        for n, value in enumerate(batch):
+            kinds.setdefault(_kind(value), []).append(n)
+        made: list[NDArray[np.float32] | None] = [None] * len(batch)
+        with torch.inference_mode(), tempfile.TemporaryDirectory(prefix="pgchroma-") as folder:
+            for kind, chosen in kinds.items():
+                inputs = [_as_path(batch[n], Path(folder) / f"{n}.png") for n in chosen]
+                vectors = self._encode(model, kind, inputs)
+                if self.normalize:
+                    vectors = torch.nn.functional.normalize(vectors, dim=-1)
+                for n, vector in zip(chosen, vectors.float().cpu().numpy(), strict=True):
+                    made[n] = vector
+        return made
+
+    def _encode(self, model: Any, kind: str, inputs: list[str]) -> Any:
+        data = load_extra("imagebind.data", _EXTRA)
+        modality = load_extra("imagebind", _EXTRA).imagebind_model.ModalityType
+        match kind:
+            case "image":
+                key, tensors = modality.VISION, data.load_and_transform_vision_data
+            case "sound":
+                key, tensors = modality.AUDIO, data.load_and_transform_audio_data
+            case _:
+                key, tensors = modality.TEXT, data.load_and_transform_text
+        return model({key: tensors(inputs, self.device)})[key]
+
+    def generate_embeddings(self, texts: Any) -> Embeddings:
+        """Embed texts to be stored; one float32 array each, in their order."""
+        return self(as_inputs(texts))
+
+    def compute_source_embeddings(self, texts: Any, *args: Any, **kwargs: Any) -> Embeddings:
+        """Embed what is to be stored: texts, images, and what URIs of images or sounds point at.
+
+        A text is taken for a URI if it is an address, or a path that ends like an image's or a
+        sound's. Where embeddings are kept, those of sounds are by the path.
+
+        Raises:
+            ValueError: An input is none of these.
+            OSError: An image is missing, or is none.
+            EmbeddingError: An address did not give an image, or the model failed.
+        """
+        return self(self._opened(texts))
+
+    def compute_query_embeddings(self, query: Any, *args: Any, **kwargs: Any) -> Embeddings:
+        """Embed what is searched for; takes and raises what `compute_source_embeddings` does."""
+        return self.embed_query(self._opened(query))
+
+    def _opened(self, given: Any) -> Any:
+        inputs = [
+            _Sound(each)
+            if isinstance(each, str | Path) and has_suffix(str(each), _SOUNDS)
+            else each
+            for each in as_inputs(given)
+        ]
+        return load_images(inputs, _EXTRA, self.options.timeout)
+
+    @staticmethod
+    def name() -> str:
+        """The name in the registry."""
+        return "imagebind"
+
+    def get_config(self) -> dict[str, Any]:
+        """All the settings."""
+        return {
+            "model_name": self.model_name,
+            "device": self.device,
+            "normalize": self.normalize,
+        }
+
+    @staticmethod
+    def build_from_config(config: dict[str, Any]) -> ImageBindEmbeddingFunction:
+        """Make the function again from what ``get_config`` gave."""
+        return ImageBindEmbeddingFunction(**config)
+
+    def validate_config_update(
+        self, old_config: dict[str, Any], new_config: dict[str, Any]
+    ) -> None:
+        """Refuse another model."""
+        refuse_changes(old_config, new_config, "model_name")
+
+
+class _Sound(str):
+    """Where a sound is."""
+
+    __slots__ = ()
+
+
+def _is_sound(value: object) -> bool:
+    return isinstance(value, str | Path) and has_suffix(str(value), _SOUNDS)
+
+
+def _kind(value: object) -> str:
+    if isinstance(value, _Sound):
+        return "sound"
+    return "text" if isinstance(value, str) else "image"
+
+
+def _as_path(value: Any, place: Path) -> str:
+    # ImageBind opens images itself.
+    if isinstance(value, str):
+        return value
+    to_pillow(value, _EXTRA).save(place)
+    return str(place)

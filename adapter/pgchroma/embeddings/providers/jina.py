@@ -1,0 +1,112 @@
+"""Jina AI's embeddings of texts and of images."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+from pgchroma.embeddings.batched import Purpose
+from pgchroma.embeddings.keys import ApiKey
+from pgchroma.embeddings.pictures import check_texts_and_images
+from pgchroma.embeddings.protocol import Embeddable
+from pgchroma.embeddings.providers.openai import OpenAIProtocolFunction
+from pgchroma.embeddings.providers.png import is_image, png_base64
+from pgchroma.embeddings.sourcing import Sourcing
+
+__all__ = ("JinaEmbeddingFunction",)
+
+_WISHES = ("task", "late_chunking", "truncate", "dimensions", "embedding_type", "normalized")
+"""The settings that are sent if they are set."""
+
+
+class JinaEmbeddingFunction(OpenAIProtocolFunction[Embeddable]):
+    """Embeds texts, and with some models images, with a model of Jina AI's."""
+
+    endpoint: ClassVar[str] = "https://api.jina.ai/v1/embeddings"
+    batch_size: ClassVar[int] = 512  # the most of newer models; older ones take 2,048
+    usual_variable: ClassVar[str | None] = "JINA_API_KEY"
+    dimensions_of: ClassVar[Mapping[str, int]] = {
+        "jina-embeddings-v2-small-en": 512,
+        "jina-embeddings-v2-base-en": 768,
+        "jina-embeddings-v2-base-de": 768,
+        "jina-embeddings-v2-base-es": 768,
+        "jina-embeddings-v2-base-zh": 768,
+        "jina-embeddings-v2-base-code": 768,
+        "jina-embeddings-v3": 1024,
+        "jina-embeddings-v4": 2048,
+        "jina-clip-v1": 768,
+        "jina-clip-v2": 1024,
+    }
+
+    def __init__(
+        self,
+        api_key: str | None = None,
+        model_name: str = "jina-embeddings-v2-base-en",
+        api_key_env_var: str = "CHROMA_JINA_API_KEY",
+        task: str | None = None,
+        late_chunking: bool | None = None,
+        truncate: bool | None = None,
+        dimensions: int | None = None,
+        embedding_type: str | None = None,
+        normalized: bool | None = None,
+        query_config: dict[str, Any] | None = None,
+    ) -> None:
+        """Choose the model, and how it embeds.
+
+        Args:
+            api_key: The key; better in the environment, where reopened collections find it too.
+            model_name: The model.
+            api_key_env_var: The environment variable that has the key; ``JINA_API_KEY`` counts
+                first.
+            task: What the embeddings are for, such as ``retrieval.passage``.
+            late_chunking: Whether the texts of a call are chunks of one document, each embedded in
+                the light of the others. They are sent in one request, and not cached.
+            truncate: Whether a text that is too long is cut, and not refused.
+            dimensions: The length of the embeddings, for models that let it be chosen.
+            embedding_type: ``float``, ``base64``, ``binary`` or ``ubinary``.
+            normalized: Whether the embeddings are brought to length one.
+            query_config: What is sent for queries instead, such as
+                ``{"task": "retrieval.query"}``.
+
+        Raises:
+            ValueError: There is no key.
+        """
+        self._key = ApiKey(api_key, api_key_env_var, self.usual_variable)
+        self.model_name = model_name
+        self.task = task
+        self.late_chunking = late_chunking
+        self.truncate = truncate
+        self.dimensions = dimensions
+        self.embedding_type = embedding_type
+        self.normalized = normalized
+        self.query_config = query_config
+
+    def check_inputs(self, inputs: Sequence[Any]) -> None:
+        """Raise ValueError unless all inputs are texts or images."""
+        check_texts_and_images(inputs)
+
+    def joins_inputs(self, purpose: Purpose) -> bool:
+        """Whether the inputs of a call are chunks of one document."""
+        return bool(self._wishes(purpose).get("late_chunking"))
+
+    def ndims(self) -> int:
+        """The length of the embeddings; bits are packed in bytes."""
+        is_packed = self.embedding_type in ("binary", "ubinary")
+        return Sourcing.ndims(self) if is_packed else super().ndims()
+
+    def _body(self, batch: list[Any], purpose: Purpose) -> dict[str, Any]:
+        inputs = batch
+        if any(map(is_image, batch)):
+            inputs = [
+                {"image": png_base64(each)} if is_image(each) else {"text": each} for each in batch
+            ]
+        return {**super()._body(inputs, purpose), **self._wishes(purpose)}
+
+    def _wishes(self, purpose: Purpose) -> dict[str, Any]:
+        wishes = {key: getattr(self, key) for key in _WISHES if getattr(self, key) is not None}
+        return {**wishes, **(self.query_config or {})} if purpose == "query" else wishes
+
+    @staticmethod
+    def name() -> str:
+        """The name in the registry."""
+        return "jina"

@@ -1,0 +1,164 @@
+"""Models of OpenCLIP, which embed texts and images in one space."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pgchroma.embeddings.batched import Purpose, refuse_changes
+from pgchroma.embeddings.extras import check_installed, load_extra
+from pgchroma.embeddings.pictures import (
+    check_texts_and_images,
+    load_images,
+    pixels_of,
+    to_pillow,
+)
+from pgchroma.embeddings.protocol import Embeddable, Embeddings
+from pgchroma.embeddings.providers.local import LocalEmbeddingFunction
+from pgchroma.embeddings.sourcing import as_inputs
+
+__all__ = ("OpenCLIPEmbeddingFunction",)
+
+_EXTRA = "open-clip"
+
+
+class OpenCLIPEmbeddingFunction(LocalEmbeddingFunction[Embeddable]):
+    """Embeds texts and images, also in one list, as vectors of length 1.
+
+    Images are arrays, see `check_texts_and_images`. Whatever their size, the model
+    sees them scaled and cut to a square, and in colour.
+    """
+
+    # An image of a phone takes 36 MB as an array, and its batch is in memory.
+    batch_size: ClassVar[int] = 64
+    most_bytes: ClassVar[int | None] = 256_000_000
+    dimensions_of: ClassVar[Mapping[str, int]] = {"ViT-B-32": 512, "ViT-B-16": 512, "ViT-L-14": 768}
+
+    def __init__(
+        self,
+        model_name: str = "ViT-B-32",
+        checkpoint: str = "laion2b_s34b_b79k",
+        device: str | None = "cpu",
+    ) -> None:
+        """Choose the model and where it runs.
+
+        Args:
+            model_name: An architecture that open_clip knows.
+            checkpoint: The weights: open_clip's word for them, or a file.
+            device: PyTorch's name of the device, such as ``cpu`` or ``cuda:0``.
+
+        Raises:
+            ValueError: open_clip, torch or Pillow is not installed.
+        """
+        for package in ("open_clip", "torch", "PIL"):
+            check_installed(package, _EXTRA)
+        self.model_name = model_name
+        self.checkpoint = checkpoint
+        self.device = device
+
+    @classmethod
+    def create(cls, **settings: Any) -> Self:
+        """Make the function as the registry does it; see `BatchedEmbeddingFunction.create`.
+
+        ``pretrained`` is LanceDB's word for ``checkpoint``.
+        """
+        if "pretrained" in settings:
+            settings["checkpoint"] = settings.pop("pretrained")
+        return super().create(**settings)
+
+    def model_settings(self) -> Mapping[str, Any]:
+        """Return what decides which model is loaded."""
+        return self.get_config()
+
+    def load(self) -> Any:
+        """Load the model, what prepares images for it, and its tokenizer."""
+        package = load_extra("open_clip", _EXTRA)
+        model, _, prepare = package.create_model_and_transforms(
+            self.model_name, pretrained=self.checkpoint, device=self.device or "cpu"
+        )
+        return model.eval(), prepare, package.get_tokenizer(self.model_name)
+
+    def check_inputs(self, inputs: Any) -> None:
+        """Raise ValueError unless all inputs are texts or images."""
+        check_texts_and_images(inputs)
+
+    def embed_with(self, model: Any, batch: list[Any], purpose: Purpose) -> object:
+        """Embed one batch: its texts and its images, each together."""
+        clip, prepare, tokenize = model
+        torch = load_extra("torch", _EXTRA)
+
+        def of_texts(texts: list[Any]) -> Any:
+            return clip.encode_text(tokenize(texts).to(self.device), normalize=True)
+
+        def of_images(images: list[Any]) -> Any:
+            pixels = [prepare(to_pillow(image, _EXTRA)) for image in images]
+            return clip.encode_image(torch.stack(pixels).to(self.device), normalize=True)
+
+        made: list[NDArray[np.float32] | None] = [None] * len(batch)
+        ways: tuple[tuple[bool, Callable[[list[Any]], Any]], ...]
+        ways = ((True, of_texts), (False, of_images))
+        with torch.inference_mode():
+            for are_texts, embed in ways:
+                chosen = [n for n, each in enumerate(batch) if isinstance(each, str) is are_texts]
+                for start in range(0, len(chosen), self.model_batch):
+                    part = chosen[start : start + self.model_batch]
+                    vectors = embed([batch[n] for n in part]).float().cpu().numpy()
+                    for n, vector in zip(part, vectors, strict=True):
+                        made[n] = vector
+        return made
+
+    def generate_embeddings(self, texts: Any) -> Embeddings:
+        """Embed texts to be stored; one float32 array each, in their order."""
+        return self(as_inputs(texts))
+
+    def compute_source_embeddings(self, texts: Any, *args: Any, **kwargs: Any) -> Embeddings:
+        """Embed what is to be stored: texts, images, images' bytes, and what URIs point at.
+
+        A text is taken for a URI if it is an address, or a path that ends like an image's.
+
+        Raises:
+            ValueError: An input is none of these.
+            OSError: A file is missing, or is no image.
+            EmbeddingError: An address did not give an image, or the model failed.
+        """
+        return self(load_images(as_inputs(texts), _EXTRA, self.options.timeout))
+
+    def compute_query_embeddings(self, query: Any, *args: Any, **kwargs: Any) -> Embeddings:
+        """Embed what is searched for: a text, an image, an image's bytes or path, or several.
+
+        A text is a text here, even if it is an address. Raises what `compute_source_embeddings`
+        does.
+        """
+        timeout = self.options.timeout
+        inputs: list[Any] = [
+            each if isinstance(each, str) else pixels_of(each, _EXTRA, timeout)
+            for each in as_inputs(query)
+        ]
+        return self.embed_query(inputs)
+
+    @staticmethod
+    def name() -> str:
+        """The name in the registry."""
+        return "open_clip"
+
+    def get_config(self) -> dict[str, Any]:
+        """All the settings."""
+        return {
+            "model_name": self.model_name,
+            "checkpoint": self.checkpoint,
+            "device": self.device,
+        }
+
+    @staticmethod
+    def build_from_config(config: dict[str, Any]) -> OpenCLIPEmbeddingFunction:
+        """Make the function again from what ``get_config`` gave."""
+        return OpenCLIPEmbeddingFunction(**config)
+
+    def validate_config_update(
+        self, old_config: dict[str, Any], new_config: dict[str, Any]
+    ) -> None:
+        """Refuse another model or other weights."""
+        refuse_changes(old_config, new_config, "model_name", "checkpoint")

@@ -1,0 +1,53 @@
+"""Embeddings of the open models that Together AI runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+from pgchroma.embeddings.keys import ApiKey
+from pgchroma.embeddings.protocol import Documents
+from pgchroma.embeddings.providers.openai import OpenAIProtocolFunction
+
+__all__ = ("TogetherAIEmbeddingFunction",)
+
+
+class TogetherAIEmbeddingFunction(OpenAIProtocolFunction[Documents]):
+    """Embeds texts with a model that Together AI runs."""
+
+    endpoint: ClassVar[str] = "https://api.together.xyz/v1/embeddings"
+    batch_size: ClassVar[int] = 128
+    usual_variable: ClassVar[str | None] = "TOGETHER_API_KEY"
+    dimensions_of: ClassVar[Mapping[str, int]] = {
+        "BAAI/bge-base-en-v1.5": 768,
+        "BAAI/bge-large-en-v1.5": 1024,
+        "Alibaba-NLP/gte-modernbert-base": 768,
+        "intfloat/multilingual-e5-large-instruct": 1024,
+        "togethercomputer/m2-bert-80M-8k-retrieval": 768,
+        "togethercomputer/m2-bert-80M-32k-retrieval": 768,
+    }
+
+    def __init__(
+        self,
+        model_name: str,
+        api_key: str | None = None,
+        api_key_env_var: str = "CHROMA_TOGETHER_AI_API_KEY",
+    ) -> None:
+        """Choose the model.
+
+        Args:
+            model_name: The model.
+            api_key: The key; better in the environment, where reopened collections find it too.
+            api_key_env_var: The environment variable that has the key; ``TOGETHER_API_KEY`` counts
+                first.
+
+        Raises:
+            ValueError: There is no key.
+        """
+        self._key = ApiKey(api_key, api_key_env_var, self.usual_variable)
+        self.model_name = model_name
+
+    @staticmethod
+    def name() -> str:
+        """The name in the registry."""
+        return "together_ai"

@@ -1,0 +1,150 @@
+"""BM25's weights of the words of English texts, the same as Chroma's to the bit."""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Iterable
+from functools import lru_cache
+from typing import Any
+
+from pgchroma.embeddings.batched import check_texts
+from pgchroma.embeddings.extras import check_installed, load_extra
+from pgchroma.embeddings.protocol import Documents
+from pgchroma.embeddings.sparse.murmur import murmur3_32
+from pgchroma.embeddings.sparse.protocol import SparseEmbeddingFunction
+from pgchroma.embeddings.sparse.stopwords import ENGLISH_STOPWORDS
+from pgchroma.model.sparse import SparseVector, SparseVectors
+
+__all__ = ("ChromaBm25EmbeddingFunction",)
+
+_MARKS = re.compile(r"[^\w\s]+")
+_MEMORY = 100_000
+"""Words of which the term is remembered; the words of most texts are few."""
+
+
+class ChromaBm25EmbeddingFunction(SparseEmbeddingFunction[Documents]):
+    """Weighs the words of a text by how often they stand in it and by how long it is.
+
+    Words are stems, and their dimensions hashes of them. How rare a word is among the documents is
+    no part of the weight: that is for the index to know. Queries are weighed like documents.
+    """
+
+    def __init__(
+        self,
+        k: float = 1.2,
+        b: float = 0.75,
+        avg_doc_length: float = 256.0,
+        token_max_length: int = 40,
+        stopwords: Iterable[str] | None = None,
+        include_tokens: bool = False,
+    ) -> None:
+        """Choose the weights.
+
+        Args:
+            k: How much a word's later occurrences count.
+            b: How much the length of a text counts, from 0 to 1.
+            avg_doc_length: The words of an average document.
+            token_max_length: The characters of the longest word that counts.
+            stopwords: The words that do not count; None: the most common ones of English.
+            include_tokens: Whether vectors are labelled with the stems.
+
+        Raises:
+            ValueError: The stemmer's package is not installed, or a setting is out of bounds.
+        """
+        check_installed("snowballstemmer", "bm25")
+        self.k = float(k)
+        self.b = float(b)
+        self.avg_doc_length = float(avg_doc_length)
+        self.token_max_length = int(token_max_length)
+        self.include_tokens = bool(include_tokens)
+        if not self.avg_doc_length > 0:
+            raise ValueError(f"avg_doc_length must be more than 0, got {avg_doc_length}")
+        if isinstance(stopwords, str):
+            raise ValueError("stopwords must be a list of words, got a string")
+        self.stopwords = None if stopwords is None else [str(word) for word in stopwords]
+        words = ENGLISH_STOPWORDS if self.stopwords is None else self.stopwords
+        self._stopwords = frozenset(word.lower() for word in words)
+
+    def __call__(self, input: Documents) -> SparseVectors:
+        """Weigh the words of texts; one sparse vector each, in their order.
+
+        Raises:
+            ValueError: The input is no list of texts, or is empty.
+        """
+        check_texts(input)
+        return [self._weigh(self._terms(text)) for text in input]
+
+    def _terms(self, text: str) -> list[tuple[int, str]]:
+        # Marks are dropped before, as lower case brings new ones: `İ` becomes two characters.
+        words = _MARKS.sub(" ", text).lower().split()
+        counted = (
+            word
+            for word in words
+            if word not in self._stopwords and len(word) <= self.token_max_length
+        )
+        return [term for term in map(_term, counted) if term is not None]
+
+    def _weigh(self, terms: list[tuple[int, str]]) -> SparseVector:
+        counts: dict[int, int] = {}
+        labels: dict[int, str] = {}
+        for index, stem in terms:
+            counts[index] = counts.get(index, 0) + 1
+            # Of stems with one hash the first gives the label.
+            labels.setdefault(index, stem)
+        # The order of the operations decides about the last bits.
+        length = 1 - self.b + (self.b * float(len(terms))) / self.avg_doc_length
+        indices = sorted(counts)
+        values = [
+            float(counts[index]) * (self.k + 1) / (float(counts[index]) + self.k * length)
+            for index in indices
+        ]
+        is_labelled = self.include_tokens and bool(terms)
+        return SparseVector(
+            indices, values, [labels[index] for index in indices] if is_labelled else None
+        )
+
+    @staticmethod
+    def name() -> str:
+        """The name in the registry."""
+        return "chroma_bm25"
+
+    def get_config(self) -> dict[str, Any]:
+        """All the settings; the words that do not count only if they were given."""
+        config: dict[str, Any] = {
+            "k": self.k,
+            "b": self.b,
+            "avg_doc_length": self.avg_doc_length,
+            "token_max_length": self.token_max_length,
+            "include_tokens": self.include_tokens,
+        }
+        return config if self.stopwords is None else {**config, "stopwords": list(self.stopwords)}
+
+    @staticmethod
+    def build_from_config(config: dict[str, Any]) -> ChromaBm25EmbeddingFunction:
+        """Make the function again from what ``get_config`` gave."""
+        return ChromaBm25EmbeddingFunction(**config)
+
+    def validate_config_update(
+        self, old_config: dict[str, Any], new_config: dict[str, Any]
+    ) -> None:
+        """Refuse settings that there are not; all of those that there are may change."""
+        for key in new_config.keys() - {*self.get_config(), "stopwords"}:
+            raise ValueError(f"Updating '{key}' is not supported for {self.name()}")
+
+
+_stemmers = threading.local()
+
+
+@lru_cache(maxsize=_MEMORY)
+def _term(word: str) -> tuple[int, str] | None:
+    """Tell the dimension and the stem of a word; None: nothing is left of it."""
+    stem = _stemmer().stemWord(word).strip()
+    return (abs(murmur3_32(stem.encode())), stem) if stem else None
+
+
+def _stemmer() -> Any:
+    # A stemmer works on what it holds, so threads must not share one.
+    if not hasattr(_stemmers, "english"):
+        _stemmers.english = load_extra("snowballstemmer", "bm25").stemmer("english")
+    return _stemmers.english

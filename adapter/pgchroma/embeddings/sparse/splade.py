@@ -1,0 +1,183 @@
+"""Chroma Cloud's SPLADE, over HTTP."""
+
+from __future__ import annotations
+
+import copy
+import os
+import random
+import time
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from enum import StrEnum
+from typing import Any, Self
+
+from pgchroma.embeddings.batched import check_texts
+from pgchroma.embeddings.calling import batches, is_transient
+from pgchroma.embeddings.keys import ApiKey
+from pgchroma.embeddings.options import Options
+from pgchroma.embeddings.protocol import Documents
+from pgchroma.embeddings.providers.http import ask, field
+from pgchroma.embeddings.sparse.protocol import SparseEmbeddingFunction, normalize_sparse_vector
+from pgchroma.errors import EmbeddingError
+from pgchroma.model.sparse import SparseVector, SparseVectors
+
+__all__ = ("ChromaCloudSpladeEmbeddingFunction", "ChromaCloudSpladeEmbeddingModel")
+
+_BATCH_SIZE = 100
+_MOST_BYTES = 1_000_000
+_CONCURRENCY = 8
+_HONOURED = frozenset(
+    {"batch_size", "concurrency", "initial_wait", "longest_wait", "max_retries", "timeout"}
+)
+
+
+class ChromaCloudSpladeEmbeddingModel(StrEnum):
+    """The models that Chroma Cloud has."""
+
+    SPLADE_PP_EN_V1 = "prithivida/Splade_PP_en_v1"
+
+
+class ChromaCloudSpladeEmbeddingFunction(SparseEmbeddingFunction[Documents]):
+    """Embeds texts by Chroma Cloud, or by the server that ``CHROMA_EMBED_URL`` names."""
+
+    _options = Options()
+
+    def __init__(
+        self,
+        api_key_env_var: str = "CHROMA_API_KEY",
+        model: ChromaCloudSpladeEmbeddingModel | str = (
+            ChromaCloudSpladeEmbeddingModel.SPLADE_PP_EN_V1
+        ),
+        include_tokens: bool = False,
+    ) -> None:
+        """Choose the model.
+
+        Args:
+            api_key_env_var: The environment variable that has the key.
+            model: The model.
+            include_tokens: Whether vectors are labelled with their tokens.
+
+        Raises:
+            ValueError: There is no key, or no such model.
+        """
+        self._key = ApiKey(None, api_key_env_var)
+        self.model = ChromaCloudSpladeEmbeddingModel(model)
+        self.include_tokens = bool(include_tokens)
+
+    def with_options(self, **options: Any) -> Self:
+        """Return a copy that is called otherwise; see `Options`.
+
+        Raises:
+            TypeError: There is no such option, or it is none for sparse functions.
+            ValueError: A value is out of bounds.
+        """
+        if unknown := options.keys() - _HONOURED:
+            raise TypeError(
+                f"{self.name()} has no option {', '.join(sorted(unknown))}; it has "
+                f"{', '.join(sorted(_HONOURED))}"
+            )
+        changed = copy.copy(self)
+        changed._options = replace(self._options, **options)
+        return changed
+
+    def __call__(self, input: Documents) -> SparseVectors:
+        """Embed texts; one sparse vector each, in their order.
+
+        Raises:
+            ValueError: The input is no list of texts, or is empty.
+            EmbeddingError: They could not be embedded.
+        """
+        check_texts(input)
+        spans = batches(input, self._options.batch_size or _BATCH_SIZE, _MOST_BYTES)
+        parts = [list(input[span]) for span in spans]
+        if len(parts) <= 1:
+            return [vector for part in parts for vector in self._embed(part)]
+        concurrency = min(self._options.concurrency or _CONCURRENCY, len(parts))
+        with ThreadPoolExecutor(concurrency, "pgchroma-embed") as pool:
+            try:
+                return [vector for made in pool.map(self._embed, parts) for vector in made]
+            finally:
+                # After a failure, no further batch is begun.
+                pool.shutdown(wait=False, cancel_futures=True)
+
+    def _embed(self, texts: list[str]) -> SparseVectors:
+        attempt = 0
+        while True:
+            try:
+                return self._ask(texts)
+            except EmbeddingError as fault:
+                wait = self._wait_after(fault, attempt)
+                if wait is None:
+                    raise
+            time.sleep(wait)
+            attempt += 1
+
+    def _wait_after(self, fault: EmbeddingError, attempt: int) -> float | None:
+        options = self._options
+        asked = fault.retry_after or 0.0
+        is_last = attempt == options.max_retries
+        if is_last or not is_transient(fault) or asked > options.longest_wait:
+            return None
+        growing = min(options.initial_wait * 2.0**attempt, options.longest_wait)
+        return max(growing * random.uniform(0.5, 1.0), asked)  # noqa: S311
+
+    def _ask(self, texts: list[str]) -> SparseVectors:
+        base = os.environ.get("CHROMA_EMBED_URL") or "https://embed.trychroma.com"
+        body = {
+            "texts": texts,
+            "task": "",
+            "target": "",
+            "fetch_tokens": "true" if self.include_tokens else "false",
+        }
+        headers = {
+            "x-chroma-token": self._key.reveal(),
+            "x-chroma-embedding-model": self.model.value,
+        }
+        url = f"{base.rstrip('/')}/embed_sparse"
+        answer = ask(self.name(), url, body, headers, self._options.timeout)
+        rows = field(self.name(), answer, "embeddings")
+        if not isinstance(rows, list) or len(rows) != len(texts):
+            found = len(rows) if isinstance(rows, list) else "no"
+            raise EmbeddingError(
+                f"{self.name()} returned {found} embeddings for {len(texts)} inputs"
+            )
+        return [self._vector(row) for row in rows]
+
+    def _vector(self, row: Any) -> SparseVector:
+        indices, values = (field(self.name(), row, key) for key in ("indices", "values"))
+        labels = _labels_of(row) if self.include_tokens else None
+        try:
+            return normalize_sparse_vector(indices, values, labels)
+        except (TypeError, ValueError) as fault:
+            raise EmbeddingError(f"{self.name()} returned no sparse vector: {fault}") from fault
+
+    @staticmethod
+    def name() -> str:
+        """The name in the registry."""
+        return "chroma-cloud-splade"
+
+    def get_config(self) -> dict[str, Any]:
+        """All the settings but the key."""
+        return {
+            "api_key_env_var": self._key.variable,
+            "model": self.model.value,
+            "include_tokens": self.include_tokens,
+        }
+
+    @staticmethod
+    def build_from_config(config: dict[str, Any]) -> ChromaCloudSpladeEmbeddingFunction:
+        """Make the function again from what ``get_config`` gave."""
+        return ChromaCloudSpladeEmbeddingFunction(**config)
+
+    def validate_config_update(
+        self, old_config: dict[str, Any], new_config: dict[str, Any]
+    ) -> None:
+        """Refuse another model, and other labels."""
+        for key in ("model", "include_tokens"):
+            if key in new_config and new_config[key] != old_config.get(key):
+                raise ValueError(f"Updating '{key}' is not supported for {self.name()}")
+
+
+def _labels_of(row: Mapping[str, Any]) -> list[str] | None:
+    return row.get("labels") or None

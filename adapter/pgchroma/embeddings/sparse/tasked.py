@@ -1,0 +1,78 @@
+"""Sparse models on this machine that embed queries otherwise than documents."""
+
+from __future__ import annotations
+
+import threading
+from abc import abstractmethod
+from collections.abc import Mapping
+from typing import Any, Literal, TypeAlias
+
+from pgchroma.embeddings.batched import check_texts
+from pgchroma.embeddings.protocol import Documents
+from pgchroma.embeddings.sparse.protocol import SparseEmbeddingFunction
+from pgchroma.model.sparse import SparseVectors
+
+__all__ = ("Task", "TaskedSparseFunction", "check_primitives")
+
+Task: TypeAlias = Literal["document", "query"]
+
+
+class TaskedSparseFunction(SparseEmbeddingFunction[Documents]):
+    """Embeds by a model that is loaded upon its first use; a subclass loads and asks it.
+
+    Attributes:
+        task: As what texts are embedded.
+        query_config: What is different for queries; None: nothing, they are embedded as ``task``.
+    """
+
+    task: Task
+    query_config: Mapping[str, Any] | None
+    _model: Any = None
+
+    def _take_tasks(self, task: Task | None, query_config: Mapping[str, Any] | None) -> None:
+        self.task = "document" if task is None else _checked_task("task", task)
+        if query_config is not None:
+            _checked_task("query_config.task", query_config.get("task"))
+        self.query_config = query_config
+        self._loading = threading.Lock()
+
+    @abstractmethod
+    def _load(self) -> Any:
+        """Load the model."""
+
+    @abstractmethod
+    def _encode(self, model: Any, texts: list[str], task: Task) -> SparseVectors:
+        """Embed texts by the model."""
+
+    def __call__(self, input: Documents) -> SparseVectors:
+        """Embed texts as the task says; one sparse vector each, in their order.
+
+        Raises:
+            ValueError: The input is no list of texts, or is empty.
+        """
+        return self._embed(input, self.task)
+
+    def embed_query(self, input: Documents) -> SparseVectors:
+        """Embed what is searched for, as the settings for queries say."""
+        return self._embed(input, (self.query_config or {}).get("task", self.task))
+
+    def _embed(self, input: Documents, task: Task) -> SparseVectors:
+        check_texts(input)
+        with self._loading:
+            if self._model is None:
+                self._model = self._load()
+        return self._encode(self._model, list(input), task)
+
+
+def check_primitives(kwargs: Mapping[str, Any]) -> None:
+    """Raise ValueError unless all these arguments can be stored as JSON."""
+    for key, value in kwargs.items():
+        if not isinstance(value, str | int | float | bool | list | dict | tuple):
+            raise ValueError(f"Keyword argument {key} is not a primitive type")
+
+
+def _checked_task(setting: str, task: Any) -> Task:
+    if task not in ("document", "query"):
+        raise ValueError(f"{setting} must be document or query, got {task!r:.80}")
+    found: Task = task
+    return found

@@ -1,0 +1,107 @@
+"""Sparse vectors: the few dimensions that are not zero."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Self, TypeAlias
+
+__all__ = ("SPARSE_VECTOR_TYPE", "TYPE_KEY", "SparseVector", "SparseVectors")
+
+TYPE_KEY = "#type"
+SPARSE_VECTOR_TYPE = "sparse_vector"
+
+
+@dataclass(frozen=True, slots=True)
+class SparseVector:
+    """A vector as parallel lists.
+
+    Attributes:
+        indices: The dimensions, ascending, each once.
+        values: What they hold.
+        labels: What they stand for, such as tokens; None: that is not known.
+
+    Raises:
+        ValueError: The lists are of different lengths, an index is no integer from 0 on, the
+            indices do not ascend, a value is no finite number, or a label is no text.
+    """
+
+    indices: list[int]
+    values: list[float]
+    labels: list[str] | None = None
+
+    def __post_init__(self) -> None:
+        self._check_lists()
+        for position, index in enumerate(self.indices):
+            self._check_index(index, position)
+        for position, value in enumerate(self.values):
+            _check_value(value, position)
+        for position, label in enumerate(self.labels or ()):
+            if not isinstance(label, str):
+                raise _kind_fault("labels must be strings", label, position)
+
+    def _check_lists(self) -> None:
+        lists: dict[str, Any] = {"indices": self.indices, "values": self.values}
+        if self.labels is not None:
+            lists["labels"] = self.labels
+        for name, items in lists.items():
+            if not isinstance(items, list):
+                raise ValueError(
+                    f"Expected SparseVector {name} to be a list, got {type(items).__name__}"
+                )
+        lengths = {name: len(items) for name, items in lists.items()}
+        if len(set(lengths.values())) > 1:
+            counted = ", ".join(f"{length} {name}" for name, length in lengths.items())
+            raise ValueError(
+                f"SparseVector {' and '.join(lists)} must have the same length, got {counted}"
+            )
+
+    def _check_index(self, index: object, position: int) -> None:
+        if not isinstance(index, int) or isinstance(index, bool):
+            raise _kind_fault("indices must be integers", index, position)
+        if index < 0:
+            raise ValueError(
+                f"SparseVector indices must be non-negative, got {index} at position {position}"
+            )
+        if position and index <= self.indices[position - 1]:
+            raise ValueError(
+                "SparseVector indices must be sorted in strictly ascending order, found "
+                f"indices[{position}]={index} <= indices[{position - 1}]="
+                f"{self.indices[position - 1]}"
+            )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the form in which it goes over the wire, where labels are called tokens."""
+        written = {TYPE_KEY: SPARSE_VECTOR_TYPE, "indices": self.indices, "values": self.values}
+        return written if self.labels is None else {**written, "tokens": self.labels}
+
+    @classmethod
+    def from_dict(cls, d: Mapping[str, Any]) -> Self:
+        """Read what `to_dict` wrote.
+
+        Raises:
+            ValueError: It is something else, or no sparse vector.
+        """
+        if d.get(TYPE_KEY) != SPARSE_VECTOR_TYPE:
+            raise ValueError(
+                f"Expected {TYPE_KEY}='{SPARSE_VECTOR_TYPE}', got {d.get(TYPE_KEY)!r:.100}"
+            )
+        if missing := {"indices", "values"} - d.keys():
+            raise ValueError(f"Expected a sparse vector to have {', '.join(sorted(missing))}")
+        return cls(d["indices"], d["values"], d.get("tokens"))
+
+
+SparseVectors: TypeAlias = list[SparseVector]
+
+
+def _check_value(value: object, position: int) -> None:
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        raise _kind_fault("values must be numbers", value, position)
+    # JSON has no other numbers.
+    if not math.isfinite(value):
+        raise ValueError(f"SparseVector values must be finite, got {value} at position {position}")
+
+
+def _kind_fault(rule: str, value: object, position: int) -> ValueError:
+    return ValueError(f"SparseVector {rule}, got {type(value).__name__} at position {position}")

@@ -1,0 +1,424 @@
+"""How a function is called: batches, order, pace, failures, the cache, interrupts, progress."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from pgchroma.embeddings.calling import Caller, batches, is_transient
+from pgchroma.embeddings.options import Options
+from pgchroma.embeddings.providers.ollama import OllamaEmbeddingFunction
+from pgchroma.errors import EmbeddingError
+from tests.embeddings.providers.serving import Answer, Provider, Request, serving, vector_of
+
+QUICK: dict[str, Any] = {"initial_wait": 0.01, "progress": False}
+
+
+def _speaks(request: Request) -> Answer:
+    return Answer({"embeddings": [vector_of(text) for text in request.body["input"]]})
+
+
+@pytest.fixture
+def provider() -> Iterator[Provider]:
+    with serving(_speaks) as provider:
+        yield provider
+
+
+def _function(provider: Provider, **options: Any) -> OllamaEmbeddingFunction:
+    return OllamaEmbeddingFunction(provider.url).with_options(**{**QUICK, **options})
+
+
+def _caller(**options: Any) -> Caller:
+    return Caller(Options(**{**QUICK, **options}), name="mine", batch_size=2, concurrency=4)
+
+
+def _run(caller: Caller, embed: Callable[[list[Any]], object], inputs: list[Any]) -> Any:
+    return caller.run(embed, inputs, lambda: "identity")
+
+
+def _texts(provider: Provider) -> list[str]:
+    return [text for request in provider.requests for text in request.body["input"]]
+
+
+def _until(is_so: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 20
+    while not is_so():
+        assert time.monotonic() < deadline, "it did not happen"
+        time.sleep(0.005)
+
+
+# Batches and their order
+
+
+@pytest.mark.parametrize(
+    ("inputs", "most", "most_bytes", "sizes"),
+    [
+        ([], 3, 10, []),
+        (["a"] * 7, 3, None, [3, 3, 1]),
+        (["aaaa"] * 5, 3, 8, [2, 2, 1]),
+        (["ä" * 4, "ä"], 9, 9, [1, 1]),
+        (["ä" * 4, "ä"], 9, 10, [2]),
+        (["a", "b" * 100, "c", "d"], 9, 10, [1, 1, 2]),
+        (["b" * 100], 9, 10, [1]),
+        (["\ud800" * 4, "a"], 9, 100, [2]),
+        ([np.zeros(4, np.uint8)] * 5, 9, 8, [2, 2, 1]),
+    ],
+)
+def test_batches_hold_so_many_and_so_many_bytes(
+    inputs: list[Any], most: int, most_bytes: int | None, sizes: list[int]
+) -> None:
+    found = batches(inputs, most, most_bytes)
+    assert [span.stop - span.start for span in found] == sizes
+    assert [value for span in found for value in inputs[span]] == inputs
+
+
+def test_the_order_is_the_inputs_whoever_is_done_first() -> None:
+    def embed(batch: list[Any]) -> object:
+        time.sleep(0.05 if batch[0] < 4 else 0)
+        return [[float(n)] for n in batch]
+
+    made = _run(_caller(), embed, list(range(20)))
+    assert [each.tolist() for each in made] == [[n] for n in range(20)]
+
+
+def test_no_more_calls_run_at_a_time_than_allowed(provider: Provider) -> None:
+    def slowly(request: Request) -> Answer:
+        answer = _speaks(request)
+        answer.seconds = 0.02
+        return answer
+
+    provider.speaks = slowly
+    _function(provider, batch_size=1, concurrency=3)([str(n) for n in range(12)])
+    assert provider.most_at_once == 3
+
+
+def test_calls_begin_no_faster_than_the_rate(provider: Provider) -> None:
+    stamps: list[float] = []
+
+    def stamped(request: Request) -> Answer:
+        stamps.append(time.monotonic())
+        return _speaks(request)
+
+    _function(provider)(["the first of a process takes longer"])
+    provider.speaks = stamped
+    function = _function(provider, batch_size=1, concurrency=8, requests_per_minute=1200)
+    with ThreadPoolExecutor(3) as pool:
+        # The rate is the function's, whoever calls it.
+        list(pool.map(function, [["a", "b"], ["c", "d"], ["e", "f"]]))
+    assert len(stamps) == 6
+    assert 5 * 0.05 * 0.6 <= max(stamps) - min(stamps) < 5
+
+
+# What comes back
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        ([[1.0, 2.0], [1.0]], r"different lengths: \[1, 2\]"),
+        ([[1.0, float("nan")], [1.0, 2.0]], "NaN or infinity, at position 0"),
+        (np.array([[1.0, 2.0], [1.0, np.inf]]), "NaN or infinity, at position 1"),
+        ([[1.0]], "1 embeddings for 2 inputs"),
+        ([[1.0]] * 3, "3 embeddings for 2 inputs"),
+        ([], "no embeddings"),
+        (None, "no embeddings"),
+        ([["a"], ["b"]], "no embeddings"),
+        (np.array([["a"], ["b"]]), "no embeddings"),
+        ([[[1.0]], [[2.0]]], "no embeddings"),
+        ([[1.0, "a"], [1.0, 2.0]], "no embeddings"),
+    ],
+)
+def test_what_is_not_one_embedding_for_each_input_is_refused(answer: Any, message: str) -> None:
+    with pytest.raises(EmbeddingError, match=f"mine returned.*{message}"):
+        _run(_caller(), lambda batch: answer, ["a", "b"])
+
+
+def test_batches_have_embeddings_of_one_length() -> None:
+    with pytest.raises(EmbeddingError, match=r"different lengths: \[1, 2\]"):
+        _run(_caller(), lambda batch: [[1.0] * len(batch)] * len(batch), ["a", "b", "c"])
+
+
+def test_kept_embeddings_of_another_length_are_not_mixed_with_new(tmp_path: Path) -> None:
+    caller = _caller(cache=tmp_path / "cache")
+    _run(caller, lambda batch: [[1.0]] * len(batch), ["a"])
+    with pytest.raises(EmbeddingError, match=r"different lengths: \[1, 2\]"):
+        _run(caller, lambda batch: [[1.0, 2.0]] * len(batch), ["a", "b"])
+
+
+# Failures
+
+
+class _StatusError(Exception):
+    def __init__(self, status_code: object) -> None:
+        self.status_code = status_code
+
+
+@pytest.mark.parametrize(
+    ("fault", "expected"),
+    [
+        (EmbeddingError("x", is_transient=True), True),
+        (EmbeddingError("x"), False),
+        (ConnectionResetError(), True),
+        (TimeoutError(), True),
+        (_StatusError(429), True),
+        (_StatusError(503), True),
+        (_StatusError(400), False),
+        (_StatusError("429"), False),
+        (ValueError(), False),
+    ],
+)
+def test_some_failures_pass(fault: Exception, expected: bool) -> None:
+    assert is_transient(fault) is expected
+    calls = []
+
+    def embed(batch: list[Any]) -> object:
+        calls.append(batch)
+        raise fault
+
+    with pytest.raises(type(fault)):
+        _run(_caller(max_retries=2), embed, ["a"])
+    assert len(calls) == (3 if expected else 1)
+
+
+def test_a_failure_ends_those_that_wait_for_a_retry(provider: Provider) -> None:
+    def refuses_one(request: Request) -> Answer:
+        # All four are asked before any is told to wait: those who are not asked yet would too.
+        _until(lambda: len(provider.requests) == 4)
+        if request.body["input"] == ["bad"]:
+            return Answer("never", status=400, seconds=0.1)
+        return Answer(status=429, headers={"Retry-After": "30"})
+
+    provider.speaks = refuses_one
+    begin = time.monotonic()
+    with pytest.raises(EmbeddingError, match="400: never"):
+        _function(provider, batch_size=1, concurrency=4)(["a", "b", "bad", "c", "d", "e"])
+    assert time.monotonic() - begin < 5
+    time.sleep(0.2)
+    assert sorted(_texts(provider)) == ["a", "b", "bad", "c"]
+
+
+def test_a_failure_does_not_wait_for_answers(provider: Provider) -> None:
+    def refuses_one(request: Request) -> Answer:
+        if request.body["input"] == ["bad"]:
+            _until(lambda: len(provider.requests) == 4)
+            return Answer(status=400)
+        answer = _speaks(request)
+        answer.seconds = 5
+        return answer
+
+    provider.speaks = refuses_one
+    begin = time.monotonic()
+    with pytest.raises(EmbeddingError, match="400"):
+        _function(provider, batch_size=1, concurrency=4)(["a", "b", "c", "bad", "d"])
+    assert time.monotonic() - begin < 4
+    assert "d" not in _texts(provider)
+
+
+def test_when_one_is_told_to_wait_no_other_begins(provider: Provider) -> None:
+    provider.first = [Answer(status=429, headers={"retry-after-ms": "300"})]
+    begin = time.monotonic()
+    _function(provider, batch_size=1, concurrency=1)(["a", "b"])
+    assert time.monotonic() - begin >= 0.3
+    assert _texts(provider) == ["a", "a", "b"]
+
+
+def test_waits_grow_up_to_the_longest() -> None:
+    caller = _caller(initial_wait=1, longest_wait=10)
+
+    class Outcome:
+        def exception(self) -> Exception:
+            return ConnectionError()
+
+    class State:
+        outcome = Outcome()
+
+        def __init__(self, attempt_number: int) -> None:
+            self.attempt_number = attempt_number
+
+    for attempt, most in enumerate([1, 2, 4, 8, 10, 10], start=1):
+        assert most / 2 <= caller._wait(State(attempt)) <= most
+
+
+# The cache
+
+
+def test_what_was_embedded_before_a_failure_is_not_asked_for_again(
+    provider: Provider, tmp_path: Path
+) -> None:
+    function = _function(provider, batch_size=2, concurrency=1, cache=tmp_path / "cache")
+    answers = [_speaks(Request("", {}, {"input": texts})) for texts in (["a", "b"], ["c", "d"])]
+    provider.first = [*answers, Answer(status=400)]
+    texts = ["a", "b", "c", "d", "e", "f"]
+    with pytest.raises(EmbeddingError, match="400"):
+        function(texts)
+    provider.requests.clear()
+    made = function(texts)
+    assert _texts(provider) == ["e", "f"]
+    assert np.array_equal(made, [vector_of(text) for text in texts])
+
+
+def test_queries_and_other_models_are_kept_apart(provider: Provider, tmp_path: Path) -> None:
+    cache = tmp_path / "cache"
+    _function(provider, cache=cache)(["a"])
+    _function(provider, cache=cache).embed_query(["a"])
+    other = OllamaEmbeddingFunction(provider.url, "other").with_options(**QUICK, cache=cache)
+    other(["a"])
+    assert len(provider.requests) == 3
+
+
+_FILLING = """
+import sys
+from pgchroma.embeddings.providers.ollama import OllamaEmbeddingFunction
+url, cache = sys.argv[1:]
+function = OllamaEmbeddingFunction(url).with_options(cache=cache, batch_size=5, concurrency=4)
+sys.stdin.readline()
+for part in range(4):
+    made = function([f"text {n}" for n in range(part * 25, part * 25 + 50)])
+    assert len(made) == 50
+"""
+
+
+def test_processes_share_a_cache(provider: Provider, tmp_path: Path) -> None:
+    cache = tmp_path / "cache"
+    running = [
+        subprocess.Popen(
+            [sys.executable, "-c", _FILLING, provider.url, str(cache)],
+            stdin=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        for _ in range(2)
+    ]
+    for process in running:
+        assert process.stdin is not None
+        process.stdin.write(b"go\n")
+        process.stdin.flush()
+    for process in running:
+        _, said = process.communicate(timeout=60)
+        assert process.returncode == 0, said.decode()
+    provider.requests.clear()
+    texts = [f"text {n}" for n in range(125)]
+    made = _function(provider, cache=cache)(texts)
+    assert not provider.requests
+    assert np.array_equal(made, [vector_of(text) for text in texts])
+
+
+# Interrupts, threads and processes
+
+
+_SLOW = """
+import sys
+from pgchroma.embeddings.providers.ollama import OllamaEmbeddingFunction
+function = OllamaEmbeddingFunction(sys.argv[1]).with_options(batch_size=1, concurrency=4)
+function(sys.argv[2:])
+"""
+
+
+@pytest.mark.parametrize("texts", [["a"], ["a", "b", "c", "d", "e", "f"]])
+def test_an_interrupt_is_obeyed_at_once(provider: Provider, texts: list[str]) -> None:
+    provider.speaks = lambda request: Answer({}, seconds=20)
+    process = subprocess.Popen(
+        [sys.executable, "-c", _SLOW, provider.url, *texts], stderr=subprocess.PIPE
+    )
+    _until(lambda: len(provider.requests) == min(len(texts), 4))
+    begin = time.monotonic()
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=15)
+    assert time.monotonic() - begin < 5
+    assert b"KeyboardInterrupt" in said
+    assert process.returncode != 0
+
+
+def test_threads_may_share_a_function(provider: Provider, tmp_path: Path) -> None:
+    function = _function(provider, batch_size=3, concurrency=4, cache=tmp_path / "cache")
+    together = threading.Barrier(8)
+
+    def embed(number: int) -> bool:
+        texts = [f"{number % 4} {n}" for n in range(20)]
+        together.wait()
+        made = function(texts)
+        return np.array_equal(made, [vector_of(text) for text in texts])
+
+    with ThreadPoolExecutor(8) as pool:
+        assert all(pool.map(embed, range(8)))
+
+
+_FORKING = """
+import os, sys
+from pgchroma.embeddings.providers.ollama import OllamaEmbeddingFunction
+function = OllamaEmbeddingFunction(sys.argv[1]).with_options(max_retries=0)
+function(["parent"])
+if os.fork() == 0:
+    function(["child"])
+    os._exit(0)
+_, status = os.wait()
+assert status == 0, status
+function(["parent again"])
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
+def test_a_forked_child_has_connections_of_its_own(provider: Provider) -> None:
+    subprocess.run([sys.executable, "-c", _FORKING, provider.url], check=True, timeout=60)
+    assert _texts(provider) == ["parent", "child", "parent again"]
+
+
+# Progress
+
+
+@pytest.mark.parametrize("wanted", [None, False, True])
+def test_progress_is_shown_when_it_is_asked_for(
+    provider: Provider, capfd: pytest.CaptureFixture[str], wanted: bool | None
+) -> None:
+    _function(provider, batch_size=2, progress=wanted)(["a", "b", "c", "d"])
+    shown = capfd.readouterr()
+    assert shown.out == ""
+    if wanted:
+        assert "ollama" in shown.err
+        assert "100%" in shown.err
+    else:
+        assert shown.err == ""
+
+
+# Options
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("max_retries", -1),
+        ("initial_wait", -0.1),
+        ("longest_wait", -1),
+        ("timeout", 0),
+        ("batch_size", 0),
+        ("concurrency", 0),
+        ("requests_per_minute", 0),
+    ],
+)
+def test_an_option_out_of_bounds_is_refused(option: str, value: float) -> None:
+    with pytest.raises(ValueError, match=f"{option} is out of bounds: {value}"):
+        OllamaEmbeddingFunction().with_options(**{option: value})
+
+
+def test_an_unknown_option_is_refused() -> None:
+    with pytest.raises(TypeError, match="patience"):
+        OllamaEmbeddingFunction().with_options(patience=1)
+    with pytest.raises(TypeError, match=r"OllamaEmbeddingFunction has no setting patience; it has"):
+        OllamaEmbeddingFunction.create(patience=1)
+
+
+def test_options_make_a_copy() -> None:
+    function = OllamaEmbeddingFunction()
+    changed = function.with_options(batch_size=3)
+    assert (function.options.batch_size, changed.options.batch_size) == (None, 3)
+    assert changed.get_config() == function.get_config()
