@@ -58,6 +58,9 @@ class Settings(BaseSettings):
             before they get one; fewer are read faster than searched.
         pgchroma_index_memory: Bytes of the database server's memory that building an index may
             take. A collection for which that is too little gets several indexes.
+        pgchroma_trust_stored_functions: Whether the embedding function that a collection stores is
+            built with the addresses, the variables of keys and the remote code that it names.
+            Whoever may write to the collection has chosen them.
         pgchroma_auto_index: Whether metadata keys and documents that filters keep asking about
             get an index.
     """
@@ -97,6 +100,7 @@ class Settings(BaseSettings):
     pgchroma_segment_bytes: int = Field(default=8 << 20, ge=0)
     pgchroma_index_memory: int = Field(default=1 << 30, ge=1 << 20)
     pgchroma_auto_index: bool = True
+    pgchroma_trust_stored_functions: bool = False
 
     def __getitem__(self, key: str) -> Any:
         """Return the setting of that name."""

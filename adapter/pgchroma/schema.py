@@ -26,7 +26,7 @@ __all__ = ("HEAD", "MigrationMode", "ServerFacts", "check", "offline_sql", "prep
 
 MigrationMode: TypeAlias = Literal["apply", "validate", "none"]
 
-HEAD: Final = "0004"
+HEAD: Final = "0005"
 """The revision this code works with; a test holds that it is Alembic's newest."""
 
 LEAST_POSTGRES: Final = 160_000

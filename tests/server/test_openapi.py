@@ -64,6 +64,13 @@ OURS = {
     "root": "GET ",
     "collection_explain": f"POST {R}/explain",
     "collection_recall": f"POST {R}/recall",
+    "start_reembedding": f"POST {R}/reembedding",
+    "get_reembedding": f"GET {R}/reembedding",
+    "drop_reembedding": f"DELETE {R}/reembedding",
+    "get_unembedded": f"GET {R}/reembedding/records",
+    "store_reembedded": f"POST {R}/reembedding/records",
+    "compare_embeddings": f"POST {R}/reembedding/compare",
+    "switch_embeddings": f"POST {R}/reembedding/switch",
 }
 
 

@@ -28,6 +28,7 @@ from pgchroma.model.metadata import parse_collection_metadata
 from pgchroma.model.operations import (
     AddRecords,
     CollectionRef,
+    CompareEmbeddings,
     CountCollections,
     CountRecords,
     CreateCollection,
@@ -36,6 +37,7 @@ from pgchroma.model.operations import (
     DeleteCollection,
     DeleteDatabase,
     DeleteRecords,
+    DropReembedding,
     ExplainQuery,
     GetCollection,
     GetCollectionByCrn,
@@ -44,7 +46,9 @@ from pgchroma.model.operations import (
     GetIdentity,
     GetIndexingStatus,
     GetRecords,
+    GetReembedding,
     GetTenant,
+    GetUnembedded,
     GetVersion,
     Heartbeat,
     ListCollections,
@@ -53,11 +57,15 @@ from pgchroma.model.operations import (
     ModifyCollection,
     QueryRecords,
     Reset,
+    StartReembedding,
+    StoreReembedded,
+    SwitchEmbeddings,
     UpdateRecords,
     UpdateTenant,
     UpsertRecords,
 )
 from pgchroma.model.records import QueriedRecords, RecordBatch, RecordColumns
+from pgchroma.model.reembedding import Comparison, Reembedding, Unembedded
 from pgchroma.wire.errors import decode_error, encode_error, status_of
 from pgchroma.wire.route import PREFIX, Route, encode_json, read_path
 from pgchroma.wire.routes import ROUTES, route_of
@@ -183,6 +191,15 @@ def queries(draw: st.DrawFn) -> QueryRecords:
     )  # fmt: skip
 
 
+spaces = st.sampled_from(["l2", "cosine", "ip"])
+
+
+@st.composite
+def reembedded(draw: st.DrawFn) -> StoreReembedded:
+    positions = draw(st.lists(st.integers(0, 2**63 - 1), min_size=1, max_size=3))
+    return StoreReembedded(draw(refs), positions, draw(matrices(len(positions))))
+
+
 crn_parts = looked_up.filter(lambda name: ":" not in name)
 
 OPERATIONS: dict[Any, st.SearchStrategy[Any]] = {
@@ -232,6 +249,19 @@ OPERATIONS: dict[Any, st.SearchStrategy[Any]] = {
         MeasureRecall, refs, st.integers(1, 1_000), st.integers(1, 2**32 - 1), filters()
     ),
     GetIndexingStatus: st.builds(GetIndexingStatus, refs),
+    StartReembedding: st.builds(
+        StartReembedding, refs, functions, st.integers(1, 16_000), st.none() | spaces
+    ),
+    GetReembedding: st.builds(GetReembedding, refs),
+    GetUnembedded: st.builds(
+        GetUnembedded, refs, st.integers(0, 2**63 - 1), st.integers(1, 10_000)
+    ),
+    StoreReembedded: reembedded(),
+    CompareEmbeddings: st.builds(
+        CompareEmbeddings, refs, st.integers(1, 1_000), st.integers(1, 1_000)
+    ),
+    SwitchEmbeddings: st.builds(SwitchEmbeddings, refs),
+    DropReembedding: st.builds(DropReembedding, refs),
 }
 
 hnsw = st.builds(HnswConfiguration, **{**settings, **fixed})
@@ -296,6 +326,29 @@ plans = st.builds(
     text,
     text,
 )
+reembeddings = st.builds(
+    Reembedding,
+    st.none() | functions,
+    spaces,
+    st.integers(1, 16_000),
+    st.booleans(),
+    naturals,
+    naturals,
+    naturals,
+    naturals,
+)
+
+
+@st.composite
+def unembedded(draw: st.DrawFn) -> Unembedded:
+    positions = draw(st.lists(naturals, max_size=4))
+
+    def column(values: st.SearchStrategy[Any]) -> Any:
+        return draw(st.lists(values, min_size=len(positions), max_size=len(positions)))
+
+    return Unembedded(positions, column(text), column(st.none() | text), column(st.none() | text))
+
+
 RESULTS: dict[Any, Callable[[Any], st.SearchStrategy[Any]]] = {
     Heartbeat: lambda operation: naturals,
     GetVersion: lambda operation: text,
@@ -322,6 +375,10 @@ RESULTS: dict[Any, Callable[[Any], st.SearchStrategy[Any]]] = {
     GetIndexingStatus: lambda operation: st.builds(
         IndexingStatus, naturals, naturals, naturals, st.floats(0, 1), st.none() | text
     ),
+    GetReembedding: lambda operation: st.none() | reembeddings,
+    GetUnembedded: lambda operation: unembedded(),
+    CompareEmbeddings: lambda operation: st.builds(Comparison, st.floats(0, 1), naturals, naturals),
+    SwitchEmbeddings: lambda operation: naturals,
 }
 """Results by operation; those of all others say nothing."""
 
@@ -442,6 +499,8 @@ ARRIVES_AS = {
     errors.BatchSizeExceededError: ChromaError,
     errors.QuotaError: ChromaError,
     errors.MissingRightError: errors.InternalError,
+    # It is raised on the side of the caller.
+    errors.EmbeddingError: errors.UnavailableError,
 }
 """What Chroma's error table has no word and no status of its own for."""
 

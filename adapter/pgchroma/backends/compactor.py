@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from threading import Event, Lock, Thread
@@ -163,7 +164,7 @@ class Compactor:
         ready = {id for id, watched in self._watched.items() if watched.not_before <= now}
         if not ready:
             return
-        found = {each.tables.id: each for each in compaction.collections(ready)}
+        found = _by_id(compaction.collections(ready))
         for id in ready:
             if id not in found:
                 del self._watched[id]
@@ -182,9 +183,18 @@ class Compactor:
                 if compaction.has(id):
                     self._fail(compaction, id, fault)
 
-    def _tend_one(self, compaction: Compaction, collection: Collection, watched: _Watched) -> bool:
-        """Do what there is to do for a collection now; true if it needs no more looks."""
-        waiting, now = compaction.look(collection), time.monotonic()
+    def _tend_one(
+        self, compaction: Compaction, tables: Sequence[Collection], watched: _Watched
+    ) -> bool:
+        """Do what there is to do for a collection now; true if it needs no more looks.
+
+        Args:
+            compaction: What does it.
+            tables: The collection with each of its tables of embeddings.
+            watched: What is known of it.
+        """
+        looks = [compaction.look(each) for each in tables]
+        waiting, now = sum(looks), time.monotonic()
         growth = (waiting - watched.waiting) / max(now - watched.seen_at, TICK)
         is_bursting = watched.waiting < 0 or growth * PATIENCE > waiting / 2
         if waiting != watched.waiting:
@@ -192,9 +202,10 @@ class Compactor:
             watched.changed_at = now
         watched.waiting, watched.seen_at = waiting, now
         is_at_rest = now - watched.changed_at >= SETTLED
-        if not (is_at_rest or (self._is_due(collection, waiting) and not is_bursting)):
+        is_due = any(map(self._is_due, tables, looks))
+        if not (is_at_rest or (is_due and not is_bursting)):
             return False
-        if compaction.compact(collection, is_at_rest=is_at_rest):
+        if all([compaction.compact(each, is_at_rest=is_at_rest) for each in tables]):
             watched.failures = 0
             return is_at_rest
         # Another compactor has it.
@@ -220,3 +231,10 @@ class Compactor:
             collection.hnsw.sync_threshold,
             self.settings.segment_bytes,
         )
+
+
+def _by_id(collections: Sequence[Collection]) -> dict[UUID, list[Collection]]:
+    found: dict[UUID, list[Collection]] = {}
+    for collection in collections:
+        found.setdefault(collection.tables.id, []).append(collection)
+    return found

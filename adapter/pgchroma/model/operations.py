@@ -25,11 +25,13 @@ from pgchroma.model.filters import Filter
 from pgchroma.model.indexed import Indexed
 from pgchroma.model.indexing import IndexingStatus, QueryPlan, Recall
 from pgchroma.model.records import QueriedRecords, RecordBatch, RecordColumns
-from pgchroma.model.types import CollectionMetadata
+from pgchroma.model.reembedding import Comparison, Reembedding, Unembedded
+from pgchroma.model.types import CollectionMetadata, Space
 
 __all__ = (
     "AddRecords",
     "CollectionRef",
+    "CompareEmbeddings",
     "CountCollections",
     "CountRecords",
     "CreateCollection",
@@ -38,6 +40,7 @@ __all__ = (
     "DeleteCollection",
     "DeleteDatabase",
     "DeleteRecords",
+    "DropReembedding",
     "ExplainQuery",
     "GetCollection",
     "GetCollectionByCrn",
@@ -46,7 +49,9 @@ __all__ = (
     "GetIdentity",
     "GetIndexingStatus",
     "GetRecords",
+    "GetReembedding",
     "GetTenant",
+    "GetUnembedded",
     "GetVersion",
     "Heartbeat",
     "ListCollections",
@@ -56,6 +61,9 @@ __all__ = (
     "Operation",
     "QueryRecords",
     "Reset",
+    "StartReembedding",
+    "StoreReembedded",
+    "SwitchEmbeddings",
     "UpdateRecords",
     "UpdateTenant",
     "UpsertRecords",
@@ -332,5 +340,81 @@ class MeasureRecall(Operation[Recall]):
 @dataclass(frozen=True, slots=True)
 class GetIndexingStatus(Operation[IndexingStatus]):
     """How far the collection's indexes are behind its log."""
+
+    collection: CollectionRef
+
+
+@dataclass(frozen=True, slots=True)
+class StartReembedding(Operation[None]):
+    """Make room for a collection's second embeddings, or go on with those of the same function.
+
+    Attributes:
+        embedding_function: What makes them, in Chroma's persisted form.
+        dimension: How long they are.
+        space: How they are compared; None: as those in use are.
+    """
+
+    collection: CollectionRef
+    embedding_function: Mapping[str, Any]
+    dimension: int
+    space: Space | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class GetReembedding(Operation[Reembedding | None]):
+    """How far the second embeddings are; None: there are none."""
+
+    collection: CollectionRef
+
+
+@dataclass(frozen=True, slots=True)
+class GetUnembedded(Operation[Unembedded]):
+    """The first `limit` records behind a position that have no second embedding."""
+
+    collection: CollectionRef
+    after: int
+    limit: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class StoreReembedded(Operation[None]):
+    """Keep second embeddings; one whose record has changed meanwhile is passed over.
+
+    Attributes:
+        embeddings: Shape ``(positions, dimension)``.
+    """
+
+    collection: CollectionRef
+    positions: list[int]
+    embeddings: NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class CompareEmbeddings(Operation[Comparison]):
+    """Ask for the neighbours of some records by both embeddings, and compare.
+
+    Attributes:
+        sample: How many records, picked at random.
+        n_results: How many neighbours of each.
+    """
+
+    collection: CollectionRef
+    sample: int
+    n_results: int
+
+
+@dataclass(frozen=True, slots=True)
+class SwitchEmbeddings(Operation[int]):
+    """Take the second embeddings into use, and keep those that were, if none is missing.
+
+    The answer is how many are missing; with any, nothing was changed.
+    """
+
+    collection: CollectionRef
+
+
+@dataclass(frozen=True, slots=True)
+class DropReembedding(Operation[None]):
+    """Drop the second embeddings, if there are any."""
 
     collection: CollectionRef

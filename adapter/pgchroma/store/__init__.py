@@ -8,6 +8,7 @@ from pgchroma.store import (
     indexing,
     queries,
     reads,
+    reembedding,
     writes,
 )
 from pgchroma.store.drivers import run, run_async
@@ -24,6 +25,7 @@ __all__ = (
     "indexing",
     "queries",
     "reads",
+    "reembedding",
     "run",
     "run_async",
     "writes",

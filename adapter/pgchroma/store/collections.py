@@ -161,7 +161,8 @@ def _create(
     )
     if not rows:
         return None
-    yield create_tables(CollectionTables(schema, id), operation.name)
+    tables = CollectionTables(schema, id)
+    yield create_tables(tables, operation.name, configuration.indexed)
     return CollectionModel(
         id, operation.name, configuration, operation.metadata, None, scope.tenant, scope.database
     )
@@ -204,8 +205,8 @@ def _delete(operation: DeleteCollection) -> Exchange[None]:
     )
     if not rows:
         raise NotFoundError(f"Collection [{operation.name}] does not exist")
-    id, schema = rows[0]
-    yield drop_tables(CollectionTables(schema, id), operation.name)
+    id, schema, generation, spare = rows[0]
+    yield drop_tables(CollectionTables(schema, id, generation), operation.name, spare)
 
 
 def _select(scope: DatabaseRef, ending: LiteralString, parameters: Mapping[str, Any]) -> Statement:
@@ -299,6 +300,8 @@ _DELETE = render(
     using pgchroma.databases as d
     where d.id = c.database_id and d.tenant = %(tenant)s and d.name = %(database)s
         and c.name = %(name)s
-    returning c.id, d.schema_name
+    returning c.id, d.schema_name, c.generation, (
+        select r.generation from pgchroma.reembeddings as r where r.collection_id = c.id
+    )
     """
 )

@@ -217,6 +217,8 @@ class Examined:
 def find_collections(ids: Sequence[UUID] | None, after: UUID | None) -> Exchange[list[Collection]]:
     """Find collections, a page at a time, in the order of their ids.
 
+    One whose embeddings are being made anew comes twice: with the table in use and with the other.
+
     Args:
         ids: Which; None: all that have embeddings.
         after: The last one of the page before.
@@ -240,7 +242,7 @@ def unlock_collection(id: UUID) -> Exchange[None]:
 def examine(collection: Collection) -> Exchange[Examined]:
     """Look at a collection's segments, indexes and tail, and count what lives of them."""
     id, tables = collection.tables.id, collection.tables
-    rows = yield Statement(_SEGMENTS, {"id": id})
+    rows = yield Statement(_SEGMENTS, _key(collection))
     segments = [_segment(row) for row in rows]
     rows = yield Statement(_SECONDARY, {"id": id})
     secondary = {SecondaryIndex(kind, key): ready for kind, key, ready, _ in rows}
@@ -287,7 +289,7 @@ def look(collection: Collection) -> Exchange[tuple[int, int]]:
     count = (yield changes)[0][0]
     if collection.dimension is None:
         return 0, count
-    rows = yield Statement(render(_LAST, vectors=tables.vectors), {"id": tables.id})
+    rows = yield Statement(render(_LAST, vectors=tables.vectors), _key(collection))
     last, end = rows[0]
     return max(last - end + 1, 0), count
 
@@ -374,7 +376,7 @@ def announce_build(collection: Collection, build: Build) -> Exchange[SegmentRow]
     rows = yield Statement(
         _ANNOUNCE,
         {
-            "id": collection.tables.id,
+            **_key(collection),
             "first": build.first_pos,
             "end": build.end_pos,
             "prefix": segment_prefix(collection.tables),
@@ -403,7 +405,7 @@ def segment_statement(collection: Collection, segment: SegmentRow) -> Statement:
 def drop_segments(collection: Collection, build: Build) -> Exchange[None]:
     """Let queries no longer use the segments of a range."""
     bounds = {"first": build.first_pos, "end": build.end_pos}
-    yield Statement(_DROP, {"id": collection.tables.id, **bounds})
+    yield Statement(_DROP, {**_key(collection), **bounds})
 
 
 def live_rows(collection: Collection, first: int, end: int) -> Exchange[int]:
@@ -441,6 +443,7 @@ def reconcile(collection: Collection, examined: Examined) -> Exchange[tuple[bool
         Whether the catalog was changed; and the names of the indexes that are to be dropped.
     """
     changed = False
+    yield Statement(_FORGET_DROPPED, {"id": collection.tables.id})
     leftovers = set(examined.invalid)
     for segment in examined.segments:
         if segment.index_name not in examined.valid:
@@ -549,9 +552,10 @@ def note_error(id: UUID, error: str | None) -> Statement:
 
 
 def _collection(row: Sequence[Any]) -> Collection:
-    id, name, schema, stored, dimension, tenant, role, waiting, has_rest = row
+    id, generation, is_spare, name, schema, stored, dimension, tenant, role, *found = row
+    waiting, has_rest = found
     return Collection(
-        CollectionTables(schema, id),
+        CollectionTables(schema, id, generation, is_spare),
         name,
         CollectionConfiguration.from_json(orjson.loads(stored)),
         dimension,
@@ -617,6 +621,10 @@ def _declared(collection: Collection) -> list[SecondaryIndex]:
     return found
 
 
+def _key(collection: Collection) -> dict[str, Any]:
+    return {"id": collection.tables.id, "generation": collection.tables.generation}
+
+
 def _lock_keys(id: UUID) -> dict[str, int]:
     return {"space": _LOCK_SPACE, "key": int.from_bytes(id.bytes[:4], "big", signed=True)}
 
@@ -624,7 +632,8 @@ def _lock_keys(id: UUID) -> dict[str, int]:
 _FIND = render(
     """
     select
-        c.id, c.name, c.schema_name, c.configuration, c.dimension, c.tenant,
+        c.id, c.generation, c.is_spare, c.name, c.schema_name, c.configuration, c.dimension,
+        c.tenant,
         (
             select t.role_name
             from pg_catalog.pg_class as r
@@ -638,19 +647,34 @@ _FIND = render(
         )
     from (
         select
-            c.id, c.name, c.configuration::text, c.dimension, d.tenant, d.schema_name, k.key,
+            c.id, c.name, g.configuration::text, g.dimension, d.tenant, d.schema_name, k.key,
+            g.generation, g.is_spare,
             to_regclass(format('%%I.%%I', d.schema_name, 'log_' || k.key)) as log,
             array(
-                select to_regclass(format('%%I.%%I', d.schema_name, name || k.key))
-                from unnest(array['records_', 'vectors_', 'counts_']) as name
+                select to_regclass(format('%%I.%%I', d.schema_name, name))
+                from unnest(array[
+                    'records_' || k.key,
+                    'counts_' || k.key,
+                    case when g.is_spare then 'spare_' else 'vectors_' end || k.key
+                        || case when g.generation = 1 then '' else '_' || g.generation end
+                ]) as name
             ) as tables
-        from pgchroma.collections as c
+        from (
+            select * from pgchroma.collections as c
+            where (c.id = any(%(ids)s::uuid[]) or %(ids)s::uuid[] is null)
+                and (c.id > %(after)s::uuid or %(after)s::uuid is null)
+            order by c.id
+            limit %(limit)s
+        ) as c
         join pgchroma.databases as d on d.id = c.database_id
         cross join replace(c.id::text, '-', '') as k (key)
-        where (c.id = any(%(ids)s::uuid[]) or %(ids)s::uuid[] is null)
-            and (c.id > %(after)s::uuid or %(after)s::uuid is null)
-        order by c.id
-        limit %(limit)s
+        cross join lateral (
+            select c.generation, c.configuration, c.dimension, false
+            union all
+            select r.generation, r.configuration, r.dimension, true
+            from pgchroma.reembeddings as r
+            where r.collection_id = c.id and not r.is_previous
+        ) as g (generation, configuration, dimension, is_spare)
     ) as c
     join pgchroma.tenants as t on t.name = c.tenant
     cross join lateral (
@@ -659,7 +683,7 @@ _FIND = render(
             count(*) filter (where s.is_ready) as ready,
             count(*) filter (where not s.is_ready) as unready
         from pgchroma.segments as s
-        where s.collection_id = c.id
+        where s.collection_id = c.id and s.generation = c.generation
     ) as s
     cross join lateral (
         select
@@ -670,7 +694,7 @@ _FIND = render(
         where i.indrelid = any(c.tables)
             and r.relname ~ ('^(vectors_' || c.key || '_hnsw_|records_' || c.key || '_by_)')
     ) as i
-    order by c.id
+    order by c.id, c.is_spare
     """
 )
 
@@ -683,7 +707,7 @@ _SEGMENTS = render(
         id, first_pos, end_pos, index_name, entries, is_ready, quantization, max_neighbors,
         ef_construction
     from pgchroma.segments
-    where collection_id = %(id)s
+    where collection_id = %(id)s and generation = %(generation)s
     order by first_pos, id
     """
 )
@@ -721,7 +745,8 @@ _LAST: LiteralString = """
 select
     coalesce((select max(pos) from {vectors}), 0),
     coalesce((
-        select max(end_pos) from pgchroma.segments where collection_id = %(id)s and is_ready
+        select max(end_pos) from pgchroma.segments
+        where collection_id = %(id)s and generation = %(generation)s and is_ready
     ), 1)
 """
 
@@ -739,12 +764,12 @@ _ANNOUNCE = render(
         select nextval(pg_get_serial_sequence('pgchroma.segments', 'id')) as id
     )
     insert into pgchroma.segments (
-        id, collection_id, first_pos, end_pos, index_name, quantization, max_neighbors,
-        ef_construction
+        id, collection_id, generation, first_pos, end_pos, index_name, quantization,
+        max_neighbors, ef_construction
     )
     overriding system value
     select
-        id, %(id)s, %(first)s, %(end)s, %(prefix)s::text || id, %(quantization)s,
+        id, %(id)s, %(generation)s, %(first)s, %(end)s, %(prefix)s::text || id, %(quantization)s,
         %(max_neighbors)s, %(ef_construction)s
     from next
     returning id, index_name
@@ -756,17 +781,19 @@ _FINISH = render(
     with done as (
         update pgchroma.segments set is_ready = true, entries = %(entries)s
         where id = %(segment)s
-        returning id, collection_id
+        returning id, collection_id, generation
     ),
     cut as (
         update pgchroma.segments as s set first_pos = %(end)s
         from done
-        where s.collection_id = done.collection_id and s.id <> done.id and s.is_ready
+        where s.collection_id = done.collection_id and s.generation = done.generation
+            and s.id <> done.id and s.is_ready
             and s.first_pos >= %(first)s and s.first_pos < %(end)s and s.end_pos > %(end)s
     )
     update pgchroma.segments as s set is_ready = false
     from done
-    where s.collection_id = done.collection_id and s.id <> done.id and s.is_ready
+    where s.collection_id = done.collection_id and s.generation = done.generation
+        and s.id <> done.id and s.is_ready
         and s.first_pos >= %(first)s and s.end_pos <= %(end)s
     returning s.id
     """
@@ -775,7 +802,22 @@ _FINISH = render(
 _DROP = render(
     """
     delete from pgchroma.segments
-    where collection_id = %(id)s and first_pos >= %(first)s and end_pos <= %(end)s
+    where collection_id = %(id)s and generation = %(generation)s
+        and first_pos >= %(first)s and end_pos <= %(end)s
+    """
+)
+
+# Their tables were dropped by somebody who may not touch segments.
+_FORGET_DROPPED = render(
+    """
+    delete from pgchroma.segments as s
+    where s.collection_id = %(id)s and not exists (
+        select from pgchroma.collections as c
+        where c.id = s.collection_id and c.generation = s.generation
+    ) and not exists (
+        select from pgchroma.reembeddings as r
+        where r.collection_id = s.collection_id and r.generation = s.generation
+    )
     """
 )
 

@@ -36,6 +36,7 @@ from pgchroma.store.layout import (
     drop_tables,
     relation_names,
     schema_name,
+    stem,
 )
 from pgchroma.store.locations import Environment
 from pgchroma.store.roles import drop_roles, give_schema, role_of_tenant
@@ -207,7 +208,7 @@ def _refuse_foreign(schema: str, database: Database) -> Exchange[None]:
     relations = yield Statement(_RELATIONS, {"schema": schema})
     collections = yield Statement(_COLLECTIONS, {"database_id": database.id})
     ours = {name for id, collection in collections for name in relation_names(id, collection)}
-    foreign = sorted({name for (name,) in relations} - ours)
+    foreign = sorted(name for (name,) in relations if stem(name) not in ours)
     if foreign:
         raise InvalidArgumentError(
             f"Database [{database.name}] is not deleted: its schema {schema} has tables or views "
@@ -219,8 +220,8 @@ def _drop_some(schema: str, database_id: UUID) -> Exchange[Sequence[Any]]:
     rows = yield Statement(_DELETE_SOME, {"database_id": database_id, "limit": DROPPED_AT_ONCE})
     statements = [
         statement
-        for id, name in rows
-        for statement in drop_tables(CollectionTables(schema, id), name)
+        for id, name, generation, spare in rows
+        for statement in drop_tables(CollectionTables(schema, id, generation), name, spare)
     ]
     if statements:
         yield tuple(statements)
@@ -283,6 +284,9 @@ _DELETE_SOME = render(
         select id from pgchroma.collections where database_id = %(database_id)s
         order by id limit %(limit)s
     )
-    returning id, name
+    returning id, name, generation, (
+        select r.generation from pgchroma.reembeddings as r
+        where r.collection_id = collections.id
+    )
     """
 )

@@ -117,7 +117,7 @@ def _refusal(fault: Exception, message: str) -> ChromaError | None:
 def _failure(fault: Exception, message: str) -> ChromaError:
     """Translate what went wrong on the database's side."""
     match fault:
-        case pg.QueryCanceled():
+        case pg.QueryCanceled() | pg.LockNotAvailable():
             return DeadlineExceededError(f"{message}; nothing was changed")
         case pg.InvalidSqlStatementName() | pg.DuplicatePreparedStatement():
             return InternalError(

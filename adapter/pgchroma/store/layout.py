@@ -5,10 +5,16 @@ A database is a schema. A collection is, in that schema,
     records_<id>    one row a record; `seq` is its place in insertion order and never changes
     vectors_<id>    one row an embedding; `pos` is its place in the log, and every new or
                     changed embedding gets a new one; made when the dimension is known
+    spare_<id>      embeddings of the same records by another function, at the same positions:
+                    those that are being made, or those that were in use before
     counts_<id>     by how much each write changed the number of records; the compactor adds
                     rows up, so that there are few
     log_<id>        the sequence all of them draw from
-    "<name>"        a view of both, for people
+    "<name>"        a view of both, for people, with a typed column for each key of the metadata
+                    that the collection's schema declares
+
+Each table of embeddings has a number, its generation, behind the id unless that is 1. A table that
+is taken into use, or out of it, changes its name, so that nobody reads or writes the wrong one.
 
 `records.pos` alone says which row of vectors is a record's. Two writers of one id may leave a
 row of vectors that no record points to; no statement here takes it for a record.
@@ -18,15 +24,17 @@ from __future__ import annotations
 
 import hashlib
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import LiteralString
 from uuid import UUID
 
 from psycopg import sql
 
+from pgchroma.model.indexed import Indexed
 from pgchroma.model.types import Space
 from pgchroma.store.statement import Statement, render
+from pgchroma.store.typed_columns import typed_columns
 
 __all__ = (
     "LAYOUT_VERSION",
@@ -34,14 +42,18 @@ __all__ = (
     "CollectionTables",
     "create_counts",
     "create_schema",
+    "create_spare",
     "create_tables",
     "create_vectors",
+    "create_view",
     "create_zeros",
     "drop_schema",
     "drop_tables",
     "relation_names",
     "rename_view",
     "schema_name",
+    "stem",
+    "take_into_use",
     "view_name",
 )
 
@@ -80,7 +92,8 @@ def view_name(collection: str) -> str:
     A longer name, or one of the form our tables have, ends in ``~`` and a hash instead. No
     collection's name contains ``~``, so no two collections share a view.
     """
-    if len(collection) <= NAME_BYTES and not re.match(r"(records|vectors|counts|log)_", collection):
+    is_ours = re.match(r"(records|vectors|counts|log)_|spare_[0-9a-f]{32}", collection)
+    if len(collection) <= NAME_BYTES and not is_ours:
         return collection
     digest = hashlib.sha256(collection.encode()).hexdigest()[:10]
     return f"{collection[: NAME_BYTES - len(digest) - 1]}~{digest}"
@@ -88,10 +101,17 @@ def view_name(collection: str) -> str:
 
 @dataclass(frozen=True)
 class CollectionTables:
-    """The quoted names of a collection's tables, ready for use in statements."""
+    """The quoted names of a collection's tables, ready for use in statements.
+
+    Attributes:
+        generation: Which of the tables of embeddings it had or has.
+        is_spare: Whether that one is not in use.
+    """
 
     schema: str
     id: UUID
+    generation: int = 1
+    is_spare: bool = False
 
     @cached_property
     def records(self) -> sql.Identifier:
@@ -101,7 +121,7 @@ class CollectionTables:
     @cached_property
     def vectors(self) -> sql.Identifier:
         """The table of embeddings."""
-        return self._identifier("vectors")
+        return sql.Identifier(self.schema, self.vectors_name)
 
     @cached_property
     def counts(self) -> sql.Identifier:
@@ -124,6 +144,23 @@ class CollectionTables:
         text: LiteralString = "select coalesce(sum(change), 0)::bigint from {counts}"
         return sql.SQL(text).format(counts=self.counts)
 
+    @property
+    def vectors_name(self) -> str:
+        """The table of embeddings by its mere name."""
+        return f"{'spare' if self.is_spare else 'vectors'}_{self._numbered}"
+
+    @property
+    def of_vectors(self) -> str:
+        """What the names of the constraints and indexes of the embeddings begin with.
+
+        They stay as they are when the table is taken into use or out of it.
+        """
+        return f"vectors_{self._numbered}"
+
+    @property
+    def _numbered(self) -> str:
+        return self.id.hex if self.generation == 1 else f"{self.id.hex}_{self.generation}"
+
     def view(self, collection: str) -> sql.Identifier:
         """The view under the collection's name."""
         return sql.Identifier(self.schema, view_name(collection))
@@ -140,8 +177,13 @@ def relation_names(id: UUID, collection: str) -> tuple[str, ...]:
     """Name everything a collection may have in its schema."""
     return (
         view_name(collection),
-        *(f"{table}_{id.hex}" for table in ("records", "vectors", "counts", "log")),
+        *(f"{table}_{id.hex}" for table in ("records", "vectors", "spare", "counts", "log")),
     )
+
+
+def stem(relation: str) -> str:
+    """Take the generation off the name of a table of embeddings."""
+    return re.sub(r"^((?:vectors|spare)_[0-9a-f]{32})_[0-9]+$", r"\1", relation)
 
 
 def create_schema(schema: str) -> Statement:
@@ -154,7 +196,9 @@ def drop_schema(schema: str) -> Statement:
     return Statement(render("drop schema if exists {schema}", schema=sql.Identifier(schema)))
 
 
-def create_tables(tables: CollectionTables, collection: str) -> tuple[Statement, ...]:
+def create_tables(
+    tables: CollectionTables, collection: str, indexed: Indexed
+) -> tuple[Statement, ...]:
     """Make a collection's sequence, its table of records and its view."""
     log = render("create sequence {log}", log=tables.log)
     records = render(
@@ -177,17 +221,43 @@ def create_tables(tables: CollectionTables, collection: str) -> tuple[Statement,
     owner = render(
         "alter sequence {log} owned by {records}.seq", log=tables.log, records=tables.records
     )
-    view = render(
-        """
-        create view {view} as
-        select id, document, uri, metadata, null::vector as embedding, created_at, updated_at
-        from {records}
-        """,
-        view=tables.view(collection),
-        records=tables.records,
-    )
-    statements = (Statement(log), Statement(records), Statement(owner), Statement(view))
+    view = create_view(tables, collection, indexed, has_vectors=False)
+    statements = (Statement(log), Statement(records), Statement(owner), view)
     return (*statements, create_counts(tables))
+
+
+def create_view(
+    tables: CollectionTables, collection: str, indexed: Indexed, *, has_vectors: bool
+) -> Statement:
+    """Make a collection's view, or with vectors put it in the place of the one there is.
+
+    Columns can only be added to a view, and at its end; so the typed ones are the last.
+    """
+    text: LiteralString = (
+        """
+        create or replace view {view} as
+        select
+            r.id, r.document, r.uri, r.metadata, v.embedding::vector as embedding,
+            r.created_at, r.updated_at{typed}
+        from {records} as r
+        left join {vectors} as v on v.pos = r.pos
+        """
+        if has_vectors
+        else """
+        create view {view} as
+        select
+            r.id, r.document, r.uri, r.metadata, null::vector as embedding,
+            r.created_at, r.updated_at{typed}
+        from {records} as r
+        """
+    )
+    parts = {
+        "view": tables.view(collection),
+        "records": tables.records,
+        "vectors": tables.vectors,
+        "typed": typed_columns(indexed, "r"),
+    }
+    return Statement(render(text, **parts))
 
 
 def create_counts(tables: CollectionTables) -> Statement:
@@ -206,9 +276,15 @@ def create_counts(tables: CollectionTables) -> Statement:
 
 
 def create_vectors(
-    tables: CollectionTables, collection: str, dimension: int, space: Space
+    tables: CollectionTables, collection: str, dimension: int, space: Space, indexed: Indexed
 ) -> tuple[Statement, ...]:
     """Make a collection's table of embeddings and show them in its view."""
+    table, *zeros = create_spare(tables, dimension, space)
+    return table, create_view(tables, collection, indexed, has_vectors=True), *zeros
+
+
+def create_spare(tables: CollectionTables, dimension: int, space: Space) -> tuple[Statement, ...]:
+    """Make a table of embeddings that no view shows."""
     storage = "plain" if dimension <= MAX_PLAIN_DIMENSION else "external"
     vectors = render(
         """
@@ -219,46 +295,54 @@ def create_vectors(
         )
         """,
         vectors=tables.vectors,
-        pkey=tables.constraint("vectors", "pkey"),
+        pkey=sql.Identifier(f"{tables.of_vectors}_pkey"),
         dimension=sql.Literal(dimension),
         storage=sql.SQL(storage),
     )
-    view = render(
-        """
-        create or replace view {view} as
-        select
-            r.id, r.document, r.uri, r.metadata, v.embedding::vector as embedding,
-            r.created_at, r.updated_at
-        from {records} as r
-        left join {vectors} as v on v.pos = r.pos
-        """,
-        view=tables.view(collection),
-        records=tables.records,
-        vectors=tables.vectors,
-    )
     zeros = (create_zeros(tables),) if space == "cosine" else ()
-    return Statement(vectors), Statement(view), *zeros
+    return Statement(vectors), *zeros
+
+
+def take_into_use(
+    live: CollectionTables, spare: CollectionTables, collection: str, indexed: Indexed
+) -> tuple[Statement, ...]:
+    """Let a spare table of embeddings and the one in use change places.
+
+    The view goes first: whoever reads it locks it before its tables, too.
+    """
+    rename = "alter table {old} rename to {new}"
+    used, unused = replace(spare, is_spare=False), replace(live, is_spare=True)
+    renames = (
+        render(rename, old=old.vectors, new=sql.Identifier(new.vectors_name))
+        for old, new in ((live, unused), (spare, used))
+    )
+    view = create_view(spare, collection, indexed, has_vectors=True)
+    return view, *map(Statement, renames)
 
 
 def create_zeros(tables: CollectionTables) -> Statement:
     """Make the index of embeddings without a direction, which HNSW leaves out under cosine."""
     text = render(
         "create index {name} on {vectors} (pos) where vector_norm(embedding) = 0",
-        name=sql.Identifier(f"vectors_{tables.id.hex}_zeros"),
+        name=sql.Identifier(f"{tables.of_vectors}_zeros"),
         vectors=tables.vectors,
     )
     return Statement(text)
 
 
-def drop_tables(tables: CollectionTables, collection: str) -> tuple[Statement, ...]:
-    """Drop all of a collection."""
+def drop_tables(
+    tables: CollectionTables, collection: str, spare_generation: int | None = None
+) -> tuple[Statement, ...]:
+    """Drop all of a collection, with its spare table of embeddings if it has one."""
+    spare = replace(tables, generation=spare_generation or 1, is_spare=True)
     return (
         Statement(render("drop view if exists {view}", view=tables.view(collection))),
         Statement(
             render(
-                "drop table if exists {records}, {vectors}, {counts}",
+                "drop table if exists {records}, {vectors}, {spare}, {counts}",
                 records=tables.records,
                 vectors=tables.vectors,
+                spare=spare.vectors,
                 counts=tables.counts,
             )
         ),

@@ -1,9 +1,10 @@
 """Where a collection's tables are, remembered between calls.
 
-A collection never moves, and its dimension and space, once fixed, never change. What is kept
-here can still be of the past: the collection was deleted, or a transaction that made it or fixed
-its dimension was rolled back. So nobody is refused on the word of memory alone, and a statement
-that meets a missing table makes the caller forget and look again.
+A collection's table of embeddings never changes its dimension and space, and one that is no longer
+in use has another name. What is kept here can still be of the past: the collection was deleted, got
+other embeddings, or a transaction that made it or fixed its dimension was rolled back. So nobody is
+refused on the word of memory alone, and a statement that meets a missing table makes the caller
+forget and look again.
 
 Its indexes do change. A reader who does not know of the latest is slower and finds the same, so
 what is known of them is looked up again once a second and not each time.
@@ -260,8 +261,8 @@ def locate(
     )
     if not rows:
         raise NotFoundError(f"Collection [{collection.id}] does not exist.")
-    schema, space, dimension, indexed, ef_search, segments, secondary = rows[0]
-    tables = CollectionTables(schema, collection.id)
+    schema, generation, space, dimension, indexed, ef_search, segments, secondary = rows[0]
+    tables = CollectionTables(schema, collection.id, generation)
     allowed = Indexed.from_json(None if indexed is None else orjson.loads(indexed))
     indexes = Indexes(
         tuple(Segment(*columns) for columns in orjson.loads(segments or "[]")),
@@ -322,13 +323,13 @@ def _fix_dimension(location: Location, dimension: int) -> Exchange[None]:
     tables = location.tables
     rows = yield Statement(_FIX_DIMENSION, {"id": tables.id, "dimension": dimension})
     if rows:
-        yield create_vectors(tables, rows[0][0], dimension, location.space)
+        yield create_vectors(tables, rows[0][0], dimension, location.space, location.indexed)
 
 
 _FIND = render(
     """
     select
-        d.schema_name, c.configuration -> 'hnsw' ->> 'space', c.dimension,
+        d.schema_name, c.generation, c.configuration -> 'hnsw' ->> 'space', c.dimension,
         nullif(c.configuration -> 'indexed', 'null')::text,
         (c.configuration -> 'hnsw' ->> 'ef_search')::int,
         (
@@ -338,7 +339,7 @@ _FIND = render(
                     order by first_pos
                 )::text
             from pgchroma.segments as s
-            where s.collection_id = c.id and s.is_ready
+            where s.collection_id = c.id and s.generation = c.generation and s.is_ready
         ),
         (
             select jsonb_agg(jsonb_build_array(kind, key))::text

@@ -31,7 +31,7 @@ from pgchroma.model.operations import (
     ListDatabases,
     Operation,
 )
-from pgchroma.store.layout import relation_names
+from pgchroma.store.layout import relation_names, stem
 from pgchroma.store.locations import Environment
 from pgchroma.store.statement import Atomic, Exchange, Statement, render
 
@@ -267,8 +267,8 @@ def _hand_over(tenant: str, role: str) -> Exchange[bool]:
     collections = (yield Statement(_COLLECTIONS, named)) if foreign else ()
     ours = {(schema, name) for schema, *of in collections for name in relation_names(*of)}
     # Other people's tables in the schema stay theirs.
-    given = [(schema, name) for schema, name in foreign if (schema, name) in ours][:AT_ONCE]
-    for relation in given:
+    given = [(schema, name) for schema, name in foreign if (schema, stem(name)) in ours]
+    for relation in given[:AT_ONCE]:
         template = "alter table {relation} owner to {role}"
         parts = {"relation": sql.Identifier(*relation), "role": sql.Identifier(role)}
         yield Statement(render(template, **parts))
@@ -309,13 +309,13 @@ _STATE = render(
         u.rolsuper or u.rolcreaterole,
         coalesce(pg_has_role(session_user, g.oid, 'set'), false)
             and has_schema_privilege(g.oid, 'pgchroma', 'usage')
-            and has_table_privilege(g.oid, 'pgchroma.secondary_indexes', 'select')
+            and has_table_privilege(g.oid, 'pgchroma.reembeddings', 'delete')
             and has_table_privilege(g.oid, 'pgchroma.collections', 'delete')
             and (
                 select bool_and(c.relrowsecurity) from pg_catalog.pg_class as c
                 where c.oid = any(array[
                     'pgchroma.tenants', 'pgchroma.databases', 'pgchroma.collections',
-                    'pgchroma.segments', 'pgchroma.secondary_indexes'
+                    'pgchroma.segments', 'pgchroma.secondary_indexes', 'pgchroma.reembeddings'
                 ]::regclass[])
             ),
         has_function_privilege(g.oid, %(function)s::text, 'execute'),
@@ -333,14 +333,15 @@ _STATE = render(
 _GRANTS = (
     "grant usage on schema pgchroma to {role}",
     "grant select on pgchroma.tenants, pgchroma.databases, pgchroma.collections, "
-    "pgchroma.segments, pgchroma.secondary_indexes to {role}",
-    "grant insert, update, delete on pgchroma.collections to {role}",
+    "pgchroma.segments, pgchroma.secondary_indexes, pgchroma.reembeddings to {role}",
+    "grant insert, update, delete on pgchroma.collections, pgchroma.reembeddings to {role}",
     # The policies are there; without roles for tenants they would only stand in a dump's way.
     "alter table pgchroma.tenants enable row level security",
     "alter table pgchroma.databases enable row level security",
     "alter table pgchroma.collections enable row level security",
     "alter table pgchroma.segments enable row level security",
     "alter table pgchroma.secondary_indexes enable row level security",
+    "alter table pgchroma.reembeddings enable row level security",
 )
 
 _JOIN = "grant {role} to current_user, session_user with inherit true, set true"

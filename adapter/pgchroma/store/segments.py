@@ -26,6 +26,7 @@ __all__ = (
     "candidates",
     "chosen_quantization",
     "create_segment",
+    "distance",
     "is_due",
     "nearness",
     "ranges_without",
@@ -109,6 +110,11 @@ def create_segment(
         range=within("pos", *bounds),
     )
     return Statement(text)
+
+
+def distance(space: Space) -> sql.SQL:
+    """Compose the operator that orders embeddings by their distance."""
+    return sql.SQL(_OPERATORS[space])
 
 
 def nearness(space: Space, quantization: Quantization, dimension: int) -> sql.Composable:

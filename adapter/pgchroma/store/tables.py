@@ -31,6 +31,7 @@ __all__ = (
     "credentials",
     "databases",
     "metadata",
+    "reembeddings",
     "secondary_indexes",
     "segments",
     "tenants",
@@ -80,6 +81,8 @@ collections = Table(
     Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
     # What stopped the last attempt to build an index; null if nothing did.
     Column("index_error", Text),
+    # Which of its tables of embeddings is in use.
+    Column("generation", BigInteger, nullable=False, server_default=text("1")),
     PrimaryKeyConstraint("id", name="collections_pkey"),
     UniqueConstraint("database_id", "name", name="collections_database_id_name_key"),
     ForeignKeyConstraint(
@@ -104,6 +107,8 @@ segments = Table(
     Column("ef_construction", Integer, nullable=False),
     # How many embeddings were in the range when the index was ready.
     Column("entries", BigInteger, nullable=False, server_default=text("0")),
+    # The table of embeddings that it is of.
+    Column("generation", BigInteger, nullable=False, server_default=text("1")),
     PrimaryKeyConstraint("id", name="segments_pkey"),
     ForeignKeyConstraint(
         ["collection_id"],
@@ -134,6 +139,26 @@ secondary_indexes = Table(
     ),
 )
 """Indexes of records that filters use, and those that filters ask for."""
+
+reembeddings = Table(
+    "reembeddings",
+    metadata,
+    Column("collection_id", UUID, nullable=False),
+    Column("generation", BigInteger, nullable=False),
+    # What the collection's will be, or was, with these embeddings.
+    Column("configuration", JSONB, nullable=False),
+    Column("dimension", Integer, nullable=False),
+    Column("is_previous", Boolean, nullable=False, server_default=text("false")),
+    Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    PrimaryKeyConstraint("collection_id", name="reembeddings_pkey"),
+    ForeignKeyConstraint(
+        ["collection_id"],
+        ["pgchroma.collections.id"],
+        name="reembeddings_collection_id_fkey",
+        ondelete="CASCADE",
+    ),
+)
+"""Embeddings of collections that are not in use: being made, or kept from before."""
 
 credentials = Table(
     "credentials",

@@ -10,12 +10,16 @@ from typing import Annotated, Any, Final, Literal, TypeAlias
 from msgspec import UNSET, Meta, Struct, UnsetType, field
 
 from pgchroma.model.indexing import MOST_SAMPLED, Strategy
+from pgchroma.model.reembedding import MOST_COMPARED, MOST_UNEMBEDDED
+from pgchroma.model.types import Space
 from pgchroma.wire.configuration import ConfigurationBody, NewConfigurationBody
 
 __all__ = (
     "MAX_COUNT",
     "AddBody",
     "CollectionBody",
+    "CompareBody",
+    "ComparisonBody",
     "CountQuery",
     "CreateCollectionBody",
     "DatabaseBody",
@@ -29,6 +33,7 @@ __all__ = (
     "IdentityBody",
     "IndexingStatusBody",
     "LimitsBody",
+    "MissingBody",
     "ModifyCollectionBody",
     "NamedBody",
     "Page",
@@ -38,8 +43,13 @@ __all__ = (
     "RecallBody",
     "RecallResultBody",
     "RecordsBody",
+    "ReembeddedBody",
+    "ReembeddingBody",
     "SegmentUseBody",
+    "StartReembeddingBody",
     "TenantBody",
+    "UnembeddedBody",
+    "UnembeddedQuery",
     "UpdateBody",
     "UpdateTenantBody",
     "UpsertBody",
@@ -294,6 +304,71 @@ class RecallResultBody(Struct):
     n_results: int
     query_ms: float
     exact_ms: float
+
+
+class StartReembeddingBody(Struct):
+    """What makes second embeddings, how long they are and how they are compared."""
+
+    embedding_function: dict[str, Any]
+    dimension: Annotated[int, Meta(ge=1)]
+    space: Space | None = None
+
+
+class ReembeddingBody(Struct):
+    """How far second embeddings are."""
+
+    embedding_function: dict[str, Any] | None
+    space: Space
+    dimension: int
+    is_previous: bool
+    total: int
+    embedded: int
+    without_document: int
+    waiting: int
+
+
+class UnembeddedQuery(Struct):
+    """Behind which position to look for records, and how many."""
+
+    after: Annotated[int, Meta(ge=0, le=2**63 - 1)] = 0
+    limit: Annotated[int, Meta(ge=1, le=MOST_UNEMBEDDED)] = 1_000
+
+
+class UnembeddedBody(Struct):
+    """Columns of records without a second embedding."""
+
+    positions: list[int]
+    ids: list[str]
+    documents: list[str | None]
+    uris: list[str | None]
+
+
+class ReembeddedBody(Struct):
+    """Second embeddings, in base64, and the positions they belong to."""
+
+    positions: list[Annotated[int, Meta(ge=0, le=2**63 - 1)]]
+    embeddings: list[str]
+
+
+class CompareBody(Struct):
+    """How many records to compare by, and how many neighbours of each."""
+
+    sample: Annotated[int, Meta(ge=1, le=MOST_COMPARED)] = 20
+    n_results: Annotated[int, Meta(ge=1, le=MOST_COMPARED)] = 10
+
+
+class ComparisonBody(Struct):
+    """How much the neighbours are the same."""
+
+    overlap: float
+    sample: int
+    n_results: int
+
+
+class MissingBody(Struct):
+    """How many second embeddings are missing; with any, nothing was changed."""
+
+    missing: int
 
 
 class RecordsBody(Struct):

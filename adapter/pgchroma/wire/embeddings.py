@@ -12,7 +12,15 @@ from numpy.typing import NDArray
 from pgchroma.errors import InvalidArgumentError, MalformedRequestError
 from pgchroma.model.records import RecordBatch
 
-__all__ = ("Sent", "decode_columns", "decode_sent", "encode_columns", "encode_sent")
+__all__ = (
+    "Sent",
+    "decode_columns",
+    "decode_sent",
+    "decode_vectors",
+    "encode_columns",
+    "encode_sent",
+    "encode_vectors",
+)
 
 Sent: TypeAlias = str | list[float]
 """One embedding as clients send it."""
@@ -26,12 +34,29 @@ def encode_sent(records: RecordBatch) -> list[str | None] | None:
     if records.embeddings is None:
         # Where there are no records, the list has to be there all the same.
         return None if len(records) else []
-    rows = iter(np.ascontiguousarray(records.embeddings, dtype="<f4"))
+    rows = iter(encode_vectors(records.embeddings))
     present = records.has_embedding or [True] * len(records)
-    return [
-        binascii.b2a_base64(next(rows).tobytes(), newline=False).decode() if there else None
-        for there in present
-    ]
+    return [next(rows) if there else None for there in present]
+
+
+def encode_vectors(matrix: NDArray[np.float32]) -> list[str]:
+    """Write each row of a matrix as base64."""
+    rows = np.ascontiguousarray(matrix, dtype="<f4")
+    return [binascii.b2a_base64(row.tobytes(), newline=False).decode() for row in rows]
+
+
+def decode_vectors(texts: Sequence[str]) -> NDArray[np.float32]:
+    """Read what `encode_vectors` wrote.
+
+    Raises:
+        InvalidArgumentError: A text is not base64 of numbers, they are not all as long, or one is
+            not finite.
+    """
+    vectors = [_vector(text) for text in texts]
+    _check_finite(vectors)
+    if len({len(vector) for vector in vectors}) > 1:
+        raise InvalidArgumentError("embeddings: expected vectors of one length")
+    return np.stack(vectors) if vectors else np.empty((0, 0), dtype=np.float32)
 
 
 def decode_sent(embeddings: Sequence[Sent | None] | None) -> Any:

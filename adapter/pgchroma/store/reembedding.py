@@ -1,0 +1,443 @@
+"""Handlers of a collection's second embeddings: made beside those in use, and taken into use.
+
+They are in a table of their own, at the positions in the log that those in use have. Every write
+of an embedding takes a new position, so a position without a second embedding is one that is still
+to be embedded, whoever wrote it and whenever; and taking them into use changes no record.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Final, LiteralString
+
+import numpy as np
+import orjson
+from psycopg import sql
+
+from pgchroma.errors import InvalidArgumentError, NotFoundError, UniqueConstraintError
+from pgchroma.model.configuration import CollectionConfiguration
+from pgchroma.model.operations import (
+    CollectionRef,
+    CompareEmbeddings,
+    DropReembedding,
+    GetReembedding,
+    GetUnembedded,
+    StartReembedding,
+    StoreReembedded,
+    SwitchEmbeddings,
+)
+from pgchroma.model.reembedding import Comparison, Reembedding, Unembedded
+from pgchroma.store.handlers import handles
+from pgchroma.store.layout import MAX_DIMENSION, CollectionTables, create_spare, take_into_use
+from pgchroma.store.locations import Environment, locate
+from pgchroma.store.segments import distance, is_due
+from pgchroma.store.statement import Atomic, Exchange, Statement, render
+from pgchroma.store.vectors import pack_vectors
+
+__all__ = (
+    "compare_embeddings",
+    "drop_reembedding",
+    "get_reembedding",
+    "get_unembedded",
+    "start_reembedding",
+    "store_reembedded",
+    "switch_embeddings",
+)
+
+LOCK_TIMEOUT: Final = "2s"
+"""How long the switch waits for those who read and write, who in turn wait behind it."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Second:
+    """A collection with both its tables of embeddings.
+
+    Attributes:
+        in_use: What the collection has now.
+        configuration: What it has with the second embeddings.
+        spare: Their table; None: there are none.
+    """
+
+    name: str
+    live: CollectionTables
+    in_use: CollectionConfiguration
+    dimension: int | None
+    spare: CollectionTables | None
+    configuration: CollectionConfiguration
+    spare_dimension: int
+    is_previous: bool
+
+
+@handles(StartReembedding)
+def start_reembedding(operation: StartReembedding, environment: Environment) -> Exchange[None]:
+    """Make a table, unless there is one for the same function."""
+    if not 1 <= operation.dimension <= MAX_DIMENSION:
+        raise InvalidArgumentError(
+            f"dimension: expected an int from 1 to {MAX_DIMENSION:,}, got {operation.dimension}"
+        )
+    yield Atomic(_start(operation))
+    environment.forget_location(operation.collection)
+
+
+@handles(GetReembedding)
+def get_reembedding(
+    operation: GetReembedding, environment: Environment
+) -> Exchange[Reembedding | None]:
+    """Count the embeddings of both tables, and those without an index."""
+    second = yield from _find(operation.collection)
+    if second.spare is None:
+        return None
+    named = {"id": second.spare.id, "generation": second.spare.generation}
+    parts = _tables(second, second.spare)
+    total, embedded, without_document, tail = (yield Statement(render(_COUNT, **parts), named))[0]
+    threshold = second.configuration.hnsw.sync_threshold
+    is_waiting = is_due(tail, second.spare_dimension, threshold, environment.segment_bytes)
+    return Reembedding(
+        second.configuration.embedding_function,
+        second.configuration.hnsw.space,
+        second.spare_dimension,
+        second.is_previous,
+        total,
+        embedded,
+        without_document,
+        tail if is_waiting else 0,
+    )
+
+
+@handles(GetUnembedded)
+def get_unembedded(operation: GetUnembedded, environment: Environment) -> Exchange[Unembedded]:
+    """Read records whose position the second table does not have."""
+    second = yield from _find(operation.collection)
+    parts = _tables(second, _spare(second))
+    named = {"after": operation.after, "limit": operation.limit}
+    rows = yield Statement(render(_UNEMBEDDED, **parts), named)
+    positions, ids, documents, uris = map(list, zip(*rows, strict=True)) if rows else ([],) * 4
+    return Unembedded(positions, ids, documents, uris)
+
+
+@handles(StoreReembedded)
+def store_reembedded(operation: StoreReembedded, environment: Environment) -> Exchange[None]:
+    """Insert embeddings at the positions that still are somebody's."""
+    second = yield from _find(operation.collection)
+    spare = _spare(second)
+    count, dimension = operation.embeddings.shape
+    if len(operation.positions) != count:
+        raise InvalidArgumentError(f"{len(operation.positions)} positions for {count} embeddings")
+    if dimension != second.spare_dimension:
+        raise InvalidArgumentError(
+            f"Second embeddings have a dimension of {second.spare_dimension}, got {dimension}"
+        )
+    if not np.isfinite(operation.embeddings).all():
+        raise InvalidArgumentError("embeddings: a value is NaN or infinite")
+    vectors = pack_vectors(operation.embeddings, None, environment.vector_oid)
+    yield Statement(
+        render(_STORE, **_tables(second, spare)),
+        {"positions": operation.positions, "embeddings": vectors},
+    )
+    # The compactor looks after both tables.
+    environment.note_write((yield from locate(operation.collection, environment)))
+
+
+@handles(CompareEmbeddings)
+def compare_embeddings(
+    operation: CompareEmbeddings, environment: Environment
+) -> Exchange[Comparison]:
+    """Look for the neighbours of the same records in both tables, exactly."""
+    second = yield from _find(operation.collection)
+    text = render(
+        _COMPARE,
+        **_tables(second, _spare(second)),
+        old=distance(second.in_use.hnsw.space),
+        new=distance(second.configuration.hnsw.space),
+    )
+    named = {"sample": operation.sample, "n_results": operation.n_results}
+    overlap, sample = (yield Statement(text, named))[0]
+    return Comparison(1.0 if overlap is None else overlap, sample, operation.n_results)
+
+
+@handles(SwitchEmbeddings)
+def switch_embeddings(operation: SwitchEmbeddings, environment: Environment) -> Exchange[int]:
+    """Exchange the tables while nobody writes; readers wait for the blink of an eye."""
+    missing: int = yield Atomic(_switch(operation.collection))
+    environment.forget_location(operation.collection)
+    return missing
+
+
+@handles(DropReembedding)
+def drop_reembedding(operation: DropReembedding, environment: Environment) -> Exchange[None]:
+    """Drop the second table."""
+    yield Atomic(_drop(operation.collection))
+
+
+def _start(operation: StartReembedding) -> Exchange[None]:
+    second = yield from _find(operation.collection, is_locked=True)
+    configuration = replace(
+        second.in_use.updated({"embedding_function": operation.embedding_function}),
+        hnsw=replace(second.in_use.hnsw, space=operation.space or second.in_use.hnsw.space),
+    )
+    if second.spare is not None:
+        _check_same(second, configuration, operation.dimension)
+        yield Statement(_RESUME, {"id": operation.collection.id})
+        return
+    if second.dimension is None:
+        # There are no embeddings to be made anew, and none in whose way the new function is.
+        named = {"id": operation.collection.id, "configuration": _stored(configuration)}
+        yield Statement(_CONFIGURE, named)
+        return
+    # A generation is never used twice, not even after the table was dropped: somebody may remember.
+    draw = render("select nextval({log})", log=second.live.log_literal)
+    generation = (yield Statement(draw))[0][0]
+    spare = replace(second.live, generation=generation, is_spare=True)
+    yield Statement(
+        _INSERT,
+        {
+            "id": operation.collection.id,
+            "generation": generation,
+            "configuration": _stored(configuration),
+            "dimension": operation.dimension,
+        },
+    )
+    yield create_spare(spare, operation.dimension, configuration.hnsw.space)
+
+
+def _check_same(second: _Second, wanted: CollectionConfiguration, dimension: int) -> None:
+    there = second.configuration
+    found = (there.embedding_function, there.hnsw.space, second.spare_dimension)
+    if found != (wanted.embedding_function, wanted.hnsw.space, dimension):
+        what = "kept from before" if second.is_previous else "being made"
+        raise UniqueConstraintError(
+            f"Collection [{second.name}] has second embeddings already, {what} with "
+            f"{_function_name(there.embedding_function)} ({second.spare_dimension} dimensions, "
+            f"{there.hnsw.space}); go on with these, or drop them first with drop_reembedding()"
+        )
+
+
+def _function_name(function: Mapping[str, Any] | None) -> str:
+    return str((function or {}).get("name", "a function that is not stored"))
+
+
+def _switch(collection: CollectionRef) -> Exchange[int]:
+    yield Statement(f"set local lock_timeout = '{LOCK_TIMEOUT}'".encode())
+    second = yield from _find(collection, is_locked=True)
+    spare = _spare(second)
+    parts = _tables(second, spare)
+    yield Statement(
+        render("lock table {records} in share row exclusive mode", records=second.live.records)
+    )
+    missing = (yield Statement(render(_MISSING, **parts)))[0][0]
+    if missing:
+        return int(missing)
+    yield take_into_use(second.live, spare, second.name, second.in_use.indexed)
+    # What else was configured since the second embeddings were begun stays.
+    hnsw = replace(second.in_use.hnsw, space=second.configuration.hnsw.space)
+    function = second.configuration.embedding_function
+    configuration = replace(second.in_use, hnsw=hnsw, embedding_function=function)
+    yield Statement(
+        _SWITCH,
+        {
+            "id": collection.id,
+            "generation": spare.generation,
+            "dimension": second.spare_dimension,
+            "configuration": _stored(configuration),
+        },
+    )
+    yield Statement(
+        _KEEP,
+        {
+            "id": collection.id,
+            "generation": second.live.generation,
+            "dimension": second.dimension,
+            "configuration": _stored(second.in_use),
+        },
+    )
+    return 0
+
+
+def _drop(collection: CollectionRef) -> Exchange[None]:
+    second = yield from _find(collection, is_locked=True)
+    if second.spare is None:
+        return
+    named = {"id": collection.id, "generation": second.spare.generation}
+    yield (
+        Statement(render("drop table if exists {spare}", spare=second.spare.vectors)),
+        Statement(_DELETE, named),
+    )
+
+
+def _find(collection: CollectionRef, *, is_locked: bool = False) -> Exchange[_Second]:
+    named = {
+        "id": collection.id,
+        "tenant": collection.scope.tenant,
+        "database": collection.scope.database,
+    }
+    rows = yield Statement(_LOCKED if is_locked else _FIND, named)
+    if not rows:
+        raise NotFoundError(f"Collection [{collection.id}] does not exist.")
+    name, schema, generation, stored, dimension, *other = rows[0]
+    in_use = CollectionConfiguration.from_json(orjson.loads(stored))
+    live = CollectionTables(schema, collection.id, generation)
+    spare_generation, spare_stored, spare_dimension, is_previous = other
+    if spare_generation is None:
+        return _Second(name, live, in_use, dimension, None, in_use, 0, False)
+    spare = replace(live, generation=spare_generation, is_spare=True)
+    configuration = CollectionConfiguration.from_json(orjson.loads(spare_stored))
+    return _Second(
+        name, live, in_use, dimension, spare, configuration, spare_dimension, is_previous
+    )
+
+
+def _spare(second: _Second) -> CollectionTables:
+    if second.spare is None:
+        raise NotFoundError(f"Collection [{second.name}] has no second embeddings")
+    return second.spare
+
+
+def _tables(second: _Second, spare: CollectionTables) -> dict[str, sql.Composable]:
+    return {
+        "records": second.live.records,
+        "vectors": second.live.vectors,
+        "spare": spare.vectors,
+    }
+
+
+def _stored(configuration: CollectionConfiguration) -> str:
+    return orjson.dumps(configuration.to_stored_json()).decode()
+
+
+_SELECT: LiteralString = """
+select
+    c.name, d.schema_name, c.generation, c.configuration::text, c.dimension,
+    r.generation, r.configuration::text, r.dimension, r.is_previous
+from pgchroma.collections as c
+join pgchroma.databases as d on d.id = c.database_id
+left join pgchroma.reembeddings as r on r.collection_id = c.id
+where c.id = %(id)s and d.tenant = %(tenant)s and d.name = %(database)s
+"""
+
+_FIND = render(_SELECT)
+_LOCKED = render(_SELECT + "for update of c")
+
+_CONFIGURE = render(
+    "update pgchroma.collections set configuration = %(configuration)s::jsonb where id = %(id)s"
+)
+
+_INSERT = render(
+    """
+    insert into pgchroma.reembeddings (collection_id, generation, configuration, dimension)
+    values (%(id)s, %(generation)s, %(configuration)s::jsonb, %(dimension)s)
+    """
+)
+
+_RESUME = render(
+    "update pgchroma.reembeddings set is_previous = false where collection_id = %(id)s"
+)
+
+_COUNT: LiteralString = """
+select
+    count(*),
+    count(s.pos),
+    count(*) filter (where s.pos is null and r.document is null),
+    (
+        select count(*) from {spare} as t
+        where not exists (
+            select from pgchroma.segments as g
+            where g.collection_id = %(id)s and g.generation = %(generation)s and g.is_ready
+                and t.pos >= g.first_pos and t.pos < g.end_pos
+        )
+    )
+from {vectors} as v
+join {records} as r on r.seq = v.seq and r.pos = v.pos
+left join {spare} as s on s.pos = v.pos
+"""
+
+_UNEMBEDDED: LiteralString = """
+select v.pos, r.id, r.document, r.uri
+from {vectors} as v
+join {records} as r on r.seq = v.seq and r.pos = v.pos
+where v.pos > %(after)s::bigint and not exists (select from {spare} as s where s.pos = v.pos)
+order by v.pos
+limit %(limit)s::bigint
+"""
+
+_MISSING: LiteralString = """
+select count(*)
+from {vectors} as v
+join {records} as r on r.seq = v.seq and r.pos = v.pos
+where not exists (select from {spare} as s where s.pos = v.pos)
+"""
+
+_STORE: LiteralString = """
+insert into {spare} (pos, seq, embedding)
+select v.pos, v.seq, given.embedding
+from unnest(%(positions)b::bigint[], %(embeddings)b::vector[]) as given (pos, embedding)
+join {vectors} as v on v.pos = given.pos
+order by v.pos
+on conflict (pos) do nothing
+"""
+
+_COMPARE: LiteralString = """
+select avg(found.part)::float8, count(*)
+from (
+    select s.pos, s.seq, s.embedding as new, v.embedding as old
+    from {spare} as s
+    join {vectors} as v on v.pos = s.pos
+    join {records} as r on r.seq = v.seq and r.pos = v.pos
+    order by random()
+    limit %(sample)s
+) as asked
+cross join lateral (
+    select array(
+        select v.pos
+        from {vectors} as v
+        join {records} as r on r.seq = v.seq and r.pos = v.pos
+        where v.pos <> asked.pos and exists (select from {spare} as s where s.pos = v.pos)
+        order by v.embedding {old} asked.old, v.pos
+        limit %(n_results)s
+    ) as nearest
+) as by_old
+cross join lateral (
+    select array(
+        select s.pos
+        from {spare} as s
+        join {records} as r on r.seq = s.seq and r.pos = s.pos
+        where s.pos <> asked.pos
+        order by s.embedding {new} asked.new, s.pos
+        limit %(n_results)s
+    ) as nearest
+) as by_new
+cross join lateral (
+    select count(*)::float8 / cardinality(by_old.nearest) as part
+    from unnest(by_old.nearest) as one (pos)
+    where one.pos = any(by_new.nearest) and cardinality(by_old.nearest) > 0
+) as found
+"""
+
+_SWITCH = render(
+    """
+    update pgchroma.collections
+    set generation = %(generation)s, dimension = %(dimension)s,
+        configuration = %(configuration)s::jsonb, index_error = null
+    where id = %(id)s
+    """
+)
+
+_KEEP = render(
+    """
+    update pgchroma.reembeddings
+    set generation = %(generation)s, dimension = %(dimension)s,
+        configuration = %(configuration)s::jsonb, is_previous = true
+    where collection_id = %(id)s
+    """
+)
+
+_DELETE = render(
+    """
+    with dropped as (
+        delete from pgchroma.reembeddings
+        where collection_id = %(id)s and generation = %(generation)s
+        returning generation
+    )
+    select count(*) from dropped
+    """
+)
