@@ -9,8 +9,9 @@ PEERS := $(VENV)/bench/.ready-vectors
 CLIENTS := $(VENV)/clients/.ready
 NODE := $(VENV)/node/.ready
 UPSTREAM := $(VENV)/upstream/.ready
+MODELS := $(VENV)/vision/.ready
 
-.PHONY: help demo clients test test-slow upstream check fmt bench bench-core bench-http bench-vectors bench-large bench-quantization clean
+.PHONY: help demo clients models test test-slow upstream check fmt bench bench-core bench-http bench-vectors bench-large bench-quantization bench-embeddings clean
 
 help:  ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -41,6 +42,18 @@ $(NODE): tests/clients/package.json | $(READY)
 	cp $< $(VENV)/node/package.json
 	npm install --prefix $(VENV)/node --silent --no-package-lock --omit=optional
 	@touch $(NODE)
+
+models: $(MODELS)  ## Install PyTorch and what runs on it, to test with; some 2 GB
+
+# One exact version of torch: of it there is a build for processors alone, and of others one that
+# brings CUDA. Of torchvision there is no such build, so its operations are missing, which makes
+# transformers fail where it finds it: it stands aside, and only the tests that need it look there.
+$(MODELS): pyproject.toml | $(READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check torch==2.13.0
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check torch==2.13.0 --group models
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --upgrade \
+		--target $(VENV)/vision torchvision==0.28.0 "open-clip-torch==3.3.0" "timm>=1.0.17"
+	@touch $(MODELS)
 
 test: $(READY) $(CLIENTS)  ## Run the tests
 	$(BIN)/python -m pytest
@@ -97,6 +110,9 @@ bench-large: $(PEERS)  ## The same at a million records; takes hours
 
 bench-quantization: $(READY)  ## What shorter forms in an index cost in recall; takes a minute or two
 	$(BIN)/python benchmarks/quantization.py
+
+bench-embeddings: $(PEER)  ## Compare embedding functions with Chroma's; takes some minutes
+	$(BIN)/python benchmarks/embeddings.py $(ARGS)
 
 clean:  ## Remove what the targets made
 	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis

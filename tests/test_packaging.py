@@ -98,6 +98,9 @@ def test_the_version_is_the_same_everywhere() -> None:
         "litestar",
         "httpx",
         "rich",
+        "torch",
+        "pandas",
+        "pyarrow",
     ],
 )
 def test_importing_the_package_loads_nothing_heavy(heavy: str) -> None:

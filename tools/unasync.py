@@ -14,7 +14,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 CLIENT = ROOT / "adapter" / "pgchroma" / "client"
-FILES = ("client.py", "collection.py")
+FILES = ("client.py", "collection.py", "reembedding.py", "table.py")
 
 HEADER = (
     "# Generated from _async/{name} by tools/unasync.py; change that file and run `make fmt`.\n"
@@ -30,6 +30,9 @@ RULES = (
     (r"\bAsyncClient\b", "Client"),
     (r"\bAsyncCollection\b", "Collection"),
     (r"\bAsyncPostgresClient\b", "PostgresClient"),
+    (r"\bAsyncReembedder\b", "Reembedder"),
+    (r"\bAsyncSearch\b", "Search"),
+    (r"\bAsyncTable\b", "Table"),
     (r"\bclient\._async\b", "client._sync"),
 )
 

@@ -10,7 +10,10 @@ from pgchroma import api, config, errors, utils
 from pgchroma._version import __version__
 from pgchroma.api import AdminAPI, AsyncClientAPI, ClientAPI
 from pgchroma.client._async.collection import AsyncCollection
+from pgchroma.client._async.table import AsyncTable
 from pgchroma.client._sync.collection import Collection
+from pgchroma.client._sync.table import Table
+from pgchroma.client.connecting import connect, connect_async
 from pgchroma.client.factory import (
     AdminClient,
     AsyncPostgresClient,
@@ -69,6 +72,7 @@ __all__ = (
     "AsyncCollection",
     "AsyncHttpClient",
     "AsyncPostgresClient",
+    "AsyncTable",
     "BoolInvertedIndexConfig",
     "Client",
     "ClientAPI",
@@ -104,6 +108,7 @@ __all__ = (
     "SpannIndexConfig",
     "SparseVectorIndexConfig",
     "StringInvertedIndexConfig",
+    "Table",
     "URIs",
     "UpdateMetadata",
     "VectorIndexConfig",
@@ -112,6 +117,8 @@ __all__ = (
     "__version__",
     "api",
     "config",
+    "connect",
+    "connect_async",
     "errors",
     "register_embedding_function",
     "utils",

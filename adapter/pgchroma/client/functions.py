@@ -2,7 +2,8 @@
 
 A function given wins unless it is the default, which everybody gets who gives none; then the
 persisted one is built again. A collection whose function could not be persisted, or that was
-made without one, has none until the caller gives it.
+made without one, has none until the caller gives it. A function of LanceDB's kind is made one of
+Chroma's wherever it comes in.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import warnings
 from collections.abc import Mapping
 from typing import Any
 
+from pgchroma.embeddings.adapting import chroma_function
 from pgchroma.embeddings.protocol import EmbeddingFunction
 from pgchroma.embeddings.registry import (
     config_to_embedding_function,
@@ -47,7 +49,8 @@ def configuration_json(
     if configuration is not None and not isinstance(configuration, Mapping):
         raise ValueError(f"Expected configuration to be a dict, got {configuration!r}")
     wanted = dict(configuration or {})
-    function = _one_function(wanted.pop("embedding_function", None), function)
+    configured = chroma_function(wanted.pop("embedding_function", None))
+    function = _one_function(configured, chroma_function(function))
     if function is None:
         return {**wanted, "embedding_function": {"type": "legacy"}}, None
     persisted = embedding_function_to_config(function)
@@ -65,7 +68,7 @@ def configuration_update_json(
         ValueError: The new function is another than the persisted one, or refuses the change.
     """
     wanted = dict(changes)
-    function = wanted.pop("embedding_function", None)
+    function = chroma_function(wanted.pop("embedding_function", None))
     if wanted.get("spann") is not None:
         raise ValueError("Trying to update SPANN config but schema has HNSW")
     if function is None:
@@ -89,7 +92,7 @@ def check_conflict(function: Function | None, persisted: Mapping[str, Any] | Non
     """
     if function is None or persisted is None or persisted.get("type") != "known":
         return
-    name = _name(function)
+    name = _name(chroma_function(function))
     if name not in (_DEFAULT, persisted["name"]):
         raise ValueError(
             "An embedding function already exists in the collection configuration, and a new one "
@@ -98,8 +101,15 @@ def check_conflict(function: Function | None, persisted: Mapping[str, Any] | Non
         )
 
 
-def resolve(function: Function | None, persisted: Mapping[str, Any] | None) -> Function:
+def resolve(
+    function: Function | None, persisted: Mapping[str, Any] | None, *, is_trusted: bool
+) -> Function:
     """Return the function to embed with.
+
+    Args:
+        function: The one given.
+        persisted: What the collection stores of its own.
+        is_trusted: Whether addresses and the like are followed that this names.
 
     Raises:
         ValueError: There is none, or the persisted one cannot be built here.
@@ -108,7 +118,7 @@ def resolve(function: Function | None, persisted: Mapping[str, Any] | None) -> F
         return function
     kind = None if persisted is None else persisted.get("type")
     if persisted is not None and kind == "known":
-        return config_to_embedding_function(dict(persisted))
+        return config_to_embedding_function(dict(persisted), is_trusted=is_trusted)
     if function is None or kind == "legacy":
         raise ValueError(
             "You must provide an embedding function to compute embeddings."

@@ -1,4 +1,4 @@
-"""How slow work is kept off the event loop. The synchronous twin just does the work."""
+"""How slow work, and waiting, is kept off the event loop."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 from typing import ParamSpec, TypeVar
 
-__all__ = ("aside",)
+__all__ = ("aside", "pause")
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -15,3 +15,8 @@ R = TypeVar("R")
 async def aside(work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
     """Do `work` in a thread of its own and wait for it."""
     return await asyncio.to_thread(work, *args, **kwargs)
+
+
+async def pause(seconds: float) -> None:
+    """Let others work for a while."""
+    await asyncio.sleep(seconds)

@@ -4,18 +4,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, overload
 from uuid import UUID
 
+from pydantic import BaseModel
+
 from pgchroma.client._sync.collection import Collection
+from pgchroma.client._sync.table import Table
+from pgchroma.client.fields import read_fields
 from pgchroma.client.functions import Function, check_conflict, configuration_json
 from pgchroma.client.schema import Schema, apply_schema
+from pgchroma.client.tables import check_alone, table_schema
 from pgchroma.client.validation import check_page
 from pgchroma.config import Settings
+from pgchroma.embeddings.adapting import chroma_function
 from pgchroma.embeddings.minilm import DefaultEmbeddingFunction
 from pgchroma.embeddings.protocol import DataLoader
-from pgchroma.errors import InvalidArgumentError
+from pgchroma.errors import InvalidArgumentError, NotFoundError
 from pgchroma.model.configuration import CollectionConfiguration
 from pgchroma.model.entities import (
     CollectionModel,
@@ -51,12 +58,14 @@ from pgchroma.model.operations import (
     ListDatabases,
     Reset,
 )
-from pgchroma.model.types import CollectionMetadata
+from pgchroma.model.types import CollectionMetadata, Space
 
 if TYPE_CHECKING:
     from pgchroma.backends.base import Backend
 
 __all__ = ("AdminClient", "Client")
+
+M = TypeVar("M", bound=BaseModel)
 
 
 class Client:
@@ -121,6 +130,7 @@ class Client:
         """Count the database's collections."""
         return self._backend.execute(CountCollections(self._scope))
 
+    @overload
     def create_collection(
         self,
         name: str,
@@ -130,7 +140,31 @@ class Client:
         embedding_function: Function | None = DefaultEmbeddingFunction(),  # noqa: B008
         data_loader: DataLoader[Any] | None = None,
         get_or_create: bool = False,
-    ) -> Collection:
+    ) -> Collection: ...
+
+    @overload
+    def create_collection(
+        self,
+        name: str,
+        *,
+        configuration: Mapping[str, Any] | None = None,
+        metadata: CollectionMetadata | None = None,
+        data_loader: DataLoader[Any] | None = None,
+        get_or_create: bool = False,
+        model: type[M],
+    ) -> Table[M]: ...
+
+    def create_collection(
+        self,
+        name: str,
+        schema: Schema | None = None,
+        configuration: Mapping[str, Any] | None = None,
+        metadata: CollectionMetadata | None = None,
+        embedding_function: Function | None = DefaultEmbeddingFunction(),  # noqa: B008
+        data_loader: DataLoader[Any] | None = None,
+        get_or_create: bool = False,
+        model: type[BaseModel] | None = None,
+    ) -> Collection | Table[Any]:
         """Make a collection.
 
         Args:
@@ -143,25 +177,49 @@ class Client:
             data_loader: Loads what uris point to; it is not remembered.
             get_or_create: Whether to return the collection of that name, unchanged, if there is
                 one.
+            model: A model of its records, which says what the schema and the embedding function
+                are; then it is returned as a table.
 
         Raises:
             UniqueConstraintError: The name is taken.
             InvalidArgumentError: The name or a setting is not allowed, or the schema asks for
                 what is not there, such as an index of sparse vectors.
-            ValueError: Two different embedding functions were given.
+            ValueError: Two different embedding functions were given, or there is a collection and
+                the model does not fit it.
+            TypeError: The model cannot be a record.
         """
-        parsed = parse_collection_metadata(metadata)
-        configured, given = configuration_json(configuration, parsed, embedding_function)
-        wanted, function, indexed = apply_schema(schema, configured, given)
-        # JSON would make null of a NaN, so faults are looked for on this side of the wire.
-        CollectionConfiguration.parse(wanted, parsed, indexed)
-        operation = CreateCollection(
-            self._scope, check_name(name), wanted, parsed, get_or_create, indexed
+        return self._create(
+            name,
+            schema,
+            configuration,
+            metadata,
+            embedding_function,
+            data_loader,
+            get_or_create,
+            model,
         )
-        model = self._backend.execute(operation)
-        if get_or_create:
-            check_conflict(function, model.configuration.embedding_function)
-        return self._collection(model, function, data_loader)
+
+    @overload
+    def get_or_create_collection(
+        self,
+        name: str,
+        schema: Schema | None = None,
+        configuration: Mapping[str, Any] | None = None,
+        metadata: CollectionMetadata | None = None,
+        embedding_function: Function | None = DefaultEmbeddingFunction(),  # noqa: B008
+        data_loader: DataLoader[Any] | None = None,
+    ) -> Collection: ...
+
+    @overload
+    def get_or_create_collection(
+        self,
+        name: str,
+        *,
+        configuration: Mapping[str, Any] | None = None,
+        metadata: CollectionMetadata | None = None,
+        data_loader: DataLoader[Any] | None = None,
+        model: type[M],
+    ) -> Table[M]: ...
 
     def get_or_create_collection(
         self,
@@ -171,38 +229,52 @@ class Client:
         metadata: CollectionMetadata | None = None,
         embedding_function: Function | None = DefaultEmbeddingFunction(),  # noqa: B008
         data_loader: DataLoader[Any] | None = None,
-    ) -> Collection:
+        model: type[BaseModel] | None = None,
+    ) -> Collection | Table[Any]:
         """Find the collection of that name, or make it; see `create_collection`."""
-        return self.create_collection(
-            name,
-            schema,
-            configuration,
-            metadata,
-            embedding_function,
-            data_loader,
-            get_or_create=True,
+        return self._create(
+            name, schema, configuration, metadata, embedding_function, data_loader, True, model
         )
+
+    @overload
+    def get_collection(
+        self,
+        name: str,
+        embedding_function: Function | None = DefaultEmbeddingFunction(),  # noqa: B008
+        data_loader: DataLoader[Any] | None = None,
+    ) -> Collection: ...
+
+    @overload
+    def get_collection(
+        self, name: str, *, data_loader: DataLoader[Any] | None = None, model: type[M]
+    ) -> Table[M]: ...
 
     def get_collection(
         self,
         name: str,
         embedding_function: Function | None = DefaultEmbeddingFunction(),  # noqa: B008
         data_loader: DataLoader[Any] | None = None,
-    ) -> Collection:
+        model: type[BaseModel] | None = None,
+    ) -> Collection | Table[Any]:
         """Find a collection by name.
 
         Args:
             name: The collection's name.
             embedding_function: Needed only if the one it was made with could not be remembered.
             data_loader: Loads what uris point to.
+            model: A model of its records; then it is returned as a table.
 
         Raises:
             NotFoundError: There is none.
-            ValueError: It was made with another embedding function.
+            ValueError: It was made with another embedding function, or the model does not fit it.
         """
-        model = self._backend.execute(GetCollection(self._scope, check_looked_up(name)))
-        check_conflict(embedding_function, model.configuration.embedding_function)
-        return self._collection(model, embedding_function, data_loader)
+        if model is not None:
+            check_alone(None, embedding_function)
+            embedding_function = read_fields(model).function
+        found = self._backend.execute(GetCollection(self._scope, check_looked_up(name)))
+        check_conflict(embedding_function, found.configuration.embedding_function)
+        collection = self._collection(found, embedding_function, data_loader)
+        return collection if model is None else collection.typed(model)
 
     def get_collection_by_id(
         self,
@@ -223,6 +295,58 @@ class Client:
             NotFoundError: There is none of that name.
         """
         self._backend.execute(DeleteCollection(self._scope, check_looked_up(name)))
+
+    def create_table(
+        self,
+        name: str,
+        model: type[M],
+        *,
+        mode: Literal["create", "overwrite"] = "create",
+        exist_ok: bool = False,
+        space: Space | None = None,
+    ) -> Table[M]:
+        """Make a collection for records of a model, as LanceDB's users do.
+
+        Args:
+            name: The collection's name; see `create_collection`.
+            model: What its records are: a `Record` with a `Vector`, or any model of pydantic's.
+            mode: ``overwrite`` deletes the collection of that name first, if there is one.
+            exist_ok: Whether to return the collection of that name, if there is one.
+            space: The distance; None: the embedding function's own, without one l2.
+
+        Raises:
+            TypeError: The model cannot be a record; the message names the field.
+            UniqueConstraintError: The name is taken.
+            ValueError: The mode is none, or there is a collection and the model does not fit it.
+        """
+        if mode not in ("create", "overwrite"):
+            raise ValueError(f"Expected mode to be create or overwrite, got {mode!r}")
+        configuration = None if space is None else {"hnsw": {"space": space}}
+        read_fields(model)
+        if mode == "overwrite":
+            with suppress(NotFoundError):
+                self.delete_collection(name)
+        return self.create_collection(
+            name, configuration=configuration, get_or_create=exist_ok, model=model
+        )
+
+    def open_table(self, name: str, model: type[M]) -> Table[M]:
+        """Find a collection of records of a model.
+
+        Raises:
+            NotFoundError: There is none of that name.
+            ValueError: The model does not fit it: by its embedding function, or by the length of
+                its vector.
+        """
+        return self.get_collection(name, model=model)
+
+    def drop_table(self, name: str) -> None:
+        """Delete a collection, as `delete_collection` does."""
+        self.delete_collection(name)
+
+    def table_names(self) -> list[str]:
+        """List the names of the database's collections, sorted."""
+        return [collection.name for collection in self.list_collections()]
 
     def set_tenant(self, tenant: str, database: str = DEFAULT_DATABASE) -> None:
         """Go on with another tenant's database.
@@ -266,13 +390,50 @@ class Client:
         self._backend.execute(GetTenant(check_looked_up(tenant)))
         self._backend.execute(GetDatabase(_ref(tenant, database)))
 
+    def _create(
+        self,
+        name: str,
+        schema: Schema | None,
+        configuration: Mapping[str, Any] | None,
+        metadata: CollectionMetadata | None,
+        embedding_function: Function | None,
+        data_loader: DataLoader[Any] | None,
+        get_or_create: bool,
+        model: type[BaseModel] | None,
+    ) -> Collection | Table[Any]:
+        if model is not None:
+            check_alone(schema, embedding_function)
+            fields = read_fields(model)
+            schema, configuration = table_schema(fields, configuration), None
+            embedding_function = None
+        parsed = parse_collection_metadata(metadata)
+        configured, given = configuration_json(configuration, parsed, embedding_function)
+        wanted, function, indexed = apply_schema(schema, configured, given)
+        # JSON would make null of a NaN, so faults are looked for on this side of the wire.
+        CollectionConfiguration.parse(wanted, parsed, indexed)
+        operation = CreateCollection(
+            self._scope, check_name(name), wanted, parsed, get_or_create, indexed
+        )
+        found = self._backend.execute(operation)
+        if get_or_create:
+            check_conflict(function, found.configuration.embedding_function)
+        collection = self._collection(found, function, data_loader)
+        return collection if model is None else collection.typed(model)
+
     def _collection(
         self,
         model: CollectionModel,
         embedding_function: Function | None,
         data_loader: DataLoader[Any] | None,
     ) -> Collection:
-        return Collection(self._backend, model, embedding_function, data_loader)
+        function = chroma_function(embedding_function)
+        return Collection(
+            self._backend,
+            model,
+            function,
+            data_loader,
+            is_trusting=self._settings.pgchroma_trust_stored_functions,
+        )
 
 
 class AdminClient:

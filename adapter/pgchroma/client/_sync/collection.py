@@ -5,17 +5,25 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import UUID
+
+from pydantic import BaseModel
 
 from pgchroma.client import requests
 from pgchroma.client._sync.concurrency import aside
+from pgchroma.client._sync.reembedding import Reembedder
+from pgchroma.client._sync.table import Table
+from pgchroma.client.fields import read_fields
 from pgchroma.client.functions import Function, configuration_update_json, resolve
 from pgchroma.client.requests import Queries, RecordSet
 from pgchroma.client.schema import Schema
 from pgchroma.client.shaping import shape_get, shape_query
+from pgchroma.client.tables import check_fits
 from pgchroma.client.validation import check_include, check_lengths, in_method
+from pgchroma.embeddings.adapting import chroma_function
 from pgchroma.embeddings.protocol import DataLoader, normalize_embeddings, validate_embeddings
+from pgchroma.embeddings.registry import embedding_function_to_config
 from pgchroma.model.entities import CollectionModel, DatabaseRef
 from pgchroma.model.indexing import IndexingStatus, QueryPlan, Recall
 from pgchroma.model.metadata import parse_collection_metadata
@@ -24,11 +32,23 @@ from pgchroma.model.operations import (
     AddRecords,
     CollectionRef,
     CountRecords,
+    DropReembedding,
     ExplainQuery,
+    GetCollectionById,
     GetIndexingStatus,
+    GetReembedding,
     ModifyCollection,
     UpdateRecords,
     UpsertRecords,
+)
+from pgchroma.model.reembedding import (
+    MOST_COMPARED,
+    MOST_UNEMBEDDED,
+    Comparison,
+    Reembedding,
+    ReembeddingReport,
+    check_space,
+    check_whole,
 )
 from pgchroma.model.schema import schema_json
 from pgchroma.model.types import (
@@ -37,6 +57,7 @@ from pgchroma.model.types import (
     GetResult,
     Include,
     QueryResult,
+    Space,
     Where,
     WhereDocument,
 )
@@ -45,6 +66,8 @@ if TYPE_CHECKING:
     from pgchroma.backends.base import Backend
 
 __all__ = ("Collection",)
+
+M = TypeVar("M", bound=BaseModel)
 
 _GET_COLUMNS = ("metadatas", "documents")
 _PEEK_COLUMNS = ("metadatas", "documents", "embeddings")
@@ -64,11 +87,15 @@ class Collection:
         model: CollectionModel,
         embedding_function: Function | None,
         data_loader: DataLoader[Any] | None,
+        *,
+        is_trusting: bool = False,
     ) -> None:
         self._backend = backend
         self._model = model
         self._embedding_function = embedding_function
         self._data_loader = data_loader
+        # Whether what the collection stores of its function is followed wherever it leads.
+        self._is_trusting = is_trusting
         self._ref = CollectionRef(DatabaseRef(model.tenant, model.database), model.id)
 
     @property
@@ -137,6 +164,25 @@ class Collection:
     def get_model(self) -> CollectionModel:
         """Return the collection as the catalog described it when it was last read."""
         return self._model
+
+    def typed(self, model: type[M]) -> Table[M]:
+        """See the collection as records of a model; see `create_table` of the client.
+
+        Raises:
+            TypeError: The model cannot be a record; the message names the field.
+            ValueError: The collection's embeddings are not the model's.
+        """
+        fields = read_fields(model)
+        check_fits(fields, self._model)
+        function = self._embedding_function if fields.function is None else fields.function
+        seen = Collection(
+            self._backend,
+            self._model,
+            function,
+            self._data_loader,
+            is_trusting=self._is_trusting,
+        )
+        return Table(seen, model)
 
     def count(self, read_level: object = None) -> int:
         """Count the records.
@@ -462,12 +508,111 @@ class Collection:
         )
         self._embedding_function = function or self._embedding_function
 
+    def reembed(
+        self,
+        embedding_function: Function,
+        *,
+        space: Space | None = None,
+        batch_size: int = 1_000,
+        progress: bool | None = None,
+        sample: int = 20,
+        n_results: int = 10,
+        minimum_overlap: float | None = None,
+        index_timeout: float | None = 3_600.0,
+        switch: bool = True,
+    ) -> ReembeddingReport:
+        """Embed all records anew by another function, and use its embeddings from then on.
+
+        Others read and write meanwhile; what they write is embedded anew, too. The new embeddings
+        are made beside the old, indexed, compared with them and taken into use in one moment.
+        Whoever was stopped on the way, or killed, goes on by calling this again. The old ones are
+        kept: going back to their function embeds only what was written since, and
+        `drop_reembedding` gives their space back. Others who hold the collection must get it
+        again, as their embedding function is the old one. Chroma does not have this.
+
+        Args:
+            embedding_function: The new function; it is remembered.
+            space: How its embeddings are compared; by default as the old ones are.
+            batch_size: How many records are read, embedded and stored at a time.
+            progress: Whether a bar shows how far it is; None: in a terminal.
+            sample: For how many records the neighbours by both functions are compared, each
+                with every record; 0 for none.
+            n_results: How many neighbours of each.
+            minimum_overlap: The least part of the neighbours that has to be the same, from 0 to 1.
+            index_timeout: Seconds to wait until the new embeddings are indexed; None: not at all,
+                which makes queries slow until they are.
+            switch: Whether to use them in the end; if not, a later call does.
+
+        Raises:
+            ValueError: Records have nothing to be embedded, or the neighbours are not the same
+                enough; nothing is lost, and the old embeddings stay in use.
+            UniqueConstraintError: There are embeddings of a third function; drop them first.
+            EmbeddingError: The function failed.
+            DeadlineExceededError: The index was not built in time.
+            UnavailableError: Others write faster than the function embeds.
+            NotFoundError: The collection has been deleted.
+        """
+        check_space(space)
+        check_whole("batch_size", batch_size, MOST_UNEMBEDDED)
+        if sample:
+            check_whole("sample", sample, MOST_COMPARED)
+            check_whole("n_results", n_results, MOST_COMPARED)
+        function = chroma_function(embedding_function)
+        if self._has(function, space):
+            return ReembeddingReport(0, self._model.dimension, None, is_switched=True)
+        work = Reembedder(
+            self._backend, self._ref, function, self._data_loader, batch_size, progress
+        )
+        dimension = work.prepare(space, index_timeout)
+        comparison = None
+        if dimension is not None:
+            comparison = work.compare(sample, n_results) if sample else None
+            _check_overlap(comparison, minimum_overlap)
+            if not switch:
+                return work.report(dimension, comparison, is_switched=False)
+            work.switch()
+        self._model = self._backend.execute(GetCollectionById(self._ref))
+        self._embedding_function = function
+        return work.report(dimension, comparison, is_switched=True)
+
+    def get_reembedding(self) -> Reembedding | None:
+        """Tell of the collection's second embeddings: those being made, or kept from before.
+
+        Chroma does not have this.
+
+        Raises:
+            NotFoundError: The collection has been deleted.
+        """
+        return self._backend.execute(GetReembedding(self._ref))
+
+    def drop_reembedding(self) -> None:
+        """Drop the second embeddings, made or half made; the disk space returns at once.
+
+        Chroma does not have this.
+
+        Raises:
+            NotFoundError: The collection has been deleted.
+        """
+        self._backend.execute(DropReembedding(self._ref))
+
+    def _has(self, function: Function, space: Space | None) -> bool:
+        """Whether these embeddings are in use already: a call that was killed may have done it."""
+        config = embedding_function_to_config(function)
+        self._model = self._backend.execute(GetCollectionById(self._ref))
+        configuration = self._model.configuration
+        is_same = config["type"] == "known" and config == configuration.embedding_function
+        if is_same and space in (None, configuration.hnsw.space):
+            self._embedding_function = function
+            return True
+        return False
+
     def _record_set(self, *columns: Any, is_update: bool = False) -> RecordSet:
         most = (self._backend.limits()).max_batch_size
         return aside(requests.record_set, *columns, most=most, is_update=is_update)
 
     def _function(self) -> Function:
-        return resolve(self._embedding_function, self._model.configuration.embedding_function)
+        persisted = self._model.configuration.embedding_function
+        return resolve(self._embedding_function, persisted, is_trusted=self._is_trusting)
 
     def _embed_records(self, records: RecordSet, fields: tuple[str, ...]) -> None:
         source = records.source(fields)
@@ -496,3 +641,13 @@ class Collection:
     def _check_data(self, columns: Sequence[str]) -> None:
         if "data" in columns and self._data_loader is None:
             raise ValueError("You must set a data loader on the collection if loading from URIs.")
+
+
+def _check_overlap(comparison: Comparison | None, least: float | None) -> None:
+    if comparison is None or least is None or comparison.overlap >= least:
+        return
+    raise ValueError(
+        f"the new embeddings find {comparison.overlap:.0%} of the neighbours that the old ones "
+        f"find, which is less than {least:.0%}. The old ones stay in use; the new ones are kept: "
+        "call reembed with another bound to use them, or drop_reembedding"
+    )

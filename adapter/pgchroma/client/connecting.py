@@ -1,0 +1,116 @@
+"""`connect`: a client of whatever a place is, as LanceDB's users make one."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from types import EllipsisType
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from pgchroma.backends.connect import connect_async as connect_backend
+from pgchroma.client._async.client import AsyncClient
+from pgchroma.client._sync.client import Client as ClientFacade
+from pgchroma.client.factory import AsyncPostgresClient, Client, PersistentClient, PostgresClient
+from pgchroma.client.http import AsyncHttpClient, HttpClient
+from pgchroma.config import Settings
+from pgchroma.model.entities import Limits
+from pgchroma.model.names import DEFAULT_DATABASE, DEFAULT_TENANT
+from pgchroma.model.operations import Operation
+
+if TYPE_CHECKING:
+    from pgchroma.backends.base import AsyncBackend
+    from pgchroma.embedded import EmbeddedPostgres
+
+__all__ = ("connect", "connect_async")
+
+R = TypeVar("R")
+
+
+def connect(place: str | Path | EllipsisType = ..., **options: Any) -> ClientFacade:
+    """Make a client of a place.
+
+    Args:
+        place: A ``postgresql://`` URL, the ``http://`` or ``https://`` URL of a server, or a
+            directory, which has a PostgreSQL server of its own. Left out: as the settings say, see
+            `Client`.
+        options: What the client of such a place takes besides: `settings`, `tenant`, `database`,
+            and of a server `headers`.
+
+    Raises:
+        UnavailableError: The database cannot be reached.
+        ValueError: No server answers there.
+    """
+    if isinstance(place, EllipsisType):
+        return Client(**options)
+    match _scheme(place):
+        case "postgresql" | "postgres":
+            return PostgresClient(str(place), **options)
+        case "http" | "https":
+            return HttpClient(str(place), **options)
+        case _:
+            return PersistentClient(place, **options)
+
+
+async def connect_async(place: str | Path, **options: Any) -> AsyncClient:
+    """Make an asynchronous client of a place; takes and raises what `connect` does."""
+    match _scheme(place):
+        case "postgresql" | "postgres":
+            return await AsyncPostgresClient(str(place), **options)
+        case "http" | "https":
+            return await AsyncHttpClient(str(place), **options)
+        case _:
+            return await _persistent(place, **options)
+
+
+def _scheme(place: str | Path) -> str:
+    scheme, separator, _ = str(place).partition("://")
+    return scheme.lower() if separator and isinstance(place, str) else ""
+
+
+async def _persistent(
+    path: str | Path,
+    settings: Settings | None = None,
+    tenant: str = DEFAULT_TENANT,
+    database: str = DEFAULT_DATABASE,
+) -> AsyncClient:
+    from pgchroma.embedded import EmbeddedPostgres  # noqa: PLC0415  (only where it is used)
+
+    settings = settings or Settings()
+    server = await asyncio.to_thread(EmbeddedPostgres.open, path)
+    try:
+        backend = await connect_backend(server.conninfo, settings)
+        client = AsyncClient(_ServedBackend(backend, server), settings)
+    except BaseException:
+        await asyncio.to_thread(server.close)
+        raise
+    try:
+        await client.set_tenant(tenant, database)
+    except BaseException:
+        await client.close()
+        raise
+    return client
+
+
+class _ServedBackend:
+    """A backend that lets go of its server when it is closed."""
+
+    def __init__(self, backend: AsyncBackend, server: EmbeddedPostgres) -> None:
+        self._backend = backend
+        self._server: EmbeddedPostgres | None = server
+
+    async def execute(self, operation: Operation[R]) -> R:
+        """Carry an operation out; see `pgchroma.backends.base.AsyncBackend`."""
+        return await self._backend.execute(operation)
+
+    async def limits(self) -> Limits:
+        """Tell what one request may carry."""
+        return await self._backend.limits()
+
+    async def close(self) -> None:
+        """Let go of connections and server."""
+        server, self._server = self._server, None
+        try:
+            await self._backend.close()
+        finally:
+            if server is not None:
+                await asyncio.to_thread(server.close)

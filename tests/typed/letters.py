@@ -1,0 +1,31 @@
+"""An embedding function of LanceDB's kind, small enough to know its embeddings by heart."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+from pgchroma.embeddings import TextEmbeddingFunction, register
+
+__all__ = ("Letters", "done")
+
+
+@register("typed-letters")
+class Letters(TextEmbeddingFunction):
+    """How often each of some letters occurs."""
+
+    letters: str = "abc"
+    calls: int = 0
+    api_key: str | None = None
+
+    def generate_embeddings(self, texts: Any, *args: Any, **kwargs: Any) -> Any:
+        self.calls += 1
+        return [[text.count(letter) for letter in self.letters] for text in texts]
+
+    def ndims(self) -> int:
+        return len(self.letters)
+
+
+async def done(result: Any) -> Any:
+    """Wait for what is to be waited for; the synchronous twin's result stands there already."""
+    return await result if inspect.isawaitable(result) else result
