@@ -186,7 +186,6 @@ async def test_without_a_loader_nothing_is_loaded(mode: Any, files: dict[str, st
     assert await collection.count() == 0
 
 
-@pytest.mark.xfail(strict=True, reason="what images are is not yet checked")
 @pytest.mark.parametrize("given", [[[1.0, 2.0]], ["red.png"], [None], np.zeros(3)])
 async def test_an_image_is_an_array_of_rows(collection: Any, given: Any) -> None:
     for call in (
@@ -222,11 +221,6 @@ async def test_a_record_is_embedded_from_one_thing_only(
         await collection.query(**queries)
 
 
-# Strict: once a write says what its embeddings are made from, these pass, and the mark must go.
-replacing = pytest.mark.xfail(strict=True, reason="an update does not yet replace the modality")
-
-
-@replacing
 @pytest.mark.parametrize("method", ["update", "upsert"])
 async def test_a_new_image_takes_the_place_of_a_text(collection: Any, method: str) -> None:
     await collection.add(ids=["a", "b"], documents=["red", "green"], metadatas=[{"n": 1}] * 2)
@@ -237,7 +231,6 @@ async def test_a_new_image_takes_the_place_of_a_text(collection: Any, method: st
     assert got["metadatas"] == [{"n": 1}, {"n": 1}]
 
 
-@replacing
 @pytest.mark.parametrize("method", ["update", "upsert"])
 async def test_a_new_text_takes_the_place_of_a_uri(
     collection: Any, files: dict[str, str], method: str

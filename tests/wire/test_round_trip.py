@@ -158,6 +158,7 @@ def batches(draw: st.DrawFn, kind: Any) -> RecordBatch:
         _column(draw, text, len(ids)),
         _column(draw, text, len(ids)),
         removals=kind is not AddRecords,
+        modality=None if kind is AddRecords else draw(st.sampled_from([None, "text", "image"])),
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 from pgchroma.client.validation import (
@@ -10,6 +10,7 @@ from pgchroma.client.validation import (
     check_batch_size,
     check_documents,
     check_ids,
+    check_images,
     check_include,
     check_lengths,
     check_metadatas,
@@ -29,7 +30,7 @@ from pgchroma.model.operations import (
     QueryRecords,
 )
 from pgchroma.model.records import RecordBatch, parse_embeddings, parse_ids
-from pgchroma.model.types import IncludeColumn
+from pgchroma.model.types import IncludeColumn, Modality
 
 __all__ = (
     "Queries",
@@ -47,6 +48,8 @@ EMBEDDABLE = ("images", "uris", "documents")
 
 EMBEDDABLE_IN_UPDATES = ("documents", "images")
 
+_COLUMNS = ("ids", "embeddings", "metadatas", "documents", "images", "uris")
+
 
 @dataclass(slots=True)
 class RecordSet:
@@ -58,6 +61,7 @@ class RecordSet:
     documents: list[Any] | None
     images: list[Any] | None
     uris: list[Any] | None
+    modality: Modality | None = None
 
     def source(self, fields: tuple[str, ...]) -> str:
         """Name the one column that embeddings are to be made from.
@@ -79,6 +83,7 @@ class RecordSet:
             self.documents,
             self.uris,
             removals=removals,
+            modality=self.modality,
         )
 
 
@@ -112,10 +117,12 @@ def record_set(
         images=as_list(images),
         uris=as_list(uris),
     )
-    check_lengths({field.name: getattr(records, field.name) for field in fields(RecordSet)})
+    check_lengths({name: getattr(records, name) for name in _COLUMNS})
     check_batch_size(records.ids, most)
     if records.metadatas is not None:
         check_metadatas(records.metadatas, is_update=is_update)
+    if records.images is not None:
+        check_images(records.images)
     if records.documents is not None:
         check_documents(records.documents, nullable=records.embeddings is not None)
     return records
@@ -157,6 +164,8 @@ def queries(embeddings: Any, texts: Any, images: Any, uris: Any) -> Queries:
     count = sum(value is not None for value in given.values())
     if given["query_embeddings"] is None and count != 1:
         raise ValueError(f"Exactly one of {', '.join(EMBEDDABLE)} must be provided")
+    if given["query_images"] is not None:
+        check_images(given["query_images"])
     if given["query_texts"] is not None:
         check_documents(given["query_texts"], nullable=False)
     return Queries(*given.values())

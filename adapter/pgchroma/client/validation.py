@@ -22,6 +22,7 @@ __all__ = (
     "check_batch_size",
     "check_documents",
     "check_ids",
+    "check_images",
     "check_include",
     "check_lengths",
     "check_metadatas",
@@ -85,6 +86,13 @@ def check_documents(documents: list[Any], *, nullable: bool) -> None:
             continue
         if not isinstance(document, str):
             raise ValueError(f"Expected document to be a str, got {document}")
+
+
+def check_images(images: list[Any]) -> None:
+    """Check a list of images: each an array of rows, and of colours, if it has them."""
+    for image in images:
+        if not isinstance(image, np.ndarray) or image.ndim < 2:  # noqa: PLR2004
+            raise ValueError(f"Expected image to be a numpy array, got {image!r:.100}")
 
 
 def check_include(include: Any, *, disallowed: Sequence[str] = ()) -> list[IncludeColumn]:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from pgchroma.errors import InvalidArgumentError
 from pgchroma.model.metadata import CleanMetadata, parse_metadata
 from pgchroma.model.text import check_text
+from pgchroma.model.types import Modality
 
 __all__ = ("QueriedRecords", "RecordBatch", "RecordColumns", "parse_embeddings", "parse_ids")
 
@@ -28,6 +29,8 @@ class RecordBatch:
         embeddings: Shape ``(present records, dimension)``, float32, finite.
         has_embedding: Which records the rows of `embeddings` belong to, in order; None: all.
         metadatas: Plain values, see `pgchroma.model.metadata`; in updates None removes a key.
+        modality: What the embeddings were made from; a record that is updated then holds nothing
+            of what it was made from before. None: nobody says, and what is not given stays.
     """
 
     ids: list[str]
@@ -36,6 +39,7 @@ class RecordBatch:
     documents: list[str | None] | None = None
     uris: list[str | None] | None = None
     metadatas: list[CleanMetadata | None] | None = None
+    modality: Modality | None = None
 
     @classmethod
     def parse(
@@ -47,6 +51,7 @@ class RecordBatch:
         uris: Sequence[str | None] | None = None,
         *,
         removals: bool = False,
+        modality: Modality | None = None,
     ) -> Self:
         """Check a batch and bring it to plain types.
 
@@ -71,6 +76,7 @@ class RecordBatch:
             _texts(documents, "documents"),
             _texts(uris, "uris"),
             _metadatas(metadatas, removals),
+            modality,
         )
 
     def __len__(self) -> int:
@@ -103,6 +109,7 @@ class RecordBatch:
             _last_of_each(self.documents, groups),
             _last_of_each(self.uris, groups),
             None if self.metadatas is None else [_fold(self.metadatas, g) for g in groups.values()],
+            self.modality,
         )
 
     def _vectors(self) -> list[NDArray[np.float32] | None]:

@@ -26,6 +26,7 @@ __all__ = (
     "Metadata",
     "MetadataValue",
     "Metadatas",
+    "Modality",
     "QueryResult",
     "Scalar",
     "Space",
@@ -57,6 +58,8 @@ CollectionMetadata: TypeAlias = dict[str, Any]
 
 Where: TypeAlias = dict[str, Any]
 WhereDocument: TypeAlias = dict[str, Any]
+
+Modality: TypeAlias = Literal["text", "image"]
 
 Space: TypeAlias = Literal["l2", "cosine", "ip"]
 IncludeColumn: TypeAlias = Literal[

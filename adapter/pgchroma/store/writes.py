@@ -11,12 +11,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, LiteralString
+from typing import Any, Final, LiteralString
 
 from psycopg import sql
 
 from pgchroma.model.operations import AddRecords, DeleteRecords, UpdateRecords, UpsertRecords
 from pgchroma.model.records import RecordBatch
+from pgchroma.model.types import Modality
 from pgchroma.store.conditions import BY_IDS, compile_conditions, keeps_plan, time_bound
 from pgchroma.store.handlers import handles
 from pgchroma.store.json import encode_metadata
@@ -118,7 +119,7 @@ def _write(
         location = yield from locate_for_vectors(
             operation.collection, environment, records.dimension
         )
-    text = _write_text(form, location.tables, records.dimension is not None)
+    text = _write_text(form, location.tables, records.dimension is not None, records.modality)
     write = Statement(text, _columns(records, environment))
     if form.is_locking:
         lock = render(_LOCK, records=location.tables.records, condition=BY_IDS)
@@ -145,13 +146,18 @@ def _columns(records: RecordBatch, environment: Environment) -> dict[str, Any]:
 
 
 @lru_cache(maxsize=1024)
-def _write_text(form: _Form, tables: CollectionTables, has_vectors: bool) -> bytes:
+def _write_text(
+    form: _Form, tables: CollectionTables, has_vectors: bool, modality: Modality | None
+) -> bytes:
+    document, uri = _KEPT[modality]
     parts: dict[str, sql.Composable] = {
         "records": tables.records,
         "vectors": tables.vectors,
         "log": tables.log_literal,
         "counts": tables.counts,
         "written": sql.SQL(form.written),
+        "document": sql.SQL(document),
+        "uri": sql.SQL(uri),
     }
     given: LiteralString = _GIVEN_VECTORS if has_vectors else _GIVEN
     last: LiteralString = form.vectors if has_vectors else "select"
@@ -216,6 +222,17 @@ counted as (
 )
 """
 
+# What becomes of document and uri. A text that is embedded anew keeps its uri, which says where it
+# is from; the uri of a record without a text is where its image is.
+_KEPT: Final[dict[Modality | None, tuple[LiteralString, LiteralString]]] = {
+    None: ("coalesce(p.document, r.document)", "coalesce(p.uri, r.uri)"),
+    "image": ("p.document", "p.uri"),
+    "text": (
+        "coalesce(p.document, r.document)",
+        "case when r.document is null then p.uri else coalesce(p.uri, r.uri) end",
+    ),
+}
+
 _LOCK: LiteralString = """
 select count(*)
 from (select from {records} as r where {condition} order by r.id for update) as locked
@@ -229,8 +246,8 @@ updated as (
     update {records} as r
     set
         pos = coalesce(p.pos, r.pos),
-        document = coalesce(p.document, r.document),
-        uri = coalesce(p.uri, r.uri),
+        document = {document},
+        uri = {uri},
         metadata = nullif(
             jsonb_strip_nulls(coalesce(r.metadata, '{{}}') || coalesce(p.metadata, '{{}}')), '{{}}'
         ),

@@ -11,7 +11,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType, field
 
 from pgchroma.model.indexing import MOST_SAMPLED, Strategy
 from pgchroma.model.reembedding import MOST_COMPARED, MOST_UNEMBEDDED
-from pgchroma.model.types import Space
+from pgchroma.model.types import Modality, Space
 from pgchroma.wire.configuration import ConfigurationBody, NewConfigurationBody
 
 __all__ = (
@@ -198,6 +198,7 @@ class UpsertBody(Struct):
     metadatas: list[dict[str, Value | None] | None] | None = None
     documents: list[str | None] | None = None
     uris: list[str | None] | None = None
+    modality: Modality | None = None
 
 
 class UpdateBody(Struct):
@@ -208,6 +209,7 @@ class UpdateBody(Struct):
     metadatas: list[dict[str, Value | None] | None] | None = None
     documents: list[str | None] | None = None
     uris: list[str | None] | None = None
+    modality: Modality | None = None
 
 
 class DeleteBody(Struct):

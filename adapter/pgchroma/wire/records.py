@@ -73,6 +73,8 @@ def _encode_write(operation: Write, body: Any) -> Request:
     filled = body(
         records.ids, encode_sent(records), records.metadatas, records.documents, records.uris
     )
+    if records.modality is not None:
+        filled.modality = records.modality
     return Request(collection_path(operation.collection), body=filled)
 
 
@@ -88,6 +90,7 @@ def _decode_write(request: Request, operation: type[W]) -> W:
             body.documents,
             body.uris,
             removals=operation is not AddRecords,
+            modality=getattr(body, "modality", None),
         )
     except TypeError as fault:
         raise MalformedRequestError(f"metadatas: {fault}") from fault

@@ -618,6 +618,8 @@ class AsyncCollection:
         inputs = getattr(records, source)
         if source == "uris":
             inputs = await self._load(inputs)
+        if fields is requests.EMBEDDABLE_IN_UPDATES:
+            records.modality = "text" if source == "documents" else "image"
         records.embeddings = await aside(self._function(), inputs)
         check_lengths({"ids": records.ids, "embeddings": records.embeddings})
 

@@ -619,6 +619,8 @@ class Collection:
         inputs = getattr(records, source)
         if source == "uris":
             inputs = self._load(inputs)
+        if fields is requests.EMBEDDABLE_IN_UPDATES:
+            records.modality = "text" if source == "documents" else "image"
         records.embeddings = aside(self._function(), inputs)
         check_lengths({"ids": records.ids, "embeddings": records.embeddings})
 
