@@ -67,7 +67,8 @@ _PARAMETERS: Final[dict[str, tuple[str, dict[str, Any]]]] = {
     ),
     "function_name": ("The function's name.", {"type": "string"}),
     "name": ("The function's name.", {"type": "string"}),
-    "limit": ("The most that are listed; all without it.", {}),
+    "limit": ("The most that are listed; without it the default, or all where there is none.", {}),
+    "after": ("The position behind which to look, the last that was listed before.", {}),
     "offset": ("How many are left out at the start.", {}),
     "read_level": ("How fresh the count has to be; every one here is.", {}),
 }
