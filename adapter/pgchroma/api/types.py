@@ -29,7 +29,9 @@ from pgchroma.embeddings.protocol import (
     EmbeddingFunction,
     Loadable,
 )
+from pgchroma.embeddings.sparse.protocol import SparseEmbeddingFunction
 from pgchroma.model.indexing import IndexingStatus, QueryPlan, Recall, SegmentUse
+from pgchroma.model.sparse import SparseVector, SparseVectors
 from pgchroma.model.types import (
     ID,
     URI,
@@ -95,8 +97,11 @@ __all__ = (
     "SegmentUse",
     "Space",
     "SpannIndexConfig",
+    "SparseEmbeddingFunction",
+    "SparseVector",
     "SparseVectorIndexConfig",
     "SparseVectorValueType",
+    "SparseVectors",
     "StringInvertedIndexConfig",
     "StringValueType",
     "URIs",
