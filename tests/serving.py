@@ -16,7 +16,7 @@ from typing import Any
 
 import httpx
 
-PATIENCE = 30.0
+PATIENCE = 90.0
 
 
 @dataclass(slots=True)

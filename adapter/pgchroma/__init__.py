@@ -39,8 +39,7 @@ from pgchroma.client.schema import Schema
 from pgchroma.config import Settings
 from pgchroma.embeddings.protocol import DataLoader, EmbeddingFunction
 from pgchroma.embeddings.registry import register_embedding_function
-from pgchroma.embeddings.sparse.protocol import SparseEmbeddingFunction
-from pgchroma.embeddings.sparse.registry import register_sparse_embedding_function
+from pgchroma.embeddings.sparse_protocol import SparseEmbeddingFunction
 from pgchroma.model.indexing import IndexingStatus, QueryPlan, Recall
 from pgchroma.model.names import DEFAULT_DATABASE, DEFAULT_TENANT
 from pgchroma.model.sparse import SparseVector, SparseVectors
@@ -127,6 +126,5 @@ __all__ = (
     "connect_async",
     "errors",
     "register_embedding_function",
-    "register_sparse_embedding_function",
     "utils",
 )

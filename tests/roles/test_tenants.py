@@ -20,6 +20,7 @@ from pgchroma.model import operations
 from pgchroma.model.entities import DatabaseRef
 from pgchroma.store.roles import group_name, role_name, tenant_of
 from tests.roles.conftest import SETTINGS, admin_of, roles, rows
+from tests.serving import eventually
 
 PLAIN = pgchroma.Settings(allow_reset=True)
 
@@ -112,6 +113,23 @@ def test_what_was_there_before_is_handed_over(url: str, make_client: Callable[..
     assert owners == {_role_of(url, "default_tenant"), "pgchroma"}
     rows(url, "drop table default_tenant__default_database.notes")
     assert len(_owners(url, "default_tenant__default_database")) == 1
+
+
+def test_a_reader_in_the_way_of_the_policies_is_waited_for(url: str) -> None:
+    pgchroma.PostgresClient(url, PLAIN).close()
+    waiting = (
+        "select count(*) from pg_locks where not granted "
+        "and relation = 'pgchroma.databases'::regclass"
+    )
+    with psycopg.connect(url) as reader, ThreadPoolExecutor() as threads:
+        reader.execute("select from pgchroma.databases")
+        walled = threads.submit(pgchroma.PostgresClient, url, SETTINGS)
+        eventually(lambda: rows(url, waiting) == [(1,)])
+        # Each waits for what the other holds. PostgreSQL stops the one that waits for longer.
+        reader.execute("select from pgchroma.tenants")
+        reader.commit()
+        with walled.result() as client:
+            assert client.create_collection("papers").count() == 0
 
 
 def test_roles_may_come_and_go_and_both_kinds_work_at_once(

@@ -29,7 +29,7 @@ from pgchroma.embeddings.protocol import (
     EmbeddingFunction,
     Loadable,
 )
-from pgchroma.embeddings.sparse.protocol import SparseEmbeddingFunction
+from pgchroma.embeddings.sparse_protocol import SparseEmbeddingFunction
 from pgchroma.model.indexing import IndexingStatus, QueryPlan, Recall, SegmentUse
 from pgchroma.model.sparse import SparseVector, SparseVectors
 from pgchroma.model.types import (

@@ -7,10 +7,11 @@ from typing import Any, cast
 
 import psycopg
 from psycopg.conninfo import make_conninfo
+from tenacity import Retrying
 
 from pgchroma.backends.compaction import CompactionSettings
 from pgchroma.backends.compactor import Compactor
-from pgchroma.backends.direct import AsyncDirectBackend, DirectBackend
+from pgchroma.backends.direct import AGAIN, AsyncDirectBackend, DirectBackend
 from pgchroma.backends.sources import (
     AsyncEngineSource,
     AsyncJoinedSource,
@@ -117,6 +118,11 @@ def _refuse_joined(source: Source | AsyncSource, settings: Settings) -> None:
 
 
 def _prepare(connection: psycopg.Connection[Any], settings: Settings) -> ServerFacts:
+    # Others read the catalog meanwhile, in whose way what alters several of its tables may come.
+    return Retrying(**AGAIN)(_prepare_once, connection, settings)
+
+
+def _prepare_once(connection: psycopg.Connection[Any], settings: Settings) -> ServerFacts:
     facts = prepare(connection, settings.migrations)
     if settings.pgchroma_role_per_tenant:
         is_strict = settings.pgchroma_role_per_tenant != "unsealed"

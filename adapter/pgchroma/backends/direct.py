@@ -6,7 +6,7 @@ import asyncio
 import os
 import weakref
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeVar, cast
+from typing import Any, Final, TypeVar, cast
 
 import psycopg
 from tenacity import (
@@ -27,15 +27,20 @@ from pgchroma.store import Environment, handlers, run, run_async
 from pgchroma.store.faults import has_lost_connection, may_pass, translated
 from pgchroma.store.roles import is_mendable, role_for
 
-__all__ = ("AsyncDirectBackend", "DirectBackend")
+__all__ = ("AGAIN", "AsyncDirectBackend", "DirectBackend")
 
 R = TypeVar("R")
 
 LEAST_PART = 8
 """Queries that are worth a connection of their own."""
 
-ATTEMPTS = 6
-"""How often an operation is tried that lost a race, such as two writers of one new id."""
+AGAIN: Final[dict[str, Any]] = {
+    "retry": retry_if_exception(may_pass),
+    "stop": stop_after_attempt(6),
+    "wait": wait_random_exponential(multiplier=0.01, max=0.5),
+    "reraise": True,
+}
+"""How what lost a race, such as two writers of one new id, is tried again, in tenacity's words."""
 
 
 class DirectBackend:
@@ -199,10 +204,4 @@ def _policy(environment: Environment) -> dict[str, Any]:
     def before(_: RetryCallState) -> None:
         environment.forget()
 
-    return {
-        "before": before,
-        "retry": retry_if_exception(may_pass),
-        "stop": stop_after_attempt(ATTEMPTS),
-        "wait": wait_random_exponential(multiplier=0.01, max=0.5),
-        "reraise": True,
-    }
+    return {"before": before, **AGAIN}

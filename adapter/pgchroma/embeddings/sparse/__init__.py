@@ -6,11 +6,6 @@ from pgchroma.embeddings.sparse.fastembed import (
     FastembedSparseEmbeddingFunction,
 )
 from pgchroma.embeddings.sparse.huggingface import HuggingFaceSparseEmbeddingFunction
-from pgchroma.embeddings.sparse.protocol import (
-    SparseEmbeddingFunction,
-    normalize_sparse_vector,
-    validate_sparse_vectors,
-)
 from pgchroma.embeddings.sparse.registry import (
     config_to_sparse_embedding_function,
     register_sparse_embedding_function,
@@ -20,6 +15,11 @@ from pgchroma.embeddings.sparse.registry import (
 from pgchroma.embeddings.sparse.splade import (
     ChromaCloudSpladeEmbeddingFunction,
     ChromaCloudSpladeEmbeddingModel,
+)
+from pgchroma.embeddings.sparse_protocol import (
+    SparseEmbeddingFunction,
+    normalize_sparse_vector,
+    validate_sparse_vectors,
 )
 from pgchroma.model.sparse import SparseVector, SparseVectors
 

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from pgchroma.embeddings.extras import check_installed, load_extra
-from pgchroma.embeddings.sparse.protocol import normalize_sparse_vector
 from pgchroma.embeddings.sparse.tasked import Task, TaskedSparseFunction, check_primitives
+from pgchroma.embeddings.sparse_protocol import normalize_sparse_vector
 from pgchroma.model.sparse import SparseVectors
 
 __all__ = ("Bm25EmbeddingFunction", "FastembedSparseEmbeddingFunction")

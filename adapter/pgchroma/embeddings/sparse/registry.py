@@ -16,7 +16,7 @@ from pgchroma.embeddings.trust import check_trusted
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pgchroma.embeddings.sparse.protocol import SparseEmbeddingFunction
+    from pgchroma.embeddings.sparse_protocol import SparseEmbeddingFunction
 
 __all__ = (
     "config_to_sparse_embedding_function",
