@@ -10,6 +10,7 @@ from pgchroma.embeddings.batched import BatchedEmbeddingFunction, Purpose, refus
 from pgchroma.embeddings.functions import (
     MultiModalEmbeddingFunction,
     TextEmbeddingFunction,
+    stored_names,
     stored_settings,
 )
 from pgchroma.embeddings.protocol import (
@@ -133,6 +134,10 @@ def adapt(
         return type(function_class.__name__, (AdaptedFunction,), members)
 
     def build_from_config(config: dict[str, Any]) -> AdaptedFunction:
+        # How it is called, and which file is its cache, is not for who stored it to say.
+        foreign = config.keys() - stored_names(function_class)
+        if foreign:
+            raise ValueError(f"{alias} has no setting {', '.join(sorted(foreign))}")
         return made(function_class.create(**config))
 
     members["name"] = staticmethod(lambda: alias)

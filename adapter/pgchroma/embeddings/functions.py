@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from abc import abstractmethod
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
@@ -15,20 +14,20 @@ from pydantic_core import to_jsonable_python
 
 from pgchroma.embeddings.batched import check_texts
 from pgchroma.embeddings.calling import Caller
+from pgchroma.embeddings.keys import is_secret_name, without_login
 from pgchroma.embeddings.options import OPTION_NAMES, Options
 from pgchroma.embeddings.protocol import Embeddings, Space
 from pgchroma.embeddings.sourcing import Sourcing, as_inputs
 
-__all__ = ("MultiModalEmbeddingFunction", "TextEmbeddingFunction", "stored_settings")
+__all__ = (
+    "MultiModalEmbeddingFunction",
+    "TextEmbeddingFunction",
+    "stored_names",
+    "stored_settings",
+)
 
 BATCH_SIZE = 100
 """The most inputs of one call, unless the user says."""
-
-_SECRET = re.compile(
-    r"(^|_)(api_?key|key|token|secret|password|passwd|credentials?|auth|authorization|cookie)(_|$)",
-    re.IGNORECASE,
-)
-_VARIABLE = re.compile(r"_(env|var|variable)$", re.IGNORECASE)
 
 
 class MultiModalEmbeddingFunction(Sourcing, BaseModel):
@@ -105,7 +104,7 @@ class MultiModalEmbeddingFunction(Sourcing, BaseModel):
         """What a repr shows, which is no secret."""
         for key, value in super().__repr_args__():
             if key is None or not _is_secret(key, value):
-                yield key, value
+                yield key, _public(value)
 
 
 class TextEmbeddingFunction(MultiModalEmbeddingFunction):
@@ -149,14 +148,18 @@ class TextEmbeddingFunction(MultiModalEmbeddingFunction):
         return f"{type(self).__module__}.{type(self).__qualname__}\x00{settings.decode()}"
 
 
+def stored_names(function_class: type[MultiModalEmbeddingFunction]) -> set[str]:
+    """Return the names of the settings that a collection keeps, if they are no secrets."""
+    return function_class.model_fields.keys() - MultiModalEmbeddingFunction.model_fields.keys()
+
+
 def stored_settings(function: MultiModalEmbeddingFunction) -> dict[str, Any]:
     """Return the settings that a collection keeps: all as JSON, but secrets and how to call.
 
     Raises:
         ValueError: A setting has no form in JSON.
     """
-    names = type(function).model_fields.keys() - MultiModalEmbeddingFunction.model_fields.keys()
-    public: dict[str, Any] = _public(function.model_dump(include=set(names)))
+    public: dict[str, Any] = _public(function.model_dump(include=stored_names(type(function))))
     return {key: to_jsonable_python(value) for key, value in public.items()}
 
 
@@ -165,14 +168,14 @@ def _public(value: Any) -> Any:
         return {k: _public(v) for k, v in value.items() if not _is_secret(str(k), v)}
     if isinstance(value, list | tuple):
         return [_public(each) for each in value if not _is_hidden(each)]
-    return value
+    return without_login(value)
 
 
 def _is_secret(name: str, value: object) -> bool:
     if _is_hidden(value):
         return True
-    is_named_so = _SECRET.search(name) is not None and not _VARIABLE.search(name)
-    return is_named_so and isinstance(value, str | bytes)
+    # A number of that name is none: `max_token`.
+    return is_secret_name(name) and not isinstance(value, bool | int | float | None)
 
 
 def _is_hidden(value: object) -> bool:

@@ -5,12 +5,36 @@ from __future__ import annotations
 import os
 import re
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
-__all__ = ("ApiKey", "hide_secrets", "without_login", "without_secrets")
+__all__ = (
+    "ApiKey",
+    "hide_secrets",
+    "is_secret_name",
+    "is_variable_name",
+    "login_of",
+    "without_login",
+    "without_secrets",
+    "words_of",
+)
 
 _SECRET = re.compile(r"auth|key|token|secret|cookie|password|credential", re.IGNORECASE)
+"""What is in the names of headers that are secret, and now and then in another's."""
+
+_SECRET_WORDS = frozenset(
+    [
+        "apikey", "apikeys", "auth", "authorization", "bearer", "cookie", "cookies", "credential",
+        "credentials", "key", "keys", "passphrase", "passwd", "password", "passwords", "secret",
+        "secrets", "token",
+    ]
+)  # fmt: skip
+_LENDING_WORDS = frozenset(["access", "api", "auth", "bearer", "refresh"])
+"""With these before them tokens are keys, and not what texts are made of."""
+
+_VARIABLE_WORDS = frozenset(["env", "var", "variable"])
+_WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+")
 _LOGIN = re.compile(r"(?<=://)[^/?#]*@")
 
 
@@ -77,15 +101,47 @@ def without_secrets(settings: Mapping[str, Any] | None) -> dict[str, Any] | None
     return {key: value for key, value in settings.items() if not _SECRET.search(key)}
 
 
+def words_of(name: str) -> list[str]:
+    """Return the words of a setting's or a header's name: ``apiKey`` and ``api-key`` are two."""
+    return [word.lower() for word in _WORD.findall(name)]
+
+
+def is_variable_name(name: str) -> bool:
+    """Whether a setting of that name has the name of an environment variable."""
+    return not _VARIABLE_WORDS.isdisjoint(words_of(name)[-1:])
+
+
+def is_secret_name(name: str) -> bool:
+    """Whether a text of that name is to be kept from others."""
+    words = words_of(name)
+    if is_variable_name(name):
+        return False
+    is_lending = "tokens" in words and not _LENDING_WORDS.isdisjoint(words)
+    return is_lending or not _SECRET_WORDS.isdisjoint(words)
+
+
 def without_login(value: Any) -> Any:
     """Leave out the user and the password of a URL; anything else is given back as it is."""
     return _LOGIN.sub("", value) if isinstance(value, str) else value
 
 
-def hide_secrets(text: str, headers: Mapping[str, str] | None) -> str:
-    """Put asterisks where a text, as of an error, repeats a secret that was sent in a header."""
-    for name, value in (headers or {}).items():
-        secret = value.rpartition(" ")[2]
-        if secret and _SECRET.search(name):
-            text = text.replace(secret, "***")
+def login_of(url: str) -> tuple[str, str] | None:
+    """Return the user and the password in a URL; None: there are none."""
+    parts = urlsplit(url)
+    if parts.username is None and parts.password is None:
+        return None
+    return unquote(parts.username or ""), unquote(parts.password or "")
+
+
+def hide_secrets(text: str, headers: Mapping[str, str] | None, others: Iterable[str] = ()) -> str:
+    """Put asterisks where a text, as of an error, repeats a secret that was sent.
+
+    Args:
+        text: The text.
+        headers: What was sent along; whose names say so are secret.
+        others: Further secrets.
+    """
+    sent = (v.rpartition(" ")[2] for name, v in (headers or {}).items() if _SECRET.search(name))
+    for secret in filter(None, (*sent, *others)):
+        text = text.replace(secret, "***")
     return text

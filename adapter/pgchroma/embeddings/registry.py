@@ -76,7 +76,7 @@ def config_to_embedding_function(
     if "name" not in config:
         raise ValueError("Config must contain a 'name' field.")
     name, settings = config["name"], config.get("config", {})
-    ef_class = known_embedding_functions.get(name)
+    ef_class = known_embedding_functions.get(name) if isinstance(name, str) else None
     if ef_class is None:
         raise ValueError(
             f"Embedding function {name} not found. "

@@ -77,7 +77,7 @@ def test_wrong_settings_are_told(package: str, make: Make) -> None:
 def test_it_can_be_built_again_without_its_model(package: str, make: Make) -> None:
     function = make(query_config={"task": "query"}, more=[1, 2])
     stored = sparse_embedding_function_to_config(function)
-    again = config_to_sparse_embedding_function(json.loads(json.dumps(stored)))
+    again = config_to_sparse_embedding_function(json.loads(json.dumps(stored)), is_trusted=True)
     assert type(again) is type(function)
     assert again.get_config() == function.get_config() == stored["config"]
     assert stored["config"]["kwargs"] == {"more": [1, 2]}

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Self
 from pgchroma.embeddings.batched import BatchedEmbeddingFunction, Purpose, refuse_changes
 from pgchroma.embeddings.calling import TRANSIENT_STATUS
 from pgchroma.embeddings.extras import load_extra
-from pgchroma.embeddings.keys import without_secrets
+from pgchroma.embeddings.keys import without_login, without_secrets
 from pgchroma.embeddings.protocol import Documents, Space
 from pgchroma.embeddings.providers.http import field
 from pgchroma.errors import EmbeddingError
@@ -173,7 +173,8 @@ class AmazonBedrockEmbeddingFunction(BatchedEmbeddingFunction[Documents]):
 
 def _storable(kwargs: Mapping[str, Any]) -> dict[str, Any]:
     kept = without_secrets(kwargs) or {}
-    return {key: value for key, value in kept.items() if key not in _UNSAFE_ARGUMENTS}
+    safe = kept.keys() - _UNSAFE_ARGUMENTS
+    return {key: without_login(value) for key, value in kept.items() if key in safe}
 
 
 def _refusal(name: str, response: Mapping[str, Any]) -> EmbeddingError:

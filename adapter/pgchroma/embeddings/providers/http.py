@@ -13,19 +13,20 @@ import weakref
 from abc import abstractmethod
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
-from urllib.parse import quote, urlsplit
+from urllib.parse import parse_qsl, quote, urlsplit
 
 import orjson
 
 from pgchroma.embeddings.batched import BatchedEmbeddingFunction, Purpose, refuse_changes
 from pgchroma.embeddings.calling import TRANSIENT_STATUS
-from pgchroma.embeddings.keys import ApiKey, hide_secrets, without_login
+from pgchroma.embeddings.keys import ApiKey, hide_secrets, is_secret_name, login_of, without_login
 from pgchroma.embeddings.protocol import Embeddable
 from pgchroma.errors import EmbeddingError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     import httpx
 
@@ -129,8 +130,9 @@ class VendorEmbeddingFunction(HttpEmbeddingFunction[D]):
             # Null stands for what is taken by default, as in Chroma.
             if value is not None or key not in parameters or parameters[key].default in _NOTHING
         }
+        # With a key of whoever stored it, texts would go to his account.
         if "api_key" in parameters:
-            settings.setdefault("api_key", None)
+            settings["api_key"] = None
         return cls(**settings)
 
     def validate_config_update(
@@ -156,6 +158,12 @@ def check_url(setting: str, value: object) -> str:
             f"{setting} must be a URL that begins with http:// or https://, got "
             f"{without_login(value)!r:.200}"
         )
+    for name, _ in parse_qsl(urlsplit(value).query):
+        if is_secret_name(name):
+            raise ValueError(
+                f"{setting} has {name} in its query, where logs would show it: give the key as "
+                "api_key, or as user and password before the host"
+            )
     return value
 
 
@@ -175,7 +183,7 @@ def ask(name: str, url: str, body: Any, headers: Mapping[str, str] | None, timeo
 
     Args:
         name: What messages call the provider.
-        url: Where to; never with a key in it, as it may be logged.
+        url: Where to; a user and a password in it go along as a header, since URLs are logged.
         body: What is sent.
         headers: What goes along; they hold the key and are shown nowhere.
         timeout: Seconds it may take.
@@ -190,15 +198,18 @@ def ask(name: str, url: str, body: Any, headers: Mapping[str, str] | None, timeo
         content = orjson.dumps(body, option=orjson.OPT_SERIALIZE_NUMPY)
     except TypeError as fault:
         raise ValueError(f"{name} cannot be asked about this: {fault}") from fault
+    login = login_of(url)
+    hide = partial(hide_secrets, headers=headers, others=login or ())
     try:
         response = _clients.get().post(
-            url,
+            without_login(url),
             content=content,
             headers={"Content-Type": "application/json", **(headers or {})},
             timeout=timeout,
+            auth=login or httpx.USE_CLIENT_DEFAULT,
         )
     except (httpx.TimeoutException, httpx.TransportError) as fault:
-        reason = hide_secrets(f"{type(fault).__name__} {fault}".strip(), headers)
+        reason = hide(f"{type(fault).__name__} {fault}".strip())
         raise EmbeddingError(
             f"{name} did not answer: {reason}",
             is_transient=not isinstance(
@@ -209,7 +220,7 @@ def ask(name: str, url: str, body: Any, headers: Mapping[str, str] | None, timeo
         raise EmbeddingError(f"{name} has no URL that can be asked: {fault}") from fault
     if not response.is_success:
         raise EmbeddingError(
-            f"{name} refused with status {response.status_code}: {_shown(response, headers)}",
+            f"{name} refused with status {response.status_code}: {_shown(response, hide)}",
             is_transient=response.status_code in TRANSIENT_STATUS,
             retry_after=_retry_after(response),
         )
@@ -217,7 +228,7 @@ def ask(name: str, url: str, body: Any, headers: Mapping[str, str] | None, timeo
         return orjson.loads(response.content)
     except ValueError as fault:
         raise EmbeddingError(
-            f"{name} answered something that is no JSON: {_shown(response, headers)}"
+            f"{name} answered something that is no JSON: {_shown(response, hide)}"
         ) from fault
 
 
@@ -238,9 +249,9 @@ def field(name: str, answer: Any, *path: str | int) -> Any:
     return found
 
 
-def _shown(response: httpx.Response, headers: Mapping[str, str] | None) -> str:
+def _shown(response: httpx.Response, hide: Callable[[str], str]) -> str:
     # Some answers to a wrong key repeat it.
-    return hide_secrets(response.text, headers)[:_SHOWN]
+    return hide(response.text)[:_SHOWN]
 
 
 def _retry_after(response: httpx.Response) -> float | None:

@@ -103,7 +103,8 @@ class RoboflowEmbeddingFunction(HttpEmbeddingFunction[Embeddable]):
     @staticmethod
     def build_from_config(config: dict[str, Any]) -> RoboflowEmbeddingFunction:
         """Make the function again from what ``get_config`` gave."""
-        return RoboflowEmbeddingFunction(**config)
+        # With a key of whoever stored it, images would go to his account.
+        return RoboflowEmbeddingFunction(**{**config, "api_key": None})
 
     def validate_config_update(
         self, old_config: Mapping[str, Any], new_config: Mapping[str, Any]

@@ -84,7 +84,7 @@ def config_to_sparse_embedding_function(
     if "name" not in config:
         raise ValueError("Config must contain a 'name' field.")
     name = config["name"]
-    if name not in sparse_known_embedding_functions:
+    if not isinstance(name, str) or name not in sparse_known_embedding_functions:
         raise ValueError(f"Unsupported sparse embedding function: {name}")
     function_class = sparse_known_embedding_functions[name]
     settings = config.get("config") or {}
