@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import enum
-from typing import Annotated, Any, Literal, NewType, Optional
+from typing import Annotated, Any, List, Literal, NewType, Optional  # noqa: UP035
 
 import numpy as np
 import pytest
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import AliasChoices, AliasPath, BaseModel, Field, ValidationError, create_model
 
 from pgchroma.client.fields import read_fields
 from pgchroma.embeddings import MultiModalEmbeddingFunction
@@ -136,7 +136,7 @@ def test_a_fields_kind_is_that_of_its_values(annotation: Any, kind: str, is_list
 @pytest.mark.parametrize(
     "annotation",
     [Inner, dict[str, int], Any, int | str, bytes, Mixed, list[Inner], list[list[int]], list[Any],
-     set[int], object, Literal[1, "a"], Optional[int | str], complex, list],  # noqa: UP045
+     set[int], object, Literal[1, "a"], Optional[int | str], complex, list, List],  # noqa: UP006, UP045
     ids=str,
 )  # fmt: skip
 def test_a_field_that_cannot_be_metadata_is_named(annotation: Any) -> None:
@@ -183,6 +183,37 @@ def test_a_field_that_cannot_be_metadata_is_named(annotation: Any) -> None:
 def test_a_model_that_cannot_be_a_record_says_why(fields: Any, message: str) -> None:
     with pytest.raises(TypeError, match=message):
         read_fields(model_with(**fields))
+
+
+@pytest.mark.parametrize(
+    ("declared", "reason"),
+    [
+        (Field(exclude=True), "a field that is excluded from the model's dump is not stored"),
+        (Field(validation_alias=AliasPath("years", 0)), "an AliasPath alone cannot be read back"),
+        (
+            Field(validation_alias=AliasChoices(AliasPath("a", 0), AliasPath("b", 0))),
+            "an AliasPath alone cannot be read back",
+        ),
+        (Field(alias="vector"), "its alias vector is the name of another field"),
+    ],
+    ids=str,
+)
+def test_a_field_that_would_be_lost_or_not_read_back_is_refused(declared: Any, reason: str) -> None:
+    with pytest.raises(TypeError, match=rf"^Model\.year: {reason}"):
+        read_fields(model_with(vector=Vector(3), year=(int, declared)))
+
+
+def test_the_vector_need_not_be_dumped() -> None:
+    fields = read_fields(model_with(vector=(Vector(3), Field(exclude=True)), year=int))
+    assert list(fields.metadata) == ["year"]
+
+
+@pytest.mark.parametrize("name", ["", "$x", "#x", "chroma:x", "a\0b"], ids=repr)
+def test_a_name_that_no_metadata_can_have_is_refused(name: str) -> None:
+    fields: dict[str, Any] = {"vector": (Vector(3), ...), name: (int, ...)}
+    model = create_model("Named", __base__=Record, **fields)
+    with pytest.raises(TypeError, match=r"(?s)^Named\..*: .*(key|reserved)"):
+        read_fields(model)
 
 
 @pytest.mark.parametrize("model", [int, None, "Article", {"text": str}, Inner(x=1)], ids=str)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta, timezone
 from decimal import Decimal
 from enum import Enum, IntEnum
 from typing import Any, Literal
@@ -13,7 +13,7 @@ import pandas
 import psycopg
 import pyarrow
 import pytest
-from pydantic import BaseModel, Field
+from pydantic import AliasChoices, BaseModel, Field
 
 from pgchroma import errors
 from pgchroma.embeddings import MultiModalEmbeddingFunction, TextEmbeddingFunction, register
@@ -468,3 +468,72 @@ async def test_names_of_fields_in_validation_are_theirs(mode: Any) -> None:
     assert (await done(table.search().where({"page": 3}).to_pydantic()))[0].page == 3
     with pytest.raises(ValueError, match=r"rows\[0\]\.Seite: Field required"):
         await done(table.add({"text": "a"}))
+
+
+class Measured(Record):
+    id: str
+    vector: Vector(1)  # type: ignore[valid-type]
+    share: float
+    count: int | None = None
+    price: Decimal | None = None
+    at: datetime | None = None
+    shares: list[float] = Field(default_factory=list)
+    counts: list[int] = Field(default_factory=list)
+
+
+async def test_filters_find_what_is_equal_and_frames_are_written_back(mode: Any) -> None:
+    table = await mode.create_table("measured", Measured)
+    noon = datetime(2026, 6, 1, 12, tzinfo=UTC)
+    full = Measured(
+        id="a", vector=[1], share=1, count=2**60 + 1, price=Decimal("1.50"),
+        at=noon.astimezone(timezone(timedelta(hours=2))), shares=[1, 2.5], counts=[1, 2],
+    )  # fmt: skip
+    bare = Measured(id="b", vector=[2], share=3.5)
+    await done(table.add([full, bare]))
+    for where in (
+        {"shares": {"$contains": 1}}, {"counts": {"$contains": 1.0}},
+        {"share": {"$in": [1, 2.5]}}, {"at": noon}, {"price": Decimal("1.500")},
+        {"price": {"$in": [Decimal("1.5"), 7]}}, {"count": 2**60 + 1},
+    ):  # fmt: skip
+        found = await done(table.search().where(where).select(["id"]).to_list())
+        assert found == [{"id": "a"}], where
+    frame = await done(table.search().to_pandas())
+    await done(table.upsert(frame))
+    assert await done(table.get(["a", "b"])) == [full, bare]
+    await done(table.delete(["a", "b"]))
+    await done(table.add(frame))
+    assert await done(table.get(["a", "b"])) == [full, bare]
+
+
+async def test_a_row_that_would_make_the_table_unreadable_is_not_stored(mode: Any) -> None:
+    class Numbered(Record):
+        id: int | None = None
+        vector: Vector(1)  # type: ignore[valid-type]
+
+    table = await mode.create_table("numbered", Numbered)
+    for method in (table.add, table.upsert):
+        with pytest.raises(ValueError, match=r"^rows\[1\]\.id: there is none, and a UUID"):
+            await done(method([{"id": 1, "vector": [1]}, {"vector": [2]}]))
+    assert await done(table.search().to_pydantic()) == []
+
+
+async def test_a_stored_value_of_another_type_is_named_in_every_form(table: Any) -> None:
+    await done(table.collection.add(ids=["odd"], documents=["b"], metadatas=[{"year": "soon"}]))
+    search = table.search()
+    for form in (search.to_list, search.to_pydantic, search.to_pandas, search.to_arrow):
+        with pytest.raises(ValueError, match=r"^record 'odd': year: expected int, got 'soon'"):
+            await done(form())
+
+
+async def test_rows_of_a_search_are_written_back_where_names_have_aliases(mode: Any) -> None:
+    class Aliased(Record):
+        id: str = Field(alias="key")
+        vector: Vector(1)  # type: ignore[valid-type]
+        year: int = Field(validation_alias=AliasChoices("jahr", "annee"))
+
+    table = await mode.create_table("aliased", Aliased)
+    await done(table.add({"key": "a", "vector": [1], "annee": 5}))
+    await done(table.upsert(await done(table.search().to_pandas())))
+    await done(table.upsert(await done(table.search().to_list())))
+    (made,) = await done(table.search().to_pydantic())
+    assert (made.id, made.vector, made.year) == ("a", [1.0], 5)

@@ -11,16 +11,25 @@ from enum import Enum
 from typing import Annotated, Any, Final, Literal, TypeAlias, Union, get_args, get_origin
 from uuid import UUID
 
-from pydantic import BaseModel, TypeAdapter
+from pydantic import AliasChoices, AliasPath, BaseModel, TypeAdapter
 from pydantic.fields import FieldInfo
 
 from pgchroma.embeddings.adapting import chroma_function
 from pgchroma.embeddings.functions import MultiModalEmbeddingFunction, TextEmbeddingFunction
 from pgchroma.embeddings.sourcing import SourceOf, VectorOf
+from pgchroma.errors import InvalidArgumentError
 from pgchroma.model.indexed import Kind
+from pgchroma.model.metadata import parse_metadata
 from pgchroma.records import VectorOfLength
 
-__all__ = ("MetadataField", "RecordFields", "SourceField", "SourceKind", "read_fields")
+__all__ = (
+    "MetadataField",
+    "RecordFields",
+    "SourceField",
+    "SourceKind",
+    "input_key",
+    "read_fields",
+)
 
 SourceKind: TypeAlias = Literal["text", "uri", "image"]
 
@@ -48,13 +57,11 @@ class MetadataField:
     Attributes:
         kind: Of what type it is there; of a list, its elements.
         element: Of what type it is in the model; of a list, its elements.
-        input_key: What the model's validation calls it.
         default: What a record has that lacks the key; None also if there is no default.
         restore: Makes a value of the field's type of what is stored; None where that is the same.
     """
 
     name: str
-    input_key: str
     kind: Kind
     element: Any
     is_list: bool
@@ -62,13 +69,16 @@ class MetadataField:
     default: Any
     restore: TypeAdapter[Any] | None
 
+    def is_of(self, parent: type[Any]) -> bool:
+        """Whether its values, or elements, are of a class or of one derived from it."""
+        return isinstance(self.element, type) and issubclass(self.element, parent)
+
 
 @dataclass(frozen=True, slots=True)
 class SourceField:
     """The field that is embedded."""
 
     name: str
-    input_key: str
     kind: SourceKind
 
 
@@ -81,17 +91,19 @@ class RecordFields:
         length: How many numbers that is.
         function: Makes it of the source; None: nobody does.
         id_type: What ids are in the model; None: it has none.
+        input_keys: What the model's validation calls each field.
+        known_keys: All that a row may have as keys.
     """
 
     model: type[BaseModel]
     vector: str
-    vector_key: str
     length: int
     function: Any
     source: SourceField | None
     id_type: type[Any] | None
-    id_key: str
     metadata: dict[str, MetadataField]
+    input_keys: dict[str, str]
+    known_keys: frozenset[str]
 
     @property
     def names(self) -> list[str]:
@@ -117,14 +129,43 @@ def read_fields(model: type[BaseModel]) -> RecordFields:
     return RecordFields(
         model,
         vector,
-        _input_key(vector, fields[vector]),
         length,
         function,
         source,
         id_type,
-        _input_key("id", fields["id"]) if id_type else "id",
         {name: _metadata_field(model, name) for name in others},
+        _input_keys(model),
+        frozenset(fields) | {key for name in fields for key in _keys(model, name)},
     )
+
+
+def input_key(model: type[BaseModel], name: str) -> str:
+    """Tell what a model's validation calls a field; of several keys, the first.
+
+    Raises:
+        TypeError: There is none: the model takes the field out of something else.
+    """
+    alias = model.model_fields[name].validation_alias
+    choices = alias.choices if isinstance(alias, AliasChoices) else [alias or name]
+    keys = [each for each in choices if isinstance(each, str)]
+    if not keys:
+        raise _refused(model, name, "an AliasPath alone cannot be read back; give it a name beside")
+    return keys[0]
+
+
+def _input_keys(model: type[BaseModel]) -> dict[str, str]:
+    keys = {name: input_key(model, name) for name in model.model_fields}
+    for name, key in keys.items():
+        # A row may have names or aliases, and nobody could tell which of the two this is.
+        if key != name and key in keys:
+            raise _refused(model, name, f"its alias {key} is the name of another field")
+    return keys
+
+
+def _keys(model: type[BaseModel], name: str) -> Iterator[str]:
+    alias = model.model_fields[name].validation_alias
+    for each in alias.choices if isinstance(alias, AliasChoices) else [alias or name]:
+        yield str(each.path[0]) if isinstance(each, AliasPath) else each
 
 
 def _vector_field(model: type[BaseModel]) -> tuple[str, int]:
@@ -179,7 +220,7 @@ def _source_field(model: type[BaseModel], vector: str) -> tuple[SourceField | No
     if name == "id":
         raise _refused(model, name, "the id cannot be what is embedded")
     kind = _source_kind(model, name, function)
-    return SourceField(name, _input_key(name, fields[name]), kind), chroma_function(function)
+    return SourceField(name, kind), chroma_function(function)
 
 
 def _source_kind(model: type[BaseModel], name: str, function: Any) -> SourceKind:
@@ -211,8 +252,10 @@ def _id_type(model: type[BaseModel], field: FieldInfo) -> type[Any]:
 
 def _metadata_field(model: type[BaseModel], name: str) -> MetadataField:
     field = model.model_fields[name]
+    _check_stored(model, name, field)
     annotation, is_nullable = _unwrapped(field.annotation)
-    is_list = get_origin(annotation) is list
+    # Without an argument, typing.List is a list of nobody knows what.
+    is_list = get_origin(annotation) is list and get_args(annotation) != ()
     element = annotation
     if is_list:
         element, has_nulls = _unwrapped(get_args(annotation)[0])
@@ -226,7 +269,6 @@ def _metadata_field(model: type[BaseModel], name: str) -> MetadataField:
     is_same = element in _KINDS
     return MetadataField(
         name,
-        _input_key(name, field),
         kind,
         element,
         is_list,
@@ -234,6 +276,16 @@ def _metadata_field(model: type[BaseModel], name: str) -> MetadataField:
         None if field.is_required() else field.get_default(),
         None if is_same else TypeAdapter(annotation),
     )
+
+
+def _check_stored(model: type[BaseModel], name: str, field: FieldInfo) -> None:
+    # What is stored is what the model is dumped as.
+    if field.exclude or getattr(field, "exclude_if", None) is not None:
+        raise _refused(model, name, "a field that is excluded from the model's dump is not stored")
+    try:
+        parse_metadata({name: ""}, f"{model.__name__}.{name}")
+    except InvalidArgumentError as fault:
+        raise TypeError(fault.message()) from fault
 
 
 def _kind(annotation: Any) -> Kind | None:
@@ -270,11 +322,6 @@ def _unwrapped(annotation: Any) -> tuple[Any, bool]:
             annotation, is_nullable = inside[0], True
         else:
             return annotation, is_nullable
-
-
-def _input_key(name: str, field: FieldInfo) -> str:
-    alias = field.validation_alias
-    return alias if isinstance(alias, str) else name
 
 
 def _shown(annotation: Any) -> str:

@@ -14,11 +14,22 @@ import numpy as np
 from pgchroma.client.fields import MetadataField, RecordFields
 from pgchroma.client.rows import ABSENT
 from pgchroma.embeddings.extras import load_extra
+from pgchroma.model.metadata import fits_int64
 
 __all__ = ("DISTANCE", "to_arrow", "to_list", "to_pandas")
 
 DISTANCE: Final = "_distance"
 """The column that says how far each record is."""
+
+_PANDAS_TYPES: Final = {
+    "int": ("int64", "Int64"),
+    "float": ("float64", "Float64"),
+    "bool": ("bool", "boolean"),
+}
+"""pandas' types of a field that is always there, and of one that can be None."""
+
+_MOMENTS: Final = ("datetime64[us]", "datetime64[us, UTC]")
+"""pandas' types of times without a zone, and with one."""
 
 
 def to_list(fields: RecordFields, columns: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
@@ -32,11 +43,20 @@ def to_list(fields: RecordFields, columns: Mapping[str, Sequence[Any]]) -> list[
 def to_pandas(fields: RecordFields, columns: Mapping[str, Sequence[Any]]) -> Any:
     """Shape columns as a DataFrame; vectors are arrays of float32.
 
+    A column's type is that of its field, also if it is empty. Numbers and bools that can be None
+    have pandas' own types, Int64, Float64 and boolean, in which they stay what they are.
+
     Raises:
         ValueError: pandas is not installed.
     """
     pandas = load_extra("pandas", "pandas")
-    return pandas.DataFrame(_complete(fields, columns))
+    complete = _complete(fields, columns)
+    return pandas.DataFrame(
+        {
+            name: pandas.Series(values, dtype=_pandas_type(fields, name, values))
+            for name, values in complete.items()
+        }
+    )
 
 
 def to_arrow(fields: RecordFields, columns: Mapping[str, Sequence[Any]]) -> Any:
@@ -46,16 +66,21 @@ def to_arrow(fields: RecordFields, columns: Mapping[str, Sequence[Any]]) -> Any:
     UTC, if one of them has.
 
     Raises:
-        ValueError: pyarrow is not installed.
+        ValueError: pyarrow is not installed; or a value does not fit its column, such as an id
+            that is an int of more than 64 bits.
     """
     arrow = load_extra("pyarrow", "arrow")
     complete = _complete(fields, columns)
     types = {name: _arrow_type(arrow, fields, name, complete[name]) for name in complete}
-    arrays = [
-        arrow.array([_plain(value) for value in values], type=types[name])
-        for name, values in complete.items()
-    ]
+    arrays = [_array(arrow, name, values, types[name]) for name, values in complete.items()]
     return arrow.Table.from_arrays(arrays, names=list(complete))
+
+
+def _array(arrow: Any, name: str, values: Sequence[Any], kind: Any) -> Any:
+    try:
+        return arrow.array([_plain(value) for value in values], type=kind)
+    except (arrow.ArrowException, OverflowError) as fault:
+        raise ValueError(f"the column {name} does not fit {kind}: {fault}") from fault
 
 
 def _complete(fields: RecordFields, columns: Mapping[str, Sequence[Any]]) -> dict[str, list[Any]]:
@@ -73,6 +98,21 @@ def _listed(vector: Any) -> Any:
     return None if vector is None else vector.tolist()
 
 
+def _pandas_type(fields: RecordFields, name: str, values: Sequence[Any]) -> str:
+    if name == DISTANCE:
+        return "float64"
+    if name == "id" and fields.id_type is int:
+        return "int64" if all(map(fits_int64, values)) else "object"
+    known = fields.metadata.get(name)
+    if known is None or known.is_list or known.is_of(Enum):
+        return "object"
+    if known.is_of(datetime):
+        zones = {each.tzinfo is not None for each in values if each is not None}
+        return "object" if len(zones) > 1 else _MOMENTS[True in zones]
+    has_none = known.is_nullable or None in values
+    return _PANDAS_TYPES.get(known.kind, ("object", "object"))[has_none]
+
+
 def _arrow_type(arrow: Any, fields: RecordFields, name: str, values: Sequence[Any]) -> Any:
     if name == DISTANCE:
         return arrow.float32()
@@ -88,12 +128,11 @@ def _arrow_type(arrow: Any, fields: RecordFields, name: str, values: Sequence[An
 
 
 def _element_type(arrow: Any, known: MetadataField, values: Sequence[Any]) -> Any:
-    element = known.element
-    if isinstance(element, type) and issubclass(element, datetime):
+    if known.is_of(datetime):
         flat = [each for value in values for each in (value or () if known.is_list else (value,))]
         has_zone = any(each is not None and each.tzinfo is not None for each in flat)
         return arrow.timestamp("us", tz="UTC" if has_zone else None)
-    if isinstance(element, type) and issubclass(element, date):
+    if known.is_of(date):
         return arrow.date32()
     types = {
         "string": arrow.string(),

@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
+from decimal import Decimal
+from functools import partial
 from typing import Any, Final
 from uuid import uuid4
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ValidationError
-from pydantic_core import to_jsonable_python
 
-from pgchroma.client.fields import MetadataField, RecordFields
+from pgchroma.client.fields import MetadataField, RecordFields, input_key
+from pgchroma.client.values import check_read, check_written, operand, plain, stored
 from pgchroma.embeddings.adapting import AdaptedFunction
 from pgchroma.embeddings.extras import load_extra
 from pgchroma.embeddings.protocol import normalize_embeddings, validate_embeddings
 from pgchroma.embeddings.sourcing import Sourcing
-from pgchroma.model.metadata import fits_int64
 from pgchroma.records import as_vector
 
 __all__ = (
@@ -36,8 +38,6 @@ __all__ = (
 
 ABSENT: Final = object()
 """Stands for a value that a record does not have and its field has no way to say."""
-
-_TYPES: Final[dict[str, type[Any]]] = {"string": str, "int": int, "float": float, "bool": bool}
 
 
 @dataclass(slots=True)
@@ -92,7 +92,7 @@ def prepare_rows(fields: RecordFields, rows: Any) -> PreparedRows:
     for number, row in enumerate(_listed(rows)):
         place = f"rows[{number}]"
         valid = _validated(fields, row, place)
-        prepared.ids.append(_id(fields, valid))
+        prepared.ids.append(_id(fields, valid, place))
         prepared.vectors.append(_vector(fields, valid, place))
         prepared.sources.append(getattr(valid, fields.source.name) if fields.source else None)
         prepared.metadatas.append(_metadata(fields, valid, place))
@@ -137,6 +137,8 @@ def as_image(value: Any) -> Any:
 def convert_where(fields: RecordFields, where: Any) -> Any:
     """Check the keys of a filter, and bring its values to the form they are stored in.
 
+    Values that the field cannot have stay as they are.
+
     Raises:
         ValueError: A key is no field that can be filtered by.
     """
@@ -147,9 +149,11 @@ def convert_where(fields: RecordFields, where: Any) -> Any:
         if key in ("$and", "$or") and isinstance(value, list | tuple):
             converted[key] = [convert_where(fields, clause) for clause in value]
         elif key == "id" and fields.id_type is not None:
-            converted["#id"] = _stored(value, as_id=True)
-        elif key in fields.metadata or str(key).startswith(("#", "$")):
-            converted[key] = _stored(value)
+            converted["#id"] = _converted(value, partial(_id_operand, fields))
+        elif key in fields.metadata:
+            converted[key] = _converted(value, partial(operand, fields.metadata[key]))
+        elif str(key).startswith(("#", "$")):
+            converted[key] = _converted(value, plain)
         else:
             raise ValueError(
                 f"where.{key}: {fields.model.__name__} has no such field to filter by; it has "
@@ -194,8 +198,10 @@ def validate_models(
 
     Raises:
         ValueError: A record is not as the model wants it; the message names the field.
+        TypeError: The model takes a field by no name.
     """
-    keys = {name: _key_of(fields, model, name) for name in columns}
+    known = model.model_fields
+    keys = {name: input_key(model, name) if name in known else name for name in columns}
     made = []
     for number in range(len(next(iter(columns.values()), ()))):
         row = {keys[n]: v[number] for n, v in columns.items() if v[number] is not ABSENT}
@@ -233,43 +239,65 @@ def _validated(fields: RecordFields, row: Any, place: str) -> BaseModel:
         row = dict(row)
     if not isinstance(row, Mapping):
         raise TypeError(f"{place}: expected a {model.__name__} or a dict, got {row!r:.80}")
-    given = {
-        key: value.item() if isinstance(value, np.generic) else value for key, value in row.items()
-    }
-    for key in {fields.vector, fields.vector_key} & given.keys():
-        if given[key] is None:
-            del given[key]
+    given = _by_input_keys(fields, row)
     if "extra" not in model.model_config:
-        _check_known(model, given, place)
+        _check_known(fields, given, place)
     try:
         return model.model_validate(given)
     except ValidationError as fault:
-        raise ValueError(f"{place}.{_reason(fault)}") from fault
+        joint = "." if fault.errors()[0]["loc"] else ": "
+        raise ValueError(f"{place}{joint}{_reason(fault)}") from fault
 
 
-def _check_known(model: type[BaseModel], given: Mapping[str, Any], place: str) -> None:
-    known = set(model.model_fields)
-    for each in model.model_fields.values():
-        alias = each.validation_alias
-        if alias is not None and not isinstance(alias, str):
-            return
-        known.add(alias or "")
-    unknown = [str(key) for key in given if key not in known]
+def _by_input_keys(fields: RecordFields, row: Mapping[Any, Any]) -> dict[Any, Any]:
+    given = {
+        key: value.item() if isinstance(value, np.generic) else value for key, value in row.items()
+    }
+    # Rows that a search gave have names where the model's validation may want an alias.
+    for name, key in fields.input_keys.items():
+        if name != key and name in given:
+            given.setdefault(key, given.pop(name))
+    vector = fields.input_keys[fields.vector]
+    if vector in given and given[vector] is None:
+        del given[vector]
+    return given
+
+
+def _check_known(fields: RecordFields, given: Mapping[Any, Any], place: str) -> None:
+    unknown = [str(key) for key in given if key not in fields.known_keys]
     if unknown:
         raise ValueError(
-            f"{place}.{unknown[0]}: {model.__name__} has no such field; it has "
-            f"{', '.join(model.model_fields)}"
+            f"{place}.{unknown[0]}: {fields.model.__name__} has no such field; it has "
+            f"{', '.join(fields.names)}"
         )
 
 
 def _reason(fault: ValidationError) -> str:
     first = fault.errors(include_url=False, include_context=False, include_input=False)[0]
-    return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+    # What is wrong with the whole has no location.
+    return ": ".join(filter(None, (".".join(map(str, first["loc"])), first["msg"])))
 
 
-def _id(fields: RecordFields, valid: BaseModel) -> str:
-    id = getattr(valid, "id") if fields.id_type is not None else None  # noqa: B009
-    return str(uuid4() if id is None else id)
+def _id(fields: RecordFields, valid: BaseModel, place: str) -> str:
+    expected = fields.id_type
+    if expected is None:
+        return str(uuid4())
+    id = getattr(valid, "id")  # noqa: B009
+    if id is not None:
+        return _checked_id(expected, id, place)
+    if expected is int:
+        raise ValueError(f"{place}.id: there is none, and a UUID, which would be made, is no int")
+    return str(uuid4())
+
+
+def _checked_id(expected: type[Any], id: Any, place: str) -> str:
+    # Who reads the record has to make its id of this text.
+    text = str(id)
+    try:
+        expected(text)
+    except ValueError as fault:
+        raise ValueError(f"{place}.id: expected {expected.__name__}, got {id!r:.80}") from fault
+    return text
 
 
 def _vector(fields: RecordFields, valid: BaseModel, place: str) -> NDArray[np.float64] | None:
@@ -285,40 +313,41 @@ def _vector(fields: RecordFields, valid: BaseModel, place: str) -> NDArray[np.fl
 def _metadata(fields: RecordFields, valid: BaseModel, place: str) -> dict[str, Any]:
     names = set(fields.metadata)
     dumped = valid.model_dump(mode="json", include=names, by_alias=False, warnings=False)
-    for name, value in dumped.items():
-        each, given = fields.metadata[name], getattr(valid, name)
+    metadata: dict[str, Any] = {}
+    for name, each in fields.metadata.items():
+        if name not in dumped:
+            raise ValueError(f"{place}.{name}: the model's dump has no value of it")
+        given, value = getattr(valid, name), dumped[name]
         if isinstance(given, float) and not math.isfinite(given):
             raise ValueError(f"{place}.{name}: {given} is not a finite number")
-        if each.is_list and isinstance(value, list):
-            # No list is an empty list: the metadata has no other way to say it.
-            clean = [_checked(each, element, f"{place}.{name}") for element in value]
-            dumped[name] = clean or None
-        elif value is not None or not each.is_nullable:
-            dumped[name] = _checked(each, value, f"{place}.{name}")
-    return dumped
+        metadata[name] = _stored(each, given, value, f"{place}.{name}")
+    return metadata
 
 
-def _checked(each: MetadataField, value: Any, place: str) -> Any:
-    # What pydantic has validated passes; defaults and later changes it has not looked at.
-    expected = _TYPES[each.kind]
-    if expected is float and type(value) is int:
-        return float(value)
-    if type(value) is not expected:
-        raise ValueError(f"{place}: expected {expected.__name__}, got {value!r:.80}")
-    if isinstance(value, float) and not math.isfinite(value):
-        raise ValueError(f"{place}: {value} is not a finite number")
-    if isinstance(value, int) and not fits_int64(value):
-        raise ValueError(f"{place}: {value} does not fit 64 bits")
-    return value
+def _stored(each: MetadataField, given: Any, dumped: Any, place: str) -> Any:
+    if each.is_of(datetime) or each.is_of(Decimal):
+        # The dump has as many texts of a value as it has zones and zeros.
+        dumped = None if given is None else _converted(given, partial(stored, each))
+    if each.is_list and isinstance(dumped, list):
+        # No list is an empty list: the metadata has no other way to say it.
+        return [check_written(each, element, place) for element in dumped] or None
+    if dumped is None and each.is_nullable:
+        return None
+    return check_written(each, dumped, place)
 
 
-def _stored(value: Any, *, as_id: bool = False) -> Any:
+def _converted(value: Any, convert: Callable[[Any], Any]) -> Any:
     if isinstance(value, Mapping):
-        return {key: _stored(each, as_id=as_id) for key, each in value.items()}
+        return {key: _converted(each, convert) for key, each in value.items()}
     if isinstance(value, list | tuple | set):
-        return [_stored(each, as_id=as_id) for each in value]
-    plain = value.item() if isinstance(value, np.generic) else to_jsonable_python(value)
-    return str(plain) if as_id else plain
+        return [_converted(each, convert) for each in value]
+    return convert(value)
+
+
+def _id_operand(fields: RecordFields, value: Any) -> str:
+    id = plain(value)
+    is_whole = isinstance(id, float) and id.is_integer()
+    return str(int(id) if is_whole and fields.id_type is int else id)
 
 
 def _id_value(fields: RecordFields, id: str) -> Any:
@@ -340,23 +369,10 @@ def _read(each: MetadataField, metadata: Mapping[str, Any], id: str) -> Any:
         if each.is_nullable:
             return None
         return [] if each.is_list else ABSENT
+    value = check_read(each, value, f"record {id!r}: {each.name}")
     if each.restore is None:
         return value
     try:
         return each.restore.validate_python(value, strict=False)
     except ValidationError as fault:
         raise ValueError(f"record {id!r}: {each.name}: {_reason(fault)}") from fault
-
-
-def _key_of(fields: RecordFields, model: type[BaseModel], name: str) -> str:
-    if model is not fields.model:
-        known = model.model_fields.get(name)
-        alias = None if known is None else known.validation_alias
-        return alias if isinstance(alias, str) else name
-    if name in fields.metadata:
-        return fields.metadata[name].input_key
-    if name == fields.vector:
-        return fields.vector_key
-    if fields.source is not None and name == fields.source.name:
-        return fields.source.input_key
-    return fields.id_key if name == "id" else name

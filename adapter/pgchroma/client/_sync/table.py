@@ -70,8 +70,8 @@ class Table(Generic[M]):
         """Store rows: all of them, or after an error none.
 
         Rows without a vector are embedded, all in one call. The field `id` is the record's id; a
-        row without one gets a UUID. A row whose id is there already is left out, as `add` of a
-        collection does it.
+        row without one gets a UUID, or is refused where the id is an int. A row whose id is there
+        already is left out, as `add` of a collection does it.
 
         Args:
             rows: Models or dictionaries, one or many; or a table of pandas or pyarrow, in which an
@@ -209,7 +209,8 @@ class Search(Generic[M]):
 
         Args:
             where: Such as ``{"year": {"$gte": 2020}}``, see `get` of a collection. Values are given
-                as the model has them: dates, members of enumerations and so on.
+                as the model has them: dates, members of enumerations and so on. What is equal to
+                a stored value finds it: a time in another zone, 1 where 1.0 is stored.
 
         Raises:
             ValueError: There is no such field.
@@ -253,7 +254,12 @@ class Search(Generic[M]):
         return to_list(self._table._fields, self._columns())
 
     def to_pydantic(self, model: type[N] | None = None) -> list[Any]:
-        """Search, and return the records as models: the table's, or another one's."""
+        """Search, and return the records as models: the table's, or another one's.
+
+        Raises:
+            ValueError: A record is not as the model wants it.
+            TypeError: The other model takes a field by no name, but by an `AliasPath`.
+        """
         columns = self._columns()
         columns.pop(DISTANCE, None)
         table = self._table
@@ -262,8 +268,11 @@ class Search(Generic[M]):
     def to_pandas(self) -> Any:
         """Search, and return a DataFrame as `to_list`'s; its vectors are arrays of float32.
 
+        Its columns have the types of the fields: int64, float64 and bool; Int64, Float64 and
+        boolean where there can be None; datetime64 of microseconds; object.
+
         Raises:
-            ValueError: pandas is not installed.
+            ValueError: pandas is not installed, or a stored value is none of its field's type.
         """
         return to_pandas(self._table._fields, self._columns())
 
@@ -271,7 +280,7 @@ class Search(Generic[M]):
         """Search, and return a pyarrow table, in which vectors are lists of fixed size.
 
         Raises:
-            ValueError: pyarrow is not installed.
+            ValueError: pyarrow is not installed, or a stored value is none of its field's type.
         """
         return to_arrow(self._table._fields, self._columns())
 

@@ -1,0 +1,120 @@
+"""Values of a model's fields, and the forms they have in metadata and in filters."""
+
+from __future__ import annotations
+
+import math
+from datetime import UTC, date, datetime
+from decimal import MAX_EMAX, MAX_PREC, MIN_EMIN, Context, Decimal, InvalidOperation
+from typing import Any, Final
+
+import numpy as np
+from pydantic_core import to_jsonable_python
+
+from pgchroma.client.fields import MetadataField
+from pgchroma.model.metadata import fits_int64
+
+__all__ = ("check_read", "check_written", "operand", "plain", "stored")
+
+_TYPES: Final[dict[str, type[Any]]] = {"string": str, "int": int, "float": float, "bool": bool}
+
+_EXACT: Final = Context(prec=MAX_PREC, Emax=MAX_EMAX, Emin=MIN_EMIN)
+"""Does not round, as decimal's own context does."""
+
+_MOST_ZEROS: Final = 400
+"""Decimals of more are written with an exponent; a float's largest has 308."""
+
+
+def plain(value: Any) -> Any:
+    """Bring a value to JSON's types."""
+    return to_jsonable_python(value.item() if isinstance(value, np.generic) else value)
+
+
+def stored(each: MetadataField, value: Any) -> Any:
+    """Bring a value to the form in which it is stored: values that are equal have one form."""
+    value = value.item() if isinstance(value, np.generic) else value
+    if each.is_of(datetime):
+        return _moment(value)
+    if each.is_of(Decimal):
+        return _decimal(value)
+    return to_jsonable_python(value)
+
+
+def operand(each: MetadataField, value: Any) -> Any:
+    """Bring a filter's value to the stored form; a number to the field's type, if that has it."""
+    form = stored(each, value)
+    if type(form) is int and each.kind == "float":
+        return _as_float(form)
+    if type(form) is float and each.kind == "int":
+        return int(form) if form.is_integer() and fits_int64(int(form)) else form
+    return form
+
+
+def check_written(each: MetadataField, value: Any, place: str) -> Any:
+    """Check one value, or element of a list, that is to be stored.
+
+    What pydantic has validated passes; defaults and later changes it has not looked at.
+
+    Raises:
+        ValueError: It is none of the field's type, or cannot be stored.
+    """
+    value = _of_kind(each, value, place)
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"{place}: {value} is not a finite number")
+    if isinstance(value, int) and not fits_int64(value):
+        raise ValueError(f"{place}: {value} does not fit 64 bits")
+    return value
+
+
+def check_read(each: MetadataField, value: Any, place: str) -> Any:
+    """Check what is stored: others than the model may have written it.
+
+    Raises:
+        ValueError: It is none of the field's type.
+    """
+    if not each.is_list:
+        return _of_kind(each, value, place)
+    if not isinstance(value, list):
+        raise ValueError(f"{place}: expected a list, got {value!r:.80}")
+    return [_of_kind(each, element, place) for element in value]
+
+
+def _of_kind(each: MetadataField, value: Any, place: str) -> Any:
+    expected = _TYPES[each.kind]
+    if expected is float and type(value) is int:
+        return float(value)
+    if type(value) is not expected:
+        raise ValueError(f"{place}: expected {expected.__name__}, got {value!r:.80}")
+    return value
+
+
+def _moment(value: Any) -> Any:
+    if not isinstance(value, str | date):
+        return to_jsonable_python(value)
+    try:
+        moment = value if isinstance(value, datetime) else datetime.fromisoformat(str(value))
+        return to_jsonable_python(moment if moment.tzinfo is None else moment.astimezone(UTC))
+    except (ValueError, OverflowError):
+        return to_jsonable_python(value)
+
+
+def _decimal(value: Any) -> Any:
+    if isinstance(value, bool) or not isinstance(value, str | int | float | Decimal):
+        return to_jsonable_python(value)
+    try:
+        number = Decimal(str(value))
+    except InvalidOperation:
+        return value
+    if not number.is_finite():
+        return str(number)
+    if not number:
+        return "0"
+    shortest = number.normalize(_EXACT)
+    return str(shortest) if abs(shortest.adjusted()) > _MOST_ZEROS else format(shortest, "f")
+
+
+def _as_float(value: int) -> int | float:
+    try:
+        number = float(value)
+    except OverflowError:
+        return value
+    return number if number == value else value
