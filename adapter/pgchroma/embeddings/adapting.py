@@ -88,6 +88,11 @@ class CreatedFunction(BatchedEmbeddingFunction[Any]):
         is_query = purpose == "query"
         return self.function.embed_query(batch) if is_query else self.function(batch)
 
+    def _identity(self, purpose: Purpose) -> str:
+        # A function may know of more that decides than what it says in its settings.
+        more = getattr(self.function, "cache_identity", None)
+        return super()._identity(purpose) + ("" if more is None else f"\x00{more()}")
+
     def get_config(self) -> dict[str, Any]:
         """What the function says."""
         return self.function.get_config()
@@ -159,6 +164,7 @@ def creatable(function_class: type[EmbeddingFunction[Any]]) -> type[Any]:
         members: dict[str, Any] = {
             "__doc__": function_class.__doc__,
             "__module__": function_class.__module__,
+            "__qualname__": function_class.__qualname__,
             "__signature__": signature,
             "function_class": function_class,
             "model_parameter": next(models, None),

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, TypeAlias, TypeV
 
 import orjson
 
+from pgchroma.embeddings.cache import class_identity
 from pgchroma.embeddings.calling import Caller
 from pgchroma.embeddings.options import OPTION_NAMES, Options
 from pgchroma.embeddings.protocol import Embeddable, EmbeddingFunction, Embeddings, Space
@@ -106,11 +107,17 @@ class BatchedEmbeddingFunction(Sourcing, EmbeddingFunction[D]):
 
         Raises:
             TypeError: There is no such option.
-            ValueError: A value is out of bounds.
+            ValueError: A value is out of bounds, or `cache` is asked for and the function does not
+                say what it embeds with.
         """
         changed = copy.copy(self)
         changed._options = replace(self._options, **options)
         changed._kept_caller = None
+        if changed._options.cache is not None and changed.get_config() is NotImplemented:
+            raise ValueError(
+                f"{type(self).__name__} cannot have a cache: as it has no get_config, it would get "
+                "the embeddings of a function with other settings"
+            )
         return changed
 
     @property
@@ -134,8 +141,12 @@ class BatchedEmbeddingFunction(Sourcing, EmbeddingFunction[D]):
     def ndims(self) -> int:
         """The length of this function's embeddings; unless it is known, one is made."""
         model = getattr(self, self.model_parameter or "", None)
-        known = getattr(self, "dimensions", None) or self.dimensions_of.get(str(model))
+        known = self.asked_dimensions() or self.dimensions_of.get(str(model))
         return known if isinstance(known, int) else super().ndims()
+
+    def asked_dimensions(self) -> int | None:
+        """The length of embeddings that the model is asked for; None: its own."""
+        return getattr(self, "dimensions", None)
 
     def default_space(self) -> Space:
         """Most models are made for the angle between their embeddings."""
@@ -175,7 +186,8 @@ class BatchedEmbeddingFunction(Sourcing, EmbeddingFunction[D]):
 
     def _identity(self, purpose: Purpose) -> str:
         settings = orjson.dumps(self.get_config(), option=orjson.OPT_SORT_KEYS, default=repr)
-        return f"{self.name()}\x00{settings.decode()}\x00{purpose}"
+        parts = self.name(), class_identity(type(self)), settings.decode(), purpose
+        return "\x00".join(map(str, parts))
 
 
 def check_texts(inputs: object) -> None:

@@ -7,11 +7,12 @@ import threading
 import time
 from collections import deque
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
 from pgchroma.embeddings.cache import VectorCache, content_key
+from pgchroma.embeddings.ending import ending
 from pgchroma.embeddings.progress import progress_bar
 from pgchroma.embeddings.protocol import normalize_embeddings, validate_embeddings
 from pgchroma.errors import EmbeddingError
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from pgchroma.embeddings.protocol import Embeddings
 
 __all__ = ("TRANSIENT_STATUS", "Caller", "batches", "is_transient")
+
+T = TypeVar("T")
 
 TRANSIENT_STATUS = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 529})
 """The statuses of answers after which the same request may succeed."""
@@ -80,8 +83,12 @@ class Caller:
             EmbeddingError: A call failed for good, or returned something else than one embedding
                 for each of its inputs.
         """
+
+        def checked(batch: list[Any]) -> Embeddings:
+            return self._checked(embed(batch), len(batch))
+
         if self.options.cache is None:
-            return self._run_all(embed, inputs, most)
+            return _of_one_length(self.gather(checked, inputs, most), self._name)
         cache, prefix = VectorCache(self.options.cache), identity()
         keys = [content_key(prefix, value) for value in inputs]
         found = cache.find(list(set(keys)))
@@ -92,9 +99,10 @@ class Caller:
             # At once: what was paid for outlives a later failure.
             cache.keep(new[span], made)
 
-        made = self._run_all(embed, list(missing.values()), most, keep)
+        made = self.gather(checked, list(missing.values()), most, keep)
         found.update(zip(new, made, strict=True))
-        return _of_one_length([found[key] for key in keys], self._name)
+        # Copied: inputs that are equal get an array each, and each can be written to.
+        return _of_one_length([found[key].astype(np.float32) for key in keys], self._name)
 
     def run_together(
         self, embed: Callable[[list[Any]], object], inputs: Sequence[Any]
@@ -104,65 +112,72 @@ class Caller:
         Raises:
             EmbeddingError: As for `run`.
         """
-        made = self._checked(self._call(embed, list(inputs), threading.Event()), len(inputs))
+        with ending() as ended:
+            made = self._checked(self._call(embed, list(inputs), ended), len(inputs))
         return _of_one_length(made, self._name)
 
-    def _run_all(
+    def gather(
         self,
-        embed: Callable[[list[Any]], object],
+        embed: Callable[[list[Any]], list[T]],
         inputs: Sequence[Any],
         most: int | None = None,
-        note: Callable[[slice, Embeddings], None] | None = None,
-    ) -> Embeddings:
+        note: Callable[[slice, list[T]], None] | None = None,
+    ) -> list[T]:
+        """Call a function with batches of inputs; return what it makes of each, in their order.
+
+        Args:
+            embed: Embeds one batch, and checks that there is one result for each input.
+            inputs: What to embed.
+            most: The most of these inputs in a call, whatever the user asked for.
+            note: Told at once what was made of which inputs, by several threads.
+
+        Raises:
+            EmbeddingError: A call failed for good, or nobody waits any more, see `ending`.
+        """
         count = self._batch_size if most is None else min(most, self._batch_size)
         spans = batches(inputs, count, self._most_bytes)
         with progress_bar(self._name, len(inputs), self.options.progress) as advance:
 
-            def run_one(span: slice, ended: threading.Event) -> Embeddings:
-                batch = list(inputs[span])
-                made = self._checked(self._call(embed, batch, ended), len(batch))
+            def run_one(span: slice, ended: threading.Event) -> list[T]:
+                made = self._call(embed, list(inputs[span]), ended)
                 if note is not None:
                     note(span, made)
                 # A call that outlives a failure must not bring the bar back.
                 if not ended.is_set():
-                    advance(len(batch))
+                    advance(len(made))
                 return made
 
-            made = [embedding for part in self._each(run_one, spans) for embedding in part]
-        return _of_one_length(made, self._name)
+            return [each for part in self._each(run_one, spans) for each in part]
 
     def _each(
-        self, run: Callable[[slice, threading.Event], Embeddings], spans: Sequence[slice]
-    ) -> list[Embeddings]:
-        ended = threading.Event()
-        if len(spans) <= 1 or self._concurrency == 1:
-            return [run(span, ended) for span in spans]
-        waiting = deque(enumerate(spans))
-        done: SimpleQueue[tuple[int, Embeddings | BaseException]] = SimpleQueue()
+        self, run: Callable[[slice, threading.Event], list[T]], spans: Sequence[slice]
+    ) -> list[list[T]]:
+        # After a failure, or an interrupt, nothing new is begun and nobody waits on.
+        with ending() as ended:
+            if len(spans) <= 1 or self._concurrency == 1:
+                return [run(span, ended) for span in spans]
+            waiting = deque(enumerate(spans))
+            done: SimpleQueue[tuple[int, list[T] | BaseException]] = SimpleQueue()
 
-        def work() -> None:
-            while waiting and not ended.is_set():
-                try:
-                    position, span = waiting.popleft()
-                except IndexError:
-                    return
-                try:
-                    done.put((position, run(span, ended)))
-                except BaseException as fault:
-                    done.put((position, fault))
+            def work() -> None:
+                while waiting:
+                    try:
+                        position, span = waiting.popleft()
+                    except IndexError:
+                        return
+                    try:
+                        done.put((position, run(span, ended)))
+                    except BaseException as fault:
+                        # Also told if it was not asked any more: somebody waits for that, too.
+                        done.put((position, fault))
+                        return
 
-        # Of a pool's threads the interpreter awaits the end, and a provider may take a minute.
-        for number in range(min(self._concurrency, len(spans))):
-            threading.Thread(target=work, name=f"pgchroma-embed-{number}", daemon=True).start()
-        try:
+            # Of a pool's threads the interpreter awaits the end, and a provider may take a minute.
+            for number in range(min(self._concurrency, len(spans))):
+                threading.Thread(target=work, name=f"pgchroma-embed-{number}", daemon=True).start()
             return _in_order(done, len(spans))
-        finally:
-            # After a failure, or an interrupt, nothing new is begun and nobody waits on.
-            ended.set()
 
-    def _call(
-        self, embed: Callable[[list[Any]], object], batch: list[Any], ended: threading.Event
-    ) -> object:
+    def _call(self, embed: Callable[[list[Any]], T], batch: list[Any], ended: threading.Event) -> T:
         # A program that embeds nothing remotely need not load it.
         from tenacity import (  # noqa: PLC0415
             Retrying,
@@ -171,10 +186,12 @@ class Caller:
             stop_when_event_set,
         )
 
-        def attempt() -> object:
+        def attempt() -> T:
             self._pace.take(ended)
             if ended.is_set():
-                raise EmbeddingError(f"{self._name} was not asked: another batch has failed")
+                raise EmbeddingError(
+                    f"{self._name} was not asked: another batch has failed, or nobody waits for it"
+                )
             return embed(batch)
 
         retrying = Retrying(
@@ -278,10 +295,8 @@ def _wait_for(ended: threading.Event, seconds: float) -> None:
     ended.wait(seconds)
 
 
-def _in_order(
-    done: SimpleQueue[tuple[int, Embeddings | BaseException]], count: int
-) -> list[Embeddings]:
-    found: dict[int, Embeddings] = {}
+def _in_order(done: SimpleQueue[tuple[int, T | BaseException]], count: int) -> list[T]:
+    found: dict[int, T] = {}
     while len(found) < count:
         position, outcome = done.get()
         if isinstance(outcome, BaseException):

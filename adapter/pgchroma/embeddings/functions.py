@@ -6,13 +6,14 @@ from abc import abstractmethod
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from functools import cached_property
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import orjson
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, SecretBytes, SecretStr
 from pydantic_core import to_jsonable_python
 
 from pgchroma.embeddings.batched import check_texts
+from pgchroma.embeddings.cache import class_identity
 from pgchroma.embeddings.calling import Caller
 from pgchroma.embeddings.keys import is_secret_name, without_login
 from pgchroma.embeddings.options import OPTION_NAMES, Options
@@ -49,6 +50,9 @@ class MultiModalEmbeddingFunction(Sourcing, BaseModel):
     max_retries: int = Field(default=7, ge=0)
     """How often a call that failed for a passing reason is tried again."""
 
+    _option_names: ClassVar[frozenset[str]] = frozenset()
+    """What `create` takes besides the fields: nobody calls this but its user."""
+
     _options: Options = PrivateAttr(default_factory=Options)
     _kept_caller: Caller | None = PrivateAttr(default=None)
 
@@ -57,8 +61,9 @@ class MultiModalEmbeddingFunction(Sourcing, BaseModel):
         """Make the function.
 
         Args:
-            settings: Its fields; what is asked of any function, see `Options`; and ``name``, which
-                is the field ``model_name`` unless there is a field ``name``.
+            settings: Its fields; of a `TextEmbeddingFunction` what can be asked of any, see
+                `Options`; and ``name``, which is the field ``model_name`` unless there is a field
+                ``name``.
 
         Raises:
             TypeError: A setting is none of these.
@@ -67,14 +72,14 @@ class MultiModalEmbeddingFunction(Sourcing, BaseModel):
         fields = cls.model_fields
         if "name" in settings and "name" not in fields and "model_name" in fields:
             settings["model_name"] = settings.pop("name")
-        asked = OPTION_NAMES - fields.keys() & settings.keys()
+        asked = cls._option_names - fields.keys() & settings.keys()
         options = {key: settings.pop(key) for key in asked}
         known = fields.keys() | {field.alias for field in fields.values() if field.alias}
         unknown = settings.keys() - known
         if unknown and cls.model_config.get("extra") != "allow":
             raise TypeError(
                 f"{cls.__name__} has no setting {', '.join(sorted(unknown))}; it has "
-                f"{', '.join(sorted(fields.keys() | OPTION_NAMES))}"
+                f"{', '.join(sorted(fields.keys() | cls._option_names))}"
             )
         made = cls(**settings)
         made._options = replace(made._options, **options)
@@ -114,6 +119,8 @@ class TextEmbeddingFunction(MultiModalEmbeddingFunction):
     connection, a status such as 429 or 503, an `EmbeddingError` that says so.
     """
 
+    _option_names: ClassVar[frozenset[str]] = OPTION_NAMES
+
     @abstractmethod
     def generate_embeddings(self, texts: Any, *args: Any, **kwargs: Any) -> Any:
         """Embed one batch of texts: a matrix, or a list of vectors, in its order."""
@@ -145,7 +152,7 @@ class TextEmbeddingFunction(MultiModalEmbeddingFunction):
 
     def _identity(self) -> str:
         settings = orjson.dumps(stored_settings(self), option=orjson.OPT_SORT_KEYS)
-        return f"{type(self).__module__}.{type(self).__qualname__}\x00{settings.decode()}"
+        return f"{class_identity(type(self))}\x00{settings.decode()}"
 
 
 def stored_names(function_class: type[MultiModalEmbeddingFunction]) -> set[str]:

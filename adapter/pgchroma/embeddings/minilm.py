@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -10,7 +12,7 @@ from pgchroma.embeddings.archive import FOLDER, Archive
 from pgchroma.embeddings.encoder import MAX_TOKENS, EncoderRequest, shared_encoder
 from pgchroma.embeddings.extras import check_installed
 from pgchroma.embeddings.protocol import Documents, EmbeddingFunction, Embeddings, Space
-from pgchroma.embeddings.weights import PATH_VARIABLE, find_weights
+from pgchroma.embeddings.weights import PATH_VARIABLE, Weights, find_weights
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -95,6 +97,15 @@ class ONNXMiniLM_L6_V2(EmbeddingFunction[Documents]):  # noqa: N801
             providers=tuple(providers) if providers else None,
         )
 
+    def cache_identity(self) -> str:
+        """Tell by which model this embeds, which is no part of its configuration.
+
+        Raises:
+            ValueError: The model cannot be found.
+        """
+        request = self._request()
+        return _digest_of(find_weights(request.configured, request.archive))
+
     def _download_model_if_not_exists(self) -> None:
         # Images are commonly built with a call of this, private though it is in Chroma.
         request = self._request()
@@ -143,6 +154,16 @@ def _check_texts(documents: object) -> None:
         raise ValueError(f"Expected documents to be a list of strings, got {documents!r:.100}")
 
 
+@lru_cache(maxsize=16)
+def _digest_of(weights: Weights) -> str:
+    # Remembered: for as long as the process runs, it has loaded those files.
+    digest = hashlib.sha256()
+    for path in (weights.model, weights.tokenizer):
+        with path.open("rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()
+
+
 class DefaultEmbeddingFunction(EmbeddingFunction[Documents]):
     """What a collection embeds with when nothing else is said: `ONNXMiniLM_L6_V2`.
 
@@ -160,6 +181,10 @@ class DefaultEmbeddingFunction(EmbeddingFunction[Documents]):
             ValueError: The input is no list of strings, or the model cannot be loaded.
         """
         return ONNXMiniLM_L6_V2()(input)
+
+    def cache_identity(self) -> str:
+        """Tell by which model this embeds, which is no part of its configuration."""
+        return ONNXMiniLM_L6_V2().cache_identity()
 
     @staticmethod
     def name() -> str:

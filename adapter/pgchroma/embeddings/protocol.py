@@ -185,6 +185,14 @@ def normalize_embeddings(target: object) -> Embeddings:
     Raises:
         ValueError: The target is empty or none of these.
     """
+    try:
+        return _normalized(target)
+    except (TypeError, OverflowError) as fault:
+        # A row that is no list, a value that is no number, or one that no float holds.
+        raise _kind_fault(target) from fault
+
+
+def _normalized(target: object) -> Embeddings:
     match target:
         case list([]) | np.ndarray(shape=(0, *_)):
             raise ValueError(
@@ -200,7 +208,11 @@ def normalize_embeddings(target: object) -> Embeddings:
             return [np.array(target, dtype=np.float32)]
         case list([list([first, *_]), *_]) if _is_number(first):
             return _stack(target)
-    raise ValueError(
+    raise _kind_fault(target)
+
+
+def _kind_fault(target: object) -> ValueError:
+    return ValueError(
         "Expected embeddings to be a list of floats or ints, a list of lists, a numpy array, "
         f"or a list of numpy arrays, got {target}"
     )

@@ -12,6 +12,9 @@ __all__ = ("SPARSE_VECTOR_TYPE", "TYPE_KEY", "SparseVector", "SparseVectors")
 TYPE_KEY = "#type"
 SPARSE_VECTOR_TYPE = "sparse_vector"
 
+_LAST_INDEX = 2**32 - 1
+"""Chroma keeps indices in 32 bits."""
+
 
 @dataclass(frozen=True, slots=True)
 class SparseVector:
@@ -23,8 +26,9 @@ class SparseVector:
         labels: What they stand for, such as tokens; None: that is not known.
 
     Raises:
-        ValueError: The lists are of different lengths, an index is no integer from 0 on, the
-            indices do not ascend, a value is no finite number, or a label is no text.
+        ValueError: The lists are of different lengths, an index is no integer from 0 to
+            2**32 - 1, the indices do not ascend, a value is no finite number, or a label is no
+            text.
     """
 
     indices: list[int]
@@ -64,6 +68,11 @@ class SparseVector:
             raise ValueError(
                 f"SparseVector indices must be non-negative, got {index} at position {position}"
             )
+        if index > _LAST_INDEX:
+            raise ValueError(
+                f"SparseVector indices must be at most {_LAST_INDEX}, got {index!r:.40} at "
+                f"position {position}"
+            )
         if position and index <= self.indices[position - 1]:
             raise ValueError(
                 "SparseVector indices must be sorted in strictly ascending order, found "
@@ -99,8 +108,17 @@ def _check_value(value: object, position: int) -> None:
     if not isinstance(value, int | float) or isinstance(value, bool):
         raise _kind_fault("values must be numbers", value, position)
     # JSON has no other numbers.
-    if not math.isfinite(value):
-        raise ValueError(f"SparseVector values must be finite, got {value} at position {position}")
+    if not _is_finite(value):
+        raise ValueError(
+            f"SparseVector values must be finite, got {value!r:.40} at position {position}"
+        )
+
+
+def _is_finite(value: float) -> bool:
+    try:
+        return math.isfinite(value)
+    except OverflowError:
+        return False
 
 
 def _kind_fault(rule: str, value: object, position: int) -> ValueError:

@@ -10,6 +10,8 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from pathlib import Path
 from typing import Any
 
@@ -137,6 +139,12 @@ def test_calls_begin_no_faster_than_the_rate(provider: Provider) -> None:
         (np.array([["a"], ["b"]]), "no embeddings"),
         ([[[1.0]], [[2.0]]], "no embeddings"),
         ([[1.0, "a"], [1.0, 2.0]], "no embeddings"),
+        ([[1.0, 2.0], None], "no embeddings"),
+        ([None, [1.0, 2.0]], "no embeddings"),
+        ([[1.0, 2.0], 3.0], "no embeddings"),
+        ([[1.0, 2.0], [1.0, {}]], "no embeddings"),
+        ([[1.0, 2.0], [1.0, 10**400]], "no embeddings"),
+        ([1.0, [2.0]], "no embeddings"),
     ],
 )
 def test_what_is_not_one_embedding_for_each_input_is_refused(answer: Any, message: str) -> None:
@@ -231,6 +239,36 @@ def test_when_one_is_told_to_wait_no_other_begins(provider: Provider) -> None:
     _function(provider, batch_size=1, concurrency=1)(["a", "b"])
     assert time.monotonic() - begin >= 0.3
     assert _texts(provider) == ["a", "a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("header", "least", "most"),
+    [
+        ({"Retry-After": "{date}"}, 15, 20),
+        ({"Retry-After": "{date} GMT"}, 15, 20),
+        ({"Retry-After": "{date} -0000"}, 15, 20),
+        ({"Retry-After": "Mon, 01 Jan 2001 00:00:00"}, 0, 0),
+        ({"Retry-After": "Mon, 01 Jan 99999999999999999999 00:00:00 GMT"}, None, None),
+        ({"Retry-After": "later"}, None, None),
+        ({"retry-after-ms": "1500"}, 1.5, 1.5),
+        ({"retry-after-ms": "9" * 400}, float("inf"), float("inf")),
+    ],
+    ids=str,
+)
+def test_a_provider_may_say_until_when_to_wait(
+    provider: Provider, header: dict[str, str], least: float | None, most: float | None
+) -> None:
+    until = format_datetime(datetime.now(UTC) + timedelta(seconds=19)).removesuffix(" +0000")
+    answered = {name: value.replace("{date}", until) for name, value in header.items()}
+    provider.first = [Answer(status=429, headers=answered)]
+    with pytest.raises(EmbeddingError, match="429") as caught:
+        _function(provider, max_retries=0)(["a"])
+    found = caught.value.retry_after
+    if least is None or most is None:
+        assert found is None
+    else:
+        assert found is not None
+        assert least <= found <= most
 
 
 def test_waits_grow_up_to_the_longest() -> None:

@@ -28,6 +28,7 @@ SETTINGS: list[dict[str, Any]] = [
     {"include_tokens": True},
     {"k": 0.9, "b": 0.4, "avg_doc_length": 17.3, "include_tokens": True},
     {"k": 2, "b": 0, "token_max_length": 5, "stopwords": ["The", "and", "été"]},
+    {"k": 0, "b": 1},
     {"b": 1, "avg_doc_length": 3, "token_max_length": 400, "stopwords": []},
 ]
 
@@ -164,6 +165,12 @@ def test_settings_may_change_but_none_may_be_made_up() -> None:
         ({"avg_doc_length": float("nan")}, "avg_doc_length must be more than 0"),
         ({"stopwords": "the"}, "must be a list of words"),
         ({"k": "much"}, "could not convert"),
+        ({"k": -1, "b": 0}, "k must be a number from 0 on, got -1"),
+        ({"k": float("nan")}, "k must be a number from 0 on, got nan"),
+        ({"k": float("inf")}, "k must be a number from 0 on, got inf"),
+        ({"b": -0.1}, "b must be from 0 to 1, got -0.1"),
+        ({"b": 1.1}, "b must be from 0 to 1, got 1.1"),
+        ({"b": float("nan")}, "b must be from 0 to 1, got nan"),
     ],
 )
 def test_wrong_settings_are_told(settings: Any, message: str) -> None:

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -101,6 +105,64 @@ def test_after_a_failure_no_further_batch_is_begun(provider: Provider) -> None:
     with pytest.raises(EmbeddingError, match="400"):
         function(["a"] * 50)
     assert len(provider.requests) < 10
+
+
+def test_a_failure_ends_those_that_wait_for_a_retry(provider: Provider) -> None:
+    def refuses_one(request: Request) -> Answer:
+        _until(lambda: len(provider.requests) == 3)
+        if request.body["texts"] == ["bad"]:
+            return Answer("never", status=400, seconds=0.1)
+        return Answer(status=429, headers={"Retry-After": "30"})
+
+    provider.speaks = refuses_one
+    function = ChromaCloudSpladeEmbeddingFunction().with_options(batch_size=1, max_retries=3)
+    begin = time.monotonic()
+    with pytest.raises(EmbeddingError, match="400: never"):
+        function(["a", "bad", "b"])
+    assert time.monotonic() - begin < 5
+    time.sleep(0.1)
+    assert len(provider.requests) == 3
+
+
+_SLOW = """
+import sys
+from pgchroma.embeddings.sparse import ChromaCloudSpladeEmbeddingFunction
+ChromaCloudSpladeEmbeddingFunction().with_options(batch_size=1, initial_wait=60)(sys.argv[1:])
+"""
+
+
+@pytest.mark.parametrize(
+    "answer", [Answer(status=503), Answer({}, seconds=20)], ids=["retry", "slow"]
+)
+def test_an_interrupt_is_obeyed_at_once(provider: Provider, answer: Answer) -> None:
+    provider.speaks = lambda request: answer
+    process = subprocess.Popen([sys.executable, "-c", _SLOW, "a", "b"], stderr=subprocess.PIPE)
+    _until(lambda: len(provider.requests) == 2)
+    time.sleep(0.1)
+    begin = time.monotonic()
+    process.send_signal(signal.SIGINT)
+    try:
+        _, said = process.communicate(timeout=10)
+    finally:
+        process.kill()
+    assert time.monotonic() - begin < 5
+    assert b"KeyboardInterrupt" in said
+
+
+def test_a_rate_is_kept(provider: Provider) -> None:
+    function = ChromaCloudSpladeEmbeddingFunction().with_options(
+        batch_size=1, requests_per_minute=600
+    )
+    begin = time.monotonic()
+    function(["a", "b", "c"])
+    assert time.monotonic() - begin >= 0.2
+
+
+def _until(is_so: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 20
+    while not is_so():
+        assert time.monotonic() < deadline, "it did not happen"
+        time.sleep(0.005)
 
 
 def test_a_provider_that_does_not_answer_is_given_up(provider: Provider) -> None:

@@ -257,7 +257,7 @@ def _shown(response: httpx.Response, hide: Callable[[str], str]) -> str:
 def _retry_after(response: httpx.Response) -> float | None:
     """Read the seconds to wait: a number, or the time until a date (RFC 9110, 10.2.3)."""
     if (millis := response.headers.get("retry-after-ms", "")).isdecimal():
-        return int(millis) / 1000
+        return float(millis) / 1000
     text = response.headers.get("retry-after")
     if text is None:
         return None
@@ -267,8 +267,10 @@ def _retry_after(response: httpx.Response) -> float | None:
         pass
     try:
         until = parsedate_to_datetime(text)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
+    # One without a zone, or with the unknown one of -0000, is naive.
+    until = until if until.tzinfo is not None else until.replace(tzinfo=UTC)
     return max((until - datetime.now(UTC)).total_seconds(), 0.0)
 
 

@@ -161,6 +161,8 @@ class _Sound(str):
 
     __slots__ = ()
 
+    content_kind: ClassVar[str] = "sound"
+
 
 def _is_sound(value: object) -> bool:
     return isinstance(value, str | Path) and has_suffix(str(value), _SOUNDS)

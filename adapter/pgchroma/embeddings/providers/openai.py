@@ -13,6 +13,7 @@ from pgchroma.embeddings.batched import Purpose
 from pgchroma.embeddings.keys import ApiKey, without_secrets
 from pgchroma.embeddings.protocol import Documents, Embeddable
 from pgchroma.embeddings.providers.http import VendorEmbeddingFunction, check_url, field, in_path
+from pgchroma.errors import EmbeddingError
 
 __all__ = ("OpenAIEmbeddingFunction", "OpenAIProtocolFunction", "read_embeddings")
 
@@ -91,9 +92,13 @@ class OpenAIEmbeddingFunction(OpenAIProtocolFunction[Documents]):
     def _body(self, batch: list[Any], purpose: Purpose) -> dict[str, Any]:
         # In base64 the answer is a quarter as long as in digits.
         body = {**super()._body(batch, purpose), "encoding_format": "base64"}
-        if self.dimensions is not None and "text-embedding-3" in self.model_name:
-            body["dimensions"] = self.dimensions
+        if (dimensions := self.asked_dimensions()) is not None:
+            body["dimensions"] = dimensions
         return body
+
+    def asked_dimensions(self) -> int | None:
+        """The length that is asked for; other models than ``text-embedding-3`` have but one."""
+        return self.dimensions if "text-embedding-3" in self.model_name else None
 
     def _address(self) -> str:
         if self.api_type == "azure":
@@ -138,13 +143,16 @@ def read_embeddings(
         encoded: What numbers are in those embeddings that come in base64.
 
     Raises:
-        EmbeddingError: The answer has another form.
+        EmbeddingError: The answer has another form, or does not say which embedding is whose.
         TypeError: Or what it has is no embeddings.
         ValueError: The same.
     """
     rows = field(name, answer, "data")
     vectors = [_vector(field(name, row, "embedding"), encoded) for row in rows]
-    order = sorted(range(len(rows)), key=lambda n: rows[n].get("index", n))
+    places = [row.get("index", n) for n, row in enumerate(rows)]
+    order = sorted(range(len(rows)), key=places.__getitem__)
+    if [places[n] for n in order] != list(range(len(rows))):
+        raise EmbeddingError(f"{name} answered with wrong indices: {places!r:.500}")
     return [vectors[n] for n in order]
 
 

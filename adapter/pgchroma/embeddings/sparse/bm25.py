@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import threading
 from collections.abc import Iterable
@@ -42,7 +43,7 @@ class ChromaBm25EmbeddingFunction(SparseEmbeddingFunction[Documents]):
         """Choose the weights.
 
         Args:
-            k: How much a word's later occurrences count.
+            k: How much a word's later occurrences count, from 0 on.
             b: How much the length of a text counts, from 0 to 1.
             avg_doc_length: The words of an average document.
             token_max_length: The characters of the longest word that counts.
@@ -58,6 +59,11 @@ class ChromaBm25EmbeddingFunction(SparseEmbeddingFunction[Documents]):
         self.avg_doc_length = float(avg_doc_length)
         self.token_max_length = int(token_max_length)
         self.include_tokens = bool(include_tokens)
+        # Others would divide by zero, or weigh below it.
+        if not 0 <= self.k < math.inf:
+            raise ValueError(f"k must be a number from 0 on, got {k}")
+        if not 0 <= self.b <= 1:
+            raise ValueError(f"b must be from 0 to 1, got {b}")
         if not self.avg_doc_length > 0:
             raise ValueError(f"avg_doc_length must be more than 0, got {avg_doc_length}")
         if isinstance(stopwords, str):

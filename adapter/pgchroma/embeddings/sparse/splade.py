@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import copy
 import os
-import random
-import time
+import threading
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from enum import StrEnum
 from typing import Any, Self
 
 from pgchroma.embeddings.batched import check_texts
-from pgchroma.embeddings.calling import batches, is_transient
+from pgchroma.embeddings.calling import Caller
 from pgchroma.embeddings.keys import ApiKey
-from pgchroma.embeddings.options import Options
+from pgchroma.embeddings.options import OPTION_NAMES, Options
 from pgchroma.embeddings.protocol import Documents
 from pgchroma.embeddings.providers.http import ask, field
 from pgchroma.embeddings.sparse_protocol import SparseEmbeddingFunction, normalize_sparse_vector
@@ -27,9 +25,10 @@ __all__ = ("ChromaCloudSpladeEmbeddingFunction", "ChromaCloudSpladeEmbeddingMode
 _BATCH_SIZE = 100
 _MOST_BYTES = 1_000_000
 _CONCURRENCY = 8
-_HONOURED = frozenset(
-    {"batch_size", "concurrency", "initial_wait", "longest_wait", "max_retries", "timeout"}
-)
+_HONOURED = OPTION_NAMES - {"cache"}
+
+_making = threading.Lock()
+"""Held while a function gets its caller: of two, each would keep the rate for itself."""
 
 
 class ChromaCloudSpladeEmbeddingModel(StrEnum):
@@ -42,6 +41,7 @@ class ChromaCloudSpladeEmbeddingFunction(SparseEmbeddingFunction[Documents]):
     """Embeds texts by Chroma Cloud, or by the server that ``CHROMA_EMBED_URL`` names."""
 
     _options = Options()
+    _kept_caller: Caller | None = None
 
     def __init__(
         self,
@@ -79,6 +79,7 @@ class ChromaCloudSpladeEmbeddingFunction(SparseEmbeddingFunction[Documents]):
             )
         changed = copy.copy(self)
         changed._options = replace(self._options, **options)
+        changed._kept_caller = None
         return changed
 
     def __call__(self, input: Documents) -> SparseVectors:
@@ -89,38 +90,19 @@ class ChromaCloudSpladeEmbeddingFunction(SparseEmbeddingFunction[Documents]):
             EmbeddingError: They could not be embedded.
         """
         check_texts(input)
-        spans = batches(input, self._options.batch_size or _BATCH_SIZE, _MOST_BYTES)
-        parts = [list(input[span]) for span in spans]
-        if len(parts) <= 1:
-            return [vector for part in parts for vector in self._embed(part)]
-        concurrency = min(self._options.concurrency or _CONCURRENCY, len(parts))
-        with ThreadPoolExecutor(concurrency, "pgchroma-embed") as pool:
-            try:
-                return [vector for made in pool.map(self._embed, parts) for vector in made]
-            finally:
-                # After a failure, no further batch is begun.
-                pool.shutdown(wait=False, cancel_futures=True)
+        return self._caller().gather(self._ask, input)
 
-    def _embed(self, texts: list[str]) -> SparseVectors:
-        attempt = 0
-        while True:
-            try:
-                return self._ask(texts)
-            except EmbeddingError as fault:
-                wait = self._wait_after(fault, attempt)
-                if wait is None:
-                    raise
-            time.sleep(wait)
-            attempt += 1
-
-    def _wait_after(self, fault: EmbeddingError, attempt: int) -> float | None:
-        options = self._options
-        asked = fault.retry_after or 0.0
-        is_last = attempt == options.max_retries
-        if is_last or not is_transient(fault) or asked > options.longest_wait:
-            return None
-        growing = min(options.initial_wait * 2.0**attempt, options.longest_wait)
-        return max(growing * random.uniform(0.5, 1.0), asked)  # noqa: S311
+    def _caller(self) -> Caller:
+        with _making:
+            if self._kept_caller is None:
+                self._kept_caller = Caller(
+                    self._options,
+                    name=self.name(),
+                    batch_size=_BATCH_SIZE,
+                    concurrency=_CONCURRENCY,
+                    most_bytes=_MOST_BYTES,
+                )
+            return self._kept_caller
 
     def _ask(self, texts: list[str]) -> SparseVectors:
         base = os.environ.get("CHROMA_EMBED_URL") or "https://embed.trychroma.com"
