@@ -195,10 +195,13 @@ def queries(draw: st.DrawFn) -> QueryRecords:
 spaces = st.sampled_from(["l2", "cosine", "ip"])
 
 
+generations = st.integers(1, 2**63 - 1)
+
+
 @st.composite
 def reembedded(draw: st.DrawFn) -> StoreReembedded:
     positions = draw(st.lists(st.integers(0, 2**63 - 1), min_size=1, max_size=3))
-    return StoreReembedded(draw(refs), positions, draw(matrices(len(positions))))
+    return StoreReembedded(draw(refs), draw(generations), positions, draw(matrices(len(positions))))
 
 
 crn_parts = looked_up.filter(lambda name: ":" not in name)
@@ -255,13 +258,13 @@ OPERATIONS: dict[Any, st.SearchStrategy[Any]] = {
     ),
     GetReembedding: st.builds(GetReembedding, refs),
     GetUnembedded: st.builds(
-        GetUnembedded, refs, st.integers(0, 2**63 - 1), st.integers(1, 10_000)
+        GetUnembedded, refs, generations, st.integers(0, 2**63 - 1), st.integers(1, 10_000)
     ),
     StoreReembedded: reembedded(),
     CompareEmbeddings: st.builds(
-        CompareEmbeddings, refs, st.integers(1, 1_000), st.integers(1, 1_000)
+        CompareEmbeddings, refs, generations, st.integers(1, 1_000), st.integers(1, 1_000)
     ),
-    SwitchEmbeddings: st.builds(SwitchEmbeddings, refs),
+    SwitchEmbeddings: st.builds(SwitchEmbeddings, refs, generations),
     DropReembedding: st.builds(DropReembedding, refs),
 }
 
@@ -376,6 +379,7 @@ RESULTS: dict[Any, Callable[[Any], st.SearchStrategy[Any]]] = {
     GetIndexingStatus: lambda operation: st.builds(
         IndexingStatus, naturals, naturals, naturals, st.floats(0, 1), st.none() | text
     ),
+    StartReembedding: lambda operation: st.none() | generations,
     GetReembedding: lambda operation: st.none() | reembeddings,
     GetUnembedded: lambda operation: unembedded(),
     CompareEmbeddings: lambda operation: st.builds(Comparison, st.floats(0, 1), naturals, naturals),

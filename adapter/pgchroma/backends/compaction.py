@@ -168,6 +168,10 @@ class Compaction:
                 pass
             self.note_error(id, None)
             return True
+        except pg.UndefinedTable:
+            # It was deleted meanwhile; or its embeddings are in another table, and so a look at it
+            # has to come first.
+            return not self.has(id)
         except psycopg.Error:
             if self.is_broken or self.has(id):
                 raise

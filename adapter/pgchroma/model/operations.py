@@ -345,8 +345,11 @@ class GetIndexingStatus(Operation[IndexingStatus]):
 
 
 @dataclass(frozen=True, slots=True)
-class StartReembedding(Operation[None]):
+class StartReembedding(Operation[int | None]):
     """Make room for a collection's second embeddings, or go on with those of the same function.
+
+    The answer is their generation, by which other operations name them; or None: the collection
+    has no embeddings that would have to be made anew, and has the function now.
 
     Attributes:
         embedding_function: What makes them, in Chroma's persisted form.
@@ -369,9 +372,13 @@ class GetReembedding(Operation[Reembedding | None]):
 
 @dataclass(frozen=True, slots=True)
 class GetUnembedded(Operation[Unembedded]):
-    """The first `limit` records behind a position that have no second embedding."""
+    """The first `limit` records behind a position that have no second embedding.
+
+    There are none where the second embeddings are in use meanwhile.
+    """
 
     collection: CollectionRef
+    generation: int
     after: int
     limit: int
 
@@ -385,6 +392,7 @@ class StoreReembedded(Operation[None]):
     """
 
     collection: CollectionRef
+    generation: int
     positions: list[int]
     embeddings: NDArray[np.float32]
 
@@ -399,6 +407,7 @@ class CompareEmbeddings(Operation[Comparison]):
     """
 
     collection: CollectionRef
+    generation: int
     sample: int
     n_results: int
 
@@ -407,10 +416,12 @@ class CompareEmbeddings(Operation[Comparison]):
 class SwitchEmbeddings(Operation[int]):
     """Take the second embeddings into use, and keep those that were, if none is missing.
 
-    The answer is how many are missing; with any, nothing was changed.
+    The answer is how many are missing; with any, nothing was changed. Those that are in use
+    already stay so.
     """
 
     collection: CollectionRef
+    generation: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -67,6 +67,7 @@ _PARAMETERS: Final[dict[str, tuple[str, dict[str, Any]]]] = {
     ),
     "function_name": ("The function's name.", {"type": "string"}),
     "name": ("The function's name.", {"type": "string"}),
+    "generation": ("Which second embeddings, as those who started them were told.", {}),
     "limit": ("The most that are listed; without it the default, or all where there is none.", {}),
     "after": ("The position behind which to look, the last that was listed before.", {}),
     "offset": ("How many are left out at the start.", {}),
@@ -224,11 +225,12 @@ def _query_parameters(shape: Any) -> Iterator[dict[str, Any]]:
     if shape is None:
         return
     _, found = msgspec.json.schema_components((shape,))
-    for name, schema in found[shape.__name__]["properties"].items():
+    described = found[shape.__name__]
+    for name, schema in described["properties"].items():
         yield {
             "name": name,
             "in": "query",
-            "required": False,
+            "required": name in described.get("required", ()),
             "description": _PARAMETERS[name][0],
             # A query string has no null.
             "schema": schema["anyOf"][0] if "anyOf" in schema else schema,

@@ -200,9 +200,9 @@ def _claim_name(id: UUID, name: str) -> Exchange[None]:
 
 def _delete(operation: DeleteCollection) -> Exchange[None]:
     scope = operation.scope
-    rows = yield Statement(
-        _DELETE, {"tenant": scope.tenant, "database": scope.database, "name": operation.name}
-    )
+    named = {"tenant": scope.tenant, "database": scope.database, "name": operation.name}
+    # Locked first: what deletes it sees all the tables that it was given until then.
+    rows = yield Statement(_LOCK, named), Statement(_DELETE, named)
     if not rows:
         raise NotFoundError(f"Collection [{operation.name}] does not exist")
     id, schema, generation, spare = rows[0]
@@ -291,6 +291,15 @@ _UPDATE = render(
     update pgchroma.collections
     set metadata = %(metadata)s::jsonb, configuration = %(configuration)s::jsonb
     where id = %(id)s
+    """
+)
+
+_LOCK = render(
+    """
+    select from pgchroma.collections as c
+    join pgchroma.databases as d on d.id = c.database_id
+    where d.tenant = %(tenant)s and d.name = %(database)s and c.name = %(name)s
+    for update of c
     """
 )
 

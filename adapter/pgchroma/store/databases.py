@@ -217,7 +217,9 @@ def _refuse_foreign(schema: str, database: Database) -> Exchange[None]:
 
 
 def _drop_some(schema: str, database_id: UUID) -> Exchange[Sequence[Any]]:
-    rows = yield Statement(_DELETE_SOME, {"database_id": database_id, "limit": DROPPED_AT_ONCE})
+    named = {"database_id": database_id, "limit": DROPPED_AT_ONCE}
+    # Locked first: what deletes them sees all the tables that they were given until then.
+    rows = yield Statement(_LOCK_SOME, named), Statement(_DELETE_SOME, named)
     statements = [
         statement
         for id, name, generation, spare in rows
@@ -277,6 +279,13 @@ _COLLECTIONS = render(
     "select id, name from pgchroma.collections where database_id = %(database_id)s"
 )
 _DELETE_DATABASE = render("delete from pgchroma.databases where id = %(id)s")
+_LOCK_SOME = render(
+    """
+    select from pgchroma.collections where database_id = %(database_id)s
+    order by id limit %(limit)s
+    for update
+    """
+)
 _DELETE_SOME = render(
     """
     delete from pgchroma.collections

@@ -15,7 +15,12 @@ import numpy as np
 import orjson
 from psycopg import sql
 
-from pgchroma.errors import InvalidArgumentError, NotFoundError, UniqueConstraintError
+from pgchroma.errors import (
+    InvalidArgumentError,
+    MissingRightError,
+    NotFoundError,
+    UniqueConstraintError,
+)
 from pgchroma.model.configuration import CollectionConfiguration
 from pgchroma.model.operations import (
     CollectionRef,
@@ -45,8 +50,12 @@ __all__ = (
     "switch_embeddings",
 )
 
-LOCK_TIMEOUT: Final = "2s"
-"""How long the switch waits for those who read and write, who in turn wait behind it."""
+LOCK_TIMEOUT: Final = "500ms"
+"""How long the switch waits for those who read and write, who in turn wait behind it.
+
+Less than PostgreSQL's `deadlock_timeout`: so it is the switch that gives way, and not a writer or
+an index that is being built.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +66,7 @@ class _Second:
         in_use: What the collection has now.
         configuration: What it has with the second embeddings.
         spare: Their table; None: there are none.
+        is_previous: Whether they were in use before, and nobody is about to use them again.
     """
 
     name: str
@@ -68,16 +78,37 @@ class _Second:
     spare_dimension: int
     is_previous: bool
 
+    def is_used(self, generation: int) -> bool:
+        """Whether the second embeddings of that generation have been taken into use.
+
+        Raises:
+            NotFoundError: They are gone.
+        """
+        if self.live.generation == generation:
+            return True
+        if self.spare is None or self.spare.generation != generation:
+            raise NotFoundError(
+                f"Collection [{self.name}] no longer has these second embeddings: they have been "
+                "dropped"
+            )
+        return False
+
 
 @handles(StartReembedding)
-def start_reembedding(operation: StartReembedding, environment: Environment) -> Exchange[None]:
+def start_reembedding(
+    operation: StartReembedding, environment: Environment
+) -> Exchange[int | None]:
     """Make a table, unless there is one for the same function."""
     if not 1 <= operation.dimension <= MAX_DIMENSION:
         raise InvalidArgumentError(
             f"dimension: expected an int from 1 to {MAX_DIMENSION:,}, got {operation.dimension}"
         )
-    yield Atomic(_start(operation))
+    generation: int | None = yield Atomic(_start(operation))
     environment.forget_location(operation.collection)
+    if generation is not None:
+        # The compactor looks after both tables.
+        environment.note_write((yield from locate(operation.collection, environment)))
+    return generation
 
 
 @handles(GetReembedding)
@@ -89,10 +120,13 @@ def get_reembedding(
     if second.spare is None:
         return None
     named = {"id": second.spare.id, "generation": second.spare.generation}
-    parts = _tables(second, second.spare)
+    parts = _tables(second)
     total, embedded, without_document, tail = (yield Statement(render(_COUNT, **parts), named))[0]
     threshold = second.configuration.hnsw.sync_threshold
-    is_waiting = is_due(tail, second.spare_dimension, threshold, environment.segment_bytes)
+    # In a transaction of the caller's nobody else sees the table, and so nobody indexes it.
+    is_waiting = not environment.is_forgetful and is_due(
+        tail, second.spare_dimension, threshold, environment.segment_bytes
+    )
     return Reembedding(
         second.configuration.embedding_function,
         second.configuration.hnsw.space,
@@ -109,9 +143,10 @@ def get_reembedding(
 def get_unembedded(operation: GetUnembedded, environment: Environment) -> Exchange[Unembedded]:
     """Read records whose position the second table does not have."""
     second = yield from _find(operation.collection)
-    parts = _tables(second, _spare(second))
+    if second.is_used(operation.generation):
+        return Unembedded([], [], [], [])
     named = {"after": operation.after, "limit": operation.limit}
-    rows = yield Statement(render(_UNEMBEDDED, **parts), named)
+    rows = yield Statement(render(_UNEMBEDDED, **_tables(second)), named)
     positions, ids, documents, uris = map(list, zip(*rows, strict=True)) if rows else ([],) * 4
     return Unembedded(positions, ids, documents, uris)
 
@@ -119,11 +154,13 @@ def get_unembedded(operation: GetUnembedded, environment: Environment) -> Exchan
 @handles(StoreReembedded)
 def store_reembedded(operation: StoreReembedded, environment: Environment) -> Exchange[None]:
     """Insert embeddings at the positions that still are somebody's."""
-    second = yield from _find(operation.collection)
-    spare = _spare(second)
     count, dimension = operation.embeddings.shape
     if len(operation.positions) != count:
         raise InvalidArgumentError(f"{len(operation.positions)} positions for {count} embeddings")
+    second = yield from _find(operation.collection)
+    if second.is_used(operation.generation):
+        # Somebody else was faster, with the same function.
+        return
     if dimension != second.spare_dimension:
         raise InvalidArgumentError(
             f"Second embeddings have a dimension of {second.spare_dimension}, got {dimension}"
@@ -132,10 +169,9 @@ def store_reembedded(operation: StoreReembedded, environment: Environment) -> Ex
         raise InvalidArgumentError("embeddings: a value is NaN or infinite")
     vectors = pack_vectors(operation.embeddings, None, environment.vector_oid)
     yield Statement(
-        render(_STORE, **_tables(second, spare)),
+        render(_STORE, **_tables(second)),
         {"positions": operation.positions, "embeddings": vectors},
     )
-    # The compactor looks after both tables.
     environment.note_write((yield from locate(operation.collection, environment)))
 
 
@@ -145,12 +181,15 @@ def compare_embeddings(
 ) -> Exchange[Comparison]:
     """Look for the neighbours of the same records in both tables, exactly."""
     second = yield from _find(operation.collection)
-    text = render(
-        _COMPARE,
-        **_tables(second, _spare(second)),
-        old=distance(second.in_use.hnsw.space),
-        new=distance(second.configuration.hnsw.space),
-    )
+    is_used = second.is_used(operation.generation)
+    if second.spare is None:
+        return Comparison(1.0, 0, operation.n_results)
+    spaces = distance(second.in_use.hnsw.space), distance(second.configuration.hnsw.space)
+    old, new = reversed(spaces) if is_used else spaces
+    parts = _tables(second)
+    if is_used:
+        parts = {**parts, "vectors": parts["spare"], "spare": parts["vectors"]}
+    text = render(_COMPARE, **parts, old=old, new=new)
     named = {"sample": operation.sample, "n_results": operation.n_results}
     overlap, sample = (yield Statement(text, named))[0]
     return Comparison(1.0 if overlap is None else overlap, sample, operation.n_results)
@@ -159,7 +198,7 @@ def compare_embeddings(
 @handles(SwitchEmbeddings)
 def switch_embeddings(operation: SwitchEmbeddings, environment: Environment) -> Exchange[int]:
     """Exchange the tables while nobody writes; readers wait for the blink of an eye."""
-    missing: int = yield Atomic(_switch(operation.collection))
+    missing: int = yield Atomic(_switch(operation))
     environment.forget_location(operation.collection)
     return missing
 
@@ -170,7 +209,7 @@ def drop_reembedding(operation: DropReembedding, environment: Environment) -> Ex
     yield Atomic(_drop(operation.collection))
 
 
-def _start(operation: StartReembedding) -> Exchange[None]:
+def _start(operation: StartReembedding) -> Exchange[int | None]:
     second = yield from _find(operation.collection, is_locked=True)
     configuration = replace(
         second.in_use.updated({"embedding_function": operation.embedding_function}),
@@ -179,15 +218,16 @@ def _start(operation: StartReembedding) -> Exchange[None]:
     if second.spare is not None:
         _check_same(second, configuration, operation.dimension)
         yield Statement(_RESUME, {"id": operation.collection.id})
-        return
+        return second.spare.generation
     if second.dimension is None:
         # There are no embeddings to be made anew, and none in whose way the new function is.
         named = {"id": operation.collection.id, "configuration": _stored(configuration)}
         yield Statement(_CONFIGURE, named)
-        return
+        return None
+    yield from _check_owner(second)
     # A generation is never used twice, not even after the table was dropped: somebody may remember.
     draw = render("select nextval({log})", log=second.live.log_literal)
-    generation = (yield Statement(draw))[0][0]
+    generation: int = (yield Statement(draw))[0][0]
     spare = replace(second.live, generation=generation, is_spare=True)
     yield Statement(
         _INSERT,
@@ -199,10 +239,28 @@ def _start(operation: StartReembedding) -> Exchange[None]:
         },
     )
     yield create_spare(spare, operation.dimension, configuration.hnsw.space)
+    return generation
+
+
+def _check_owner(second: _Second) -> Exchange[None]:
+    """Tell before anything is embedded what only the owner of the tables may do in the end."""
+    rows = yield Statement(render(_OWNER, vectors=sql.Literal(second.live.vectors.as_string())))
+    owner, is_owner = rows[0]
+    if not is_owner:
+        raise MissingRightError(
+            f"only the owner of the tables of collection [{second.name}] can take new embeddings "
+            f"into use: connect as {owner}, or as a member of that role"
+        )
 
 
 def _check_same(second: _Second, wanted: CollectionConfiguration, dimension: int) -> None:
     there = second.configuration
+    if (there.embedding_function or {}).get("type") != "known":
+        raise UniqueConstraintError(
+            f"Collection [{second.name}] has second embeddings already, of a function that is not "
+            "stored: whether it was the same nobody can tell; drop them first with "
+            "drop_reembedding()"
+        )
     found = (there.embedding_function, there.hnsw.space, second.spare_dimension)
     if found != (wanted.embedding_function, wanted.hnsw.space, dimension):
         what = "kept from before" if second.is_previous else "being made"
@@ -217,17 +275,43 @@ def _function_name(function: Mapping[str, Any] | None) -> str:
     return str((function or {}).get("name", "a function that is not stored"))
 
 
-def _switch(collection: CollectionRef) -> Exchange[int]:
-    yield Statement(f"set local lock_timeout = '{LOCK_TIMEOUT}'".encode())
-    second = yield from _find(collection, is_locked=True)
-    spare = _spare(second)
-    parts = _tables(second, spare)
+def _switch(operation: SwitchEmbeddings) -> Exchange[int]:
+    lock_timeout, isolation = (yield Statement(_SETTINGS))[0]
+    if isolation != "read committed":
+        # What a writer has committed while this waited for him could not be seen.
+        raise InvalidArgumentError(
+            f"new embeddings can be taken into use in a transaction of the isolation level read "
+            f"committed, not {isolation}"
+        )
+    yield _limit_locks(LOCK_TIMEOUT)
+    second = yield from _find(operation.collection, is_locked=True)
+    if second.is_used(operation.generation):
+        return 0
+    if second.is_previous:
+        raise UniqueConstraintError(
+            f"Collection [{second.name}] has taken other embeddings into use meanwhile"
+        )
     yield Statement(
         render("lock table {records} in share row exclusive mode", records=second.live.records)
     )
-    missing = (yield Statement(render(_MISSING, **parts)))[0][0]
-    if missing:
-        return int(missing)
+    missing: int = (yield Statement(render(_MISSING, **_tables(second))))[0][0]
+    if missing == 0:
+        yield from _exchange(second, _spare(second))
+    # In a transaction of the caller's it is his again.
+    yield _limit_locks(lock_timeout)
+    return missing
+
+
+def _limit_locks(timeout: str) -> Statement:
+    return Statement(render("set local lock_timeout = {value}", value=sql.Literal(timeout)))
+
+
+def _exchange(second: _Second, spare: CollectionTables) -> Exchange[None]:
+    grants = yield Statement(_GRANTS, {"old": second.live.vectors_name, "schema": spare.schema})
+    for privileges, grantee, option in grants:
+        parts = sql.SQL("grant "), sql.SQL(privileges), sql.SQL(" on "), spare.vectors
+        ending = sql.SQL(" to "), sql.SQL(grantee), sql.SQL(option)
+        yield Statement(sql.Composed([*parts, *ending]).as_bytes())
     yield take_into_use(second.live, spare, second.name, second.in_use.indexed)
     # What else was configured since the second embeddings were begun stays.
     hnsw = replace(second.in_use.hnsw, space=second.configuration.hnsw.space)
@@ -236,7 +320,7 @@ def _switch(collection: CollectionRef) -> Exchange[int]:
     yield Statement(
         _SWITCH,
         {
-            "id": collection.id,
+            "id": spare.id,
             "generation": spare.generation,
             "dimension": second.spare_dimension,
             "configuration": _stored(configuration),
@@ -245,13 +329,12 @@ def _switch(collection: CollectionRef) -> Exchange[int]:
     yield Statement(
         _KEEP,
         {
-            "id": collection.id,
+            "id": spare.id,
             "generation": second.live.generation,
             "dimension": second.dimension,
             "configuration": _stored(second.in_use),
         },
     )
-    return 0
 
 
 def _drop(collection: CollectionRef) -> Exchange[None]:
@@ -271,7 +354,10 @@ def _find(collection: CollectionRef, *, is_locked: bool = False) -> Exchange[_Se
         "tenant": collection.scope.tenant,
         "database": collection.scope.database,
     }
-    rows = yield Statement(_LOCKED if is_locked else _FIND, named)
+    if is_locked:
+        # By a statement of its own: the next one sees what was done until then.
+        yield Statement(_LOCK, named)
+    rows = yield Statement(_FIND, named)
     if not rows:
         raise NotFoundError(f"Collection [{collection.id}] does not exist.")
     name, schema, generation, stored, dimension, *other = rows[0]
@@ -293,11 +379,11 @@ def _spare(second: _Second) -> CollectionTables:
     return second.spare
 
 
-def _tables(second: _Second, spare: CollectionTables) -> dict[str, sql.Composable]:
+def _tables(second: _Second) -> dict[str, sql.Composable]:
     return {
         "records": second.live.records,
         "vectors": second.live.vectors,
-        "spare": spare.vectors,
+        "spare": _spare(second).vectors,
     }
 
 
@@ -305,18 +391,50 @@ def _stored(configuration: CollectionConfiguration) -> str:
     return orjson.dumps(configuration.to_stored_json()).decode()
 
 
-_SELECT: LiteralString = """
-select
-    c.name, d.schema_name, c.generation, c.configuration::text, c.dimension,
-    r.generation, r.configuration::text, r.dimension, r.is_previous
-from pgchroma.collections as c
-join pgchroma.databases as d on d.id = c.database_id
-left join pgchroma.reembeddings as r on r.collection_id = c.id
-where c.id = %(id)s and d.tenant = %(tenant)s and d.name = %(database)s
+_LOCK = render(
+    """
+    select from pgchroma.collections as c
+    join pgchroma.databases as d on d.id = c.database_id
+    where c.id = %(id)s and d.tenant = %(tenant)s and d.name = %(database)s
+    for update of c
+    """
+)
+
+_FIND = render(
+    """
+    select
+        c.name, d.schema_name, c.generation, c.configuration::text, c.dimension,
+        r.generation, r.configuration::text, r.dimension, r.is_previous
+    from pgchroma.collections as c
+    join pgchroma.databases as d on d.id = c.database_id
+    left join pgchroma.reembeddings as r on r.collection_id = c.id
+    where c.id = %(id)s and d.tenant = %(tenant)s and d.name = %(database)s
+    """
+)
+
+_SETTINGS = render(
+    "select current_setting('lock_timeout'), current_setting('transaction_isolation')"
+)
+
+_OWNER: LiteralString = """
+select pg_get_userbyid(c.relowner)::text, pg_has_role(c.relowner, 'usage')
+from pg_catalog.pg_class as c where c.oid = {vectors}::regclass
 """
 
-_FIND = render(_SELECT)
-_LOCKED = render(_SELECT + "for update of c")
+# Whoever may read the embeddings in use may read those that take their place.
+_GRANTS = render(
+    """
+    select
+        string_agg(g.privilege_type, ', '),
+        case g.grantee when 0 then 'public' else g.grantee::regrole::text end,
+        case when g.is_grantable then ' with grant option' else '' end
+    from pg_catalog.pg_class as c
+    join pg_catalog.pg_namespace as n on n.oid = c.relnamespace
+    cross join lateral aclexplode(c.relacl) as g
+    where c.relname = %(old)s and n.nspname = %(schema)s and g.grantee <> c.relowner
+    group by g.grantee, g.is_grantable
+    """
+)
 
 _CONFIGURE = render(
     "update pgchroma.collections set configuration = %(configuration)s::jsonb where id = %(id)s"
@@ -351,20 +469,30 @@ join {records} as r on r.seq = v.seq and r.pos = v.pos
 left join {spare} as s on s.pos = v.pos
 """
 
+# One page is read in the order of positions, and no record that is not on it: `offset` keeps
+# PostgreSQL from joining all of them.
 _UNEMBEDDED: LiteralString = """
 select v.pos, r.id, r.document, r.uri
 from {vectors} as v
-join {records} as r on r.seq = v.seq and r.pos = v.pos
-where v.pos > %(after)s::bigint and not exists (select from {spare} as s where s.pos = v.pos)
+cross join lateral (
+    select id, document, uri from {records} where seq = v.seq and pos = v.pos offset 0
+) as r
+where v.pos > %(after)s::bigint and not exists (
+    select from {spare} as s where s.pos = v.pos and s.pos > %(after)s::bigint
+)
 order by v.pos
 limit %(limit)s::bigint
 """
 
+# Writers wait for this: it reads the keys of both tables, and records only for those it finds.
 _MISSING: LiteralString = """
 select count(*)
-from {vectors} as v
+from (
+    select v.pos, v.seq from {vectors} as v
+    where not exists (select from {spare} as s where s.pos = v.pos)
+    offset 0
+) as v
 join {records} as r on r.seq = v.seq and r.pos = v.pos
-where not exists (select from {spare} as s where s.pos = v.pos)
 """
 
 _STORE: LiteralString = """

@@ -160,8 +160,10 @@ def _write_text(
         "uri": sql.SQL(uri),
     }
     given: LiteralString = _GIVEN_VECTORS if has_vectors else _GIVEN
-    last: LiteralString = form.vectors if has_vectors else "select"
-    return render("with " + given + form.records + form.counted + last, **parts)
+    vectors: LiteralString = form.vectors if has_vectors else ""
+    # Nothing stands behind `with`, so that tables are locked in the order in which they stand
+    # here, prepared or not: records before vectors, as everywhere.
+    return render("with " + given + form.records + form.counted + vectors + "select", **parts)
 
 
 _GIVEN_VECTORS: LiteralString = """
@@ -199,12 +201,14 @@ added as (
 )
 """
 
-_INSERT_ADDED: LiteralString = """
-insert into {vectors} (pos, seq, embedding)
-select place, place, embedding
-from input
-where embedding is not null and place in (select seq from added)
-order by place
+_INSERT_ADDED: LiteralString = """,
+stored as (
+    insert into {vectors} (pos, seq, embedding)
+    select place, place, embedding
+    from input
+    where embedding is not null and place in (select seq from added)
+    order by place
+)
 """
 
 # Each write leaves a row of its own: writers of one collection do not wait for each other.
@@ -224,12 +228,17 @@ counted as (
 
 # What becomes of document and uri. A text that is embedded anew keeps its uri, which says where it
 # is from; the uri of a record without a text is where its image is.
+_DOCUMENT: Final = "coalesce(p.document, r.document)"
+_URI: Final = "coalesce(p.uri, r.uri)"
 _KEPT: Final[dict[Modality | None, tuple[LiteralString, LiteralString]]] = {
-    None: ("coalesce(p.document, r.document)", "coalesce(p.uri, r.uri)"),
-    "image": ("p.document", "p.uri"),
+    None: (_DOCUMENT, _URI),
+    "image": (
+        f"case when p.pos is null then {_DOCUMENT} else p.document end",
+        f"case when p.pos is null then {_URI} else p.uri end",
+    ),
     "text": (
-        "coalesce(p.document, r.document)",
-        "case when r.document is null then p.uri else coalesce(p.uri, r.uri) end",
+        _DOCUMENT,
+        f"case when p.pos is not null and r.document is null then p.uri else {_URI} end",
     ),
 }
 
@@ -275,12 +284,14 @@ _REPLACED: LiteralString = """,
 written as ({written}),
 replaced as (
     delete from {vectors} as v using updated as u where v.pos = u.replaced and u.pos is not null
+),
+stored as (
+    insert into {vectors} (pos, seq, embedding)
+    select w.pos, w.seq, i.embedding
+    from written as w
+    join input as i on i.place = w.pos
+    order by w.pos
 )
-insert into {vectors} (pos, seq, embedding)
-select w.pos, w.seq, i.embedding
-from written as w
-join input as i on i.place = w.pos
-order by w.pos
 """
 
 _ADD = _Form(_ADDED, _INSERT_ADDED, _COUNT_ADDED, is_locking=False)

@@ -47,6 +47,8 @@ __all__ = (
     "ReembeddingBody",
     "SegmentUseBody",
     "StartReembeddingBody",
+    "StartedBody",
+    "SwitchBody",
     "TenantBody",
     "UnembeddedBody",
     "UnembeddedQuery",
@@ -60,6 +62,8 @@ MAX_COUNT: Final = 2**32 - 1
 """The largest limit or offset; no collection has more records."""
 
 Count: TypeAlias = Annotated[int, Meta(ge=0, le=MAX_COUNT)]
+Position: TypeAlias = Annotated[int, Meta(ge=0, le=2**63 - 1)]
+Generation: TypeAlias = Position
 Scalar: TypeAlias = str | bool | int | float
 Element: TypeAlias = str | bool | int | float
 SparseVector: TypeAlias = dict[str, Any]
@@ -329,10 +333,17 @@ class ReembeddingBody(Struct):
     waiting: int
 
 
-class UnembeddedQuery(Struct):
-    """Behind which position to look for records, and how many."""
+class StartedBody(Struct):
+    """The generation of the second embeddings; null: there is nothing to be made anew."""
 
-    after: Annotated[int, Meta(ge=0, le=2**63 - 1)] = 0
+    generation: int | None
+
+
+class UnembeddedQuery(Struct):
+    """For which second embeddings and behind which position to look for records, and how many."""
+
+    generation: Generation
+    after: Position = 0
     limit: Annotated[int, Meta(ge=1, le=MOST_UNEMBEDDED)] = 1_000
 
 
@@ -348,13 +359,15 @@ class UnembeddedBody(Struct):
 class ReembeddedBody(Struct):
     """Second embeddings, in base64, and the positions they belong to."""
 
-    positions: list[Annotated[int, Meta(ge=0, le=2**63 - 1)]]
+    generation: Generation
+    positions: list[Position]
     embeddings: list[str]
 
 
 class CompareBody(Struct):
     """How many records to compare by, and how many neighbours of each."""
 
+    generation: Generation
     sample: Annotated[int, Meta(ge=1, le=MOST_COMPARED)] = 20
     n_results: Annotated[int, Meta(ge=1, le=MOST_COMPARED)] = 10
 
@@ -365,6 +378,12 @@ class ComparisonBody(Struct):
     overlap: float
     sample: int
     n_results: int
+
+
+class SwitchBody(Struct):
+    """Which second embeddings are to be used."""
+
+    generation: Generation
 
 
 class MissingBody(Struct):

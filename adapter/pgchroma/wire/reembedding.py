@@ -24,7 +24,9 @@ from pgchroma.wire.bodies import (
     MissingBody,
     ReembeddedBody,
     ReembeddingBody,
+    StartedBody,
     StartReembeddingBody,
+    SwitchBody,
     UnembeddedBody,
     UnembeddedQuery,
 )
@@ -62,7 +64,8 @@ def _read_status(operation: Any, body: Any) -> Reembedding | None:
 
 
 def _encode_store(operation: StoreReembedded) -> Request:
-    body = ReembeddedBody(operation.positions, encode_vectors(operation.embeddings))
+    embeddings = encode_vectors(operation.embeddings)
+    body = ReembeddedBody(operation.generation, operation.positions, embeddings)
     return Request(collection_path(operation.collection), body=body)
 
 
@@ -71,7 +74,8 @@ def _decode_store(request: Request) -> StoreReembedded:
     matrix = decode_vectors(body.embeddings)
     if len(matrix) != len(body.positions):
         raise InvalidArgumentError(f"{len(body.positions)} positions for {len(matrix)} embeddings")
-    return StoreReembedded(request.collection, body.positions, matrix.astype(np.float32))
+    embeddings = matrix.astype(np.float32)
+    return StoreReembedded(request.collection, body.generation, body.positions, embeddings)
 
 
 def _read_unembedded(operation: Any, body: Any) -> Unembedded:
@@ -85,7 +89,10 @@ def _read_comparison(operation: Any, body: Any) -> Comparison:
 REEMBEDDING_ROUTES: tuple[Route[Any, Any], ...] = (
     Route(
         StartReembedding, "start_reembedding", "POST", REEMBEDDING, "write",
-        _encode_start, _decode_start, respond_nothing, read_nothing, Empty,
+        _encode_start, _decode_start,
+        lambda request, generation: {"generation": generation},
+        lambda operation, body: body["generation"],
+        StartedBody,
         body=StartReembeddingBody, is_idempotent=True,
     ),
     Route(
@@ -104,10 +111,13 @@ REEMBEDDING_ROUTES: tuple[Route[Any, Any], ...] = (
         GetUnembedded, "get_unembedded", "GET", REEMBEDDING + "/records", "write",
         lambda operation: Request(
             collection_path(operation.collection),
-            UnembeddedQuery(operation.after, operation.limit),
+            UnembeddedQuery(operation.generation, operation.after, operation.limit),
         ),
         lambda request: GetUnembedded(
-            request.collection, request.query.after, request.query.limit
+            request.collection,
+            request.query.generation,
+            request.query.after,
+            request.query.limit,
         ),
         lambda request, found: found,
         _read_unembedded, UnembeddedBody, query=UnembeddedQuery, is_idempotent=True,
@@ -121,20 +131,25 @@ REEMBEDDING_ROUTES: tuple[Route[Any, Any], ...] = (
         CompareEmbeddings, "compare_embeddings", "POST", REEMBEDDING + "/compare", "read",
         lambda operation: Request(
             collection_path(operation.collection),
-            body=CompareBody(operation.sample, operation.n_results),
+            body=CompareBody(operation.generation, operation.sample, operation.n_results),
         ),
         lambda request: CompareEmbeddings(
-            request.collection, request.body.sample, request.body.n_results
+            request.collection,
+            request.body.generation,
+            request.body.sample,
+            request.body.n_results,
         ),
         lambda request, comparison: comparison,
         _read_comparison, ComparisonBody, body=CompareBody, is_idempotent=True,
     ),
     Route(
         SwitchEmbeddings, "switch_embeddings", "POST", REEMBEDDING + "/switch", "write",
-        lambda operation: Request(collection_path(operation.collection)),
-        lambda request: SwitchEmbeddings(request.collection),
+        lambda operation: Request(
+            collection_path(operation.collection), body=SwitchBody(operation.generation)
+        ),
+        lambda request: SwitchEmbeddings(request.collection, request.body.generation),
         lambda request, missing: {"missing": missing},
         lambda operation, body: int(body["missing"]),
-        MissingBody,
+        MissingBody, body=SwitchBody, is_idempotent=True,
     ),
 )  # fmt: skip

@@ -34,8 +34,18 @@ __all__ = ("AsyncReembedder",)
 ATTEMPTS: Final = 100
 """How often the switch is tried while others go on writing."""
 
+MOST_BATCHES: Final = 10
+"""How much is embedded before the switch is tried again."""
+
+SHORTEST_PAUSE: Final = 0.2
 LONGEST_PAUSE: Final = 5.0
-"""Seconds between two looks whether the index is built."""
+"""Seconds between two looks whether the index is built, or two tries of the switch."""
+
+COMPARED_AT_ONCE: Final = 200_000
+"""Records read for one request that compares; some milliseconds for a thousand."""
+
+STORED_AT_ONCE: Final = 8 << 20
+"""Bytes of embeddings in one request."""
 
 
 class AsyncReembedder:
@@ -59,6 +69,8 @@ class AsyncReembedder:
         self._data_loader = data_loader
         self._batch_size = batch_size
         self._progress = progress
+        self._generation = 0
+        self._total = 0
         self._cursor = 0
         self._embedded = 0
 
@@ -71,25 +83,40 @@ class AsyncReembedder:
         """
         dimension = len((await aside(self._function, ["a"]))[0])
         config = embedding_function_to_config(self._function)
-        await self._backend.execute(StartReembedding(self._collection, config, dimension, space))
+        generation = await self._backend.execute(
+            StartReembedding(self._collection, config, dimension, space)
+        )
         status = await self._backend.execute(GetReembedding(self._collection))
-        if status is None:
+        if generation is None or status is None:
             return None
+        self._generation = generation
+        self._total = status.total
         if status.without_document and self._data_loader is None:
             raise ValueError(
                 f"{status.without_document} records have no document that could be embedded "
                 "again: give them one, delete them, or set a data loader if they have uris"
             )
         with progress_bar("re-embedding", status.total - status.embedded, self._progress) as bar:
-            await self._fill(bar)
+            await self._fill(0, bar)
         if index_timeout is not None:
             await self._wait_for_index(index_timeout)
         return dimension
 
     async def compare(self, sample: int, n_results: int) -> Comparison:
         """Compare the neighbours that records have by both embeddings."""
-        operation = CompareEmbeddings(self._collection, sample, n_results)
-        return await self._backend.execute(operation)
+        # Each is compared with every record, and a request may take only so long.
+        most = max(COMPARED_AT_ONCE // max(self._total, 1), 1)
+        found = 0.0
+        compared = 0
+        for first in range(0, sample, most):
+            part = await self._backend.execute(
+                CompareEmbeddings(
+                    self._collection, self._generation, min(most, sample - first), n_results
+                )
+            )
+            found += part.overlap * part.sample
+            compared += part.sample
+        return Comparison(found / compared if compared else 1.0, compared, n_results)
 
     async def switch(self) -> None:
         """Take the new embeddings into use, embedding what others have written meanwhile.
@@ -98,19 +125,23 @@ class AsyncReembedder:
             UnavailableError: Others write so fast that there was never a moment without a record
                 to embed.
         """
+        seconds = SHORTEST_PAUSE
         for attempt in range(ATTEMPTS):
+            # What was written early and committed late; and then, at once, what since.
+            for after in (0, self._cursor):
+                await self._fill(after, _ignore, MOST_BATCHES)
             try:
-                missing = await self._backend.execute(SwitchEmbeddings(self._collection))
+                operation = SwitchEmbeddings(self._collection, self._generation)
+                missing = await self._backend.execute(operation)
             except DeadlineExceededError:
-                # Somebody reads or writes for long.
+                # Somebody reads or writes for long. Others waited behind this, and go first now.
                 if attempt == ATTEMPTS - 1:
                     raise
+                await pause(seconds)
+                seconds = min(2 * seconds, LONGEST_PAUSE)
                 continue
             if missing == 0:
                 return
-            if await self._fill(_ignore) == 0:
-                # A writer that began early has committed late.
-                self._cursor = 0
         raise UnavailableError(
             "records are written faster than they are embedded anew; all that was done is kept: "
             "call reembed again when fewer are written"
@@ -122,21 +153,34 @@ class AsyncReembedder:
         """Tell what was done."""
         return ReembeddingReport(self._embedded, dimension, comparison, is_switched)
 
-    async def _fill(self, advance: Callable[[int], None]) -> int:
-        """Embed the records behind the cursor; return how many there were."""
-        before = self._embedded
-        while True:
-            operation = GetUnembedded(self._collection, self._cursor, self._batch_size)
-            page = await self._backend.execute(operation)
-            if not page.positions:
-                return self._embedded - before
-            embeddings = await self._embed(page)
-            await self._backend.execute(
-                StoreReembedded(self._collection, page.positions, embeddings)
+    async def _fill(
+        self, after: int, advance: Callable[[int], None], most: int | None = None
+    ) -> None:
+        """Embed the records behind a position: all, or as many batches."""
+        batches = 0
+        while batches != most:
+            page = await self._backend.execute(
+                GetUnembedded(self._collection, self._generation, after, self._batch_size)
             )
-            self._cursor = page.positions[-1]
+            if not page.positions:
+                return
+            await self._store(page.positions, await self._embed(page))
+            after = page.positions[-1]
+            self._cursor = max(self._cursor, after)
             self._embedded += len(page.positions)
+            batches += 1
             advance(len(page.positions))
+
+    async def _store(self, positions: list[int], embeddings: NDArray[np.float32]) -> None:
+        """Send embeddings, in parts that any server takes."""
+        count = max(STORED_AT_ONCE // embeddings[0].nbytes, 1)
+        for first in range(0, len(positions), count):
+            part = slice(first, first + count)
+            await self._backend.execute(
+                StoreReembedded(
+                    self._collection, self._generation, positions[part], embeddings[part]
+                )
+            )
 
     async def _embed(self, page: Unembedded) -> NDArray[np.float32]:
         made: dict[int, Any] = {}
@@ -171,7 +215,7 @@ class AsyncReembedder:
         return await aside(self._data_loader, [page.uris[n] for n in rows])
 
     async def _wait_for_index(self, timeout: float) -> None:
-        waited, seconds = 0.0, 0.2
+        waited, seconds = 0.0, SHORTEST_PAUSE
         while True:
             status = await self._backend.execute(GetReembedding(self._collection))
             if status is None or status.waiting == 0:

@@ -546,7 +546,9 @@ class Collection:
         Raises:
             ValueError: Records have nothing to be embedded, or the neighbours are not the same
                 enough; nothing is lost, and the old embeddings stay in use.
-            UniqueConstraintError: There are embeddings of a third function; drop them first.
+            UniqueConstraintError: There are embeddings of a third function, or of one that is not
+                stored; drop them first.
+            MissingRightError: Somebody else owns the collection's tables.
             EmbeddingError: The function failed.
             DeadlineExceededError: The index was not built in time.
             UnavailableError: Others write faster than the function embeds.
