@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -170,7 +171,7 @@ def test_one_who_began_early_and_commits_late_is_embedded(
 
         def commit_and_write() -> None:
             once_committed()
-            if next(numbers) < 60:
+            if next(numbers) < 4:
                 write()
 
         once_committed = once(connection.commit)
@@ -231,7 +232,9 @@ def test_who_deletes_meanwhile_leaves_nothing(
     client.create_collection("papers")
 
 
-def test_writers_do_not_deadlock_with_the_switch(client: Any, papers: Any, url: str) -> None:
+def test_steady_writers_neither_stop_the_switch_nor_deadlock_with_it(
+    client: Any, papers: Any, url: str
+) -> None:
     ended = threading.Event()
 
     def write(number: int) -> None:
@@ -241,7 +244,6 @@ def test_writers_do_not_deadlock_with_the_switch(client: Any, papers: Any, url: 
             ids = [f"{number}-{turn}", f"id{turn % COUNT}"]
             embeddings = [[1.0] * 8] * 2
             turn += 1
-            time.sleep(0.005)
             if turn % 2:
                 rival.add(ids=ids, embeddings=embeddings, documents=ids)
             else:
@@ -249,9 +251,12 @@ def test_writers_do_not_deadlock_with_the_switch(client: Any, papers: Any, url: 
 
     with ThreadPoolExecutor() as threads:
         writers = [threads.submit(write, number) for number in range(2)]
-        for seed in (2, 1, 2, 1):
-            papers.reembed(Hashed(seed=seed), sample=0)
-        ended.set()
+        try:
+            for seed in (2, 1, 2, 1):
+                slow = Interrupted(partial(time.sleep, 0.05), seed=seed)
+                assert papers.reembed(slow, sample=0).is_switched
+        finally:
+            ended.set()
         for writer in writers:
             writer.result()
     client.close()

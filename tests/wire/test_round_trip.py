@@ -264,7 +264,7 @@ OPERATIONS: dict[Any, st.SearchStrategy[Any]] = {
     CompareEmbeddings: st.builds(
         CompareEmbeddings, refs, generations, st.integers(1, 1_000), st.integers(1, 1_000)
     ),
-    SwitchEmbeddings: st.builds(SwitchEmbeddings, refs, generations),
+    SwitchEmbeddings: st.builds(SwitchEmbeddings, refs, generations, st.floats(0, 60)),
     DropReembedding: st.builds(DropReembedding, refs),
 }
 

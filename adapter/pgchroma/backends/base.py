@@ -15,6 +15,11 @@ R = TypeVar("R")
 class Backend(Protocol):
     """Answers operations, one at a time for each thread that asks."""
 
+    @property
+    def is_joined(self) -> bool:
+        """Whether all it does is part of the caller's transaction, on his one connection."""
+        ...
+
     def execute(self, operation: Operation[R]) -> R:
         """Carry an operation out and return its answer.
 
@@ -34,6 +39,11 @@ class Backend(Protocol):
 
 class AsyncBackend(Protocol):
     """Answers operations for an event loop."""
+
+    @property
+    def is_joined(self) -> bool:
+        """Whether all it does is part of the caller's transaction, on his one connection."""
+        ...
 
     async def execute(self, operation: Operation[R]) -> R:
         """Carry an operation out and return its answer.

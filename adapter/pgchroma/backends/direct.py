@@ -62,6 +62,11 @@ class DirectBackend:
             weakref.finalize(self, compactor.stop)
         self._pid = os.getpid()
 
+    @property
+    def is_joined(self) -> bool:
+        """Whether all it does is part of the caller's transaction, on his one connection."""
+        return self._source.is_joined
+
     def execute(self, operation: Operation[R]) -> R:
         """Carry an operation out, many queries on several connections at once."""
         parts = _parts(operation, self._query_connections)
@@ -125,6 +130,11 @@ class AsyncDirectBackend:
             # Its thread would outlive a client that is dropped without being closed.
             weakref.finalize(self, compactor.stop)
         self._pid = os.getpid()
+
+    @property
+    def is_joined(self) -> bool:
+        """Whether all it does is part of the caller's transaction, on his one connection."""
+        return self._source.is_joined
 
     async def execute(self, operation: Operation[R]) -> R:
         """Carry an operation out, many queries on several connections at once."""

@@ -107,6 +107,8 @@ class Endpoint:
 class HttpBackend:
     """Sends operations to a server."""
 
+    is_joined = False
+
     def __init__(self, endpoint: Endpoint) -> None:
         self._endpoint = endpoint
         self._client = httpx.Client(**endpoint.options())
@@ -149,6 +151,8 @@ class HttpBackend:
 
 class AsyncHttpBackend:
     """Sends operations to a server, for an event loop."""
+
+    is_joined = False
 
     def __init__(self, endpoint: Endpoint) -> None:
         self._endpoint = endpoint

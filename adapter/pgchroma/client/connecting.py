@@ -94,6 +94,8 @@ async def _persistent(
 class _ServedBackend:
     """A backend that lets go of its server when it is closed."""
 
+    is_joined = False
+
     def __init__(self, backend: AsyncBackend, server: EmbeddedPostgres) -> None:
         self._backend = backend
         self._server: EmbeddedPostgres | None = server

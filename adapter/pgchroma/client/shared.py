@@ -64,6 +64,8 @@ def clear_system_cache() -> None:
 class SharedBackend:
     """One client's use of a server and of the connections to it."""
 
+    is_joined = False
+
     def __init__(self, connections: _Connections, server: EmbeddedPostgres) -> None:
         self._connections: _Connections | None = connections
         self._server = server

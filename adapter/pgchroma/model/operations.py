@@ -418,10 +418,15 @@ class SwitchEmbeddings(Operation[int]):
 
     The answer is how many are missing; with any, nothing was changed. Those that are in use
     already stay so.
+
+    Attributes:
+        patience: Seconds for which writers are held off at the most, so that somebody else can
+            store the few that are missing.
     """
 
     collection: CollectionRef
     generation: int
+    patience: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from pgchroma.model.types import Space
 
 __all__ = (
     "MOST_COMPARED",
+    "MOST_PATIENCE",
     "MOST_UNEMBEDDED",
     "Comparison",
     "Reembedding",
@@ -25,6 +26,10 @@ MOST_UNEMBEDDED: Final = 10_000
 
 MOST_COMPARED: Final = 1_000
 """The most records whose neighbours are compared; each is compared with every record, twice."""
+
+
+MOST_PATIENCE: Final = 60.0
+"""The most seconds for which writers are held off."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,6 +32,8 @@ class Database:
     connects anew: a pool would try at ever longer intervals, and let requests wait meanwhile.
     """
 
+    is_joined = False
+
     def __init__(
         self,
         conninfo: str,

@@ -7,6 +7,7 @@ to be embedded, whoever wrote it and whenever; and taking them into use changes 
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final, LiteralString
@@ -294,11 +295,24 @@ def _switch(operation: SwitchEmbeddings) -> Exchange[int]:
     yield Statement(
         render("lock table {records} in share row exclusive mode", records=second.live.records)
     )
-    missing: int = (yield Statement(render(_MISSING, **_tables(second))))[0][0]
+    missing = yield from _await_missing(second, operation.patience)
     if missing == 0:
         yield from _exchange(second, _spare(second))
     # In a transaction of the caller's it is his again.
     yield _limit_locks(lock_timeout)
+    return missing
+
+
+def _await_missing(second: _Second, patience: float) -> Exchange[int]:
+    """Return how many embeddings are still missing, once there is none or patience is over."""
+    parts = _tables(second)
+    # Nobody writes any more, so that others than these will not be missing.
+    positions = (yield Statement(render(_MISSING, **parts)))[0][0]
+    missing = len(positions)
+    until = time.monotonic() + patience
+    while missing and time.monotonic() < until:
+        yield Statement(_PAUSE)
+        missing = (yield Statement(render(_STILL_MISSING, **parts), {"positions": positions}))[0][0]
     return missing
 
 
@@ -486,7 +500,7 @@ limit %(limit)s::bigint
 
 # Writers wait for this: it reads the keys of both tables, and records only for those it finds.
 _MISSING: LiteralString = """
-select count(*)
+select coalesce(array_agg(v.pos), '{{}}')
 from (
     select v.pos, v.seq from {vectors} as v
     where not exists (select from {spare} as s where s.pos = v.pos)
@@ -494,6 +508,13 @@ from (
 ) as v
 join {records} as r on r.seq = v.seq and r.pos = v.pos
 """
+
+_STILL_MISSING: LiteralString = """
+select count(*) from unnest(%(positions)b::bigint[]) as given (pos)
+where not exists (select from {spare} as s where s.pos = given.pos)
+"""
+
+_PAUSE = render("select pg_sleep(0.01)")
 
 _STORE: LiteralString = """
 insert into {spare} (pos, seq, embedding)

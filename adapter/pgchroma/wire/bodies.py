@@ -10,7 +10,7 @@ from typing import Annotated, Any, Final, Literal, TypeAlias
 from msgspec import UNSET, Meta, Struct, UnsetType, field
 
 from pgchroma.model.indexing import MOST_SAMPLED, Strategy
-from pgchroma.model.reembedding import MOST_COMPARED, MOST_UNEMBEDDED
+from pgchroma.model.reembedding import MOST_COMPARED, MOST_PATIENCE, MOST_UNEMBEDDED
 from pgchroma.model.types import Modality, Space
 from pgchroma.wire.configuration import ConfigurationBody, NewConfigurationBody
 
@@ -381,9 +381,10 @@ class ComparisonBody(Struct):
 
 
 class SwitchBody(Struct):
-    """Which second embeddings are to be used."""
+    """Which second embeddings are to be used, and how long writers may be held off for it."""
 
     generation: Generation
+    patience: Annotated[float, Meta(ge=0, le=MOST_PATIENCE)] = 0.0
 
 
 class MissingBody(Struct):

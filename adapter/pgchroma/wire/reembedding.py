@@ -145,9 +145,12 @@ REEMBEDDING_ROUTES: tuple[Route[Any, Any], ...] = (
     Route(
         SwitchEmbeddings, "switch_embeddings", "POST", REEMBEDDING + "/switch", "write",
         lambda operation: Request(
-            collection_path(operation.collection), body=SwitchBody(operation.generation)
+            collection_path(operation.collection),
+            body=SwitchBody(operation.generation, operation.patience),
         ),
-        lambda request: SwitchEmbeddings(request.collection, request.body.generation),
+        lambda request: SwitchEmbeddings(
+            request.collection, request.body.generation, request.body.patience
+        ),
         lambda request, missing: {"missing": missing},
         lambda operation, body: int(body["missing"]),
         MissingBody, body=SwitchBody, is_idempotent=True,

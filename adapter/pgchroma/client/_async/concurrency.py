@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
 from contextvars import copy_context
@@ -14,10 +14,13 @@ from typing import ParamSpec, TypeVar
 
 from pgchroma.embeddings.ending import awaited
 
-__all__ = ("aside", "pause")
+__all__ = ("aside", "beside", "pause")
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+BETWEEN = 0.01
+"""Seconds between two looks."""
 
 _MOST_THREADS = min(32, (os.cpu_count() or 1) + 4)
 """As many as asyncio's own."""
@@ -51,6 +54,19 @@ async def aside(work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
     finally:
         outcome.cancel()
     return outcome.result()
+
+
+async def beside(work: Callable[[], Awaitable[R]], meanwhile: Callable[[], Awaitable[object]]) -> R:
+    """Do `work`, and `meanwhile` again and again until that is done."""
+    task = asyncio.ensure_future(work())
+    try:
+        while not task.done():
+            await meanwhile()
+            await asyncio.wait([task], timeout=BETWEEN)
+    except BaseException:
+        task.cancel()
+        raise
+    return await task
 
 
 async def pause(seconds: float) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pgchroma.client._async.concurrency import aside, pause
+from pgchroma.client._async.concurrency import aside, beside, pause
 from pgchroma.client.functions import Function
 from pgchroma.embeddings.progress import progress_bar
 from pgchroma.embeddings.protocol import DataLoader
@@ -31,11 +33,14 @@ if TYPE_CHECKING:
 
 __all__ = ("AsyncReembedder",)
 
-ATTEMPTS: Final = 100
+ATTEMPTS: Final = 60
 """How often the switch is tried while others go on writing."""
 
 MOST_BATCHES: Final = 10
-"""How much is embedded before the switch is tried again."""
+"""How many batches are embedded before the switch is tried: there may always be one more."""
+
+PATIENCE: Final = 2.0
+"""Seconds for which the switch holds writers off while the last records are embedded."""
 
 SHORTEST_PAUSE: Final = 0.2
 LONGEST_PAUSE: Final = 5.0
@@ -122,30 +127,39 @@ class AsyncReembedder:
         """Take the new embeddings into use, embedding what others have written meanwhile.
 
         Raises:
-            UnavailableError: Others write so fast that there was never a moment without a record
-                to embed.
+            UnavailableError: Others write more than can be embedded while they are held off.
+            DeadlineExceededError: Somebody held the tables all the time.
         """
         seconds = SHORTEST_PAUSE
         for attempt in range(ATTEMPTS):
-            # What was written early and committed late; and then, at once, what since.
-            for after in (0, self._cursor):
-                await self._fill(after, _ignore, MOST_BATCHES)
+            await self._catch_up()
             try:
-                operation = SwitchEmbeddings(self._collection, self._generation)
-                missing = await self._backend.execute(operation)
+                if await self._take_into_use() == 0:
+                    return
             except DeadlineExceededError:
-                # Somebody reads or writes for long. Others waited behind this, and go first now.
+                # Somebody reads or writes for long.
                 if attempt == ATTEMPTS - 1:
                     raise
-                await pause(seconds)
-                seconds = min(2 * seconds, LONGEST_PAUSE)
-                continue
-            if missing == 0:
-                return
+            # Others waited behind this, and go first now.
+            await pause(seconds)
+            seconds = min(2 * seconds, LONGEST_PAUSE)
         raise UnavailableError(
             "records are written faster than they are embedded anew; all that was done is kept: "
             "call reembed again when fewer are written"
         )
+
+    async def _take_into_use(self) -> int:
+        """Try the switch once; return how many embeddings it lacks."""
+        operation = SwitchEmbeddings(self._collection, self._generation, PATIENCE)
+        if self._backend.is_joined:
+            # On one connection nobody could store what is missing.
+            return await self._backend.execute(replace(operation, patience=0.0))
+        return await beside(partial(self._backend.execute, operation), self._catch_up)
+
+    async def _catch_up(self) -> None:
+        """Embed what was written early and committed late; and then, at once, what since."""
+        await self._fill(0, most=MOST_BATCHES)
+        await self._fill(self._cursor, most=MOST_BATCHES)
 
     def report(
         self, dimension: int | None, comparison: Comparison | None, *, is_switched: bool
@@ -154,9 +168,12 @@ class AsyncReembedder:
         return ReembeddingReport(self._embedded, dimension, comparison, is_switched)
 
     async def _fill(
-        self, after: int, advance: Callable[[int], None], most: int | None = None
+        self,
+        after: int,
+        advance: Callable[[int], None] | None = None,
+        most: int | None = None,
     ) -> None:
-        """Embed the records behind a position: all, or as many batches."""
+        """Embed the records behind a position, or so many batches of them."""
         batches = 0
         while batches != most:
             page = await self._backend.execute(
@@ -169,7 +186,12 @@ class AsyncReembedder:
             self._cursor = max(self._cursor, after)
             self._embedded += len(page.positions)
             batches += 1
-            advance(len(page.positions))
+            # The few that come later need no bar.
+            if advance is not None:
+                advance(len(page.positions))
+            if len(page.positions) < self._batch_size:
+                # While these were embedded others may have come; so there is no end to wait for.
+                return
 
     async def _store(self, positions: list[int], embeddings: NDArray[np.float32]) -> None:
         """Send embeddings, in parts that any server takes."""
@@ -229,7 +251,3 @@ class AsyncReembedder:
             await pause(seconds)
             waited += seconds
             seconds = min(2 * seconds, LONGEST_PAUSE)
-
-
-def _ignore(count: int) -> None:
-    """The few that are left need no bar."""

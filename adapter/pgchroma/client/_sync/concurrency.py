@@ -4,17 +4,32 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextvars import copy_context
 from typing import ParamSpec, TypeVar
 
-__all__ = ("aside", "pause")
+__all__ = ("aside", "beside", "pause")
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+BETWEEN = 0.01
+"""Seconds between two looks."""
 
 
 def aside(work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
     """Do `work`."""
     return work(*args, **kwargs)
+
+
+def beside(work: Callable[[], R], meanwhile: Callable[[], object]) -> R:
+    """Do `work` in a thread of its own, and `meanwhile` again and again until that is done."""
+    with ThreadPoolExecutor(1, "pgchroma-beside") as threads:
+        outcome = threads.submit(copy_context().run, work)
+        while not outcome.done():
+            meanwhile()
+            wait([outcome], timeout=BETWEEN)
+        return outcome.result()
 
 
 def pause(seconds: float) -> None:

@@ -4,12 +4,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pgchroma.client._sync.concurrency import aside, pause
+from pgchroma.client._sync.concurrency import aside, beside, pause
 from pgchroma.client.functions import Function
 from pgchroma.embeddings.progress import progress_bar
 from pgchroma.embeddings.protocol import DataLoader
@@ -32,11 +34,14 @@ if TYPE_CHECKING:
 
 __all__ = ("Reembedder",)
 
-ATTEMPTS: Final = 100
+ATTEMPTS: Final = 60
 """How often the switch is tried while others go on writing."""
 
 MOST_BATCHES: Final = 10
-"""How much is embedded before the switch is tried again."""
+"""How many batches are embedded before the switch is tried: there may always be one more."""
+
+PATIENCE: Final = 2.0
+"""Seconds for which the switch holds writers off while the last records are embedded."""
 
 SHORTEST_PAUSE: Final = 0.2
 LONGEST_PAUSE: Final = 5.0
@@ -123,30 +128,39 @@ class Reembedder:
         """Take the new embeddings into use, embedding what others have written meanwhile.
 
         Raises:
-            UnavailableError: Others write so fast that there was never a moment without a record
-                to embed.
+            UnavailableError: Others write more than can be embedded while they are held off.
+            DeadlineExceededError: Somebody held the tables all the time.
         """
         seconds = SHORTEST_PAUSE
         for attempt in range(ATTEMPTS):
-            # What was written early and committed late; and then, at once, what since.
-            for after in (0, self._cursor):
-                self._fill(after, _ignore, MOST_BATCHES)
+            self._catch_up()
             try:
-                operation = SwitchEmbeddings(self._collection, self._generation)
-                missing = self._backend.execute(operation)
+                if self._take_into_use() == 0:
+                    return
             except DeadlineExceededError:
-                # Somebody reads or writes for long. Others waited behind this, and go first now.
+                # Somebody reads or writes for long.
                 if attempt == ATTEMPTS - 1:
                     raise
-                pause(seconds)
-                seconds = min(2 * seconds, LONGEST_PAUSE)
-                continue
-            if missing == 0:
-                return
+            # Others waited behind this, and go first now.
+            pause(seconds)
+            seconds = min(2 * seconds, LONGEST_PAUSE)
         raise UnavailableError(
             "records are written faster than they are embedded anew; all that was done is kept: "
             "call reembed again when fewer are written"
         )
+
+    def _take_into_use(self) -> int:
+        """Try the switch once; return how many embeddings it lacks."""
+        operation = SwitchEmbeddings(self._collection, self._generation, PATIENCE)
+        if self._backend.is_joined:
+            # On one connection nobody could store what is missing.
+            return self._backend.execute(replace(operation, patience=0.0))
+        return beside(partial(self._backend.execute, operation), self._catch_up)
+
+    def _catch_up(self) -> None:
+        """Embed what was written early and committed late; and then, at once, what since."""
+        self._fill(0, most=MOST_BATCHES)
+        self._fill(self._cursor, most=MOST_BATCHES)
 
     def report(
         self, dimension: int | None, comparison: Comparison | None, *, is_switched: bool
@@ -154,8 +168,13 @@ class Reembedder:
         """Tell what was done."""
         return ReembeddingReport(self._embedded, dimension, comparison, is_switched)
 
-    def _fill(self, after: int, advance: Callable[[int], None], most: int | None = None) -> None:
-        """Embed the records behind a position: all, or as many batches."""
+    def _fill(
+        self,
+        after: int,
+        advance: Callable[[int], None] | None = None,
+        most: int | None = None,
+    ) -> None:
+        """Embed the records behind a position, or so many batches of them."""
         batches = 0
         while batches != most:
             page = self._backend.execute(
@@ -168,7 +187,12 @@ class Reembedder:
             self._cursor = max(self._cursor, after)
             self._embedded += len(page.positions)
             batches += 1
-            advance(len(page.positions))
+            # The few that come later need no bar.
+            if advance is not None:
+                advance(len(page.positions))
+            if len(page.positions) < self._batch_size:
+                # While these were embedded others may have come; so there is no end to wait for.
+                return
 
     def _store(self, positions: list[int], embeddings: NDArray[np.float32]) -> None:
         """Send embeddings, in parts that any server takes."""
@@ -226,7 +250,3 @@ class Reembedder:
             pause(seconds)
             waited += seconds
             seconds = min(2 * seconds, LONGEST_PAUSE)
-
-
-def _ignore(count: int) -> None:
-    """The few that are left need no bar."""
