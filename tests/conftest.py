@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -47,7 +48,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 def server() -> Iterator[EmbeddedPostgres]:
     """An embedded PostgreSQL for the whole run."""
     # Not below pytest's directory, which root keeps to himself: PgBouncer has to reach the socket.
-    with tempfile.TemporaryDirectory(prefix="pgchroma-tests-") as directory:
+    with tempfile.TemporaryDirectory(prefix="pgchroma-tests-", dir=_memory()) as directory:
         Path(directory).chmod(0o755)
         with EmbeddedPostgres.open(directory, durable=False) as postgres:
             yield postgres
@@ -198,6 +199,13 @@ def _wrapped(result: Any) -> Any:
     if isinstance(result, list) and result and isinstance(result[0], collections):
         return [Mode(collection) for collection in result]
     return result
+
+
+def _memory() -> str | None:
+    """A directory in memory, where there is enough: a database is made ten times as fast there."""
+    shared = Path("/dev/shm")
+    is_there = shared.is_dir() and os.access(shared, os.W_OK)
+    return str(shared) if is_there and shutil.disk_usage(shared).free > 4 << 30 else None
 
 
 def _database(server: EmbeddedPostgres, template: str) -> Iterator[str]:

@@ -58,10 +58,19 @@ def has_lost_connection(fault: BaseException) -> bool:
     """Whether the connection is gone, and others that were idle may be, too."""
     if isinstance(fault, _UNAVAILABLE) or not isinstance(fault, psycopg.Error):
         return False
+    if _has_lost_statement(fault):
+        return False
     if isinstance(fault, _UNREACHABLE):
         return True
     is_operational = isinstance(fault, psycopg.OperationalError)
     return is_operational and (fault.sqlstate or "08").startswith(("08", "57P"))
+
+
+def _has_lost_statement(fault: psycopg.Error) -> bool:
+    """Whether a prepared statement is not there, or is another client's of the same name."""
+    if isinstance(fault, pg.ProtocolViolation):
+        return "prepared statement" in str(fault)
+    return isinstance(fault, pg.InvalidSqlStatementName | pg.DuplicatePreparedStatement)
 
 
 def first_line(fault: Exception) -> str:
@@ -119,7 +128,7 @@ def _failure(fault: Exception, message: str) -> ChromaError:
     match fault:
         case pg.QueryCanceled() | pg.LockNotAvailable():
             return DeadlineExceededError(f"{message}; nothing was changed")
-        case pg.InvalidSqlStatementName() | pg.DuplicatePreparedStatement():
+        case psycopg.Error() if _has_lost_statement(fault):
             return InternalError(
                 f"{message}: a pooler such as PgBouncer in transaction mode has lost a prepared "
                 "statement; set pgchroma_prepared_statements (on a server prepared_statements) "

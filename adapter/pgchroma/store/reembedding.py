@@ -281,10 +281,9 @@ def _switch(operation: SwitchEmbeddings) -> Exchange[int]:
     if isolation != "read committed":
         # What a writer has committed while this waited for him could not be seen.
         raise InvalidArgumentError(
-            f"new embeddings can be taken into use in a transaction of the isolation level read "
+            "new embeddings can be taken into use in a transaction of the isolation level read "
             f"committed, not {isolation}"
         )
-    yield _limit_locks(LOCK_TIMEOUT)
     second = yield from _find(operation.collection, is_locked=True)
     if second.is_used(operation.generation):
         return 0
@@ -292,6 +291,7 @@ def _switch(operation: SwitchEmbeddings) -> Exchange[int]:
         raise UniqueConstraintError(
             f"Collection [{second.name}] has taken other embeddings into use meanwhile"
         )
+    yield _limit_locks(LOCK_TIMEOUT)
     yield Statement(
         render("lock table {records} in share row exclusive mode", records=second.live.records)
     )
@@ -410,7 +410,7 @@ _LOCK = render(
     select from pgchroma.collections as c
     join pgchroma.databases as d on d.id = c.database_id
     where c.id = %(id)s and d.tenant = %(tenant)s and d.name = %(database)s
-    for update of c
+    for no key update of c
     """
 )
 

@@ -1,0 +1,34 @@
+"""What PostgreSQL's faults become."""
+
+from __future__ import annotations
+
+import psycopg
+import pytest
+from psycopg import errors as pg
+
+from pgchroma import errors
+from pgchroma.store.faults import has_lost_connection, translated
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        pg.InvalidSqlStatementName('prepared statement "_pg3_0" does not exist'),
+        pg.DuplicatePreparedStatement('prepared statement "_pg3_0" already exists'),
+        # Of another client, by the same name.
+        pg.ProtocolViolation(
+            'bind message supplies 0 parameters, but prepared statement "_pg3_1" requires 3'
+        ),
+    ],
+)
+def test_a_lost_prepared_statement_is_named_as_the_cause(fault: psycopg.Error) -> None:
+    assert not has_lost_connection(fault)
+    with pytest.raises(errors.InternalError, match="pgchroma_prepared_statements"), translated():
+        raise fault
+
+
+def test_a_poolers_own_refusal_is_a_database_that_cannot_be_reached() -> None:
+    fault = pg.ProtocolViolation("server login has been failing")
+    assert has_lost_connection(fault)
+    with pytest.raises(errors.UnavailableError, match="cannot be reached"), translated():
+        raise fault
