@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import inspect
-import threading
 from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import replace
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, TypeAlias, TypeV
 import orjson
 
 from pgchroma.embeddings.cache import class_identity
-from pgchroma.embeddings.calling import Caller
+from pgchroma.embeddings.calling import Caller, kept_caller
 from pgchroma.embeddings.options import OPTION_NAMES, Options
 from pgchroma.embeddings.protocol import Embeddable, EmbeddingFunction, Embeddings, Space
 from pgchroma.embeddings.sourcing import Sourcing
@@ -22,15 +21,18 @@ from pgchroma.embeddings.sourcing import Sourcing
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ("BatchedEmbeddingFunction", "Purpose", "check_texts", "refuse_changes")
+__all__ = (
+    "BatchedEmbeddingFunction",
+    "Purpose",
+    "check_primitives",
+    "check_texts",
+    "refuse_changes",
+)
 
 Purpose: TypeAlias = Literal["document", "query"]
 """What an embedding is for; some models embed what is searched for in another way."""
 
 D = TypeVar("D", bound=Embeddable)
-
-_making = threading.Lock()
-"""Held while a function gets its caller: of two, each would keep the rate for itself."""
 
 
 class BatchedEmbeddingFunction(Sourcing, EmbeddingFunction[D]):
@@ -173,16 +175,16 @@ class BatchedEmbeddingFunction(Sourcing, EmbeddingFunction[D]):
         return self._caller().run(embed, inputs, identity, self.most_inputs(inputs))
 
     def _caller(self) -> Caller:
-        with _making:
-            if self._kept_caller is None:
-                self._kept_caller = Caller(
-                    self._options,
-                    name=self.name(),
-                    batch_size=self.batch_size,
-                    concurrency=self.concurrency,
-                    most_bytes=self.most_bytes,
-                )
-            return self._kept_caller
+        return kept_caller(
+            self,
+            lambda: Caller(
+                self._options,
+                name=self.name(),
+                batch_size=self.batch_size,
+                concurrency=self.concurrency,
+                most_bytes=self.most_bytes,
+            ),
+        )
 
     def _identity(self, purpose: Purpose) -> str:
         settings = orjson.dumps(self.get_config(), option=orjson.OPT_SORT_KEYS, default=repr)
@@ -203,6 +205,13 @@ def check_texts(inputs: object) -> None:
                 f"Expected documents to be a list of strings, got {type(value).__name__} at "
                 f"position {position}"
             )
+
+
+def check_primitives(kwargs: Mapping[str, Any]) -> None:
+    """Raise ValueError unless all these arguments can be stored as JSON."""
+    for key, value in kwargs.items():
+        if not isinstance(value, str | int | float | bool | list | dict | tuple):
+            raise ValueError(f"Keyword argument {key} is not a primitive type")
 
 
 def refuse_changes(

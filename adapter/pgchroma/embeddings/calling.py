@@ -23,9 +23,12 @@ if TYPE_CHECKING:
     from pgchroma.embeddings.options import Options
     from pgchroma.embeddings.protocol import Embeddings
 
-__all__ = ("TRANSIENT_STATUS", "Caller", "batches", "is_transient")
+__all__ = ("TRANSIENT_STATUS", "Caller", "batches", "is_transient", "kept_caller")
 
 T = TypeVar("T")
+
+_making = threading.Lock()
+"""Held while a function gets its caller: of two, each would keep the rate for itself."""
 
 TRANSIENT_STATUS = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 529})
 """The statuses of answers after which the same request may succeed."""
@@ -232,6 +235,20 @@ class Caller:
                     f"{position} of its batch"
                 )
         return embeddings
+
+
+def kept_caller(function: Any, make: Callable[[], Caller]) -> Caller:
+    """Return the one caller of an embedding function, which is made at its first call.
+
+    Args:
+        function: Keeps it in its attribute ``_kept_caller``, which is None before.
+        make: Makes it.
+    """
+    with _making:
+        if function._kept_caller is None:
+            function._kept_caller = make()
+        kept: Caller = function._kept_caller
+        return kept
 
 
 class _Pace:

@@ -14,7 +14,7 @@ from pydantic_core import to_jsonable_python
 
 from pgchroma.embeddings.batched import check_texts
 from pgchroma.embeddings.cache import class_identity
-from pgchroma.embeddings.calling import Caller
+from pgchroma.embeddings.calling import Caller, kept_caller
 from pgchroma.embeddings.keys import is_secret_name, without_login
 from pgchroma.embeddings.options import OPTION_NAMES, Options
 from pgchroma.embeddings.protocol import Embeddings, Space
@@ -141,14 +141,15 @@ class TextEmbeddingFunction(MultiModalEmbeddingFunction):
         return self.compute_source_embeddings(query)
 
     def _caller(self) -> Caller:
-        if self._kept_caller is None:
-            self._kept_caller = Caller(
+        return kept_caller(
+            self,
+            lambda: Caller(
                 replace(self._options, max_retries=self.max_retries),
                 name=type(self).__name__,
                 batch_size=BATCH_SIZE,
                 concurrency=1,
-            )
-        return self._kept_caller
+            ),
+        )
 
     def _identity(self) -> str:
         settings = orjson.dumps(stored_settings(self), option=orjson.OPT_SORT_KEYS)

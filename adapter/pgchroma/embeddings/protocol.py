@@ -73,9 +73,9 @@ class EmbeddingFunction(Protocol[D_contra]):
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
-        call = cls.__call__
-        if not getattr(call, "_is_checked", call is EmbeddingFunction.__call__):
-            cls.__call__ = _checked(call)  # type: ignore[method-assign]
+        check_calls(
+            cls, EmbeddingFunction, lambda made: validate_embeddings(normalize_embeddings(made))
+        )
 
     @abstractmethod
     def __call__(self, input: D_contra) -> Embeddings:
@@ -93,10 +93,7 @@ class EmbeddingFunction(Protocol[D_contra]):
             retry_kwargs: When to wait and to stop, as ``tenacity.retry`` takes them; without any,
                 it tries at once and for ever.
         """
-        # tenacity brings asyncio along, which a program that never retries need not load.
-        from tenacity import retry  # noqa: PLC0415
-
-        return cast("Embeddings", retry(**retry_kwargs)(self.__call__)(input))
+        return cast("Embeddings", call_with_retries(self.__call__, input, retry_kwargs))
 
     @staticmethod
     def name() -> str:
@@ -161,15 +158,36 @@ def _warn_missing(owner: type, method: str) -> None:
     )
 
 
-def _checked(call: Callable[..., object]) -> Callable[..., Embeddings]:
+def check_calls(subclass: Any, base: Any, check: Callable[[object], object]) -> None:
+    """Have what a subclass's own ``__call__`` returns checked, unless it is already.
+
+    Args:
+        subclass: The class.
+        base: The protocol it is of, whose own method returns nothing.
+        check: Gives back what was returned, in its right form, or raises ValueError.
+    """
+    call = subclass.__call__
+    if getattr(call, "_is_checked", call is base.__call__):
+        return
+
     # The parameter is called `input` even if the subclass calls it otherwise, so that callers may
     # give it by name.
-    def __call__(self: Any, input: Any) -> Embeddings:  # noqa: N807
-        return validate_embeddings(normalize_embeddings(call(self, input)))
+    def __call__(self: Any, input: Any) -> object:  # noqa: N807
+        return check(call(self, input))
 
     __call__.__doc__ = call.__doc__
     __call__._is_checked = True  # type: ignore[attr-defined]
-    return __call__
+    subclass.__call__ = __call__
+
+
+def call_with_retries(
+    call: Callable[..., object], input: Any, retry_kwargs: dict[str, Any]
+) -> object:
+    """Call an embedding function until it succeeds, as the arguments of ``tenacity.retry`` say."""
+    # tenacity brings asyncio along, which a program that never retries need not load.
+    from tenacity import retry  # noqa: PLC0415
+
+    return retry(**retry_kwargs)(call)(input)
 
 
 def normalize_embeddings(target: object) -> Embeddings:

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast, runtime_checkable
+from typing import Any, Protocol, TypeVar, cast, runtime_checkable
 
-from pgchroma.embeddings.protocol import Embeddable
+from pgchroma.embeddings.protocol import Embeddable, call_with_retries, check_calls
 from pgchroma.model.sparse import SparseVector, SparseVectors
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 __all__ = ("SparseEmbeddingFunction", "normalize_sparse_vector", "validate_sparse_vectors")
 
@@ -32,9 +29,7 @@ class SparseEmbeddingFunction(Protocol[D_contra]):
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
-        call = cls.__call__
-        if not getattr(call, "_is_checked", call is SparseEmbeddingFunction.__call__):
-            cls.__call__ = _checked(call)  # type: ignore[method-assign]
+        check_calls(cls, SparseEmbeddingFunction, validate_sparse_vectors)
 
     @abstractmethod
     def __call__(self, input: D_contra) -> SparseVectors:
@@ -52,10 +47,7 @@ class SparseEmbeddingFunction(Protocol[D_contra]):
             retry_kwargs: When to wait and to stop, as ``tenacity.retry`` takes them; without any,
                 it tries at once and for ever.
         """
-        # tenacity brings asyncio along, which a program that never retries need not load.
-        from tenacity import retry  # noqa: PLC0415
-
-        return cast("SparseVectors", retry(**retry_kwargs)(self.__call__)(input))
+        return cast("SparseVectors", call_with_retries(self.__call__, input, retry_kwargs))
 
     @staticmethod
     @abstractmethod
@@ -120,14 +112,3 @@ def validate_sparse_vectors(vectors: object) -> SparseVectors:
                 f"{type(vector).__name__}"
             )
     return vectors
-
-
-def _checked(call: Callable[..., object]) -> Callable[..., SparseVectors]:
-    # The parameter is called `input` even if the subclass calls it otherwise, so that callers may
-    # give it by name.
-    def __call__(self: Any, input: Any) -> SparseVectors:  # noqa: N807
-        return validate_sparse_vectors(call(self, input))
-
-    __call__.__doc__ = call.__doc__
-    __call__._is_checked = True  # type: ignore[attr-defined]
-    return __call__

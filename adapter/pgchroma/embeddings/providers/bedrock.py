@@ -6,7 +6,12 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Self
 
-from pgchroma.embeddings.batched import BatchedEmbeddingFunction, Purpose, refuse_changes
+from pgchroma.embeddings.batched import (
+    BatchedEmbeddingFunction,
+    Purpose,
+    check_primitives,
+    refuse_changes,
+)
 from pgchroma.embeddings.calling import TRANSIENT_STATUS
 from pgchroma.embeddings.extras import load_extra
 from pgchroma.embeddings.keys import without_login, without_secrets
@@ -56,9 +61,7 @@ class AmazonBedrockEmbeddingFunction(BatchedEmbeddingFunction[Documents]):
             ValueError: boto3 is not installed, a further argument is no JSON value, or boto3 can
                 make no client of them; the region may be missing.
         """
-        for key, value in kwargs.items():
-            if not isinstance(value, str | int | float | bool | list | dict | tuple):
-                raise ValueError(f"Keyword argument {key} is not a primitive type")
+        check_primitives(kwargs)
         self._session = load_extra("boto3", "bedrock").Session() if session is None else session
         self.model_name = model_name
         self.kwargs = kwargs

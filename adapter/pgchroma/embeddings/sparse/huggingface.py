@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from pgchroma.embeddings.batched import check_primitives
 from pgchroma.embeddings.extras import check_installed, load_extra
-from pgchroma.embeddings.sparse.tasked import Task, TaskedSparseFunction, check_primitives
+from pgchroma.embeddings.sparse.tasked import Task, TaskedSparseFunction
 from pgchroma.embeddings.sparse_protocol import normalize_sparse_vector
 from pgchroma.model.sparse import SparseVector, SparseVectors
 

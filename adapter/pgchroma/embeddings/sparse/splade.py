@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import copy
 import os
-import threading
 from collections.abc import Mapping
 from dataclasses import replace
 from enum import StrEnum
 from typing import Any, Self
 
 from pgchroma.embeddings.batched import check_texts
-from pgchroma.embeddings.calling import Caller
+from pgchroma.embeddings.calling import Caller, kept_caller
 from pgchroma.embeddings.keys import ApiKey
 from pgchroma.embeddings.options import OPTION_NAMES, Options
 from pgchroma.embeddings.protocol import Documents
@@ -26,9 +25,6 @@ _BATCH_SIZE = 100
 _MOST_BYTES = 1_000_000
 _CONCURRENCY = 8
 _HONOURED = OPTION_NAMES - {"cache"}
-
-_making = threading.Lock()
-"""Held while a function gets its caller: of two, each would keep the rate for itself."""
 
 
 class ChromaCloudSpladeEmbeddingModel(StrEnum):
@@ -93,16 +89,16 @@ class ChromaCloudSpladeEmbeddingFunction(SparseEmbeddingFunction[Documents]):
         return self._caller().gather(self._ask, input)
 
     def _caller(self) -> Caller:
-        with _making:
-            if self._kept_caller is None:
-                self._kept_caller = Caller(
-                    self._options,
-                    name=self.name(),
-                    batch_size=_BATCH_SIZE,
-                    concurrency=_CONCURRENCY,
-                    most_bytes=_MOST_BYTES,
-                )
-            return self._kept_caller
+        return kept_caller(
+            self,
+            lambda: Caller(
+                self._options,
+                name=self.name(),
+                batch_size=_BATCH_SIZE,
+                concurrency=_CONCURRENCY,
+                most_bytes=_MOST_BYTES,
+            ),
+        )
 
     def _ask(self, texts: list[str]) -> SparseVectors:
         base = os.environ.get("CHROMA_EMBED_URL") or "https://embed.trychroma.com"

@@ -12,7 +12,7 @@ from pgchroma.embeddings.protocol import Documents
 from pgchroma.embeddings.sparse_protocol import SparseEmbeddingFunction
 from pgchroma.model.sparse import SparseVectors
 
-__all__ = ("Task", "TaskedSparseFunction", "check_primitives")
+__all__ = ("Task", "TaskedSparseFunction")
 
 Task: TypeAlias = Literal["document", "query"]
 
@@ -62,13 +62,6 @@ class TaskedSparseFunction(SparseEmbeddingFunction[Documents]):
             if self._model is None:
                 self._model = self._load()
         return self._encode(self._model, list(input), task)
-
-
-def check_primitives(kwargs: Mapping[str, Any]) -> None:
-    """Raise ValueError unless all these arguments can be stored as JSON."""
-    for key, value in kwargs.items():
-        if not isinstance(value, str | int | float | bool | list | dict | tuple):
-            raise ValueError(f"Keyword argument {key} is not a primitive type")
 
 
 def _checked_task(setting: str, task: Any) -> Task:
