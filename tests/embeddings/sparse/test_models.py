@@ -85,6 +85,14 @@ def test_it_can_be_built_again_without_its_model(package: str, make: Make) -> No
 
 
 @pytest.mark.usefixtures("anything_installed")
+@pytest.mark.filterwarnings("ignore:Bm25EmbeddingFunction is deprecated")
+@pytest.mark.parametrize(("package", "make"), MAKERS)
+def test_a_token_is_not_stored(package: str, make: Make) -> None:
+    function = make(token="hf_SECRET", deeper={"token": "hf_SECRET", "kept": 1})
+    assert function.get_config()["kwargs"] == {"deeper": {"kept": 1}}
+
+
+@pytest.mark.usefixtures("anything_installed")
 def test_remote_code_is_not_run_unasked() -> None:
     function = HuggingFaceSparseEmbeddingFunction("m", "cpu", trust_remote_code=True)
     with pytest.raises(ValueError, match="trust_remote_code"):

@@ -8,6 +8,7 @@ from typing import Any
 
 from pgchroma.embeddings.batched import check_primitives
 from pgchroma.embeddings.extras import check_installed, load_extra
+from pgchroma.embeddings.providers.local import without_token
 from pgchroma.embeddings.sparse.tasked import Task, TaskedSparseFunction
 from pgchroma.embeddings.sparse_protocol import normalize_sparse_vector
 from pgchroma.model.sparse import SparseVectors
@@ -95,12 +96,12 @@ class Bm25EmbeddingFunction(_FastembedFunction):
         return "bm25"
 
     def get_config(self) -> dict[str, Any]:
-        """All the settings."""
+        """All the settings but a token."""
         return {
             "task": self.task,
             "query_config": self.query_config,
             **self._settings,
-            "kwargs": self.kwargs,
+            "kwargs": without_token(self.kwargs),
         }
 
     @staticmethod
@@ -166,13 +167,13 @@ class FastembedSparseEmbeddingFunction(_FastembedFunction):
         return "fastembed_sparse"
 
     def get_config(self) -> dict[str, Any]:
-        """All the settings."""
+        """All the settings but a token."""
         return {
             "model_name": self.model_name,
             "task": self.task,
             "query_config": self.query_config,
             **self._settings,
-            "kwargs": self.kwargs,
+            "kwargs": without_token(self.kwargs),
         }
 
     @staticmethod

@@ -9,6 +9,7 @@ import numpy as np
 
 from pgchroma.embeddings.batched import check_primitives
 from pgchroma.embeddings.extras import check_installed, load_extra
+from pgchroma.embeddings.providers.local import without_token
 from pgchroma.embeddings.sparse.tasked import Task, TaskedSparseFunction
 from pgchroma.embeddings.sparse_protocol import normalize_sparse_vector
 from pgchroma.model.sparse import SparseVector, SparseVectors
@@ -65,13 +66,13 @@ class HuggingFaceSparseEmbeddingFunction(TaskedSparseFunction):
         return "huggingface_sparse"
 
     def get_config(self) -> dict[str, Any]:
-        """All the settings."""
+        """All the settings but a token."""
         return {
             "model_name": self.model_name,
             "device": self.device,
             "task": self.task,
             "query_config": self.query_config,
-            "kwargs": self.kwargs,
+            "kwargs": without_token(self.kwargs),
         }
 
     @staticmethod
