@@ -125,6 +125,14 @@ async def test_the_same_embeddings_have_the_same_neighbours(papers: Any) -> None
     assert report.comparison.overlap > 0.5
 
 
+async def test_a_single_record_has_no_neighbours_to_compare(mode: Any) -> None:
+    papers = await mode.create_collection("papers", embedding_function=Hashed())
+    await papers.add(ids="1", documents="alone")
+    report = await papers.reembed(Hashed(seed=2), minimum_overlap=1.0)
+    assert (report.embedded, report.comparison.overlap, report.is_switched) == (1, 1.0, True)
+    await _assert_embedded(papers, Hashed(seed=2), ["alone"])
+
+
 async def test_records_without_a_document_are_named(papers: Any) -> None:
     await papers.add(ids=["bare"], embeddings=[[1.0] * 8])
     with pytest.raises(ValueError, match="1 records have no document"):

@@ -556,9 +556,9 @@ cross join lateral (
     ) as nearest
 ) as by_new
 cross join lateral (
-    select count(*)::float8 / cardinality(by_old.nearest) as part
+    select count(*)::float8 / nullif(cardinality(by_old.nearest), 0) as part
     from unnest(by_old.nearest) as one (pos)
-    where one.pos = any(by_new.nearest) and cardinality(by_old.nearest) > 0
+    where one.pos = any(by_new.nearest)
 ) as found
 """
 
