@@ -15,7 +15,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from threading import Lock
 from uuid import UUID
 
@@ -34,7 +34,7 @@ from pgchroma.store.layout import (
 )
 from pgchroma.store.secondary import ASKED_ENOUGH, SecondaryIndex, wanted_indexes
 from pgchroma.store.segments import Segment
-from pgchroma.store.statement import Atomic, Exchange, Statement, render
+from pgchroma.store.statement import Exchange, Statement, render
 
 __all__ = (
     "Environment",
@@ -43,7 +43,7 @@ __all__ = (
     "Observed",
     "locate",
     "locate_fitting",
-    "locate_for_vectors",
+    "make_vectors",
 )
 
 _REMEMBERED = 10_000
@@ -295,26 +295,18 @@ def locate_fitting(
     return location
 
 
-def locate_for_vectors(
-    collection: CollectionRef, environment: Environment, dimension: int
+def make_vectors(
+    location: Location, environment: Environment, dimension: int
 ) -> Exchange[Location]:
-    """Find a collection that embeddings of this length are to be written to.
+    """Fix a collection's dimension and make its table of vectors, as part of the first write.
 
-    The first write fixes the dimension and makes the table of vectors; of two that come at
-    once, one does and the other waits for it at the catalog's row.
+    Of two first writers one does, and the other waits for its transaction at the catalog's row.
+    Nothing of this is remembered, since the transaction may yet be rolled back.
 
     Raises:
-        NotFoundError: The database has no such collection.
+        NotFoundError: The collection was deleted.
         InvalidArgumentError: The collection's embeddings have another length.
     """
-    location = yield from locate_fitting(collection, environment, dimension)
-    if location.dimension is None:
-        yield Atomic(_fix_dimension(location, dimension))
-        location = yield from locate_fitting(collection, environment, dimension)
-    return location
-
-
-def _fix_dimension(location: Location, dimension: int) -> Exchange[None]:
     if dimension > MAX_DIMENSION:
         raise InvalidArgumentError(
             f"an embedding of {dimension} dimensions is too long: PostgreSQL's type vector "
@@ -322,8 +314,11 @@ def _fix_dimension(location: Location, dimension: int) -> Exchange[None]:
         )
     tables = location.tables
     rows = yield Statement(_FIX_DIMENSION, {"id": tables.id, "dimension": dimension})
-    if rows:
-        yield create_vectors(tables, rows[0][0], dimension, location.space, location.indexed)
+    if not rows:
+        collection = CollectionRef(location.scope, tables.id)
+        return (yield from locate_fitting(collection, environment, dimension))
+    yield create_vectors(tables, rows[0][0], dimension, location.space, location.indexed)
+    return replace(location, dimension=dimension)
 
 
 _FIND = render(

@@ -22,8 +22,14 @@ from pgchroma.store.conditions import BY_IDS, compile_conditions, keeps_plan, ti
 from pgchroma.store.handlers import handles
 from pgchroma.store.json import encode_metadata
 from pgchroma.store.layout import CollectionTables
-from pgchroma.store.locations import Environment, locate, locate_for_vectors
-from pgchroma.store.statement import Exchange, Statement, render
+from pgchroma.store.locations import (
+    Environment,
+    Location,
+    locate,
+    locate_fitting,
+    make_vectors,
+)
+from pgchroma.store.statement import Atomic, Exchange, Statement, render
 from pgchroma.store.vectors import pack_vectors
 
 __all__ = ("add_records", "delete_records", "update_records", "upsert_records")
@@ -116,9 +122,25 @@ def _write(
     if records.dimension is None:
         location = yield from locate(operation.collection, environment)
     else:
-        location = yield from locate_for_vectors(
-            operation.collection, environment, records.dimension
-        )
+        location = yield from locate_fitting(operation.collection, environment, records.dimension)
+    if location.dimension is None and records.dimension is not None:
+        yield Atomic(_write_first(form, records, location, environment))
+    else:
+        yield from _send(form, records, location, environment)
+    environment.note_write(location)
+
+
+def _write_first(
+    form: _Form, records: RecordBatch, location: Location, environment: Environment
+) -> Exchange[None]:
+    """Write the first embeddings: their dimension, their table and they themselves, or nothing."""
+    location = yield from make_vectors(location, environment, records.dimension or 0)
+    yield from _send(form, records, location, environment)
+
+
+def _send(
+    form: _Form, records: RecordBatch, location: Location, environment: Environment
+) -> Exchange[None]:
     text = _write_text(form, location.tables, records.dimension is not None, records.modality)
     write = Statement(text, _columns(records, environment))
     if form.is_locking:
@@ -126,7 +148,6 @@ def _write(
         yield Statement(lock, {"ids": records.ids}), write
     else:
         yield write
-    environment.note_write(location)
 
 
 def _columns(records: RecordBatch, environment: Environment) -> dict[str, Any]:
