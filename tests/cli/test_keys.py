@@ -151,7 +151,7 @@ def test_a_bad_expiry_is_refused(run: Run, expires: str) -> None:
         (["--tenant", "default_tenant", "--collection", "x"], "--collection needs --database"),
         (["--role", "owner"], "owner"),
         (["--url", "postgresql://nobody@127.0.0.1:1/x"], "cannot be reached"),
-        (["--path", "somewhere", "--url", "somewhere"], "either --url or --path"),
+        (["--path", "somewhere", "--url", "somewhere"], "exclude each other"),
     ],
 )
 def test_what_cannot_be_is_told(run: Run, args: list[str], message: str) -> None:
@@ -171,7 +171,7 @@ def test_names_are_checked_and_unique(run: Run) -> None:
 
 
 def test_a_database_that_is_not_named_is_asked_for(run: Run) -> None:
-    assert "give either" in run("keys", "list", PGCHROMA_URL="", ok=False).stderr
+    assert "which database" in run("keys", "list", PGCHROMA_URL="", ok=False).stderr
 
 
 def test_a_database_without_a_catalog_is_left_alone(run: Run, empty_url: str) -> None:
@@ -199,7 +199,9 @@ def test_a_directory_has_keys_too(
     # What the command line says wins over the environment.
     monkeypatch.setenv("PGCHROMA_URL", "postgresql://nobody@127.0.0.1:1/x")
     command = [sys.executable, "-m", "pgchroma", "keys"]
-    path = ["--path", str(new_path())]
+    directory = new_path()
+    pgchroma.PersistentClient(directory).close()
+    path = ["--path", str(directory)]
     made = subprocess.run(
         [*command, "create", "ci", "--role", "admin", *path],
         capture_output=True, text=True, check=True,

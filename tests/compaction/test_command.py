@@ -73,8 +73,8 @@ def test_it_can_be_told_which_collections(url: str, client: pgchroma.ClientAPI) 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "give the URL of a database, or --path"),
-        (["postgresql://x", "--path", "y"], "give the URL of a database, or --path"),
+        ([], "which database?"),
+        (["postgresql://x", "--path", "y"], "URL and --path exclude each other"),
         (["{url}", "--collection", "nobody"], "there is no collection nobody"),
         (["not a url"], "not a database's URL"),
         (["host=/nowhere dbname=x"], "the database cannot be reached"),

@@ -6,9 +6,9 @@ import click
 import psycopg
 
 from pgchroma._version import __version__
-from pgchroma.backends.connect import plain_conninfo
 from pgchroma.cli.compact import compact
-from pgchroma.cli.faults import told
+from pgchroma.cli.database import Database, on_database
+from pgchroma.cli.errors import Commands, exit_on_error
 from pgchroma.cli.keys import keys, users
 from pgchroma.cli.run import run
 from pgchroma.schema import offline_sql, prepare
@@ -17,26 +17,35 @@ from pgchroma.store.faults import translated
 __all__ = ("main",)
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="pgchroma")
 def main() -> None:
     """Chroma's API on the PostgreSQL you already run."""
 
 
-@main.command()
-@click.argument("url", required=False)
-@click.option("--sql", "is_offline", is_flag=True, help="Print the SQL for review; run nothing.")
-def migrate(url: str | None, is_offline: bool) -> None:
-    """Make or upgrade pgchroma's catalog in the database at URL."""
-    if is_offline:
+def _print_sql(ctx: click.Context, _: click.Parameter, is_given: bool) -> None:
+    if is_given:
         click.echo(offline_sql())
-        return
-    if url is None:
-        raise click.UsageError("give the URL of a database, or --sql")
+        ctx.exit()
+
+
+@main.command()
+@click.option(
+    "--sql",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_print_sql,
+    help="Print the SQL for review; run nothing.",
+)
+@on_database(takes_argument=True)
+def migrate(target: Database) -> None:
+    """Make or upgrade pgchroma's catalog in a database."""
     with (
-        told(),
+        exit_on_error(),
         translated(),
-        psycopg.connect(plain_conninfo(url), autocommit=True) as connection,
+        target.conninfo() as conninfo,
+        psycopg.connect(conninfo, autocommit=True) as connection,
     ):
         facts = prepare(connection, "apply")
     click.echo(f"the catalog is at revision {facts.revision}")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
-from pathlib import Path
 from threading import Event
 from time import sleep
 from typing import TYPE_CHECKING
@@ -12,8 +11,9 @@ import click
 import psycopg
 
 from pgchroma.backends.compaction import Compaction, StoppedError
-from pgchroma.backends.connect import compaction_settings, plain_conninfo
-from pgchroma.cli.faults import told
+from pgchroma.backends.connect import compaction_settings
+from pgchroma.cli.database import Database, on_database
+from pgchroma.cli.errors import exit_on_error
 from pgchroma.config import Settings
 from pgchroma.errors import ChromaError
 from pgchroma.schema import prepare
@@ -29,32 +29,21 @@ RETRY_SECONDS = 1.0
 
 
 @click.command()
-@click.argument("url", required=False)
-@click.option(
-    "--path",
-    type=click.Path(path_type=Path),
-    help="Work on the data that PersistentClient keeps in this directory.",
-)
+@on_database(takes_argument=True)
 @click.option(
     "--wait",
     is_flag=True,
     help="Go on until every collection has one index, and wait for others who build.",
 )
 @click.option("--collection", "names", multiple=True, help="Only collections of this name.")
-def compact(url: str | None, path: Path | None, wait: bool, names: tuple[str, ...]) -> None:
-    """Build the indexes that collections in the database at URL wait for.
+def compact(target: Database, wait: bool, names: tuple[str, ...]) -> None:
+    """Build the indexes that the collections of a database wait for.
 
     The server and clients that stay open do this by themselves; run it after a bulk load, or from
     cron where nothing stays open. It does what is due and ends.
     """
-    if (url is None) == (path is None):
-        raise click.UsageError("give the URL of a database, or --path")
-    with told(), translated(), ExitStack() as opened:
-        if path is not None:
-            from pgchroma.embedded import EmbeddedPostgres  # noqa: PLC0415  (an extra)
-
-            url = opened.enter_context(EmbeddedPostgres.open(path)).conninfo
-        conninfo = plain_conninfo(url or "")
+    with exit_on_error(), translated(), ExitStack() as opened:
+        conninfo = opened.enter_context(target.conninfo())
         with psycopg.connect(conninfo, autocommit=True) as connection:
             prepare(connection, "validate")
         bars = _Bars(opened.enter_context(_progress()))

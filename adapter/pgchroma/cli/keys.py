@@ -5,21 +5,15 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from functools import reduce
-from pathlib import Path
 from typing import Any
 
 import click
-from click.core import ParameterSource
 
-from pgchroma.backends.base import Backend
-from pgchroma.backends.connect import connect
-from pgchroma.cli.faults import told
-from pgchroma.client.shared import persistent_backend
-from pgchroma.config import Settings
+from pgchroma.cli.database import Database, on_database
+from pgchroma.cli.errors import exit_on_error
 from pgchroma.model.credentials import (
     ROLES,
     CreateCredential,
@@ -74,17 +68,6 @@ def _with(*options: Callable[[Command], Command]) -> Callable[[Command], Command
     return lambda command: reduce(lambda wrapped, option: option(wrapped), options[::-1], command)
 
 
-_on_a_database = _with(
-    click.option("--url", envvar="PGCHROMA_URL", show_envvar=True, help="URL of the database."),
-    click.option(
-        "--path",
-        type=click.Path(file_okay=False, path_type=Path),
-        # The server's name for it serves, too.
-        envvar=["PGCHROMA_PATH", "PGCHROMA_PERSIST_PATH"],
-        show_envvar=True,
-        help="Directory with a database of its own, instead of --url.",
-    ),
-)
 _with_rights = _with(
     click.option(
         "--role",
@@ -114,7 +97,7 @@ def users() -> None:
 @keys.command("create")
 @click.argument("name")
 @_with_rights
-@_on_a_database
+@on_database()
 def create_key(
     name: str,
     role: Role,
@@ -122,14 +105,13 @@ def create_key(
     database: str | None,
     collection: str | None,
     expires: datetime | None,
-    url: str | None,
-    path: Path | None,
+    target: Database,
 ) -> None:
     """Make a key called NAME and print it: this once, for only its hash is kept."""
     scope = _scope(tenant, database, collection)
-    with told():
+    with exit_on_error():
         key, operation = new_key(name, role, scope, expires)
-    made = _create(operation, url, path)
+    made = _create(operation, target)
     click.echo(f"{_told(made)}. Keep the key, it is not shown again:", err=True)
     click.echo(key.text)
 
@@ -138,7 +120,7 @@ def create_key(
 @click.argument("name")
 @_with_rights
 @click.option("--password-stdin", is_flag=True, help="Read the password from standard input.")
-@_on_a_database
+@on_database()
 def create_user(
     name: str,
     role: Role,
@@ -147,23 +129,22 @@ def create_user(
     collection: str | None,
     expires: datetime | None,
     password_stdin: bool,
-    url: str | None,
-    path: Path | None,
+    target: Database,
 ) -> None:
     """Make a user called NAME; asks for the password."""
     scope = _scope(tenant, database, collection)
-    with told():
+    with exit_on_error():
         operation = new_user(name, _password(password_stdin), role, scope, expires)
-    click.echo(_told(_create(operation, url, path)), err=True)
+    click.echo(_told(_create(operation, target)), err=True)
 
 
 def _list_command(kind: Kind) -> click.Command:
     @click.command("list", help=f"List the {kind}s.")
     @click.option("--all", "with_revoked", is_flag=True, help="Those that are revoked, too.")
     @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-    @_on_a_database
-    def run(with_revoked: bool, as_json: bool, url: str | None, path: Path | None) -> None:
-        with _database(url, path) as backend:
+    @on_database()
+    def run(with_revoked: bool, as_json: bool, target: Database) -> None:
+        with target.backend() as backend:
             found = backend.execute(ListCredentials(kind, with_revoked))
         if as_json:
             click.echo(json.dumps([_plain(credential) for credential in found], indent=2))
@@ -176,9 +157,9 @@ def _list_command(kind: Kind) -> click.Command:
 def _revoke_command(kind: Kind) -> click.Command:
     @click.command("revoke", help=f"End a {kind}, given by its name or its id, for good.")
     @click.argument("name_or_id")
-    @_on_a_database
-    def run(name_or_id: str, url: str | None, path: Path | None) -> None:
-        with _database(url, path) as backend:
+    @on_database()
+    def run(name_or_id: str, target: Database) -> None:
+        with target.backend() as backend:
             ended = backend.execute(RevokeCredential(kind, name_or_id))
         click.echo(f"{kind} {ended.name} ({ended.id}) is revoked; servers notice within seconds")
 
@@ -191,41 +172,9 @@ users.add_command(_list_command("user"))
 users.add_command(_revoke_command("user"))
 
 
-def _create(operation: CreateCredential, url: str | None, path: Path | None) -> Credential:
-    with _database(url, path) as backend:
+def _create(operation: CreateCredential, target: Database) -> Credential:
+    with target.backend() as backend:
         return backend.execute(operation)
-
-
-@contextmanager
-def _database(url: str | None, path: Path | None) -> Generator[Backend, None, None]:
-    given = _given({"url": url, "path": path})
-    if len(given) != 1:
-        raise click.UsageError("give either --url or --path: which database is it about?")
-    with told():
-        backend = _open(**given)
-        try:
-            yield backend
-        finally:
-            backend.close()
-
-
-def _given(options: dict[str, Any]) -> dict[str, Any]:
-    """The options that have a value; those from the command line, if there are such."""
-    context = click.get_current_context()
-    given = {name: value for name, value in options.items() if value is not None}
-    typed = {
-        name: value
-        for name, value in given.items()
-        if context.get_parameter_source(name) is ParameterSource.COMMANDLINE
-    }
-    return typed or given
-
-
-def _open(url: str | None = None, path: Path | None = None) -> Backend:
-    if path is not None:
-        return persistent_backend(path, Settings(migrations="apply"))
-    # Others may work with this database, so it is not upgraded in passing.
-    return connect(url, Settings(migrations="validate"))
 
 
 def _scope(tenant: str | None, database: str | None, collection: str | None) -> Scope:

@@ -1,0 +1,83 @@
+"""Errors of commands: one line on standard error, no traceback.
+
+The exit code is 2 where what was given is wrong, and 1 where something else is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from contextlib import contextmanager
+from typing import IO, Any
+
+import click
+
+from pgchroma.errors import ChromaError, InvalidArgumentError
+
+__all__ = ("CommandError", "Commands", "exit_on_error")
+
+
+class CommandError(click.ClickException):
+    """Ends a command with a message and an exit code."""
+
+    def __init__(self, message: str, exit_code: int = 1) -> None:
+        super().__init__(message)
+        self._exit_code = exit_code
+
+    @property
+    def exit_code(self) -> int:  # type: ignore[override]
+        """What the process ends with."""
+        return self._exit_code
+
+    def show(self, file: IO[Any] | None = None) -> None:
+        """Write the line."""
+        click.echo(f"Error: {' '.join(self.message.split())}", file=file, err=True)
+
+
+class Commands(click.Group):
+    """A group of commands that reports each error in one line."""
+
+    def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
+        """Parse the command line."""
+        with _one_line():
+            return super().make_context(*args, **kwargs)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command."""
+        with _one_line():
+            return super().invoke(ctx)
+
+
+@contextmanager
+def exit_on_error() -> Generator[None, None, None]:
+    """End the command with the message of an error of pgchroma's, or of a missing extra."""
+    try:
+        yield
+    except ChromaError as error:
+        code = 2 if isinstance(error, InvalidArgumentError) else 1
+        raise CommandError(error.message(), code) from error
+    except ImportError as error:
+        raise CommandError(str(error)) from error
+
+
+@contextmanager
+def _one_line() -> Generator[None, None, None]:
+    """Leave out the usage that click writes before the error of an argument."""
+    try:
+        yield
+    except (CommandError, click.exceptions.NoArgsIsHelpError):
+        raise
+    except click.ClickException as error:
+        raise CommandError(_text(error), error.exit_code) from error
+
+
+def _text(error: click.ClickException) -> str:
+    if isinstance(error, click.BadParameter) and error.param is not None:
+        return f"{_flag(error.param)}: {error.message}" if error.message else error.format_message()
+    return error.format_message()
+
+
+def _flag(parameter: click.Parameter) -> str:
+    """Return the parameter as it is written on the command line."""
+    if isinstance(parameter, click.Option):
+        return max(parameter.opts, key=len)
+    return parameter.human_readable_name
