@@ -37,6 +37,7 @@ def connect(place: str | Path | EllipsisType = ..., **options: Any) -> ClientFac
             and of a server `headers`.
 
     Raises:
+        InvalidArgumentError: The place is an address without ``http://``, or another URL.
         UnavailableError: The database cannot be reached.
         ValueError: No server answers there.
     """
@@ -63,8 +64,10 @@ async def connect_async(place: str | Path, **options: Any) -> AsyncClient:
 
 
 def _scheme(place: str | Path) -> str:
+    """Return the URL's scheme without SQLAlchemy's driver; empty if the place is not a URL."""
     scheme, separator, _ = str(place).partition("://")
-    return scheme.lower() if separator and isinstance(place, str) else ""
+    is_url = separator and isinstance(place, str)
+    return scheme.lower().partition("+")[0] if is_url else ""
 
 
 async def _persistent(

@@ -36,16 +36,26 @@ def ephemeral_backend(settings: Settings) -> SharedBackend:
     return _share(_EPHEMERAL, settings, EmbeddedPostgres.open_ephemeral)
 
 
-def persistent_backend(path: str | Path, settings: Settings) -> SharedBackend:
+def persistent_backend(
+    path: str | Path, settings: Settings, *, create: bool = True
+) -> SharedBackend:
     """Use the server of a directory.
 
+    Args:
+        path: The directory.
+        settings: How to connect.
+        create: Whether a database is created in a directory that has none.
+
     Raises:
+        InvalidArgumentError: The path is a URL or an address, cannot be a directory, or has no
+            database while `create` is false.
         ValueError: This process uses the directory with other settings.
     """
     from pgchroma.embedded import EmbeddedPostgres  # noqa: PLC0415
+    from pgchroma.embedded.directory import resolved  # noqa: PLC0415
 
-    key = str(Path(path).expanduser().resolve())
-    return _share(key, settings, lambda: EmbeddedPostgres.open(path))
+    key = str(resolved(path))
+    return _share(key, settings, lambda: EmbeddedPostgres.open(path, create=create))
 
 
 def clear_system_cache() -> None:

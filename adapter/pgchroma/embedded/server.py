@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Self
 
 from pgchroma.embedded import host
 from pgchroma.embedded.cluster import Cluster
+from pgchroma.embedded.directory import check_exists, resolved
 from pgchroma.embedded.locks import FileLock, patiently
 from pgchroma.errors import InvalidArgumentError, UnavailableError
 
@@ -63,6 +64,7 @@ class EmbeddedPostgres:
         path: str | Path,
         *,
         durable: bool = True,
+        create: bool = True,
         announce: Callable[[str], None] | None = None,
     ) -> Self:
         """Join the server of this path, or start it, preparing the path when it is new.
@@ -72,15 +74,19 @@ class EmbeddedPostgres:
             durable: Whether what is committed survives a crash of the machine. Without it the
                 server is faster, and the path good for throwing away only. A server which runs
                 already stays as it is.
+            create: Whether a database is created in a directory that has none.
             announce: Called with a line to show to a waiting user; writes to stderr by default.
 
         Raises:
             ImportError: The binaries are not installed.
-            InvalidArgumentError: The path cannot be a directory.
+            InvalidArgumentError: The path is a URL or an address, cannot be a directory, or has no
+                database while `create` is false.
             UnavailableError: The server cannot be started or reached.
             VersionMismatchError: The path's data is another PostgreSQL version's.
         """
-        directory = _resolved(path)
+        directory = resolved(path)
+        if not create:
+            check_exists(directory)
         _close_removed()
         with _explained(directory):
             directory.mkdir(parents=True, exist_ok=True)
@@ -227,19 +233,6 @@ def _locked(path: Path, announce: Callable[[str], None]) -> Iterator[FileLock]:
             if lock.try_exclusive():
                 break
         yield lock
-
-
-def _resolved(path: str | Path) -> Path:
-    try:
-        directory = Path(path).expanduser().resolve()
-    except (OSError, RuntimeError, ValueError) as error:
-        raise InvalidArgumentError(f"{str(path)!r} cannot be a directory: {error}") from error
-    if "\n" in str(directory):
-        # PostgreSQL writes the path on a line of its pid file.
-        raise InvalidArgumentError(
-            f"{str(directory)!r} has a line break in it: choose another path"
-        )
-    return directory
 
 
 @contextlib.contextmanager

@@ -1,0 +1,135 @@
+"""The directory a caller names: resolved, or refused when the text names something else.
+
+A URL, an address or a connection string is a valid file name. Taken for one, it would become an
+empty database under a name that may contain a password.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Final
+
+from psycopg import ProgrammingError
+from psycopg.conninfo import conninfo_to_dict
+
+from pgchroma.errors import InvalidArgumentError
+
+__all__ = ("check_exists", "resolved")
+
+MAX_SHOWN: Final = 80
+"""Characters of a path that an error message shows."""
+
+# `Path` turns `://` into `:/`. One letter before the colon would be a drive of Windows.
+_URL: Final = re.compile(r"(?:jdbc:)?(?P<scheme>[a-z][a-z0-9+.-]+):/", re.ASCII | re.IGNORECASE)
+_ADDRESS: Final = re.compile(
+    r"(?://)?(?:[^/@\s]+@)?(?P<host>\[[0-9a-f:.]+\]|[a-z0-9]([a-z0-9._-]*[a-z0-9])?):(?P<port>[0-9]{1,5})(/.*)?",
+    re.ASCII | re.IGNORECASE,
+)
+_LOGIN: Final = re.compile(r"[^/:@\s]+:[^/@\s]+@[^/@\s]+(/.*)?")
+_REMOTE: Final = {"host", "hostaddr", "dbname", "password", "service"}
+
+_AS_DIRECTORY: Final = "if it is a directory's name, give the directory's absolute path"
+
+
+def resolved(path: str | Path) -> Path:
+    """Return the absolute directory that `path` names.
+
+    Raises:
+        InvalidArgumentError: It names a database or a server, or cannot be a directory.
+    """
+    text = str(path).strip()
+    _refuse_empty(text)
+    _refuse_url(text)
+    _refuse_address(text)
+    _refuse_conninfo(text)
+    try:
+        directory = Path(path).expanduser().resolve()
+    except (OSError, RuntimeError, ValueError) as error:
+        raise InvalidArgumentError(f"{_cut(text)!r} cannot be a directory: {error}") from error
+    if "\n" in str(directory):
+        # PostgreSQL writes the path on a line of its pid file.
+        raise InvalidArgumentError(f"{_cut(text)!r} has a line break in it: choose another path")
+    return directory
+
+
+def check_exists(directory: Path) -> None:
+    """Refuse a directory in which pgchroma has not created a database yet.
+
+    Raises:
+        InvalidArgumentError: There is no database.
+    """
+    if not (directory / "postgres" / "PG_VERSION").exists():
+        raise InvalidArgumentError(
+            f"there is no database in {directory}: check the path; PersistentClient and"
+            " `pgchroma run` create one"
+        )
+
+
+def _refuse_empty(text: str) -> None:
+    if not text:
+        raise InvalidArgumentError(
+            'the path is empty: give the path of a directory; "." is the current one'
+        )
+
+
+def _refuse_url(text: str) -> None:
+    if text.lower() == ":memory:":
+        raise InvalidArgumentError(f"{text} is not a directory: use EphemeralClient()")
+    found = _URL.match(text)
+    if found is None:
+        return
+    # The rest of the URL may contain a password.
+    scheme = found["scheme"].lower()
+    raise InvalidArgumentError(
+        f"a URL that begins with {_cut(scheme)}:// is not the path of a directory:"
+        f" {_remedy(scheme)}"
+    )
+
+
+def _remedy(scheme: str) -> str:
+    kind = scheme.partition("+")[0]
+    if kind in {"postgresql", "postgres"}:
+        return "for a PostgreSQL database use PostgresClient(url), on the command line --url"
+    if kind in {"http", "https"}:
+        return "for a server use HttpClient(url)"
+    if kind == "memory":
+        return "use EphemeralClient()"
+    if kind == "file":
+        return "give the path without file://"
+    return "give the path of a directory on this machine"
+
+
+def _refuse_address(text: str) -> None:
+    found = _ADDRESS.fullmatch(text)
+    if found is None or not 0 < int(found["port"]) < 1 << 16:
+        if _LOGIN.fullmatch(text):
+            raise InvalidArgumentError(
+                "a login at a server is not the path of a directory: for PostgreSQL use"
+                f" PostgresClient(url) with postgresql://…; {_AS_DIRECTORY}"
+            )
+        return
+    shown = f"{found['host']}:{found['port']}"
+    raise InvalidArgumentError(
+        f"{_cut(shown)!r} is the address of a server, not the path of a directory: for a Chroma"
+        f" server use HttpClient(url) with http://{_cut(shown)}, for PostgreSQL"
+        f" PostgresClient(url); {_AS_DIRECTORY}"
+    )
+
+
+def _refuse_conninfo(text: str) -> None:
+    if "=" not in text:
+        return
+    try:
+        keywords = conninfo_to_dict(text).keys()
+    except ProgrammingError:
+        return
+    if keywords & _REMOTE:
+        raise InvalidArgumentError(
+            "a connection string is not the path of a directory: use PostgresClient(url), which"
+            f" takes it; {_AS_DIRECTORY}"
+        )
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}…"
