@@ -3,11 +3,12 @@ from __future__ import annotations
 import importlib.util
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 
 import pytest
 
-from pgchroma.embeddings import DefaultEmbeddingFunction, ONNXMiniLM_L6_V2
-from pgchroma.embeddings.extras import load_extra
+from pgchroma.embeddings import DefaultEmbeddingFunction, ONNXMiniLM_L6_V2, extras
+from pgchroma.embeddings.extras import check_installed, load_extra
 from pgchroma.embeddings.images import ImageLoader
 
 HEAVY = {"onnx", "onnxruntime", "tokenizers", "safetensors", "httpx", "rich", "PIL"}
@@ -63,3 +64,41 @@ def test_the_image_loader_names_the_extra_it_needs(monkeypatch: pytest.MonkeyPat
     monkeypatch.setitem(sys.modules, "PIL.Image", None)
     with pytest.raises(ValueError, match=advice("PIL", "images")):
         ImageLoader()
+
+
+@pytest.fixture
+def fresh(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
+    extras._outdated.cache_clear()
+    yield monkeypatch
+    extras._outdated.cache_clear()
+
+
+@pytest.mark.parametrize(
+    ("package", "extra", "installed"),
+    [
+        ("sentence-transformers", "sentence-transformers", "5.7.0"),
+        ("sentence-transformers", "instructor", "6.0.0rc1"),
+        ("torch", "transformers", "2.5.1+cpu"),
+        ("onnxruntime", "onnx", "1.18"),
+    ],
+)
+@pytest.mark.parametrize("load", [check_installed, load_extra])
+def test_a_package_that_is_too_old_is_not_imported(
+    package: str,
+    extra: str,
+    installed: str,
+    load: Callable[[str, str], object],
+    fresh: pytest.MonkeyPatch,
+) -> None:
+    real = extras.version
+    fresh.setattr(extras, "version", lambda name: installed if name == package else real(name))
+    with pytest.raises(ValueError, match="but pgchroma needs >=") as caught:
+        load("json", extra)
+    assert f"The {package} python package has version {installed}," in str(caught.value)
+    assert f"pip install --upgrade 'pgchroma[{extra}]'" in str(caught.value)
+
+
+def test_versions_between_and_above_are_fine(fresh: pytest.MonkeyPatch) -> None:
+    fresh.setattr(extras, "version", lambda name: "99.1.dev0+local")
+    for extra in ("sentence-transformers", "open-clip", "onnx", "images"):
+        check_installed("json", extra)

@@ -1,21 +1,24 @@
-"""What a stored configuration may decide by itself, and what only its reader may.
+"""Which settings of a stored embedding function are applied without the reader's consent.
 
-Whoever can write a collection's configuration chooses what everybody who opens the collection runs.
-An address would be sent the reader's texts and key, the name of a variable would send any secret of
-the environment, headers and keys would send texts to another's account, and code that comes with a
-model would be run. So these count only for readers who say so. Of the further arguments that a
-function hands on to its vendor's package those are followed that are known to do no harm: which
-others there are changes with the package.
+Everyone who opens a collection builds the function that its configuration names, so whoever can
+write the configuration chooses what others run. An address would receive the reader's texts and
+API key. The name of a variable would send any secret of the environment. Headers and keys would
+bill texts to another account. A directory, or code that comes with a model, would be executed.
+Such settings are applied only if the reader trusts the configuration. Arguments that a constructor
+passes on to a package are applied only if they are listed here, because the package's next version
+may have new ones.
 """
 
 from __future__ import annotations
 
 import inspect
+import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from pgchroma.embeddings.keys import is_secret_name, is_variable_name, words_of
+from pgchroma.embeddings.protocol import EmbeddingFunction
 
 __all__ = ("check_trusted",)
 
@@ -28,7 +31,9 @@ _REACHING = frozenset(
 """Words in the names of settings that say where texts go, or on whose account."""
 
 _CODE = "trust_remote_code"
-_PLACES = frozenset(["cache_dir", "cache_folder", "specific_model_path"])
+_PLACES = frozenset(["dir", "directory", "folder", "path"])
+"""Last words of the names of settings that hold a place for files."""
+
 _HANDED_ON = re.compile(r"(^|_)(kw)?args$")
 
 _HARMLESS = frozenset(
@@ -37,6 +42,25 @@ _HARMLESS = frozenset(
         "region_name", "revision", "similarity_fn_name", "truncate_dim",
     ]
 )  # fmt: skip
+"""The arguments that are passed on to a package unasked."""
+
+_PROSE = frozenset(["instruction", "instructions", "prompt", "prompts", "stop", "stopwords"])
+"""Last words of the names of settings that hold texts, which may begin with any character."""
+
+_MODELS = frozenset(
+    [
+        "checkpoint", "dir", "directory", "encoder", "file", "folder", "location", "model",
+        "models", "name", "path", "pretrained", "repo", "repository", "source", "tokenizer",
+        "weights",
+    ]
+)  # fmt: skip
+"""Words in the names of settings that packages take for a model's name or for a directory."""
+
+_PREFIX = re.compile(r"[a-z]:|[a-z][a-z0-9+.-]*:[/\\]|(file|hf-hub|local-dir):", re.IGNORECASE)
+"""A drive, a URL, or a scheme of OpenCLIP's, which loads a configuration that can name code."""
+
+_NO_CONSTRUCTOR = EmbeddingFunction.__init__
+"""It takes any argument and does nothing with it."""
 
 
 def check_trusted(name: str, function: type, config: Mapping[str, Any]) -> None:
@@ -44,29 +68,62 @@ def check_trusted(name: str, function: type, config: Mapping[str, Any]) -> None:
 
     Args:
         name: The function's name in the registry.
-        function: Its class; what its constructor takes by default is harmless.
+        function: Its class; the defaults of its constructor are harmless.
         config: Its stored settings.
 
     Raises:
-        ValueError: An address, a key's variable, another's account, a place for files, code or an
-            argument of unknown effect is asked for; the message says which, and what to do.
+        ValueError: A setting is an address, a variable of a key, another account, a directory,
+            code, or an argument of unknown effect; the message names it and the remedy.
     """
-    defaults = {
-        key: parameter.default for key, parameter in inspect.signature(function).parameters.items()
-    }
-    usual = getattr(function, "usual_variable", None)
+    judges = _judges(function)
     for path, value in _entries(config):
-        if len(path) == 1 and value == defaults.get(path[0]):
-            continue
-        if is_variable_name(path[-1]) and value == usual:
-            continue
-        if _is_code(path, value) or _is_unknown(path) or _is_reaching(path, value):
+        if any(judge(path, value) for judge in judges):
             raise ValueError(
-                f"The stored configuration of {name} sets {'.'.join(path)} to {value!r:.100}, "
+                f"The stored configuration of {name} sets {'.'.join(path):.100} to {value!r:.100}, "
                 "which is not followed unasked: whoever stored it would decide where your texts "
                 "and keys go and what code runs. Pass the embedding function yourself, or allow "
                 "it with Settings(pgchroma_trust_stored_functions=True)"
             )
+
+
+_Judge = Callable[[tuple[str, ...], object], bool]
+
+
+def _judges(function: type) -> list[_Judge]:
+    parameters = inspect.signature(function).parameters
+    defaults = {key: parameter.default for key, parameter in parameters.items()}
+    usual = getattr(function, "usual_variable", None)
+
+    def is_usual(path: tuple[str, ...], value: object) -> bool:
+        is_default = len(path) == 1 and value == defaults.get(path[0])
+        return is_default or (is_variable_name(path[-1]) and value == usual)
+
+    def is_refused(path: tuple[str, ...], value: object) -> bool:
+        return not is_usual(path, value) and (
+            _is_code(path, value)
+            or _is_unknown(path)
+            or _is_reaching(path, value)
+            or _is_directory(path, value)
+        )
+
+    # A model that is the default can be the name of a directory nevertheless.
+    judges: list[_Judge] = [is_refused]
+    if getattr(function, "reads_files", True):
+        judges.append(_exists)
+    own = _own_arguments(function, parameters)
+    if own is not None:
+        judges.append(lambda path, _: len(path) == 1 and path[0] not in own | _HARMLESS)
+    return judges
+
+
+def _own_arguments(
+    function: Any, parameters: Mapping[str, inspect.Parameter]
+) -> frozenset[str] | None:
+    """Return the settings that a constructor does not pass on; `None` if it passes none on."""
+    kinds = {parameter.kind for parameter in parameters.values()}
+    if inspect.Parameter.VAR_KEYWORD not in kinds or function.__init__ is _NO_CONSTRUCTOR:
+        return None
+    return frozenset(parameters) | frozenset(getattr(function, "stored_arguments", ()))
 
 
 def _is_code(path: tuple[str, ...], value: object) -> bool:
@@ -81,12 +138,37 @@ def _is_unknown(path: tuple[str, ...]) -> bool:
 def _is_reaching(path: tuple[str, ...], value: object) -> bool:
     if not isinstance(value, str) or not value:
         return False
-    if "://" in value or path[-1] in _PLACES:
+    if "://" in value or not _PLACES.isdisjoint(words_of(path[-1])[-1:]):
         return True
     return any(
         is_secret_name(key) or is_variable_name(key) or not _REACHING.isdisjoint(words_of(key))
         for key in path
     )
+
+
+def _is_directory(path: tuple[str, ...], value: object) -> bool:
+    """Whether a text is a path by its form, on any system: absolute, UNC, or with dots only."""
+    if not isinstance(value, str) or _is_prose(path):
+        return False
+    text = value.strip()
+    if text.startswith(("/", "~")) or "\\" in text or _PREFIX.match(text):
+        return True
+    return any(part and not part.strip(". ") for part in text.split("/"))
+
+
+def _exists(path: tuple[str, ...], value: object) -> bool:
+    """Whether a package would find a directory or a file where a model's name is expected."""
+    if not isinstance(value, str) or _is_prose(path) or not value.strip():
+        return False
+    if _MODELS.isdisjoint(word for key in path for word in words_of(key)):
+        return False
+    # sentence-transformers takes a name without an owner for one of its own.
+    names = (value, value.strip(), f"sentence-transformers/{value}")
+    return any(map(os.path.lexists, names))
+
+
+def _is_prose(path: tuple[str, ...]) -> bool:
+    return any(not _PROSE.isdisjoint(words_of(key)[-1:]) for key in path)
 
 
 def _entries(value: object, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:

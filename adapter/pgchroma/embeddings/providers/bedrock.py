@@ -42,6 +42,9 @@ class AmazonBedrockEmbeddingFunction(BatchedEmbeddingFunction[Documents]):
         "cohere.embed-english-v3": 1024,
         "cohere.embed-multilingual-v3": 1024,
     }
+    reads_files: ClassVar[bool] = False
+    stored_arguments: ClassVar[tuple[str, ...]] = ("session_args",)
+    """The settings that are no arguments of the constructor's."""
 
     def __init__(
         self,

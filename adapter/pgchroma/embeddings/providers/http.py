@@ -56,6 +56,9 @@ class HttpEmbeddingFunction(BatchedEmbeddingFunction[D]):
     usual_variable: ClassVar[str | None] = None
     """The environment variable with the key that the vendor's own programs read."""
 
+    reads_files: ClassVar[bool] = False
+    """Whether the name of a model may be that of a directory."""
+
     def post(self, url: str, body: Any, headers: Mapping[str, str] | None = None) -> Any:
         """Send JSON and return the answer's.
 

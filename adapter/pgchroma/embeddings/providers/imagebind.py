@@ -51,8 +51,14 @@ class ImageBindEmbeddingFunction(LocalEmbeddingFunction[Embeddable]):
             normalize: Whether embeddings are scaled to length 1.
 
         Raises:
-            ValueError: imagebind is not installed.
+            ValueError: imagebind is not installed, or has no model of that name.
         """
+        if not model_name.startswith("imagebind_"):
+            # Its module has other functions, too, and imports more.
+            raise ValueError(
+                f"ImageBind has no model {model_name!r:.100}; the names of its models begin with "
+                "imagebind_, such as imagebind_huge"
+            )
         check_installed("imagebind", _EXTRA)
         self.model_name = model_name
         self.device = device
