@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,8 @@ import pgchroma
 from pgchroma.client.shared import persistent_backend
 from pgchroma.embedded import EmbeddedPostgres
 from pgchroma.errors import InvalidArgumentError
+
+from .conftest import rows
 
 _NOT_PATHS = [
     "postgresql://app:secret@db/app",
@@ -101,3 +105,48 @@ def test_nothing_is_created_for_a_caller_who_wants_an_existing_database(tmp_path
     with pytest.raises(InvalidArgumentError, match="there is no database in"):
         persistent_backend(tmp_path / "data", pgchroma.Settings(), create=False)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "product"),
+    [
+        ("chroma.sqlite3", "Chroma"),
+        ("chroma-embeddings.parquet", "Chroma before 0.4"),
+        ("articles.lance", "LanceDB"),
+    ],
+)
+async def test_no_database_is_created_beside_the_data_of_another_product(
+    name: str, product: str, tmp_path: Path
+) -> None:
+    (tmp_path / name).write_bytes(b"theirs")
+    settings = pgchroma.Settings(is_persistent=True, persist_directory=str(tmp_path))
+    message = rf"data of {product} \({name}\).*docs/importing.md"
+    for enter in (
+        lambda: pgchroma.PersistentClient(tmp_path),
+        lambda: pgchroma.connect(str(tmp_path)),
+        lambda: pgchroma.Client(settings),
+        lambda: EmbeddedPostgres.open(tmp_path),
+    ):
+        with pytest.raises(InvalidArgumentError, match=message):
+            enter()
+    with pytest.raises(InvalidArgumentError, match=message):
+        await pgchroma.connect_async(tmp_path)
+    assert [file.name for file in tmp_path.iterdir()] == [name]
+
+
+def test_the_server_refuses_a_directory_of_chroma(tmp_path: Path) -> None:
+    (tmp_path / "chroma").mkdir()
+    (tmp_path / "chroma" / "chroma.sqlite3").write_bytes(b"theirs")
+    command = [sys.executable, "-m", "pgchroma.cli", "run", "--port", "0", "--path"]
+    done = subprocess.run(
+        [*command, "chroma"], cwd=tmp_path, capture_output=True, text=True, check=False, timeout=60
+    )
+    assert done.returncode != 0
+    assert "docs/importing.md" in done.stderr
+    assert [file.name for file in (tmp_path / "chroma").iterdir()] == ["chroma.sqlite3"]
+
+
+def test_a_database_that_is_already_there_is_opened_beside_other_files(used: Path) -> None:
+    (used / "chroma.sqlite3").write_bytes(b"theirs")
+    with EmbeddedPostgres.open(used) as postgres:
+        assert rows(postgres, "select 1") == [(1,)]

@@ -118,9 +118,9 @@ def test_a_long_directory_for_temporary_files_is_not_used(
 
 
 def test_other_files_in_the_path_are_left_alone(home: Path) -> None:
-    (home / "chroma.sqlite3").write_bytes(b"SQLite format 3\0")
+    (home / "notes.txt").write_text("mine")
     EmbeddedPostgres.open(home).close()
-    assert (home / "chroma.sqlite3").read_bytes() == b"SQLite format 3\0"
+    assert (home / "notes.txt").read_text() == "mine"
 
 
 async def test_the_environments_connection_settings_do_not_interfere(

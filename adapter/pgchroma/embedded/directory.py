@@ -15,7 +15,7 @@ from psycopg.conninfo import conninfo_to_dict
 
 from pgchroma.errors import InvalidArgumentError
 
-__all__ = ("check_exists", "resolved")
+__all__ = ("check_exists", "check_new", "resolved")
 
 MAX_SHOWN: Final = 80
 """Characters of a path that an error message shows."""
@@ -28,6 +28,12 @@ _ADDRESS: Final = re.compile(
 )
 _LOGIN: Final = re.compile(r"[^/:@\s]+:[^/@\s]+@[^/@\s]+(/.*)?")
 _REMOTE: Final = {"host", "hostaddr", "dbname", "password", "service"}
+
+_OTHERS: Final = (
+    ("Chroma", "chroma.sqlite3"),
+    ("Chroma before 0.4", "chroma-*.parquet"),
+    ("LanceDB", "*.lance"),
+)
 
 _AS_DIRECTORY: Final = "if it is a directory's name, give the directory's absolute path"
 
@@ -59,11 +65,31 @@ def check_exists(directory: Path) -> None:
     Raises:
         InvalidArgumentError: There is no database.
     """
-    if not (directory / "postgres" / "PG_VERSION").exists():
+    if not _has_database(directory):
         raise InvalidArgumentError(
             f"there is no database in {directory}: check the path; PersistentClient and"
             " `pgchroma run` create one"
         )
+
+
+def check_new(directory: Path) -> None:
+    """Refuse to create a database beside the files of Chroma or LanceDB, whose data it would lack.
+
+    Raises:
+        InvalidArgumentError: There are such files.
+    """
+    if _has_database(directory) or not directory.is_dir():
+        return
+    for product, pattern in _OTHERS:
+        if found := next(directory.glob(pattern), None):
+            raise InvalidArgumentError(
+                f"{directory} holds data of {product} ({_cut(found.name)}), which pgchroma does not"
+                " read: choose another path and copy the records as docs/importing.md shows"
+            )
+
+
+def _has_database(directory: Path) -> bool:
+    return (directory / "postgres" / "PG_VERSION").exists()
 
 
 def _refuse_empty(text: str) -> None:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Self
 
 from pgchroma.embedded import host
 from pgchroma.embedded.cluster import Cluster
-from pgchroma.embedded.directory import check_exists, resolved
+from pgchroma.embedded.directory import check_exists, check_new, resolved
 from pgchroma.embedded.locks import FileLock, patiently
 from pgchroma.errors import InvalidArgumentError, UnavailableError
 
@@ -79,8 +79,8 @@ class EmbeddedPostgres:
 
         Raises:
             ImportError: The binaries are not installed.
-            InvalidArgumentError: The path is a URL or an address, cannot be a directory, or has no
-                database while `create` is false.
+            InvalidArgumentError: The path is a URL or an address, cannot be a directory, has no
+                database while `create` is false, or has data of Chroma or LanceDB instead.
             UnavailableError: The server cannot be started or reached.
             VersionMismatchError: The path's data is another PostgreSQL version's.
         """
@@ -89,6 +89,7 @@ class EmbeddedPostgres:
             check_exists(directory)
         _close_removed()
         with _explained(directory):
+            check_new(directory)
             directory.mkdir(parents=True, exist_ok=True)
             cluster = Cluster(directory, announce or _write_to_stderr, durable=durable)
             return cls(cluster, contextlib.nullcontext())
