@@ -14,10 +14,11 @@ options = {
 }
 
 if context.is_offline_mode():
-    context.configure(dialect_name="postgresql", literal_binds=True, **options)
-    with context.begin_transaction():
-        context.execute("create schema if not exists pgchroma")
-        context.run_migrations()
+    # The transaction is part of what it is printed into.
+    context.configure(
+        dialect_name="postgresql", literal_binds=True, transactional_ddl=False, **options
+    )
+    context.run_migrations()
 else:
     context.configure(connection=context.config.attributes["connection"], **options)
     context.run_migrations()

@@ -1,26 +1,18 @@
-"""The catalog's schema: made, upgraded and checked.
+"""The catalog's schema: checked, and upgraded where that is wanted.
 
-An upgrade is Alembic's revisions and then the files of `sql/`, under an advisory lock and in one
-transaction. A check is one query; it needs neither Alembic nor SQLAlchemy.
+A check is one query; it needs neither Alembic nor SQLAlchemy.
 """
 
 from __future__ import annotations
 
-import io
-import sys
-from contextlib import suppress
 from dataclasses import dataclass
-from threading import Lock
 from typing import Any, Final, Literal, TypeAlias
 
 import psycopg
-from psycopg import errors as pg
 
-from pgchroma.errors import MissingRightError, VersionMismatchError
-from pgchroma.resources import resource
-from pgchroma.store.drivers import run
+from pgchroma.errors import VersionMismatchError
+from pgchroma.migrating import offline_sql, upgrade
 from pgchroma.store.layout import LAYOUT_VERSION
-from pgchroma.store.upgrading import upgrade_layouts
 
 __all__ = ("HEAD", "MigrationMode", "ServerFacts", "check", "offline_sql", "prepare", "upgrade")
 
@@ -33,9 +25,6 @@ LEAST_POSTGRES: Final = 160_000
 LEAST_PGVECTOR: Final = (0, 8, 4)
 
 _MIGRATE = "pgchroma migrate <url>"
-
-_one_at_a_time = Lock()
-"""Alembic's context is a global of the process; between processes the advisory lock does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,43 +78,6 @@ def check(facts: ServerFacts, mode: MigrationMode = "validate") -> ServerFacts:
     if mode != "none" and (facts.revision != HEAD or facts.has_old_tables):
         raise VersionMismatchError(_revision_message(facts))
     return facts
-
-
-def upgrade(connection: psycopg.Connection[Any]) -> None:
-    """Bring the catalog up to date; of several that do at once, one does and the others wait.
-
-    Raises:
-        MissingRightError: The user may not create the extension, or schemas.
-    """
-    # Connections of its own: the caller's may be in a transaction that he rolls back.
-    with _one_at_a_time, _another(connection) as locking:
-        # For the session, not for a transaction: one that waited for the lock would go on with
-        # the view of the catalogs that it had before.
-        locking.execute(_LOCK)
-        _create_extension(locking)
-        _create_trigrams(locking)
-        with _another(connection) as migrating:
-            _upgrade_catalog(migrating)
-        run(locking, upgrade_layouts())
-
-
-def offline_sql() -> str:
-    """Return the SQL an upgrade of an empty database would run, for review."""
-    from alembic import command  # noqa: PLC0415
-
-    output = io.StringIO()
-    command.upgrade(_alembic(output), "head", sql=True)
-    replaceable = "\n".join(text for _, text in replaceable_sql())
-    return (
-        f"create extension if not exists vector;\n\n{output.getvalue()}\n"
-        f"BEGIN;\n\n{replaceable}\nCOMMIT;\n"
-    )
-
-
-def replaceable_sql() -> list[tuple[str, str]]:
-    """The files of `sql/` in the order they run in: name and text."""
-    files = sorted(resource("sql").glob("*.sql"))
-    return [(file.name, file.read_text(encoding="utf-8")) for file in files]
 
 
 def _look(connection: psycopg.Connection[Any]) -> ServerFacts:
@@ -190,77 +142,6 @@ def _revision_message(facts: ServerFacts) -> str:
         "Run: pip install --upgrade pgchroma"
     )
 
-
-def _another(connection: psycopg.Connection[Any]) -> psycopg.Connection[Any]:
-    info = connection.info
-    return psycopg.connect(info.dsn, password=info.password or None, autocommit=True)
-
-
-def _create_extension(connection: psycopg.Connection[Any]) -> None:
-    try:
-        connection.execute("create extension if not exists vector")
-    except pg.InsufficientPrivilege as fault:
-        raise MissingRightError(
-            f"the user {connection.info.user} may not create the extension vector. As a "
-            f"superuser, in database {connection.info.dbname}, run: create extension vector"
-        ) from fault
-    except (pg.FeatureNotSupported, pg.UndefinedFile) as fault:
-        raise VersionMismatchError(
-            "pgvector is not installed on this server. Install its package (on Debian: "
-            f"apt-get install postgresql-{connection.info.server_version // 10_000}-pgvector)"
-        ) from fault
-
-
-def _create_trigrams(connection: psycopg.Connection[Any]) -> None:
-    # An index of documents uses it; without it searching documents is slower and nothing else.
-    with suppress(pg.InsufficientPrivilege, pg.FeatureNotSupported, pg.UndefinedFile):
-        connection.execute("create extension if not exists pg_trgm")
-
-
-def _upgrade_catalog(connection: psycopg.Connection[Any]) -> None:
-    from sqlalchemy import create_engine, pool  # noqa: PLC0415  (half a second most starts save)
-    from sqlalchemy.exc import DBAPIError  # noqa: PLC0415
-
-    engine = create_engine(
-        "postgresql+psycopg://", creator=lambda: connection, poolclass=pool.StaticPool
-    )
-    connection.autocommit = False
-    try:
-        with engine.begin() as migrating:
-            _run_revisions(migrating)
-    except DBAPIError as fault:
-        if isinstance(fault.orig, pg.InsufficientPrivilege):
-            raise MissingRightError(
-                f"{fault.orig.diag.message_primary}. As the database's owner or a superuser, run: "
-                f"grant create on database {connection.info.dbname} to {connection.info.user}"
-            ) from fault
-        raise fault.orig or fault from fault
-    finally:
-        engine.dispose()
-
-
-def _run_revisions(connection: Any) -> None:
-    from alembic import command  # noqa: PLC0415
-
-    connection.exec_driver_sql("create schema if not exists pgchroma")
-    configuration = _alembic(io.StringIO())
-    configuration.attributes["connection"] = connection
-    command.upgrade(configuration, "head")
-    for _, text in replaceable_sql():
-        connection.exec_driver_sql(text.replace("%", "%%"))
-
-
-def _alembic(output: io.StringIO) -> Any:
-    from alembic.config import Config  # noqa: PLC0415
-
-    configuration = Config(stdout=sys.stdout, output_buffer=output)
-    # Alembic interpolates the text, so a percent sign in a path has to be doubled.
-    configuration.set_main_option("script_location", str(resource("migrations")).replace("%", "%%"))
-    configuration.set_main_option("path_separator", "os")
-    return configuration
-
-
-_LOCK: Final = "select pg_advisory_lock(7021982471)"
 
 _REVISION: Final = """
 select

@@ -77,7 +77,11 @@ def upgrade() -> None:
         "'00000000-0000-0000-0000-000000000000', 'default_tenant', 'default_database', "
         "'default_tenant__default_database')"
     )
-    op.execute("create schema default_tenant__default_database")
+    # It may have been restored from a dump, or made by somebody who may create schemas.
+    op.execute(
+        "do $$ begin if to_regnamespace('default_tenant__default_database') is null then "
+        "create schema default_tenant__default_database; end if; end $$"
+    )
 
 
 def downgrade() -> None:

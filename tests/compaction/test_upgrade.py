@@ -15,7 +15,7 @@ from sqlalchemy import create_engine, pool
 
 import pgchroma
 from pgchroma import errors
-from pgchroma.schema import _alembic
+from pgchroma.migrating import _alembic
 from pgchroma.store import upgrading
 from pgchroma.store.layout import LAYOUT_VERSION
 from tests.compaction.conftest import (

@@ -18,20 +18,15 @@ from pgchroma.store.layout import (
     create_zeros,
     view_name,
 )
-from pgchroma.store.statement import Atomic, Exchange, Statement, render
+from pgchroma.store.statement import Exchange, Statement, render
 
-__all__ = ("upgrade_layouts",)
+__all__ = ("upgrade_some",)
 
 AT_ONCE = 50
 
 
-def upgrade_layouts() -> Exchange[None]:
-    """Bring every collection's tables along."""
-    while (yield Atomic(_upgrade_some())):
-        pass
-
-
-def _upgrade_some() -> Exchange[bool]:
+def upgrade_some() -> Exchange[bool]:
+    """Bring some collections' tables along; say whether there were any."""
     rows = yield Statement(_SELECT, {"version": LAYOUT_VERSION, "limit": AT_ONCE})
     for row in rows:
         yield from _upgrade(*row)

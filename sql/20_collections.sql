@@ -1,5 +1,5 @@
 -- What there is: one row a collection, with the view to select from.
-create view chroma.collections as
+create or replace view chroma.collections as
 select
     d.tenant,
     d.name as database,

@@ -1,0 +1,189 @@
+"""The catalog made and upgraded: Alembic's revisions between the files of `sql/`.
+
+All of it is one transaction, which holds an advisory lock. Nothing is left on the session, so an
+upgrade works behind a pooler that gives each transaction another session.
+"""
+
+from __future__ import annotations
+
+import io
+import sys
+from threading import Lock
+from typing import Any, Final
+
+import psycopg
+from psycopg import IsolationLevel
+from psycopg import errors as pg
+
+from pgchroma.errors import MissingRightError, VersionMismatchError
+from pgchroma.resources import resource
+from pgchroma.store.drivers import run
+from pgchroma.store.faults import first_line
+from pgchroma.store.replacing import Kept, restore_view, views_in, what_is_kept
+from pgchroma.store.upgrading import upgrade_some
+from pgchroma.waiting import watched_waits
+
+__all__ = ("offline_sql", "sql_files", "upgrade")
+
+_one_at_a_time = Lock()
+"""Alembic's context is a global of the process; between processes the advisory lock does."""
+
+_BEFORE: Final = ("00_lock.sql", "01_vector.sql", "02_trigrams.sql", "03_catalog.sql")
+"""What runs before the revisions; all other files run after them."""
+
+_LOCK, _VECTOR, _TRIGRAMS, _CATALOG = _BEFORE
+
+
+def upgrade(connection: psycopg.Connection[Any]) -> None:
+    """Bring the catalog up to date; of several that do at once, one does and the others wait.
+
+    Args:
+        connection: Any connection to the database. The upgrade opens its own, since the caller's
+            may be in a transaction that the caller rolls back.
+
+    Raises:
+        MissingRightError: The user may not create the extension, or schemas.
+        VersionMismatchError: An object has to be replaced on which one of somebody else depends.
+    """
+    with _one_at_a_time:
+        with _another(connection) as own:
+            _upgrade_catalog(own)
+        with _another(connection) as own:
+            _upgrade_layouts(own)
+
+
+def offline_sql() -> str:
+    """Return the SQL that an upgrade of an empty database runs, for review."""
+    from alembic import command  # noqa: PLC0415
+
+    revisions = io.StringIO()
+    command.upgrade(_alembic(revisions), "head", sql=True)
+    files = sql_files()
+    before = [files.pop(name) for name in _BEFORE]
+    return "\n".join(["begin;\n", *before, revisions.getvalue(), *files.values(), "commit;\n"])
+
+
+def sql_files() -> dict[str, str]:
+    """Return the files of `sql/` in the order they run in: text by name."""
+    files = sorted(resource("sql").glob("*.sql"))
+    return {file.name: file.read_text(encoding="utf-8") for file in files}
+
+
+def _another(connection: psycopg.Connection[Any]) -> psycopg.Connection[Any]:
+    info = connection.info
+    # A pooler may give the next transaction to a session without the prepared statements.
+    own = psycopg.connect(info.dsn, password=info.password or None, prepare_threshold=None)
+    # Whoever waited for the lock has to see what was committed meanwhile.
+    own.isolation_level = IsolationLevel.READ_COMMITTED
+    return own
+
+
+def _upgrade_catalog(connection: psycopg.Connection[Any]) -> None:
+    from sqlalchemy import create_engine, pool  # noqa: PLC0415  (half a second most starts save)
+    from sqlalchemy.exc import DBAPIError  # noqa: PLC0415
+
+    engine = create_engine(
+        "postgresql+psycopg://", creator=lambda: connection, poolclass=pool.StaticPool
+    )
+    try:
+        with engine.begin() as migrating, watched_waits(connection):
+            _upgrade_in_transaction(connection, migrating)
+    except DBAPIError as fault:
+        raise fault.orig or fault from fault
+    finally:
+        engine.dispose()
+
+
+def _upgrade_in_transaction(connection: psycopg.Connection[Any], migrating: Any) -> None:
+    from sqlalchemy.exc import DBAPIError  # noqa: PLC0415
+
+    files = sql_files()
+    before = {name: files.pop(name) for name in _BEFORE}
+    connection.execute(before[_LOCK].encode())
+    _create_extension(connection, before[_VECTOR])
+    connection.execute(before[_TRIGRAMS].encode())
+    try:
+        connection.execute(before[_CATALOG].encode())
+        _run_revisions(migrating)
+        for text in files.values():
+            _replace(connection, text)
+    except (pg.InsufficientPrivilege, DBAPIError) as fault:
+        cause = fault.orig if isinstance(fault, DBAPIError) else fault
+        if not isinstance(cause, pg.InsufficientPrivilege):
+            raise
+        raise MissingRightError(
+            f"{first_line(cause)}. As the database's owner or a superuser, run: "
+            f"grant create on database {connection.info.dbname} to {connection.info.user}"
+        ) from fault
+
+
+def _create_extension(connection: psycopg.Connection[Any], text: str) -> None:
+    try:
+        connection.execute(text.encode())
+    except pg.InsufficientPrivilege as fault:
+        raise MissingRightError(
+            f"the user {connection.info.user} may not create the extension vector. As a "
+            f"superuser, in database {connection.info.dbname}, run: create extension vector"
+        ) from fault
+    except (pg.FeatureNotSupported, pg.UndefinedFile) as fault:
+        raise VersionMismatchError(
+            "pgvector is not installed on this server. Install its package (on Debian: "
+            f"apt-get install postgresql-{connection.info.server_version // 10_000}-pgvector)"
+        ) from fault
+
+
+def _run_revisions(connection: Any) -> None:
+    from alembic import command  # noqa: PLC0415
+
+    configuration = _alembic(io.StringIO())
+    configuration.attributes["connection"] = connection
+    command.upgrade(configuration, "head")
+
+
+def _replace(connection: psycopg.Connection[Any], text: str) -> None:
+    """Run a file; the views that it replaces keep their grants, owners and settings."""
+    kept: list[Kept] = run(connection, what_is_kept(views_in(text)))
+    is_new = False
+    try:
+        with connection.transaction():
+            connection.execute(text.encode())
+    except pg.InvalidTableDefinition:
+        # PostgreSQL only adds columns to a view, at its end; this one has others.
+        is_new = True
+        for view in kept:
+            _drop(connection, view)
+        connection.execute(text.encode())
+    for view in kept:
+        run(connection, restore_view(view, is_new=is_new))
+
+
+def _drop(connection: psycopg.Connection[Any], view: Kept) -> None:
+    try:
+        connection.execute(view.drop)
+    except pg.DependentObjectsStillExist as fault:
+        depending = " ".join((fault.diag.message_detail or "").split())
+        raise VersionMismatchError(
+            f"the upgrade changes the view {view.name}, and other objects depend on it: "
+            f"{depending[:500]}. Nothing was changed. Drop them, upgrade, and create them again"
+        ) from fault
+
+
+def _upgrade_layouts(connection: psycopg.Connection[Any]) -> None:
+    """Bring collections along, some in each transaction."""
+    lock = sql_files()[_LOCK].encode()
+    has_more = True
+    while has_more:
+        with watched_waits(connection):
+            connection.execute(lock)
+            has_more = run(connection, upgrade_some())
+            connection.commit()
+
+
+def _alembic(output: io.StringIO) -> Any:
+    from alembic.config import Config  # noqa: PLC0415
+
+    configuration = Config(stdout=sys.stdout, output_buffer=output)
+    # Alembic interpolates the text, so a percent sign in a path has to be doubled.
+    configuration.set_main_option("script_location", str(resource("migrations")).replace("%", "%%"))
+    configuration.set_main_option("path_separator", "os")
+    return configuration
