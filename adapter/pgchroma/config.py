@@ -5,17 +5,20 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from pydantic import Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import SettingsConfigDict
+
+from pgchroma.destinations import DEFAULT_DIRECTORY, DistributedSettings
 
 __all__ = ("Settings",)
 
 
-class Settings(BaseSettings):
+class Settings(DistributedSettings):
     """What a client can be told.
 
-    Chroma's other settings are accepted and have no effect: they tune a server, a telemetry or
-    a storage engine that is not there. Every setting can come from the environment under its
-    own name in upper case, such as ``ALLOW_RESET`` or ``PGCHROMA_POOL_SIZE``.
+    Of Chroma's other settings those that would send data elsewhere are refused by clients. The rest
+    is accepted and has no effect: it tunes a server, a telemetry or a storage engine that is not
+    there. Every setting can come from the environment under its own name in upper case, such as
+    ``ALLOW_RESET`` or ``PGCHROMA_POOL_SIZE``.
 
     Attributes:
         is_persistent: Whether `Client` keeps its data in `persist_directory`.
@@ -27,6 +30,7 @@ class Settings(BaseSettings):
         chroma_server_host: That server's name, or its URL.
         chroma_server_http_port: Its port.
         chroma_server_ssl_enabled: Whether it is spoken to by HTTPS.
+        chroma_server_api_default_path: The path of its API; ``/api/v2``, no other.
         chroma_server_ssl_verify: Whether its certificate is checked; or the path of the
             authority's certificate.
         chroma_server_headers: Sent along with every request.
@@ -68,7 +72,7 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_file=".env", extra="ignore")
 
     is_persistent: bool = False
-    persist_directory: str = "./chroma"
+    persist_directory: str = DEFAULT_DIRECTORY
     allow_reset: bool = False
     anonymized_telemetry: bool = False
     migrations: Literal["none", "validate", "apply"] = "apply"
@@ -77,6 +81,7 @@ class Settings(BaseSettings):
     chroma_server_host: str | None = None
     chroma_server_http_port: int | None = None
     chroma_server_ssl_enabled: bool = False
+    chroma_server_api_default_path: str = "/api/v2"
     chroma_server_ssl_verify: bool | str | None = None
     chroma_server_headers: dict[str, str] | None = Field(default=None, repr=False)
     chroma_client_auth_provider: str | None = None

@@ -13,6 +13,7 @@ from pgchroma.client._sync.client import Client as ClientFacade
 from pgchroma.client.factory import AsyncPostgresClient, Client, PersistentClient, PostgresClient
 from pgchroma.client.http import AsyncHttpClient, HttpClient
 from pgchroma.config import Settings
+from pgchroma.destinations import check_destination
 from pgchroma.model.entities import Limits
 from pgchroma.model.names import DEFAULT_DATABASE, DEFAULT_TENANT
 from pgchroma.model.operations import Operation
@@ -79,6 +80,7 @@ async def _persistent(
     from pgchroma.embedded import EmbeddedPostgres  # noqa: PLC0415  (only where it is used)
 
     settings = settings or Settings()
+    check_destination(settings, "PersistentClient", path)
     server = await asyncio.to_thread(EmbeddedPostgres.open, path)
     try:
         backend = await connect_backend(server.conninfo, settings)

@@ -15,9 +15,10 @@ from pgchroma.backends.connect import connect, connect_async
 from pgchroma.client._async.client import AsyncAdminClient, AsyncClient
 from pgchroma.client._sync.client import AdminClient as AdminFacade
 from pgchroma.client._sync.client import Client as ClientFacade
-from pgchroma.client.http import http_backend, is_http, settled_client
+from pgchroma.client.http import http_backend, settled_client
 from pgchroma.client.shared import ephemeral_backend, persistent_backend
 from pgchroma.config import Settings
+from pgchroma.destinations import check_destination, is_http
 from pgchroma.model.names import DEFAULT_DATABASE, DEFAULT_TENANT
 
 if TYPE_CHECKING:
@@ -40,8 +41,13 @@ def Client(  # noqa: N802
     tenant: str = DEFAULT_TENANT,
     database: str = DEFAULT_DATABASE,
 ) -> ClientFacade:
-    """Make a client as the settings say: of a server, persistent, or else ephemeral."""
+    """Make a client as the settings say: of a server, persistent, or else ephemeral.
+
+    Raises:
+        ValueError: A setting would have the data go elsewhere; the message names the client to use.
+    """
     settings = settings or Settings()
+    check_destination(settings, "Client")
     if is_http(settings):
         return settled_client(settings, tenant, database)
     if settings.is_persistent:
@@ -56,6 +62,7 @@ def EphemeralClient(  # noqa: N802
 ) -> ClientFacade:
     """Make a client whose data is gone when the process ends."""
     settings = settings or Settings()
+    check_destination(settings, "EphemeralClient")
     return _checked(ClientFacade(ephemeral_backend(settings), settings), tenant, database)
 
 
@@ -72,9 +79,11 @@ def PersistentClient(  # noqa: N802
 
     Raises:
         UnavailableError: The server cannot be started; the message says why.
-        ValueError: This process opened the directory with other settings.
+        ValueError: This process opened the directory with other settings, or the settings name
+            another directory or a server.
     """
     settings = settings or Settings()
+    check_destination(settings, "PersistentClient", path)
     return _checked(ClientFacade(persistent_backend(path, settings), settings), tenant, database)
 
 
@@ -101,12 +110,14 @@ def PostgresClient(  # noqa: N802
         NotFoundError: The tenant or the database does not exist.
     """
     settings = settings or Settings()
+    check_destination(settings, "PostgresClient")
     return _checked(ClientFacade(connect(url, settings), settings), tenant, database)
 
 
 def AdminClient(settings: Settings | None = None) -> AdminFacade:  # noqa: N802
     """Make a client for tenants and databases, of what `Client` with these settings uses."""
     settings = settings or Settings()
+    check_destination(settings, "Client")
     if is_http(settings):
         return AdminFacade(http_backend(settings))
     if settings.is_persistent:
@@ -130,6 +141,7 @@ class AsyncPostgresClient:
     ) -> None:
         self._url = url
         self._settings = settings or Settings()
+        check_destination(self._settings, "PostgresClient")
         self._tenant = tenant
         self._database = database
         self._client: AsyncClient | None = None

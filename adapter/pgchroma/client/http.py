@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 from pgchroma.client._async.client import AsyncClient
 from pgchroma.client._sync.client import Client
 from pgchroma.config import Settings
+from pgchroma.destinations import check_destination
 from pgchroma.errors import ChromaAuthError, UnavailableError
 from pgchroma.model.entities import UserIdentity
 from pgchroma.model.names import DEFAULT_DATABASE, DEFAULT_TENANT
@@ -23,7 +24,6 @@ __all__ = (
     "CloudClient",
     "HttpClient",
     "http_backend",
-    "is_http",
     "settled_client",
 )
 
@@ -143,11 +143,6 @@ def settled_client(settings: Settings, tenant: str, database: str) -> Client:
     return _entered(client, lambda identity: _place(settings, identity, tenant, database))
 
 
-def is_http(settings: Settings) -> bool:
-    """Whether the settings ask for a server over HTTP."""
-    return "fastapi" in settings.chroma_api_impl.lower()
-
-
 def http_backend(settings: Settings) -> HttpBackend:
     """Make the backend that speaks to the server of the settings."""
     from pgchroma.backends.http import HttpBackend  # noqa: PLC0415  (only where it is used)
@@ -172,6 +167,7 @@ def _settings(
     host: str, port: int, ssl: bool, headers: dict[str, str] | None, settings: Settings | None
 ) -> Settings:
     settings = settings or Settings()
+    check_destination(settings, "HttpClient")
     # The settings may come from the environment, and lead to a server that nobody thinks of.
     for what, given, settled in (
         ("host", host, settings.chroma_server_host),
