@@ -205,4 +205,5 @@ def _parameters(function: Any) -> list[str]:
 
 def _isort(name: str) -> tuple[int, str]:
     # Constants, then classes, then functions: the order ruff keeps `__all__` in.
-    return (0 if name.isupper() else 1 if name[0].isupper() else 2, name)
+    is_constant = name.isupper() and len(name) > 1
+    return (0 if is_constant else 1 if name[0].isupper() else 2, name)

@@ -6,9 +6,11 @@ client = chromadb.PersistentClient("./data")            # a PostgreSQL of its ow
 client = chromadb.PostgresClient("postgresql://…")      # yours
 """
 
-from pgchroma import api, config, errors, utils
+from pgchroma import api, auth, base_types, config, errors, execution, telemetry, types, utils
 from pgchroma._version import __version__
 from pgchroma.api import AdminAPI, AsyncClientAPI, ClientAPI
+from pgchroma.api.types import ReadLevel, UpdateCollectionMetadata
+from pgchroma.auth.token_authn import TokenTransportHeader
 from pgchroma.client._async.collection import AsyncCollection
 from pgchroma.client._async.table import AsyncTable
 from pgchroma.client._sync.collection import Collection
@@ -21,6 +23,9 @@ from pgchroma.client.factory import (
     EphemeralClient,
     PersistentClient,
     PostgresClient,
+    RustClient,
+    configure,
+    get_settings,
 )
 from pgchroma.client.http import AsyncHttpClient, CloudClient, HttpClient
 from pgchroma.client.indexes import (
@@ -40,6 +45,7 @@ from pgchroma.config import Settings
 from pgchroma.embeddings.protocol import DataLoader, EmbeddingFunction
 from pgchroma.embeddings.registry import register_embedding_function
 from pgchroma.embeddings.sparse_protocol import SparseEmbeddingFunction
+from pgchroma.execution.expression import K, Key, Knn, Rrf, Search
 from pgchroma.model.indexing import IndexingStatus, QueryPlan, Recall
 from pgchroma.model.names import DEFAULT_DATABASE, DEFAULT_TENANT
 from pgchroma.model.sparse import SparseVector, SparseVectors
@@ -62,6 +68,7 @@ from pgchroma.model.types import (
     Where,
     WhereDocument,
 )
+from pgchroma.types import CloudClientArg
 
 __all__ = (
     "DEFAULT_DATABASE",
@@ -70,7 +77,9 @@ __all__ = (
     "URI",
     "AdminAPI",
     "AdminClient",
+    "AdminClientCreator",
     "AsyncClientAPI",
+    "AsyncClientCreator",
     "AsyncCollection",
     "AsyncHttpClient",
     "AsyncPostgresClient",
@@ -78,7 +87,9 @@ __all__ = (
     "BoolInvertedIndexConfig",
     "Client",
     "ClientAPI",
+    "ClientCreator",
     "CloudClient",
+    "CloudClientArg",
     "Cmek",
     "Collection",
     "CollectionMetadata",
@@ -98,14 +109,21 @@ __all__ = (
     "Include",
     "IndexingStatus",
     "IntInvertedIndexConfig",
+    "K",
+    "Key",
+    "Knn",
     "Metadata",
     "Metadatas",
     "PersistentClient",
     "PostgresClient",
     "QueryPlan",
     "QueryResult",
+    "ReadLevel",
     "Recall",
+    "Rrf",
+    "RustClient",
     "Schema",
+    "Search",
     "Settings",
     "SpannIndexConfig",
     "SparseEmbeddingFunction",
@@ -114,17 +132,33 @@ __all__ = (
     "SparseVectors",
     "StringInvertedIndexConfig",
     "Table",
+    "TokenTransportHeader",
     "URIs",
+    "UpdateCollectionMetadata",
     "UpdateMetadata",
     "VectorIndexConfig",
     "Where",
     "WhereDocument",
     "__version__",
     "api",
+    "auth",
+    "base_types",
     "config",
+    "configure",
     "connect",
     "connect_async",
     "errors",
+    "execution",
+    "get_settings",
     "register_embedding_function",
+    "telemetry",
+    "types",
     "utils",
 )
+
+ClientCreator = ClientAPI
+AsyncClientCreator = AsyncClientAPI
+AdminClientCreator = AdminAPI
+
+is_client = False
+"""Whether this is the package that speaks to servers only, as Chroma's ``chromadb-client`` is."""

@@ -9,7 +9,9 @@ from pydantic_settings import SettingsConfigDict
 
 from pgchroma.destinations import DEFAULT_DIRECTORY, DistributedSettings
 
-__all__ = ("Settings",)
+from pgchroma.model.names import DEFAULT_DATABASE, DEFAULT_TENANT
+
+__all__ = ("DEFAULT_DATABASE", "DEFAULT_TENANT", "Settings")
 
 
 class Settings(DistributedSettings):

@@ -33,7 +33,23 @@ __all__ = (
     "EphemeralClient",
     "PersistentClient",
     "PostgresClient",
+    "RustClient",
+    "configure",
+    "get_settings",
 )
+
+_configured: Settings | None = None
+
+
+def configure(**settings: Any) -> None:
+    """Choose the settings that `Client` uses where it is given none; see `Settings`."""
+    global _configured  # noqa: PLW0603
+    _configured = Settings(**settings)
+
+
+def get_settings() -> Settings:
+    """Return the settings that `Client` uses where it is given none."""
+    return _configured or Settings()
 
 
 def Client(  # noqa: N802
@@ -46,7 +62,7 @@ def Client(  # noqa: N802
     Raises:
         ValueError: A setting would have the data go elsewhere; the message names the client to use.
     """
-    settings = settings or Settings()
+    settings = settings or get_settings()
     check_destination(settings, "Client")
     if is_http(settings):
         return settled_client(settings, tenant, database)
@@ -85,6 +101,18 @@ def PersistentClient(  # noqa: N802
     settings = settings or Settings()
     check_destination(settings, "PersistentClient", path)
     return _checked(ClientFacade(persistent_backend(path, settings), settings), tenant, database)
+
+
+def RustClient(  # noqa: N802
+    path: str | Path | None = None,
+    settings: Settings | None = None,
+    tenant: str = DEFAULT_TENANT,
+    database: str = DEFAULT_DATABASE,
+) -> ClientFacade:
+    """Make a client under another of Chroma's names: persistent with a path, else ephemeral."""
+    if path is None:
+        return EphemeralClient(settings, tenant, database)
+    return PersistentClient(path, settings, tenant, database)
 
 
 def PostgresClient(  # noqa: N802

@@ -15,6 +15,7 @@ from pgchroma.client._async.table import AsyncTable
 from pgchroma.client.fields import read_fields
 from pgchroma.client.functions import Function, check_conflict, configuration_json
 from pgchroma.client.schema import Schema, apply_schema
+from pgchroma.client.shared import clear_system_cache
 from pgchroma.client.tables import check_alone, table_schema
 from pgchroma.client.validation import check_page
 from pgchroma.config import Settings
@@ -101,6 +102,11 @@ class AsyncClient:
     async def close(self) -> None:
         """Let go of the database. Closing twice is no fault."""
         await self._backend.close()
+
+    @staticmethod
+    def clear_system_cache() -> None:
+        """Forget the embedded servers that this process has opened: the next client opens anew."""
+        clear_system_cache()
 
     async def heartbeat(self) -> int:
         """Ask the database for its time: nanoseconds since 1970."""

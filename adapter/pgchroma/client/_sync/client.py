@@ -16,6 +16,7 @@ from pgchroma.client._sync.table import Table
 from pgchroma.client.fields import read_fields
 from pgchroma.client.functions import Function, check_conflict, configuration_json
 from pgchroma.client.schema import Schema, apply_schema
+from pgchroma.client.shared import clear_system_cache
 from pgchroma.client.tables import check_alone, table_schema
 from pgchroma.client.validation import check_page
 from pgchroma.config import Settings
@@ -102,6 +103,11 @@ class Client:
     def close(self) -> None:
         """Let go of the database. Closing twice is no fault."""
         self._backend.close()
+
+    @staticmethod
+    def clear_system_cache() -> None:
+        """Forget the embedded servers that this process has opened: the next client opens anew."""
+        clear_system_cache()
 
     def heartbeat(self) -> int:
         """Ask the database for its time: nanoseconds since 1970."""

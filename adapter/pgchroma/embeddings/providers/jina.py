@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypedDict
 
 from pgchroma.embeddings.batched import Purpose
 from pgchroma.embeddings.keys import ApiKey
@@ -13,10 +13,16 @@ from pgchroma.embeddings.providers.openai import OpenAIProtocolFunction
 from pgchroma.embeddings.providers.png import is_image, png_base64
 from pgchroma.embeddings.sourcing import Sourcing
 
-__all__ = ("JinaEmbeddingFunction",)
+__all__ = ("JinaEmbeddingFunction", "JinaQueryConfig")
 
 _WISHES = ("task", "late_chunking", "truncate", "dimensions", "embedding_type", "normalized")
 """The settings that are sent if they are set."""
+
+
+class JinaQueryConfig(TypedDict):
+    """What is different for queries; see `JinaEmbeddingFunction`."""
+
+    task: str
 
 
 class JinaEmbeddingFunction(OpenAIProtocolFunction[Embeddable]):
@@ -49,7 +55,7 @@ class JinaEmbeddingFunction(OpenAIProtocolFunction[Embeddable]):
         dimensions: int | None = None,
         embedding_type: str | None = None,
         normalized: bool | None = None,
-        query_config: dict[str, Any] | None = None,
+        query_config: Mapping[str, Any] | None = None,
     ) -> None:
         """Choose the model, and how it embeds.
 

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypedDict
 
 from pgchroma.embeddings.batched import Purpose
 from pgchroma.embeddings.keys import ApiKey
 from pgchroma.embeddings.protocol import Documents
 from pgchroma.embeddings.providers.http import VendorEmbeddingFunction
 
-__all__ = ("NomicEmbeddingFunction",)
+__all__ = ("NomicEmbeddingFunction", "NomicQueryConfig")
+
+
+class NomicQueryConfig(TypedDict):
+    """What is different for queries; see `NomicEmbeddingFunction`."""
+
+    task_type: str
 
 
 class NomicEmbeddingFunction(VendorEmbeddingFunction[Documents]):
@@ -29,7 +35,7 @@ class NomicEmbeddingFunction(VendorEmbeddingFunction[Documents]):
         self,
         model: str,
         task_type: str,
-        query_config: dict[str, Any] | None,
+        query_config: Mapping[str, Any] | None,
         api_key_env_var: str = "NOMIC_API_KEY",
     ) -> None:
         """Choose the model, and what it embeds for.

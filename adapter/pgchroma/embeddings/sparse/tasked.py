@@ -5,16 +5,22 @@ from __future__ import annotations
 import threading
 from abc import abstractmethod
 from collections.abc import Mapping
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, TypedDict
 
 from pgchroma.embeddings.batched import check_texts
 from pgchroma.embeddings.protocol import Documents
 from pgchroma.embeddings.sparse_protocol import SparseEmbeddingFunction
 from pgchroma.model.sparse import SparseVectors
 
-__all__ = ("Task", "TaskedSparseFunction")
+__all__ = ("Task", "TaskConfig", "TaskedSparseFunction")
 
 Task: TypeAlias = Literal["document", "query"]
+
+
+class TaskConfig(TypedDict):
+    """What is different for queries."""
+
+    task: Task
 
 
 class TaskedSparseFunction(SparseEmbeddingFunction[Documents]):

@@ -6,6 +6,7 @@ A provider's module is loaded when its class is asked for.
 from __future__ import annotations
 
 from importlib import import_module
+from pkgutil import iter_modules
 from typing import TYPE_CHECKING, Any
 
 from pgchroma.embeddings.known import PROVIDERS
@@ -44,14 +45,14 @@ if TYPE_CHECKING:
     )
     from pgchroma.embeddings.providers.imagebind import ImageBindEmbeddingFunction
     from pgchroma.embeddings.providers.instructor import InstructorEmbeddingFunction
-    from pgchroma.embeddings.providers.jina import JinaEmbeddingFunction
+    from pgchroma.embeddings.providers.jina import JinaEmbeddingFunction, JinaQueryConfig
     from pgchroma.embeddings.providers.langchain import (
         ChromaLangchainEmbeddingFunction,
         create_langchain_embedding,
     )
     from pgchroma.embeddings.providers.mistral import MistralEmbeddingFunction
     from pgchroma.embeddings.providers.morph import MorphEmbeddingFunction
-    from pgchroma.embeddings.providers.nomic import NomicEmbeddingFunction
+    from pgchroma.embeddings.providers.nomic import NomicEmbeddingFunction, NomicQueryConfig
     from pgchroma.embeddings.providers.ollama import OllamaEmbeddingFunction
     from pgchroma.embeddings.providers.open_clip import OpenCLIPEmbeddingFunction
     from pgchroma.embeddings.providers.openai import OpenAIEmbeddingFunction
@@ -105,9 +106,11 @@ __all__ = (
     "ImageBindEmbeddingFunction",
     "InstructorEmbeddingFunction",
     "JinaEmbeddingFunction",
+    "JinaQueryConfig",
     "MistralEmbeddingFunction",
     "MorphEmbeddingFunction",
     "NomicEmbeddingFunction",
+    "NomicQueryConfig",
     "ONNXMiniLM_L6_V2",
     "OllamaEmbeddingFunction",
     "OpenAIEmbeddingFunction",
@@ -122,6 +125,7 @@ __all__ = (
     "VoyageAIEmbeddingFunction",
     "config_to_embedding_function",
     "create_langchain_embedding",
+    "get_builtins",
     "known_embedding_functions",
     "register_embedding_function",
     "register_sparse_embedding_function",
@@ -135,6 +139,8 @@ _MODULES = {
     "ChromaCloudQwenEmbeddingModel": "providers.chroma_cloud_qwen",
     "ChromaCloudQwenEmbeddingTarget": "providers.chroma_cloud_qwen",
     "GoogleGenaiEmbeddingFunction": "providers.google",
+    "JinaQueryConfig": "providers.jina",
+    "NomicQueryConfig": "providers.nomic",
     "create_langchain_embedding": "providers.langchain",
     "Bm25EmbeddingFunction": "sparse",
     "ChromaBm25EmbeddingFunction": "sparse",
@@ -148,7 +154,23 @@ _MODULES = {
 }
 
 
+_BUILTIN = ("EmbeddingFunction", "EmbeddingServer", "ONNXMiniLM_L6_V2")
+
+_SUBMODULES = frozenset(module.name for module in iter_modules(__path__))
+"""Chroma's modules, one for each provider."""
+
+
+def get_builtins() -> set[str]:
+    """Return the names of the classes that come with the package."""
+    return {name for name in __all__ if name.endswith(_BUILTIN)} - {
+        "EmbeddingFunction",
+        "SparseEmbeddingFunction",
+    }
+
+
 def __getattr__(name: str) -> Any:
+    if name in _SUBMODULES:
+        return import_module(f"{__name__}.{name}")
     if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     module = import_module(f"pgchroma.embeddings.{_MODULES[name]}")
@@ -156,4 +178,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted((*globals(), *_MODULES))
+    return sorted((*globals(), *_MODULES, *_SUBMODULES))

@@ -1,0 +1,5 @@
+"""Chroma's import path of `AsyncCollection`."""
+
+from pgchroma.client._async.collection import AsyncCollection
+
+__all__ = ("AsyncCollection",)

@@ -1,0 +1,5 @@
+"""Chroma's import path of `Collection`."""
+
+from pgchroma.client._sync.collection import Collection
+
+__all__ = ("Collection",)

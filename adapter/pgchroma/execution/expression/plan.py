@@ -1,0 +1,5 @@
+"""Chroma's import path of `Search`."""
+
+from pgchroma.model.search.request import Search
+
+__all__ = ("Search",)

@@ -1,0 +1,29 @@
+"""Chroma's import path of its distances: `l2`, squared; `cosine`, 1 - cosine; `ip`, 1 - product."""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ("Vector", "cosine", "ip", "l2")
+
+Vector: TypeAlias = NDArray[np.integer | np.floating]
+
+
+def l2(x: Vector, y: Vector) -> float:
+    """Return the square of the Euclidean distance."""
+    return float(np.linalg.norm(x - y) ** 2)
+
+
+def cosine(x: Vector, y: Vector) -> float:
+    """Return 1 - the cosine; 1 if a vector has no direction."""
+    # What the index adds, so that nothing is divided by zero.
+    least = 1e-7 if np.float16 in (x.dtype, y.dtype) else 1e-30
+    return float(1.0 - np.dot(x, y) / (np.linalg.norm(x) * np.linalg.norm(y) + least))
+
+
+def ip(x: Vector, y: Vector) -> float:
+    """Return 1 - the inner product."""
+    return float(1.0 - np.dot(x, y))

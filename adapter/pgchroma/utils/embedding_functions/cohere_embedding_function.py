@@ -1,0 +1,5 @@
+"""Chroma's import path of `CohereEmbeddingFunction`."""
+
+from pgchroma.embeddings.providers.cohere import CohereEmbeddingFunction
+
+__all__ = ("CohereEmbeddingFunction",)

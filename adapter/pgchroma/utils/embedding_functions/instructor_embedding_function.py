@@ -1,0 +1,5 @@
+"""Chroma's import path of `InstructorEmbeddingFunction`."""
+
+from pgchroma.embeddings.providers.instructor import InstructorEmbeddingFunction
+
+__all__ = ("InstructorEmbeddingFunction",)

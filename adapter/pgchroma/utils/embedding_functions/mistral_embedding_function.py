@@ -1,0 +1,5 @@
+"""Chroma's import path of `MistralEmbeddingFunction`."""
+
+from pgchroma.embeddings.providers.mistral import MistralEmbeddingFunction
+
+__all__ = ("MistralEmbeddingFunction",)

@@ -1,0 +1,5 @@
+"""Chroma's import path of `OpenAIEmbeddingFunction`."""
+
+from pgchroma.embeddings.providers.openai import OpenAIEmbeddingFunction
+
+__all__ = ("OpenAIEmbeddingFunction",)

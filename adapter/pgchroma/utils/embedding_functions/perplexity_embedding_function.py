@@ -1,0 +1,5 @@
+"""Chroma's import path of `PerplexityEmbeddingFunction`."""
+
+from pgchroma.embeddings.providers.perplexity import PerplexityEmbeddingFunction
+
+__all__ = ("PerplexityEmbeddingFunction",)
