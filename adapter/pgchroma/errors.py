@@ -160,8 +160,8 @@ class EmbeddingError(ChromaError, name="ChromaError", status=502):
         self.retry_after = retry_after
 
 
-class UnimplementedError(ChromaError, name="ChromaError", status=501):
-    """A feature is not there."""
+class UnimplementedError(ChromaError, NotImplementedError, name="ChromaError", status=501):
+    """A feature is not there. It is a `NotImplementedError`, too, which Chroma's clients raise."""
 
 
 class DeadlineExceededError(ChromaError, name="ChromaError", status=504):

@@ -15,6 +15,7 @@ import numpy as np
 from pgchroma.embeddings.protocol import normalize_embeddings, validate_embeddings
 from pgchroma.errors import DuplicateIDError
 from pgchroma.model.metadata import fits_int64
+from pgchroma.model.sparse import is_sparse, sparse_error
 from pgchroma.model.types import IncludeColumn
 
 __all__ = (
@@ -200,6 +201,8 @@ def _check_metadata_key(key: Any, is_update: bool) -> None:
 def _check_metadata_value(key: str, value: Any) -> None:
     if isinstance(value, list):
         _check_metadata_list(key, value)
+    elif is_sparse(value):
+        raise sparse_error(key)
     elif value is not None and not isinstance(value, str | int | float):
         raise ValueError(
             "Expected metadata value to be a str, int, float, bool, SparseVector, list, or None, "

@@ -11,6 +11,7 @@ from functools import lru_cache
 from typing import Any, TypeAlias
 
 from pgchroma.errors import InvalidArgumentError
+from pgchroma.model.sparse import is_sparse, sparse_error
 from pgchroma.model.text import check_text
 
 __all__ = ("CleanMetadata", "fits_int64", "parse_collection_metadata", "parse_metadata")
@@ -107,6 +108,8 @@ def _is_plain(value: object) -> bool:
 def _plain(value: object, path: str) -> Any:
     if isinstance(value, (list, tuple)):
         return _plain_list(value, path)
+    if is_sparse(value):
+        raise sparse_error(path)
     return _plain_scalar(value, path)
 
 

@@ -7,7 +7,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self, TypeAlias
 
-__all__ = ("SPARSE_VECTOR_TYPE", "TYPE_KEY", "SparseVector", "SparseVectors")
+from pgchroma.errors import UnimplementedError
+
+__all__ = (
+    "SPARSE_VECTOR_TYPE",
+    "TYPE_KEY",
+    "SparseVector",
+    "SparseVectors",
+    "is_sparse",
+    "sparse_error",
+)
 
 TYPE_KEY = "#type"
 SPARSE_VECTOR_TYPE = "sparse_vector"
@@ -102,6 +111,20 @@ class SparseVector:
 
 
 SparseVectors: TypeAlias = list[SparseVector]
+
+
+def is_sparse(value: object) -> bool:
+    """Whether a metadata value is a sparse vector, or the dictionary that one is sent as."""
+    if isinstance(value, Mapping):
+        return value.get(TYPE_KEY) == SPARSE_VECTOR_TYPE
+    return isinstance(value, SparseVector)
+
+
+def sparse_error(key: str) -> UnimplementedError:
+    """Return the error of a record that has a sparse vector under a key of its metadata."""
+    return UnimplementedError(
+        f"Unimplemented: Sparse vector is not supported for local chroma: {key}"
+    )
 
 
 def _check_value(value: object, position: int) -> None:

@@ -6,7 +6,7 @@ from typing import Any, TypeAlias, TypeVar, cast
 
 import numpy as np
 
-from pgchroma.errors import InvalidArgumentError, MalformedRequestError, UnimplementedError
+from pgchroma.errors import InvalidArgumentError, MalformedRequestError
 from pgchroma.model.filters import Filter, combine, parse_where, parse_where_document
 from pgchroma.model.indexing import IndexingStatus, QueryPlan, Recall, SegmentUse
 from pgchroma.model.operations import (
@@ -28,6 +28,7 @@ from pgchroma.model.records import (
     parse_embeddings,
     parse_ids,
 )
+from pgchroma.model.sparse import is_sparse, sparse_error
 from pgchroma.wire.bodies import (
     MAX_COUNT,
     AddBody,
@@ -105,10 +106,8 @@ def _refuse_sparse(metadatas: Any) -> None:
 
 
 def _sparse_fault(key: str, value: dict[str, Any]) -> Exception:
-    if value.get("#type") == "sparse_vector":
-        return UnimplementedError(
-            f"Unimplemented: Sparse vector is not supported for local chroma: {key}"
-        )
+    if is_sparse(value):
+        return sparse_error(key)
     return MalformedRequestError(f"metadatas: the value of {key} is an object")
 
 

@@ -23,6 +23,7 @@ from pgchroma.client.validation import check_include, check_lengths, in_method
 from pgchroma.embeddings.adapting import chroma_function
 from pgchroma.embeddings.protocol import DataLoader, normalize_embeddings, validate_embeddings
 from pgchroma.embeddings.registry import embedding_function_to_config
+from pgchroma.errors import UnimplementedError
 from pgchroma.model.entities import CollectionModel, DatabaseRef
 from pgchroma.model.indexing import IndexingStatus, QueryPlan, Recall
 from pgchroma.model.metadata import parse_collection_metadata
@@ -50,6 +51,7 @@ from pgchroma.model.reembedding import (
     check_whole,
 )
 from pgchroma.model.schema import schema_json
+from pgchroma.model.search.result import SearchResult
 from pgchroma.model.types import (
     CollectionMetadata,
     DeleteResult,
@@ -71,6 +73,12 @@ M = TypeVar("M", bound=BaseModel)
 _GET_COLUMNS = ("metadatas", "documents")
 _PEEK_COLUMNS = ("metadatas", "documents", "embeddings")
 _QUERY_COLUMNS = ("metadatas", "documents", "distances")
+
+# Chroma's words, which programs look for.
+_NO_FUNCTIONS = (
+    "Attached functions are only supported when connecting to a Chroma server via HttpClient. "
+    "The Rust bindings (embedded mode) do not support attached function operations."
+)
 
 
 class AsyncCollection:
@@ -182,6 +190,64 @@ class AsyncCollection:
             is_trusting=self._is_trusting,
         )
         return AsyncTable(seen, model)
+
+    async def search(self, searches: Any, read_level: object = None) -> SearchResult:
+        """Search by a ranking expression, which is not supported yet.
+
+        Args:
+            searches: A `Search`, or a list of them.
+            read_level: Which writes the search has to see.
+
+        Raises:
+            UnimplementedError: Always; it is a `NotImplementedError`.
+        """
+        raise UnimplementedError("Search is not implemented for Local Chroma")
+
+    async def fork(self, new_name: str) -> AsyncCollection:
+        """Copy the collection under a new name, which is not supported.
+
+        Raises:
+            UnimplementedError: Always; it is a `NotImplementedError`.
+        """
+        raise UnimplementedError("Collection forking is not implemented for Local Chroma")
+
+    async def fork_count(self) -> int:
+        """Count the collection's forks, which is not supported.
+
+        Raises:
+            UnimplementedError: Always; it is a `NotImplementedError`.
+        """
+        raise UnimplementedError("Fork count is not implemented for Local Chroma")
+
+    async def attach_function(
+        self,
+        function: str,
+        name: str,
+        output_collection: str,
+        params: Mapping[str, Any] | None = None,
+    ) -> Any:
+        """Have a function run over what is written, which is not supported.
+
+        Raises:
+            UnimplementedError: Always; it is a `NotImplementedError`.
+        """
+        raise UnimplementedError(_NO_FUNCTIONS)
+
+    async def get_attached_function(self, name: str) -> Any:
+        """Find an attached function, which is not supported.
+
+        Raises:
+            UnimplementedError: Always; it is a `NotImplementedError`.
+        """
+        raise UnimplementedError(_NO_FUNCTIONS)
+
+    async def detach_function(self, name: str, delete_output_collection: bool = False) -> bool:
+        """Detach a function, which is not supported.
+
+        Raises:
+            UnimplementedError: Always; it is a `NotImplementedError`.
+        """
+        raise UnimplementedError(_NO_FUNCTIONS)
 
     async def count(self, read_level: object = None) -> int:
         """Count the records.
