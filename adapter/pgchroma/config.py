@@ -8,7 +8,6 @@ from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
 from pgchroma.destinations import DEFAULT_DIRECTORY, DistributedSettings
-
 from pgchroma.model.names import DEFAULT_DATABASE, DEFAULT_TENANT
 
 __all__ = ("DEFAULT_DATABASE", "DEFAULT_TENANT", "Settings")
