@@ -123,25 +123,6 @@ def test_other_files_in_the_path_are_left_alone(home: Path) -> None:
     assert (home / "notes.txt").read_text() == "mine"
 
 
-async def test_the_environments_connection_settings_do_not_interfere(
-    used: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for name, value in {
-        "PGHOST": "example.invalid",
-        "PGHOSTADDR": "192.0.2.1",
-        "PGPORT": "1",
-        "PGUSER": "someone",
-        "PGDATABASE": "other",
-        "PGDATA": "/nowhere",
-        "PGGSSENCMODE": "require",
-    }.items():
-        monkeypatch.setenv(name, value)
-    with EmbeddedPostgres.open(used) as postgres:
-        assert rows(postgres, "select current_user::text") == [("pgchroma",)]
-        connection = await psycopg.AsyncConnection.connect(postgres.conninfo)
-        await connection.close()
-
-
 def test_the_server_does_not_inherit_the_environment(
     used: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -21,6 +21,7 @@ import psycopg
 from psycopg.conninfo import make_conninfo
 
 from pgchroma.embedded import host
+from pgchroma.embedded.conninfo import ignore_missing_service, private_conninfo
 from pgchroma.embedded.locks import FileLock, patiently
 from pgchroma.errors import InvalidArgumentError, UnavailableError, VersionMismatchError
 
@@ -328,20 +329,21 @@ class Cluster:
         found = self._pid_file()
         if found is None or found.status != "ready":
             return None
-        # An empty hostaddr keeps a PGHOSTADDR of the caller's environment out.
-        address = {"host": found.socket_directory, "port": found.port, "hostaddr": ""}
-        conninfo = make_conninfo("", user=_NAME, dbname=_NAME, gssencmode="disable", **address)
+        address = {"host": found.socket_directory, "port": found.port}
+        conninfo = private_conninfo(user=_NAME, dbname=_NAME, **address)
+        if service := ignore_missing_service():
+            self.announce(f"pgchroma: PGSERVICE is ignored: no file defines the service {service}")
         try:
-            psycopg.connect(conninfo, connect_timeout=10).close()
+            psycopg.connect(conninfo).close()
         except psycopg.OperationalError:
             self._name_database(make_conninfo(conninfo, dbname="template1"))
-            psycopg.connect(conninfo, connect_timeout=10).close()
+            psycopg.connect(conninfo).close()
         self._joined = found
         return conninfo
 
     def _name_database(self, conninfo: str) -> None:
         """Give initdb's database our name, which takes less time and room than another database."""
-        with psycopg.connect(conninfo, connect_timeout=10, autocommit=True) as connection:
+        with psycopg.connect(conninfo, autocommit=True) as connection:
             named = "select from pg_database where datname = 'pgchroma'"
             if connection.execute(named).fetchone() is None:
                 connection.execute("alter database postgres rename to pgchroma")

@@ -1,0 +1,83 @@
+"""Connection strings of the embedded server, which take nothing from libpq's environment variables.
+
+The variables are another database's: its options, its encoding, its way to authenticate.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Final
+
+from psycopg.conninfo import make_conninfo
+from psycopg.pq import Conninfo
+
+__all__ = ("ignore_missing_service", "private_conninfo")
+
+_NEUTRAL: Final = {
+    "application_name": "pgchroma",
+    "client_encoding": "UTF8",
+    "connect_timeout": "10",
+    "gssencmode": "disable",
+    "max_protocol_version": "3.0",
+    "min_protocol_version": "3.0",
+    "sslmode": "disable",
+    "sslcertmode": "disable",
+}
+"""Values where libpq's own default is not what a Unix socket needs, or is empty and refused so."""
+
+_SINCE_16: Final = frozenset(
+    {
+        "gssdelegation",
+        "load_balance_hosts",
+        "max_protocol_version",
+        "min_protocol_version",
+        "require_auth",
+        "sslcertmode",
+        "sslnegotiation",
+    }
+)
+"""Keywords that an older psql, which may be given the string, does not know."""
+
+
+def private_conninfo(**address: str) -> str:
+    """Return a connection string that sets every parameter which has a variable."""
+    parameters = {}
+    for option in Conninfo.get_defaults():
+        keyword, variable = option.keyword.decode(), (option.envvar or b"").decode()
+        is_needed = keyword not in _SINCE_16 or variable in os.environ
+        # libpq looks an empty service up as well; see below.
+        if variable and is_needed and keyword != "service":
+            parameters[keyword] = _NEUTRAL.get(keyword, (option.compiled or b"").decode())
+    return make_conninfo("", **{**parameters, **address})
+
+
+def ignore_missing_service() -> str | None:
+    """Unset PGSERVICE if no file defines that service, and return the service's name.
+
+    libpq looks it up even for a connection string that leaves nothing open. While it is missing,
+    no connection of the process can be made, so unsetting it takes nothing from anyone.
+    """
+    name = os.environ.get("PGSERVICE")
+    if name is None or any(_defines(file, name) for file in _service_files()):
+        return None
+    del os.environ["PGSERVICE"]
+    return name
+
+
+def _service_files() -> list[Path]:
+    own = os.environ.get("PGSERVICEFILE")
+    if own is not None and not Path(own).is_file():
+        return []  # libpq looks no further.
+    files = [Path(own) if own is not None else Path.home() / ".pg_service.conf"]
+    if directory := os.environ.get("PGSYSCONFDIR"):
+        files.append(Path(directory, "pg_service.conf"))
+    return files
+
+
+def _defines(file: Path, name: str) -> bool:
+    try:
+        lines = file.read_text(errors="replace").splitlines()
+    except OSError:
+        return False
+    return any(line.strip().startswith(f"[{name}]") for line in lines)
