@@ -19,6 +19,7 @@ from pgchroma.errors import MissingRightError, VersionMismatchError
 from pgchroma.resources import resource
 from pgchroma.store.drivers import run
 from pgchroma.store.faults import first_line
+from pgchroma.store.parameters import connection_parameters
 from pgchroma.store.replacing import Kept, restore_view, views_in, what_is_kept
 from pgchroma.store.upgrading import upgrade_some
 from pgchroma.waiting import watched_waits
@@ -70,9 +71,8 @@ def sql_files() -> dict[str, str]:
 
 
 def _another(connection: psycopg.Connection[Any]) -> psycopg.Connection[Any]:
-    info = connection.info
     # A pooler may give the next transaction to a session without the prepared statements.
-    own = psycopg.connect(info.dsn, password=info.password or None, prepare_threshold=None)
+    own = psycopg.connect(**connection_parameters(connection), prepare_threshold=None)
     # Whoever waited for the lock has to see what was committed meanwhile.
     own.isolation_level = IsolationLevel.READ_COMMITTED
     return own

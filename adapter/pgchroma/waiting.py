@@ -11,6 +11,7 @@ from typing import Any, Final
 import psycopg
 
 from pgchroma.store.drivers import run
+from pgchroma.store.parameters import connection_parameters
 from pgchroma.store.waits import Blocker, backend_pid, blockers
 
 __all__ = ("watched_waits",)
@@ -30,9 +31,8 @@ def watched_waits(connection: psycopg.Connection[Any]) -> Generator[None, None, 
     """
     pid = run(connection, backend_pid())
     done = Event()
-    info = connection.info
-    conninfo = {"conninfo": info.dsn, "password": info.password or None}
-    watcher = Thread(target=_watch, args=(conninfo, pid, done), name="pgchroma-wait", daemon=True)
+    target = (connection_parameters(connection), pid, done)
+    watcher = Thread(target=_watch, args=target, name="pgchroma-wait", daemon=True)
     watcher.start()
     try:
         yield
@@ -40,19 +40,19 @@ def watched_waits(connection: psycopg.Connection[Any]) -> Generator[None, None, 
         done.set()
 
 
-def _watch(conninfo: dict[str, Any], pid: int, done: Event) -> None:
+def _watch(parameters: dict[str, Any], pid: int, done: Event) -> None:
     known: set[int] = set()
     while not done.wait(PATIENCE):
         # Nobody is worse off without word.
         with suppress(psycopg.Error):
-            for blocker in _look(conninfo, pid):
+            for blocker in _look(parameters, pid):
                 if blocker.pid not in known and not done.is_set():
                     known.add(blocker.pid)
                     _log.warning(_text(blocker))
 
 
-def _look(conninfo: dict[str, Any], pid: int) -> list[Blocker]:
-    with psycopg.connect(**conninfo, autocommit=True, prepare_threshold=None) as connection:
+def _look(parameters: dict[str, Any], pid: int) -> list[Blocker]:
+    with psycopg.connect(**parameters, autocommit=True, prepare_threshold=None) as connection:
         found: list[Blocker] = run(connection, blockers(pid))
         return found
 
