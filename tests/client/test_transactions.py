@@ -66,6 +66,32 @@ def test_vectors_and_rows_are_committed_or_rolled_back_together(
         assert names == (["drafts", "papers"] if committed else ["papers"])
 
 
+def test_records_of_the_same_transaction_are_merged_with(engine: Engine, url: str) -> None:
+    with engine.connect() as connection:
+        client = pgchroma.PostgresClient(connection)
+        papers = client.create_collection("papers")
+        papers.add(ids=["a", "b"], embeddings=[[1.0], [2.0]], metadatas=[{"k": 1}, {"k": 2}])
+        papers.upsert(
+            ids=["c", "b", "a"],
+            embeddings=[[5.0], [4.0], [3.0]],
+            metadatas=[{"l": 3}, {"l": 4}, {"l": 5}],
+        )
+        papers.upsert(ids=["c", "a"], embeddings=[[6.0], [7.0]], documents=["c", "a"])
+        papers.delete(ids=["b"])
+        found = papers.get(include=["embeddings", "metadatas", "documents"])
+        assert found["ids"] == ["a", "c"]
+        assert found["embeddings"].tolist() == [[7.0], [6.0]]
+        assert found["metadatas"] == [{"k": 1, "l": 5}, {"l": 3}]
+        assert found["documents"] == ["a", "c"]
+        assert papers.count() == 2
+        connection.commit()
+    with psycopg.connect(url) as plain:
+        kept = plain.execute(
+            f"select count(*) from default_tenant__default_database.vectors_{papers.id.hex}"
+        ).fetchone()
+    assert kept == (2,)
+
+
 def test_a_fault_of_ours_leaves_the_transaction_usable(engine: Engine) -> None:
     with engine.connect() as connection:
         client = pgchroma.PostgresClient(connection)

@@ -1,10 +1,12 @@
 """Handlers that write records: one round trip and one transaction, all of a batch or nothing.
 
-Places in insertion order and in the log are drawn while the batch is read, in the order of the
-batch; rows are locked and inserted in the order of their ids, so that two batches that overlap
-wait for each other instead of deadlocking. Rows that are changed or deleted are locked by a
-statement of their own, sent along with the one that writes: this one then sees what the writer
-before it has committed, and clears away the vectors it replaces.
+Writers wait for each other and do not deadlock. Each takes all rows it is about to change in one
+statement and in the order of their ids: it locks those that are there, and an upsert inserts
+those that are not at the same time. A second statement, sent along with the first, changes the
+rows. It waits for nobody, and it sees what the writers before it have committed, so it clears
+away the embeddings that it replaces.
+
+Places in insertion order and in the log are drawn in the order of the batch.
 """
 
 from __future__ import annotations
@@ -30,7 +32,7 @@ from pgchroma.store.locations import (
     make_vectors,
 )
 from pgchroma.store.statement import Atomic, Exchange, Statement, render
-from pgchroma.store.vectors import pack_vectors
+from pgchroma.store.vectors import VectorArray, pack_vectors
 
 __all__ = ("add_records", "delete_records", "update_records", "upsert_records")
 
@@ -43,11 +45,7 @@ def add_records(operation: AddRecords, environment: Environment) -> Exchange[Non
 
 @handles(UpsertRecords)
 def upsert_records(operation: UpsertRecords, environment: Environment) -> Exchange[None]:
-    """Update the records that are there, insert the others.
-
-    A record that another writer inserts meanwhile makes the insert fail whole with a unique
-    violation, and whoever runs the handler runs it again.
-    """
+    """Update the records that are there, insert the others."""
     records = operation.records.merged()
     yield from _write(_UPSERT, operation, records, environment)
 
@@ -76,13 +74,14 @@ def delete_records(operation: DeleteRecords, environment: Environment) -> Exchan
         )
         # The condition stands in both places: a row that changes meanwhile is tested again.
         condition = sql.SQL("{} and {}").format(condition, first)
+    held = sql.SQL(_HELD).format(records=location.tables.records, condition=condition)
     cleared: LiteralString = _CLEARED if location.dimension is not None else ""
     text = render(
         _DELETE,
         records=location.tables.records,
         counts=location.tables.counts,
         log=location.tables.log_literal,
-        condition=condition,
+        held=held,
         cleared=sql.SQL(cleared).format(vectors=location.tables.vectors),
     )
     lock = render(_LOCK, records=location.tables.records, condition=condition)
@@ -96,19 +95,17 @@ def delete_records(operation: DeleteRecords, environment: Environment) -> Exchan
 
 @dataclass(frozen=True, slots=True)
 class _Form:
-    """The text of a write: what happens to records, and then to vectors.
+    """The texts of a write.
 
     Attributes:
-        counted: What notes how many records there are more; empty if none are.
-        written: The rows of records whose vectors are to be replaced.
-        is_locking: Whether rows that are there already may change.
+        claim: The statement that takes the rows; empty if the one that changes them does.
+        records: What becomes of the records.
+        vectors: What becomes of their embeddings.
     """
 
+    claim: LiteralString
     records: LiteralString
     vectors: LiteralString
-    counted: LiteralString = ""
-    written: LiteralString = ""
-    is_locking: bool = True
 
 
 def _write(
@@ -141,16 +138,18 @@ def _write_first(
 def _send(
     form: _Form, records: RecordBatch, location: Location, environment: Environment
 ) -> Exchange[None]:
-    text = _write_text(form, location.tables, records.dimension is not None, records.modality)
-    write = Statement(text, _columns(records, environment))
-    if form.is_locking:
-        lock = render(_LOCK, records=location.tables.records, condition=BY_IDS)
-        yield Statement(lock, {"ids": records.ids}), write
+    has_vectors = records.dimension is not None
+    claim, change = _texts(form, location.tables, has_vectors, records.modality)
+    columns = _columns(records)
+    claimed = {**columns, "are_embedded": _are_embedded(records)}
+    changed = {**columns, "embeddings": _packed(records, environment)}
+    if claim:
+        yield Statement(claim, claimed), Statement(change, changed)
     else:
-        yield write
+        yield Statement(change, changed)
 
 
-def _columns(records: RecordBatch, environment: Environment) -> dict[str, Any]:
+def _columns(records: RecordBatch) -> dict[str, Any]:
     columns: dict[str, Any] = {
         "ids": records.ids,
         "documents": records.documents,
@@ -159,92 +158,114 @@ def _columns(records: RecordBatch, environment: Environment) -> dict[str, Any]:
     }
     if records.metadatas is not None:
         columns["metadatas"] = [encode_metadata(metadata) for metadata in records.metadatas]
-    if records.embeddings is not None:
-        columns["embeddings"] = pack_vectors(
-            records.embeddings, records.has_embedding, environment.vector_oid
-        )
     return columns
 
 
+def _packed(records: RecordBatch, environment: Environment) -> VectorArray | None:
+    if records.embeddings is None:
+        return None
+    return pack_vectors(records.embeddings, records.has_embedding, environment.vector_oid)
+
+
+def _are_embedded(records: RecordBatch) -> list[bool] | None:
+    if records.embeddings is None:
+        return None
+    return records.has_embedding or [True] * len(records)
+
+
 @lru_cache(maxsize=1024)
-def _write_text(
+def _texts(
     form: _Form, tables: CollectionTables, has_vectors: bool, modality: Modality | None
-) -> bytes:
+) -> tuple[bytes, bytes]:
     document, uri = _KEPT[modality]
     parts: dict[str, sql.Composable] = {
         "records": tables.records,
         "vectors": tables.vectors,
         "log": tables.log_literal,
         "counts": tables.counts,
-        "written": sql.SQL(form.written),
         "document": sql.SQL(document),
         "uri": sql.SQL(uri),
+        "condition": BY_IDS,
+        "embeddings": sql.SQL(_EMBEDDINGS if has_vectors else _NO_EMBEDDINGS),
     }
-    given: LiteralString = _GIVEN_VECTORS if has_vectors else _GIVEN
     vectors: LiteralString = form.vectors if has_vectors else ""
-    # Nothing stands behind `with`, so that tables are locked in the order in which they stand
-    # here, prepared or not: records before vectors, as everywhere.
-    return render("with " + given + form.records + form.counted + vectors + "select", **parts)
+    change = render(_WITH + form.records + vectors + _NOTHING, **parts)
+    return render(form.claim, **parts), change
 
 
-_GIVEN_VECTORS: LiteralString = """
+_EMBEDDINGS: Final = "%(embeddings)b::vector[]"
+_NO_EMBEDDINGS: Final = "null::text[]"
+
+_WITH: LiteralString = "with "
+# Tables are locked in the order in which they stand before it, prepared or not: records before
+# vectors, as everywhere.
+_NOTHING: LiteralString = "select"
+
+# Whoever comes to an id that another inserts, changes or deletes waits there, and holds those
+# before it only: the order of the rows is that of the waiting.
+_ADDED: LiteralString = """
 input as materialized (
     select nextval({log}) as place, n, id, document, uri, metadata::jsonb as metadata, embedding
     from unnest(
         %(ids)b::text[], %(documents)b::text[], %(uris)b::text[], %(metadatas)b::text[],
-        %(embeddings)b::vector[]
+        {embeddings}
     ) with ordinality as given (id, document, uri, metadata, embedding, n)
 ),
-places as (
-    select *, case when embedding is not null then place end as pos from input
-),
-"""
-
-_GIVEN: LiteralString = """
-places as materialized (
-    select
-        nextval({log}) as place, n, id, document, uri, metadata::jsonb as metadata,
-        null::bigint as pos
-    from unnest(
-        %(ids)b::text[], %(documents)b::text[], %(uris)b::text[], %(metadatas)b::text[]
-    ) with ordinality as given (id, document, uri, metadata, n)
-),
-"""
-
-_ADDED: LiteralString = """
-added as (
+inserted as (
     insert into {records} (seq, pos, id, document, uri, metadata, created_at, updated_at)
-    select place, pos, id, document, uri, metadata, now(), now()
-    from places
+    select
+        place, case when embedding is not null then place end, id, document, uri, metadata,
+        now(), now()
+    from input
     order by id collate "C", n
     on conflict (id) do nothing
     returning seq
-)
-"""
-
-_INSERT_ADDED: LiteralString = """,
-stored as (
-    insert into {vectors} (pos, seq, embedding)
-    select place, place, embedding
-    from input
-    where embedding is not null and place in (select seq from added)
-    order by place
-)
+),
 """
 
 # Each write leaves a row of its own: writers of one collection do not wait for each other.
-_COUNT_ADDED: LiteralString = """,
-counted as (
-    insert into {counts} (place, change)
-    select nextval({log}), count(*) from added having count(*) > 0
-)
-"""
-
-_COUNT_INSERTED: LiteralString = """,
+_COUNTED: LiteralString = """
 counted as (
     insert into {counts} (place, change)
     select nextval({log}), count(*) from inserted having count(*) > 0
 )
+"""
+
+_ADDED_VECTORS: LiteralString = """,
+stored as (
+    insert into {vectors} (pos, seq, embedding)
+    select place, place, embedding
+    from input
+    where embedding is not null and place in (select seq from inserted)
+    order by place
+)
+"""
+
+# A row that is there is locked by what does not change it: `where` holds only for a row that is
+# locked already. Embeddings are sent with the other statement, which knows the rows' places.
+_INSERT_OR_LOCK: LiteralString = """
+input as materialized (
+    select nextval({log}) as place, id, document, uri, metadata::jsonb as metadata, is_embedded
+    from unnest(
+        %(ids)b::text[], %(documents)b::text[], %(uris)b::text[], %(metadatas)b::text[],
+        %(are_embedded)b::bool[]
+    ) as given (id, document, uri, metadata, is_embedded)
+),
+inserted as (
+    insert into {records} (seq, pos, id, document, uri, metadata, created_at, updated_at)
+    select
+        place, case when is_embedded then place end, id, document, uri,
+        nullif(jsonb_strip_nulls(metadata), '{{}}'), now(), now()
+    from input
+    order by id collate "C"
+    on conflict (id) do update set updated_at = excluded.updated_at where false
+    returning seq
+),
+"""
+
+_LOCK: LiteralString = """
+select count(*)
+from (select from {records} as r where {condition} order by r.id for update) as locked
 """
 
 # What becomes of document and uri. A text that is embedded anew keeps its uri, which says where it
@@ -263,14 +284,49 @@ _KEPT: Final[dict[Modality | None, tuple[LiteralString, LiteralString]]] = {
     ),
 }
 
-_LOCK: LiteralString = """
-select count(*)
-from (select from {records} as r where {condition} order by r.id for update) as locked
+_INPUT: LiteralString = """
+input as materialized (
+    select n, id, document, uri, metadata::jsonb as metadata, embedding
+    from unnest(
+        %(ids)b::text[], %(documents)b::text[], %(uris)b::text[], %(metadatas)b::text[],
+        {embeddings}
+    ) with ordinality as given (id, document, uri, metadata, embedding, n)
+),
+held as materialized ("""
+
+# A row that came after the rows were locked may be out of order. So nobody waits for it: if
+# another works on it, or has just done so, this write is taken for one from before it came. What
+# is compared is the row as it is now with the one that this statement sees, whose embedding it
+# sees, too.
+_HELD: LiteralString = """
+    select r.seq, r.pos, r.id, false as is_new
+    from {records} as r
+    where {condition}
+        and r.pos is not distinct from (select s.pos from {records} as s where s.seq = r.seq)
+    for update skip locked
 """
 
-_UPDATED: LiteralString = """
-old as materialized (
-    select seq, pos, id from {records} where id = any(%(ids)b::text[])
+# A row that was there has been locked, and says by whom; one that was inserted has not.
+_INSERTED_OR_LOCKED: LiteralString = """
+    select r.seq, r.pos, r.id, r.xmax = '0'::xid as is_new from {records} as r where {condition}
+"""
+
+_CHANGED: LiteralString = """
+),
+places as materialized (
+    select
+        *,
+        case
+            when embedding is null then null
+            when is_new then replaced
+            else nextval({log})
+        end as pos
+    from (
+        select i.*, h.seq, h.pos as replaced, h.is_new
+        from input as i
+        join held as h on h.id = i.id
+        order by i.n
+    ) as found
 ),
 updated as (
     update {records} as r
@@ -282,46 +338,28 @@ updated as (
             jsonb_strip_nulls(coalesce(r.metadata, '{{}}') || coalesce(p.metadata, '{{}}')), '{{}}'
         ),
         updated_at = now()
-    from old
-    join places as p on p.id = old.id
-    where r.seq = old.seq
-    returning r.seq, r.id, p.pos, old.pos as replaced
-)
-"""
-
-_INSERTED: LiteralString = """,
-inserted as (
-    insert into {records} (seq, pos, id, document, uri, metadata, created_at, updated_at)
-    select
-        place, pos, id, document, uri, nullif(jsonb_strip_nulls(metadata), '{{}}'), now(), now()
     from places as p
-    where not exists (select from updated as u where u.id = p.id)
-    order by id collate "C"
-    returning seq, pos
+    where r.seq = p.seq and not p.is_new
 )
 """
 
 _REPLACED: LiteralString = """,
-written as ({written}),
 replaced as (
-    delete from {vectors} as v using updated as u where v.pos = u.replaced and u.pos is not null
+    delete from {vectors} as v using places as p
+    where v.pos = p.replaced and p.pos is not null and not p.is_new
 ),
 stored as (
     insert into {vectors} (pos, seq, embedding)
-    select w.pos, w.seq, i.embedding
-    from written as w
-    join input as i on i.place = w.pos
-    order by w.pos
+    select pos, seq, embedding from places where pos is not null order by pos
 )
 """
 
-_ADD = _Form(_ADDED, _INSERT_ADDED, _COUNT_ADDED, is_locking=False)
-_UPDATE = _Form(_UPDATED, _REPLACED, written="select seq, pos from updated")
+_ADD = _Form("", _ADDED + _COUNTED, _ADDED_VECTORS)
+_UPDATE = _Form(_LOCK, _INPUT + _HELD + _CHANGED, _REPLACED)
 _UPSERT = _Form(
-    _UPDATED + _INSERTED,
+    _WITH + _INSERT_OR_LOCK + _COUNTED + _NOTHING,
+    _INPUT + _INSERTED_OR_LOCKED + _CHANGED,
     _REPLACED,
-    _COUNT_INSERTED,
-    "select seq, pos from updated union all select seq, pos from inserted",
 )
 
 _FIRST: LiteralString = """
@@ -329,8 +367,9 @@ r.seq = any(array(select r.seq from {records} as r where {condition} order by r.
 """
 
 _DELETE: LiteralString = """
-with removed as (
-    delete from {records} as r where {condition} returning r.pos
+with held as materialized ({held}),
+removed as (
+    delete from {records} as r using held as h where r.seq = h.seq returning r.pos
 ),
 counted as (
     insert into {counts} (place, change)
