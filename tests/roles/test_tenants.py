@@ -87,6 +87,39 @@ async def test_reset_leaves_no_roles_of_tenants_that_are_gone(mode: Any, url: st
     await (await mode.create_collection("papers")).add(ids="1", embeddings=[1.0])
 
 
+def test_a_tenant_made_anew_does_not_reach_what_the_old_one_had(
+    client: Any, admin: Any, url: str
+) -> None:
+    admin.create_tenant("acme")
+    admin.create_database("docs", "acme")
+    client.set_tenant("acme", "docs")
+    papers = client.create_collection("papers")
+    papers.add(ids="secret", embeddings=[1.0])
+    role = _role_of(url, "acme")
+    with psycopg.connect(url) as reader:
+        reader.execute(f"select from acme__docs.records_{papers.id.hex}")
+        client.reset()
+        # What it had cannot be dropped yet, and so the role is still there.
+        assert role in roles(url)
+        admin.create_tenant("acme")
+        admin.create_database("docs", "acme")
+        client.set_tenant("acme", "docs")
+        assert client.create_collection("papers").get()["ids"] == []
+        assert _role_of(url, "acme") == role
+        (schema,) = rows(
+            url,
+            "select n.nspname::text from pg_namespace as n join pg_class as c "
+            f"on c.relnamespace = n.oid where c.relname = 'records_{papers.id.hex}'",
+        )[0]
+        with psycopg.connect(url) as smuggled:
+            smuggled.execute(f'set role "{role}"')
+            with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                smuggled.execute(f'select from "{schema}".records_{papers.id.hex}')
+    client.reset()
+    assert rows(url, f"select to_regnamespace('\"{schema}\"')") == [(None,)]
+    assert role not in roles(url)
+
+
 def test_tenants_with_the_same_names_keep_apart(client: Any, admin: Any) -> None:
     for tenant in ("one", "two"):
         admin.create_tenant(tenant)

@@ -323,9 +323,13 @@ class Compaction:
             raise
 
     def _look(self, collection: Collection) -> tuple[bool, int]:
-        """Tell whether somebody waits for a collection's tables, and how far a build is."""
+        """Tell whether somebody waits for a collection's tables or deleted them with their
+        database, and how far a build is.
+        """
         tables = collection.tables
         relations = [table.as_string(None) for table in (tables.records, tables.vectors)]
+        if collection.dimension is None:
+            relations.pop()
         found = self._watch.execute(
             _LOOK, {"pid": self._work.info.backend_pid, "relations": relations}
         ).fetchone()
@@ -425,6 +429,8 @@ _LOOK = render(
     """
     select
         exists (
+            select from unnest(%(relations)s::text[]) as name where to_regclass(name) is null
+        ) or exists (
             select from pg_catalog.pg_locks as l
             where not l.granted and l.locktype = 'relation' and l.pid <> %(pid)s
                 and l.mode in (

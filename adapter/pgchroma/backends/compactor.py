@@ -18,6 +18,7 @@ from uuid import UUID
 import psycopg
 
 from pgchroma.backends.compaction import Compaction, CompactionSettings, StoppedError
+from pgchroma.backends.dropping import drop_all_discarded
 from pgchroma.errors import ChromaError
 from pgchroma.store.compaction import Collection
 from pgchroma.store.faults import first_line
@@ -82,6 +83,7 @@ class Compactor:
     _thread: Thread | None = None
     _watched: dict[UUID, _Watched] = field(default_factory=dict)
     _swept_at: float | None = None
+    _dropped_at: float | None = None
 
     def __post_init__(self) -> None:
         self.observed.wake = self.wake
@@ -117,6 +119,8 @@ class Compactor:
     def _work(self) -> None:
         while not self._stop.is_set():
             try:
+                # It can be done also where nothing can be built.
+                self._drop_discarded()
                 with Compaction(self.conninfo, self.settings, self._stop) as compaction:
                     self._follow(compaction)
                 # No connection is held while nothing happens.
@@ -136,6 +140,7 @@ class Compactor:
         """Look at what happens, until nothing did for a while."""
         while not self._stop.is_set():
             self._woken.clear()
+            self._drop_discarded()
             self._take_in(compaction)
             self._tend(compaction)
             if self._watched:
@@ -158,6 +163,17 @@ class Compactor:
             for collection in compaction.collections():
                 if collection.has_rest or self._is_due(collection, collection.waiting):
                     self._watched.setdefault(collection.tables.id, _Watched(now))
+
+    def _drop_discarded(self) -> None:
+        """Drop what deleted databases have left; what cannot be dropped, with the next sweep."""
+        now = time.monotonic()
+        is_asked = self.observed.taken_discarded()
+        if not (is_asked or self._dropped_at is None or now - self._dropped_at > SWEEP):
+            return
+        self._dropped_at = now
+        obstacle = drop_all_discarded(self.conninfo, self._stop)
+        if obstacle is not None:
+            _log.warning("a table of a deleted database is not dropped yet: %s", obstacle)
 
     def _tend(self, compaction: Compaction) -> None:
         now = time.monotonic()

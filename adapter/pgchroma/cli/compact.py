@@ -12,6 +12,7 @@ import psycopg
 
 from pgchroma.backends.compaction import Compaction, StoppedError
 from pgchroma.backends.connect import compaction_settings
+from pgchroma.backends.dropping import drop_all_discarded
 from pgchroma.cli.database import Database, on_database
 from pgchroma.cli.errors import exit_on_error
 from pgchroma.config import Settings
@@ -49,12 +50,15 @@ def compact(target: Database, wait: bool, names: tuple[str, ...]) -> None:
         bars = _Bars(opened.enter_context(_progress()))
         settings = compaction_settings(Settings())
         compaction = opened.enter_context(Compaction(conninfo, settings, Event(), bars.show))
+        obstacle = drop_all_discarded(conninfo, Event())
         found = compaction.collections()
         chosen = [each for each in found if not names or each.name in names]
         _refuse_unknown(names, found)
         done = [_attempt(compaction, each, wait=wait) for each in chosen]
+    if obstacle is not None:
+        click.echo(f"Error: a table of a deleted database is not dropped: {obstacle}", err=True)
     click.echo(f"{done.count(True)} of {len(chosen)} collections are at rest")
-    if None in done:
+    if None in done or obstacle is not None:
         raise SystemExit(1)
 
 

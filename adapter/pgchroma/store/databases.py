@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from typing import Final
 from uuid import UUID, uuid4
 
 from pgchroma._version import __version__
@@ -28,19 +27,17 @@ from pgchroma.model.operations import (
     Reset,
     UpdateTenant,
 )
+from pgchroma.store.discarded import discard_schemas, drop_discarded
 from pgchroma.store.handlers import handles
 from pgchroma.store.layout import (
-    CollectionTables,
     create_schema,
-    drop_schema,
-    drop_tables,
     relation_names,
     schema_name,
     stem,
 )
 from pgchroma.store.locations import Environment
-from pgchroma.store.roles import drop_roles, give_schema, role_of_tenant
-from pgchroma.store.statement import Atomic, Exchange, Statement, render
+from pgchroma.store.roles import drop_roles, give_schema, lock_roles, role_of_tenant
+from pgchroma.store.statement import Atomic, Exchange, Rows, Statement, render
 
 __all__ = (
     "create_database",
@@ -56,8 +53,8 @@ __all__ = (
     "update_tenant",
 )
 
-DROPPED_AT_ONCE = 50
-"""Collections dropped in one transaction; each takes some nine of PostgreSQL's shared locks."""
+PATIENCE_SECONDS: Final = 0.4
+"""How long a caller waits for the tables of a deleted database to be dropped."""
 
 
 @handles(Heartbeat)
@@ -143,37 +140,66 @@ def list_databases(operation: ListDatabases, environment: Environment) -> Exchan
 
 @handles(DeleteDatabase)
 def delete_database(operation: DeleteDatabase, environment: Environment) -> Exchange[None]:
-    """Drop a database's collections some at a time, then its schema."""
-    database, schema = yield from _find(operation.scope, "")
-    yield from _refuse_foreign(schema, database)
-    while (yield Atomic(_drop_some(schema, database.id))):
-        pass
-    yield (
-        drop_schema(schema),
-        Statement(_DELETE_DATABASE, {"id": database.id}),
-    )
+    """Delete a database whole, in one short transaction; drop its tables afterwards."""
+    yield Atomic(_delete_database(operation.scope))
+    yield from _drop_tables(environment)
 
 
 @handles(Reset)
 def reset(operation: Reset, environment: Environment) -> Exchange[None]:
-    """Drop every database and tenant, then make the default ones anew.
+    """Delete every database and tenant and make the default ones anew, whole or not at all.
+
+    The tables are dropped afterwards. Whoever creates something meanwhile waits.
 
     Raises:
         AuthorizationError: It is not allowed here, which it is not unless said so.
     """
     if not environment.allows_reset:
         raise AuthorizationError("Reset is disabled by config")
-    rows = yield Statement(_ALL_DATABASES)
-    for tenant, name in rows:
-        scope = DatabaseRef(tenant, name)
-        yield from delete_database(DeleteDatabase(scope), environment)
-    yield from drop_roles()
+    yield Atomic(_reset(environment))
     environment.forget()
+    if (yield from _drop_tables(environment)):
+        # As long as they own tables, their roles have a use.
+        yield from drop_roles()
+
+
+def _delete_database(scope: DatabaseRef) -> Exchange[None]:
+    # In the order in which a reset locks them.
+    yield Statement(_LOCK_CATALOG)
+    rows = yield Statement(_LOCK_DATABASE, {"tenant": scope.tenant, "name": scope.database})
+    if not rows:
+        raise NotFoundError(f"Database [{scope.database}] not found")
+    yield from _discard(rows)
+
+
+def _reset(environment: Environment) -> Exchange[None]:
+    yield lock_roles(), Statement(_LOCK_CATALOG_WHOLE)
+    yield from _discard((yield Statement(_ALL_DATABASES)))
     yield Statement(_DELETE_TENANTS)
+    # The roles of tenants that are gone must not be remembered for those made now.
+    environment.forget()
     yield from create_tenant(CreateTenant(DEFAULT_TENANT), environment)
     scope = DatabaseRef(DEFAULT_TENANT, DEFAULT_DATABASE)
     owner = yield from _owner(scope.tenant, environment)
-    yield Atomic(_create_database(scope, UUID(int=0), owner))
+    yield from _create_database(scope, UUID(int=0), owner)
+
+
+def _discard(databases: Rows) -> Exchange[None]:
+    """Delete databases, given by id, name and schema, but for what has to be dropped of them."""
+    ids = [id for id, _, _ in databases]
+    yield from _refuse_foreign(databases)
+    yield Statement(_DELETE_COLLECTIONS, {"ids": ids}), Statement(_DELETE_DATABASES, {"ids": ids})
+    yield from discard_schemas([schema for _, _, schema in databases])
+
+
+def _drop_tables(environment: Environment) -> Exchange[bool]:
+    """Drop tables of deleted databases, and leave those that take too long to the compactor."""
+    # All that is done in a transaction of the caller's holds its locks until the caller commits.
+    seconds = 0.0 if environment.is_forgetful else PATIENCE_SECONDS
+    leftovers = yield from drop_discarded(seconds)
+    if not leftovers.is_done:
+        environment.note_discarded()
+    return leftovers.is_done
 
 
 def _owner(tenant: str, environment: Environment) -> Exchange[str | None]:
@@ -203,31 +229,34 @@ def _find(scope: DatabaseRef, advice: str) -> Exchange[tuple[Database, str]]:
     return Database(id, scope.database, scope.tenant), schema
 
 
-def _refuse_foreign(schema: str, database: Database) -> Exchange[None]:
-    """Refuse to touch a schema in which somebody else keeps tables or views."""
-    relations = yield Statement(_RELATIONS, {"schema": schema})
-    collections = yield Statement(_COLLECTIONS, {"database_id": database.id})
-    ours = {name for id, collection in collections for name in relation_names(id, collection)}
-    foreign = sorted(name for (name,) in relations if stem(name) not in ours)
-    if foreign:
+def _refuse_foreign(databases: Rows) -> Exchange[None]:
+    """Refuse to delete what somebody else keeps something in, or has something depend on."""
+    named = {"ids": [id for id, _, _ in databases]}
+    contained = yield Statement(_CONTAINED, named)
+    collections = yield Statement(_COLLECTIONS, named)
+    ours = {(of, name) for of, *collection in collections for name in relation_names(*collection)}
+    names = {id: (name, schema) for id, name, schema in databases}
+    foreign: dict[UUID, list[str]] = {}
+    for of, object in contained:
+        if (of, stem(object)) not in ours:
+            foreign.setdefault(of, []).append(object)
+    for of, objects in foreign.items():
+        name, schema = names[of]
         raise InvalidArgumentError(
-            f"Database [{database.name}] is not deleted: its schema {schema} has tables or views "
-            f"that are not pgchroma's: {', '.join(foreign[:5])}; drop or move them first"
+            f"Database [{name}] is not deleted: its schema {schema} has tables, views or other "
+            f"objects that are not pgchroma's: {_listed(objects)}; drop or move them first"
+        )
+    dependent = yield Statement(_DEPENDENT, named)
+    if dependent:
+        of, object = dependent[0]
+        raise InvalidArgumentError(
+            f"Database [{names[of][0]}] is not deleted: {object} depends on its tables; drop "
+            "that first"
         )
 
 
-def _drop_some(schema: str, database_id: UUID) -> Exchange[Sequence[Any]]:
-    named = {"database_id": database_id, "limit": DROPPED_AT_ONCE}
-    # Locked first: what deletes them sees all the tables that they were given until then.
-    rows = yield Statement(_LOCK_SOME, named), Statement(_DELETE_SOME, named)
-    statements = [
-        statement
-        for id, name, generation, spare in rows
-        for statement in drop_tables(CollectionTables(schema, id, generation), name, spare)
-    ]
-    if statements:
-        yield tuple(statements)
-    return rows  # type: ignore[no-any-return]
+def _listed(objects: list[str]) -> str:
+    return ", ".join(sorted(objects)[:5])
 
 
 _TIME = render("select (extract(epoch from clock_timestamp()) * 1000000000)::bigint")
@@ -266,36 +295,58 @@ _LIST_DATABASES = render(
     limit %(limit)s::bigint offset %(offset)s::bigint
     """
 )
-_ALL_DATABASES = render("select tenant, name from pgchroma.databases order by tenant, name")
-_RELATIONS = render(
+_LOCK_CATALOG = render("lock table pgchroma.collections, pgchroma.databases in row exclusive mode")
+# Others go on reading the catalog, and nobody writes it.
+_LOCK_CATALOG_WHOLE = render(
     """
-    select c.relname::text
-    from pg_catalog.pg_class as c
-    join pg_catalog.pg_namespace as n on n.oid = c.relnamespace
-    where n.nspname = %(schema)s and c.relkind in ('r', 'p', 'v', 'm', 'f', 'S')
+    lock table pgchroma.collections, pgchroma.databases, pgchroma.tenants
+    in share row exclusive mode
     """
 )
-_COLLECTIONS = render(
-    "select id, name from pgchroma.collections where database_id = %(database_id)s"
-)
-_DELETE_DATABASE = render("delete from pgchroma.databases where id = %(id)s")
-_LOCK_SOME = render(
+# Whoever makes a collection meanwhile waits for it, or is waited for.
+_LOCK_DATABASE = render(
     """
-    select from pgchroma.collections where database_id = %(database_id)s
-    order by id limit %(limit)s
+    select id, name, schema_name from pgchroma.databases
+    where tenant = %(tenant)s and name = %(name)s
     for update
     """
 )
-_DELETE_SOME = render(
+_ALL_DATABASES = render(
+    "select id, name, schema_name from pgchroma.databases order by tenant, name"
+)
+_DELETE_COLLECTIONS = render("delete from pgchroma.collections where database_id = any(%(ids)s)")
+_DELETE_DATABASES = render("delete from pgchroma.databases where id = any(%(ids)s)")
+_COLLECTIONS = render(
     """
-    delete from pgchroma.collections
-    where id in (
-        select id from pgchroma.collections where database_id = %(database_id)s
-        order by id limit %(limit)s
-    )
-    returning id, name, generation, (
-        select r.generation from pgchroma.reembeddings as r
-        where r.collection_id = collections.id
-    )
+    select database_id, id, name from pgchroma.collections where database_id = any(%(ids)s)
+    """
+)
+# Whatever has to go before its schema can; statistics go with their tables.
+_CONTAINED = render(
+    """
+    select b.id, coalesce(c.relname::text, pg_describe_object(d.classid, d.objid, 0))
+    from pgchroma.databases as b
+    join pg_catalog.pg_namespace as n on n.nspname = b.schema_name
+    join pg_catalog.pg_depend as d
+        on d.refclassid = 'pg_namespace'::regclass and d.refobjid = n.oid and d.deptype = 'n'
+    left join pg_catalog.pg_class as c on d.classid = 'pg_class'::regclass and c.oid = d.objid
+    where b.id = any(%(ids)s) and d.classid <> 'pg_statistic_ext'::regclass
+    """
+)
+# Views of a collection depend on its tables, too; these are not meant.
+_DEPENDENT = render(
+    """
+    select b.id, coalesce(v.oid::regclass::text, pg_describe_object(d.classid, d.objid, 0))
+    from pgchroma.databases as b
+    join pg_catalog.pg_namespace as n on n.nspname = b.schema_name
+    join pg_catalog.pg_class as c on c.relnamespace = n.oid and c.relkind in ('r', 'v', 'S')
+    join pg_catalog.pg_depend as d
+        on d.refclassid = 'pg_class'::regclass and d.refobjid = c.oid and d.deptype = 'n'
+    left join pg_catalog.pg_rewrite as w
+        on d.classid = 'pg_rewrite'::regclass and w.oid = d.objid
+    left join pg_catalog.pg_class as v on v.oid = w.ev_class
+    where b.id = any(%(ids)s) and v.relnamespace is distinct from n.oid
+    order by 2
+    limit 1
     """
 )

@@ -20,7 +20,15 @@ from psycopg.pq import PipelineStatus, TransactionStatus
 from psycopg.rows import tuple_row
 
 from pgchroma.store.roles import as_role
-from pgchroma.store.statement import Atomic, Exchange, Rows, Statement, Step, Tuned
+from pgchroma.store.statement import (
+    Atomic,
+    Attempt,
+    Exchange,
+    Rows,
+    Statement,
+    Step,
+    Tuned,
+)
 
 __all__ = ("run", "run_async")
 
@@ -67,6 +75,11 @@ def _take(connection: Connection[Any], step: Step, role: str | None) -> Any:
                 # Once is enough, and the role itself may not become another.
                 _send(connection, prefix)
                 return run(connection, exchange)
+        case Attempt(exchange):
+            try:
+                return _take(connection, Atomic(exchange), role)
+            except psycopg.Error as fault:
+                return fault
         case statements:
             return _send(connection, (*prefix, *statements), _kept_for(connection))
 
@@ -123,6 +136,11 @@ async def _take_async(connection: AsyncConnection[Any], step: Step, role: str | 
             async with connection.transaction():
                 await _send_async(connection, prefix)
                 return await run_async(connection, exchange)
+        case Attempt(exchange):
+            try:
+                return await _take_async(connection, Atomic(exchange), role)
+            except psycopg.Error as fault:
+                return fault
         case statements:
             return await _send_async(connection, (*prefix, *statements), _kept_for(connection))
 

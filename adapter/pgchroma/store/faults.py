@@ -29,6 +29,7 @@ _PASSING: Final = (
     pg.SerializationFailure,
     pg.DeadlockDetected,
     pg.UniqueViolation,
+    pg.ForeignKeyViolation,
     pg.UndefinedTable,
     pg.InvalidSchemaName,
 )
@@ -48,8 +49,9 @@ _UNAVAILABLE: Final = (PoolTimeout, PoolClosed)
 def may_pass(fault: BaseException) -> bool:
     """Whether the same operation, with a fresh look at the catalog, may well succeed.
 
-    Another writer was faster; or a table was not where it was remembered to be, since its
-    collection was deleted or a transaction that made it was rolled back.
+    Another writer was faster; what it belongs to was just deleted; or a table was not where it was
+    remembered to be, since its collection was deleted or a transaction that made it was rolled
+    back.
     """
     return isinstance(fault, _PASSING)
 

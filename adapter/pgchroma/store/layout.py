@@ -47,7 +47,6 @@ __all__ = (
     "create_vectors",
     "create_view",
     "create_zeros",
-    "drop_schema",
     "drop_tables",
     "relation_names",
     "rename_view",
@@ -189,11 +188,6 @@ def stem(relation: str) -> str:
 def create_schema(schema: str) -> Statement:
     """Make the schema of a database."""
     return Statement(render("create schema {schema}", schema=sql.Identifier(schema)))
-
-
-def drop_schema(schema: str) -> Statement:
-    """Drop the schema of a database whose collections are gone; what is not ours stops it."""
-    return Statement(render("drop schema if exists {schema}", schema=sql.Identifier(schema)))
 
 
 def create_tables(

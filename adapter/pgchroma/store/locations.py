@@ -118,6 +118,7 @@ class Observed:
         self._written: set[UUID] = set()
         self._asked: set[tuple[UUID, SecondaryIndex]] = set()
         self._misses: Counter[tuple[UUID, SecondaryIndex]] = Counter()
+        self._has_discarded = False
 
     def note_write(self, location: Location) -> None:
         """Keep in mind that a collection was written to."""
@@ -135,6 +136,17 @@ class Observed:
         missing = wanted_indexes(filter) - location.indexes.secondary
         if any(self._miss((location.tables.id, index)) for index in missing):
             self.wake()
+
+    def note_discarded(self) -> None:
+        """Keep in mind that a deleted database has tables that are still to be dropped."""
+        self._has_discarded = True
+        self.wake()
+
+    def taken_discarded(self) -> bool:
+        """Tell whether tables of deleted databases are to be dropped; then forget."""
+        with self._lock:
+            seen, self._has_discarded = self._has_discarded, False
+            return seen
 
     def taken(self) -> tuple[set[UUID], set[tuple[UUID, SecondaryIndex]]]:
         """Return the collections written to, and the indexes asked for; then forget."""
@@ -206,6 +218,11 @@ class Environment:
         """Leave word that a collection was written to."""
         if self.observed is not None:
             self.observed.note_write(location)
+
+    def note_discarded(self) -> None:
+        """Leave word that tables of a deleted database are still to be dropped."""
+        if self.observed is not None:
+            self.observed.note_discarded()
 
     def note_filter(self, location: Location, filter: Filter | None) -> None:
         """Leave word of the indexes that a filter would have used."""

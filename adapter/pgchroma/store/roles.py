@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,7 +32,7 @@ from pgchroma.model.operations import (
 )
 from pgchroma.store.layout import relation_names, stem
 from pgchroma.store.locations import Environment
-from pgchroma.store.statement import Atomic, Exchange, Statement, render
+from pgchroma.store.statement import Atomic, Attempt, Exchange, Statement, render
 
 __all__ = (
     "as_role",
@@ -41,6 +40,7 @@ __all__ = (
     "give_schema",
     "group_name",
     "is_mendable",
+    "lock_roles",
     "prepare_roles",
     "role_for",
     "role_name",
@@ -126,14 +126,29 @@ def is_mendable(fault: BaseException) -> bool:
 
 
 def drop_roles() -> Exchange[None]:
-    """Drop the roles of all tenants, but for those which have a part in another database."""
-    roles = [role for (role,) in (yield Statement(_DROPPABLE))]
-    for chunk in _chunks(roles):
-        yield tuple(
-            Statement(render(template, role=sql.Identifier(role)))
-            for role in chunk
-            for template in ("drop owned by {role}", "drop role {role}")
-        )
+    """Drop the roles of tenants that are gone, but for those with a part in another database."""
+    database = (yield Statement(_DATABASE))[0][0]
+    # One that somebody has given rights elsewhere stays, and the tenants are gone all the same.
+    while (yield Attempt(_drop_some(group_name(database)))) is True:
+        pass
+
+
+def lock_roles() -> Statement:
+    """Keep others from making and dropping roles until the transaction ends."""
+    return Statement(_LOCK)
+
+
+def _drop_some(group: str) -> Exchange[bool]:
+    yield lock_roles()
+    rows = yield Statement(_DROPPABLE, {"group": group, "limit": AT_ONCE})
+    statements = [
+        Statement(render(template, role=sql.Identifier(role)))
+        for (role,) in rows
+        for template in ("drop owned by {role}", "drop role {role}")
+    ]
+    if statements:
+        yield tuple(statements)
+    return bool(statements)
 
 
 def prepare_roles(*, is_strict: bool = True) -> Exchange[None]:
@@ -288,10 +303,6 @@ def _quoted(name: str) -> str:
     return sql.Identifier(name).as_string(None)
 
 
-def _chunks(items: Sequence[str]) -> list[Sequence[str]]:
-    return [items[start : start + AT_ONCE] for start in range(0, len(items), AT_ONCE)]
-
-
 _SET_CONFIG = "pg_catalog.set_config(text, text, boolean)"
 
 _BECOME = render("select pg_catalog.set_config('role', %(role)s, true)")
@@ -414,13 +425,19 @@ _COLLECTIONS = render(
 _DROPPABLE = render(
     """
     select r.rolname::text
-    from pgchroma.tenants as t
-    join pg_catalog.pg_roles as r on r.rolname = t.role_name
-    where pg_has_role(r.oid, 'member with admin option') and not exists (
-        select from pg_catalog.pg_shdepend as s
-        join pg_catalog.pg_database as d on d.oid = s.dbid and d.datname <> current_database()
-        where s.refclassid = 'pg_authid'::regclass and s.refobjid = r.oid
-    )
+    from pg_catalog.pg_auth_members as m
+    join pg_catalog.pg_roles as r on r.oid = m.member
+    join pg_catalog.pg_roles as g on g.oid = m.roleid
+    where g.rolname = %(group)s and starts_with(r.rolname, 'pgchroma:')
+        and not exists (select from pgchroma.tenants as t where t.role_name = r.rolname)
+        and pg_has_role(r.oid, 'member with admin option')
+        and not exists (
+            select from pg_catalog.pg_shdepend as s
+            join pg_catalog.pg_database as d on d.oid = s.dbid and d.datname <> current_database()
+            where s.refclassid = 'pg_authid'::regclass and s.refobjid = r.oid
+        )
+    group by r.rolname
     order by 1
+    limit %(limit)s
     """
 )

@@ -8,7 +8,17 @@ from typing import Any, LiteralString, TypeAlias, TypeVar
 
 from psycopg import sql
 
-__all__ = ("Atomic", "Exchange", "Rendered", "Rows", "Statement", "Step", "Tuned", "render")
+__all__ = (
+    "Atomic",
+    "Attempt",
+    "Exchange",
+    "Rendered",
+    "Rows",
+    "Statement",
+    "Step",
+    "Tuned",
+    "render",
+)
 
 R = TypeVar("R")
 
@@ -40,6 +50,17 @@ class Atomic:
 
 
 @dataclass(frozen=True, slots=True)
+class Attempt:
+    """What `Atomic` is, of something that may fail: the handler goes on without it.
+
+    What its exchange returns comes back in the place of rows, or the `psycopg.Error` that stopped
+    it.
+    """
+
+    exchange: Generator[Any, Any, Any]
+
+
+@dataclass(frozen=True, slots=True)
 class Tuned:
     """A statement that only reads, under settings that hold for nothing else: one round trip.
 
@@ -51,10 +72,10 @@ class Tuned:
     statement: Statement
 
 
-Step: TypeAlias = Statement | tuple[Statement, ...] | Tuned | Atomic
+Step: TypeAlias = Statement | tuple[Statement, ...] | Tuned | Atomic | Attempt
 """A statement, or several as one transaction of which the last one's rows come back: both one
 round trip to PostgreSQL, and so is a statement with its settings. Or a transaction of several
-round trips."""
+round trips, which the handler may survive."""
 
 Exchange: TypeAlias = Generator[Step, Any, R]
 """A handler at work: it yields steps, is sent their rows and returns the answer."""

@@ -1,0 +1,56 @@
+"""Dropping what deleted databases have left, behind whoever deleted them.
+
+It takes a connection of its own, which may go through a pooler: no state outlives a transaction.
+"""
+
+from __future__ import annotations
+
+import logging
+from threading import Event
+from typing import Final
+
+import psycopg
+
+from pgchroma.store import run
+from pgchroma.store.discarded import Leftovers, drop_discarded
+from pgchroma.store.faults import first_line
+from pgchroma.store.roles import drop_roles
+
+__all__ = ("drop_all_discarded",)
+
+_log = logging.getLogger("pgchroma.compaction")
+
+SECONDS: Final = 0.5
+"""How often somebody looks whether to stop."""
+
+
+def drop_all_discarded(conninfo: str, stop: Event) -> str | None:
+    """Drop the tables of all deleted databases, and the roles of tenants that are gone.
+
+    Args:
+        conninfo: Their database.
+        stop: Set to go on some other time.
+
+    Returns:
+        What could not be dropped now, and why; None if nothing was in the way.
+    """
+    try:
+        with psycopg.connect(
+            conninfo, autocommit=True, application_name="pgchroma compactor", prepare_threshold=None
+        ) as connection:
+            return _drop_all(connection, stop)
+    except psycopg.Error as fault:
+        return first_line(fault)
+
+
+def _drop_all(connection: psycopg.Connection[object], stop: Event) -> str | None:
+    dropped = 0
+    while not stop.is_set():
+        leftovers: Leftovers = run(connection, drop_discarded(SECONDS))
+        dropped += leftovers.dropped
+        if leftovers.is_done and dropped:
+            run(connection, drop_roles())
+            _log.info("dropped %d tables, views and schemas of deleted databases", dropped)
+        if leftovers.is_done or not leftovers.dropped:
+            return leftovers.obstacle
+    return None
