@@ -18,8 +18,8 @@ from psycopg import errors as pg
 from pgchroma.errors import MissingRightError, VersionMismatchError
 from pgchroma.resources import resource
 from pgchroma.store.drivers import run
-from pgchroma.store.faults import first_line
 from pgchroma.store.parameters import connection_parameters
+from pgchroma.store.refusals import missing_right_to_upgrade
 from pgchroma.store.replacing import Kept, restore_view, views_in, what_is_kept
 from pgchroma.store.upgrading import upgrade_some
 from pgchroma.waiting import watched_waits
@@ -46,11 +46,15 @@ def upgrade(connection: psycopg.Connection[Any]) -> None:
         MissingRightError: The user may not create the extension, or schemas.
         VersionMismatchError: An object has to be replaced on which one of somebody else depends.
     """
-    with _one_at_a_time:
+    try:
+        with _one_at_a_time:
+            with _another(connection) as own:
+                _upgrade_catalog(own)
+            with _another(connection) as own:
+                _upgrade_layouts(own)
+    except pg.InsufficientPrivilege as refusal:
         with _another(connection) as own:
-            _upgrade_catalog(own)
-        with _another(connection) as own:
-            _upgrade_layouts(own)
+            raise run(own, missing_right_to_upgrade(refusal)) from refusal
 
 
 def offline_sql() -> str:
@@ -95,35 +99,25 @@ def _upgrade_catalog(connection: psycopg.Connection[Any]) -> None:
 
 
 def _upgrade_in_transaction(connection: psycopg.Connection[Any], migrating: Any) -> None:
-    from sqlalchemy.exc import DBAPIError  # noqa: PLC0415
-
     files = sql_files()
     before = {name: files.pop(name) for name in _BEFORE}
     connection.execute(before[_LOCK].encode())
     _create_extension(connection, before[_VECTOR])
     connection.execute(before[_TRIGRAMS].encode())
-    try:
-        connection.execute(before[_CATALOG].encode())
-        _run_revisions(migrating)
-        for text in files.values():
-            _replace(connection, text)
-    except (pg.InsufficientPrivilege, DBAPIError) as fault:
-        cause = fault.orig if isinstance(fault, DBAPIError) else fault
-        if not isinstance(cause, pg.InsufficientPrivilege):
-            raise
-        raise MissingRightError(
-            f"{first_line(cause)}. As the database's owner or a superuser, run: "
-            f"grant create on database {connection.info.dbname} to {connection.info.user}"
-        ) from fault
+    connection.execute(before[_CATALOG].encode())
+    _run_revisions(migrating)
+    for text in files.values():
+        _replace(connection, text)
 
 
 def _create_extension(connection: psycopg.Connection[Any], text: str) -> None:
     try:
         connection.execute(text.encode())
     except pg.InsufficientPrivilege as fault:
+        database = connection.info.dbname
         raise MissingRightError(
             f"the user {connection.info.user} may not create the extension vector. As a "
-            f"superuser, in database {connection.info.dbname}, run: create extension vector"
+            f"superuser, in database {database[:63]}, run: create extension vector"
         ) from fault
     except (pg.FeatureNotSupported, pg.UndefinedFile) as fault:
         raise VersionMismatchError(

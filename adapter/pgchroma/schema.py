@@ -9,10 +9,13 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal, TypeAlias
 
 import psycopg
+from psycopg import errors as pg
 
-from pgchroma.errors import VersionMismatchError
+from pgchroma.errors import MissingRightError, VersionMismatchError
 from pgchroma.migrating import offline_sql, upgrade
+from pgchroma.store.drivers import run
 from pgchroma.store.layout import LAYOUT_VERSION
+from pgchroma.store.refusals import missing_right
 
 __all__ = ("HEAD", "MigrationMode", "ServerFacts", "check", "offline_sql", "prepare", "upgrade")
 
@@ -38,6 +41,8 @@ class ServerFacts:
         revision: The catalog's revision; None where there is no catalog.
         statement_timeout_ms: The limit that holds for this user here; 0 for none.
         has_old_tables: Whether tables of some collections are of an older layout.
+        vector_grant: The statement that lets this user use the extension's schema, if that is
+            missing.
     """
 
     version: int
@@ -46,6 +51,7 @@ class ServerFacts:
     revision: str | None
     statement_timeout_ms: int = 0
     has_old_tables: bool = False
+    vector_grant: str | None = None
 
 
 def prepare(connection: psycopg.Connection[Any], mode: MigrationMode = "apply") -> ServerFacts:
@@ -57,9 +63,13 @@ def prepare(connection: psycopg.Connection[Any], mode: MigrationMode = "apply") 
     Raises:
         VersionMismatchError: PostgreSQL, pgvector or the catalog has the wrong version. The
             message has the command that mends it.
-        MissingRightError: The user may not create what is missing; the message has the grant.
+        MissingRightError: The user may not create what is missing, or may not look; the message
+            has the grant.
     """
-    facts = _look(connection)
+    try:
+        facts = _look(connection)
+    except pg.InsufficientPrivilege as refusal:
+        raise run(connection, missing_right(None, refusal)) from refusal
     if mode == "apply" and _is_older(facts):
         _check_postgres(facts)
         upgrade(connection)
@@ -72,6 +82,7 @@ def check(facts: ServerFacts, mode: MigrationMode = "validate") -> ServerFacts:
 
     Raises:
         VersionMismatchError: It cannot.
+        MissingRightError: The user may not use the extension vector.
     """
     _check_postgres(facts)
     _check_pgvector(facts)
@@ -86,12 +97,14 @@ def _look(connection: psycopg.Connection[Any]) -> ServerFacts:
         row = cursor.fetchone()
         if row is None:
             raise AssertionError("a select without a from clause gave no row")
-        version, vector_version, vector_oid, timeout, has_catalog = row
+        version, vector_version, vector_oid, timeout, grant, has_catalog = row
         revision, has_old_tables = None, False
         if has_catalog:
             cursor.execute(_REVISION, {"version": LAYOUT_VERSION})
             revision, has_old_tables = cursor.fetchone() or (None, False)
-    return ServerFacts(version, vector_version, vector_oid, revision, timeout, has_old_tables)
+    return ServerFacts(
+        version, vector_version, vector_oid, revision, timeout, has_old_tables, grant
+    )
 
 
 def _is_older(facts: ServerFacts) -> bool:
@@ -121,6 +134,11 @@ def _check_pgvector(facts: ServerFacts) -> None:
             f"pgvector {facts.vector_version} is too old: older than {least} it can corrupt HNSW "
             f"indexes on vacuum. Install {least} or newer on the server, then run: "
             "alter extension vector update"
+        )
+    if facts.vector_grant is not None:
+        raise MissingRightError(
+            "the user may not use the schema of the extension vector. As that schema's owner or a "
+            f"superuser, run: {facts.vector_grant}"
         )
     if facts.vector_oid is None:
         raise VersionMismatchError(
@@ -156,5 +174,11 @@ select
     (select extversion from pg_catalog.pg_extension where extname = 'vector'),
     to_regtype('vector')::oid,
     (select setting::int from pg_catalog.pg_settings where name = 'statement_timeout'),
+    (
+        select format('grant usage on schema %I to %I', n.nspname, current_user)
+        from pg_catalog.pg_extension as e
+        join pg_catalog.pg_namespace as n on n.oid = e.extnamespace
+        where e.extname = 'vector' and not has_schema_privilege(n.oid, 'usage')
+    ),
     to_regclass('pgchroma.alembic_version') is not null
 """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
 from collections.abc import Callable
 from typing import Any
@@ -212,3 +213,19 @@ async def test_writes_that_are_given_up_are_written_whole_or_not_at_all(
             assert await papers.count() == len((await papers.get(include=[]))["ids"])
         assert done
         assert given_up
+
+
+@pytest.mark.parametrize("is_async", [False, True])
+async def test_a_fault_that_arrives_early_is_raised_alone(
+    url: str, is_async: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    """psycopg warns on standard error of a fault that follows one which left the pipeline."""
+    many = (FAIL, *[ROW] * 3000)
+    with caplog.at_level(logging.WARNING, "psycopg"), pytest.raises(psycopg.errors.DivisionByZero):
+        if is_async:
+            async with await psycopg.AsyncConnection.connect(url, autocommit=True) as connection:
+                await run_async(connection, _steps(many))
+        else:
+            with psycopg.connect(url, autocommit=True) as plain:
+                run(plain, _steps(many))
+    assert [record.message for record in caplog.records if record.name == "psycopg"] == []

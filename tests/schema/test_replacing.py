@@ -38,7 +38,7 @@ def older(connection: psycopg.Connection[Any]) -> Callable[[], None]:
 @pytest.fixture
 def changed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Has the upgrade change the columns of `chroma.collections`."""
-    files = {**migrating.sql_files(), "20_collections.sql": OTHER_COLUMNS}
+    files = {**migrating.sql_files(), "20_views.sql": OTHER_COLUMNS}
     monkeypatch.setattr(migrating, "sql_files", lambda: dict(files))
 
 

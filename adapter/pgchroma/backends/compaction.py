@@ -135,12 +135,14 @@ class Compaction:
         return int(waiting)
 
     def note_asked(self, asked: Set[tuple[UUID, SecondaryIndex]]) -> None:
-        """Keep which indexes filters missed."""
-        self._run(compaction.note_asked(asked))
+        """Keep which indexes filters missed, where the user may."""
+        with suppress(pg.InsufficientPrivilege):
+            self._run(compaction.note_asked(asked))
 
     def note_error(self, id: UUID, error: str | None) -> None:
-        """Keep what stopped a build, or that nothing did."""
-        self._run(compaction.note_error(id, error))
+        """Keep what stopped a build, or that nothing did, where the user may."""
+        with suppress(pg.InsufficientPrivilege):
+            self._run(compaction.note_error(id, error))
 
     def compact(
         self, collection: Collection, *, is_at_rest: bool = True, is_final: bool = False

@@ -21,7 +21,7 @@ from pgchroma.backends.compaction import Compaction, CompactionSettings, Stopped
 from pgchroma.backends.dropping import drop_all_discarded
 from pgchroma.errors import ChromaError
 from pgchroma.store.compaction import Collection
-from pgchroma.store.faults import first_line
+from pgchroma.store.faults import first_line, why_not_indexed
 from pgchroma.store.locations import Observed
 from pgchroma.store.segments import is_due
 
@@ -229,7 +229,7 @@ class Compactor:
         return False
 
     def _fail(self, compaction: Compaction, id: UUID, fault: psycopg.Error | ChromaError) -> None:
-        message = first_line(fault)
+        message = why_not_indexed(fault)
         _log.warning("building an index of collection %s failed: %s", id, message)
         compaction.note_error(id, message)
         self._put_off(self._watched[id], RETRY)

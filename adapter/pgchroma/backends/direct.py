@@ -6,6 +6,7 @@ import asyncio
 import os
 import weakref
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any, Final, TypeVar, cast
 
 import psycopg
@@ -20,11 +21,12 @@ from tenacity import (
 
 from pgchroma.backends.compactor import Compactor
 from pgchroma.backends.sources import AsyncSource, Source
-from pgchroma.errors import InvalidArgumentError
+from pgchroma.errors import ChromaError, InvalidArgumentError, MissingRightError
 from pgchroma.model.entities import Limits
 from pgchroma.model.operations import Operation, QueryRecords
 from pgchroma.store import Environment, handlers, run, run_async
 from pgchroma.store.faults import has_lost_connection, may_pass, translated
+from pgchroma.store.refusals import missing_right, refusal_behind
 from pgchroma.store.roles import is_mendable, role_for
 
 __all__ = ("AGAIN", "AsyncDirectBackend", "DirectBackend")
@@ -69,6 +71,22 @@ class DirectBackend:
 
     def execute(self, operation: Operation[R]) -> R:
         """Carry an operation out, many queries on several connections at once."""
+        try:
+            return self._execute_parts(operation)
+        except MissingRightError as error:
+            raise self._explained(operation, error) from error.__cause__
+
+    def _explained(self, operation: Operation[Any], error: MissingRightError) -> MissingRightError:
+        """Say which right is missing, if that can be found out."""
+        refusal = refusal_behind(error)
+        if refusal is None:
+            return error
+        with suppress(psycopg.Error, ChromaError), translated(), self._source.lend() as connection:
+            exchange = missing_right(operation, refusal)
+            return run(connection, exchange)  # type: ignore[no-any-return]
+        return error
+
+    def _execute_parts(self, operation: Operation[R]) -> R:
         parts = _parts(operation, self._query_connections)
         if not parts:
             return self._execute(operation)
@@ -138,6 +156,25 @@ class AsyncDirectBackend:
 
     async def execute(self, operation: Operation[R]) -> R:
         """Carry an operation out, many queries on several connections at once."""
+        try:
+            return await self._execute_parts(operation)
+        except MissingRightError as error:
+            raise (await self._explained(operation, error)) from error.__cause__
+
+    async def _explained(
+        self, operation: Operation[Any], error: MissingRightError
+    ) -> MissingRightError:
+        """Say which right is missing, if that can be found out."""
+        refusal = refusal_behind(error)
+        if refusal is None:
+            return error
+        with suppress(psycopg.Error, ChromaError), translated():
+            async with self._source.lend() as connection:
+                exchange = missing_right(operation, refusal)
+                return await run_async(connection, exchange)  # type: ignore[no-any-return]
+        return error
+
+    async def _execute_parts(self, operation: Operation[R]) -> R:
         parts = _parts(operation, self._query_connections)
         if not parts:
             return await self._execute(operation)

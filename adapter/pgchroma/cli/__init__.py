@@ -9,6 +9,7 @@ from pgchroma._version import __version__
 from pgchroma.cli.compact import compact
 from pgchroma.cli.database import Database, on_database
 from pgchroma.cli.errors import Commands, exit_on_error
+from pgchroma.cli.grants import grants
 from pgchroma.cli.keys import keys, users
 from pgchroma.cli.run import run
 from pgchroma.schema import offline_sql, prepare
@@ -53,5 +54,6 @@ def migrate(target: Database) -> None:
 
 main.add_command(run)
 main.add_command(compact)
+main.add_command(grants)
 main.add_command(keys)
 main.add_command(users)

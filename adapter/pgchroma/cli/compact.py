@@ -19,7 +19,7 @@ from pgchroma.config import Settings
 from pgchroma.errors import ChromaError
 from pgchroma.schema import prepare
 from pgchroma.store.compaction import Collection
-from pgchroma.store.faults import first_line, translated
+from pgchroma.store.faults import translated, why_not_indexed
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -69,7 +69,7 @@ def _attempt(compaction: Compaction, collection: Collection, *, wait: bool) -> b
     except (psycopg.Error, ChromaError) as fault:
         if compaction.is_broken:
             raise
-        message = first_line(fault)
+        message = why_not_indexed(fault)
         compaction.note_error(collection.tables.id, message)
         click.echo(f"Error: {collection.name}: {message}", err=True)
         return None

@@ -96,12 +96,7 @@ def _send(
     before, after = brackets or _NONE
     is_alone = _is_idle(connection)
     try:
-        with connection.pipeline():
-            for statement in before:
-                _execute(connection, statement)
-            cursors = [_execute(connection, statement) for statement in statements]
-            for statement in after:
-                _execute(connection, statement)
+        cursors = _pipelined(connection, (*before, *statements, *after))
     except BaseException:
         # Whatever it is part of is undone by whoever began that.
         with suppress(psycopg.Error):
@@ -113,7 +108,25 @@ def _send(
             # The undoing was itself cancelled.
             connection.close()
         raise
-    return _rows(cursors[-1])
+    return _rows(cursors[len(before) + len(statements) - 1])
+
+
+def _pipelined(connection: Connection[Any], statements: tuple[Statement, ...]) -> list[Cursor[Any]]:
+    first = None
+    cursors: list[Cursor[Any]] = []
+    try:
+        with connection.pipeline():
+            # psycopg writes a warning if a fault leaves the pipeline and another one follows.
+            try:
+                cursors.extend(_execute(connection, statement) for statement in statements)
+            except psycopg.Error as fault:
+                first = fault
+    except psycopg.Error:
+        if first is None:
+            raise
+    if first is not None:
+        raise first
+    return cursors
 
 
 def _undo(connection: Connection[Any]) -> None:
@@ -157,12 +170,7 @@ async def _send_async(
     before, after = brackets or _NONE
     is_alone = _is_idle(connection)
     try:
-        async with connection.pipeline():
-            for statement in before:
-                await _execute_async(connection, statement)
-            cursors = [await _execute_async(connection, statement) for statement in statements]
-            for statement in after:
-                await _execute_async(connection, statement)
+        cursors = await _pipelined_async(connection, (*before, *statements, *after))
     except BaseException:
         with suppress(psycopg.Error):
             if _is_stuck(connection):
@@ -172,7 +180,27 @@ async def _send_async(
         if is_alone and not _is_idle(connection):
             await connection.close()
         raise
-    return await _rows_async(cursors[-1])
+    return await _rows_async(cursors[len(before) + len(statements) - 1])
+
+
+async def _pipelined_async(
+    connection: AsyncConnection[Any], statements: tuple[Statement, ...]
+) -> list[AsyncCursor[Any]]:
+    first = None
+    cursors: list[AsyncCursor[Any]] = []
+    try:
+        async with connection.pipeline():
+            try:
+                for statement in statements:
+                    cursors.append(await _execute_async(connection, statement))
+            except psycopg.Error as fault:
+                first = fault
+    except psycopg.Error:
+        if first is None:
+            raise
+    if first is not None:
+        raise first
+    return cursors
 
 
 async def _undo_async(connection: AsyncConnection[Any]) -> None:

@@ -23,7 +23,7 @@ from pgchroma.errors import (
     UniqueConstraintError,
 )
 
-__all__ = ("first_line", "has_lost_connection", "may_pass", "translated")
+__all__ = ("first_line", "has_lost_connection", "may_pass", "translated", "why_not_indexed")
 
 _PASSING: Final = (
     pg.SerializationFailure,
@@ -79,6 +79,14 @@ def first_line(fault: Exception) -> str:
     """Return what a fault says, without its details."""
     diagnosis = fault.diag.message_primary if isinstance(fault, psycopg.Error) else None
     return diagnosis or (str(fault).strip().splitlines() or [type(fault).__name__])[0]
+
+
+def why_not_indexed(fault: Exception) -> str:
+    """Return what a fault that ended the building of an index says, and what to do about it."""
+    text = first_line(fault)
+    if isinstance(fault, pg.InsufficientPrivilege):
+        return f"{text}; only the owner of the tables can index them: run `pgchroma compact` as it"
+    return text
 
 
 @contextmanager
@@ -144,10 +152,8 @@ def _failure(fault: Exception, message: str) -> ChromaError:
 
 def _missing_right(message: str) -> str:
     return (
-        f"{message}. The database user lacks a right; as the owner of pgchroma's objects, or as "
-        "a superuser, grant it: `grant usage on schema <schema> to <user>`, `grant select` (to "
-        "read) or `grant insert, update, delete` (to write) `on all tables in schema <schema> "
-        "to <user>`, `grant create on database <database> to <user>` (to create databases)"
+        f"{message}. The database user lacks a right; `pgchroma grants owner|writer|reader|analyst "
+        "USER` prints the statements that grant what each kind of user needs"
     )
 
 

@@ -1,0 +1,65 @@
+"""``pgchroma grants``: the statements that give a user of PostgreSQL what it needs."""
+
+from __future__ import annotations
+
+import click
+import psycopg
+
+from pgchroma.cli.database import Database, on_database
+from pgchroma.cli.errors import CommandError, exit_on_error
+from pgchroma.schema import prepare
+from pgchroma.store.access import Access, access_of, schemas_of_databases
+from pgchroma.store.drivers import run
+from pgchroma.store.faults import translated
+from pgchroma.store.rights import Profile, grants_for
+
+__all__ = ("grants",)
+
+_PROFILES = {profile.word: profile for profile in reversed(Profile)}
+
+
+@click.command()
+@click.argument("profile", type=click.Choice(list(_PROFILES)))
+@click.argument("user")
+@click.option("--tenant", help="Only the databases of this tenant.")
+@click.option("--database", help="Only this database of the tenant.")
+@on_database()
+def grants(
+    profile: str, user: str, tenant: str | None, database: str | None, target: Database
+) -> None:
+    """Print the SQL that gives USER, a role of PostgreSQL, the rights of a kind of user.
+
+    A reader reads through the API, an analyst reads views in SQL, a writer also writes records
+    and creates collections, an owner may do everything. Review the statements, and run them as
+    the owner of the tables or as a superuser. They cover what is created later in the same
+    databases; run the command again after a database was created.
+    """
+    if database is not None and tenant is None:
+        raise click.UsageError("--database needs --tenant")
+    with (
+        exit_on_error(),
+        translated(),
+        target.conninfo() as conninfo,
+        psycopg.connect(conninfo, autocommit=True) as connection,
+    ):
+        prepare(connection, "validate")
+        schemas = run(connection, schemas_of_databases(tenant, database))
+        if not schemas:
+            raise CommandError("there is no such database", 2)
+        access = _access(connection, schemas, user)
+        is_confined = tenant is not None
+        statements = grants_for(access, _PROFILES[profile], is_confined=is_confined)
+    click.echo(f"-- In database {access.database}:")
+    for statement in statements:
+        click.echo(f"{statement};")
+
+
+def _access(connection: psycopg.Connection[object], schemas: list[str], user: str) -> Access:
+    try:
+        access: Access = run(connection, access_of(schemas, user))
+    except psycopg.errors.UndefinedObject as fault:
+        raise CommandError(
+            f"there is no role {user[:63]!r} in PostgreSQL; create it first (create role … login)",
+            2,
+        ) from fault
+    return access

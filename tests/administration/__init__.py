@@ -1,0 +1,1 @@
+"""Administration: rights, tenants, backups."""
