@@ -54,6 +54,9 @@ BAD_CRN = invalid(
 ONE = {"ids": ["x"], "embeddings": [[1, 2]]}
 
 
+JSON = {"content-type": "application/json"}
+
+
 class Place:
     """A server with the collection `first`, whose id stands for ``ID`` in paths and answers."""
 
@@ -70,7 +73,7 @@ class Place:
         method, path = line.split(" ", 1)
         path = path.replace("/ID", f"/{self.id}")
         if isinstance(body, str):
-            return self.http.request(method, path, content=body.encode())
+            return self.http.request(method, path, content=body.encode(), headers=JSON)
         return self.http.request(method, path, **({} if body is None else {"json": body}))
 
     def answer(self, line: str, body: Any = None) -> tuple[int, bytes]:

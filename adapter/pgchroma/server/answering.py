@@ -39,6 +39,7 @@ from pgchroma.server.door import Door, identity
 from pgchroma.server.faults import (
     PayloadTooLargeError,
     UnsupportedMediaTypeError,
+    is_json,
     json_response,
 )
 from pgchroma.server.settings import ServerSettings
@@ -123,7 +124,7 @@ class Answering:
 
     async def _body(self, request: AnyRequest) -> bytes:
         kind = request.headers.get("content-type")
-        if kind is not None and not _is_json(kind):
+        if kind is not None and not is_json(kind):
             raise UnsupportedMediaTypeError(
                 "Expected request with `Content-Type: application/json`"
             )
@@ -190,13 +191,6 @@ def _uuid(text: str | None) -> UUID | None:
     except ValueError:
         # Nobody's collection; decoding the request says what is wrong with it.
         return UUID(int=0)
-
-
-def _is_json(content_type: str) -> bool:
-    kind = content_type.split(";", 1)[0].strip().lower()
-    return kind == "application/json" or (
-        kind.startswith("application/") and kind.endswith("+json")
-    )
 
 
 async def _read(request: AnyRequest, most: int) -> bytes:

@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from litestar import Litestar
 from litestar.config.cors import CORSConfig
+from litestar.middleware import DefineMiddleware
 from litestar.middleware.rate_limit import RateLimitConfig
 from litestar.types import ASGIApp, Middleware
 
 from pgchroma.errors import ChromaError
 from pgchroma.server.answering import Answering
+from pgchroma.server.browsers import BrowserGuard
 from pgchroma.server.database import Database
 from pgchroma.server.door import LockedDoor, OpenDoor
 from pgchroma.server.faults import EXCEPTION_HANDLERS
@@ -113,6 +115,11 @@ def _lifespan(
 
 def _middleware(settings: ServerSettings) -> list[Middleware]:
     middleware: list[Middleware] = [Gate]
+    if not settings.auth:
+        guard = DefineMiddleware(
+            BrowserGuard, hosts=settings.allowed_hosts, origins=settings.cors_allow_origins
+        )
+        middleware.insert(0, guard)
     if settings.rate_limit is not None:
         limit = RateLimitConfig(
             ("minute", settings.rate_limit),

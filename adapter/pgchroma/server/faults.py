@@ -28,8 +28,11 @@ from pgchroma.wire.route import encode_json
 __all__ = (
     "EXCEPTION_HANDLERS",
     "PLAIN_FAULTS",
+    "ForeignHostError",
+    "ForeignOriginError",
     "PayloadTooLargeError",
     "UnsupportedMediaTypeError",
+    "is_json",
     "json_response",
 )
 
@@ -50,6 +53,22 @@ class PayloadTooLargeError(ChromaError, name="ChromaError", status=413):
 
 class UnsupportedMediaTypeError(ChromaError, name="ChromaError", status=415):
     """The body is said to be something other than JSON."""
+
+
+class ForeignHostError(ChromaError, name="ChromaError", status=403):
+    """The request is addressed to a host that a server without credentials does not answer for."""
+
+
+class ForeignOriginError(ChromaError, name="ChromaError", status=403):
+    """A web page of another origin has made the request."""
+
+
+def is_json(content_type: str) -> bool:
+    """Whether a media type is JSON, or a kind of it."""
+    kind = content_type.split(";", 1)[0].strip().lower()
+    return kind == "application/json" or (
+        kind.startswith("application/") and kind.endswith("+json")
+    )
 
 
 def json_response(content: Any, status: int = 200) -> Response[bytes]:

@@ -77,6 +77,8 @@ class ServerSettings(BaseSettings):
         allow_reset: Whether ``reset``, which deletes everything, may be asked for.
         migrations: What to do with a catalog that is missing or old: see `Settings.migrations`.
         cors_allow_origins: The origins whose pages may call the API; ``*`` for all.
+        allowed_hosts: The host names, besides loopback's, that requests may be addressed to while
+            `auth` is off; ``*`` for all.
         max_payload_size_bytes: The largest body.
         max_batch_size: The most records one request may write; clients split larger batches.
         max_n_results: The most results one query may ask for; None for no limit.
@@ -127,6 +129,7 @@ class ServerSettings(BaseSettings):
     allow_reset: bool = False
     migrations: Literal["none", "validate", "apply"] = "apply"
     cors_allow_origins: Annotated[list[str], NoDecode] = []
+    allowed_hosts: Annotated[list[str], NoDecode] = []
     max_payload_size_bytes: int = Field(default=40 * 1024 * 1024, ge=1)
     max_batch_size: int = Field(default=5461, ge=1)
     max_n_results: int | None = Field(default=None, ge=1)
@@ -157,7 +160,7 @@ class ServerSettings(BaseSettings):
     from_file: ClassVar[dict[str, Any]] = {}
     """What `load_settings` read from the configuration file."""
 
-    @field_validator("cors_allow_origins", mode="before")
+    @field_validator("cors_allow_origins", "allowed_hosts", mode="before")
     @classmethod
     def _split(cls, value: Any) -> Any:
         """Read a list that stands in a variable: JSON, or texts with commas between them."""

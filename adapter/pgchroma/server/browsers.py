@@ -1,0 +1,159 @@
+"""Refuses the requests that a web page can make a browser send to a server without credentials.
+
+A server that asks for no credential listens on loopback, where every page that its user's browser
+opens can reach it: by a form or a ``no-cors`` request, which need no permission, or under a host
+name of the page's own that resolves to 127.0.0.1 (DNS rebinding).
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Final
+from urllib.parse import urlsplit
+
+from litestar.enums import ScopeType
+from litestar.types import ASGIApp, Receive, Scope, Send
+
+from pgchroma.server.faults import (
+    ForeignHostError,
+    ForeignOriginError,
+    UnsupportedMediaTypeError,
+    is_json,
+)
+from pgchroma.server.presented import plain_headers
+
+__all__ = ("BrowserGuard", "check_request", "host_of")
+
+_SAFE: Final = frozenset(["GET", "HEAD", "OPTIONS"])
+_WITH_BODY: Final = frozenset(["POST", "PUT", "PATCH"])
+
+_PORTS: Final = {"http": 80, "https": 443}
+
+
+class BrowserGuard:
+    """Middleware of a server that asks for no credential.
+
+    Args:
+        app: The application.
+        hosts: Names under which the server may be addressed besides loopback's; ``*`` for all.
+        origins: Origins whose pages may call; ``*`` for all.
+    """
+
+    def __init__(self, app: ASGIApp, hosts: Collection[str], origins: Collection[str]) -> None:
+        self._app = app
+        self._hosts = frozenset(filter(None, map(host_of, hosts)))
+        self._origins = frozenset(origins)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass on a request that no foreign page has made.
+
+        Raises:
+            ForeignHostError: It is addressed to a host that is not this one.
+            ForeignOriginError: A page of another origin has made it.
+            UnsupportedMediaTypeError: It would change something and is not JSON.
+        """
+        if scope["type"] == ScopeType.HTTP:
+            headers = plain_headers(scope["headers"])
+            check_request(scope["method"], headers, self._hosts, self._origins)
+        await self._app(scope, receive, send)
+
+
+def check_request(
+    method: str, headers: Mapping[str, str], hosts: Collection[str], origins: Collection[str]
+) -> None:
+    """Raise unless a request is one that only its user's own programs and pages can have made.
+
+    Args:
+        method: Its method.
+        headers: Its headers; their names are in lower case.
+        hosts: See `BrowserGuard`; in the form of `host_of`.
+        origins: See `BrowserGuard`.
+    """
+    _check_host(headers, hosts)
+    if method in _SAFE:
+        return
+    _check_origin(headers, origins)
+    if method in _WITH_BODY:
+        _check_type(headers)
+
+
+def host_of(authority: str) -> str:
+    """Return the host of ``host:port``, in lower case; empty if the text is malformed."""
+    found = _Authority.parse(authority, "http")
+    return "*" if authority == "*" else "" if found is None else found.host
+
+
+@dataclass(frozen=True, slots=True)
+class _Authority:
+    host: str
+    port: int
+
+    @classmethod
+    def parse(cls, text: str, scheme: str) -> _Authority | None:
+        try:
+            parts = urlsplit(f"//{text}")
+            port = parts.port
+        except ValueError:
+            return None
+        if not parts.hostname or parts.netloc != text or "@" in text:
+            return None
+        host = parts.hostname.removesuffix(".")
+        return cls(host, port or _PORTS.get(scheme, 0))
+
+
+def _check_host(headers: Mapping[str, str], hosts: Collection[str]) -> None:
+    given = headers.get("host")
+    # Every browser sends one; probes of HTTP/1.0 do not, and granian makes it an empty one.
+    if not given or "*" in hosts:
+        return
+    host = host_of(given)
+    if host not in hosts and not _is_loopback(host):
+        raise ForeignHostError(
+            f"this server asks for no credentials, so it answers requests to localhost only, and "
+            f"this one is to {given!r:.200}; add that host to the setting allowed_hosts, or run "
+            "the server with authentication"
+        )
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    mapped = getattr(address, "ipv4_mapped", None)
+    return (mapped or address).is_loopback
+
+
+def _check_origin(headers: Mapping[str, str], origins: Collection[str]) -> None:
+    origin = headers.get("origin")
+    if origin is None:
+        # Programs send neither header; pages from elsewhere send at least one of them.
+        origin = headers.get("sec-fetch-site", "none")
+        is_own = origin in ("none", "same-origin")
+    else:
+        is_own = "*" in origins or origin in origins or _is_same_host(origin, headers)
+    if not is_own:
+        raise ForeignOriginError(
+            "this server asks for no credentials, so it takes no changes from web pages of other "
+            f"origins, and this one is from {origin!r:.200}; add that origin to the setting "
+            "cors_allow_origins, or run the server with authentication"
+        )
+
+
+def _is_same_host(origin: str, headers: Mapping[str, str]) -> bool:
+    scheme, _, authority = origin.partition("://")
+    asking = _Authority.parse(authority, scheme)
+    return asking is not None and asking == _Authority.parse(headers.get("host", ""), scheme)
+
+
+def _check_type(headers: Mapping[str, str]) -> None:
+    kind = headers.get("content-type")
+    has_body = headers.get("content-length", "0") != "0" or "transfer-encoding" in headers
+    if kind is None and not has_body:
+        return
+    if kind is None or not is_json(kind):
+        raise UnsupportedMediaTypeError("Expected request with `Content-Type: application/json`")
