@@ -168,10 +168,20 @@ def test_subclasses_of_plain_types_are_stored_as_these(collection: pgchroma.Coll
     collection.delete(ids="enum")
 
 
-def test_more_than_one_statement_can_carry_is_refused(collection: pgchroma.Collection) -> None:
-    many = {"$or": [{"k": number} for number in range(70_000)]}
-    with pytest.raises(errors.InvalidArgumentError, match="70000 operands"):
-        collection.get(where=many)
+def test_a_filter_or_batch_may_be_too_large(collection: pgchroma.Collection) -> None:
+    many = [{"k": number} for number in range(1_000)]
+    assert collection.get(where={"$or": many[:999]})["ids"] == []
+    with pytest.raises(errors.InvalidArgumentError, match=r"more than 1000 conditions; use \$in"):
+        collection.get(where={"$or": many})
+    nested = {"$or": [{"$and": many[:500]}, {"$and": many[500:]}]}
+    with pytest.raises(errors.InvalidArgumentError, match="more than 1000 conditions"):
+        collection.get(where=nested)
+    lists = {"$or": [{"k": {"$in": list(range(130_000))}}, {"k": {"$in": list(range(130_000))}}]}
+    with pytest.raises(errors.InvalidArgumentError, match="more than 250000 values in lists"):
+        collection.get(where=lists)
+    patterns = {"$or": [{"$regex": "a" * 6_000}, {"$regex": "b" * 6_000}]}
+    with pytest.raises(errors.InvalidArgumentError, match="patterns have more than 10000 char"):
+        collection.get(where_document=patterns)
     assert len(collection.get(where={"k": {"$nin": list(range(70_000))}})["ids"]) == 1
     wide = np.broadcast_to(np.float32(0), (50_000, 5_600))
     with pytest.raises(errors.BatchSizeExceededError, match="smaller batches"):

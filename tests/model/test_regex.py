@@ -327,8 +327,8 @@ def test_a_word_anchor_looks_only_where_the_pattern_does_not_tell() -> None:
 @pytest.mark.parametrize(
     "pattern",
     [
-        "x" * 40_000,
-        "|".join(f"word{number}" for number in range(5_000)),
+        "x" * 10_000,
+        "|".join(f"word{number}" for number in range(1_000)),
         "|".join(rf"\bword{number}\b" for number in range(150)),
         r"\w{5000}",
         ".{0,5000}x",

@@ -7,7 +7,7 @@ import time
 import pytest
 
 from pgchroma.errors import InvalidArgumentError
-from pgchroma.model.regex import translate_regex
+from pgchroma.model.regex import required_text, translate_regex
 
 
 @pytest.mark.parametrize(
@@ -115,8 +115,8 @@ def test_what_rust_refuses(pattern: str, message: str) -> None:
         ("(?:a{100}){100}", "the repetition at position 10", "10000 elements, more than 5000"),
         ("(?:a?){251}", "the repetition at position 6", "251 elements, more than 250"),
         ("(?:a?b?c?){0,250}", "the repetition at position 10", "750 elements, more than 250"),
-        ("a" * 40_001, "the pattern at position 0", "40001 elements, more than 40000"),
-        (r"\b-?" * 400, "the pattern at position 0", "characters, more than 1000000"),
+        ("a{4500}" * 9, "the pattern at position 0", "40500 elements, more than 40000"),
+        (r"\b-?" * 400, "the pattern at position 0", "more than 1000000 characters"),
     ],
     ids=lambda value: value[:20],
 )
@@ -150,3 +150,46 @@ def test_hostile_patterns_are_refused_soon(pattern: str) -> None:
         translate_regex(pattern)
 
     assert time.monotonic() - start < 5
+
+
+IDEOGRAPHS = [chr(0x4E00 + 2 * number) for number in range(9_900)]
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        f"[{''.join(IDEOGRAPHS)}]",
+        "[" * 249 + "".join(IDEOGRAPHS[:9_000]) + "]" * 249,
+        "(?i)" + "".join(f"[^{c}" for c in IDEOGRAPHS[:240]) + "]" * 240,
+        "".join(rf"[\pL{c}]" for c in IDEOGRAPHS[:1_600]),
+        "[" + r"\w&&" * 2_400 + r"\w]",
+        "[" + r"\w--" * 2_400 + r"\w]",
+        "(?i)" + r"\pL" * 3_300,
+        r"\PL" * 3_300,
+        r"\b" * 4_900,
+        r"\ba" * 3_300,
+        "".join(rf"\b[{c}\d]" for c in IDEOGRAPHS[:1_400]),
+        r"\b(?:" + "|".join(IDEOGRAPHS[:4_900]) + r")\b",
+        r"(?:\b" * 120 + "|".join(IDEOGRAPHS[:4_000]) + r"\b)" * 120,
+        "(" * 240 + "".join(IDEOGRAPHS[:9_000]) + ")" * 240,
+        "(?x)[" + "- " * 4_000 + "a]",
+        "." * 9_900,
+    ],
+    ids=lambda pattern: pattern[:12],
+)
+def test_no_pattern_takes_long(pattern: str) -> None:
+    start = time.process_time()
+    try:
+        translated = translate_regex(pattern)
+        required_text(pattern)
+    except InvalidArgumentError as fault:
+        translated = fault.message()
+        assert len(translated) < 500
+    assert len(translated) < 1_100_000
+    assert time.process_time() - start < 8
+
+
+def test_a_pattern_has_a_length() -> None:
+    assert translate_regex("x" * 10_000)
+    with pytest.raises(InvalidArgumentError, match="has 10001 characters, more than 10000"):
+        translate_regex("x" * 10_001)

@@ -28,6 +28,7 @@ from pgchroma.store import Environment, handlers, run, run_async
 from pgchroma.store.faults import has_lost_connection, may_pass, translated
 from pgchroma.store.refusals import missing_right, refusal_behind
 from pgchroma.store.roles import is_mendable, role_for
+from pgchroma.store.weight import is_heavy
 
 __all__ = ("AGAIN", "AsyncDirectBackend", "DirectBackend")
 
@@ -218,11 +219,12 @@ class AsyncDirectBackend:
         _check_process(self._pid)
         exchange = handlers[type(operation)](operation, self._environment)
         async with self._source.lend() as connection:
+            weight = is_heavy(operation)
             if not self._source.is_joined:
                 role = await run_async(connection, role_for(operation, self._environment))
-                return await run_async(connection, exchange, role)  # type: ignore[no-any-return]
+                return await run_async(connection, exchange, role, is_heavy=weight)  # type: ignore[no-any-return]
             async with connection.transaction():
-                return await run_async(connection, exchange)  # type: ignore[no-any-return]
+                return await run_async(connection, exchange, is_heavy=weight)  # type: ignore[no-any-return]
 
 
 def _parts(operation: Operation[Any], connections: int) -> list[QueryRecords]:

@@ -9,15 +9,18 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias, cast
+from typing import Any, Final, Literal, TypeAlias, cast
 
 from pgchroma.errors import InvalidArgumentError
 from pgchroma.model.metadata import fits_int64
-from pgchroma.model.regex import translate_regex
+from pgchroma.model.plain import below, plain_operand, plain_scalar, shown
+from pgchroma.model.regex import MOST_CHARACTERS, translate_regex
 from pgchroma.model.text import check_text
 
 __all__ = (
     "MAX_DEPTH",
+    "MOST_CLAUSES",
+    "MOST_OPERANDS",
     "Comparison",
     "Filter",
     "Junction",
@@ -43,6 +46,11 @@ TEXT_OPERATORS = ("$contains", "$not_contains", "$regex", "$not_regex")
 JUNCTIONS = ("$and", "$or")
 MAX_DEPTH = 100
 """How deep filters may nest; far below what exhausts a stack, here or in PostgreSQL."""
+MOST_CLAUSES: Final = 1_000
+"""How many conditions a filter may have, `$and` and `$or` counted. Every record is compared with
+each of them. Chroma's own limit is about as many."""
+MOST_OPERANDS: Final = 250_000
+"""How many values the lists of a filter may have, all together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +98,7 @@ def parse_where(where: Any) -> Filter | None:
     Raises:
         InvalidArgumentError: It breaks the grammar; the message names the path.
     """
-    return None if where is None else _parse_node(where, "where", _WHERE, _parse_field)
+    return None if where is None else _Parser(_WHERE, _parse_field).parse(where, "where")
 
 
 def parse_where_document(where_document: Any) -> Filter | None:
@@ -101,126 +109,164 @@ def parse_where_document(where_document: Any) -> Filter | None:
     """
     if where_document is None:
         return None
-    return _parse_node(where_document, "where_document", _WHERE_DOCUMENT, _parse_text)
+    return _Parser(_WHERE_DOCUMENT, _parse_text).parse(where_document, "where_document")
 
 
 _WHERE = "Invalid where clause"
 _WHERE_DOCUMENT = "Invalid where document clause"
 
-_LeafParser: TypeAlias = Callable[[str, Any, str], Filter]
+
+class _Parser:
+    """Parses one filter and counts what is in it, before it works on it.
+
+    Args:
+        fault: What messages begin with.
+        leaf: Parses what is neither `$and` nor `$or`.
+    """
+
+    def __init__(self, fault: str, leaf: _LeafParser) -> None:
+        self.fault = fault
+        self._leaf = leaf
+        self._clauses = 0
+        self._operands = 0
+        self._characters = 0
+
+    def parse(self, node: Any, path: str, depth: int = 0) -> Filter:
+        if depth > MAX_DEPTH:
+            raise self.refused(path, f"filters nest deeper than {MAX_DEPTH} levels")
+        self._count_clause(path)
+        key, value = self.only_item(node, path, "a key or an operator")
+        path = below(path, f".{key}")
+        if key not in JUNCTIONS:
+            return self._leaf(self, key, value, path)
+        if not isinstance(value, list | tuple):
+            raise self.refused(path, f"expected a list of filters, got {shown(value)}")
+        clauses = (
+            self.parse(clause, below(path, f"[{index}]"), depth + 1)
+            for index, clause in enumerate(value)
+        )
+        return Junction(cast('Literal["$and", "$or"]', key), tuple(clauses))
+
+    def only_item(self, node: Any, path: str, kind: str) -> tuple[str, Any]:
+        if not isinstance(node, dict):
+            raise self.refused(path, f"expected a dict, got {shown(node)}")
+        if len(node) != 1:
+            raise self.refused(path, f"expected exactly one entry, {kind}; got {shown(node)}")
+        ((key, value),) = node.items()
+        key = plain_scalar(key)
+        if not isinstance(key, str):
+            raise self.refused(path, f"expected a str as key, got {shown(key)}")
+        return key, value
+
+    def count_operands(self, count: int, path: str) -> None:
+        self._operands += count
+        if self._operands > MOST_OPERANDS:
+            raise self.refused(path, f"the filter has more than {MOST_OPERANDS} values in lists")
+
+    def count_pattern(self, pattern: str, path: str) -> None:
+        self._characters += len(pattern)
+        if self._characters > MOST_CHARACTERS:
+            reason = f"the filter's patterns have more than {MOST_CHARACTERS} characters"
+            raise self.refused(path, reason)
+
+    def refused(self, path: str, reason: str) -> InvalidArgumentError:
+        return InvalidArgumentError(f"{self.fault}: {path}: {reason}")
+
+    def _count_clause(self, path: str) -> None:
+        self._clauses += 1
+        if self._clauses > MOST_CLAUSES:
+            reason = (
+                f"the filter has more than {MOST_CLAUSES} conditions; "
+                "use $in for alternatives of one key"
+            )
+            raise self.refused(path, reason)
 
 
-def _parse_node(node: Any, path: str, fault: str, leaf: _LeafParser, depth: int = 0) -> Filter:
-    if depth > MAX_DEPTH:
-        raise _refused(fault, path, f"filters nest deeper than {MAX_DEPTH} levels")
-    key, value = _only_item(node, path, fault, "a key or an operator")
-    path = f"{path}.{key}"
-    if key not in JUNCTIONS:
-        return leaf(key, value, path)
-    if not isinstance(value, list | tuple):
-        raise _refused(fault, path, f"expected a list of filters, got {_clip(value)}")
-    clauses = (
-        _parse_node(clause, f"{path}[{index}]", fault, leaf, depth + 1)
-        for index, clause in enumerate(value)
-    )
-    return Junction(cast('Literal["$and", "$or"]', key), tuple(clauses))
+_LeafParser: TypeAlias = Callable[[_Parser, str, Any, str], Filter]
 
 
-def _only_item(node: Any, path: str, fault: str, kind: str) -> tuple[str, Any]:
-    if not isinstance(node, dict):
-        raise _refused(fault, path, f"expected a dict, got {_clip(node)}")
-    if len(node) != 1:
-        raise _refused(fault, path, f"expected exactly one entry, {kind}; got {_clip(node)}")
-    ((key, value),) = node.items()
-    if not isinstance(key, str):
-        raise _refused(fault, path, f"expected a str as key, got {_clip(key)}")
-    return key, value
-
-
-def _parse_field(key: str, value: Any, path: str) -> Filter:
+def _parse_field(parser: _Parser, key: str, value: Any, path: str) -> Filter:
     if key.startswith("$"):
-        raise _refused(_WHERE, path, "expected a key, $and or $or; this operator belongs to a key")
-    check_text(key, f"{_WHERE}: key {_clip(key)}")
+        raise parser.refused(path, "expected a key, $and or $or; this operator belongs to a key")
+    check_text(key, f"{_WHERE}: key {shown(key)}")
     if not isinstance(value, dict):
-        return _metadata_leaf(key, "$eq", value, path)
-    operator, operand = _only_item(value, path, _WHERE, "an operator")
-    path = f"{path}.{operator}"
+        return _metadata_leaf(parser, key, "$eq", value, path)
+    operator, operand = parser.only_item(value, path, "an operator")
+    path = below(path, f".{operator}")
     if key == "#document" and operator in TEXT_OPERATORS:
-        return _text_leaf(operator, operand, path, _WHERE)
-    return _metadata_leaf(key, operator, operand, path)
+        return _text_leaf(parser, operator, operand, path)
+    return _metadata_leaf(parser, key, operator, operand, path)
 
 
-def _metadata_leaf(key: str, operator: str, operand: Any, path: str) -> Comparison:
+def _metadata_leaf(parser: _Parser, key: str, operator: str, operand: Any, path: str) -> Comparison:
     if key == "#document" and operator in (*EQUALITY, *LISTING):
         raise InvalidArgumentError(
             "Cannot filter using metadata key '#document' with type 'Str' "
             "because indexing is disabled"
         )
     if operator in EQUALITY or operator in CONTAINMENT:
-        value: Operand | tuple[Operand, ...] = _scalar(operand, path)
+        value: Operand | tuple[Operand, ...] = _scalar(parser, operand, path)
     elif operator in ORDERING:
-        value = _number(operand, path)
+        value = _number(parser, plain_scalar(operand), path)
     elif operator in LISTING:
-        value = _list(operand, path)
+        value = _list(parser, plain_operand(operand), path)
     else:
         expected = ", ".join((*EQUALITY, *ORDERING, *LISTING, *CONTAINMENT))
-        raise _refused(_WHERE, path, f"unknown operator; expected one of {expected}")
+        raise parser.refused(path, f"unknown operator; expected one of {expected}")
     return Comparison(key, cast("Operator", operator), value)
 
 
-def _parse_text(operator: str, value: Any, path: str) -> Filter:
+def _parse_text(parser: _Parser, operator: str, value: Any, path: str) -> Filter:
     if operator not in TEXT_OPERATORS:
         expected = ", ".join((*TEXT_OPERATORS, *JUNCTIONS))
-        raise _refused(_WHERE_DOCUMENT, path, f"unknown operator; expected one of {expected}")
-    return _text_leaf(operator, value, path, _WHERE_DOCUMENT)
+        raise parser.refused(path, f"unknown operator; expected one of {expected}")
+    return _text_leaf(parser, operator, value, path)
 
 
-def _text_leaf(operator: str, value: Any, path: str, fault: str) -> TextMatch:
-    if not isinstance(value, str):
-        raise _refused(fault, path, f"expected a str, got {_clip(value)}")
-    check_text(value, f"{fault}: {path}")
+def _text_leaf(parser: _Parser, operator: str, value: Any, path: str) -> TextMatch:
+    text = plain_scalar(value)
+    if not isinstance(text, str):
+        raise parser.refused(path, f"expected a str, got {shown(value)}")
+    check_text(text, f"{parser.fault}: {path}")
     if operator in ("$regex", "$not_regex"):
-        translate_regex(value)
-    return TextMatch(cast("TextOperator", operator), value)
+        parser.count_pattern(text, path)
+        translate_regex(text)
+    return TextMatch(cast("TextOperator", operator), text)
 
 
-def _scalar(value: Any, path: str) -> Operand:
+def _scalar(parser: _Parser, operand: Any, path: str) -> Operand:
+    value = plain_scalar(operand)
     if isinstance(value, str):
-        check_text(value, f"{_WHERE}: {path}")
+        check_text(value, f"{parser.fault}: {path}")
         return value
     if isinstance(value, bool):
         return value
-    return _number(value, path, "a str, a bool or a number")
+    return _number(parser, value, path, "a str, a bool or a number")
 
 
-def _number(value: Any, path: str, expected: str = "a number") -> int | float:
+def _number(parser: _Parser, value: Any, path: str, expected: str = "a number") -> int | float:
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise _refused(_WHERE, path, f"expected {expected}, got {_clip(value)}")
+        raise parser.refused(path, f"expected {expected}, got {shown(value)}")
     if isinstance(value, int) and not fits_int64(value):
-        raise _refused(_WHERE, path, f"{_clip(value)} does not fit 64 bits")
+        raise parser.refused(path, f"{shown(value)} does not fit 64 bits")
     if isinstance(value, float) and not math.isfinite(value):
-        raise _refused(_WHERE, path, f"{value} is not a finite number")
-    return float(value) if isinstance(value, float) else int(value)
+        raise parser.refused(path, f"{value} is not a finite number")
+    return value
 
 
-def _list(value: Any, path: str) -> tuple[Operand, ...]:
+def _list(parser: _Parser, value: Any, path: str) -> tuple[Operand, ...]:
     if not isinstance(value, list | tuple) or not value:
-        raise _refused(_WHERE, path, f"expected a list with at least one value, got {_clip(value)}")
-    operands = tuple(_scalar(item, f"{path}[{index}]") for index, item in enumerate(value))
+        reason = f"expected a list with at least one value, got {shown(value)}"
+        raise parser.refused(path, reason)
+    parser.count_operands(len(value), path)
+    operands = tuple(
+        _scalar(parser, item, below(path, f"[{index}]")) for index, item in enumerate(value)
+    )
     first = type(operands[0])
     # Chroma lets an int stand in a list of floats, not a float in a list of ints.
     allowed = (float, int) if first is float else (first,)
     for index, operand in enumerate(operands):
         if type(operand) not in allowed:
-            kind = first.__name__
-            raise _refused(_WHERE, f"{path}[{index}]", f"expected {kind}, got {_clip(operand)}")
+            reason = f"expected {first.__name__}, got {shown(operand)}"
+            raise parser.refused(below(path, f"[{index}]"), reason)
     return operands
-
-
-def _clip(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 80 else f"{text[:77]}…"  # noqa: PLR2004
-
-
-def _refused(fault: str, path: str, reason: str) -> InvalidArgumentError:
-    return InvalidArgumentError(f"{fault}: {path if len(path) <= 300 else path[-300:]}: {reason}")  # noqa: PLR2004

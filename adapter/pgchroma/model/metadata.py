@@ -8,9 +8,10 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from functools import lru_cache
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from pgchroma.errors import InvalidArgumentError
+from pgchroma.model.plain import below, brief, plain_scalar, shown
 from pgchroma.model.sparse import is_sparse, sparse_error
 from pgchroma.model.text import check_text
 
@@ -35,17 +36,15 @@ def parse_metadata(
         InvalidArgumentError: A key or a value is not allowed; the message starts with its path.
     """
     clean: CleanMetadata = {}
-    for key, value in metadata.items():
-        fault = _key_fault(key)
-        if fault is not None:
-            raise InvalidArgumentError(f"{path}: {fault}")
+    for given, value in metadata.items():
+        key = _key(given, path)
         if _is_plain(value):
             clean[key] = value
         elif value is None:
             if not removals:
-                raise InvalidArgumentError(f"{path}.{key}: a value cannot be None here")
+                raise InvalidArgumentError(f"{below(path, f'.{key}')}: a value cannot be None here")
             clean[key] = None
-        elif (plain := _plain(value, f"{path}.{key}")) != []:
+        elif (plain := _plain(value, below(path, f".{key}"))) != []:
             clean[key] = plain
     return clean
 
@@ -66,33 +65,48 @@ def parse_collection_metadata(
     if metadata is None:
         return None
     if not isinstance(metadata, Mapping):
-        raise InvalidArgumentError(f"{field}: expected a dict, got {metadata!r}")
+        raise InvalidArgumentError(f"{field}: expected a dict, got {shown(metadata)}")
     if not metadata:
         raise InvalidArgumentError(f"Validation error: {field}: Metadata cannot be empty")
     clean = parse_metadata(metadata, field, removals=removals)
     clean = {key: value for key, value in clean.items() if value is not None}
     for key, value in clean.items():
         if isinstance(value, list):
-            raise InvalidArgumentError(f"{field}.{key}: a collection's metadata holds no lists")
+            path = below(field, f".{key}")
+            raise InvalidArgumentError(f"{path}: a collection's metadata holds no lists")
     return clean
 
 
-@lru_cache(maxsize=4096)
+def _key(given: object, path: str) -> str:
+    """Bring a key to a plain str, and check it."""
+    key: Any = plain_scalar(given)
+    is_short = isinstance(key, str) and len(key) <= _LONGEST_REMEMBERED
+    fault = (_remembered_fault if is_short else _key_fault)(key)
+    if fault is not None:
+        raise InvalidArgumentError(f"{path}: {fault}")
+    return str(key)
+
+
 def _key_fault(key: object) -> str | None:
-    # Cached: a batch has a thousand records and a handful of keys.
     if not isinstance(key, str):
-        return f"expected a str as key, got {key!r}"
+        return f"expected a str as key, got {shown(key)}"
     if not key:
         return "Metadata key cannot be empty"
     if key[0] in "#$":
-        return f"Metadata key cannot start with '#' or '$': {key}"
+        return f"Metadata key cannot start with '#' or '$': {brief(key)}"
     if key.startswith("chroma:"):
-        return f"keys that start with 'chroma:' are reserved: {key}"
+        return f"keys that start with 'chroma:' are reserved: {brief(key)}"
     try:
-        check_text(key, f"key {key!r}")
+        check_text(key, f"key {shown(key)}")
     except InvalidArgumentError as fault:
         return fault.message()
     return None
+
+
+# A batch has a thousand records and a handful of keys.
+_remembered_fault = lru_cache(maxsize=4096)(_key_fault)
+
+_LONGEST_REMEMBERED: Final = 200
 
 
 def _is_plain(value: object) -> bool:
@@ -113,21 +127,22 @@ def _plain(value: object, path: str) -> Any:
     return _plain_scalar(value, path)
 
 
-def _plain_scalar(value: object, path: str) -> str | bool | int | float:
+def _plain_scalar(given: object, path: str) -> str | bool | int | float:
+    value: Any = plain_scalar(given)
     if isinstance(value, str):
         check_text(value, path)
         return value
     if isinstance(value, bool):
         return value
     if isinstance(value, int):
-        return int(value) if fits_int64(value) else _wide_int(value)
+        return value if fits_int64(value) else _wide_int(value)
     if isinstance(value, float):
         if not math.isfinite(value):
             raise InvalidArgumentError(f"{path}: {value} is not a finite number")
-        return float(value)
+        return value
     raise InvalidArgumentError(
-        f"{path}: expected a str, int, float, bool or a list of one of these, got {value!r} "
-        f"which is a {type(value).__name__}"
+        f"{path}: expected a str, int, float, bool or a list of one of these, "
+        f"got {shown(given)} which is a {type(given).__name__}"
     )
 
 
@@ -138,7 +153,7 @@ def _wide_int(value: int) -> float:
 
 
 def _plain_list(values: list[Any] | tuple[Any, ...], path: str) -> list[Any]:
-    plain = [_plain_scalar(value, f"{path}[{index}]") for index, value in enumerate(values)]
+    plain = [_plain_scalar(value, below(path, f"[{index}]")) for index, value in enumerate(values)]
     types = {type(value) for value in plain}
     if types == {int, float}:
         return [float(value) for value in plain]

@@ -7,6 +7,7 @@ import re
 from typing import Final
 
 from pgchroma.errors import InvalidArgumentError
+from pgchroma.model.plain import plain_scalar, shown
 from pgchroma.model.text import check_text
 
 __all__ = (
@@ -21,6 +22,8 @@ __all__ = (
 DEFAULT_TENANT: Final = "default_tenant"
 DEFAULT_DATABASE: Final = "default_database"
 
+_LONGEST: Final = 512
+
 _ALLOWED = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9._-]{1,510}[a-zA-Z0-9]", re.ASCII)
 
 
@@ -31,11 +34,14 @@ def check_name(name: object, field: str = "name") -> str:
         InvalidArgumentError: It may not; the message starts with `field` and says which rule
             the name breaks.
     """
+    name = plain_scalar(name)
     if not isinstance(name, str):
-        raise InvalidArgumentError(f"Validation error: {field}: Expected a str, got {name!r}")
+        raise InvalidArgumentError(f"Validation error: {field}: Expected a str, got {shown(name)}")
     parts = name.split("+")
     if len(parts) > 2:  # noqa: PLR2004
-        raise _refused(field, f"a name to contain at most one topology:  Got two `+` in {name}")
+        raise _refused(
+            field, f"a name to contain at most one topology:  Got two `+` in {_cut(name)}"
+        )
     for part in parts:
         _check_part(part, field)
     return name
@@ -43,8 +49,9 @@ def check_name(name: object, field: str = "name") -> str:
 
 def check_tenant_name(name: object) -> str:
     """Return `name` if a tenant may be called so: three characters or more, of any kind."""
+    name = plain_scalar(name)
     if not isinstance(name, str):
-        raise InvalidArgumentError(f"Validation error: name: Expected a str, got {name!r}")
+        raise InvalidArgumentError(f"Validation error: name: Expected a str, got {shown(name)}")
     if len(name) < 3:  # noqa: PLR2004
         raise InvalidArgumentError(
             f"Validation error: name: Expected a tenant name of at least 3 characters, got {name!r}"
@@ -58,15 +65,16 @@ def check_resource_name(name: object) -> str:
     text = check_looked_up(name)
     if not text or ":" in text:
         raise InvalidArgumentError(
-            f"Validation error: resource_name: Expected a name without colons, got {text!r}"
+            f"Validation error: resource_name: Expected a name without colons, got {shown(text)}"
         )
     return text
 
 
 def check_looked_up(name: object) -> str:
     """Return `name` if something may be looked up by it, whether or not it could be called so."""
+    name = plain_scalar(name)
     if not isinstance(name, str):
-        raise InvalidArgumentError(f"Expected a name to be a str, got {name!r}")
+        raise InvalidArgumentError(f"Expected a name to be a str, got {shown(name)}")
     check_text(name, "name")
     return name
 
@@ -76,14 +84,19 @@ def _check_part(part: str, field: str) -> None:
         raise _refused(
             field,
             "a name containing 3-512 characters from [a-zA-Z0-9._-], "
-            f"starting and ending with a character in [a-zA-Z0-9]. Got: {part}",
+            f"starting and ending with a character in [a-zA-Z0-9]. Got: {_cut(part)}",
         )
     if ".." in part:
         raise _refused(
-            field, f"a name that does not contains two consecutive periods (..). Got {part}"
+            field, f"a name that does not contains two consecutive periods (..). Got {_cut(part)}"
         )
     if _is_ip_address(part):
-        raise _refused(field, f"a name that is not a valid ip address. Got {part}")
+        raise _refused(field, f"a name that is not a valid ip address. Got {_cut(part)}")
+
+
+def _cut(name: str) -> str:
+    # The longest name there may be is shown whole.
+    return name if len(name) <= _LONGEST else f"{name[:_LONGEST]}…"
 
 
 def _is_ip_address(text: str) -> bool:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from pgchroma.errors import InvalidArgumentError
 from pgchroma.model.metadata import CleanMetadata, parse_metadata
+from pgchroma.model.plain import plain_scalar, shown
 from pgchroma.model.text import check_text
 from pgchroma.model.types import Modality
 
@@ -150,9 +151,10 @@ def parse_ids(ids: Sequence[Any]) -> list[str]:
     Raises:
         InvalidArgumentError: One is empty or not a text.
     """
-    for index, id in enumerate(ids):
+    plain = [plain_scalar(id) for id in ids]
+    for index, id in enumerate(plain):
         if not isinstance(id, str):
-            raise InvalidArgumentError(f"ids[{index}]: expected a str, got {id!r}")
+            raise InvalidArgumentError(f"ids[{index}]: expected a str, got {shown(id)}")
         if not id:
             raise InvalidArgumentError("Empty ID, ID must have at least one character")
         check_text(id, f"ids[{index}]")
@@ -160,7 +162,7 @@ def parse_ids(ids: Sequence[Any]) -> list[str]:
             raise InvalidArgumentError(
                 f"ids[{index}]: an id is longer than the {MAX_ID_BYTES} bytes an index can hold"
             )
-    return list(ids)
+    return plain
 
 
 def parse_embeddings(
@@ -207,13 +209,14 @@ def _matrix(rows: Any) -> NDArray[np.float32]:
 def _texts(texts: Sequence[Any] | None, column: str) -> list[str | None] | None:
     if texts is None:
         return None
-    for index, text in enumerate(texts):
+    plain = [plain_scalar(text) for text in texts]
+    for index, text in enumerate(plain):
         if text is None:
             continue
         if not isinstance(text, str):
-            raise InvalidArgumentError(f"{column}[{index}]: expected a str, got {text!r}")
+            raise InvalidArgumentError(f"{column}[{index}]: expected a str, got {shown(text)}")
         check_text(text, f"{column}[{index}]")
-    return list(texts)
+    return plain
 
 
 def _metadatas(

@@ -35,6 +35,7 @@ from pgchroma.model.operations import (
     UpdateRecords,
     UpsertRecords,
 )
+from pgchroma.server.decoding import Codec
 from pgchroma.server.door import Door, identity
 from pgchroma.server.faults import (
     PayloadTooLargeError,
@@ -65,6 +66,7 @@ class Answering:
         self._backend = backend
         self._door = door
         self._settings = settings
+        self._codec = Codec()
         self._running = 0
 
     async def answer(self, route: Route[Any, Any], request: AnyRequest) -> Response[bytes]:
@@ -76,16 +78,15 @@ class Answering:
         path = read_path(route.path, request.path_params.values())
         # Before the body is read: whoever may not ask need not be listened to.
         caller = NOBODY if route.access == "public" else permit(request, route.access, path)
-        body = await self._body(request) if route.body is not None else None
-        parsed = route.parse(path, request.query_params, body)
-        operation = route.decode(parsed)
+        body = await self._body(route, request) if route.body is not None else None
+        parsed, operation = await self._codec.decode(route, path, request.query_params, body)
         self._check_size(operation)
         if isinstance(operation, GetIdentity):
             return json_response(route.respond(parsed, identity(caller)))
         result = await self._execute(operation)
         if isinstance(operation, _MOVING):
             self._door.forget()
-        return json_response(route.respond(parsed, result), route.status)
+        return await self._codec.encode(route, parsed, result)
 
     async def is_ready(self) -> bool:
         """Tell whether the database answers."""
@@ -122,13 +123,15 @@ class Answering:
         finally:
             self._running -= 1
 
-    async def _body(self, request: AnyRequest) -> bytes:
+    async def _body(self, route: Route[Any, Any], request: AnyRequest) -> bytes:
         kind = request.headers.get("content-type")
         if kind is not None and not is_json(kind):
             raise UnsupportedMediaTypeError(
                 "Expected request with `Content-Type: application/json`"
             )
         most = self._settings.max_payload_size_bytes
+        if route.most_bytes is not None:
+            most = min(most, route.most_bytes)
         try:
             async with asyncio.timeout(self._settings.body_timeout):
                 return await _read(request, most)

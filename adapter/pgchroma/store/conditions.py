@@ -6,7 +6,6 @@ from collections.abc import Set
 
 from psycopg import sql
 
-from pgchroma.errors import InvalidArgumentError
 from pgchroma.model.filters import Comparison, Filter, Junction
 from pgchroma.store.filters import Parameters, compile_filter, has_regex
 from pgchroma.store.locations import Environment
@@ -17,9 +16,6 @@ __all__ = ("BY_IDS", "compile_conditions", "keeps_plan", "reading", "time_bound"
 
 BY_IDS = Rendered(b"r.id = any(%(ids)b::text[])")
 """Holds for the records whose id is in the parameter ``ids``."""
-
-MOST_PARAMETERS = 60_000
-"""PostgreSQL's protocol counts them in 16 bits, and a statement has some besides its filter."""
 
 LONG_LIST = 8
 """Values of a list from the next on which PostgreSQL looks them up by their hashes."""
@@ -36,9 +32,6 @@ def compile_conditions(
         ids: The ids to be among; None for any.
         filter: What else holds.
         secondary: The indexes that are there to be used.
-
-    Raises:
-        InvalidArgumentError: The filter compares with more values than a statement can carry.
     """
     parameters = Parameters()
     conditions: list[sql.Composable] = []
@@ -47,11 +40,6 @@ def compile_conditions(
         conditions.append(BY_IDS)
     if filter is not None:
         conditions.append(compile_filter(filter, parameters, secondary))
-    if len(parameters) > MOST_PARAMETERS:
-        raise InvalidArgumentError(
-            f"the filter has {len(parameters)} operands, more than the {MOST_PARAMETERS} that one "
-            "request can carry; use $in for alternatives of one key"
-        )
     return parameters, sql.SQL(" and ").join(conditions) if conditions else _ALL
 
 

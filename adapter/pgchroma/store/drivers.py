@@ -11,8 +11,11 @@ statement behind it is not run.
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable
 from contextlib import suppress
-from typing import Any, TypeAlias
+from dataclasses import dataclass
+from typing import Any, Final, ParamSpec, TypeAlias, TypeVar
 
 import psycopg
 from psycopg import AsyncConnection, AsyncCursor, BaseConnection, Connection, Cursor, Rollback
@@ -29,8 +32,15 @@ from pgchroma.store.statement import (
     Step,
     Tuned,
 )
+from pgchroma.store.text_arrays import pack_lists
 
 __all__ = ("run", "run_async")
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+PAGE: Final = 500
+"""Rows that are taken over at a time; an event loop is let go in between."""
 
 
 def run(connection: Connection[Any], exchange: Exchange[Any], role: str | None = None) -> Any:
@@ -49,17 +59,65 @@ def run(connection: Connection[Any], exchange: Exchange[Any], role: str | None =
 
 
 async def run_async(
-    connection: AsyncConnection[Any], exchange: Exchange[Any], role: str | None = None
+    connection: AsyncConnection[Any],
+    exchange: Exchange[Any],
+    role: str | None = None,
+    *,
+    is_heavy: bool = False,
 ) -> Any:
-    """Run a handler to its end on an asynchronous connection; see `run`."""
+    """Run a handler to its end on an asynchronous connection; see `run`.
+
+    Args:
+        connection: Where its statements are sent.
+        exchange: The handler.
+        role: As which role it is run.
+        is_heavy: Whether it does its own work in a thread, beside the event loop.
+    """
+    answer: Any = None
     try:
-        step = next(exchange)
         while True:
-            step = exchange.send(await _take_async(connection, step, role))
-    except StopIteration as done:
-        return done.value
+            if is_heavy or _has_many_rows(answer):
+                step = await _in_thread(_advance, exchange, answer)
+            else:
+                step = _advance(exchange, answer)
+            if isinstance(step, _Done):
+                return step.value
+            answer = await _take_async(connection, step, role, is_heavy=is_heavy)
     finally:
         exchange.close()
+
+
+@dataclass(frozen=True, slots=True)
+class _Done:
+    """What a handler returned; a `StopIteration` cannot pass through a thread's future."""
+
+    value: Any
+
+
+def _advance(exchange: Exchange[Any], answer: Any) -> Step | _Done:
+    try:
+        return exchange.send(answer)
+    except StopIteration as done:
+        return _Done(done.value)
+
+
+def _has_many_rows(answer: Any) -> bool:
+    return isinstance(answer, list) and len(answer) > PAGE
+
+
+async def _in_thread(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Do work in a thread, and let it end before this is cancelled: it uses what is closed then."""
+    task = asyncio.ensure_future(asyncio.to_thread(work, *args, **kwargs))
+    cancelled: asyncio.CancelledError | None = None
+    while not task.done():
+        try:
+            await asyncio.wait([task])
+        except asyncio.CancelledError as fault:
+            cancelled = fault
+    if cancelled is not None:
+        task.exception()
+        raise cancelled
+    return task.result()
 
 
 def _take(connection: Connection[Any], step: Step, role: str | None) -> Any:
@@ -137,8 +195,12 @@ def _undo(connection: Connection[Any]) -> None:
         raise Rollback
 
 
-async def _take_async(connection: AsyncConnection[Any], step: Step, role: str | None) -> Any:
+async def _take_async(
+    connection: AsyncConnection[Any], step: Step, role: str | None, *, is_heavy: bool
+) -> Any:
     prefix = () if role is None else (as_role(role),)
+    if is_heavy:
+        step = await _in_thread(_packed, step)
     match step:
         case Statement():
             return await _send_async(connection, (*prefix, step))
@@ -148,14 +210,26 @@ async def _take_async(connection: AsyncConnection[Any], step: Step, role: str | 
         case Atomic(exchange):
             async with connection.transaction():
                 await _send_async(connection, prefix)
-                return await run_async(connection, exchange)
+                return await run_async(connection, exchange, is_heavy=is_heavy)
         case Attempt(exchange):
             try:
-                return await _take_async(connection, Atomic(exchange), role)
+                return await _take_async(connection, Atomic(exchange), role, is_heavy=is_heavy)
             except psycopg.Error as fault:
                 return fault
         case statements:
             return await _send_async(connection, (*prefix, *statements), _kept_for(connection))
+
+
+def _packed(step: Step) -> Step:
+    match step:
+        case Statement():
+            return pack_lists(step)
+        case Tuned(settings, statement):
+            return Tuned(settings, pack_lists(statement))
+        case Atomic() | Attempt():
+            return step
+        case statements:
+            return tuple(map(pack_lists, statements))
 
 
 async def _send_async(
@@ -272,4 +346,12 @@ def _rows(cursor: Cursor[Any]) -> Rows:
 
 
 async def _rows_async(cursor: AsyncCursor[Any]) -> Rows:
-    return await cursor.fetchall() if cursor.description is not None else ()
+    if cursor.description is None:
+        return ()
+    rows = await cursor.fetchmany(PAGE)
+    page = rows
+    while len(page) == PAGE:
+        await asyncio.sleep(0)
+        page = await cursor.fetchmany(PAGE)
+        rows += page
+    return rows

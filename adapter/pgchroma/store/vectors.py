@@ -18,6 +18,7 @@ from psycopg.abc import Buffer
 from psycopg.adapt import Dumper
 
 from pgchroma.errors import BatchSizeExceededError
+from pgchroma.store.text_arrays import TextArray, TextArrayDumper
 
 __all__ = (
     "VectorArray",
@@ -52,8 +53,9 @@ class VectorArrayDumper(Dumper):
 
 
 def prepare_vectors(connection: BaseConnection[Any]) -> None:
-    """Teach a connection to send a `VectorArray`, which nobody but us has; twice is no fault."""
+    """Teach a connection to send what only we have, vectors and packed texts; twice is no fault."""
     connection.adapters.register_dumper(VectorArray, VectorArrayDumper)
+    connection.adapters.register_dumper(TextArray, TextArrayDumper)
 
 
 def pack_vectors(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeAlias, TypeVar, cast
+from typing import Any, Final, TypeAlias, TypeVar, cast
 
 import numpy as np
 
@@ -62,6 +62,9 @@ from pgchroma.wire.route import Request, Route
 __all__ = ("RECORD_ROUTES",)
 
 RECORDS = COLLECTIONS + "/{collection_id}"
+
+MOST_QUERIES: Final = 5_000
+MOST_IDS: Final = 250_000
 
 Write: TypeAlias = AddRecords | UpsertRecords | UpdateRecords
 W = TypeVar("W", AddRecords, UpsertRecords, UpdateRecords)
@@ -199,6 +202,11 @@ def _encode_query(operation: QueryRecords) -> Request:
 
 def _decode_query(request: Request) -> QueryRecords:
     body: QueryBody = request.body
+    if len(body.query_embeddings) > MOST_QUERIES:
+        raise InvalidArgumentError(
+            f"query_embeddings: {len(body.query_embeddings)} queries are more than the "
+            f"{MOST_QUERIES} that one request may have; send them in several"
+        )
     matrix, _ = parse_embeddings(body.query_embeddings)
     return QueryRecords(
         request.collection,
@@ -309,7 +317,14 @@ def _read_status(operation: Any, body: Any) -> IndexingStatus:
 
 
 def _ids(body: Any) -> list[str] | None:
-    return None if body.ids is None else parse_ids(body.ids)
+    if body.ids is None:
+        return None
+    if len(body.ids) > MOST_IDS:
+        raise InvalidArgumentError(
+            f"ids: {len(body.ids)} ids are more than the {MOST_IDS} that one request may name; "
+            "send them in several"
+        )
+    return parse_ids(body.ids)
 
 
 def _filter(body: Any) -> Filter | None:
@@ -333,26 +348,27 @@ RECORD_ROUTES: tuple[Route[Any, Any], ...] = (
         AddRecords, "collection_add", "POST", RECORDS + "/add", "write",
         lambda operation: _encode_write(operation, AddBody),
         lambda request: _decode_write(request, AddRecords),
-        respond_nothing, read_nothing, Empty, body=AddBody, status=201, is_idempotent=True,
+        respond_nothing, read_nothing, Empty, body=AddBody,
+        most_bytes=None, status=201, is_idempotent=True,
     ),
     Route(
         UpsertRecords, "collection_upsert", "POST", RECORDS + "/upsert", "write",
         lambda operation: _encode_write(operation, UpsertBody),
         lambda request: _decode_write(request, UpsertRecords),
-        respond_nothing, read_nothing, Empty, body=UpsertBody, is_idempotent=True,
+        respond_nothing, read_nothing, Empty, body=UpsertBody, most_bytes=None, is_idempotent=True,
     ),
     Route(
         UpdateRecords, "collection_update", "POST", RECORDS + "/update", "write",
         lambda operation: _encode_write(operation, UpdateBody),
         lambda request: _decode_write(request, UpdateRecords),
-        respond_nothing, read_nothing, Empty, body=UpdateBody, is_idempotent=True,
+        respond_nothing, read_nothing, Empty, body=UpdateBody, most_bytes=None, is_idempotent=True,
     ),
     Route(
         DeleteRecords, "collection_delete", "POST", RECORDS + "/delete", "write",
         _encode_delete, _decode_delete,
         lambda request, deleted: {"deleted": deleted},
         lambda operation, body: int(body.get("deleted", 0)),
-        DeletedBody, body=DeleteBody,
+        DeletedBody, body=DeleteBody, most_bytes=None,
     ),
     Route(
         CountRecords, "collection_count", "GET", RECORDS + "/count", "read",
@@ -364,24 +380,25 @@ RECORD_ROUTES: tuple[Route[Any, Any], ...] = (
     Route(
         GetRecords, "collection_get", "POST", RECORDS + "/get", "read",
         _encode_get, _decode_get, _respond_get, _read_get,
-        RecordsBody, body=GetBody, is_idempotent=True,
+        RecordsBody, body=GetBody, most_bytes=None, is_idempotent=True,
     ),
     Route(
         QueryRecords, "collection_query", "POST", RECORDS + "/query", "read",
         _encode_query, _decode_query, _respond_query, _read_query,
-        QueryResultBody, body=QueryBody, is_idempotent=True,
+        QueryResultBody, body=QueryBody, most_bytes=None, is_idempotent=True,
     ),
     Route(
         ExplainQuery, "collection_explain", "POST", RECORDS + "/explain", "read",
         lambda operation: _encode_query(operation.query),
         lambda request: ExplainQuery(_decode_query(request)),
-        _respond_plan, _read_plan, QueryPlanBody, body=QueryBody, is_idempotent=True,
+        _respond_plan, _read_plan, QueryPlanBody, body=QueryBody, most_bytes=None,
+        is_idempotent=True,
     ),
     Route(
         MeasureRecall, "collection_recall", "POST", RECORDS + "/recall", "read",
         _encode_recall, _decode_recall,
         lambda request, recall: recall,
-        _read_recall, RecallResultBody, body=RecallBody, is_idempotent=True,
+        _read_recall, RecallResultBody, body=RecallBody, most_bytes=None, is_idempotent=True,
     ),
     Route(
         GetIndexingStatus, "indexing_status", "GET", RECORDS + "/indexing_status", "read",

@@ -125,7 +125,7 @@ REEMBEDDING_ROUTES: tuple[Route[Any, Any], ...] = (
     Route(
         StoreReembedded, "store_reembedded", "POST", REEMBEDDING + "/records", "write",
         _encode_store, _decode_store, respond_nothing, read_nothing, Empty,
-        body=ReembeddedBody, is_idempotent=True,
+        body=ReembeddedBody, most_bytes=None, is_idempotent=True,
     ),
     Route(
         CompareEmbeddings, "compare_embeddings", "POST", REEMBEDDING + "/compare", "read",

@@ -12,10 +12,11 @@ from uuid import UUID
 import msgspec
 import orjson
 
-from pgchroma.errors import InvalidArgumentError, MalformedRequestError, NotFoundError
+from pgchroma.errors import InvalidArgumentError, NotFoundError
 from pgchroma.model.entities import DatabaseRef
 from pgchroma.model.names import check_looked_up
 from pgchroma.model.operations import CollectionRef, Operation
+from pgchroma.wire.reading import read_body
 
 __all__ = ("PREFIX", "Access", "Request", "Route", "encode_json", "read_path")
 
@@ -28,6 +29,9 @@ R = TypeVar("R")
 O = TypeVar("O", bound=Operation[Any])  # noqa: E741
 
 PREFIX: Final = "/api/v2"
+
+SMALL: Final = 1 << 20
+"""Bytes of a body that describes something, and carries no records."""
 
 LEAST_DATABASE_NAME: Final = 3
 
@@ -76,6 +80,7 @@ class Route(Generic[O, R]):
         body: The shape of the body, if it has one.
         status: The HTTP status of a success.
         is_idempotent: Whether asking again does no harm when it is not known what became of it.
+        most_bytes: The length of the longest body; None: the server's settings say.
     """
 
     operation: type[O]
@@ -92,6 +97,7 @@ class Route(Generic[O, R]):
     body: Any = None
     status: int = 200
     is_idempotent: bool = False
+    most_bytes: int | None = SMALL
 
     def url(self, request: Request) -> str:
         """Write the path, and the query string if there is one.
@@ -126,7 +132,7 @@ class Route(Generic[O, R]):
         return Request(
             path,
             None if self.query is None else _parse_query(query, self.query),
-            None if self.body is None else _parse_body(body or b"", self.body),
+            None if self.body is None else read_body(body or b"", self.body),
         )
 
 
@@ -175,14 +181,3 @@ def _parse_query(query: Mapping[str, str], shape: Any) -> Any:
         return msgspec.convert(dict(query), shape, strict=False)
     except msgspec.ValidationError as fault:
         raise InvalidArgumentError(f"Failed to deserialize query string: {fault}") from fault
-
-
-def _parse_body(body: bytes, shape: Any) -> Any:
-    try:
-        return msgspec.json.decode(body, type=shape)
-    except msgspec.ValidationError as fault:
-        raise MalformedRequestError(
-            f"Failed to deserialize the JSON body into the target type: {fault}"
-        ) from fault
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as fault:
-        raise InvalidArgumentError(f"Failed to parse the request body as JSON: {fault}") from fault

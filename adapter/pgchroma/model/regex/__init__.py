@@ -8,23 +8,30 @@ there in terms that mean the same under every collation, or refused.
     reader, escapes, classes, parser   from the pattern to the tree
     charset, unicode, unicode_tables   the sets of characters in it
     syntax                             the tree
+    edges                              what its parts can start and end with
     printer                            from the tree to PostgreSQL's dialect
 
 Three things differ from Rust on purpose. A pattern that compiles to more than Rust's ten megabytes
 is translated if PostgreSQL can take it, where Chroma silently finds nothing. U+0000 is valid in a
 pattern, but no PostgreSQL text has it, so it matches nothing. And what counts as too large, see
-`printer`, is PostgreSQL's measure.
+`printer`, is PostgreSQL's measure. A pattern has at most `MOST_CHARACTERS`, and what it takes to
+read it grows with them alone.
 """
 
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import Final
 
+from pgchroma.errors import InvalidArgumentError
 from pgchroma.model.regex.literals import longest_literal
 from pgchroma.model.regex.parser import parse
 from pgchroma.model.regex.printer import print_are
 
-__all__ = ("required_text", "translate_regex")
+__all__ = ("MOST_CHARACTERS", "required_text", "translate_regex")
+
+MOST_CHARACTERS: Final = 10_000
+"""The length of the longest pattern."""
 
 
 @lru_cache(maxsize=128)
@@ -40,10 +47,15 @@ def translate_regex(pattern: str) -> str:
         An advanced regular expression, starting with the director `***:`.
 
     Raises:
-        InvalidArgumentError: The pattern is not valid in Rust, or it is and PostgreSQL cannot
-            express it; the message has the construct and the position of its first character,
-            counted from 0.
+        InvalidArgumentError: The pattern is too long, or it is not valid in Rust, or it is and
+            PostgreSQL cannot express it; the message has the construct and the position of its
+            first character, counted from 0.
     """
+    if len(pattern) > MOST_CHARACTERS:
+        raise InvalidArgumentError(
+            f"Regex syntax error: the pattern has {len(pattern)} characters, more than "
+            f"{MOST_CHARACTERS}"
+        )
     return print_are(parse(pattern))
 
 

@@ -71,16 +71,25 @@ class CharSet:
         ends = (*(low - 1 for low, _ in self.ranges), _LAST)
         return CharSet.of(*zip(starts, ends, strict=True))
 
+    def size(self) -> int:
+        """How many characters there are."""
+        return sum(high - low + 1 for low, high in self.ranges)
+
     def single(self) -> int | None:
         """The only member, if there is exactly one."""
         if len(self.ranges) == 1 and self.ranges[0][0] == self.ranges[0][1]:
             return self.ranges[0][0]
         return None
 
+    def is_within(self, other: CharSet) -> bool | None:
+        """Whether all members are in the other set (True), none is (False), or some are (None)."""
+        found = {other._holds(low, high) for low, high in self.ranges}
+        return found.pop() if len(found) == 1 else None
+
     def folded(self) -> CharSet:
         """This set and every letter that Unicode's simple case folding makes equal to a member."""
         orbits = _case_orbits()
-        fewer = self._members() if self._size() < len(orbits) else orbits
+        fewer = self._members() if self.size() < len(orbits) else orbits
         letters = (letter for letter in fewer if letter in self and letter in orbits)
         added = (other for letter in letters for other in orbits[letter])
         return self | CharSet.of(*((letter, letter) for letter in added))
@@ -90,8 +99,11 @@ class CharSet:
         upper, lower = (self & CharSet.of(pair) for pair in ((0x41, 0x5A), (0x61, 0x7A)))
         return self | _shifted(upper, 0x20) | _shifted(lower, -0x20)
 
-    def _size(self) -> int:
-        return sum(high - low + 1 for low, high in self.ranges)
+    def _holds(self, low: int, high: int) -> bool | None:
+        at = bisect_right(self.ranges, (high, _LAST))
+        if not at or self.ranges[at - 1][1] < low:
+            return False
+        return True if self.ranges[at - 1][0] <= low and high <= self.ranges[at - 1][1] else None
 
     def _members(self) -> Iterator[int]:
         return chain.from_iterable(range(low, high + 1) for low, high in self.ranges)

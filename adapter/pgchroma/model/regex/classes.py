@@ -29,6 +29,8 @@ _OPERATORS: Final[dict[str, Callable[[CharSet, CharSet], CharSet]]] = {
 }
 _ASCII_CLASS: Final = re.compile(rf"\[:(\^?)({'|'.join(ASCII_CLASSES)}):\]")
 _LAST_ASCII: Final = 0x7F
+_PASSES: Final = 4
+"""How often an operator goes through its sets."""
 
 
 def read_class(reader: Reader, depth: int = 1) -> CharSet:
@@ -41,21 +43,22 @@ def read_class(reader: Reader, depth: int = 1) -> CharSet:
     if negated:
         require_unicode(reader, start)
         reader.advance_beyond_space()
-    operand = _leading_literals(reader)
+    # Joined at the end: with a set for each item, a long class would take quadratic time.
+    items = [_leading_literals(reader)]
     left, operator = NOTHING, ""
     while reader.char != "]":
         reader.expect_more(_UNCLOSED, start)
         if found := _operator(reader):
-            left, operator = _combined(reader, left, operator, operand), found
-            operand = NOTHING
+            left, operator = _combined(reader, left, operator, items), found
+            items = []
         elif reader.char == "[":
-            operand |= _ascii_class(reader) or read_class(reader, depth + 1)
+            items.append(_ascii_class(reader) or read_class(reader, depth + 1))
         else:
-            operand |= _item(reader, start)
+            items.append(_item(reader, start))
         reader.skip_space()
     reader.advance()
-    chars = fold(reader, _combined(reader, left, operator, operand))
-    return ~chars if negated else chars
+    chars = fold(reader, _combined(reader, left, operator, items))
+    return _complement(reader, chars) if negated else chars
 
 
 def _leading_literals(reader: Reader) -> CharSet:
@@ -77,10 +80,27 @@ def _operator(reader: Reader) -> str:
     return found
 
 
-def _combined(reader: Reader, left: CharSet, operator: str, right: CharSet) -> CharSet:
+def _combined(reader: Reader, left: CharSet, operator: str, items: list[CharSet]) -> CharSet:
+    right = _union(reader, items)
     if not operator:
         return right
-    return _OPERATORS[operator](fold(reader, left), fold(reader, right))
+    left, right = fold(reader, left), fold(reader, right)
+    reader.spend(_PASSES * (len(left.ranges) + len(right.ranges)))
+    return _OPERATORS[operator](left, right)
+
+
+def _union(reader: Reader, items: list[CharSet]) -> CharSet:
+    items = [item for item in items if item]
+    if len(items) == 1:
+        return items[0]
+    ranges = [range for item in items for range in item.ranges]
+    reader.spend(len(ranges))
+    return CharSet.of(*ranges)
+
+
+def _complement(reader: Reader, chars: CharSet) -> CharSet:
+    reader.spend(len(chars.ranges))
+    return ~chars
 
 
 def _ascii_class(reader: Reader) -> CharSet | None:
@@ -92,7 +112,7 @@ def _ascii_class(reader: Reader) -> CharSet | None:
         require_unicode(reader, reader.position)
     reader.advance(len(found[0]))
     chars = fold(reader, ASCII_CLASSES[found[2]])
-    return ~chars if found[1] else chars
+    return _complement(reader, chars) if found[1] else chars
 
 
 def _item(reader: Reader, start: int) -> CharSet:

@@ -34,6 +34,8 @@ _NO_TABLE: Final = (
     "it is none of the general categories, scripts and properties for which there is a table"
 )
 _LAST_ASCII: Final = 0x7F
+_CASED: Final = 3_000
+"""About so many letters have a case, and no set is looked through for more."""
 _LAST_CODE_POINT: Final = 0x10FFFF
 _SURROGATES: Final = range(0xD800, 0xE000)
 
@@ -62,7 +64,13 @@ def fold(reader: Reader, chars: CharSet) -> CharSet:
     """Close `chars` under case if the flag `i` is set."""
     if not reader.flags.ignore_case:
         return chars
-    return chars.folded() if reader.flags.unicode else chars.folded_ascii()
+    if not reader.flags.unicode:
+        reader.spend(len(chars.ranges))
+        return chars.folded_ascii()
+    if chars not in reader.folded:
+        reader.spend(min(chars.size(), _CASED))
+        reader.folded[chars] = chars.folded()
+    return reader.folded[chars]
 
 
 def require_unicode(reader: Reader, start: int) -> None:
@@ -129,6 +137,7 @@ def _perl_class(reader: Reader, start: int) -> CharSet:
     if letter == kind:
         return chars
     require_unicode(reader, start)
+    reader.spend(len(chars.ranges))
     return ~chars
 
 
@@ -143,6 +152,7 @@ def _property(reader: Reader, start: int) -> CharSet:
     key, unequal, value = name.partition("!=")
     negated ^= bool(unequal)
     chars = unicode_property(f"{key}={value}" if unequal else name)
+    reader.spend(len(chars.ranges) if negated and chars else 0)
     if chars is None:
         raise untranslatable(rf"the Unicode property \p{{{name}}}", start, _NO_TABLE)
     chars = fold(reader, chars)

@@ -44,8 +44,8 @@ _SIMPLE_REPETITIONS: Final[dict[str, tuple[int, int | None]]] = {
     "+": (1, None),
 }
 _LOOK_AROUND: Final = ("?=", "?!", "?<=", "?<!")
-_LINE_FEED: Final = CharSet.parse("A")
-_CARRIAGE_RETURN: Final = CharSet.parse("D")
+_NO_LINE_FEED: Final = ~CharSet.parse("A")
+_NO_CRLF: Final = ~CharSet.parse("A D")
 _LARGEST_COUNT: Final = 2**32 - 1
 _NOTHING_TO_REPEAT: Final = "repetition operator without an expression"
 _UNCLOSED_GROUP: Final = "unclosed group"
@@ -159,7 +159,7 @@ class _Parser:
         flags = self._reader.flags
         if flags.dot_all:
             return Chars(EVERYTHING)
-        return Chars(~(_LINE_FEED | _CARRIAGE_RETURN) if flags.crlf else ~_LINE_FEED)
+        return Chars(_NO_CRLF if flags.crlf else _NO_LINE_FEED)
 
     def _open_group(self) -> None:
         reader = self._reader

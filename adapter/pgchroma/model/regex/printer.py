@@ -12,6 +12,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from pgchroma.model.regex.charset import EVERYTHING, CharSet
+from pgchroma.model.regex.edges import Edges
 from pgchroma.model.regex.syntax import (
     Alternation,
     Anchor,
@@ -26,7 +27,7 @@ from pgchroma.model.regex.syntax import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
 __all__ = ("print_are",)
 
@@ -65,14 +66,17 @@ def print_are(node: Node) -> str:
     Raises:
         InvalidArgumentError: PostgreSQL would find the pattern too large.
     """
-    printed = _print(node)
+    printed = _print(node, Edges())
     if printed.size > _LARGEST_PATTERN:
         reason = f"with its repetitions written out it has {printed.size} elements"
         raise untranslatable("the pattern", 0, f"{reason}, more than {_LARGEST_PATTERN}")
-    if len(printed.text) > _LONGEST_OUTPUT:
-        reason = f"its translation has {len(printed.text)} characters"
-        raise untranslatable("the pattern", 0, f"{reason}, more than {_LONGEST_OUTPUT}")
     return _DIRECTOR + printed.text
+
+
+def _check_length(length: int) -> None:
+    if length > _LONGEST_OUTPUT:
+        reason = f"its translation has more than {_LONGEST_OUTPUT} characters"
+        raise untranslatable("the pattern", 0, reason)
 
 
 class _Level(IntEnum):
@@ -85,13 +89,20 @@ class _Level(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class _Printed:
-    """The text for a node, and what its surroundings have to know of it."""
+    """The text for a node, and what its surroundings have to know of it.
+
+    Raises:
+        InvalidArgumentError: The text is longer than any whole pattern may be.
+    """
 
     text: str
     level: _Level = _Level.ATOM
     size: int = 1
     may_be_empty: bool = False
     always_empty: bool = False
+
+    def __post_init__(self) -> None:
+        _check_length(len(self.text))
 
     def at_level(self, level: _Level) -> str:
         """The text, in parentheses if it would fall apart otherwise."""
@@ -101,7 +112,7 @@ class _Printed:
 _EMPTY: Final = _Printed("", _Level.SEQUENCE, size=0, may_be_empty=True, always_empty=True)
 
 
-def _print(node: Node) -> _Printed:
+def _print(node: Node, edges: Edges) -> _Printed:
     match node:
         case Chars(chars):
             return _Printed(_chars(chars))
@@ -110,28 +121,29 @@ def _print(node: Node) -> _Printed:
         case WordAnchor():
             return _anchor(_word_anchor(node, None, None))
         case Group(body):
-            return _print(body)
+            return _print(body, edges)
         case Concat(parts):
-            return _concat(parts)
+            return _concat(parts, edges)
         case Alternation(branches):
-            return _alternation(branches)
+            return _alternation(branches, edges)
         case Repeat():
-            return _repeat(node)
+            return _repeat(node, edges)
 
 
 def _anchor(text: str) -> _Printed:
     return _Printed(text, _Level.SEQUENCE, may_be_empty=True, always_empty=True)
 
 
-def _concat(parts: Sequence[Node]) -> _Printed:
+def _concat(parts: Sequence[Node], edges: Edges) -> _Printed:
     printed = []
-    for at, part in enumerate(parts):
+    length = 0
+    for part, before, after in zip(parts, *edges.neighbours(parts), strict=True):
         if isinstance(part, WordAnchor):
-            before = _first_edge((parts[each] for each in range(at - 1, -1, -1)), last=True)
-            after = _first_edge((parts[each] for each in range(at + 1, len(parts))), last=False)
             printed.append(_anchor(_word_anchor(part, before, after)))
         else:
-            printed.append(_print(part))
+            printed.append(_print(part, edges))
+        length += len(printed[-1].text)
+        _check_length(length)
     if len(printed) == 1:
         return printed[0]
     return _Printed(
@@ -143,10 +155,13 @@ def _concat(parts: Sequence[Node]) -> _Printed:
     )
 
 
-def _alternation(branches: Sequence[Node]) -> _Printed:
+def _alternation(branches: Sequence[Node], edges: Edges) -> _Printed:
     printed = []
+    length = 0
     for branch in branches:
-        printed.append(_print(branch))
+        printed.append(_print(branch, edges))
+        length += len(printed[-1].text)
+        _check_length(length)
     return _Printed(
         "|".join([each.text for each in printed]),
         _Level.BRANCHES,
@@ -156,8 +171,8 @@ def _alternation(branches: Sequence[Node]) -> _Printed:
     )
 
 
-def _repeat(node: Repeat) -> _Printed:
-    body = _print(node.body)
+def _repeat(node: Repeat, edges: Edges) -> _Printed:
+    body = _print(node.body, edges)
     if body.always_empty or node.maximum == 0:
         # PostgreSQL refuses to repeat an anchor; once is as good as often.
         return body if node.minimum else _EMPTY
@@ -240,49 +255,7 @@ def _look(direction: str, word: str, wanted: set[bool]) -> str:
 
 def _is_word(edge: CharSet | None, word: CharSet) -> bool | None:
     """Whether all (True) or none (False) of the characters are in words."""
-    if edge is None or not edge:
-        return None
-    single = edge.single()
-    if single is not None:
-        return single in word
-    if not edge & word:
-        return False
-    return None if edge - word else True
-
-
-def _first_edge(nodes: Iterable[Node], *, last: bool) -> CharSet | None:
-    """The edge of the nearest node that takes up characters."""
-    for node in nodes:
-        if not isinstance(node, Anchor | WordAnchor):
-            return _edge(node, last=last)
-    return None
-
-
-def _edge(node: Node, *, last: bool) -> CharSet | None:
-    """The characters a match of `node` can start or end with; None if it may be empty."""
-    match node:
-        case Chars(chars):
-            return chars
-        case Group(body):
-            return _edge(body, last=last)
-        case Repeat(body, minimum) if minimum > 0:
-            return _edge(body, last=last)
-        case Concat(parts):
-            return _first_edge(reversed(parts) if last else parts, last=last)
-        case Alternation(branches):
-            return _common_edge(branches, last=last)
-        case _:
-            return None
-
-
-def _common_edge(branches: Sequence[Node], *, last: bool) -> CharSet | None:
-    ranges: list[tuple[int, int]] = []
-    for branch in branches:
-        edge = _edge(branch, last=last)
-        if edge is None:
-            return None
-        ranges.extend(edge.ranges)
-    return CharSet.of(*ranges)
+    return edge.is_within(word) if edge else None
 
 
 @lru_cache(maxsize=512)

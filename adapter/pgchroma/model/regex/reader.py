@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
 
-from pgchroma.model.regex.syntax import syntax_error
+from pgchroma.model.regex.syntax import syntax_error, untranslatable
 from pgchroma.model.regex.unicode import WHITE_SPACE
 
+if TYPE_CHECKING:
+    from pgchroma.model.regex.charset import CharSet
+
 __all__ = ("Flags", "Reader")
+
+_MOST_RANGES: Final = 200_000
+"""Ranges of characters that a pattern's classes may be computed from, which takes some tenths of a
+second. Intersections and nested classes of large sets need many for each character typed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +37,20 @@ class Reader:
         self.pattern = pattern
         self.position = 0
         self.flags = Flags()
+        self.folded: dict[CharSet, CharSet] = {}
+        """The sets that were closed under case, which takes long, to what they came to."""
+        self._ranges = 0
+
+    def spend(self, ranges: int) -> None:
+        """Note that a set is made from so many ranges.
+
+        Raises:
+            InvalidArgumentError: The pattern's sets take too much work.
+        """
+        self._ranges += ranges
+        if self._ranges > _MOST_RANGES:
+            reason = f"they are made from more than {_MOST_RANGES} ranges of characters"
+            raise untranslatable("the pattern's character classes", 0, reason)
 
     @property
     def char(self) -> str:

@@ -27,6 +27,10 @@ __all__ = (
 )
 
 
+_SHOWN = 200
+"""Characters of a pattern's part that a message shows."""
+
+
 class Place(Enum):
     """Where an anchor holds that looks at the ends of the text or of its lines."""
 
@@ -110,12 +114,12 @@ Node: TypeAlias = Chars | Anchor | WordAnchor | Group | Concat | Alternation | R
 
 def syntax_error(what: str, position: int) -> InvalidArgumentError:
     """The error for a pattern which Rust would not accept either."""
-    return InvalidArgumentError(f"Regex syntax error: {what} at position {position}")
+    return InvalidArgumentError(f"Regex syntax error: {what[:_SHOWN]} at position {position}")
 
 
 def untranslatable(what: str, position: int, reason: str) -> InvalidArgumentError:
     """The error for what Rust accepts and PostgreSQL cannot be told."""
     return InvalidArgumentError(
-        f"Regex syntax error: {what} at position {position} cannot be expressed for PostgreSQL: "
-        f"{reason}"
+        f"Regex syntax error: {what[:_SHOWN]} at position {position} cannot be expressed for "
+        f"PostgreSQL: {reason}"
     )

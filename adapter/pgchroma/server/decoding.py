@@ -1,0 +1,94 @@
+"""Requests decoded and answers encoded, the large ones beside the event loop.
+
+What a body makes the server do is bounded where it is read (`pgchroma.wire.reading`) and where it
+is parsed (`pgchroma.model`). But the bounds are those of honest requests, and these may take
+seconds, in which nobody else would be answered.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from typing import Any, Final, ParamSpec, TypeVar
+
+from litestar import Response
+
+from pgchroma.model.operations import Operation
+from pgchroma.model.records import QueriedRecords, RecordColumns
+from pgchroma.server.faults import json_response
+from pgchroma.wire.route import Request, Route
+
+__all__ = ("Codec",)
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+AT_ONCE: Final = 2
+"""Large bodies that are worked on: more would fight for Python's lock, and for memory."""
+
+_LONG: Final = 1 << 15
+_MANY: Final = 500
+
+
+class Codec:
+    """Decodes requests and encodes answers."""
+
+    def __init__(self) -> None:
+        self._places = asyncio.Semaphore(AT_ONCE)
+
+    async def decode(
+        self,
+        route: Route[Any, Any],
+        path: Mapping[str, str],
+        query: Mapping[str, str],
+        body: bytes | None,
+    ) -> tuple[Request, Operation[Any]]:
+        """Read a request and make its operation.
+
+        Raises:
+            ChromaError: It is malformed.
+        """
+        if body is None or not _is_long(body):
+            return _decode(route, path, query, body)
+        return await self._beside(_decode, route, path, query, body)
+
+    async def encode(
+        self, route: Route[Any, Any], request: Request, result: Any
+    ) -> Response[bytes]:
+        """Write an answer."""
+        if not _is_large(result):
+            return _encode(route, request, result)
+        return await self._beside(_encode, route, request, result)
+
+    async def _beside(self, work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+        async with self._places:
+            return await asyncio.to_thread(work, *args, **kwargs)
+
+
+def _decode(
+    route: Route[Any, Any],
+    path: Mapping[str, str],
+    query: Mapping[str, str],
+    body: bytes | None,
+) -> tuple[Request, Operation[Any]]:
+    request = route.parse(path, query, body)
+    return request, route.decode(request)
+
+
+def _encode(route: Route[Any, Any], request: Request, result: Any) -> Response[bytes]:
+    return json_response(route.respond(request, result), route.status)
+
+
+def _is_long(body: bytes) -> bool:
+    # A regular expression takes a while, and the first one has tables made. It may be spelt with
+    # escapes.
+    return len(body) > _LONG or b"regex" in body or b"\\u" in body
+
+
+def _is_large(result: Any) -> bool:
+    if isinstance(result, RecordColumns):
+        return len(result.ids) > _MANY
+    if not isinstance(result, list):
+        return False
+    found = sum(len(each.records.ids) for each in result if isinstance(each, QueriedRecords))
+    return len(result) > _MANY or found > _MANY

@@ -1,0 +1,72 @@
+"""Long lists of texts in PostgreSQL's binary format.
+
+psycopg packs a list in one go, during which no other thread runs: 40 MB of documents take a quarter
+of a second. Here a list is packed text by text.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+from typing import Any
+
+from psycopg import pq
+from psycopg.abc import Buffer
+from psycopg.adapt import Dumper
+
+from pgchroma.store.statement import Statement
+
+__all__ = ("TextArray", "TextArrayDumper", "pack_lists", "pack_texts")
+
+_TEXT, _TEXTS = 25, 1009
+"""The object ids of `text` and `text[]`, the same in every database."""
+
+_NULL = struct.pack(">i", -1)
+
+
+class TextArray(bytes):
+    """A ``text[]`` in PostgreSQL's binary format."""
+
+    __slots__ = ()
+
+
+class TextArrayDumper(Dumper):
+    """Hands a `TextArray` to PostgreSQL as it is."""
+
+    format = pq.Format.BINARY
+    oid = _TEXTS
+
+    def dump(self, obj: TextArray) -> Buffer:
+        """Return the bytes."""
+        return obj
+
+
+def pack_texts(texts: Sequence[str | None]) -> TextArray:
+    """Pack texts, of which some may be missing, into a ``text[]``."""
+    has_null = int(None in texts)
+    parts = [struct.pack(">iiIii", 1, has_null, _TEXT, len(texts), 1)]
+    for text in texts:
+        if text is None:
+            parts.append(_NULL)
+        else:
+            encoded = text.encode()
+            parts.append(len(encoded).to_bytes(4, "big"))
+            parts.append(encoded)
+    return TextArray(b"".join(parts))
+
+
+def pack_lists(statement: Statement) -> Statement:
+    """Return the statement with the lists of texts among its parameters packed."""
+    packed = {
+        name: pack_texts(value)
+        for name, value in statement.parameters.items()
+        if isinstance(value, list) and _are_texts(value)
+    }
+    if not packed:
+        return statement
+    return Statement(statement.text, {**statement.parameters, **packed}, statement.is_kept)
+
+
+def _are_texts(values: list[Any]) -> bool:
+    kinds = set(map(type, values))
+    return str in kinds and kinds <= {str, type(None)}

@@ -1,0 +1,66 @@
+"""Which operations take so long to prepare that an event loop has to be kept free of them."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from pgchroma.model.filters import Comparison, Filter, Junction
+from pgchroma.model.operations import Operation
+from pgchroma.model.records import RecordBatch
+from pgchroma.store.filters import has_regex
+
+__all__ = ("is_heavy",)
+
+_MANY: Final = 500
+_MANY_CLAUSES: Final = 50
+_MANY_BYTES: Final = 1 << 18
+
+
+def is_heavy(operation: Operation[Any]) -> bool:
+    """Whether statements take more than some milliseconds to compose and to pack."""
+    records = getattr(operation, "records", None)
+    if isinstance(records, RecordBatch) and _is_large(records):
+        return True
+    # An explanation has its query's weight.
+    asked = getattr(operation, "query", operation)
+    ids = getattr(asked, "ids", None)
+    embeddings = getattr(asked, "embeddings", None)
+    return (
+        (isinstance(ids, list) and len(ids) > _MANY)
+        or (embeddings is not None and embeddings.nbytes > _MANY_BYTES)
+        or _is_long(getattr(asked, "filter", None))
+    )
+
+
+def _is_large(records: RecordBatch) -> bool:
+    if len(records) > _MANY:
+        return True
+    if records.embeddings is not None and records.embeddings.nbytes > _MANY_BYTES:
+        return True
+    characters = sum(len(text) for text in records.documents or () if text)
+    values = sum(len(metadata) for metadata in records.metadatas or () if metadata)
+    return characters > _MANY_BYTES or values > 10 * _MANY or _has_long_value(records)
+
+
+def _has_long_value(records: RecordBatch) -> bool:
+    return any(
+        len(value) > _MANY
+        for metadata in records.metadatas or ()
+        for value in (metadata or {}).values()
+        if isinstance(value, str | list)
+    )
+
+
+def _is_long(filter: Filter | None) -> bool:
+    return filter is not None and (has_regex(filter) or _clauses(filter) > _MANY_CLAUSES)
+
+
+def _clauses(filter: Filter) -> int:
+    match filter:
+        case Junction(_, clauses):
+            return 1 + sum(map(_clauses, clauses))
+        case Comparison(key, _, operand):
+            length = len(operand) if isinstance(operand, str | tuple) else 1
+            return 1 + (len(key) + length) // 10
+        case _:
+            return 1 + len(filter.text) // 10

@@ -1,0 +1,92 @@
+"""Large bodies, which are read in parts, come to what small ones come to."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+
+from pgchroma.errors import ChromaError
+from pgchroma.wire.bodies import AddBody, GetBody, QueryBody, UpdateBody, UpsertBody
+from pgchroma.wire.reading import LARGE, MOST_VALUES, read_body
+
+BODIES: list[tuple[Any, Any]] = [
+    (AddBody, {"ids": ["a", "b"], "embeddings": [[1, 2.5], [-1e-3, 4e38]], "uris": None}),
+    (AddBody, {"ids": ["a", "b"], "embeddings": ["AACAPw==", "AACAPw=="]}),
+    (AddBody, {"ids": [], "embeddings": []}),
+    (AddBody, {"ids": ["a"], "embeddings": [[]], "metadatas": [{"k": [1, 2], "l": "x,[{"}]}),
+    (AddBody, {"ids": ["a"]}),
+    (AddBody, {"embeddings": []}),
+    (AddBody, {"ids": "a", "embeddings": [[1]]}),
+    (AddBody, {"ids": [1], "embeddings": [[1]]}),
+    (AddBody, {"ids": ["a"], "embeddings": None}),
+    (AddBody, {"ids": ["a"], "embeddings": {}}),
+    (AddBody, {"ids": ["a"], "embeddings": "AACAPw=="}),
+    (AddBody, {"ids": ["a"], "embeddings": [1, 2]}),
+    (AddBody, {"ids": ["a"], "embeddings": [["1"]]}),
+    (AddBody, {"ids": ["a"], "embeddings": [[[1]]]}),
+    (AddBody, {"ids": ["a"], "embeddings": [[True]]}),
+    (AddBody, {"ids": ["a"], "embeddings": [[1], None]}),
+    (AddBody, {"ids": ["a"], "embeddings": [{}]}),
+    (AddBody, []),
+    (UpdateBody, {"ids": ["a", "b"], "embeddings": [None, [1]], "documents": [None, 'é\\"\n']}),
+    (UpdateBody, {"ids": ["a"], "embeddings": None, "modality": "image", "unknown": [{}]}),
+    (UpsertBody, {"ids": ["a"], "embeddings": [[1]], "modality": "smell"}),
+    (GetBody, {"ids": None, "where": {"$and": [{"k": 1}]}, "limit": 5, "include": ["uris"]}),
+    (GetBody, {"limit": -1}),
+    (GetBody, {}),
+    (QueryBody, {"query_embeddings": [[1, 2], [3, 4]], "n_results": None}),
+    (QueryBody, {"query_embeddings": [None]}),
+    (QueryBody, {"query_embeddings": ["AACAPw=="]}),
+]
+
+
+@pytest.mark.parametrize(("shape", "body"), BODIES)
+def test_a_large_body_comes_to_what_a_small_one_does(shape: Any, body: Any) -> None:
+    small = json.dumps(body).encode()
+    # Escapes and spaces change nothing, wherever they stand.
+    spaced = json.dumps(body, indent=2, ensure_ascii=True).replace("/", r"\/").encode()
+    large = [small + b" " * LARGE, b"\n" * LARGE + spaced]
+    assert {_read(text, shape) for text in large} == {_read(small, shape)}
+
+
+@pytest.mark.parametrize(
+    "end", [b"", b"}", b'{"ids":[}', b'{"ids":["a"],"embeddings":[]} {}', b'{"ids": ["a",]}']
+)
+def test_what_is_not_json_is_refused(end: bytes) -> None:
+    for text in (end, b" " * (LARGE + 1) + end):
+        with pytest.raises(ChromaError, match="Failed to parse the request body as JSON"):
+            read_body(text, AddBody)
+
+
+def test_values_are_counted_where_they_are_values() -> None:
+    for unit in ("[{,", 'x"', "\\", '\\"', "\\\\,", ",\\"):
+        for shift in range(3):
+            text = json.dumps("," * shift + unit * MOST_VALUES)
+            body = f'{{"where": {{"k": {text}}}}}'.encode()
+            assert read_body(body, GetBody).where == {"k": json.loads(text)}
+    for value in ("[]", "{}", "1", '"\\\\"', '"\\""'):
+        listed = ",".join([value] * (MOST_VALUES + 1))
+        with pytest.raises(ChromaError, match=f"where: more than {MOST_VALUES} values"):
+            read_body(f'{{"where": [{listed}]}}'.encode(), GetBody)
+
+
+def _read(text: bytes, shape: Any) -> str:
+    try:
+        read = msgspec.structs.asdict(read_body(text, shape))
+    except ChromaError as fault:
+        return type(fault).__name__
+    for name in ("embeddings", "query_embeddings"):
+        if isinstance(read.get(name), list):
+            read[name] = [_plain(each) for each in read[name]]
+    return repr(read)
+
+
+def _plain(embedding: Any) -> Any:
+    if embedding is None or isinstance(embedding, str):
+        return embedding
+    with np.errstate(over="ignore"):
+        return np.array(embedding, dtype=np.float32).tolist()
