@@ -14,7 +14,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 CLIENT = ROOT / "adapter" / "pgchroma" / "client"
-FILES = ("client.py", "collection.py", "reembedding.py", "table.py")
+FILES = ("administration.py", "client.py", "collection.py", "reembedding.py", "table.py")
 
 HEADER = (
     "# Generated from _async/{name} by tools/unasync.py; change that file and run `make fmt`.\n"
@@ -26,6 +26,7 @@ RULES = (
     (r"\b__aenter__\b", "__enter__"),
     (r"\b__aexit__\b", "__exit__"),
     (r"\bAsyncAdminClient\b", "AdminClient"),
+    (r"\bAsyncAdministration\b", "Administration"),
     (r"\bAsyncBackend\b", "Backend"),
     (r"\bAsyncClient\b", "Client"),
     (r"\bAsyncCollection\b", "Collection"),

@@ -152,3 +152,21 @@ async def test_somebody_elses_table_stops_the_drop_of_its_schema(
     connection.execute("drop table default_tenant__shared_db.mine")
     connection.close()
     await admin.delete_database("shared_db")
+
+
+async def test_a_client_administers_its_tenant_and_others(mode: Any) -> None:
+    await mode.create_tenant("acme")
+    await mode.create_database("docs", "acme")
+    await mode.create_database("more")
+    assert (await mode.get_tenant("acme")).name == "acme"
+    assert (await mode.get_database("more")).tenant == "default_tenant"
+    assert [d.name for d in await mode.list_databases()] == ["default_database", "more"]
+    await mode.set_tenant("acme", "docs")
+    await mode.create_database("notes")
+    assert [d.name for d in await mode.list_databases()] == ["docs", "notes"]
+    assert [d.name for d in await mode.list_databases(1, 1)] == ["notes"]
+    await mode.delete_database("notes")
+    assert [d.name for d in await mode.list_databases(tenant="acme")] == ["docs"]
+    with pytest.raises(errors.NotFoundError, match=r"Database \[more\] not found"):
+        await mode.delete_database("more")
+    await mode.delete_database("more", "default_tenant")

@@ -12,6 +12,7 @@ from pgchroma.cli.errors import Commands, exit_on_error
 from pgchroma.cli.grants import grants
 from pgchroma.cli.keys import keys, users
 from pgchroma.cli.run import run
+from pgchroma.cli.tenants import db, tenants
 from pgchroma.schema import offline_sql, prepare
 from pgchroma.store.faults import translated
 
@@ -57,3 +58,5 @@ main.add_command(compact)
 main.add_command(grants)
 main.add_command(keys)
 main.add_command(users)
+main.add_command(db)
+main.add_command(tenants)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import sys
 from collections.abc import Callable
@@ -14,6 +13,7 @@ import click
 
 from pgchroma.cli.database import Database, on_database
 from pgchroma.cli.errors import exit_on_error
+from pgchroma.cli.printing import print_json, printable
 from pgchroma.model.credentials import (
     ROLES,
     CreateCredential,
@@ -147,7 +147,7 @@ def _list_command(kind: Kind) -> click.Command:
         with target.backend() as backend:
             found = backend.execute(ListCredentials(kind, with_revoked))
         if as_json:
-            click.echo(json.dumps([_plain(credential) for credential in found], indent=2))
+            print_json([_plain(credential) for credential in found])
         else:
             _print_table(found)
 
@@ -241,10 +241,5 @@ def _print_table(credentials: list[Credential]) -> None:
     for credential in credentials:
         expires = "" if credential.expires_at is None else _time(credential.expires_at)
         cells = (credential.name, credential.id, credential.role, _place(credential.scope))
-        table.add_row(*(_printable(cell) for cell in (*cells, expires, _state(credential))))
+        table.add_row(*(printable(cell) for cell in (*cells, expires, _state(credential))))
     Console(markup=False, highlight=False, emoji=False).print(table)
-
-
-def _printable(text: str) -> str:
-    # A tenant may be called anything, which includes what commands a terminal.
-    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)

@@ -142,9 +142,28 @@ def PostgresClient(  # noqa: N802
     return _checked(ClientFacade(connect(url, settings), settings), tenant, database)
 
 
-def AdminClient(settings: Settings | None = None) -> AdminFacade:  # noqa: N802
-    """Make a client for tenants and databases, of what `Client` with these settings uses."""
+def AdminClient(  # noqa: N802
+    url: str | Engine | Connection | Session | Settings | None = None,
+    settings: Settings | None = None,
+) -> AdminFacade:
+    """Make a client for tenants and databases.
+
+    Args:
+        url: What `PostgresClient` takes, or the ``http://`` or ``https://`` URL of a server. Or
+            settings, as in Chroma: then it is about what `Client` with these settings uses.
+        settings: See `Settings`.
+
+    Raises:
+        UnavailableError: The database cannot be reached.
+        MissingRightError: The user lacks a right; the message has the grant.
+    """
+    if isinstance(url, Settings):
+        url, settings = None, url
     settings = settings or Settings()
+    if isinstance(url, str) and url.startswith(("http://", "https://")):
+        return AdminFacade(http_backend(settings.model_copy(update={"chroma_server_host": url})))
+    if url is not None:
+        return AdminFacade(connect(url, settings))
     check_destination(settings, "Client")
     if is_http(settings):
         return AdminFacade(http_backend(settings))

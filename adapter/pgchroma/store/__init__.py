@@ -9,6 +9,7 @@ from pgchroma.store import (
     queries,
     reads,
     reembedding,
+    tenancy,
     writes,
 )
 from pgchroma.store.drivers import run, run_async
@@ -28,5 +29,6 @@ __all__ = (
     "reembedding",
     "run",
     "run_async",
+    "tenancy",
     "writes",
 )

@@ -36,6 +36,7 @@ from pgchroma.model.operations import (
     UpdateTenant,
     UpsertRecords,
 )
+from pgchroma.model.tenancy import DeleteTenant
 from pgchroma.store.access import Access, access_of, schemas_with_collections
 from pgchroma.store.faults import first_line
 from pgchroma.store.layout import schema_name, view_name
@@ -116,7 +117,7 @@ def _need(operation: Operation[Any] | None, access: Access) -> _Need:
         case DeleteDatabase() | Reset():
             return _Need(Profile.OWNER, "", administers=True)
         case (
-            CreateTenant() | UpdateTenant() | CreateDatabase() | FindCredential()
+            CreateTenant() | UpdateTenant() | DeleteTenant() | CreateDatabase() | FindCredential()
             | CreateCredential() | CreateFirstCredential() | ListCredentials() | RevokeCredential()
         ):  # fmt: skip
             return _Need(Profile.OWNER, administers=True)

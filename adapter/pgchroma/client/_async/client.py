@@ -10,6 +10,7 @@ from uuid import UUID
 
 from pydantic import BaseModel
 
+from pgchroma.client._async.administration import AsyncAdministration
 from pgchroma.client._async.collection import AsyncCollection
 from pgchroma.client._async.table import AsyncTable
 from pgchroma.client.fields import read_fields
@@ -26,9 +27,7 @@ from pgchroma.errors import InvalidArgumentError, NotFoundError
 from pgchroma.model.configuration import CollectionConfiguration
 from pgchroma.model.entities import (
     CollectionModel,
-    Database,
     DatabaseRef,
-    Tenant,
     UserIdentity,
 )
 from pgchroma.model.metadata import parse_collection_metadata
@@ -37,16 +36,12 @@ from pgchroma.model.names import (
     DEFAULT_TENANT,
     check_looked_up,
     check_name,
-    check_tenant_name,
 )
 from pgchroma.model.operations import (
     CollectionRef,
     CountCollections,
     CreateCollection,
-    CreateDatabase,
-    CreateTenant,
     DeleteCollection,
-    DeleteDatabase,
     GetCollection,
     GetCollectionById,
     GetDatabase,
@@ -55,7 +50,6 @@ from pgchroma.model.operations import (
     GetVersion,
     Heartbeat,
     ListCollections,
-    ListDatabases,
     Reset,
 )
 from pgchroma.model.types import CollectionMetadata, Space
@@ -68,8 +62,10 @@ __all__ = ("AsyncAdminClient", "AsyncClient")
 M = TypeVar("M", bound=BaseModel)
 
 
-class AsyncClient:
+class AsyncClient(AsyncAdministration):
     """Collections of one database. Make one with a factory such as `AsyncPostgresClient`.
+
+    It makes, lists and deletes tenants and databases, too.
 
     Attributes:
         tenant: The tenant in use.
@@ -441,69 +437,26 @@ class AsyncClient:
         )
 
 
-class AsyncAdminClient:
-    """Tenants and databases."""
+class AsyncAdminClient(AsyncAdministration):
+    """Tenants and databases. Make one with a factory such as `AsyncPostgresClient.admin`."""
 
     def __init__(self, backend: AsyncBackend) -> None:
         self._backend = backend
 
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        fault_type: type[BaseException] | None,
+        fault: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.close()
+
     async def close(self) -> None:
         """Let go of the database."""
         await self._backend.close()
-
-    async def create_tenant(self, name: str) -> None:
-        """Make a tenant, without databases.
-
-        Raises:
-            UniqueConstraintError: The name is taken.
-            InvalidArgumentError: The name is shorter than 3 characters.
-        """
-        await self._backend.execute(CreateTenant(check_tenant_name(name)))
-
-    async def get_tenant(self, name: str) -> Tenant:
-        """Find a tenant.
-
-        Raises:
-            NotFoundError: There is none.
-        """
-        return await self._backend.execute(GetTenant(check_looked_up(name)))
-
-    async def create_database(self, name: str, tenant: str = DEFAULT_TENANT) -> None:
-        """Make a database, which is a schema in PostgreSQL.
-
-        Raises:
-            UniqueConstraintError: The name is taken.
-            NotFoundError: The tenant does not exist.
-            InvalidArgumentError: The name is not allowed.
-        """
-        await self._backend.execute(CreateDatabase(_ref(tenant, check_name(name))))
-
-    async def get_database(self, name: str, tenant: str = DEFAULT_TENANT) -> Database:
-        """Find a database.
-
-        Raises:
-            NotFoundError: There is none.
-        """
-        return await self._backend.execute(GetDatabase(_ref(tenant, name)))
-
-    async def delete_database(self, name: str, tenant: str = DEFAULT_TENANT) -> None:
-        """Delete a database with all its collections.
-
-        Raises:
-            NotFoundError: There is none.
-        """
-        await self._backend.execute(DeleteDatabase(_ref(tenant, name)))
-
-    async def list_databases(
-        self,
-        limit: int | None = None,
-        offset: int | None = None,
-        tenant: str = DEFAULT_TENANT,
-    ) -> Sequence[Database]:
-        """List a tenant's databases by name."""
-        check_page(limit, offset)
-        operation = ListDatabases(check_looked_up(tenant), limit, offset)
-        return await self._backend.execute(operation)
 
 
 def _ref(tenant: str, database: str) -> DatabaseRef:

@@ -11,6 +11,7 @@ from uuid import UUID
 
 from pydantic import BaseModel
 
+from pgchroma.client._sync.administration import Administration
 from pgchroma.client._sync.collection import Collection
 from pgchroma.client._sync.table import Table
 from pgchroma.client.fields import read_fields
@@ -27,9 +28,7 @@ from pgchroma.errors import InvalidArgumentError, NotFoundError
 from pgchroma.model.configuration import CollectionConfiguration
 from pgchroma.model.entities import (
     CollectionModel,
-    Database,
     DatabaseRef,
-    Tenant,
     UserIdentity,
 )
 from pgchroma.model.metadata import parse_collection_metadata
@@ -38,16 +37,12 @@ from pgchroma.model.names import (
     DEFAULT_TENANT,
     check_looked_up,
     check_name,
-    check_tenant_name,
 )
 from pgchroma.model.operations import (
     CollectionRef,
     CountCollections,
     CreateCollection,
-    CreateDatabase,
-    CreateTenant,
     DeleteCollection,
-    DeleteDatabase,
     GetCollection,
     GetCollectionById,
     GetDatabase,
@@ -56,7 +51,6 @@ from pgchroma.model.operations import (
     GetVersion,
     Heartbeat,
     ListCollections,
-    ListDatabases,
     Reset,
 )
 from pgchroma.model.types import CollectionMetadata, Space
@@ -69,8 +63,10 @@ __all__ = ("AdminClient", "Client")
 M = TypeVar("M", bound=BaseModel)
 
 
-class Client:
+class Client(Administration):
     """Collections of one database. Make one with a factory such as `PostgresClient`.
+
+    It makes, lists and deletes tenants and databases, too.
 
     Attributes:
         tenant: The tenant in use.
@@ -442,69 +438,26 @@ class Client:
         )
 
 
-class AdminClient:
-    """Tenants and databases."""
+class AdminClient(Administration):
+    """Tenants and databases. Make one with a factory such as `PostgresClient.admin`."""
 
     def __init__(self, backend: Backend) -> None:
         self._backend = backend
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        fault_type: type[BaseException] | None,
+        fault: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
     def close(self) -> None:
         """Let go of the database."""
         self._backend.close()
-
-    def create_tenant(self, name: str) -> None:
-        """Make a tenant, without databases.
-
-        Raises:
-            UniqueConstraintError: The name is taken.
-            InvalidArgumentError: The name is shorter than 3 characters.
-        """
-        self._backend.execute(CreateTenant(check_tenant_name(name)))
-
-    def get_tenant(self, name: str) -> Tenant:
-        """Find a tenant.
-
-        Raises:
-            NotFoundError: There is none.
-        """
-        return self._backend.execute(GetTenant(check_looked_up(name)))
-
-    def create_database(self, name: str, tenant: str = DEFAULT_TENANT) -> None:
-        """Make a database, which is a schema in PostgreSQL.
-
-        Raises:
-            UniqueConstraintError: The name is taken.
-            NotFoundError: The tenant does not exist.
-            InvalidArgumentError: The name is not allowed.
-        """
-        self._backend.execute(CreateDatabase(_ref(tenant, check_name(name))))
-
-    def get_database(self, name: str, tenant: str = DEFAULT_TENANT) -> Database:
-        """Find a database.
-
-        Raises:
-            NotFoundError: There is none.
-        """
-        return self._backend.execute(GetDatabase(_ref(tenant, name)))
-
-    def delete_database(self, name: str, tenant: str = DEFAULT_TENANT) -> None:
-        """Delete a database with all its collections.
-
-        Raises:
-            NotFoundError: There is none.
-        """
-        self._backend.execute(DeleteDatabase(_ref(tenant, name)))
-
-    def list_databases(
-        self,
-        limit: int | None = None,
-        offset: int | None = None,
-        tenant: str = DEFAULT_TENANT,
-    ) -> Sequence[Database]:
-        """List a tenant's databases by name."""
-        check_page(limit, offset)
-        operation = ListDatabases(check_looked_up(tenant), limit, offset)
-        return self._backend.execute(operation)
 
 
 def _ref(tenant: str, database: str) -> DatabaseRef:

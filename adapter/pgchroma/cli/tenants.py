@@ -1,0 +1,132 @@
+"""``pgchroma db`` and ``pgchroma tenants``: Chroma's databases, and the tenants they belong to."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+
+import click
+
+from pgchroma.cli.database import Database, on_database
+from pgchroma.cli.errors import exit_on_error
+from pgchroma.cli.printing import print_json, printable
+from pgchroma.model.entities import DatabaseRef
+from pgchroma.model.names import DEFAULT_TENANT, check_looked_up, check_name, check_tenant_name
+from pgchroma.model.operations import (
+    CreateDatabase,
+    CreateTenant,
+    DeleteDatabase,
+    GetTenant,
+    ListDatabases,
+)
+from pgchroma.model.tenancy import DeleteTenant, ListTenants
+
+__all__ = ("db", "tenants")
+
+_of_tenant = click.option(
+    "--tenant", default=DEFAULT_TENANT, show_default=True, help="The tenant it belongs to."
+)
+_as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+_is_sure = click.option("--yes", "is_sure", is_flag=True, help="Do not ask.")
+
+
+@click.group()
+def db() -> None:
+    """Create, list and delete Chroma's databases, each of which is a schema in PostgreSQL."""
+
+
+@click.group()
+def tenants() -> None:
+    """Create, list and delete tenants."""
+
+
+@db.command("create")
+@click.argument("name")
+@_of_tenant
+@on_database()
+def create_database(name: str, tenant: str, target: Database) -> None:
+    """Create a database called NAME."""
+    with exit_on_error():
+        scope = DatabaseRef(check_looked_up(tenant), check_name(name))
+    with target.backend() as backend:
+        backend.execute(CreateDatabase(scope))
+    click.echo(f"database {name} of tenant {printable(tenant)} is created")
+
+
+@db.command("list")
+@_of_tenant
+@_as_json
+@on_database()
+def list_databases(tenant: str, as_json: bool, target: Database) -> None:
+    """List the databases of a tenant by name."""
+    with exit_on_error():
+        check_looked_up(tenant)
+    with target.backend() as backend:
+        backend.execute(GetTenant(tenant))
+        found = backend.execute(ListDatabases(tenant))
+    if as_json:
+        print_json([{"id": str(d.id), "name": d.name, "tenant": d.tenant} for d in found])
+        return
+    for database in found:
+        click.echo(printable(database.name))
+
+
+@db.command("delete")
+@click.argument("name")
+@_of_tenant
+@_is_sure
+@on_database()
+def delete_database(name: str, tenant: str, is_sure: bool, target: Database) -> None:
+    """Delete the database NAME with all its collections, for good."""
+    with exit_on_error():
+        scope = DatabaseRef(check_looked_up(tenant), check_looked_up(name))
+    _confirm(is_sure, lambda: f"Delete database {printable(name)} and all its collections?")
+    with target.backend() as backend:
+        backend.execute(DeleteDatabase(scope))
+    click.echo(f"database {printable(name)} of tenant {printable(tenant)} is deleted")
+
+
+@tenants.command("create")
+@click.argument("name")
+@on_database()
+def create_tenant(name: str, target: Database) -> None:
+    """Create a tenant called NAME, without databases."""
+    with exit_on_error():
+        operation = CreateTenant(check_tenant_name(name))
+    with target.backend() as backend:
+        backend.execute(operation)
+    click.echo(f"tenant {printable(name)} is created")
+
+
+@tenants.command("list")
+@_as_json
+@on_database()
+def list_tenants(as_json: bool, target: Database) -> None:
+    """List all tenants by name."""
+    with target.backend() as backend:
+        found = backend.execute(ListTenants())
+    if as_json:
+        print_json([{"name": t.name, "resource_name": t.resource_name} for t in found])
+        return
+    for tenant in found:
+        click.echo(printable(tenant.name))
+
+
+@tenants.command("delete")
+@click.argument("name")
+@_is_sure
+@on_database()
+def delete_tenant(name: str, is_sure: bool, target: Database) -> None:
+    """Delete the tenant NAME, which must have no databases, and the keys that are for it alone."""
+    with exit_on_error():
+        operation = DeleteTenant(check_looked_up(name))
+    _confirm(is_sure, lambda: f"Delete tenant {printable(name)} and the keys that are for it?")
+    with target.backend() as backend:
+        backend.execute(operation)
+    click.echo(f"tenant {printable(name)} is deleted")
+
+
+def _confirm(is_sure: bool, question: Callable[[], str]) -> None:
+    # A script is not asked, since nobody would answer.
+    if not is_sure and sys.stdin.isatty():
+        click.confirm(question(), abort=True, err=True)

@@ -1,0 +1,43 @@
+"""Handlers for all tenants."""
+
+from __future__ import annotations
+
+from pgchroma.errors import InvalidArgumentError, NotFoundError
+from pgchroma.model.entities import Tenant
+from pgchroma.model.tenancy import DeleteTenant, ListTenants
+from pgchroma.store.handlers import handles
+from pgchroma.store.locations import Environment
+from pgchroma.store.statement import Exchange, Statement, render
+
+__all__ = ("delete_tenant", "list_tenants")
+
+MOST_NAMES = 5
+
+
+@handles(ListTenants)
+def list_tenants(operation: ListTenants, environment: Environment) -> Exchange[list[Tenant]]:
+    """Read all tenants."""
+    return [Tenant(*row) for row in (yield Statement(_LIST))]
+
+
+@handles(DeleteTenant)
+def delete_tenant(operation: DeleteTenant, environment: Environment) -> Exchange[None]:
+    """Delete a tenant's row; a role that was made for it is left, without rights."""
+    named = {"name": operation.name}
+    databases = [name for (name,) in (yield Statement(_DATABASES, named))]
+    if databases:
+        shown = ", ".join(name[:63] for name in databases[:MOST_NAMES])
+        raise InvalidArgumentError(
+            f"Tenant [{operation.name[:63]}] has {len(databases)} databases: {shown}; delete them "
+            "first"
+        )
+    if not (yield Statement(_DELETE, named)):
+        raise NotFoundError(f"Tenant [{operation.name[:63]}] not found")
+    environment.forget()
+
+
+_LIST = render("select name, resource_name from pgchroma.tenants order by name")
+
+_DATABASES = render("select name from pgchroma.databases where tenant = %(name)s order by name")
+
+_DELETE = render("delete from pgchroma.tenants where name = %(name)s returning name")
