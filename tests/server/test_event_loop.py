@@ -56,7 +56,9 @@ async def _serving(conninfo: str) -> AsyncIterator[httpx.AsyncClient]:
         await received.put({"type": "lifespan.startup"})
         assert (await sent.get())["type"] == "lifespan.startup.complete"
         transport = httpx.ASGITransport(app=application)
-        async with httpx.AsyncClient(transport=transport, base_url="http://x", timeout=90) as http:
+        async with httpx.AsyncClient(
+            transport=transport, base_url="http://127.0.0.1", timeout=90
+        ) as http:
             yield http
         await received.put({"type": "lifespan.shutdown"})
         await sent.get()

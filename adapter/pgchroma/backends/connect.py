@@ -22,7 +22,6 @@ from pgchroma.backends.sources import (
     PoolSource,
     Source,
 )
-from pgchroma.backends.urls import check_url
 from pgchroma.config import Settings
 from pgchroma.errors import InvalidArgumentError
 from pgchroma.model.entities import Limits
@@ -160,7 +159,7 @@ def plain_conninfo(url: str) -> str:
     for prefix in ("postgresql+psycopg://", "postgresql+psycopg_async://"):
         if url.startswith(prefix):
             return "postgresql://" + url.removeprefix(prefix)
-    return check_url(url)
+    return url
 
 
 def _pool(settings: Settings) -> dict[str, Any]:
