@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+import psycopg
 import pytest
 from numpy.typing import NDArray
 from psycopg.conninfo import make_conninfo
@@ -104,6 +105,24 @@ def test_an_explanation_counts_what_was_read(client: pgchroma.ClientAPI, url: st
     collection.add(ids=["new", "newer"], embeddings=vectors[:2], metadatas=[{"k": 0}, {"k": 1}])
     later = collection.explain(query_embeddings=vectors[:3], n_results=10)
     assert (later.tail_rows, later.segments[0].rows_read) == (2, 30)
+
+
+def test_an_explanation_shows_the_run_that_an_embedding_without_a_record_costs(
+    client: pgchroma.ClientAPI, url: str
+) -> None:
+    collection, vectors = _filled(client, url, ROWS)
+    assert collection.explain(query_embeddings=vectors[:1], n_results=10).again is None
+    with psycopg.connect(url, autocommit=True) as plain:
+        plain.execute(
+            f"insert into default_tenant__default_database.vectors_{collection.id.hex} "
+            "select 10000000, 1, embedding from "
+            f"default_tenant__default_database.vectors_{collection.id.hex} where pos = 1"
+        )
+    plan = collection.explain(query_embeddings=vectors[:1], n_results=10)
+    assert plan.strategy == "index"
+    assert plan.again is not None
+    assert (plan.again.strategy, plan.again.again) == ("exact", None)
+    assert plan.again.plan != plan.plan
 
 
 def test_what_a_query_refuses_is_refused(client: pgchroma.ClientAPI, url: str) -> None:

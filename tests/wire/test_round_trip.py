@@ -317,7 +317,7 @@ def queried(draw: st.DrawFn, include: frozenset[str]) -> QueriedRecords:
 naturals = st.integers(0, 2**63 - 1)
 seconds = st.floats(0, 1e9)
 segments = st.builds(SegmentUse, text, naturals, naturals, naturals)
-plans = st.builds(
+single_plans = st.builds(
     QueryPlan,
     st.sampled_from(["exact", "index"]),
     st.none() | naturals,
@@ -330,6 +330,7 @@ plans = st.builds(
     text,
     text,
 )
+plans = single_plans | st.builds(dataclasses.replace, single_plans, again=single_plans)
 reembeddings = st.builds(
     Reembedding,
     st.none() | functions,

@@ -209,6 +209,9 @@ class Compaction:
         if index is not None and is_at_rest:
             self._build_secondary(collection, index, examined.records)
             return True
+        if collection.dimension is not None and (is_at_rest or is_final):
+            start = compaction.sweep_start(examined, is_final=is_final)
+            self._attended(collection, compaction.sweep(collection, start), collection.role)
         if is_final:
             self._attended(collection, compaction.heal_counts(collection), collection.role)
         self._attended(collection, compaction.fold_counts(collection), collection.role)

@@ -81,6 +81,8 @@ class QueryPlan:
         settings: What was set for the statement's transaction.
         sql: The statement.
         plan: PostgreSQL's own account of it, as ``explain (analyze, buffers)`` prints it.
+        again: How the query ran a second time, exactly, since the answer of this run was short or
+            had embeddings that are no record's; None if this run was all. Its times come on top.
     """
 
     strategy: Strategy
@@ -93,6 +95,7 @@ class QueryPlan:
     settings: Mapping[str, str] = field(default_factory=dict)
     sql: str = ""
     plan: str = ""
+    again: QueryPlan | None = None
 
 
 @dataclass(frozen=True, slots=True)

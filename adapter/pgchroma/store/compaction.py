@@ -66,6 +66,7 @@ __all__ = (
     "segment_statement",
     "set_secondary",
     "sweep",
+    "sweep_start",
     "unlock_collection",
     "vacuum",
 )
@@ -207,6 +208,12 @@ class Examined:
     def ready(self) -> list[SegmentRow]:
         """The segments whose indexes queries use."""
         return [segment for segment in self.segments if segment.is_ready]
+
+    @property
+    def embeddings(self) -> int:
+        """How many rows its table of embeddings has."""
+        in_segments = sum(segment.rows for segment in self.ready)
+        return in_segments + self.tail + sum(gap.rows for gap in self.gaps)
 
     @property
     def tail_start(self) -> int:
@@ -489,10 +496,21 @@ def leave_alone(collection: Collection) -> Statement:
     return Statement(render(text, vectors=collection.tables.vectors))
 
 
-def sweep(collection: Collection) -> Statement:
-    """Delete the embeddings that are no record's."""
+def sweep(collection: Collection, start: int = 1) -> Statement:
+    """Delete the embeddings, from a position on, that are no record's."""
     tables = collection.tables
-    return Statement(render(_SWEEP, records=tables.records, vectors=tables.vectors))
+    text = render(_SWEEP, records=tables.records, vectors=tables.vectors)
+    return Statement(text, {"start": start})
+
+
+def sweep_start(examined: Examined, *, is_final: bool) -> int:
+    """Choose the position from which on to look for embeddings that are no record's.
+
+    Such are left by writers of one record at the same time, and so are in the tail. If there are
+    more embeddings than records then there are such, wherever they are.
+    """
+    is_whole = is_final or examined.embeddings > examined.records
+    return 1 if is_whole else examined.tail_start
 
 
 def fold_counts(collection: Collection) -> Statement:
@@ -858,7 +876,9 @@ _ERROR = render(
 
 _SWEEP: LiteralString = """
 delete from {vectors} as v
-where not exists (select from {records} as r where r.seq = v.seq and r.pos = v.pos)
+where v.pos >= %(start)s::bigint and not exists (
+    select from {records} as r where r.seq = v.seq and r.pos = v.pos
+)
 """
 
 _FOLD: LiteralString = """

@@ -84,6 +84,7 @@ class Location:
         dimension: None until the first embedding is written; then there is no table of vectors.
         indexed: What may be filtered by.
         indexes: What finds records faster.
+        spare: The table of its second embeddings, if there are any: at the same positions.
         seen_at: When that was so, on the clock of `time.monotonic`.
     """
 
@@ -93,6 +94,7 @@ class Location:
     dimension: int | None
     indexed: Indexed = field(default_factory=Indexed)
     indexes: Indexes = field(default_factory=Indexes)
+    spare: CollectionTables | None = None
     seen_at: float = 0.0
 
     @property
@@ -278,7 +280,8 @@ def locate(
     )
     if not rows:
         raise NotFoundError(f"Collection [{collection.id}] does not exist.")
-    schema, generation, space, dimension, indexed, ef_search, segments, secondary = rows[0]
+    schema, generation, space, dimension, indexed, ef_search, spare, *found = rows[0]
+    segments, secondary = found
     tables = CollectionTables(schema, collection.id, generation)
     allowed = Indexed.from_json(None if indexed is None else orjson.loads(indexed))
     indexes = Indexes(
@@ -286,7 +289,10 @@ def locate(
         frozenset(SecondaryIndex(*columns) for columns in orjson.loads(secondary or "[]")),
         ef_search,
     )
-    location = Location(collection.scope, tables, space, dimension, allowed, indexes, seen_at)
+    second = None if spare is None else replace(tables, generation=spare, is_spare=True)
+    location = Location(
+        collection.scope, tables, space, dimension, allowed, indexes, second, seen_at
+    )
     environment.remember(location)
     return location
 
@@ -344,6 +350,7 @@ _FIND = render(
         d.schema_name, c.generation, c.configuration -> 'hnsw' ->> 'space', c.dimension,
         nullif(c.configuration -> 'indexed', 'null')::text,
         (c.configuration -> 'hnsw' ->> 'ef_search')::int,
+        (select r.generation from pgchroma.reembeddings as r where r.collection_id = c.id),
         (
             select
                 jsonb_agg(

@@ -240,6 +240,8 @@ def _start(operation: StartReembedding) -> Exchange[int | None]:
         },
     )
     yield create_spare(spare, operation.dimension, configuration.hnsw.space)
+    # Writers clear second embeddings, too.
+    yield from _copy_grants(second, spare)
     return generation
 
 
@@ -297,6 +299,11 @@ def _switch(operation: SwitchEmbeddings) -> Exchange[int]:
     )
     missing = yield from _await_missing(second, operation.patience)
     if missing == 0:
+        # Nobody stores second embeddings any more, and so none that are no record's come after it.
+        yield Statement(
+            render("lock table {spare} in share row exclusive mode", spare=_spare(second).vectors)
+        )
+        yield Statement(render(_SWEEP, **_tables(second)))
         yield from _exchange(second, _spare(second))
     # In a transaction of the caller's it is his again.
     yield _limit_locks(lock_timeout)
@@ -320,12 +327,17 @@ def _limit_locks(timeout: str) -> Statement:
     return Statement(render("set local lock_timeout = {value}", value=sql.Literal(timeout)))
 
 
-def _exchange(second: _Second, spare: CollectionTables) -> Exchange[None]:
+def _copy_grants(second: _Second, spare: CollectionTables) -> Exchange[None]:
+    """Let whoever reads and writes the embeddings in use do so with those that take their place."""
     grants = yield Statement(_GRANTS, {"old": second.live.vectors_name, "schema": spare.schema})
     for privileges, grantee, option in grants:
         parts = sql.SQL("grant "), sql.SQL(privileges), sql.SQL(" on "), spare.vectors
         ending = sql.SQL(" to "), sql.SQL(grantee), sql.SQL(option)
         yield Statement(sql.Composed([*parts, *ending]).as_bytes())
+
+
+def _exchange(second: _Second, spare: CollectionTables) -> Exchange[None]:
+    yield from _copy_grants(second, spare)
     yield take_into_use(second.live, spare, second.name, second.in_use.indexed)
     # What else was configured since the second embeddings were begun stays.
     hnsw = replace(second.in_use.hnsw, space=second.configuration.hnsw.space)
@@ -435,7 +447,6 @@ select pg_get_userbyid(c.relowner)::text, pg_has_role(c.relowner, 'usage')
 from pg_catalog.pg_class as c where c.oid = {vectors}::regclass
 """
 
-# Whoever may read the embeddings in use may read those that take their place.
 _GRANTS = render(
     """
     select
@@ -512,6 +523,12 @@ join {records} as r on r.seq = v.seq and r.pos = v.pos
 _STILL_MISSING: LiteralString = """
 select count(*) from unnest(%(positions)b::bigint[]) as given (pos)
 where not exists (select from {spare} as s where s.pos = given.pos)
+"""
+
+# What was deleted, or embedded again, since its second embedding was made. Writers wait for this,
+# too; it reads keys alone.
+_SWEEP: LiteralString = """
+delete from {spare} as s where not exists (select from {vectors} as v where v.pos = s.pos)
 """
 
 _PAUSE = render("select pg_sleep(0.01)")

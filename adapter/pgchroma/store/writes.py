@@ -60,8 +60,8 @@ def update_records(operation: UpdateRecords, environment: Environment) -> Exchan
 @handles(DeleteRecords)
 def delete_records(operation: DeleteRecords, environment: Environment) -> Exchange[int]:
     """Delete records with their embeddings."""
-    is_filtered = operation.filter is not None
-    location = yield from locate(operation.collection, environment, is_fresh=is_filtered)
+    # Also of second embeddings, which somebody may just have begun, none is to be left behind.
+    location = yield from locate(operation.collection, environment, is_fresh=True)
     location.indexed.check(operation.filter)
     parameters, condition = compile_conditions(
         operation.ids, operation.filter, location.indexes.secondary
@@ -75,14 +75,13 @@ def delete_records(operation: DeleteRecords, environment: Environment) -> Exchan
         # The condition stands in both places: a row that changes meanwhile is tested again.
         condition = sql.SQL("{} and {}").format(condition, first)
     held = sql.SQL(_HELD).format(records=location.tables.records, condition=condition)
-    cleared: LiteralString = _CLEARED if location.dimension is not None else ""
     text = render(
         _DELETE,
         records=location.tables.records,
         counts=location.tables.counts,
         log=location.tables.log_literal,
         held=held,
-        cleared=sql.SQL(cleared).format(vectors=location.tables.vectors),
+        cleared=_cleared(location),
     )
     lock = render(_LOCK, records=location.tables.records, condition=condition)
     settings = time_bound(operation.filter, environment)
@@ -93,6 +92,16 @@ def delete_records(operation: DeleteRecords, environment: Environment) -> Exchan
     return int(rows[0][0])
 
 
+def _cleared(location: Location) -> sql.Composable:
+    """Compose what deletes the embeddings of deleted records, second ones too."""
+    parts: list[sql.Composable] = []
+    if location.dimension is not None:
+        parts.append(sql.SQL(_CLEARED).format(vectors=location.tables.vectors))
+    if location.spare is not None:
+        parts.append(sql.SQL(_CLEARED_SPARE).format(spare=location.spare.vectors))
+    return sql.Composed(parts)
+
+
 @dataclass(frozen=True, slots=True)
 class _Form:
     """The texts of a write.
@@ -101,11 +110,13 @@ class _Form:
         claim: The statement that takes the rows; empty if the one that changes them does.
         records: What becomes of the records.
         vectors: What becomes of their embeddings.
+        spare: What becomes of their second embeddings.
     """
 
     claim: LiteralString
     records: LiteralString
     vectors: LiteralString
+    spare: LiteralString = ""
 
 
 def _write(
@@ -139,7 +150,7 @@ def _send(
     form: _Form, records: RecordBatch, location: Location, environment: Environment
 ) -> Exchange[None]:
     has_vectors = records.dimension is not None
-    claim, change = _texts(form, location.tables, has_vectors, records.modality)
+    claim, change = _texts(form, location.tables, location.spare, has_vectors, records.modality)
     columns = _columns(records)
     claimed = {**columns, "are_embedded": _are_embedded(records)}
     changed = {**columns, "embeddings": _packed(records, environment)}
@@ -175,7 +186,11 @@ def _are_embedded(records: RecordBatch) -> list[bool] | None:
 
 @lru_cache(maxsize=1024)
 def _texts(
-    form: _Form, tables: CollectionTables, has_vectors: bool, modality: Modality | None
+    form: _Form,
+    tables: CollectionTables,
+    spare: CollectionTables | None,
+    has_vectors: bool,
+    modality: Modality | None,
 ) -> tuple[bytes, bytes]:
     document, uri = _KEPT[modality]
     parts: dict[str, sql.Composable] = {
@@ -189,6 +204,9 @@ def _texts(
         "embeddings": sql.SQL(_EMBEDDINGS if has_vectors else _NO_EMBEDDINGS),
     }
     vectors: LiteralString = form.vectors if has_vectors else ""
+    if has_vectors and spare is not None:
+        vectors += form.spare
+        parts["spare"] = spare.vectors
     change = render(_WITH + form.records + vectors + _NOTHING, **parts)
     return render(form.claim, **parts), change
 
@@ -354,12 +372,20 @@ stored as (
 )
 """
 
+_REPLACED_SPARE: LiteralString = """,
+outdated as (
+    delete from {spare} as s using places as p
+    where s.pos = p.replaced and p.pos is not null and not p.is_new
+)
+"""
+
 _ADD = _Form("", _ADDED + _COUNTED, _ADDED_VECTORS)
-_UPDATE = _Form(_LOCK, _INPUT + _HELD + _CHANGED, _REPLACED)
+_UPDATE = _Form(_LOCK, _INPUT + _HELD + _CHANGED, _REPLACED, _REPLACED_SPARE)
 _UPSERT = _Form(
     _WITH + _INSERT_OR_LOCK + _COUNTED + _NOTHING,
     _INPUT + _INSERTED_OR_LOCKED + _CHANGED,
     _REPLACED,
+    _REPLACED_SPARE,
 )
 
 _FIRST: LiteralString = """
@@ -382,5 +408,11 @@ select count(*) from removed
 _CLEARED: LiteralString = """
 , cleared as (
     delete from {vectors} as v using removed where v.pos = removed.pos
+)
+"""
+
+_CLEARED_SPARE: LiteralString = """
+, outdated as (
+    delete from {spare} as s using removed where s.pos = removed.pos
 )
 """

@@ -300,6 +300,7 @@ class QueryPlanBody(Struct):
     settings: dict[str, str]
     sql: str
     plan: str
+    again: QueryPlanBody | None
 
 
 class RecallResultBody(Struct):

@@ -270,15 +270,18 @@ def _distances(numbers: list[float | None] | None) -> list[float] | None:
 
 def _respond_plan(request: Request, plan: QueryPlan) -> Any:
     fields = {name: getattr(plan, name) for name in QueryPlanBody.__struct_fields__}
+    again = None if plan.again is None else _respond_plan(request, plan.again)
     # The JSON encoder knows dataclasses, but of mappings only dictionaries.
-    return {**fields, "settings": dict(plan.settings)}
+    return {**fields, "settings": dict(plan.settings), "again": again}
 
 
 def _read_plan(operation: Any, body: Any) -> QueryPlan:
-    fields = {name: body[name] for name in QueryPlanBody.__struct_fields__}
+    # An older server knows nothing of a second run.
+    fields = {name: body.get(name) for name in QueryPlanBody.__struct_fields__}
     names = SegmentUseBody.__struct_fields__
     segments = [SegmentUse(**{name: one[name] for name in names}) for one in body["segments"]]
-    return QueryPlan(**{**fields, "segments": tuple(segments)})
+    again = None if fields["again"] is None else _read_plan(operation, fields["again"])
+    return QueryPlan(**{**fields, "segments": tuple(segments), "again": again})
 
 
 def _encode_recall(operation: MeasureRecall) -> Request:
