@@ -23,6 +23,7 @@ COPY --from=build /opt/pgchroma /opt/pgchroma
 
 ENV PATH=/opt/pgchroma/bin:$PATH \
     PYTHONUNBUFFERED=1 \
+    PGCHROMA_PATH=/data \
     PGCHROMA_ADMIN_PORT=9000
 
 USER pgchroma
@@ -35,5 +36,6 @@ HEALTHCHECK --interval=15s --timeout=5s --start-period=60s \
 
 ENTRYPOINT ["pgchroma"]
 
-# Without PGCHROMA_URL; the first start prints an admin's key.
-CMD ["run", "--host", "0.0.0.0", "--path", "/data"]
+# In /data, or in the database of PGCHROMA_URL. PGCHROMA_ADMIN_KEY is the first admin's key; without
+# it the first start writes one to /data/pgchroma-admin.key.
+CMD ["run", "--host", "0.0.0.0"]

@@ -16,6 +16,8 @@ from typing import Any
 
 import httpx
 
+from pgchroma.model.hashes import Key
+
 PATIENCE = 90.0
 
 
@@ -27,21 +29,18 @@ class Server:
         url: Scheme, host and port.
         log: What it wrote.
         conninfo: The database it uses, where a test has to know.
+        first_key: The admin's key it was started with.
     """
 
     url: str
     process: subprocess.Popen[bytes]
     log: Path
     conninfo: str = ""
+    first_key: str = ""
 
     @property
     def port(self) -> int:
         return int(self.url.rsplit(":", 1)[1])
-
-    @property
-    def first_key(self) -> str:
-        """The key it made when it found none."""
-        return next(line for line in self.log.read_text().splitlines() if line.startswith("pgc_"))
 
     @property
     def workers(self) -> list[int]:
@@ -68,14 +67,15 @@ def running(
     """Start ``pgchroma run`` with these arguments and wait until it answers."""
     port = port or free_port()
     command = [sys.executable, "-m", "pgchroma.cli", "run", "--port", str(port), *arguments]
+    first_key = Key.generate().text
     with log.open("wb") as output:
         process = subprocess.Popen(
             command,
             stdout=output,
             stderr=subprocess.STDOUT,
-            env={**os.environ, **(environment or {})},
+            env={**os.environ, "PGCHROMA_ADMIN_KEY": first_key, **(environment or {})},
         )
-    server = Server(f"http://{address}:{port}", process, log)
+    server = Server(f"http://{address}:{port}", process, log, first_key=first_key)
     try:
         _wait(server, command)
         yield server

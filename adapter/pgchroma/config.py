@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, Literal
 
 from pydantic import Field
-from pydantic_settings import SettingsConfigDict
+from pydantic_settings import (
+    BaseSettings,
+    DotEnvSettingsSource,
+    InitSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
 
-from pgchroma.destinations import DEFAULT_DIRECTORY, DistributedSettings
+from pgchroma.destinations import DECISIVE, DEFAULT_DIRECTORY, DistributedSettings
 from pgchroma.model.names import DEFAULT_DATABASE, DEFAULT_TENANT
+from pgchroma.variables import WITHOUT_EFFECT, check_variables, did_you_mean, environment
 
 __all__ = ("DEFAULT_DATABASE", "DEFAULT_TENANT", "Settings")
 
@@ -108,6 +116,38 @@ class Settings(DistributedSettings):
     pgchroma_auto_index: bool = True
     pgchroma_trust_stored_functions: bool = False
 
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Refuse names that mean nothing, in arguments, environment and `.env`.
+
+        Raises:
+            ValueError: A setting or variable of pgchroma's is unknown, or an argument resembles a
+                setting that decides where data goes.
+        """
+        if isinstance(init_settings, InitSettingsSource):
+            _check_arguments(init_settings.init_kwargs)
+        names = set(environment())
+        if isinstance(dotenv_settings, DotEnvSettingsSource):
+            names.update(dotenv_settings.env_vars)
+        check_variables(names, settings_cls.model_fields)
+        return init_settings, env_settings, dotenv_settings, file_secret_settings
+
     def __getitem__(self, key: str) -> Any:
         """Return the setting of that name."""
         return getattr(self, key)
+
+
+def _check_arguments(arguments: Iterable[str]) -> None:
+    fields = Settings.model_fields
+    unknown = [name for name in arguments if name not in fields and name not in WITHOUT_EFFECT]
+    for name in unknown:
+        resembling = did_you_mean(name, fields if name.startswith("pgchroma_") else DECISIVE)
+        if resembling or name.startswith("pgchroma_"):
+            raise ValueError(f"unknown setting {name}{resembling}")

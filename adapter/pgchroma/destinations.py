@@ -14,7 +14,7 @@ from pydantic_settings import BaseSettings
 if TYPE_CHECKING:
     from pgchroma.config import Settings
 
-__all__ = ("ClientKind", "DistributedSettings", "check_destination", "is_http")
+__all__ = ("DECISIVE", "ClientKind", "DistributedSettings", "check_destination", "is_http")
 
 ClientKind: TypeAlias = Literal[
     "Client", "EphemeralClient", "PersistentClient", "PostgresClient", "HttpClient"
@@ -23,13 +23,15 @@ ClientKind: TypeAlias = Literal[
 
 DEFAULT_DIRECTORY: Final = "./chroma"
 
-_DECISIVE: Final = (
+DECISIVE: Final = (
     "chroma_api_impl",
     "chroma_server_host",
     "chroma_server_http_port",
     "is_persistent",
     "persist_directory",
 )
+"""The settings by which a client is chosen."""
+
 _HTTP: Final = ("chromadb.api.fastapi.FastAPI", "chromadb.api.async_fastapi.AsyncFastAPI")
 _LOCAL: Final = ("chromadb.api.rust.RustBindingsAPI", "chromadb.api.segment.SegmentAPI")
 _MAX_SHOWN: Final = 60
@@ -147,7 +149,7 @@ def _check_directory(settings: Settings, path: str | Path | None, kind: ClientKi
 
 def _made_by_caller(settings: Settings) -> Settings:
     """Return the settings without what the environment says."""
-    given = {name: getattr(settings, name) for name in _DECISIVE}
+    given = {name: getattr(settings, name) for name in DECISIVE}
     fields = type(settings).model_fields
     if all(value == fields[name].default for name, value in given.items()):
         return settings

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
+from psycopg.conninfo import make_conninfo
 
 import pgchroma
+from pgchroma import errors
 from pgchroma.cli import main
 
 NOWHERE = "postgresql://app:sesame@127.0.0.1:1/app"
@@ -52,8 +55,9 @@ def secret_file(url: str, tmp_path: Path) -> Path:
 def test_a_mistyped_path_makes_no_database(run: Run, command: list[str], tmp_path: Path) -> None:
     for path in (tmp_path / "mistyped", tmp_path):
         refused = run(*command, "--path", path, exit_code=2)
-        assert f"--path '{path}': there is no database in this directory" in refused.stderr
-        run(*command, PGCHROMA_PATH=path, exit_code=2)
+        assert f"--path: there is no database in {path}" in refused.stderr
+        refused = run(*command, PGCHROMA_PATH=path, exit_code=2)
+        assert f"PGCHROMA_PATH: there is no database in {path}" in refused.stderr
     assert list(tmp_path.iterdir()) == []
 
 
@@ -75,7 +79,10 @@ def test_an_address_is_no_path(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     refused = run(*command, "--path", address, exit_code=2)
-    assert "--path: this is an address, not a directory" in refused.stderr
+    assert refused.stderr.startswith("Error: --path: ")
+    assert "sesame" not in refused.stderr
+    refused = run(*command, PGCHROMA_PATH=address, exit_code=2)
+    assert refused.stderr.startswith("Error: PGCHROMA_PATH: ")
     assert "sesame" not in refused.stderr
     assert list(tmp_path.iterdir()) == []
 
@@ -89,7 +96,7 @@ def test_the_url_may_be_in_a_variable_or_in_a_file(
     refused = run(*command, PGCHROMA_URL=url, PGCHROMA_URL_FILE=secret_file, exit_code=2)
     assert "PGCHROMA_URL and PGCHROMA_URL_FILE exclude each other" in refused.stderr
     refused = run(*command, PGCHROMA_URL_FILE="/nowhere", exit_code=2)
-    assert "PGCHROMA_URL_FILE /nowhere cannot be read: No such file" in refused.stderr
+    assert "PGCHROMA_URL_FILE=/nowhere: cannot be read: No such file" in refused.stderr
 
 
 @pytest.mark.parametrize("command", [("keys", "list"), ("compact",), ("migrate",)], ids=" ".join)
@@ -99,7 +106,7 @@ def test_the_command_line_wins_over_every_variable(
     run(*command, "--url", url, PGCHROMA_URL=NOWHERE, PGCHROMA_PATH=tmp_path)
     run(*command, "--url", url, PGCHROMA_URL_FILE="/nowhere")
     refused = run(*command, "--path", tmp_path, PGCHROMA_URL=url, exit_code=2)
-    assert "there is no database in this directory" in refused.stderr
+    assert "there is no database in" in refused.stderr
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
@@ -119,3 +126,53 @@ def test_a_directory_is_migrated(run: Run, tmp_path: Path) -> None:
     assert "the catalog is at revision" in run("migrate", "--path", tmp_path).stdout
     assert "the catalog is at revision" in run("migrate", PGCHROMA_PATH=tmp_path).stdout
     assert "[]" in run("keys", "list", "--json", PGCHROMA_PERSIST_PATH=tmp_path).stdout
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ({"dbname": "no_such_database"}, 'database "no_such_database" does not exist'),
+        ({"user": "nobody_at_all"}, 'role "nobody_at_all" does not exist'),
+    ],
+)
+@pytest.mark.parametrize("command", [("keys", "list"), ("compact",), ("migrate",)], ids=" ".join)
+def test_a_refused_login_names_the_flag(
+    run: Run, command: list[str], options: dict[str, str], reason: str, url: str
+) -> None:
+    wrong = make_conninfo(url, password="sesame", **options)
+    for arguments, variables, source in (
+        (["--url", wrong], {}, "--url"),
+        ([], {"PGCHROMA_URL": wrong}, "PGCHROMA_URL"),
+    ):
+        refused = run(*command, *arguments, exit_code=2, **variables)
+        assert refused.stderr.startswith(f"Error: {source}: ")
+        assert reason in refused.stderr
+        assert "sesame" not in refused.stderr
+
+
+@pytest.mark.parametrize(
+    ("wrong", "reason"),
+    [
+        ("", "the URL is empty"),
+        ("postgresql+psycopg2://app:sesame@db/app", "write postgresql:// instead of postgresql+ps"),
+        ("postgresql+asyncpg://app:sesame@db/app", "write postgresql:// instead of postgresql+as"),
+        ("jdbc:postgresql://app:sesame@db/app", "write postgresql:// instead of jdbc:postgresql"),
+        ("mysql://app:sesame@db/app", "mysql:// is not the URL of a PostgreSQL database"),
+        ("http://localhost:8000", "http:// begins the URL of a server"),
+        ("not a url", "not a database's URL or connection string"),
+        ("postgresql://app:sesame%zz@db/app", "not a database's URL or connection string"),
+    ],
+)
+def test_a_url_that_is_none_is_refused_with_advice(run: Run, wrong: str, reason: str) -> None:
+    for command in (["keys", "list"], ["compact"], ["migrate"]):
+        refused = run(*command, "--url", wrong, exit_code=2)
+        assert reason in refused.stderr
+        assert "sesame" not in refused.stderr
+    with pytest.raises(errors.InvalidArgumentError, match=re.escape(reason)):
+        pgchroma.PostgresClient(wrong)
+
+
+def test_an_unknown_variable_is_refused(run: Run, url: str) -> None:
+    for command in (["keys", "list"], ["compact"], ["migrate"]):
+        refused = run(*command, PGCHROMA_URL=url, PGCHROMA_SEGMENT_BITES="1", exit_code=2)
+        assert "PGCHROMA_SEGMENT_BITES (did you mean PGCHROMA_SEGMENT_BYTES?)" in refused.stderr

@@ -31,7 +31,8 @@ from pgchroma.model.entities import DatabaseRef, UserIdentity
 from pgchroma.model.hashes import Key
 from pgchroma.model.operations import CreateCollection, DeleteCollection
 from pgchroma.server import door as doors
-from pgchroma.server.door import LockedDoor, OpenDoor, ensure_first_key, identity
+from pgchroma.server.bootstrap import create_first_key
+from pgchroma.server.door import LockedDoor, OpenDoor, identity
 from pgchroma.server.presented import Presented, parse_presented, plain_headers
 
 DEFAULT = DatabaseRef("default_tenant", "default_database")
@@ -420,8 +421,9 @@ def test_identity_is_told_as_chroma_does(caller: Caller, expected: UserIdentity)
 
 
 async def test_of_servers_that_start_at_once_one_makes_the_first_key(backend: Counting) -> None:
-    made = await asyncio.gather(*(ensure_first_key(backend) for _ in range(6)))
-    (text,) = (key for key in made if key is not None)
-    caller = await LockedDoor(backend).admit(_bearer(text))
+    keys = [Key.generate() for _ in range(6)]
+    made = await asyncio.gather(*(create_first_key(backend, key) for key in keys))
+    (key,) = (key for key, is_made in zip(keys, made, strict=True) if is_made)
+    caller = await LockedDoor(backend).admit(_bearer(key.text))
     assert caller == Caller("admin", "admin")
-    assert await ensure_first_key(backend) is None
+    assert not await create_first_key(backend, Key.generate())

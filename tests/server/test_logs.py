@@ -96,7 +96,7 @@ def test_no_secret_is_logged(served: Server) -> None:
     assert text.count("/add") >= 6
     assert SENTINEL not in text
     assert "1234.0625" not in text
-    assert text.count(first_key) == 1, "shown once, at the start"
+    assert first_key not in text
     # The operator learns what happened all the same.
     assert "CheckViolation 23514" in text
 
@@ -107,7 +107,7 @@ def test_a_line_in_json_has_the_request(url: str, tmp_path: Path) -> None:
         httpx.get(f"{server.url}{BASE}?limit=5", headers=headers)
         httpx.get(f"{server.url}/of/nobody", headers=headers)
         server.stop()
-        found = [json.loads(line) for line in server.log.read_text().splitlines() if line[0] == "{"]
+        found = [json.loads(line) for line in server.log.read_text().splitlines()]
     requests = {line["path"]: line for line in found if line["logger"] == "pgchroma.requests"}
     line = requests[BASE]
     assert line["milliseconds"] > 0

@@ -22,6 +22,7 @@ from pgchroma.backends.sources import (
     PoolSource,
     Source,
 )
+from pgchroma.backends.urls import check_url
 from pgchroma.config import Settings
 from pgchroma.errors import InvalidArgumentError
 from pgchroma.model.entities import Limits
@@ -159,7 +160,7 @@ def plain_conninfo(url: str) -> str:
     for prefix in ("postgresql+psycopg://", "postgresql+psycopg_async://"):
         if url.startswith(prefix):
             return "postgresql://" + url.removeprefix(prefix)
-    return url
+    return check_url(url)
 
 
 def _pool(settings: Settings) -> dict[str, Any]:

@@ -7,21 +7,25 @@ an image may have a default.
 
 from __future__ import annotations
 
-import os
-import re
 from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import wraps
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
+import psycopg
 
 from pgchroma.backends.base import Backend
 from pgchroma.backends.connect import connect, plain_conninfo
-from pgchroma.cli.errors import exit_on_error
+from pgchroma.backends.refusal import is_refused_for_good
+from pgchroma.backends.urls import place_of
+from pgchroma.cli.errors import CommandError, exit_on_error
 from pgchroma.config import Settings
+from pgchroma.errors import InvalidArgumentError, UnavailableError
+from pgchroma.store.faults import first_line
+from pgchroma.variables import check_variables, environment
 
 __all__ = ("Database", "Directory", "on_database")
 
@@ -29,8 +33,6 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 URL, URL_FILE = "PGCHROMA_URL", "PGCHROMA_URL_FILE"
 PATHS = ("PGCHROMA_PATH", "PGCHROMA_PERSIST_PATH")
-
-_ADDRESS = re.compile(r"[\w.+-]+://.*|[\w.-]+:[0-9]+|(.*\s)?(host|dbname|service)\s*=.*", re.DOTALL)
 
 
 class Directory(click.ParamType[Path]):
@@ -43,35 +45,64 @@ class Directory(click.ParamType[Path]):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
         """Return the path."""
-        path = Path(value).expanduser()
-        if _ADDRESS.fullmatch(str(value)) and not path.exists():
-            self.fail("this is an address, not a directory; give it as --url", param, ctx)
+        from pgchroma.embedded.directory import resolved  # noqa: PLC0415  (only where it is used)
+
+        try:
+            path = resolved(value)
+        except InvalidArgumentError as error:
+            self.fail(error.message(), param, ctx)
         if path.exists() and not path.is_dir():
-            self.fail(f"{str(value)!r} is a file, not a directory", param, ctx)
+            self.fail(f"{str(path)!r} is a file, not a directory", param, ctx)
         return path
 
 
 @dataclass(frozen=True, slots=True)
 class Database:
-    """The database that a command was given: a URL, or a directory with a PostgreSQL of its own."""
+    """The database that a command was given: a URL, or a directory with a PostgreSQL of its own.
+
+    Attributes:
+        source: The flag or the variable that named it, for messages.
+    """
 
     url: str | None = field(default=None, repr=False)
     path: Path | None = None
+    source: str = "--url"
 
     @contextmanager
     def conninfo(self) -> Generator[str, None, None]:
         """Yield a connection string for libpq; the PostgreSQL of a directory runs meanwhile.
 
         Raises:
-            click.UsageError: The directory has no database. Only `pgchroma run` makes one.
+            CommandError: The directory has no database, which only `pgchroma run` makes; or the
+                login is refused.
         """
-        if self.path is None:
-            yield plain_conninfo(self.url or "")
-            return
-        from pgchroma.embedded import EmbeddedPostgres  # noqa: PLC0415  (an extra)
+        if self.path is not None:
+            from pgchroma.embedded import EmbeddedPostgres  # noqa: PLC0415  (an extra)
 
-        with EmbeddedPostgres.open(_existing(self.path)) as postgres:
-            yield postgres.conninfo
+            with ExitStack() as opened:
+                with self._named():
+                    postgres = opened.enter_context(EmbeddedPostgres.open(self.path, create=False))
+                yield postgres.conninfo
+            return
+        with self._named():
+            conninfo = plain_conninfo(self.url or "")
+        try:
+            yield conninfo
+        except (psycopg.OperationalError, UnavailableError) as error:
+            if not is_refused_for_good(conninfo):
+                raise
+            cause = error.__cause__ if isinstance(error.__cause__, psycopg.Error) else error
+            raise CommandError(
+                f"{self.source}: {place_of(conninfo)} cannot be used: {first_line(cause)}", 2
+            ) from error
+
+    @contextmanager
+    def _named(self) -> Generator[None, None, None]:
+        """Name the flag or variable in the message about its value."""
+        try:
+            yield
+        except InvalidArgumentError as error:
+            raise CommandError(f"{self.source}: {error.message()}", 2) from error
 
     @contextmanager
     def backend(self) -> Generator[Backend, None, None]:
@@ -121,39 +152,37 @@ def _chosen(argument: str | None, url: str | None, path: Path | None) -> Databas
     names = [name for name, value in given.items() if value is not None]
     if len(names) > 1:
         raise click.UsageError(f"{' and '.join(names)} exclude each other; give one of them")
-    return Database(argument or url, path) if names else _from_environment()
+    variables = environment()
+    try:
+        check_variables(variables, Settings.model_fields)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
+    return Database(argument or url, path, names[0]) if names else _from_variables(variables)
 
 
-def _from_environment() -> Database:
-    url = url_from_environment()
+def _from_variables(variables: dict[str, str]) -> Database:
+    url, source = _url(variables)
     if url is not None:
-        return Database(url)
-    path = next((os.environ[name] for name in PATHS if os.environ.get(name)), None)
-    if path is None:
+        return Database(url, source=source)
+    name = next((name for name in PATHS if name in variables), None)
+    if name is None:
         raise click.UsageError(
             f"which database? Give --url or --path, or set {URL}, {URL_FILE} or {PATHS[0]}"
         )
-    return Database(path=Directory().convert(path, None, None))
-
-
-def url_from_environment() -> str | None:
-    """Return the URL in ``PGCHROMA_URL``, or in the file that ``PGCHROMA_URL_FILE`` names."""
-    url, file = os.environ.get(URL) or None, os.environ.get(URL_FILE)
-    if url and file:
-        raise click.UsageError(f"{URL} and {URL_FILE} exclude each other; unset one of them")
-    if not file:
-        return url
     try:
-        return Path(file).read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as fault:
-        reason = getattr(fault, "strerror", None) or "it is not UTF-8"
-        raise click.UsageError(f"{URL_FILE} {file} cannot be read: {reason}") from fault
+        return Database(path=Directory().convert(variables[name], None, None), source=name)
+    except click.BadParameter as error:
+        raise CommandError(f"{name}: {error.message}", 2) from error
 
 
-def _existing(path: Path) -> Path:
-    if (path / "postgres" / "PG_VERSION").is_file():
-        return path
-    raise click.UsageError(
-        f"--path {str(path)!r}: there is no database in this directory; "
-        "`pgchroma run --path` and PersistentClient make one"
-    )
+def _url(variables: dict[str, str]) -> tuple[str | None, str]:
+    file = variables.get(URL_FILE)
+    if file is None:
+        return variables.get(URL), URL
+    if URL in variables:
+        raise click.UsageError(f"{URL} and {URL_FILE} exclude each other; unset one of them")
+    try:
+        return Path(file).read_text(encoding="utf-8").strip(), URL_FILE
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is not UTF-8"
+        raise click.UsageError(f"{URL_FILE}={file}: cannot be read: {reason}") from error

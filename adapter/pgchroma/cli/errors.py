@@ -11,9 +11,17 @@ from typing import IO, Any
 
 import click
 
-from pgchroma.errors import ChromaError, InvalidArgumentError
+from pgchroma.errors import (
+    ChromaError,
+    InvalidArgumentError,
+    NotFoundError,
+    UniqueConstraintError,
+)
 
-__all__ = ("CommandError", "Commands", "exit_on_error")
+__all__ = ("CommandError", "Commands", "exit_on_error", "one_line")
+
+
+_OF_WHAT_WAS_GIVEN = (InvalidArgumentError, NotFoundError, UniqueConstraintError)
 
 
 class CommandError(click.ClickException):
@@ -38,12 +46,12 @@ class Commands(click.Group):
 
     def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
         """Parse the command line."""
-        with _one_line():
+        with one_line():
             return super().make_context(*args, **kwargs)
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command."""
-        with _one_line():
+        with one_line():
             return super().invoke(ctx)
 
 
@@ -53,14 +61,14 @@ def exit_on_error() -> Generator[None, None, None]:
     try:
         yield
     except ChromaError as error:
-        code = 2 if isinstance(error, InvalidArgumentError) else 1
+        code = 2 if isinstance(error, _OF_WHAT_WAS_GIVEN) else 1
         raise CommandError(error.message(), code) from error
     except ImportError as error:
         raise CommandError(str(error)) from error
 
 
 @contextmanager
-def _one_line() -> Generator[None, None, None]:
+def one_line() -> Generator[None, None, None]:
     """Leave out the usage that click writes before the error of an argument."""
     try:
         yield

@@ -27,7 +27,7 @@ from pgchroma.model.credentials import (
     new_key,
     new_user,
 )
-from pgchroma.model.hashes import MOST_PASSWORD
+from pgchroma.model.hashes import MOST_PASSWORD, Key
 
 __all__ = ("keys", "users")
 
@@ -114,6 +114,12 @@ def create_key(
     made = _create(operation, target)
     click.echo(f"{_told(made)}. Keep the key, it is not shown again:", err=True)
     click.echo(key.text)
+
+
+@keys.command("generate")
+def generate_key() -> None:
+    """Print a new key that no database knows yet, for a server's PGCHROMA_ADMIN_KEY."""
+    click.echo(Key.generate().text)
 
 
 @users.command("create")

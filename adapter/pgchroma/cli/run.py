@@ -2,29 +2,83 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import click
 
+from pgchroma.cli.errors import CommandError, one_line
 from pgchroma.errors import ChromaError
 
 __all__ = ("run",)
 
+MAX_SHOWN = 200
+"""Characters of a path that a message shows."""
 
-@click.command()
+
+class _RunCommand(click.Command):
+    """The command, whose errors are lines of its log where that is JSON."""
+
+    def make_context(
+        self, info_name: str | None, args: list[str], *rest: Any, **extra: Any
+    ) -> click.Context:
+        """Parse the command line."""
+        given = list(args)
+        with _logged(given):
+            context = super().make_context(info_name, args, *rest, **extra)
+        context.obj = given
+        return context
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command."""
+        with _logged(ctx.obj):
+            return super().invoke(ctx)
+
+
+@contextmanager
+def _logged(arguments: list[str]) -> Generator[None, None, None]:
+    """Log an error instead of printing it, if the log is JSON."""
+    try:
+        with one_line():
+            yield
+    except CommandError as error:
+        if not _is_json(arguments):
+            raise
+        from pgchroma.server.logs import configure_logs  # noqa: PLC0415
+
+        configure_logs("json", "info")
+        logging.getLogger("pgchroma.server").error(error.message)
+        raise click.exceptions.Exit(error.exit_code) from error
+
+
+def _is_json(arguments: list[str]) -> bool:
+    """Whether the log is JSON, as far as arguments tell that may be wrong."""
+    try:
+        from pgchroma.server.loading import log_format  # noqa: PLC0415
+    except ImportError:
+        return False
+    _, _, form = " ".join(arguments).partition("--log-format")
+    files = [Path(argument) for argument in arguments if not argument.startswith("-")]
+    file = next(filter(_is_file, files), None)
+    return log_format(file, {"log_format": form.strip(" =").partition(" ")[0] or None}) == "json"
+
+
+@click.command(cls=_RunCommand)
 @click.argument("config", required=False, type=click.Path(path_type=Path))
 @click.option(
     "--path",
     "persist_path",
-    type=click.Path(path_type=Path),
-    envvar="PGCHROMA_PATH",
     help="Keep the data in this directory, in a PostgreSQL of its own. [default: ./chroma]",
 )
-@click.option("--url", help="Use this PostgreSQL database instead.")
+@click.option(
+    "--url", help="Use this PostgreSQL database instead; better in PGCHROMA_URL: flags are public."
+)
 @click.option("--host", "listen_address", help="Listen on this address. [default: localhost]")
-@click.option("--port", type=int, help="Listen on this port. [default: 8000]")
-@click.option("--workers", type=int, help="Answer with this many processes. [default: 1]")
+@click.option("--port", help="Listen on this port. [default: 8000]")
+@click.option("--workers", help="Answer with this many processes. [default: 1]")
 @click.option(
     "--allow-reset", is_flag=True, default=None, help="Let an admin delete everything at once."
 )
@@ -35,20 +89,16 @@ __all__ = ("run",)
     default=None,
     help="Run requests under a PostgreSQL role of their tenant's own.",
 )
-@click.option("--admin-port", type=int, help="Serve /live, /ready and /metrics on this port.")
+@click.option("--admin-port", help="Serve /live, /ready and /metrics on this port.")
 @click.option("--admin-address", help="The address of that port. [default: localhost]")
-@click.option(
-    "--log-format", type=click.Choice(["text", "json"]), help="How to log. [default: text]"
-)
+@click.option("--log-format", metavar="[text|json]", help="How to log. [default: text]")
 @click.option(
     "--log-level",
-    type=click.Choice(["debug", "info", "warning", "error"]),
+    metavar="[debug|info|warning|error]",
     help="What to log at least. [default: info]",
 )
-@click.option(
-    "--ssl-certificate", type=click.Path(path_type=Path), help="Serve HTTPS with this file (PEM)."
-)
-@click.option("--ssl-key", type=click.Path(path_type=Path), help="The certificate's key.")
+@click.option("--ssl-certificate", help="Serve HTTPS with this file (PEM).")
+@click.option("--ssl-key", help="The certificate's key.")
 def run(config: Path | None, no_auth: bool, **flags: Any) -> None:
     """Serve Chroma's REST API.
 
@@ -56,33 +106,36 @@ def run(config: Path | None, no_auth: bool, **flags: Any) -> None:
     CHROMA_…), then the file CONFIG. docs/server.md lists them all.
     """
     try:
-        from pgchroma.server.running import serve  # noqa: PLC0415  (half a second other commands save)
-        from pgchroma.server.settings import load_settings  # noqa: PLC0415
-    except ImportError as fault:
-        raise click.ClickException(
-            f"{fault}: the server needs its extra; run: pip install 'pgchroma[server]'"
-        ) from fault
-    if config is not None and not config.is_file():
-        raise click.ClickException(f"Config file {config} does not exist")
-    if no_auth:
-        flags["auth"] = False
+        from pgchroma.server.loading import load_settings  # noqa: PLC0415  (half a second others save)
+        from pgchroma.server.running import serve  # noqa: PLC0415
+        from pgchroma.server.settings import InvalidSettingError  # noqa: PLC0415
+    except ImportError as error:
+        raise CommandError(
+            f"{error}: the server needs its extra; run: pip install 'pgchroma[server]'"
+        ) from error
     try:
-        serve(load_settings(config, flags), announce=lambda text: click.echo(text, err=True))
-    except (ChromaError, ImportError, ValueError) as fault:
-        raise click.ClickException(_reason(fault)) from fault
+        loaded = load_settings(_existing(config), {**flags, "auth": False if no_auth else None})
+    except ValueError as error:
+        raise CommandError(str(error), exit_code=2) from error
+    try:
+        serve(loaded.settings, lambda text: click.echo(text, err=True), loaded.notices)
+    except InvalidSettingError as error:
+        message = f"{loaded.place(error.setting)}: {error.reason}"
+        raise CommandError(message, exit_code=2) from error
+    except ChromaError as error:
+        raise CommandError(error.message()) from error
+    except ImportError as error:
+        raise CommandError(str(error)) from error
 
 
-def _reason(fault: Exception) -> str:
-    errors = getattr(fault, "errors", None)
-    if errors is None:
-        return str(fault)
-    found = errors(include_url=False, include_context=False)
-    return "; ".join(f"{_setting(each['loc'])}: {_said(each['msg'])}" for each in found)
+def _existing(config: Path | None) -> Path | None:
+    if config is not None and not _is_file(config):
+        raise CommandError(f"Config file {str(config)[:MAX_SHOWN]} does not exist", exit_code=2)
+    return config
 
 
-def _setting(place: tuple[int | str, ...]) -> str:
-    return ".".join(map(str, place)) or "settings"
-
-
-def _said(message: str) -> str:
-    return message.removeprefix("Value error, ")
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import socket
 import sys
 from collections.abc import Generator
@@ -9,8 +10,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from pgchroma.errors import InvalidArgumentError
+from pgchroma.server.settings import InvalidSettingError
 
 __all__ = ("Address", "reserved", "resolve")
+
+
+MAX_SHOWN = 60
+"""Characters of a host that a message shows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,16 +43,23 @@ class Address:
         return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)  # noqa: S104
 
 
-def resolve(name: str, port: int) -> Address:
+def resolve(setting: str, name: str, port: int) -> Address:
     """Find a free address; port 0 takes any port that is free.
 
+    Args:
+        setting: The setting that `name` is of.
+        name: The host.
+        port: The port.
+
     Raises:
-        InvalidArgumentError: There is no such address here, or it is taken.
+        InvalidSettingError: This machine has no such address.
+        InvalidArgumentError: The address is taken.
     """
     try:
         found = socket.getaddrinfo(name, port, type=socket.SOCK_STREAM)
-    except socket.gaierror as fault:
-        raise InvalidArgumentError(f"{name} is no address: {fault.strerror}") from fault
+    except (socket.gaierror, UnicodeError) as fault:
+        reason = getattr(fault, "strerror", None) or "not a host name"
+        raise _no_address(setting, name, reason) from fault
     # Where a name has both, IPv4 is what clients that know one only try.
     found.sort(key=lambda row: row[0] is not socket.AF_INET)
     family, _, _, _, place = found[0]
@@ -55,16 +68,26 @@ def resolve(name: str, port: int) -> Address:
         try:
             probe.bind(place)
         except OSError as fault:
+            if fault.errno == errno.EADDRNOTAVAIL:
+                raise _no_address(setting, name, str(fault.strerror)) from fault
             raise InvalidArgumentError(
                 f"{Address(name, '', port, family)} cannot be listened on: {fault.strerror}"
             ) from fault
         return Address(name, str(place[0]), probe.getsockname()[1], family)
 
 
+def _no_address(setting: str, name: str, reason: str) -> InvalidSettingError:
+    return InvalidSettingError(
+        setting,
+        f"{name[:MAX_SHOWN]!r} is not an address of this machine: {reason}; give one of its IP "
+        "addresses or names, or 0.0.0.0 for all",
+    )
+
+
 @contextmanager
-def reserved(name: str, port: int) -> Generator[Address, None, None]:
+def reserved(setting: str, name: str, port: int) -> Generator[Address, None, None]:
     """Find a free address and keep it, so that others find it taken while workers come and go."""
-    address = resolve(name, port)
+    address = resolve(setting, name, port)
     if sys.platform != "linux":
         yield address
         return

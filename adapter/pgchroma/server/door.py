@@ -20,16 +20,15 @@ from pgchroma.backends.base import AsyncBackend
 from pgchroma.errors import ChromaAuthError, RateLimitError
 from pgchroma.model.credentials import (
     Caller,
-    CreateFirstCredential,
     FindCredential,
     FoundCredential,
 )
 from pgchroma.model.entities import UserIdentity
-from pgchroma.model.hashes import DECOY, Key, hash_key_secret, is_match
+from pgchroma.model.hashes import DECOY, Key, is_match
 from pgchroma.model.names import DEFAULT_DATABASE, DEFAULT_TENANT
 from pgchroma.server.presented import Presented, parse_presented
 
-__all__ = ("Door", "LockedDoor", "OpenDoor", "ensure_first_key", "identity")
+__all__ = ("Door", "LockedDoor", "OpenDoor", "identity")
 
 V = TypeVar("V")
 
@@ -41,8 +40,6 @@ MOST_WAITING: Final = 32
 
 REMEMBERED: Final = 4096
 """How many callers, and how many failures, are remembered at most."""
-
-FIRST_KEY: Final = "admin"
 
 
 class Door(Protocol):
@@ -170,19 +167,6 @@ def identity(caller: Caller) -> UserIdentity:
         return UserIdentity("", DEFAULT_TENANT, [DEFAULT_DATABASE])
     scope = caller.scope
     return UserIdentity(caller.name, scope.tenant or "*", [scope.database or "*"])
-
-
-async def ensure_first_key(backend: AsyncBackend) -> str | None:
-    """Make a key named ``admin`` that may do everything, unless some credential is live.
-
-    Of several servers that start at once, one makes it.
-
-    Returns:
-        The key, to be shown once; None if none was made.
-    """
-    key = Key.generate()
-    first = CreateFirstCredential(key.id, FIRST_KEY, hash_key_secret(key.secret))
-    return key.text if await backend.execute(first) else None
 
 
 class _Desk:

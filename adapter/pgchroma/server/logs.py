@@ -8,6 +8,9 @@ anything is written: its type, where it came from, and a message of a kind that 
 from __future__ import annotations
 
 import logging
+import logging.config
+import sys
+import threading
 import traceback
 from collections.abc import Generator
 from dataclasses import asdict, dataclass
@@ -18,9 +21,19 @@ from pythonjsonlogger.orjson import OrjsonFormatter
 
 from pgchroma.errors import ChromaError
 
-__all__ = ("Answered", "JsonFormatter", "TextFormatter", "describe", "log_configuration", "note")
+__all__ = (
+    "Answered",
+    "JsonFormatter",
+    "TextFormatter",
+    "configure_logs",
+    "describe",
+    "log_configuration",
+    "log_uncaught",
+    "note",
+)
 
 _requests = logging.getLogger("pgchroma.requests")
+_uncaught = logging.getLogger("pgchroma.server")
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +93,21 @@ def log_configuration(form: Literal["json", "text"], level: str) -> dict[str, An
             "granian.access": {"handlers": []},
         },
     }
+
+
+def configure_logs(form: Literal["json", "text"], level: str) -> None:
+    """Log in this process, and have what Python writes to standard error by itself logged, too."""
+    logging.config.dictConfig(log_configuration(form, level))
+    log_uncaught()
+
+
+def log_uncaught() -> None:
+    """Have warnings, and exceptions that nobody catches, logged."""
+    logging.captureWarnings(True)
+    sys.excepthook = lambda _, error, __: _uncaught.critical("uncaught exception", exc_info=error)
+    threading.excepthook = lambda found: _uncaught.critical(
+        "uncaught exception in a thread", exc_info=found.exc_value
+    )
 
 
 def describe(fault: BaseException) -> str:

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
 import importlib.util
 import logging
-import logging.config
 import multiprocessing
 import os
+import platform
 import signal
 import ssl
 import sys
-from collections.abc import Callable, Generator
+import time
+from collections.abc import Callable, Generator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
+from importlib.metadata import version
 from threading import Event, Thread
 from typing import Any
 
@@ -31,16 +32,19 @@ from tenacity import (
     wait_exponential,
 )
 
-from pgchroma.backends.connect import connect_async, plain_conninfo
+from pgchroma._version import __version__
+from pgchroma.backends.connect import plain_conninfo
+from pgchroma.backends.refusal import is_refused_for_good
+from pgchroma.backends.urls import place_of
 from pgchroma.errors import InternalError, InvalidArgumentError, UnavailableError
 from pgchroma.schema import prepare
 from pgchroma.server.addresses import Address, reserved, resolve
-from pgchroma.server.door import ensure_first_key
-from pgchroma.server.logs import describe, log_configuration
-from pgchroma.server.settings import ServerSettings
+from pgchroma.server.bootstrap import bootstrap_admin_key
+from pgchroma.server.logs import configure_logs, describe, log_configuration
+from pgchroma.server.settings import InvalidSettingError, ServerSettings
 from pgchroma.server.worker import load
 from pgchroma.server.workplace import Workplace, opened
-from pgchroma.store.faults import translated
+from pgchroma.store.faults import first_line, translated
 
 __all__ = ("serve",)
 
@@ -56,34 +60,51 @@ CONNECTIONS = 16_384
 """The most connections a worker keeps; the system's limit of open files is below or above it."""
 
 
-def serve(settings: ServerSettings, announce: Callable[[str], None]) -> None:
+def serve(
+    settings: ServerSettings, show: Callable[[str], None], notices: Sequence[str] = ()
+) -> None:
     """Serve until SIGTERM or SIGINT; then let running requests end.
 
     Args:
         settings: What the operator wants.
-        announce: Takes what the operator should read at the start, an API key among it.
+        show: Writes to the terminal what no log may have in it: an API key.
+        notices: Warnings about the settings, for the log.
 
     Raises:
+        InvalidSettingError: A setting cannot be followed here.
         ChromaError: The database cannot be used, or a worker cannot start; the message says why.
         InvalidArgumentError: The port is taken, or an extra is not installed.
     """
-    logging.config.dictConfig(log_configuration(settings.log_format, settings.log_level))
+    configure_logs(settings.log_format, settings.log_level)
     _stop_at_once()
+    _log.info("pgchroma %s starts with %s", __version__, _versions())
+    for notice in notices:
+        _log.warning(notice)
+    began = time.monotonic()
+    try:
+        _serve(settings, show)
+    finally:
+        _log.info("pgchroma has ended after %.1f seconds", time.monotonic() - began)
+
+
+def _serve(settings: ServerSettings, show: Callable[[str], None]) -> None:
     _check_extras(settings)
     with ExitStack() as stack:
-        address = stack.enter_context(reserved(settings.listen_address, settings.port))
+        address = stack.enter_context(
+            reserved("listen_address", settings.listen_address, settings.port)
+        )
         conninfo = stack.enter_context(_database(settings))
         _prepare(conninfo, settings)
         if settings.auth:
-            _announce_first_key(conninfo, settings, announce)
+            bootstrap_admin_key(conninfo, settings, show)
         workplace = stack.enter_context(opened())
         server = _granian(settings, address)
-        stack.enter_context(_administering(settings, conninfo, workplace, server, announce))
+        stack.enter_context(_administering(settings, conninfo, workplace, server))
         _run(
             server,
             partial(load, settings, conninfo, workplace),
             workplace,
-            _Start(settings, address, announce),
+            _Start(settings, address),
         )
 
 
@@ -115,7 +136,7 @@ def _database(settings: ServerSettings) -> Generator[str, None, None]:
         return
     from pgchroma.embedded import EmbeddedPostgres  # noqa: PLC0415  (only where it is used)
 
-    with EmbeddedPostgres.open(settings.persist_path) as postgres:
+    with EmbeddedPostgres.open(settings.persist_path, announce=_log.info) as postgres:
         yield postgres.conninfo
 
 
@@ -127,30 +148,40 @@ def _prepare(conninfo: str, settings: ServerSettings) -> None:
         before_sleep=_say_waiting,
         reraise=True,
     ):
-        with attempt, translated(), psycopg.connect(conninfo, autocommit=True) as connection:
-            prepare(connection, settings.migrations)
+        with attempt:
+            _prepare_once(conninfo, settings)
+
+
+def _prepare_once(conninfo: str, settings: ServerSettings) -> None:
+    try:
+        with translated(), psycopg.connect(conninfo, autocommit=True) as connection:
+            facts = prepare(connection, settings.migrations)
+    except UnavailableError as error:
+        if is_refused_for_good(conninfo):
+            reason = f"{place_of(conninfo)} cannot be used: {_cause(error)}"
+            raise InvalidSettingError("url", reason) from error
+        raise
+    _log.info(
+        "the database is %s: PostgreSQL %d.%d, pgvector %s, catalog at revision %s",
+        place_of(conninfo),
+        *divmod(facts.version, 10_000),
+        facts.vector_version,
+        facts.revision,
+    )
+
+
+def _cause(error: Exception) -> str:
+    return first_line(error.__cause__) if isinstance(error.__cause__, Exception) else str(error)
+
+
+def _versions() -> str:
+    packages = ", ".join(f"{name} {version(name)}" for name in ("granian", "litestar", "psycopg"))
+    return f"Python {platform.python_version()}, {packages}"
 
 
 def _say_waiting(state: RetryCallState) -> None:
     fault = state.outcome and state.outcome.exception()
     _log.warning("waiting for the database: %s", describe(fault) if fault else "")
-
-
-def _announce_first_key(
-    conninfo: str, settings: ServerSettings, announce: Callable[[str], None]
-) -> None:
-    async def make() -> str | None:
-        backend = await connect_async(conninfo, settings.backend_settings())
-        try:
-            return await ensure_first_key(backend)
-        finally:
-            await backend.close()
-
-    key = asyncio.run(make())
-    if key is not None:
-        announce(
-            f"There was no API key yet, so here is one for an admin; it is not shown again:\n{key}"
-        )
 
 
 @contextmanager
@@ -159,17 +190,16 @@ def _administering(
     conninfo: str,
     workplace: Workplace,
     server: Any,
-    announce: Callable[[str], None],
 ) -> Generator[None, None, None]:
     if settings.admin_port is None:
         yield
         return
     from pgchroma.server.admin import Health, administering  # noqa: PLC0415  (not where unused)
 
-    address = resolve(settings.admin_address, settings.admin_port)
+    address = resolve("admin_address", settings.admin_address, settings.admin_port)
     health = Health(workplace, conninfo, settings.workers, lambda: server.interrupt_signal)
     with administering(address, health):
-        announce(f"pgchroma answers /live, /ready and /metrics on http://{address}")
+        _log.info("pgchroma answers /live, /ready and /metrics on http://%s", address)
         yield
 
 
@@ -196,9 +226,8 @@ def _granian(settings: ServerSettings, address: Address) -> Any:
             ssl_key=settings.ssl_key,
         )
     except OSError as fault:
-        raise InvalidArgumentError(
-            f"ssl_certificate and ssl_key cannot be used: {fault.strerror or fault}"
-        ) from fault
+        reason = f"ssl_certificate and ssl_key cannot be used: {fault.strerror or fault}"
+        raise InvalidSettingError("ssl_certificate", reason) from fault
 
 
 def _run(server: Any, loader: Callable[[], Any], workplace: Workplace, start: _Start) -> None:
@@ -225,13 +254,10 @@ def _run(server: Any, loader: Callable[[], Any], workplace: Workplace, start: _S
 class _Start:
     """Waits for the first answer, or for the reason why there will be none."""
 
-    def __init__(
-        self, settings: ServerSettings, address: Address, announce: Callable[[str], None]
-    ) -> None:
+    def __init__(self, settings: ServerSettings, address: Address) -> None:
         self.has_answered = False
         self._address = address
         self._is_secure = settings.ssl_key is not None
-        self._announce = announce
         self._ended = Event()
 
     @contextmanager
@@ -254,7 +280,7 @@ class _Start:
             if self._answers():
                 self.has_answered = True
                 scheme = "https" if self._is_secure else "http"
-                self._announce(f"pgchroma listens on {scheme}://{self._address}")
+                _log.info("pgchroma listens on %s://%s", scheme, self._address)
                 return
 
     def _answers(self) -> bool:

@@ -1,52 +1,58 @@
-"""What the server can be told: flags win over the environment, it over the configuration file."""
+"""What the server can be told."""
 
 from __future__ import annotations
 
 import json
-import logging
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, Final, Literal
 
 import psycopg
-import yaml
 from psycopg.conninfo import conninfo_to_dict
-from pydantic import BaseModel, Field, SecretStr, field_validator, model_validator
-from pydantic_settings import (
-    BaseSettings,
-    EnvSettingsSource,
-    InitSettingsSource,
-    NoDecode,
-    PydanticBaseSettingsSource,
-    SettingsConfigDict,
-)
+from pydantic import BaseModel, Field, SecretStr, ValidationInfo, field_validator, model_validator
+from pydantic_core import PydanticCustomError
 
 from pgchroma.backends.connect import plain_conninfo
 from pgchroma.config import Settings
+from pgchroma.errors import ChromaError
+from pgchroma.model.hashes import Key
 
-__all__ = ("CircuitBreaker", "OpenTelemetry", "ServerSettings", "load_settings")
-
-_log = logging.getLogger("pgchroma.server")
-
-_LOOPBACK = ("localhost", "127.0.0.1", "::1")
-
-_CHROMAS = (
-    "allow_reset",
-    "circuit_breaker",
-    "cors_allow_origins",
-    "listen_address",
-    "max_payload_size_bytes",
-    "open_telemetry",
-    "persist_path",
-    "port",
+__all__ = (
+    "GROUPS",
+    "CircuitBreaker",
+    "InvalidSettingError",
+    "OpenTelemetry",
+    "ServerSettings",
 )
-"""The settings that Chroma's own server has, too."""
+
+LOOPBACK = ("localhost", "127.0.0.1", "::1")
+
+MAX_SECONDS = 2_000_000
+"""PostgreSQL counts a timeout's milliseconds in 31 bits."""
+
+Count = Annotated[int, Field(ge=1, le=2**31 - 1)]
+Port = Annotated[int, Field(ge=0, le=65_535)]
+Seconds = Annotated[float, Field(gt=0, le=MAX_SECONDS, allow_inf_nan=False)]
+Pause = Annotated[float, Field(ge=0, le=MAX_SECONDS, allow_inf_nan=False)]
+
+
+class InvalidSettingError(Exception):
+    """A setting that is well-formed cannot be followed here.
+
+    Attributes:
+        setting: Its name.
+        reason: What is wrong, and what is expected.
+    """
+
+    def __init__(self, setting: str, reason: str) -> None:
+        super().__init__(f"{setting}: {reason}")
+        self.setting = setting
+        self.reason = reason
 
 
 class CircuitBreaker(BaseModel):
     """How many requests a worker takes on at once; 0 is no limit."""
 
-    requests: int = Field(default=1000, ge=0)
+    requests: int = Field(default=1000, ge=0, le=2**31 - 1)
 
 
 class OpenTelemetry(BaseModel):
@@ -56,11 +62,17 @@ class OpenTelemetry(BaseModel):
     service_name: str = "pgchroma"
 
 
-class ServerSettings(BaseSettings):
+GROUPS: Final[dict[str, type[BaseModel]]] = {
+    "circuit_breaker": CircuitBreaker,
+    "open_telemetry": OpenTelemetry,
+}
+"""Settings that have settings of their own."""
+
+
+class ServerSettings(BaseModel):
     """Settings of the server; those that Chroma's has, under its names.
 
-    Each can come from the environment: as ``PGCHROMA_PORT``, and where Chroma knows it also as
-    ``CHROMA_PORT``; parts of a group with two underscores, ``PGCHROMA_OPEN_TELEMETRY__ENDPOINT``.
+    `pgchroma.server.loading` reads them from flags, environment and file.
 
     Attributes:
         url: The database to use, as a URL or a libpq connection string; None: an embedded
@@ -70,6 +82,8 @@ class ServerSettings(BaseSettings):
         port: The port to listen on.
         workers: Processes that answer requests.
         auth: Whether callers need an API key or a password. Off, only loopback is listened on.
+        admin_key: The key of the first admin, which is made where nobody has a credential yet;
+            None: one is generated, and shown on the terminal or written to a file.
         auth_cache_seconds: How long a credential is believed after it was looked up; so long does
             it take until one that was revoked is refused.
         role_per_tenant: Whether requests run under a PostgreSQL role of their tenant's own;
@@ -113,52 +127,56 @@ class ServerSettings(BaseSettings):
         ssl_key: The file with its key.
     """
 
-    model_config = SettingsConfigDict(
-        env_prefix="PGCHROMA_", env_nested_delimiter="__", extra="ignore"
-    )
-
     # A database's URL may hold a password, which belongs into no log.
     url: SecretStr | None = None
     persist_path: Path = Path("./chroma")
     listen_address: str = "localhost"
-    port: int = Field(default=8000, ge=0, le=65535)
-    workers: int = Field(default=1, ge=1)
+    port: Port = 8000
+    workers: int = Field(default=1, ge=1, le=1024)
     auth: bool = True
-    auth_cache_seconds: float = Field(default=5.0, ge=0)
+    admin_key: SecretStr | None = None
+    auth_cache_seconds: Pause = 5.0
     role_per_tenant: bool | Literal["unsealed"] = False
     allow_reset: bool = False
     migrations: Literal["none", "validate", "apply"] = "apply"
-    cors_allow_origins: Annotated[list[str], NoDecode] = []
-    allowed_hosts: Annotated[list[str], NoDecode] = []
-    max_payload_size_bytes: int = Field(default=40 * 1024 * 1024, ge=1)
-    max_batch_size: int = Field(default=5461, ge=1)
-    max_n_results: int | None = Field(default=None, ge=1)
-    request_timeout: float = Field(default=60.0, gt=0)
-    body_timeout: float = Field(default=30.0, gt=0)
-    regex_timeout: float = Field(default=10.0, gt=0)
-    rate_limit: int | None = Field(default=None, ge=1)
+    cors_allow_origins: list[str] = []
+    allowed_hosts: list[str] = []
+    max_payload_size_bytes: Count = 40 * 1024 * 1024
+    max_batch_size: Count = 5461
+    max_n_results: Count | None = None
+    request_timeout: Seconds = 60.0
+    body_timeout: Seconds = 30.0
+    regex_timeout: Seconds = 10.0
+    rate_limit: Count | None = None
     circuit_breaker: CircuitBreaker = CircuitBreaker()
-    pool_size: int = Field(default=10, ge=1)
-    pool_timeout: float = Field(default=5.0, gt=0)
-    query_connections: int = Field(default=2, ge=1)
+    pool_size: int = Field(default=10, ge=1, le=10_000)
+    pool_timeout: Seconds = 5.0
+    query_connections: int = Field(default=2, ge=1, le=10_000)
     prepared_statements: bool = True
     compaction: bool = True
     compaction_url: SecretStr | None = None
-    segment_bytes: int = Field(default=8 << 20, ge=0)
-    index_memory: int = Field(default=1 << 30, ge=1 << 20)
+    segment_bytes: int = Field(default=8 << 20, ge=0, le=1 << 60)
+    index_memory: int = Field(default=1 << 30, ge=1 << 20, le=1 << 40)
     auto_index: bool = True
-    admin_port: int | None = Field(default=None, ge=0, le=65535)
+    admin_port: Port | None = None
     admin_address: str = "localhost"
     open_telemetry: OpenTelemetry | None = None
     log_format: Literal["json", "text"] = "text"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_requests: bool = True
-    drain_timeout: float = Field(default=30.0, ge=0)
+    drain_timeout: Pause = 30.0
     ssl_certificate: Path | None = None
     ssl_key: Path | None = None
 
-    from_file: ClassVar[dict[str, Any]] = {}
-    """What `load_settings` read from the configuration file."""
+    @field_validator("*", mode="before")
+    @classmethod
+    def _refuse_booleans(cls, value: Any, info: ValidationInfo) -> Any:
+        """Keep YAML's `yes` from being the number 1."""
+        if isinstance(value, bool) and not isinstance(
+            cls.model_fields[str(info.field_name)].default, bool
+        ):
+            raise PydanticCustomError("boolean", "expected another value than true or false")
+        return value
 
     @field_validator("cors_allow_origins", "allowed_hosts", mode="before")
     @classmethod
@@ -183,45 +201,68 @@ class ServerSettings(BaseSettings):
     def _check_url(cls, value: SecretStr | None) -> SecretStr | None:
         if value is None:
             return None
+        text = value.get_secret_value().strip()
+        if not text:
+            raise ValueError("is empty: give the URL of a database, or leave it out")
         try:
-            conninfo_to_dict(plain_conninfo(value.get_secret_value()))
+            conninfo_to_dict(plain_conninfo(text))
+        except ChromaError as error:
+            raise ValueError(error.message()) from None
         except psycopg.ProgrammingError:
             # libpq's message quotes what it could not read, and that may be a password.
             raise ValueError(
                 "is not a PostgreSQL URL or connection string; in a URL, characters such as @ : / "
                 "and % of a password are percent-encoded"
             ) from None
+        return SecretStr(text)
+
+    @field_validator("persist_path")
+    @classmethod
+    def _check_path(cls, value: Path) -> Path:
+        from pgchroma.embedded.directory import resolved  # noqa: PLC0415  (only where it is used)
+
+        try:
+            directory = resolved(value)
+        except ChromaError as error:
+            raise PydanticCustomError(
+                "directory", "{reason}", {"reason": error.message()}
+            ) from None
+        if directory.exists() and not directory.is_dir():
+            raise ValueError("expected a directory, and this is a file")
+        return value
+
+    @field_validator("ssl_certificate", "ssl_key")
+    @classmethod
+    def _check_file(cls, value: Path | None) -> Path | None:
+        try:
+            is_file = value is None or value.is_file()
+        except (OSError, ValueError):
+            is_file = False
+        if not is_file:
+            raise ValueError("expected a file (PEM), and there is none")
+        return value
+
+    @field_validator("admin_key")
+    @classmethod
+    def _check_key(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and Key.parse(value.get_secret_value()) is None:
+            raise ValueError("expected a key as `pgchroma keys generate` prints it")
         return value
 
     @model_validator(mode="after")
     def _check(self) -> ServerSettings:
-        if not self.auth and self.listen_address not in _LOOPBACK:
-            raise ValueError(
+        if not self.auth and self.listen_address not in LOOPBACK:
+            raise _wrong(
+                "listen_address",
                 "without authentication the server listens on loopback only: set listen_address "
-                "to localhost, or leave auth on and make keys with `pgchroma keys create`"
+                "to localhost, or leave auth on and make keys with `pgchroma keys create`",
             )
         if (self.ssl_certificate is None) != (self.ssl_key is None):
-            raise ValueError("ssl_certificate and ssl_key go together")
+            given = "ssl_certificate" if self.ssl_key is None else "ssl_key"
+            raise _wrong(given, "ssl_certificate and ssl_key go together")
         if self.port and self.admin_port == self.port:
-            raise ValueError("admin_port has to be another than port")
+            raise _wrong("admin_port", "admin_port has to be another than port")
         return self
-
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Add Chroma's own variables and the configuration file, in this order of rank."""
-        return (
-            init_settings,
-            env_settings,
-            _ChromasVariables(settings_cls, env_prefix="CHROMA_"),
-            InitSettingsSource(settings_cls, init_kwargs=cls.from_file),
-        )
 
     def backend_settings(self) -> Settings:
         """Return what a worker's database client is told; the catalog is looked after before."""
@@ -245,55 +286,6 @@ class ServerSettings(BaseSettings):
         )
 
 
-def load_settings(file: Path | None, flags: dict[str, Any]) -> ServerSettings:
-    """Read the configuration file and the environment under the flags that were given.
-
-    Raises:
-        ValueError: A setting is not what it should be.
-    """
-
-    class FromFile(ServerSettings):
-        from_file = {} if file is None else _read(file)
-
-    given = {name: value for name, value in flags.items() if value is not None}
-    # Worker processes are sent the settings, and only a class of a module can be sent.
-    return ServerSettings.model_construct(**dict(FromFile(**given)))
-
-
-class _ChromasVariables(EnvSettingsSource):
-    """Chroma's variables. Others that begin alike are somebody else's: CHROMA_URL is a client's."""
-
-    def __call__(self) -> dict[str, Any]:
-        return {name: value for name, value in super().__call__().items() if name in _CHROMAS}
-
-
-def _read(file: Path) -> dict[str, Any]:
-    try:
-        found = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except yaml.YAMLError as fault:
-        mark = getattr(fault, "problem_mark", None)
-        line = "" if mark is None else f", line {mark.line + 1}"
-        raise ValueError(f"{file}{line}: {getattr(fault, 'problem', 'not YAML')}") from fault
-    except (OSError, UnicodeDecodeError) as fault:
-        raise ValueError(f"{file} cannot be read: {fault}") from fault
-    if not isinstance(found or {}, dict):
-        raise ValueError(f"{file}: expected settings such as `port: 8000`")
-    unknown = _unknown(found or {}, ServerSettings)
-    if unknown:
-        _log.warning("%s: these settings are unknown or have no effect: %s", file, unknown)
-    return found or {}
-
-
-_GROUPS: dict[str, type[BaseModel]] = {
-    "circuit_breaker": CircuitBreaker,
-    "open_telemetry": OpenTelemetry,
-}
-
-
-def _unknown(found: Mapping[Any, Any], model: type[BaseModel]) -> str:
-    names = [str(name) for name in found if name not in model.model_fields]
-    for group, kind in _GROUPS.items():
-        part = found.get(group)
-        if model is ServerSettings and isinstance(part, dict):
-            names += [f"{group}.{name}" for name in part if name not in kind.model_fields]
-    return ", ".join(names)
+def _wrong(setting: str, reason: str) -> PydanticCustomError:
+    """Return the error of a setting that is wrong beside another one."""
+    return PydanticCustomError("together", "{reason}", {"reason": reason, "setting": setting})

@@ -11,7 +11,7 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, suppress
 from typing import Any, NoReturn
 
-from pgchroma.server.logs import describe
+from pgchroma.server.logs import describe, log_uncaught
 from pgchroma.server.settings import ServerSettings
 from pgchroma.server.workplace import Workplace
 
@@ -25,6 +25,7 @@ HEARTBEAT = 1.0
 
 def load(settings: ServerSettings, conninfo: str, workplace: Workplace) -> Any:
     """Return the application; what a worker process begins with."""
+    log_uncaught()
     try:
         # The supervisor sends this function to its workers, and has no use for what it imports.
         from pgchroma.server.app import create_app  # noqa: PLC0415

@@ -1,0 +1,67 @@
+"""Why a database refuses a login, where waiting and trying again does not help."""
+
+from __future__ import annotations
+
+import os
+import re
+import select
+import sys
+import time
+from typing import Final
+
+from psycopg import pq
+
+__all__ = ("is_refused_for_good",)
+
+SECONDS: Final = 5.0
+"""How long to wait for the answer."""
+
+_FOR_GOOD: Final = ("28", "3D")
+"""Classes of SQLSTATE: the login is not valid, the database does not exist."""
+
+_SQLSTATE: Final = re.compile(rb'ErrorResponse.* C "([0-9A-Z]{5})"')
+
+
+def is_refused_for_good(conninfo: str) -> bool:
+    """Whether connecting fails for a wrong login, a missing database, or a malformed parameter.
+
+    A server that is starting up, or has no connection left, refuses for a while only.
+    """
+    if pq.PGconn.ping(conninfo.encode()) == pq.Ping.NO_ATTEMPT:
+        return True
+    return (_sqlstate(conninfo) or "").startswith(_FOR_GOOD)
+
+
+def _sqlstate(conninfo: str) -> str | None:
+    """Log in, and return the SQLSTATE of the refusal; None if there is none.
+
+    libpq keeps the code of a login's error to itself, but writes it to a trace.
+    """
+    if sys.platform != "linux":
+        return None
+    connection = pq.PGconn.connect_start(conninfo.encode())
+    # The trace has the password in it, too, and is in memory only.
+    trace = os.memfd_create("login")
+    try:
+        if connection.status == pq.ConnStatus.BAD:
+            return None
+        connection.trace(trace)
+        _log_in(connection)
+        connection.untrace()
+        found = _SQLSTATE.search(os.pread(trace, 1 << 16, 0))
+        return None if found is None else found[1].decode()
+    finally:
+        connection.finish()
+        os.close(trace)
+
+
+def _log_in(connection: pq.abc.PGconn) -> None:
+    deadline = time.monotonic() + SECONDS
+    while (seconds := deadline - time.monotonic()) > 0:
+        match connection.connect_poll():
+            case pq.PollingStatus.READING:
+                select.select([connection.socket], [], [], seconds)
+            case pq.PollingStatus.WRITING:
+                select.select([], [connection.socket], [], seconds)
+            case _:
+                return
