@@ -22,6 +22,7 @@ from psycopg import errors as pg
 from pgchroma.errors import UnavailableError
 from pgchroma.store import Environment, compaction, run
 from pgchroma.store.compaction import Build, Collection, Examined, SegmentRow
+from pgchroma.store.isolation import set_isolation
 from pgchroma.store.locations import FRESH_SECONDS
 from pgchroma.store.roles import role_of_tenant
 from pgchroma.store.secondary import SecondaryIndex, create_secondary, secondary_name
@@ -372,6 +373,7 @@ def _connect(conninfo: str) -> psycopg.Connection[Any]:
         _refuse_pooler(connection)
         # Limits on what users ask are not meant for work that takes its time behind them.
         connection.execute(_WITHOUT_LIMITS)
+        set_isolation(connection)
     except BaseException:
         connection.close()
         raise

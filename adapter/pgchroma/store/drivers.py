@@ -12,16 +12,28 @@ statement behind it is not run.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import AsyncGenerator, Callable, Generator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
-from typing import Any, Final, ParamSpec, TypeAlias, TypeVar
+from typing import Any, Final, ParamSpec, TypeVar
 
 import psycopg
 from psycopg import AsyncConnection, AsyncCursor, BaseConnection, Connection, Cursor, Rollback
-from psycopg.pq import PipelineStatus, TransactionStatus
+from psycopg.pq import PipelineStatus
 from psycopg.rows import tuple_row
 
+from pgchroma.store.isolation import (
+    ASKING,
+    COMMITTED,
+    NO_BRACKETS,
+    READ_COMMITTED,
+    ROLLED_BACK,
+    UNDONE,
+    Brackets,
+    brackets_for,
+    is_idle,
+    note_isolation,
+)
 from pgchroma.store.roles import as_role
 from pgchroma.store.statement import (
     Atomic,
@@ -34,7 +46,7 @@ from pgchroma.store.statement import (
 )
 from pgchroma.store.text_arrays import pack_lists
 
-__all__ = ("run", "run_async")
+__all__ = ("run", "run_async", "transaction", "transaction_async")
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -124,12 +136,14 @@ def _take(connection: Connection[Any], step: Step, role: str | None) -> Any:
     prefix = () if role is None else (as_role(role),)
     match step:
         case Statement():
-            return _send(connection, (*prefix, step))
+            return _send(connection, (*prefix, step), brackets_for(connection))
         case Tuned(settings, statement):
             brackets = _undone_for(connection)
             return _send(connection, (*prefix, *settings, statement), brackets)
         case Atomic(exchange):
-            with connection.transaction():
+            if is_idle(connection):
+                connection.isolation_level = READ_COMMITTED
+            with transaction(connection):
                 # Once is enough, and the role itself may not become another.
                 _send(connection, prefix)
                 return run(connection, exchange)
@@ -145,16 +159,15 @@ def _take(connection: Connection[Any], step: Step, role: str | None) -> Any:
 def _send(
     connection: Connection[Any],
     statements: tuple[Statement, ...],
-    brackets: _Brackets | None = None,
+    brackets: Brackets = NO_BRACKETS,
 ) -> Rows:
     if not statements:
         return ()
-    if len(statements) == 1 and brackets is None:
+    if len(statements) == 1 and brackets is NO_BRACKETS:
         return _rows(_execute(connection, statements[0]))
-    before, after = brackets or _NONE
-    is_alone = _is_idle(connection)
+    is_alone = is_idle(connection)
     try:
-        cursors = _pipelined(connection, (*before, *statements, *after))
+        cursors = _pipelined(connection, (*brackets.before, *statements, *brackets.after))
     except BaseException:
         # Whatever it is part of is undone by whoever began that.
         with suppress(psycopg.Error):
@@ -162,11 +175,13 @@ def _send(
                 connection.close()
             elif is_alone:
                 _undo(connection)
-        if is_alone and not _is_idle(connection):
+        if is_alone and not is_idle(connection):
             # The undoing was itself cancelled.
             connection.close()
         raise
-    return _rows(cursors[len(before) + len(statements) - 1])
+    if brackets is ASKING:
+        note_isolation(connection, _rows(cursors[len(brackets.before) - 1]))
+    return _rows(cursors[-1 - len(brackets.after)])
 
 
 def _pipelined(connection: Connection[Any], statements: tuple[Statement, ...]) -> list[Cursor[Any]]:
@@ -195,6 +210,20 @@ def _undo(connection: Connection[Any]) -> None:
         raise Rollback
 
 
+@contextmanager
+def transaction(connection: Connection[Any]) -> Generator[None, None, None]:
+    """Make a transaction or a savepoint; of a lost connection nothing is logged."""
+    block = connection.transaction()
+    block.__enter__()
+    try:
+        yield
+    except BaseException as fault:
+        if not connection.closed:
+            block.__exit__(type(fault), fault, fault.__traceback__)
+        raise
+    block.__exit__(None, None, None)
+
+
 async def _take_async(
     connection: AsyncConnection[Any], step: Step, role: str | None, *, is_heavy: bool
 ) -> Any:
@@ -203,12 +232,14 @@ async def _take_async(
         step = await _in_thread(_packed, step)
     match step:
         case Statement():
-            return await _send_async(connection, (*prefix, step))
+            return await _send_async(connection, (*prefix, step), brackets_for(connection))
         case Tuned(settings, statement):
             brackets = _undone_for(connection)
             return await _send_async(connection, (*prefix, *settings, statement), brackets)
         case Atomic(exchange):
-            async with connection.transaction():
+            if is_idle(connection):
+                await connection.set_isolation_level(READ_COMMITTED)
+            async with transaction_async(connection):
                 await _send_async(connection, prefix)
                 return await run_async(connection, exchange, is_heavy=is_heavy)
         case Attempt(exchange):
@@ -235,26 +266,29 @@ def _packed(step: Step) -> Step:
 async def _send_async(
     connection: AsyncConnection[Any],
     statements: tuple[Statement, ...],
-    brackets: _Brackets | None = None,
+    brackets: Brackets = NO_BRACKETS,
 ) -> Rows:
     if not statements:
         return ()
-    if len(statements) == 1 and brackets is None:
+    if len(statements) == 1 and brackets is NO_BRACKETS:
         return await _rows_async(await _execute_async(connection, statements[0]))
-    before, after = brackets or _NONE
-    is_alone = _is_idle(connection)
+    is_alone = is_idle(connection)
     try:
-        cursors = await _pipelined_async(connection, (*before, *statements, *after))
+        cursors = await _pipelined_async(
+            connection, (*brackets.before, *statements, *brackets.after)
+        )
     except BaseException:
         with suppress(psycopg.Error):
             if _is_stuck(connection):
                 await connection.close()
             elif is_alone:
                 await _undo_async(connection)
-        if is_alone and not _is_idle(connection):
+        if is_alone and not is_idle(connection):
             await connection.close()
         raise
-    return await _rows_async(cursors[len(before) + len(statements) - 1])
+    if brackets is ASKING:
+        note_isolation(connection, await _rows_async(cursors[len(brackets.before) - 1]))
+    return await _rows_async(cursors[-1 - len(brackets.after)])
 
 
 async def _pipelined_async(
@@ -283,44 +317,33 @@ async def _undo_async(connection: AsyncConnection[Any]) -> None:
         raise Rollback
 
 
-_Brackets: TypeAlias = tuple[tuple[Statement, ...], tuple[Statement, ...]]
-"""What goes before and behind statements that belong together.
+@asynccontextmanager
+async def transaction_async(connection: AsyncConnection[Any]) -> AsyncGenerator[None, None]:
+    """Make a transaction or a savepoint; see `transaction`."""
+    block = connection.transaction()
+    await block.__aenter__()
+    try:
+        yield
+    except BaseException as fault:
+        if not connection.closed:
+            await block.__aexit__(type(fault), fault, fault.__traceback__)
+        raise
+    await block.__aexit__(None, None, None)
 
-It is sent along with them: psycopg's own transactions take round trips of their own.
-"""
 
-
-def _kept_for(connection: BaseConnection[Any]) -> _Brackets:
+def _kept_for(connection: BaseConnection[Any]) -> Brackets:
     """Make a transaction of statements, unless they are part of one."""
-    return _COMMITTED if _is_idle(connection) else _NONE
+    return COMMITTED if is_idle(connection) else NO_BRACKETS
 
 
-def _undone_for(connection: BaseConnection[Any]) -> _Brackets:
+def _undone_for(connection: BaseConnection[Any]) -> Brackets:
     """Undo what statements set."""
-    return _ROLLED_BACK if _is_idle(connection) else _UNDONE
-
-
-def _is_idle(connection: BaseConnection[Any]) -> bool:
-    is_between = connection.info.transaction_status is TransactionStatus.IDLE
-    return connection.autocommit and is_between
+    return ROLLED_BACK if is_idle(connection) else UNDONE
 
 
 def _is_stuck(connection: BaseConnection[Any]) -> bool:
     """Whether somebody was interrupted so early that psycopg did not get out of its pipeline."""
     return connection.pgconn.pipeline_status != PipelineStatus.OFF
-
-
-def _bracket(*texts: bytes) -> tuple[Statement, ...]:
-    return tuple(Statement(text, is_kept=False) for text in texts)
-
-
-_NONE: _Brackets = ((), ())
-_COMMITTED = _bracket(b"begin"), _bracket(b"commit")
-_ROLLED_BACK = _bracket(b"begin"), _bracket(b"rollback")
-_UNDONE = (
-    _bracket(b"savepoint pgchroma"),
-    _bracket(b"rollback to savepoint pgchroma", b"release savepoint pgchroma"),
-)
 
 
 def _execute(connection: Connection[Any], statement: Statement) -> Cursor[Any]:
