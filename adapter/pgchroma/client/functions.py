@@ -12,7 +12,9 @@ import warnings
 from collections.abc import Mapping
 from typing import Any
 
+from pgchroma.client.callers import is_called_by_langchain
 from pgchroma.embeddings.adapting import chroma_function
+from pgchroma.embeddings.minilm import DefaultEmbeddingFunction
 from pgchroma.embeddings.protocol import EmbeddingFunction
 from pgchroma.embeddings.registry import (
     config_to_embedding_function,
@@ -51,6 +53,8 @@ def configuration_json(
     wanted = dict(configuration or {})
     configured = chroma_function(wanted.pop("embedding_function", None))
     function = _one_function(configured, chroma_function(function))
+    if function is None and is_called_by_langchain():
+        return {**wanted, "embedding_function": {"type": "unknown"}}, DefaultEmbeddingFunction()
     if function is None:
         return {**wanted, "embedding_function": {"type": "legacy"}}, None
     persisted = embedding_function_to_config(function)

@@ -118,7 +118,8 @@ class CollectionConfiguration:
     Attributes:
         hnsw: Distance and index settings.
         embedding_function: How the client makes embeddings, in Chroma's persisted form
-            (``{"type": "known", "name": …, "config": …}``); this side only keeps it.
+            (``{"type": "known", "name": …, "config": …}``); this side only keeps it. None and
+            ``legacy`` mean that there is none, ``unknown`` that nothing was said of it.
         indexed: What may be filtered by.
     """
 
@@ -185,12 +186,19 @@ class CollectionConfiguration:
     def to_json(self) -> dict[str, Any]:
         """What Chroma shows as ``configuration_json``: without the server's own tuning.
 
-        What Chroma does not know, the quantization, is there only if it was chosen.
+        What Chroma does not know, the quantization, is there only if it was chosen. An unknown
+        embedding function is shown as None, since Chroma's clients cannot read it.
         """
+        function = self.embedding_function
+        is_unknown = function is not None and function.get("type") == "unknown"
         hnsw = {name: getattr(self.hnsw, name) for name in _SHOWN}
         if self.hnsw.quantization is not None:
             hnsw["quantization"] = self.hnsw.quantization
-        return {"hnsw": hnsw, "spann": None, "embedding_function": self.embedding_function}
+        return {
+            "hnsw": hnsw,
+            "spann": None,
+            "embedding_function": None if is_unknown else function,
+        }
 
 
 def _parse_index(configuration: Mapping[str, Any]) -> HnswConfiguration:

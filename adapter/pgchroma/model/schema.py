@@ -40,13 +40,13 @@ def schema_json(configuration: CollectionConfiguration) -> dict[str, Any]:
     """Write the schema that a collection of this configuration has.
 
     A collection without an embedding function says so here; Chroma's client would otherwise take
-    its default one.
+    its default one. It does where nothing was said of a function.
     """
     hnsw = {"hnsw": {name: getattr(configuration.hnsw, name) for name in _INDEX}}
-    vectors = {
-        "space": configuration.hnsw.space,
-        "embedding_function": configuration.embedding_function or _LEGACY,
-    }
+    vectors: dict[str, Any] = {"space": configuration.hnsw.space}
+    function = configuration.embedding_function or _LEGACY
+    if function["type"] != "unknown":
+        vectors["embedding_function"] = function
     indexed = indexed_json(configuration.indexed)
     defaults = indexed["defaults"]
     return {

@@ -55,7 +55,7 @@ def create_collection(
 ) -> Exchange[CollectionModel]:
     """Insert a collection and make its tables, or find the one that has the name."""
     configuration = CollectionConfiguration.parse(
-        operation.configuration, operation.metadata, operation.indexed
+        _wanted(operation), operation.metadata, operation.indexed
     )
     while True:
         created = yield Atomic(_create(operation, configuration))
@@ -138,6 +138,17 @@ def modify_collection(operation: ModifyCollection, environment: Environment) -> 
 def delete_collection(operation: DeleteCollection, environment: Environment) -> Exchange[None]:
     """Delete a collection's row and drop its tables."""
     yield Atomic(_delete(operation))
+
+
+def _wanted(operation: CreateCollection) -> Mapping[str, Any] | None:
+    """Return the configuration asked for.
+
+    Chroma's client sends none at all for LangChain, which passes no embedding function and relies
+    on the default one. Such a collection is not taken for one that has no function.
+    """
+    if operation.get_or_create and operation.configuration is None and operation.indexed is None:
+        return {"embedding_function": {"type": "unknown"}}
+    return operation.configuration
 
 
 def _create(

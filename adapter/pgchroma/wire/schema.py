@@ -36,14 +36,19 @@ def decode_configuration(
     """Read a collection's configuration from what a server shows of it.
 
     The schema has settings that the configuration hides, and the configuration has one that the
-    schema hides. A server may know settings that we do not; those are passed over.
+    schema hides. Only the schema tells whether there is no embedding function, or whether nothing
+    was said of one. A server may know settings that we do not; those are passed over.
     """
     known = set(HnswConfiguration.__dataclass_fields__)
     index = configuration.get("hnsw") or configuration.get("spann") or {}
-    settings = {**read_vector_index(schema or {}).get("hnsw", {}), **index}
+    shown = read_vector_index(schema or {})
+    settings = {**shown.get("hnsw", {}), **index}
+    function = configuration.get("embedding_function")
+    if function is None and shown and "embedding_function" not in shown:
+        function = {"type": "unknown"}
     hnsw = {key: value for key, value in settings.items() if key in known}
     return CollectionConfiguration(
         HnswConfiguration.parse(hnsw, "configuration_json.hnsw"),
-        configuration.get("embedding_function"),
+        function,
         read_indexed(schema or {}),
     )

@@ -11,6 +11,7 @@ from typing import Any
 
 import chromadb
 import numpy as np
+from chromadb.api.types import DefaultEmbeddingFunction
 from chromadb.errors import InvalidArgumentError, NotFoundError
 from langchain_chroma import Chroma
 from langchain_core.documents import Document
@@ -47,6 +48,7 @@ def main() -> None:
     documents_are_deleted(client)
     a_store_is_made_from_texts(client)
     stores_are_reset(client)
+    texts_are_embedded_by_default(client)
     faults_are_raised(client)
     client.close()
 
@@ -152,6 +154,22 @@ def stores_are_reset(client: chromadb.ClientAPI) -> None:
         s.reset_collection()
         assert s.get()["ids"] == []
         assert client.get_collection(s._collection_name).metadata == {"k": "v"}
+
+
+def texts_are_embedded_by_default(client: chromadb.ClientAPI) -> None:
+    letters = Letters()
+    default = DefaultEmbeddingFunction.__call__
+    # Its weights would be downloaded.
+    DefaultEmbeddingFunction.__call__ = lambda _, input: [  # noqa: A006
+        np.array(vector, np.float32) for vector in letters.embed_documents(input)
+    ]
+    try:
+        made = Chroma(unique("langchain"), client=client)
+        made.add_texts(["cats purr", "dogs bark"], ids=["cats", "dogs"])
+        assert ids(made.similarity_search("dogs", k=1)) == ["dogs"]
+        made.delete_collection()
+    finally:
+        DefaultEmbeddingFunction.__call__ = default
 
 
 def faults_are_raised(client: chromadb.ClientAPI) -> None:
