@@ -35,7 +35,12 @@ def _run(*arguments: str, **environment: str) -> Result:
 def test_it_does_what_is_due_and_ends(url: str, client: pgchroma.ClientAPI) -> None:
     collection, small = filled(client, count=900), filled(client, "small", count=20)
     done = _run(url)
-    assert (done.exit_code, done.stdout) == (0, "2 of 2 collections are at rest\n")
+    assert done.exit_code == 0
+    assert done.stdout == (
+        "2 of 2 collections are at rest\n"
+        "small: no index for 20 embeddings (640 bytes); one is built from 0 bytes "
+        "(PGCHROMA_SEGMENT_BYTES) and 100 embeddings (sync_threshold) on\n"
+    )
     assert_at_rest(url, collection)
     assert indexes(url, small) == {}
     more(collection, 105, start=900)
@@ -44,6 +49,21 @@ def test_it_does_what_is_due_and_ends(url: str, client: pgchroma.ClientAPI) -> N
     assert _run(url, "--wait").exit_code == 0
     assert_at_rest(url, collection)
     assert_right(collection, as_numbered((0, 900), (900, 105)))
+
+
+@pytest.mark.parametrize("wait", [[], ["--wait"]])
+def test_it_says_which_collections_are_too_small_for_an_index(
+    url: str, client: pgchroma.ClientAPI, wait: list[str]
+) -> None:
+    filled(client, "small")
+    client.create_collection("empty")
+    done = _run(url, *wait, PGCHROMA_SEGMENT_BYTES=str(1 << 23))
+    assert done.exit_code == 0
+    assert done.stdout == (
+        "2 of 2 collections are at rest\n"
+        "small: no index for 300 embeddings (9600 bytes); one is built from 8388608 bytes "
+        "(PGCHROMA_SEGMENT_BYTES) and 100 embeddings (sync_threshold) on\n"
+    )
 
 
 def test_its_settings_come_from_the_environment(url: str, client: pgchroma.ClientAPI) -> None:
@@ -75,7 +95,10 @@ def test_it_can_be_told_which_collections(url: str, client: pgchroma.ClientAPI) 
     [
         ([], "which database?"),
         (["postgresql://x", "--path", "y"], "URL and --path exclude each other"),
-        (["{url}", "--collection", "nobody"], "there is no collection nobody"),
+        (
+            ["{url}", "--collection", "nobody"],
+            "--collection nobody: there is no collection of that name",
+        ),
         (["not a url"], "not a database's URL"),
         (["host=/nowhere dbname=x"], "the database cannot be reached"),
     ],

@@ -135,6 +135,14 @@ class Compaction:
             self._attended(collection, compaction.fold_counts(collection), collection.role)
         return int(waiting)
 
+    def count_without_index(self, collection: Collection) -> int:
+        """Count the embeddings of a collection that has no index; 0 if it has one."""
+        with suppress(pg.UndefinedTable):
+            look = compaction.examine(collection)
+            examined: Examined = run(self._work, look, collection.role)
+            return 0 if examined.segments else examined.tail
+        return 0
+
     def note_asked(self, asked: Set[tuple[UUID, SecondaryIndex]]) -> None:
         """Keep which indexes filters missed, where the user may."""
         with suppress(pg.InsufficientPrivilege):

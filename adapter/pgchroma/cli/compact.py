@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING
 import click
 import psycopg
 
-from pgchroma.backends.compaction import Compaction, StoppedError
+from pgchroma.backends.compaction import Compaction, CompactionSettings, StoppedError
 from pgchroma.backends.connect import compaction_settings
 from pgchroma.backends.dropping import drop_all_discarded
 from pgchroma.cli.database import Database, on_database
 from pgchroma.cli.errors import exit_on_error
+from pgchroma.cli.printing import printable
 from pgchroma.config import Settings
 from pgchroma.errors import ChromaError
 from pgchroma.schema import prepare
@@ -34,14 +35,15 @@ RETRY_SECONDS = 1.0
 @click.option(
     "--wait",
     is_flag=True,
-    help="Go on until every collection has one index, and wait for others who build.",
+    help="Make one index of several, and wait for others who build.",
 )
 @click.option("--collection", "names", multiple=True, help="Only collections of this name.")
 def compact(target: Database, wait: bool, names: tuple[str, ...]) -> None:
     """Build the indexes that the collections of a database wait for.
 
     The server and clients that stay open do this by themselves; run it after a bulk load, or from
-    cron where nothing stays open. It does what is due and ends.
+    cron where nothing stays open. It does what is due and ends. Embeddings that are few or short
+    get no index, because reading them all is as fast; the command says which those are.
     """
     with exit_on_error(), translated(), ExitStack() as opened:
         conninfo = opened.enter_context(target.conninfo())
@@ -55,9 +57,13 @@ def compact(target: Database, wait: bool, names: tuple[str, ...]) -> None:
         chosen = [each for each in found if not names or each.name in names]
         _refuse_unknown(names, found)
         done = [_attempt(compaction, each, wait=wait) for each in chosen]
+        at_rest = [each for each, is_done in zip(chosen, done, strict=True) if is_done]
+        notes = [note for each in at_rest if (note := _note(compaction, each, settings))]
     if obstacle is not None:
         click.echo(f"Error: a table of a deleted database is not dropped: {obstacle}", err=True)
     click.echo(f"{done.count(True)} of {len(chosen)} collections are at rest")
+    for note in notes:
+        click.echo(note)
     if None in done or obstacle is not None:
         raise SystemExit(1)
 
@@ -71,7 +77,7 @@ def _attempt(compaction: Compaction, collection: Collection, *, wait: bool) -> b
             raise
         message = why_not_indexed(fault)
         compaction.note_error(collection.tables.id, message)
-        click.echo(f"Error: {collection.name}: {message}", err=True)
+        click.echo(f"Error: {printable(collection.name)}: {message}", err=True)
         return None
 
 
@@ -89,10 +95,26 @@ def _compact(compaction: Compaction, collection: Collection, *, wait: bool) -> b
         sleep(RETRY_SECONDS)
 
 
+def _note(
+    compaction: Compaction, collection: Collection, settings: CompactionSettings
+) -> str | None:
+    """Say of a collection that has no index, although nothing is left to do, why that is."""
+    rows = compaction.count_without_index(collection)
+    if not rows:
+        return None
+    size = rows * 4 * (collection.dimension or 0)
+    return (
+        f"{printable(collection.name)}: no index for {rows} embeddings ({size} bytes); one is "
+        f"built from {settings.segment_bytes} bytes (PGCHROMA_SEGMENT_BYTES) and "
+        f"{collection.hnsw.sync_threshold} embeddings (sync_threshold) on"
+    )
+
+
 def _refuse_unknown(names: tuple[str, ...], found: list[Collection]) -> None:
     unknown = sorted(set(names) - {each.name for each in found})
     if unknown:
-        raise click.UsageError(f"there is no collection {', '.join(unknown)}")
+        named = ", ".join(printable(name) for name in unknown)
+        raise click.UsageError(f"--collection {named}: there is no collection of that name")
 
 
 class _Bars:
