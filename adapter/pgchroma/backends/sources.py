@@ -17,6 +17,7 @@ import psycopg
 from psycopg.pq import TransactionStatus
 from psycopg_pool import AsyncConnectionPool, ConnectionPool
 
+from pgchroma.backends.turns import turn, turn_async
 from pgchroma.errors import InvalidArgumentError, UnavailableError
 from pgchroma.store.vectors import prepare_vectors
 
@@ -126,25 +127,32 @@ class EngineSource:
 
 
 class JoinedSource:
-    """The caller's connection or session: what we do is part of his transaction."""
+    """The caller's connection or session: what we do is part of his transaction.
+
+    Calls from several threads take turns. What the caller does on it himself has to wait for
+    them, as everywhere in SQLAlchemy.
+    """
 
     is_joined = True
 
     def __init__(self, owner: SqlalchemyConnection | Session) -> None:
         self._owner = owner
-        _require_psycopg(self._connection().dialect.driver)
+        with turn(owner):
+            _require_psycopg(self._connection().dialect.driver)
 
     @contextmanager
     def lend(self) -> Generator[psycopg.Connection[Any], None, None]:
         """Lend the caller's connection, after making sure his transaction has begun."""
-        with _faults_of_sqlalchemy():
-            connection = self._connection()
-            if not connection.in_transaction():
-                connection.begin()
-            driver = _driver_connection(connection)
-        if _is_idle(driver):
-            driver.execute(_BEGIN)
-        yield driver
+        with turn(self._owner):
+            with _faults_of_sqlalchemy():
+                connection = self._connection()
+                if not connection.in_transaction():
+                    connection.begin()
+                driver = _driver_connection(connection)
+            with turn(driver):
+                if _is_idle(driver):
+                    driver.execute(_BEGIN)
+                yield driver
 
     def renew(self) -> None:
         """Leave the connection to its owner."""
@@ -256,7 +264,7 @@ class AsyncEngineSource(AsyncSource):
 
 
 class AsyncJoinedSource(AsyncSource):
-    """The caller's asynchronous connection or session, in his transaction."""
+    """The caller's asynchronous connection or session, in his transaction; see `JoinedSource`."""
 
     is_joined = True
 
@@ -269,15 +277,17 @@ class AsyncJoinedSource(AsyncSource):
         from sqlalchemy.ext.asyncio import AsyncSession  # noqa: PLC0415
 
         owner = self._owner
-        with _faults_of_sqlalchemy():
-            connection = await owner.connection() if isinstance(owner, AsyncSession) else owner
-            _require_psycopg(connection.dialect.driver)
-            if not connection.in_transaction():
-                await connection.begin()
-            driver = await _async_driver_connection(connection)
-        if _is_idle(driver):
-            await driver.execute(_BEGIN)
-        yield driver
+        async with turn_async(owner):
+            with _faults_of_sqlalchemy():
+                connection = await owner.connection() if isinstance(owner, AsyncSession) else owner
+                _require_psycopg(connection.dialect.driver)
+                if not connection.in_transaction():
+                    await connection.begin()
+                driver = await _async_driver_connection(connection)
+            async with turn_async(driver):
+                if _is_idle(driver):
+                    await driver.execute(_BEGIN)
+                yield driver
 
     async def renew(self) -> None:
         """Leave the connection to its owner."""
