@@ -141,7 +141,13 @@ class ChromaAuthError(ChromaError, name="AuthError", status=403):
 
 
 class RateLimitError(ChromaError, name="RateLimitError", status=429):
-    """Too many requests; wait before the next."""
+    """Too many requests; wait before the next.
+
+    Attributes:
+        retry_after: Seconds to wait, where they are known.
+    """
+
+    retry_after: float = 0.0
 
 
 class EmbeddingError(ChromaError, name="ChromaError", status=502):

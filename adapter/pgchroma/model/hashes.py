@@ -105,6 +105,9 @@ def is_match(secret: str, secret_hash: str) -> bool:
 
 
 def _is_scrypt_match(password: str, parameters: str) -> bool:
+    if "\0" in password:
+        # HMAC, and so scrypt, fills short passwords up with NULs.
+        return False
     try:
         n, r, p, salt, expected = parameters.split("$")
         costs = int(n), int(r), int(p)

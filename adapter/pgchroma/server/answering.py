@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Mapping
 from typing import Any, TypeVar, cast
 from uuid import UUID
 
@@ -14,9 +13,7 @@ from litestar.exceptions import InternalServerException
 from pgchroma.backends.base import AsyncBackend
 from pgchroma.errors import (
     ChromaError,
-    DeadlineExceededError,
     InvalidArgumentError,
-    RateLimitError,
 )
 from pgchroma.model.credentials import Caller, Role, Target
 from pgchroma.model.entities import Limits
@@ -43,6 +40,7 @@ from pgchroma.server.faults import (
     is_json,
     json_response,
 )
+from pgchroma.server.limits import RequestLimiter
 from pgchroma.server.settings import ServerSettings
 from pgchroma.wire.route import Access, Route, read_path
 
@@ -61,13 +59,15 @@ _MOVING = (DeleteCollection, DeleteDatabase, ModifyCollection, Reset)
 class Answering:
     """Answers requests on a backend, within the limits of the settings."""
 
-    def __init__(self, backend: AsyncBackend, door: Door, settings: ServerSettings) -> None:
+    def __init__(
+        self, backend: AsyncBackend, door: Door, limiter: RequestLimiter, settings: ServerSettings
+    ) -> None:
+        self.limiter = limiter
         self.limits = Limits(settings.max_batch_size)
         self._backend = backend
         self._door = door
         self._settings = settings
         self._codec = Codec()
-        self._running = 0
 
     async def answer(self, route: Route[Any, Any], request: AnyRequest) -> Response[bytes]:
         """Answer a request that came by a route.
@@ -97,31 +97,8 @@ class Answering:
         return True
 
     async def _execute(self, operation: Operation[R]) -> R:
-        async with self.bounded():
+        async with self.limiter.slot():
             return await self._backend.execute(operation)
-
-    @asynccontextmanager
-    async def bounded(self) -> AsyncGenerator[None, None]:
-        """Do what asks the database while there are not too many that do, and not for too long.
-
-        Raises:
-            RateLimitError: There are too many.
-            DeadlineExceededError: It took too long.
-        """
-        most = self._settings.circuit_breaker.requests
-        if most and self._running >= most:
-            raise RateLimitError("You have been rate limited.")
-        self._running += 1
-        try:
-            async with asyncio.timeout(self._settings.request_timeout):
-                yield
-        except TimeoutError as fault:
-            raise DeadlineExceededError(
-                f"the request took longer than {self._settings.request_timeout:g} seconds "
-                "and was given up"
-            ) from fault
-        finally:
-            self._running -= 1
 
     async def _body(self, route: Route[Any, Any], request: AnyRequest) -> bytes:
         kind = request.headers.get("content-type")

@@ -22,6 +22,7 @@ from pgchroma.server.faults import EXCEPTION_HANDLERS
 from pgchroma.server.front import CALLER, Front
 from pgchroma.server.gate import PUBLIC, Gate
 from pgchroma.server.handlers import handlers
+from pgchroma.server.limits import RequestLimiter
 from pgchroma.server.pages import pages
 from pgchroma.server.settings import ServerSettings
 from pgchroma.server.worker import give_up, working
@@ -98,10 +99,13 @@ def _lifespan(
         except ChromaError as fault:
             give_up(workplace, fault.message())
         state = application.state
+        limiter = RequestLimiter(settings.circuit_breaker.requests, settings.request_timeout)
         state.door = (
-            LockedDoor(database, settings.auth_cache_seconds) if settings.auth else OpenDoor()
+            LockedDoor(database, settings.auth_cache_seconds, limiter)
+            if settings.auth
+            else OpenDoor()
         )
-        state.answering = Answering(database, state.door, settings)
+        state.answering = Answering(database, state.door, limiter, settings)
         try:
             async with working(workplace, None if metrics is None else beat):
                 yield

@@ -17,26 +17,23 @@ from collections.abc import Mapping
 from typing import Final, Generic, Protocol, TypeVar
 
 from pgchroma.backends.base import AsyncBackend
-from pgchroma.errors import ChromaAuthError, RateLimitError
+from pgchroma.errors import ChromaAuthError
 from pgchroma.model.credentials import (
     Caller,
     FindCredential,
     FoundCredential,
+    Kind,
 )
 from pgchroma.model.entities import UserIdentity
 from pgchroma.model.hashes import DECOY, Key, is_match
 from pgchroma.model.names import DEFAULT_DATABASE, DEFAULT_TENANT
+from pgchroma.server.limits import RequestLimiter
+from pgchroma.server.passwords import Lockout, PasswordVerifier, network_of
 from pgchroma.server.presented import Presented, parse_presented
 
 __all__ = ("Door", "LockedDoor", "OpenDoor", "identity")
 
 V = TypeVar("V")
-
-VERIFICATIONS_AT_ONCE: Final = 2
-"""Each takes a core and 16 MB for a fifth of a second."""
-
-MOST_WAITING: Final = 32
-"""How many passwords wait to be verified before more are turned away: some seconds' work."""
 
 REMEMBERED: Final = 4096
 """How many callers, and how many failures, are remembered at most."""
@@ -45,12 +42,16 @@ REMEMBERED: Final = 4096
 class Door(Protocol):
     """Decides who is let in."""
 
-    async def admit(self, headers: Mapping[str, str]) -> Caller:
-        """Return who sent a request with these headers, whose names are in lower case.
+    async def admit(self, headers: Mapping[str, str], address: str = "") -> Caller:
+        """Return who sent a request.
+
+        Args:
+            headers: The request's; their names are in lower case.
+            address: Where it came from.
 
         Raises:
             ChromaAuthError: The headers have no credential that is valid.
-            RateLimitError: Too many passwords wait to be verified.
+            RateLimitError: Too many wrong passwords came from the address.
         """
         ...
 
@@ -62,7 +63,7 @@ class Door(Protocol):
 class OpenDoor:
     """Everybody may do everything."""
 
-    async def admit(self, headers: Mapping[str, str]) -> Caller:
+    async def admit(self, headers: Mapping[str, str], address: str = "") -> Caller:
         """Return nobody in particular."""
         return Caller("", "admin")
 
@@ -76,25 +77,33 @@ class LockedDoor:
     Args:
         backend: Where the credentials are.
         cache_seconds: How long an answer of the database's is remembered; 0 asks every time.
+        limiter: Bounds how many ask the database at once.
     """
 
-    def __init__(self, backend: AsyncBackend, cache_seconds: float = 5.0) -> None:
+    def __init__(
+        self,
+        backend: AsyncBackend,
+        cache_seconds: float = 5.0,
+        limiter: RequestLimiter | None = None,
+    ) -> None:
         self._backend = backend
+        self._limiter = limiter or RequestLimiter(0, 60.0)
         self._seconds = cache_seconds
         # Of what was presented nothing is kept but a hash under a key that is nowhere else.
         self._hashing_key = secrets.token_bytes(32)
-        self._desk = _Desk()
+        self._passwords = PasswordVerifier()
+        self._lockout = Lockout()
         self._verified: _Memory[str] = _Memory()
         self._recent = _Recent()
 
-    async def admit(self, headers: Mapping[str, str]) -> Caller:
+    async def admit(self, headers: Mapping[str, str], address: str = "") -> Caller:
         """Return whose credential the headers have; see `Door`."""
         presented = parse_presented(headers)
         digest = self._digest(presented)
         recent = self._recent
         caller = recent.admitted.recall(digest)
         if caller is None and not recent.refused.recall(digest):
-            caller = await self._ask_once(presented, digest)
+            caller = await self._ask_once(presented, digest, network_of(address))
         if caller is None:
             # One text for all reasons: what exists is told to nobody outside.
             raise ChromaAuthError("the credential is not valid")
@@ -105,19 +114,22 @@ class LockedDoor:
         # A question under way keeps its answer to the old memory.
         self._recent = _Recent()
 
-    async def _ask_once(self, presented: Presented, digest: bytes) -> Caller | None:
+    async def _ask_once(self, presented: Presented, digest: bytes, network: str) -> Caller | None:
         """Ask the database, or wait for somebody who is asking about the same."""
         pending = self._recent.pending
         task = pending.get(digest)
         if task is None:
-            task = pending[digest] = asyncio.create_task(self._ask(presented, digest, self._recent))
+            asking = self._ask(presented, digest, network, self._recent)
+            task = pending[digest] = asyncio.create_task(asking)
             task.add_done_callback(lambda done: _settle(pending, digest, done))
         # The others still want to know when one of them hangs up.
         return await asyncio.shield(task)
 
-    async def _ask(self, presented: Presented, digest: bytes, recent: _Recent) -> Caller | None:
+    async def _ask(
+        self, presented: Presented, digest: bytes, network: str, recent: _Recent
+    ) -> Caller | None:
         asked_at = time.monotonic()
-        found = await self._verify(presented, digest)
+        found = await self._verify(presented, digest, network)
         if found is None:
             recent.refused.keep(digest, True, asked_at + self._seconds)
             return None
@@ -126,31 +138,48 @@ class LockedDoor:
         recent.admitted.keep(digest, caller, asked_at + min(self._seconds, seconds))
         return caller
 
-    async def _verify(self, presented: Presented, digest: bytes) -> FoundCredential | None:
-        key = Key.parse(presented.secret)
+    async def _verify(
+        self, presented: Presented, digest: bytes, network: str
+    ) -> FoundCredential | None:
+        login, secret = presented.login, presented.secret
+        key = Key.parse(secret)
         if key is not None:
-            return await self._verify_key(key, presented.login)
-        if presented.login is not None:
-            return await self._verify_password(presented.login, presented.secret, digest)
-        return None
+            return await self._verify_key(key, login)
+        if login is None:
+            return None
+        # What was right for a hash stays so; then only the database is asked whether it lives.
+        verified = self._verified.recall(digest)
+        if verified is None:
+            self._lockout.check(login, network, digest)
+        found = await self._find("user", login)
+        secret_hash = DECOY if found is None else found.secret_hash
+        if verified != secret_hash:
+            if not await self._is_right(secret, secret_hash, digest, (login, network)):
+                return None
+            self._verified.keep(digest, secret_hash, math.inf)
+        return found
 
     async def _verify_key(self, key: Key, login: str | None) -> FoundCredential | None:
-        found = await self._backend.execute(FindCredential("key", key.id))
+        found = await self._find("key", key.id)
         if found is None or not is_match(key.secret, found.secret_hash):
             return None
         return found if login in (None, key.id, found.credential.name) else None
 
-    async def _verify_password(
-        self, login: str, password: str, digest: bytes
-    ) -> FoundCredential | None:
-        found = await self._backend.execute(FindCredential("user", login))
-        secret_hash = DECOY if found is None else found.secret_hash
-        # What was right for a hash stays so; then only the database is asked whether it lives.
-        if self._verified.recall(digest) != secret_hash:
-            if not await self._desk.verify(password, secret_hash):
-                return None
-            self._verified.keep(digest, secret_hash, math.inf)
-        return found
+    async def _is_right(
+        self, password: str, secret_hash: str, digest: bytes, asker: tuple[str, str]
+    ) -> bool:
+        self._lockout.start(*asker, digest)
+        is_right = None
+        try:
+            is_right = await self._passwords.verify(password, secret_hash, asker[1])
+        finally:
+            self._lockout.end(*asker, digest, is_wrong=is_right is False)
+        return is_right
+
+    async def _find(self, kind: Kind, login: str) -> FoundCredential | None:
+        # Only the question counts as a request: passwords wait elsewhere, and hold nobody up.
+        async with self._limiter.slot():
+            return await self._backend.execute(FindCredential(kind, login))
 
     def _digest(self, presented: Presented) -> bytes:
         text = repr((presented.login, presented.secret))
@@ -167,24 +196,6 @@ def identity(caller: Caller) -> UserIdentity:
         return UserIdentity("", DEFAULT_TENANT, [DEFAULT_DATABASE])
     scope = caller.scope
     return UserIdentity(caller.name, scope.tenant or "*", [scope.database or "*"])
-
-
-class _Desk:
-    """Verifies passwords, off the event loop and a few at once."""
-
-    def __init__(self) -> None:
-        self._places = asyncio.Semaphore(VERIFICATIONS_AT_ONCE)
-        self._waiting = 0
-
-    async def verify(self, password: str, secret_hash: str) -> bool:
-        if self._waiting >= MOST_WAITING:
-            raise RateLimitError("too many passwords are being verified; try again in a while")
-        self._waiting += 1
-        try:
-            async with self._places:
-                return await asyncio.to_thread(is_match, password, secret_hash)
-        finally:
-            self._waiting -= 1
 
 
 class _Memory(Generic[V]):

@@ -85,7 +85,9 @@ def _on_error(request: Request[Any, Any, Any], fault: ChromaError) -> Response[b
         _log.error("answered %d", status, exc_info=fault)
     response = json_response(encode_error(_presentable(fault)), status)
     if isinstance(fault, UnavailableError | RateLimitError):
-        response.headers["retry-after"] = RETRY_AFTER
+        response.headers["retry-after"] = (
+            f"{fault.retry_after:.0f}" if fault.retry_after else RETRY_AFTER
+        )
     if status == 401:  # noqa: PLR2004
         response.headers["www-authenticate"] = "Bearer"
     return response

@@ -35,7 +35,9 @@ class Gate(AbstractAuthenticationMiddleware):
         """
         door: Door = connection.app.state.door
         answering: Answering = connection.app.state.answering
-        async with answering.bounded():
-            caller = await door.admit(plain_headers(connection.scope["headers"]))
-        connection.scope["state"][CALLER] = caller.name
+        scope = connection.scope
+        address = (scope.get("client") or ("", 0))[0]
+        async with answering.limiter.deadline():
+            caller = await door.admit(plain_headers(scope["headers"]), address)
+        scope["state"][CALLER] = caller.name
         return AuthenticationResult(user=caller, auth=None)

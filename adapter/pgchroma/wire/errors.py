@@ -67,7 +67,7 @@ def decode_error(status: int, body: Any, headers: Mapping[str, str]) -> ChromaEr
     name, message = _read(status, body)
     fault = (_BY_NAME.get(name) or _BY_STATUS.get(status, ChromaError))(message)
     fault.trace_id = headers.get("chroma-trace-id")
-    if isinstance(fault, UnavailableError):
+    if isinstance(fault, UnavailableError | RateLimitError):
         fault.retry_after = _seconds(headers.get("retry-after", ""))
     return fault
 

@@ -1,0 +1,207 @@
+"""Verifies passwords: a few at once, fairly between addresses, and not too many of one user.
+
+A verification takes a core for a fifth of a second, so guesses wait for each other. Whoever guesses
+makes nobody wait but themselves: addresses take turns, and a login that has seen too many wrong
+passwords from an address is locked for that address, and for no other.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import math
+import random
+import time
+from collections import OrderedDict, deque
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Final
+
+from pgchroma.errors import RateLimitError
+from pgchroma.model.hashes import is_match
+
+__all__ = ("Lockout", "PasswordVerifier", "network_of")
+
+VERIFICATIONS_AT_ONCE: Final = 2
+"""Each takes a core and 16 MB for a fifth of a second."""
+
+MAX_WAITING: Final = 256
+"""How many passwords wait to be verified before one of the busiest address is turned away."""
+
+MAX_FAILURES: Final = 10
+"""How many different wrong passwords a login may have from one address before it is locked."""
+
+LOCKED_SECONDS: Final = 60
+"""How long failures count after the last of them."""
+
+MAX_REMEMBERED: Final = 4096
+"""For how many pairs of login and address failures are remembered."""
+
+
+class PasswordVerifier:
+    """Compares passwords with their hashes, off the event loop."""
+
+    def __init__(self) -> None:
+        self._free = VERIFICATIONS_AT_ONCE
+        self._waiting: OrderedDict[str, deque[asyncio.Future[None]]] = OrderedDict()
+        self._size = 0
+
+    async def verify(self, password: str, secret_hash: str, network: str) -> bool:
+        """Whether a password is what a hash was made of.
+
+        Args:
+            password: The password.
+            secret_hash: What is stored of one.
+            network: Who asks; those of other networks are not kept waiting.
+
+        Raises:
+            RateLimitError: Too many wait, most of them of this network.
+        """
+        async with self._turn(network):
+            return await asyncio.to_thread(is_match, password, secret_hash)
+
+    @asynccontextmanager
+    async def _turn(self, network: str) -> AsyncGenerator[None, None]:
+        if self._free:
+            self._free -= 1
+        else:
+            await self._wait(network)
+        try:
+            yield
+        finally:
+            self._pass_on()
+
+    async def _wait(self, network: str) -> None:
+        place = asyncio.get_running_loop().create_future()
+        self._waiting.setdefault(network, deque()).append(place)
+        self._size += 1
+        if self._size > MAX_WAITING:
+            self._turn_away()
+        try:
+            await place
+        except asyncio.CancelledError:
+            if place in self._waiting.get(network, ()):
+                self._leave(network, place)
+            elif not place.cancelled() and place.exception() is None:
+                self._pass_on()
+            raise
+
+    def _turn_away(self) -> None:
+        """Give up one that waits, of the network that has the most, at random."""
+        network = max(self._waiting, key=lambda each: len(self._waiting[each]))
+        place = random.choice(self._waiting[network])  # noqa: S311  (any will do)
+        self._leave(network, place)
+        if not place.done():
+            place.set_exception(
+                RateLimitError("too many passwords of this address wait to be verified; try again")
+            )
+
+    def _leave(self, network: str, place: asyncio.Future[None]) -> None:
+        self._waiting[network].remove(place)
+        self._size -= 1
+        if not self._waiting[network]:
+            del self._waiting[network]
+
+    def _pass_on(self) -> None:
+        """Let the next one in: the first of the network whose turn it is."""
+        if not self._waiting:
+            self._free += 1
+            return
+        network, places = self._waiting.popitem(last=False)
+        place = places.popleft()
+        self._size -= 1
+        if places:
+            self._waiting[network] = places
+        if place.done():
+            # Its task was cancelled, and has not run since.
+            self._pass_on()
+        else:
+            place.set_result(None)
+
+
+@dataclass(slots=True)
+class _Failures:
+    digests: set[bytes] = field(default_factory=set)
+    pending: int = 0
+    until: float = 0.0
+
+    @property
+    def count(self) -> int:
+        return len(self.digests) + self.pending
+
+
+class Lockout:
+    """Counts the wrong passwords of a login from an address.
+
+    The same password counts once: a program that goes on with an old one locks nobody out.
+    """
+
+    def __init__(self) -> None:
+        self._failures: OrderedDict[tuple[str, str], _Failures] = OrderedDict()
+
+    def check(self, login: str, network: str, digest: bytes) -> None:
+        """Refuse a password that need not be verified.
+
+        Raises:
+            RateLimitError: The login is locked for the network.
+        """
+        failures = self._failures.get((login, network))
+        now = time.monotonic()
+        if failures is None or failures.count < MAX_FAILURES or digest in failures.digests:
+            return
+        if failures.pending or failures.until > now:
+            raise _locked(failures.until - now)
+
+    def start(self, login: str, network: str, digest: bytes) -> None:
+        """Take note that a password is about to be verified; `end` has to follow.
+
+        Raises:
+            RateLimitError: The login is locked for the network.
+        """
+        failures = self._failures.setdefault((login, network), _Failures())
+        self._failures.move_to_end((login, network))
+        if failures.until <= time.monotonic():
+            failures.digests.clear()
+        self.check(login, network, digest)
+        failures.pending += 1
+        self._forget()
+
+    def end(self, login: str, network: str, digest: bytes, *, is_wrong: bool) -> None:
+        """Take note of what came of it; it was not wrong if it could not be verified."""
+        failures = self._failures.get((login, network))
+        if failures is None:
+            return
+        failures.pending -= 1
+        if is_wrong:
+            failures.digests.add(digest)
+            failures.until = time.monotonic() + LOCKED_SECONDS
+
+    def _forget(self) -> None:
+        # The oldest first, but not those of which a password is being verified.
+        while len(self._failures) > MAX_REMEMBERED:
+            key = next((key for key, each in self._failures.items() if not each.pending), None)
+            if key is None:
+                return
+            del self._failures[key]
+
+
+def _locked(seconds: float) -> RateLimitError:
+    left = max(1, math.ceil(seconds))
+    error = RateLimitError(
+        f"too many wrong passwords of this user from this address; try again in {left} seconds"
+    )
+    error.retry_after = left
+    return error
+
+
+def network_of(address: str) -> str:
+    """Return what counts as one address: IPv6 networks of 64 bits, which one machine has whole."""
+    try:
+        parsed = ipaddress.ip_address(address.partition("%")[0])
+    except ValueError:
+        return address
+    mapped = getattr(parsed, "ipv4_mapped", None)
+    if mapped is not None or parsed.version == 4:  # noqa: PLR2004
+        return str(mapped or parsed)
+    return str(ipaddress.ip_network((parsed, 64), strict=False))
