@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Mapping
 from typing import Any, TypeVar, cast
 from uuid import UUID
@@ -41,6 +42,7 @@ from pgchroma.server.faults import (
     json_response,
 )
 from pgchroma.server.limits import RequestLimiter
+from pgchroma.server.presented import address_of, plain_headers
 from pgchroma.server.settings import ServerSettings
 from pgchroma.wire.route import Access, Route, read_path
 
@@ -49,6 +51,9 @@ __all__ = ("Answering", "target_of")
 R = TypeVar("R")
 
 AnyRequest = Request[Any, Any, Any]
+
+RECHECK_AFTER = 1.0
+"""Seconds that a body may take to arrive before the credential is checked again."""
 
 NOBODY = Caller("", "read")
 
@@ -78,15 +83,26 @@ class Answering:
         path = read_path(route.path, request.path_params.values())
         # Before the body is read: whoever may not ask need not be listened to.
         caller = NOBODY if route.access == "public" else permit(request, route.access, path)
+        started = time.monotonic()
         body = await self._body(route, request) if route.body is not None else None
         parsed, operation = await self._codec.decode(route, path, request.query_params, body)
         self._check_size(operation)
+        if route.access != "public" and time.monotonic() - started > RECHECK_AFTER:
+            caller = await self._authorize_again(request, route.access, path)
         if isinstance(operation, GetIdentity):
             return json_response(route.respond(parsed, identity(caller)))
         result = await self._execute(operation)
         if isinstance(operation, _MOVING):
             self._door.forget()
         return await self._codec.encode(route, parsed, result)
+
+    async def _authorize_again(
+        self, request: AnyRequest, access: Access, path: Mapping[str, str]
+    ) -> Caller:
+        # A body may take as long to arrive as it likes to: the credential may be gone by then.
+        headers = plain_headers(request.scope["headers"])
+        request.scope["user"] = await self._door.admit(headers, address_of(request.scope))
+        return permit(request, access, path)
 
     async def is_ready(self) -> bool:
         """Tell whether the database answers."""

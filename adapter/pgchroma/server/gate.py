@@ -11,7 +11,7 @@ from litestar.types import ASGIApp
 from pgchroma.server.answering import Answering
 from pgchroma.server.door import Door
 from pgchroma.server.front import CALLER
-from pgchroma.server.presented import plain_headers
+from pgchroma.server.presented import address_of, plain_headers
 
 __all__ = ("PUBLIC", "Gate")
 
@@ -36,8 +36,7 @@ class Gate(AbstractAuthenticationMiddleware):
         door: Door = connection.app.state.door
         answering: Answering = connection.app.state.answering
         scope = connection.scope
-        address = (scope.get("client") or ("", 0))[0]
         async with answering.limiter.deadline():
-            caller = await door.admit(plain_headers(scope["headers"]), address)
+            caller = await door.admit(plain_headers(scope["headers"]), address_of(scope))
         scope["state"][CALLER] = caller.name
         return AuthenticationResult(user=caller, auth=None)

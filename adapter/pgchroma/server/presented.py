@@ -8,9 +8,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
+from litestar.types import Scope
+
 from pgchroma.errors import ChromaAuthError
 
-__all__ = ("Presented", "parse_presented", "plain_headers")
+__all__ = ("Presented", "address_of", "parse_presented", "plain_headers")
 
 MOST_CHARACTERS: Final = 8192
 """A longer header is not read; the longest password fits."""
@@ -60,6 +62,12 @@ def plain_headers(raw: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
         key, text = name.decode("latin-1").lower(), value.decode("latin-1")
         headers[key] = f"{headers[key]}, {text}" if key in headers else text
     return headers
+
+
+def address_of(scope: Scope) -> str:
+    """Return the address that a request came from; empty for a socket without one."""
+    client = scope.get("client")
+    return client[0] if client else ""
 
 
 def _checked(text: str) -> str:
