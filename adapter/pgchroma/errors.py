@@ -20,6 +20,7 @@
     ├── DeadlineExceededError          504   a request lasted too long and was given up
     ├── InternalError                  500   our fault or the database's; the cause is chained
     │   ├── UnavailableError           503   the database cannot be reached; trying again may help
+    │   ├── SerializationError         500   a transaction has to be run again from its beginning
     │   └── MissingRightError          500   a right is missing; the message has the grant
     └── VersionMismatchError           500   schema and code disagree; the message has the remedy
 
@@ -50,6 +51,7 @@ __all__ = (
     "NotFoundError",
     "QuotaError",
     "RateLimitError",
+    "SerializationError",
     "UnavailableError",
     "UnimplementedError",
     "UniqueConstraintError",
@@ -189,6 +191,21 @@ class UnavailableError(InternalError, name="InternalError", status=503):
     """
 
     retry_after: float = 0.0
+
+
+class SerializationError(InternalError, name="InternalError", status=500):
+    """A concurrent transaction is in the way of this one: roll it back and run it again.
+
+    In a transaction of the caller's, at repeatable read or serializable or after a deadlock, trying
+    the call again cannot succeed. PostgreSQL's fault is the cause.
+
+    Attributes:
+        sqlstate: PostgreSQL's code: 40001 for a serialization failure, 40P01 for a deadlock.
+    """
+
+    def __init__(self, message: str, *, sqlstate: str = "40001") -> None:
+        super().__init__(message)
+        self.sqlstate = sqlstate
 
 
 class MissingRightError(InternalError, name="InternalError", status=500):
