@@ -27,20 +27,24 @@ unix_socket_dir =
 auth_type = any
 pool_mode = transaction
 # Fewer than the tests' clients have, so that transactions of one client meet several servers.
-default_pool_size = 3
+default_pool_size = {pool_size}
 ignore_startup_parameters = extra_float_digits
 """
 
 
 @contextmanager
-def bouncing(conninfo: str, directory: Path) -> Iterator[str]:
+def bouncing(conninfo: str, directory: Path, pool_size: int = 3) -> Iterator[str]:
     """Run PgBouncer before a database and give the connection string that goes through it."""
     known = conninfo_to_dict(conninfo)
     port = free_port()
     file = directory / "pgbouncer.ini"
     file.write_text(
         _CONFIGURATION.format(
-            host=known["host"], port=known["port"], login=known["user"], listen_port=port
+            host=known["host"],
+            port=known["port"],
+            login=known["user"],
+            listen_port=port,
+            pool_size=pool_size,
         )
     )
     if os.geteuid() == 0:

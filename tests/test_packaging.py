@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 
 import pgchroma
-from pgchroma.model import credentials, operations
-from pgchroma.model.operations import Operation
+from pgchroma.model import credentials, operations, tenancy
+from pgchroma.model.operations import Operation, Read
 from pgchroma.resources import resource
 from pgchroma.store import handlers
 from pgchroma.wire.routes import ROUTES
@@ -127,16 +127,17 @@ def test_every_public_method_has_a_docstring() -> None:
 def test_every_operation_has_a_handler() -> None:
     declared = {
         value
-        for module in (operations, credentials)
+        for module in (operations, credentials, tenancy)
         for value in vars(module).values()
-        if isinstance(value, type) and issubclass(value, Operation) and value is not Operation
-    }
+        if isinstance(value, type) and issubclass(value, Operation)
+    } - {Operation, Read}
     assert declared == set(handlers)
 
 
 def test_every_operation_has_a_route() -> None:
-    # Credentials are made and revoked by whoever can reach the database itself.
-    without = {kind for kind in handlers if kind.__module__ == credentials.__name__}
+    # Credentials and tenants are administered by whoever can reach the database itself.
+    modules = {credentials.__name__, tenancy.__name__}
+    without = {kind for kind in handlers if kind.__module__ in modules}
     assert {route.operation for route in ROUTES} == set(handlers) - without
 
 

@@ -60,8 +60,10 @@ class Settings(DistributedSettings):
             there are eight and more for each. Each connection sees a moment of its own.
         pgchroma_max_batch_size: The most records one call may write.
         pgchroma_regex_timeout: Seconds a statement with a regular expression may run.
-        pgchroma_prepared_statements: Whether statements are prepared; off for a PgBouncer in
-            transaction mode that does not keep them.
+        pgchroma_request_timeout: Seconds that PostgreSQL may take for one call on a connection
+            before it is told to cancel and then given up; None: as long as it takes.
+        pgchroma_prepared_statements: Whether statements are prepared; None: where the connection
+            leads to PostgreSQL itself, and not where a pooler is in between.
         pgchroma_role_per_tenant: Whether each tenant's requests run as a role of PostgreSQL of
             its own. ``unsealed`` puts up with a database where smuggled SQL could change roles.
         pgchroma_compaction: Whether a thread of the client builds indexes behind its writes.
@@ -107,7 +109,8 @@ class Settings(DistributedSettings):
     pgchroma_query_connections: int = Field(default=2, ge=1)
     pgchroma_max_batch_size: int = Field(default=50_000, ge=1)
     pgchroma_regex_timeout: float = Field(default=10.0, gt=0)
-    pgchroma_prepared_statements: bool = True
+    pgchroma_request_timeout: float | None = Field(default=None, gt=0)
+    pgchroma_prepared_statements: bool | None = None
     pgchroma_role_per_tenant: bool | Literal["unsealed"] = False
     pgchroma_compaction: bool = True
     pgchroma_compaction_url: str | None = Field(default=None, repr=False)

@@ -20,7 +20,8 @@
     ├── DeadlineExceededError          504   a request lasted too long and was given up
     ├── InternalError                  500   our fault or the database's; the cause is chained
     │   ├── UnavailableError           503   the database cannot be reached; trying again may help
-    │   ├── SerializationError         500   a transaction has to be run again from its beginning
+    │   │   ├── PoolExhaustedError     503   every connection of the pool is in use
+    │   │   └── OutcomeUnknownError    503   the answer to a write was lost; it may be done
     │   └── MissingRightError          500   a right is missing; the message has the grant
     └── VersionMismatchError           500   schema and code disagree; the message has the remedy
 
@@ -49,9 +50,10 @@ __all__ = (
     "MalformedRequestError",
     "MissingRightError",
     "NotFoundError",
+    "OutcomeUnknownError",
+    "PoolExhaustedError",
     "QuotaError",
     "RateLimitError",
-    "SerializationError",
     "UnavailableError",
     "UnimplementedError",
     "UniqueConstraintError",
@@ -193,19 +195,16 @@ class UnavailableError(InternalError, name="InternalError", status=503):
     retry_after: float = 0.0
 
 
-class SerializationError(InternalError, name="InternalError", status=500):
-    """A concurrent transaction is in the way of this one: roll it back and run it again.
+class PoolExhaustedError(UnavailableError, name="InternalError", status=503):
+    """Every connection of the pool stayed in use for as long as a call may wait for one."""
 
-    In a transaction of the caller's, at repeatable read or serializable or after a deadlock, trying
-    the call again cannot succeed. PostgreSQL's fault is the cause.
 
-    Attributes:
-        sqlstate: PostgreSQL's code: 40001 for a serialization failure, 40P01 for a deadlock.
+class OutcomeUnknownError(UnavailableError, name="InternalError", status=503):
+    """The connection was lost after a write was sent and before its answer came.
+
+    The write took effect as a whole or not at all. Read the records to find out which, or repeat
+    the write if repeating it does no harm.
     """
-
-    def __init__(self, message: str, *, sqlstate: str = "40001") -> None:
-        super().__init__(message)
-        self.sqlstate = sqlstate
 
 
 class MissingRightError(InternalError, name="InternalError", status=500):

@@ -93,14 +93,14 @@ def check(facts: ServerFacts, mode: MigrationMode = "validate") -> ServerFacts:
 
 def _look(connection: psycopg.Connection[Any]) -> ServerFacts:
     with connection.cursor(row_factory=psycopg.rows.tuple_row) as cursor:
-        cursor.execute(_FACTS)
+        cursor.execute(_FACTS, prepare=False)
         row = cursor.fetchone()
         if row is None:
             raise AssertionError("a select without a from clause gave no row")
         version, vector_version, vector_oid, timeout, grant, has_catalog = row
         revision, has_old_tables = None, False
         if has_catalog:
-            cursor.execute(_REVISION, {"version": LAYOUT_VERSION})
+            cursor.execute(_REVISION, {"version": LAYOUT_VERSION}, prepare=False)
             revision, has_old_tables = cursor.fetchone() or (None, False)
     return ServerFacts(
         version, vector_version, vector_oid, revision, timeout, has_old_tables, grant

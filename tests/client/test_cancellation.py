@@ -29,8 +29,8 @@ async def test_a_request_that_is_given_up_gives_its_connection_back(url: str) ->
             assert all(answer == ["a"] for answer in answers)
         for _ in range(50):
             statistics = client._backend.statistics()  # type: ignore[attr-defined]
-            if statistics["pool_available"] == statistics["pool_size"]:
+            if statistics["idle"] == statistics["size"]:
                 break
             await asyncio.sleep(0.05)
-        assert statistics["pool_available"] == statistics["pool_size"]
+        assert statistics["idle"] == statistics["size"]
         assert await asyncio.gather(*(collection.count() for _ in range(9))) == [2] * 9

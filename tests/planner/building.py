@@ -145,18 +145,16 @@ def watched(client: pgchroma.ClientAPI, *settings: str) -> Iterator[Watched]:
                 seen.plans.append(plan)
 
     pool = client._backend._source._pool  # type: ignore[attr-defined]
-    connection = pool.getconn()
-    for statement in (*_WATCHING, *settings):
-        connection.execute(statement)
-    connection.add_notice_handler(note)
-    pool.putconn(connection)
+    with pool.lend() as connection:
+        for statement in (*_WATCHING, *settings):
+            connection.execute(statement)
+        connection.add_notice_handler(note)
     try:
         yield seen
     finally:
-        connection = pool.getconn()
-        connection.remove_notice_handler(note)
-        connection.execute("reset all")
-        pool.putconn(connection)
+        with pool.lend() as connection:
+            connection.remove_notice_handler(note)
+            connection.execute("reset all")
 
 
 def nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:

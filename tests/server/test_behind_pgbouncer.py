@@ -6,11 +6,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
-import pytest
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 import pgchroma
-from pgchroma import errors
 from tests.serving import running
 
 
@@ -21,7 +19,7 @@ def through(bouncer: str, url: str) -> str:
 def test_clients_that_write_and_read_at_once_are_served(
     bouncer: str, url: str, tmp_path: Path
 ) -> None:
-    environment = {"PGCHROMA_PREPARED_STATEMENTS": "false", "PGCHROMA_MIGRATIONS": "validate"}
+    environment = {"PGCHROMA_MIGRATIONS": "validate"}
     arguments = ("--url", through(bouncer, url), "--no-auth")
     with (
         running(tmp_path / "log", *arguments, environment=environment) as server,
@@ -40,15 +38,3 @@ def test_clients_that_write_and_read_at_once_are_served(
         with ThreadPoolExecutor(8) as pool:
             assert list(pool.map(work, range(8))) == [20] * 8
         assert collection.count() == 160
-
-
-def test_prepared_statements_that_were_left_on_are_named_as_the_cause(
-    bouncer: str, url: str
-) -> None:
-    with pgchroma.PostgresClient(through(bouncer, url)) as client:
-        collection = client.create_collection("papers")
-        with (
-            pytest.raises(errors.InternalError, match="pgchroma_prepared_statements"),
-            ThreadPoolExecutor(8) as pool,
-        ):
-            list(pool.map(lambda _: collection.count(), range(2000)))

@@ -191,20 +191,6 @@ def test_readers_see_batches_whole(client: pgchroma.ClientAPI) -> None:
     assert all(count % 50 == 0 for count in seen)
 
 
-def test_a_broken_connection_is_told_and_the_next_call_reconnects(
-    client: pgchroma.ClientAPI, connection: psycopg.Connection[Any]
-) -> None:
-    collection = client.create_collection("papers")
-    collection.add(ids="1", embeddings=[1.0])
-    connection.execute(
-        "select pg_terminate_backend(pid) from pg_stat_activity "
-        "where datname = current_database() and pid <> pg_backend_pid()"
-    )
-    with pytest.raises(errors.UnavailableError, match="cannot be reached"):
-        collection.count()
-    assert collection.count() == 1
-
-
 def test_a_server_that_is_not_there_is_told_at_once() -> None:
     begin = time.monotonic()
     with pytest.raises(errors.UnavailableError, match="cannot be reached"):

@@ -11,6 +11,7 @@ from tenacity import Retrying
 
 from pgchroma.backends.compaction import CompactionSettings
 from pgchroma.backends.compactor import Compactor
+from pgchroma.backends.conninfo import complete_conninfo
 from pgchroma.backends.direct import AGAIN, AsyncDirectBackend, DirectBackend
 from pgchroma.backends.sources import (
     AsyncEngineSource,
@@ -22,7 +23,6 @@ from pgchroma.backends.sources import (
     PoolSource,
     Source,
 )
-from pgchroma.backends.urls import check_url
 from pgchroma.config import Settings
 from pgchroma.errors import InvalidArgumentError
 from pgchroma.model.entities import Limits
@@ -31,8 +31,9 @@ from pgchroma.store import Environment, run
 from pgchroma.store.faults import translated
 from pgchroma.store.locations import Observed
 from pgchroma.store.roles import prepare_roles
+from pgchroma.store.sessions import Sessions
 
-__all__ = ("compaction_settings", "connect", "connect_async", "plain_conninfo")
+__all__ = ("compaction_settings", "connect", "connect_async")
 
 
 def connect(target: object, settings: Settings) -> DirectBackend:
@@ -45,69 +46,81 @@ def connect(target: object, settings: Settings) -> DirectBackend:
     return _by_url(target, settings) if isinstance(target, str) else _by_owner(target, settings)
 
 
-async def connect_async(target: object, settings: Settings) -> AsyncDirectBackend:
-    """Do what `connect` does; the SQLAlchemy objects are the asynchronous ones."""
+async def connect_async(
+    target: object, settings: Settings, patience: float | None = None
+) -> AsyncDirectBackend:
+    """Do what `connect` does; the SQLAlchemy objects are the asynchronous ones.
+
+    Args:
+        target: A URL or a libpq connection string; or one of SQLAlchemy's objects.
+        settings: How many connections, and what to do with an empty database.
+        patience: Seconds that an operation goes on trying to connect to a database that went away;
+            None: as long as it may wait for a connection.
+    """
     if isinstance(target, str):
-        return await _by_url_async(target, settings)
+        return await _by_url_async(target, settings, patience)
     return await _by_owner_async(target, settings)
 
 
 def _by_url(url: str, settings: Settings) -> DirectBackend:
-    conninfo = plain_conninfo(url)
+    conninfo = complete_conninfo(url)
     # The first connection is made outside the pool, which would try for as long as it may.
-    with translated(), psycopg.connect(conninfo, autocommit=True) as connection:
-        facts = _prepare(connection, settings)
-    source = PoolSource(conninfo, **_pool(settings))
+    facts = _look(conninfo, settings)
+    sessions = Sessions(settings.pgchroma_prepared_statements)
+    source = PoolSource(conninfo, sessions=sessions, **_pool(settings))
     compactor = _compactor(conninfo, settings)
-    environment = _environment(facts, settings, compactor)
-    return DirectBackend(source, environment, compactor, _query_connections(settings))
+    environment = _environment(facts, settings, compactor, sessions)
+    return DirectBackend(source, environment, compactor, **_executing(settings))
 
 
 def _by_owner(owner: object, settings: Settings) -> DirectBackend:
-    source = _source(owner)
+    sessions = Sessions(settings.pgchroma_prepared_statements)
+    source = _source(owner, sessions)
     _refuse_joined(source, settings)
     with translated(), source.lend() as connection:
         facts = _prepare(connection, settings)
         conninfo = _conninfo_of(connection)
     compactor = None if source.is_joined else _compactor(conninfo, settings)
-    environment = _environment(facts, settings, compactor, is_joined=source.is_joined)
-    connections = 1 if source.is_joined else settings.pgchroma_query_connections
-    return DirectBackend(source, environment, compactor, connections)
+    environment = _environment(facts, settings, compactor, sessions, is_joined=source.is_joined)
+    executing = _executing(settings, is_joined=source.is_joined)
+    return DirectBackend(source, environment, compactor, **executing)
 
 
-def _source(owner: object) -> Source:
+def _source(owner: object, sessions: Sessions) -> Source:
     from sqlalchemy import Connection, Engine  # noqa: PLC0415  (here the caller has it anyway)
     from sqlalchemy.orm import Session  # noqa: PLC0415
 
     if isinstance(owner, Engine):
-        return EngineSource(owner)
+        return EngineSource(owner, sessions)
     if isinstance(owner, Connection | Session):
-        return JoinedSource(owner)
+        return JoinedSource(owner, sessions)
     raise InvalidArgumentError(
         f"expected a URL, or a SQLAlchemy Engine, Connection or Session, got {owner!r}"
     )
 
 
-async def _by_url_async(url: str, settings: Settings) -> AsyncDirectBackend:
-    conninfo = plain_conninfo(url)
+async def _by_url_async(url: str, settings: Settings, patience: float | None) -> AsyncDirectBackend:
+    conninfo = complete_conninfo(url)
     facts = await asyncio.to_thread(_look, conninfo, settings)
-    source = AsyncPoolSource(conninfo, **_pool(settings))
+    sessions = Sessions(settings.pgchroma_prepared_statements)
+    source = AsyncPoolSource(conninfo, sessions=sessions, patience=patience, **_pool(settings))
     compactor = _compactor(conninfo, settings)
-    environment = _environment(facts, settings, compactor)
-    return AsyncDirectBackend(source, environment, compactor, _query_connections(settings))
+    environment = _environment(facts, settings, compactor, sessions)
+    return AsyncDirectBackend(source, environment, compactor, **_executing(settings))
 
 
 async def _by_owner_async(owner: object, settings: Settings) -> AsyncDirectBackend:
-    source = _async_source(owner)
+    sessions = Sessions(settings.pgchroma_prepared_statements)
+    source = _async_source(owner, sessions)
     _refuse_joined(source, settings)
     with translated():
         async with source.lend() as connection:
             conninfo = _conninfo_of(connection)
     facts = await asyncio.to_thread(_look, conninfo, settings)
     compactor = None if source.is_joined else _compactor(conninfo, settings)
-    environment = _environment(facts, settings, compactor, is_joined=source.is_joined)
-    connections = 1 if source.is_joined else settings.pgchroma_query_connections
-    return AsyncDirectBackend(source, environment, compactor, connections)
+    environment = _environment(facts, settings, compactor, sessions, is_joined=source.is_joined)
+    executing = _executing(settings, is_joined=source.is_joined)
+    return AsyncDirectBackend(source, environment, compactor, **executing)
 
 
 def _refuse_joined(source: Source | AsyncSource, settings: Settings) -> None:
@@ -137,7 +150,7 @@ def _look(conninfo: str, settings: Settings) -> ServerFacts:
         return _prepare(connection, settings)
 
 
-def _async_source(owner: object) -> AsyncSource:
+def _async_source(owner: object, sessions: Sessions) -> AsyncSource:
     from sqlalchemy.ext.asyncio import (  # noqa: PLC0415
         AsyncConnection,
         AsyncEngine,
@@ -145,29 +158,27 @@ def _async_source(owner: object) -> AsyncSource:
     )
 
     if isinstance(owner, AsyncEngine):
-        return AsyncEngineSource(owner)
+        return AsyncEngineSource(owner, sessions)
     if isinstance(owner, AsyncConnection | AsyncSession):
-        return AsyncJoinedSource(owner)
+        return AsyncJoinedSource(owner, sessions)
     raise InvalidArgumentError(
         "expected a URL, or a SQLAlchemy AsyncEngine, AsyncConnection or AsyncSession, "
         f"got {owner!r}"
     )
 
 
-def plain_conninfo(url: str) -> str:
-    """Spell a database's URL as libpq takes it."""
-    # SQLAlchemy's spelling names the driver; libpq's does not.
-    for prefix in ("postgresql+psycopg://", "postgresql+psycopg_async://"):
-        if url.startswith(prefix):
-            return "postgresql://" + url.removeprefix(prefix)
-    return check_url(url)
-
-
 def _pool(settings: Settings) -> dict[str, Any]:
     return {
         "size": settings.pgchroma_pool_size,
         "timeout": settings.pgchroma_pool_timeout,
-        "prepares": settings.pgchroma_prepared_statements,
+    }
+
+
+def _executing(settings: Settings, *, is_joined: bool = False) -> dict[str, Any]:
+    connections = min(settings.pgchroma_query_connections, settings.pgchroma_pool_size)
+    return {
+        "query_connections": 1 if is_joined else connections,
+        "request_timeout": settings.pgchroma_request_timeout,
     }
 
 
@@ -181,7 +192,7 @@ def _compactor(conninfo: str, settings: Settings) -> Compactor | None:
         return None
     url = settings.pgchroma_compaction_url
     observed = Observed(takes_filters=settings.pgchroma_auto_index)
-    target = conninfo if url is None else plain_conninfo(url)
+    target = complete_conninfo(conninfo if url is None else url)
     return Compactor(target, compaction_settings(settings), observed)
 
 
@@ -194,19 +205,16 @@ def compaction_settings(settings: Settings) -> CompactionSettings:
     )
 
 
-def _query_connections(settings: Settings) -> int:
-    return min(settings.pgchroma_query_connections, settings.pgchroma_pool_size)
-
-
 def _environment(
     facts: ServerFacts,
     settings: Settings,
     compactor: Compactor | None,
+    sessions: Sessions,
     *,
     is_joined: bool = False,
 ) -> Environment:
     timeouts = [round(settings.pgchroma_regex_timeout * 1000), facts.statement_timeout_ms]
-    return Environment(
+    environment = Environment(
         cast("int", facts.vector_oid),
         # In the caller's transaction his own limit holds.
         regex_timeout_ms=None if is_joined else min(limit for limit in timeouts if limit),
@@ -217,3 +225,5 @@ def _environment(
         segment_bytes=settings.pgchroma_segment_bytes,
         observed=None if compactor is None else compactor.observed,
     )
+    sessions.note_vector_oid = environment.note_vector_oid
+    return environment

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import os
 import weakref
+from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from typing import Any, Final, TypeVar, cast
 
 import psycopg
@@ -20,13 +21,25 @@ from tenacity import (
 )
 
 from pgchroma.backends.compactor import Compactor
+from pgchroma.backends.limits import limited, limited_async
 from pgchroma.backends.sources import AsyncSource, Source
-from pgchroma.errors import ChromaError, InvalidArgumentError, MissingRightError
+from pgchroma.errors import (
+    ChromaError,
+    InvalidArgumentError,
+    MissingRightError,
+    OutcomeUnknownError,
+)
 from pgchroma.model.entities import Limits
 from pgchroma.model.operations import Operation, QueryRecords
 from pgchroma.store import Environment, handlers, run, run_async
-from pgchroma.store.faults import has_lost_connection, may_pass, translated
-from pgchroma.store.joining import joined, joined_async
+from pgchroma.store.drivers import transaction, transaction_async
+from pgchroma.store.faults import (
+    first_line,
+    has_lost_connection,
+    has_lost_statement,
+    may_pass,
+    translated,
+)
 from pgchroma.store.refusals import missing_right, refusal_behind
 from pgchroma.store.roles import is_mendable, role_for
 from pgchroma.store.weight import is_heavy
@@ -56,11 +69,13 @@ class DirectBackend:
         environment: Environment,
         compactor: Compactor | None = None,
         query_connections: int = 1,
+        request_timeout: float | None = None,
     ) -> None:
         self._source = source
         self._environment = environment
         self._compactor = compactor
         self._query_connections = query_connections
+        self._request_timeout = request_timeout
         if compactor is not None:
             # Its thread would outlive a client that is dropped without being closed.
             weakref.finalize(self, compactor.stop)
@@ -108,27 +123,31 @@ class DirectBackend:
         self._source.close()
 
     def _execute(self, operation: Operation[R]) -> R:
-        """Carry an operation out, again if it lost a race or looked for tables that moved on."""
-        with translated():
+        """Carry an operation out, again where that may mend a fault and does no harm."""
+        with translated(), _outcome_told(operation, self._source):
             try:
                 return self._attempt(operation)
             except psycopg.Error as fault:
-                if has_lost_connection(fault):
-                    self._source.renew()
-                if not (may_pass(fault) or _mends(fault, self._environment)):
+                if not _is_repeated(fault, operation, self._source, self._environment):
                     raise
-            answer: R = Retrying(**_policy(self._environment))(self._attempt, operation)
+            policy = _policy(operation, self._source, self._environment)
+            answer: R = Retrying(**policy)(self._attempt, operation)
             return answer
 
     def _attempt(self, operation: Operation[R]) -> R:
         _check_process(self._pid)
-        exchange = handlers[type(operation)](operation, self._environment)
-        with self._source.lend() as connection:
+        with self._source.lend() as connection, self._bounded(connection):
+            exchange = handlers[type(operation)](operation, self._environment)
             if not self._source.is_joined:
                 role = run(connection, role_for(operation, self._environment))
                 return run(connection, exchange, role)  # type: ignore[no-any-return]
-            with joined(connection):
+            # A savepoint, so that a fault of ours leaves the caller's transaction usable.
+            with transaction(connection):
                 return run(connection, exchange)  # type: ignore[no-any-return]
+
+    def _bounded(self, connection: psycopg.Connection[Any]) -> AbstractContextManager[None]:
+        seconds = self._request_timeout
+        return nullcontext() if seconds is None else limited(connection, seconds, cancels=True)
 
 
 class AsyncDirectBackend:
@@ -140,11 +159,13 @@ class AsyncDirectBackend:
         environment: Environment,
         compactor: Compactor | None = None,
         query_connections: int = 1,
+        request_timeout: float | None = None,
     ) -> None:
         self._source = source
         self._environment = environment
         self._compactor = compactor
         self._query_connections = query_connections
+        self._request_timeout = request_timeout
         if compactor is not None:
             # Its thread would outlive a client that is dropped without being closed.
             weakref.finalize(self, compactor.stop)
@@ -179,8 +200,12 @@ class AsyncDirectBackend:
         parts = _parts(operation, self._query_connections)
         if not parts:
             return await self._execute(operation)
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(self._execute(part)) for part in parts]
+        try:
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(self._execute(part)) for part in parts]
+        except BaseExceptionGroup as faults:
+            # The parts are one request, so their first fault is the request's.
+            raise faults.exceptions[0] from None
         return cast("R", [answer for task in tasks for answer in task.result()])
 
     async def limits(self) -> Limits:
@@ -188,7 +213,7 @@ class AsyncDirectBackend:
         return self._environment.limits
 
     def statistics(self) -> dict[str, int]:
-        """Tell how the pool is, in psycopg_pool's terms; empty where there is none of ours."""
+        """Tell how the pool is, by name; empty where there is none of ours."""
         return self._source.statistics()
 
     def compact(self) -> None:
@@ -203,28 +228,34 @@ class AsyncDirectBackend:
         await self._source.close()
 
     async def _execute(self, operation: Operation[R]) -> R:
-        """Carry an operation out, again if it lost a race or looked for tables that moved on."""
-        with translated():
+        """Carry an operation out, again where that may mend a fault and does no harm."""
+        with translated(), _outcome_told(operation, self._source):
             try:
                 return await self._attempt(operation)
             except psycopg.Error as fault:
-                if has_lost_connection(fault):
-                    await self._source.renew()
-                if not (may_pass(fault) or _mends(fault, self._environment)):
+                if not _is_repeated(fault, operation, self._source, self._environment):
                     raise
-            answer: R = await AsyncRetrying(**_policy(self._environment))(self._attempt, operation)
+            policy = _policy(operation, self._source, self._environment)
+            answer: R = await AsyncRetrying(**policy)(self._attempt, operation)
             return answer
 
     async def _attempt(self, operation: Operation[R]) -> R:
         _check_process(self._pid)
-        exchange = handlers[type(operation)](operation, self._environment)
         async with self._source.lend() as connection:
-            weight = is_heavy(operation)
-            if not self._source.is_joined:
-                role = await run_async(connection, role_for(operation, self._environment))
-                return await run_async(connection, exchange, role, is_heavy=weight)  # type: ignore[no-any-return]
-            async with joined_async(connection):
-                return await run_async(connection, exchange, is_heavy=weight)  # type: ignore[no-any-return]
+            with self._bounded(connection):
+                exchange = handlers[type(operation)](operation, self._environment)
+                weight = is_heavy(operation)
+                if not self._source.is_joined:
+                    role = await run_async(connection, role_for(operation, self._environment))
+                    return await run_async(connection, exchange, role, is_heavy=weight)  # type: ignore[no-any-return]
+                async with transaction_async(connection):
+                    return await run_async(connection, exchange, is_heavy=weight)  # type: ignore[no-any-return]
+
+    def _bounded(self, connection: psycopg.AsyncConnection[Any]) -> AbstractContextManager[None]:
+        seconds = self._request_timeout
+        return (
+            nullcontext() if seconds is None else limited_async(connection, seconds, cancels=True)
+        )
 
 
 def _parts(operation: Operation[Any], connections: int) -> list[QueryRecords]:
@@ -243,14 +274,51 @@ def _check_process(pid: int) -> None:
         )
 
 
-def _mends(fault: BaseException, environment: Environment) -> bool:
-    # Looked at again, a tenant's role is given what it lacks. It is tried once: the policy below
-    # does not take such a fault for a passing one.
-    return environment.has_tenant_roles and is_mendable(fault)
+def _is_repeated(
+    fault: BaseException,
+    operation: Operation[Any],
+    source: Source | AsyncSource,
+    environment: Environment,
+) -> bool:
+    """Whether a first attempt is followed by others, after what made it fail was mended."""
+    if has_lost_statement(fault):
+        source.lose_statements()
+        return True
+    # Looked at again, a tenant's role is given what it lacks. That is tried once.
+    is_mendable_role = environment.has_tenant_roles and is_mendable(fault)
+    return is_mendable_role or _may_pass(fault, operation, source)
 
 
-def _policy(environment: Environment) -> dict[str, Any]:
+def _may_pass(
+    fault: BaseException, operation: Operation[Any], source: Source | AsyncSource
+) -> bool:
+    if has_lost_connection(fault):
+        # What was asked may have been done. And the caller's transaction is gone with it.
+        return operation.only_reads and not source.is_joined
+    return may_pass(fault)
+
+
+def _policy(
+    operation: Operation[Any], source: Source | AsyncSource, environment: Environment
+) -> dict[str, Any]:
     def before(_: RetryCallState) -> None:
         environment.forget()
 
-    return {"before": before, **AGAIN}
+    retry = retry_if_exception(lambda fault: _may_pass(fault, operation, source))
+    return {**AGAIN, "before": before, "retry": retry}
+
+
+@contextmanager
+def _outcome_told(
+    operation: Operation[Any], source: Source | AsyncSource
+) -> Generator[None, None, None]:
+    """Tell of a write whose answer was lost that it may have taken effect."""
+    try:
+        yield
+    except psycopg.Error as fault:
+        if operation.only_reads or source.is_joined or not has_lost_connection(fault):
+            raise
+        raise OutcomeUnknownError(
+            f"the connection to the database was lost after a write was sent: {first_line(fault)}. "
+            "The write took effect as a whole or not at all; read the records to find out which"
+        ) from fault

@@ -6,20 +6,23 @@ caller's SQLAlchemy engine, or it is the caller's own, inside his transaction.
 
 from __future__ import annotations
 
-import asyncio
 import os
+import time
 import weakref
 from collections.abc import AsyncGenerator, Generator
 from contextlib import asynccontextmanager, contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 import psycopg
 from psycopg.pq import TransactionStatus
-from psycopg_pool import AsyncConnectionPool, ConnectionPool
+from psycopg.rows import tuple_row
 
+from pgchroma.backends.pool import AsyncPool, Pool, answers, answers_async, needs_check
 from pgchroma.backends.turns import turn, turn_async
 from pgchroma.errors import InvalidArgumentError, UnavailableError
-from pgchroma.store.vectors import prepare_vectors
+from pgchroma.store.faults import translated
+from pgchroma.store.sessions import SESSION_FACTS, Sessions
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection as SqlalchemyConnection
@@ -53,8 +56,8 @@ class Source(Protocol):
         """Return a context manager whose value is a `psycopg.Connection`."""
         ...
 
-    def renew(self) -> None:
-        """Replace connections that broke while nobody used them."""
+    def lose_statements(self) -> None:
+        """Prepare no statements from now on, since a pooler lost one."""
         ...
 
     def close(self) -> None:
@@ -67,34 +70,37 @@ class PoolSource:
 
     is_joined = False
 
-    def __init__(self, conninfo: str, *, size: int, timeout: float, prepares: bool) -> None:
-        self._pool: ConnectionPool[psycopg.Connection[Any]] = ConnectionPool(
+    def __init__(
+        self,
+        conninfo: str,
+        *,
+        size: int,
+        timeout: float,
+        sessions: Sessions,
+        patience: float | None = None,
+    ) -> None:
+        self._sessions = sessions
+        # The pool must not refer to this source, which could then never be collected.
+        self._pool = Pool(
             conninfo,
-            kwargs=_connection_options(prepares),
-            min_size=1,
-            max_size=size,
+            size=size,
             timeout=timeout,
-            name="pgchroma",
-            configure=prepare_vectors,
-            open=False,
+            patience=patience,
+            configure=partial(_introduce, sessions=sessions),
         )
-        self._pool.open()
-        # A pool that is dropped open would be closed by whichever thread collects it, its own too.
+        # A client that is dropped without being closed leaves its connections to be closed.
         weakref.finalize(self, _close_here, self._pool, os.getpid())
 
     @contextmanager
     def lend(self) -> Generator[psycopg.Connection[Any], None, None]:
         """Take a connection out of the pool."""
-        # Not by the pool's own context manager: it commits, which an autocommitting one need not.
-        connection = self._pool.getconn()
-        try:
+        with self._pool.lend() as connection:
+            self._sessions.remind(connection)
             yield connection
-        finally:
-            self._pool.putconn(connection)
 
-    def renew(self) -> None:
-        """Test every idle connection and replace those that are broken."""
-        self._pool.check()
+    def lose_statements(self) -> None:
+        """Prepare no statements from now on."""
+        self._sessions.lose_statements()
 
     def close(self) -> None:
         """Close every connection."""
@@ -106,24 +112,41 @@ class EngineSource:
 
     is_joined = False
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, sessions: Sessions) -> None:
         _require_psycopg(engine.dialect.driver)
         self._engine = engine.execution_options(isolation_level="AUTOCOMMIT")
+        self._sessions = sessions
 
     @contextmanager
     def lend(self) -> Generator[psycopg.Connection[Any], None, None]:
         """Check a connection out of the engine's pool."""
-        with _faults_of_sqlalchemy():
-            connection = self._engine.connect()
+        with translated(), _faults_of_sqlalchemy():
+            connection = self._working()
         with connection:
             yield _driver_connection(connection)
+            connection.info[_USED_AT] = time.monotonic()
 
-    def renew(self) -> None:
-        """Drop the engine's idle connections."""
-        self._engine.dispose()
+    def lose_statements(self) -> None:
+        """Prepare no statements from now on."""
+        self._sessions.lose_statements()
 
     def close(self) -> None:
         """Leave the engine to its owner."""
+
+    def _working(self) -> SqlalchemyConnection:
+        """Check connections out until one works: some may have been closed while they were idle."""
+        while True:
+            connection = self._engine.connect()
+            try:
+                driver = _driver_connection(connection)
+                if not _was_idle(connection, driver) or answers(driver):
+                    _introduce(driver, self._sessions)
+                    return connection
+                connection.invalidate()
+                connection.close()
+            except BaseException:
+                connection.close()
+                raise
 
 
 class JoinedSource:
@@ -135,8 +158,9 @@ class JoinedSource:
 
     is_joined = True
 
-    def __init__(self, owner: SqlalchemyConnection | Session) -> None:
+    def __init__(self, owner: SqlalchemyConnection | Session, sessions: Sessions) -> None:
         self._owner = owner
+        self._sessions = sessions
         with turn(owner):
             _require_psycopg(self._connection().dialect.driver)
 
@@ -151,11 +175,13 @@ class JoinedSource:
                 driver = _driver_connection(connection)
             with turn(driver):
                 if _is_idle(driver):
-                    driver.execute(_BEGIN)
+                    driver.execute(_BEGIN, prepare=False)
+                _introduce(driver, self._sessions)
                 yield driver
 
-    def renew(self) -> None:
-        """Leave the connection to its owner."""
+    def lose_statements(self) -> None:
+        """Prepare no statements from now on."""
+        self._sessions.lose_statements()
 
     def close(self) -> None:
         """Leave the connection to its owner."""
@@ -179,8 +205,8 @@ class AsyncSource(Protocol):
         """Return an async context manager whose value is a `psycopg.AsyncConnection`."""
         ...
 
-    async def renew(self) -> None:
-        """Replace connections that broke while nobody used them."""
+    def lose_statements(self) -> None:
+        """Prepare no statements from now on, since a pooler lost one."""
         ...
 
     async def close(self) -> None:
@@ -193,47 +219,44 @@ class AsyncPoolSource(AsyncSource):
 
     is_joined = False
 
-    def __init__(self, conninfo: str, *, size: int, timeout: float, prepares: bool) -> None:
-        self._pool: AsyncConnectionPool[psycopg.AsyncConnection[Any]] = AsyncConnectionPool(
+    def __init__(
+        self,
+        conninfo: str,
+        *,
+        size: int,
+        timeout: float,
+        sessions: Sessions,
+        patience: float | None = None,
+    ) -> None:
+        self._sessions = sessions
+        # The pool must not refer to this source, which could then never be collected.
+        self._pool = AsyncPool(
             conninfo,
-            kwargs=_connection_options(prepares),
-            min_size=1,
-            max_size=size,
+            size=size,
             timeout=timeout,
-            name="pgchroma",
-            configure=_prepare_async,
-            open=False,
+            patience=patience,
+            configure=partial(_introduce_async, sessions=sessions),
         )
-        # The event loop itself keeps no task from being collected.
-        self._returning: set[asyncio.Future[None]] = set()
+        weakref.finalize(self, _close_here, self._pool, os.getpid())
 
     @asynccontextmanager
     async def lend(self) -> AsyncGenerator[psycopg.AsyncConnection[Any], None]:
-        """Take a connection out of the pool, which opens with the first."""
-        if self._pool.closed:
-            await self._pool.open()
-        # Not by the pool's own context manager, as above.
-        connection = await self._pool.getconn()
-        try:
+        """Take a connection out of the pool."""
+        async with self._pool.lend() as connection:
+            self._sessions.remind(connection)
             yield connection
-        finally:
-            # Whoever is cancelled while he gives it back would take it with him.
-            returning = asyncio.ensure_future(self._pool.putconn(connection))
-            self._returning.add(returning)
-            returning.add_done_callback(self._returning.discard)
-            await asyncio.shield(returning)
 
     def statistics(self) -> dict[str, int]:
         """Tell how the pool is."""
-        return self._pool.get_stats()
+        return self._pool.statistics()
 
-    async def renew(self) -> None:
-        """Test every idle connection and replace those that are broken."""
-        await self._pool.check()
+    def lose_statements(self) -> None:
+        """Prepare no statements from now on."""
+        self._sessions.lose_statements()
 
     async def close(self) -> None:
         """Close every connection."""
-        await self._pool.close()
+        self._pool.close()
 
 
 class AsyncEngineSource(AsyncSource):
@@ -241,26 +264,43 @@ class AsyncEngineSource(AsyncSource):
 
     is_joined = False
 
-    def __init__(self, engine: AsyncEngine) -> None:
+    def __init__(self, engine: AsyncEngine, sessions: Sessions) -> None:
         _require_psycopg(engine.dialect.driver)
         self._engine = engine.execution_options(isolation_level="AUTOCOMMIT")
+        self._sessions = sessions
 
     @asynccontextmanager
     async def lend(self) -> AsyncGenerator[psycopg.AsyncConnection[Any], None]:
         """Check a connection out of the engine's pool."""
-        with _faults_of_sqlalchemy():
-            connection = await self._engine.connect()
+        with translated(), _faults_of_sqlalchemy():
+            connection = await self._working()
         try:
             yield await _async_driver_connection(connection)
+            connection.info[_USED_AT] = time.monotonic()
         finally:
             await connection.close()
 
-    async def renew(self) -> None:
-        """Drop the engine's idle connections."""
-        await self._engine.dispose()
+    def lose_statements(self) -> None:
+        """Prepare no statements from now on."""
+        self._sessions.lose_statements()
 
     async def close(self) -> None:
         """Leave the engine to its owner."""
+
+    async def _working(self) -> SqlalchemyAsyncConnection:
+        """Check connections out until one works; see `EngineSource`."""
+        while True:
+            connection = await self._engine.connect()
+            try:
+                driver = await _async_driver_connection(connection)
+                if not _was_idle(connection, driver) or await answers_async(driver):
+                    await _introduce_async(driver, self._sessions)
+                    return connection
+                await connection.invalidate()
+                await connection.close()
+            except BaseException:
+                await connection.close()
+                raise
 
 
 class AsyncJoinedSource(AsyncSource):
@@ -268,8 +308,9 @@ class AsyncJoinedSource(AsyncSource):
 
     is_joined = True
 
-    def __init__(self, owner: SqlalchemyAsyncConnection | AsyncSession) -> None:
+    def __init__(self, owner: SqlalchemyAsyncConnection | AsyncSession, sessions: Sessions) -> None:
         self._owner = owner
+        self._sessions = sessions
 
     @asynccontextmanager
     async def lend(self) -> AsyncGenerator[psycopg.AsyncConnection[Any], None]:
@@ -286,11 +327,13 @@ class AsyncJoinedSource(AsyncSource):
                 driver = await _async_driver_connection(connection)
             async with turn_async(driver):
                 if _is_idle(driver):
-                    await driver.execute(_BEGIN)
+                    await driver.execute(_BEGIN, prepare=False)
+                await _introduce_async(driver, self._sessions)
                 yield driver
 
-    async def renew(self) -> None:
-        """Leave the connection to its owner."""
+    def lose_statements(self) -> None:
+        """Prepare no statements from now on."""
+        self._sessions.lose_statements()
 
     async def close(self) -> None:
         """Leave the connection to its owner."""
@@ -324,15 +367,10 @@ def _faults_of_sqlalchemy() -> Generator[None, None, None]:
         raise InvalidArgumentError(f"the connection cannot be used: {fault}") from fault
 
 
-def _close_here(pool: ConnectionPool[Any], pid: int) -> None:
+def _close_here(pool: Pool | AsyncPool, pid: int) -> None:
     # A fork's child would say good-bye in its parent's name.
     if os.getpid() == pid:
         pool.close()
-
-
-def _connection_options(prepares: bool) -> dict[str, Any]:
-    options: dict[str, Any] = {"autocommit": True}
-    return options if prepares else {**options, "prepare_threshold": None}
 
 
 _BEGIN = "select 1"
@@ -344,20 +382,40 @@ def _is_idle(driver: psycopg.Connection[Any] | psycopg.AsyncConnection[Any]) -> 
     return not driver.autocommit and driver.info.transaction_status is TransactionStatus.IDLE
 
 
+_USED_AT = "pgchroma_used_at"
+"""When an operation last gave an engine's connection back, in what SQLAlchemy keeps with it."""
+
+
+def _was_idle(
+    connection: SqlalchemyConnection | SqlalchemyAsyncConnection,
+    driver: psycopg.BaseConnection[Any],
+) -> bool:
+    """Whether nobody knows that an engine's connection works."""
+    return needs_check(driver, connection.info.get(_USED_AT, 0.0))
+
+
+def _introduce(connection: psycopg.Connection[Any], sessions: Sessions) -> None:
+    if sessions.introduce(connection):
+        cursor = connection.cursor(row_factory=tuple_row)
+        sessions.note(
+            connection, *cursor.execute(SESSION_FACTS, prepare=False).fetchone() or (0, None)
+        )
+
+
+async def _introduce_async(connection: psycopg.AsyncConnection[Any], sessions: Sessions) -> None:
+    if sessions.introduce(connection):
+        cursor = await connection.cursor(row_factory=tuple_row).execute(
+            SESSION_FACTS, prepare=False
+        )
+        sessions.note(connection, *await cursor.fetchone() or (0, None))
+
+
 def _driver_connection(connection: SqlalchemyConnection) -> psycopg.Connection[Any]:
-    driver: psycopg.Connection[Any] = connection.connection.driver_connection  # type: ignore[assignment]
-    prepare_vectors(driver)
-    return driver
+    return connection.connection.driver_connection  # type: ignore[return-value]
 
 
 async def _async_driver_connection(
     connection: SqlalchemyAsyncConnection,
 ) -> psycopg.AsyncConnection[Any]:
     raw = await connection.get_raw_connection()
-    driver: psycopg.AsyncConnection[Any] = raw.driver_connection  # type: ignore[assignment]
-    prepare_vectors(driver)
-    return driver
-
-
-async def _prepare_async(connection: psycopg.AsyncConnection[Any]) -> None:
-    prepare_vectors(connection)
+    return raw.driver_connection  # type: ignore[return-value]

@@ -18,7 +18,8 @@ import click
 import psycopg
 
 from pgchroma.backends.base import Backend
-from pgchroma.backends.connect import connect, plain_conninfo
+from pgchroma.backends.connect import connect
+from pgchroma.backends.conninfo import plain_conninfo
 from pgchroma.backends.refusal import is_refused_for_good
 from pgchroma.backends.urls import place_of
 from pgchroma.cli.errors import CommandError, exit_on_error

@@ -14,7 +14,7 @@ from uuid import UUID
 
 from pgchroma.errors import AuthorizationError, InvalidArgumentError
 from pgchroma.model.hashes import Key, check_password, hash_key_secret, hash_password, new_id
-from pgchroma.model.operations import Operation
+from pgchroma.model.operations import Operation, Read
 
 __all__ = (
     "EVERYTHING",
@@ -219,7 +219,7 @@ class CreateFirstCredential(Operation[bool]):
 
 
 @dataclass(frozen=True, slots=True)
-class FindCredential(Operation[FoundCredential | None]):
+class FindCredential(Read[FoundCredential | None]):
     """Find a live credential: a key by its id, a user by name."""
 
     kind: Kind
@@ -227,7 +227,7 @@ class FindCredential(Operation[FoundCredential | None]):
 
 
 @dataclass(frozen=True, slots=True)
-class ListCredentials(Operation[list[Credential]]):
+class ListCredentials(Read[list[Credential]]):
     """The keys or the users, by name and age; those that are revoked only if asked for."""
 
     kind: Kind

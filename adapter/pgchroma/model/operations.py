@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 from uuid import UUID
 
 import numpy as np
@@ -60,6 +60,7 @@ __all__ = (
     "ModifyCollection",
     "Operation",
     "QueryRecords",
+    "Read",
     "Reset",
     "StartReembedding",
     "StoreReembedded",
@@ -73,9 +74,23 @@ R_co = TypeVar("R_co", covariant=True)
 
 
 class Operation(Generic[R_co]):
-    """A request whose answer is an `R_co`."""
+    """A request whose answer is an `R_co`.
+
+    Attributes:
+        only_reads: Whether carrying it out twice is the same as carrying it out once.
+    """
 
     __slots__ = ()
+
+    only_reads: ClassVar[bool] = False
+
+
+class Read(Operation[R_co]):
+    """A request that changes nothing, so that it may be repeated whatever became of it."""
+
+    __slots__ = ()
+
+    only_reads: ClassVar[bool] = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,17 +102,17 @@ class CollectionRef:
 
 
 @dataclass(frozen=True, slots=True)
-class Heartbeat(Operation[int]):
+class Heartbeat(Read[int]):
     """The database's time, in nanoseconds since 1970."""
 
 
 @dataclass(frozen=True, slots=True)
-class GetVersion(Operation[str]):
+class GetVersion(Read[str]):
     """The version of what answers."""
 
 
 @dataclass(frozen=True, slots=True)
-class GetIdentity(Operation[UserIdentity]):
+class GetIdentity(Read[UserIdentity]):
     """Who the caller is to what answers, and which databases it may use."""
 
 
@@ -114,7 +129,7 @@ class CreateTenant(Operation[None]):
 
 
 @dataclass(frozen=True, slots=True)
-class GetTenant(Operation[Tenant]):
+class GetTenant(Read[Tenant]):
     """Find a tenant by name."""
 
     name: str
@@ -136,7 +151,7 @@ class CreateDatabase(Operation[None]):
 
 
 @dataclass(frozen=True, slots=True)
-class GetDatabase(Operation[Database]):
+class GetDatabase(Read[Database]):
     """Find a database by name."""
 
     scope: DatabaseRef
@@ -150,7 +165,7 @@ class DeleteDatabase(Operation[None]):
 
 
 @dataclass(frozen=True, slots=True)
-class ListDatabases(Operation[list[Database]]):
+class ListDatabases(Read[list[Database]]):
     """A tenant's databases, by name."""
 
     tenant: str
@@ -175,7 +190,7 @@ class CreateCollection(Operation[CollectionModel]):
 
 
 @dataclass(frozen=True, slots=True)
-class GetCollection(Operation[CollectionModel]):
+class GetCollection(Read[CollectionModel]):
     """Find a collection by name."""
 
     scope: DatabaseRef
@@ -183,14 +198,14 @@ class GetCollection(Operation[CollectionModel]):
 
 
 @dataclass(frozen=True, slots=True)
-class GetCollectionById(Operation[CollectionModel]):
+class GetCollectionById(Read[CollectionModel]):
     """Find a collection by id."""
 
     collection: CollectionRef
 
 
 @dataclass(frozen=True, slots=True)
-class GetCollectionByCrn(Operation[CollectionModel]):
+class GetCollectionByCrn(Read[CollectionModel]):
     """Find a collection by its tenant's resource name, its database and its own name."""
 
     tenant_resource_name: str
@@ -199,7 +214,7 @@ class GetCollectionByCrn(Operation[CollectionModel]):
 
 
 @dataclass(frozen=True, slots=True)
-class ListCollections(Operation[list[CollectionModel]]):
+class ListCollections(Read[list[CollectionModel]]):
     """A database's collections, by name."""
 
     scope: DatabaseRef
@@ -208,7 +223,7 @@ class ListCollections(Operation[list[CollectionModel]]):
 
 
 @dataclass(frozen=True, slots=True)
-class CountCollections(Operation[int]):
+class CountCollections(Read[int]):
     """How many collections a database has."""
 
     scope: DatabaseRef
@@ -270,7 +285,7 @@ class DeleteRecords(Operation[int]):
 
 
 @dataclass(frozen=True, slots=True)
-class GetRecords(Operation[RecordColumns]):
+class GetRecords(Read[RecordColumns]):
     """Records that meet all conditions given, in insertion order."""
 
     collection: CollectionRef
@@ -282,14 +297,14 @@ class GetRecords(Operation[RecordColumns]):
 
 
 @dataclass(frozen=True, slots=True)
-class CountRecords(Operation[int]):
+class CountRecords(Read[int]):
     """How many records a collection has."""
 
     collection: CollectionRef
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class QueryRecords(Operation[list[QueriedRecords]]):
+class QueryRecords(Read[list[QueriedRecords]]):
     """For each embedding the `n_results` nearest of the records that meet all conditions.
 
     Attributes:
@@ -311,7 +326,7 @@ class QueryRecords(Operation[list[QueriedRecords]]):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class ExplainQuery(Operation[QueryPlan]):
+class ExplainQuery(Read[QueryPlan]):
     """Run a query and tell how it was done.
 
     Attributes:
@@ -322,7 +337,7 @@ class ExplainQuery(Operation[QueryPlan]):
 
 
 @dataclass(frozen=True, slots=True)
-class MeasureRecall(Operation[Recall]):
+class MeasureRecall(Read[Recall]):
     """Ask for the neighbours of some stored embeddings, by the index and exactly, and compare.
 
     Attributes:
@@ -338,7 +353,7 @@ class MeasureRecall(Operation[Recall]):
 
 
 @dataclass(frozen=True, slots=True)
-class GetIndexingStatus(Operation[IndexingStatus]):
+class GetIndexingStatus(Read[IndexingStatus]):
     """How far the collection's indexes are behind its log."""
 
     collection: CollectionRef
@@ -364,14 +379,14 @@ class StartReembedding(Operation[int | None]):
 
 
 @dataclass(frozen=True, slots=True)
-class GetReembedding(Operation[Reembedding | None]):
+class GetReembedding(Read[Reembedding | None]):
     """How far the second embeddings are; None: there are none."""
 
     collection: CollectionRef
 
 
 @dataclass(frozen=True, slots=True)
-class GetUnembedded(Operation[Unembedded]):
+class GetUnembedded(Read[Unembedded]):
     """The first `limit` records behind a position that have no second embedding.
 
     There are none where the second embeddings are in use meanwhile.
@@ -398,7 +413,7 @@ class StoreReembedded(Operation[None]):
 
 
 @dataclass(frozen=True, slots=True)
-class CompareEmbeddings(Operation[Comparison]):
+class CompareEmbeddings(Read[Comparison]):
     """Ask for the neighbours of some records by both embeddings, and compare.
 
     Attributes:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pgchroma.model.entities import Tenant
-from pgchroma.model.operations import Operation
+from pgchroma.model.operations import Operation, Read
 
 __all__ = ("DeleteTenant", "ListTenants")
 
 
 @dataclass(frozen=True, slots=True)
-class ListTenants(Operation[list[Tenant]]):
+class ListTenants(Read[list[Tenant]]):
     """All tenants, by name."""
 
 

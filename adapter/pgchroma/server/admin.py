@@ -24,7 +24,7 @@ from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 from psycopg.conninfo import make_conninfo
 
-from pgchroma.backends.connect import plain_conninfo
+from pgchroma.backends.conninfo import plain_conninfo
 from pgchroma.errors import ChromaError, UnavailableError, VersionMismatchError
 from pgchroma.schema import prepare
 from pgchroma.server.addresses import Address

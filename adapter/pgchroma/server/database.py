@@ -7,7 +7,6 @@ from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
-from psycopg_pool import PoolTimeout
 
 from pgchroma.backends.connect import connect_async
 from pgchroma.backends.direct import AsyncDirectBackend
@@ -24,12 +23,15 @@ __all__ = ("Database",)
 
 R = TypeVar("R")
 
+PATIENCE = 1.0
+"""Seconds that a request goes on trying to connect while no connection is open."""
+
 
 class Database:
     """A backend whose database may go and come back.
 
-    While PostgreSQL is away every request is told so at once, and the first that finds it back
-    connects anew: a pool would try at ever longer intervals, and let requests wait meanwhile.
+    While PostgreSQL is away every request is told so within a second, and the first that finds it
+    back connects anew.
     """
 
     is_joined = False
@@ -67,8 +69,9 @@ class Database:
             backend = self._backend or await self._connected()
             try:
                 result = await backend.execute(operation)
-            except UnavailableError as fault:
-                if not isinstance(fault.__cause__, PoolTimeout):
+            except UnavailableError:
+                # A connection that was lost has been replaced. This is a database that is gone.
+                if not backend.statistics()["size"]:
                     self._leave(backend)
                 raise
         if self._metrics is not None:
@@ -98,7 +101,7 @@ class Database:
         return await asyncio.shield(self._connecting)
 
     async def _connect(self) -> AsyncDirectBackend:
-        self._backend = await connect_async(self._conninfo, self._settings)
+        self._backend = await connect_async(self._conninfo, self._settings, PATIENCE)
         self._backend.compact()
         return self._backend
 
@@ -110,7 +113,7 @@ class Database:
             task.add_done_callback(self._leaving.discard)
 
     async def _close_later(self, backend: AsyncDirectBackend) -> None:
-        # Perhaps one connection alone was lost, and others are in use.
+        # Requests that have just begun may still be at it.
         try:
             await asyncio.sleep(self._settings.pgchroma_pool_timeout)
         finally:

@@ -18,6 +18,8 @@ from pgchroma.errors import (
     DeadlineExceededError,
     InternalError,
     InvalidArgumentError,
+    OutcomeUnknownError,
+    PoolExhaustedError,
     RateLimitError,
     UnavailableError,
 )
@@ -107,8 +109,15 @@ def _on_depth(request: Request[Any, Any, Any], fault: RecursionError) -> Respons
 
 def _presentable(fault: ChromaError) -> ChromaError:
     """Say no more to strangers than they need: PostgreSQL names hosts, users and databases."""
+    if isinstance(fault, PoolExhaustedError):
+        return UnavailableError("the server has too much to do; try again later")
+    if isinstance(fault, OutcomeUnknownError):
+        return OutcomeUnknownError(
+            "the database went away while it carried out this write; it took effect as a whole or "
+            "not at all"
+        )
     if isinstance(fault, UnavailableError):
-        return UnavailableError("the database cannot be reached or has too much to do")
+        return UnavailableError("the database cannot be reached; the server's log has more")
     if isinstance(fault, InternalError):
         return InternalError("internal error; the server's log has more")
     return fault

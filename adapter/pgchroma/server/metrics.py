@@ -104,11 +104,11 @@ class Metrics:
                 pass
 
     def note_pool(self, statistics: dict[str, int]) -> None:
-        """Note how the pool of connections is: psycopg_pool's own numbers."""
-        size, idle = statistics.get("pool_size", 0), statistics.get("pool_available", 0)
+        """Note how the pool of connections is."""
+        size, idle = statistics.get("size", 0), statistics.get("idle", 0)
         self._pool.labels("idle").set(idle)
         self._pool.labels("used").set(size - idle)
-        self._waiting.set(statistics.get("requests_waiting", 0))
+        self._waiting.set(statistics.get("waiting", 0))
 
     def _histograms(self, operation: str) -> tuple[Any, Any, Any]:
         found = self._of_operation.get(operation)

@@ -33,7 +33,7 @@ from tenacity import (
 )
 
 from pgchroma._version import __version__
-from pgchroma.backends.connect import plain_conninfo
+from pgchroma.backends.conninfo import plain_conninfo
 from pgchroma.backends.refusal import is_refused_for_good
 from pgchroma.backends.urls import place_of
 from pgchroma.errors import InternalError, InvalidArgumentError, UnavailableError

@@ -11,7 +11,7 @@ from psycopg.conninfo import conninfo_to_dict
 from pydantic import BaseModel, Field, SecretStr, ValidationInfo, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
-from pgchroma.backends.connect import plain_conninfo
+from pgchroma.backends.conninfo import plain_conninfo
 from pgchroma.config import Settings
 from pgchroma.errors import ChromaError
 from pgchroma.model.hashes import Key
@@ -103,8 +103,8 @@ class ServerSettings(BaseModel):
         circuit_breaker: How many requests are taken on at once.
         pool_size: The most database connections of each worker.
         pool_timeout: Seconds a request waits for one of them.
-        prepared_statements: Whether statements are prepared; off for a PgBouncer in transaction
-            mode that does not keep them.
+        prepared_statements: Whether statements are prepared; None: where no pooler is in
+            between.
         query_connections: On how many connections at once the queries of one request run, if there
             are eight and more for each.
         compaction: Whether each worker builds indexes behind what is written. Of several one
@@ -152,7 +152,7 @@ class ServerSettings(BaseModel):
     pool_size: int = Field(default=10, ge=1, le=10_000)
     pool_timeout: Seconds = 5.0
     query_connections: int = Field(default=2, ge=1, le=10_000)
-    prepared_statements: bool = True
+    prepared_statements: bool | None = None
     compaction: bool = True
     compaction_url: SecretStr | None = None
     segment_bytes: int = Field(default=8 << 20, ge=0, le=1 << 60)
@@ -275,6 +275,8 @@ class ServerSettings(BaseModel):
             pgchroma_regex_timeout=self.regex_timeout,
             pgchroma_query_connections=self.query_connections,
             pgchroma_prepared_statements=self.prepared_statements,
+            # The request's own limit comes first; this one ends what does not heed it.
+            pgchroma_request_timeout=self.request_timeout + 1,
             pgchroma_role_per_tenant=self.role_per_tenant,
             pgchroma_compaction=self.compaction,
             pgchroma_compaction_url=(

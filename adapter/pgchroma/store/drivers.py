@@ -34,6 +34,7 @@ from pgchroma.store.isolation import (
     is_idle,
     note_isolation,
 )
+from pgchroma.store.preparing import may_prepare
 from pgchroma.store.roles import as_role
 from pgchroma.store.statement import (
     Atomic,
@@ -350,18 +351,22 @@ def _execute(connection: Connection[Any], statement: Statement) -> Cursor[Any]:
     # The connection may be the caller's own, with another format and other rows. In binary
     # PostgreSQL takes one statement at a time: nobody can append a second.
     cursor = connection.cursor(binary=True, row_factory=tuple_row)
-    return cursor.execute(statement.text, statement.parameters, prepare=_prepares(statement))
+    return cursor.execute(
+        statement.text, statement.parameters, prepare=_prepares(connection, statement)
+    )
 
 
 async def _execute_async(
     connection: AsyncConnection[Any], statement: Statement
 ) -> AsyncCursor[Any]:
     cursor = connection.cursor(binary=True, row_factory=tuple_row)
-    return await cursor.execute(statement.text, statement.parameters, prepare=_prepares(statement))
+    return await cursor.execute(
+        statement.text, statement.parameters, prepare=_prepares(connection, statement)
+    )
 
 
-def _prepares(statement: Statement) -> bool | None:
-    return None if statement.is_kept else False
+def _prepares(connection: BaseConnection[Any], statement: Statement) -> bool | None:
+    return None if statement.is_kept and may_prepare(connection) else False
 
 
 def _rows(cursor: Cursor[Any]) -> Rows:

@@ -11,7 +11,6 @@ from typing import Final
 
 import psycopg
 from psycopg import errors as pg
-from psycopg_pool import PoolClosed, PoolTimeout
 
 from pgchroma.errors import (
     ChromaError,
@@ -19,7 +18,6 @@ from pgchroma.errors import (
     InternalError,
     InvalidArgumentError,
     MissingRightError,
-    SerializationError,
     UnavailableError,
     UniqueConstraintError,
 )
@@ -27,17 +25,15 @@ from pgchroma.errors import (
 __all__ = (
     "first_line",
     "has_lost_connection",
-    "is_serialization_fault",
+    "has_lost_statement",
     "may_pass",
-    "serialization_error",
     "translated",
     "why_not_indexed",
 )
 
-_SERIALIZATION: Final = (pg.SerializationFailure, pg.DeadlockDetected)
-
 _PASSING: Final = (
-    *_SERIALIZATION,
+    pg.SerializationFailure,
+    pg.DeadlockDetected,
     pg.UniqueViolation,
     pg.ForeignKeyViolation,
     pg.UndefinedTable,
@@ -53,7 +49,6 @@ _UNREACHABLE: Final = (
     pg.TooManyConnections,
     pg.InvalidCatalogName,
 )
-_UNAVAILABLE: Final = (PoolTimeout, PoolClosed)
 
 
 def may_pass(fault: BaseException) -> bool:
@@ -66,26 +61,9 @@ def may_pass(fault: BaseException) -> bool:
     return isinstance(fault, _PASSING)
 
 
-def is_serialization_fault(fault: BaseException) -> bool:
-    """Whether PostgreSQL ended a transaction in favour of another one."""
-    return isinstance(fault, _SERIALIZATION)
-
-
-def serialization_error(fault: psycopg.Error) -> SerializationError:
-    """Return what tells the caller to run the transaction again."""
-    sqlstate = str(fault.sqlstate) if is_serialization_fault(fault) else "40001"
-    return SerializationError(
-        f"another transaction is in the way of this one: {first_line(fault)} (SQLSTATE "
-        f"{_sqlstate(fault)}). Roll the transaction back and run it again from its beginning",
-        sqlstate=sqlstate,
-    )
-
-
 def has_lost_connection(fault: BaseException) -> bool:
     """Whether the connection is gone, and others that were idle may be, too."""
-    if isinstance(fault, _UNAVAILABLE) or not isinstance(fault, psycopg.Error):
-        return False
-    if _has_lost_statement(fault):
+    if not isinstance(fault, psycopg.Error) or has_lost_statement(fault):
         return False
     if isinstance(fault, _UNREACHABLE):
         return True
@@ -93,10 +71,8 @@ def has_lost_connection(fault: BaseException) -> bool:
     return is_operational and (fault.sqlstate or "08").startswith(("08", "57P"))
 
 
-def _has_lost_statement(fault: psycopg.Error) -> bool:
-    """Whether a prepared statement is not there, or is another client's of the same name."""
-    if isinstance(fault, pg.ProtocolViolation):
-        return "prepared statement" in str(fault)
+def has_lost_statement(fault: BaseException) -> bool:
+    """Whether a prepared statement is not where it was prepared, so that nothing was run."""
     return isinstance(fault, pg.InvalidSqlStatementName | pg.DuplicatePreparedStatement)
 
 
@@ -119,17 +95,15 @@ def translated() -> Generator[None, None, None]:
     """Raise PostgreSQL's faults inside as errors of the product, with the cause chained."""
     try:
         yield
-    except (psycopg.Error, PoolTimeout, PoolClosed) as fault:
+    except psycopg.Error as fault:
         raise _translate(fault) from fault
     except UnicodeEncodeError as fault:
-        raise InvalidArgumentError(
-            "a text has half of a surrogate pair, which PostgreSQL cannot store"
-        ) from fault
+        raise InvalidArgumentError(_unencodable(fault)) from fault
 
 
 def _translate(fault: Exception) -> ChromaError:
     message = first_line(fault)
-    if has_lost_connection(fault) or isinstance(fault, _UNAVAILABLE):
+    if has_lost_connection(fault):
         return UnavailableError(f"the database cannot be reached: {message}")
     return _refusal(fault, message) or _failure(fault, message)
 
@@ -163,18 +137,25 @@ def _failure(fault: Exception, message: str) -> ChromaError:
     match fault:
         case pg.QueryCanceled() | pg.LockNotAvailable():
             return DeadlineExceededError(f"{message}; nothing was changed")
-        case psycopg.Error() if _has_lost_statement(fault):
+        case psycopg.Error() if has_lost_statement(fault):
             return InternalError(
                 f"{message}: a pooler such as PgBouncer in transaction mode has lost a prepared "
                 "statement; set pgchroma_prepared_statements (on a server prepared_statements) "
                 "to false"
             )
-        case pg.SerializationFailure() | pg.DeadlockDetected():
-            return serialization_error(fault)
         case pg.DiskFull():
             return InternalError(f"the database's disk is full: {message}; nothing was written")
         case _:
             return InternalError(f"PostgreSQL reports {_sqlstate(fault)}: {message}")
+
+
+def _unencodable(fault: UnicodeEncodeError) -> str:
+    if fault.encoding == "utf-8":
+        return "a text has half of a surrogate pair, which PostgreSQL cannot store"
+    return (
+        f"a text has characters that the connection's encoding {fault.encoding} cannot express: "
+        "add client_encoding=utf8 to the URL"
+    )
 
 
 def _missing_right(message: str) -> str:

@@ -231,6 +231,12 @@ class Environment:
         if self.observed is not None and filter is not None:
             self.observed.note_filter(location, filter)
 
+    def note_vector_oid(self, oid: int) -> None:
+        """Take in the object id of the type `vector`: another one means another database."""
+        if oid != self.vector_oid:
+            self.vector_oid = oid
+            self.forget()
+
     def role_of(self, tenant: str) -> str | None:
         """Return what is known of a tenant's role."""
         return self._roles.get(tenant)

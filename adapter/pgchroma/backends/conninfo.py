@@ -1,0 +1,62 @@
+"""Connection strings: what a caller names a database by, completed with what we rely on."""
+
+from __future__ import annotations
+
+import os
+from typing import Final
+
+from psycopg import pq
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
+from pgchroma.backends.urls import check_url
+from pgchroma.store.faults import translated
+
+__all__ = ("complete_conninfo", "plain_conninfo")
+
+_DRIVERS: Final = ("postgresql+psycopg://", "postgresql+psycopg_async://")
+"""How SQLAlchemy spells the URL of a database that psycopg 3 connects to."""
+
+_DEFAULTS: Final = {
+    "connect_timeout": "10",
+    # A peer that is gone without a word is noticed within a minute and not, as Linux has it, after
+    # two hours of silence, or a quarter of an hour for what was sent.
+    "keepalives_idle": "30",
+    "keepalives_interval": "10",
+    "keepalives_count": "3",
+    "tcp_user_timeout": "30000",
+}
+
+
+def plain_conninfo(url: str) -> str:
+    """Spell a database's URL as libpq takes it."""
+    # SQLAlchemy's spelling names the driver; libpq's does not.
+    for prefix in _DRIVERS:
+        if url.startswith(prefix):
+            return "postgresql://" + url.removeprefix(prefix)
+    return check_url(url)
+
+
+def complete_conninfo(url: str) -> str:
+    """Return the connection string of a database, with what holds for every connection of ours.
+
+    Text goes as UTF-8. How long to wait for a peer that does not answer is taken from the URL, else
+    from libpq's variables, else from here.
+
+    Args:
+        url: A URL, SQLAlchemy's included, or a libpq connection string.
+
+    Raises:
+        InvalidArgumentError: It is neither.
+    """
+    with translated():
+        given = conninfo_to_dict(plain_conninfo(url))
+        defaults = {key: value for key, value in _DEFAULTS.items() if not _is_set(key)}
+        completed = {**defaults, **given, "client_encoding": "UTF8"}
+        return make_conninfo("", **completed)
+
+
+def _is_set(key: str) -> bool:
+    return any(
+        option.keyword.decode() == key and option.envvar and option.envvar.decode() in os.environ
+        for option in pq.Conninfo.get_defaults()
+    )

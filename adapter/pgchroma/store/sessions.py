@@ -1,0 +1,113 @@
+"""What every connection that we work on is taught, and what is asked about it once."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from threading import Lock
+from typing import Any, Final
+
+import psycopg
+
+from pgchroma.errors import InvalidArgumentError
+from pgchroma.store.preparing import name_statements, stop_preparing
+from pgchroma.store.vectors import prepare_vectors
+
+__all__ = ("SESSION_FACTS", "Sessions")
+
+_log = logging.getLogger("pgchroma.connections")
+
+SESSION_FACTS: Final = """
+select
+    pg_backend_pid(),
+    (
+        select t.oid
+        from pg_catalog.pg_type as t
+        join pg_catalog.pg_extension as e on e.extnamespace = t.typnamespace
+        where e.extname = 'vector' and t.typname = 'vector'
+    )
+"""
+"""Asks which process of PostgreSQL's answers, and for the object id of the type `vector`."""
+
+
+class Sessions:
+    """What the connections of one source have in common.
+
+    Args:
+        prepares: Whether statements are prepared; None: where no pooler is in between.
+
+    Attributes:
+        note_vector_oid: Told the object id of the type `vector` on each new connection: a database
+            that was restored under the same name has another.
+    """
+
+    def __init__(self, prepares: bool | None) -> None:
+        self.note_vector_oid: Callable[[int], None] | None = None
+        self._prepares = prepares
+        self._has_told = False
+        self._lock = Lock()
+
+    def introduce(self, connection: psycopg.BaseConnection[Any]) -> bool:
+        """Teach a connection what we send; twice is no fault.
+
+        Returns:
+            Whether it is new here, so that `note` has to be told the answer to `SESSION_FACTS`.
+
+        Raises:
+            InvalidArgumentError: The connection, which the caller made, does not send UTF-8.
+        """
+        is_new = name_statements(connection)
+        self.remind(connection)
+        if not is_new:
+            return False
+        _check_encoding(connection)
+        prepare_vectors(connection)
+        return True
+
+    def note(
+        self, connection: psycopg.BaseConnection[Any], backend_pid: int, vector_oid: int | None
+    ) -> None:
+        """Take in what PostgreSQL answered about a new connection.
+
+        Nothing is prepared where a pooler answers: it hands the sessions of PostgreSQL round, and
+        with them what was prepared there.
+        """
+        if vector_oid is not None and self.note_vector_oid is not None:
+            self.note_vector_oid(vector_oid)
+        if self._prepares is not None or backend_pid == connection.info.backend_pid:
+            return
+        stop_preparing(connection)
+        if self._is_first():
+            _log.info(
+                "a pooler is between this process and PostgreSQL, so statements are not prepared; "
+                "set pgchroma_prepared_statements (on a server prepared_statements) to true if "
+                "the pooler keeps them for each client"
+            )
+
+    def remind(self, connection: psycopg.BaseConnection[Any]) -> None:
+        """Let a connection that is about to be used again know what has changed."""
+        if self._prepares is False:
+            stop_preparing(connection)
+
+    def lose_statements(self) -> None:
+        """Prepare no more on any connection, since a pooler lost a prepared statement."""
+        self._prepares = False
+        if self._is_first():
+            _log.warning(
+                "a pooler has lost a prepared statement; from now on statements are not prepared. "
+                "Set pgchroma_prepared_statements (on a server prepared_statements) to false"
+            )
+
+    def _is_first(self) -> bool:
+        with self._lock:
+            is_first, self._has_told = not self._has_told, True
+        return is_first
+
+
+def _check_encoding(connection: psycopg.BaseConnection[Any]) -> None:
+    codec = connection.info.encoding
+    if codec != "utf-8":
+        raise InvalidArgumentError(
+            f"the connection encodes text as {codec}, and documents may hold any character of "
+            "Unicode: add client_encoding=utf8 to the URL of the engine"
+        )
