@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+import json
+import pickle
 from collections.abc import AsyncIterator
 from typing import Any
 from uuid import UUID
@@ -26,9 +29,24 @@ async def admin(mode: Any) -> AsyncIterator[Any]:
 async def test_the_default_tenant_and_database_are_there(admin: Any) -> None:
     assert (await admin.get_tenant("default_tenant")).name == "default_tenant"
     database = await admin.get_database("default_database")
-    assert database["id"] == UUID(int=0)
-    assert database["name"] == "default_database"
-    assert database["tenant"] == "default_tenant"
+    assert database.id == UUID(int=0)
+
+
+async def test_tenants_and_databases_are_mappings(admin: Any) -> None:
+    await admin.create_tenant("acme")
+    await admin.create_database("one", "acme")
+    tenant = await admin.get_tenant("acme")
+    assert tenant == {"name": "acme"}
+    assert (tenant["name"], dict(tenant), json.loads(json.dumps(tenant))) == (
+        "acme", {"name": "acme"}, {"name": "acme"},
+    )  # fmt: skip
+    database = await admin.get_database("one", "acme")
+    assert dict(database) == {"id": str(database.id), "name": "one", "tenant": "acme"}
+    assert json.loads(json.dumps(database)) == dict(database)
+    assert {**database}["name"] == database.name == "one"
+    assert await admin.list_databases(tenant="acme") == [database]
+    for entity in (tenant, database):
+        assert pickle.loads(pickle.dumps(entity)) == copy.deepcopy(entity) == entity
 
 
 async def test_databases_of_a_tenant_are_listed_by_name(admin: Any) -> None:

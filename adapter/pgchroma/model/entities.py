@@ -21,25 +21,51 @@ class DatabaseRef:
     database: str
 
 
-@dataclass(frozen=True, slots=True)
-class Tenant:
-    """A user, a team or an account; databases belong to one."""
+class Tenant(dict[str, str]):
+    """A user, a team or an account; databases belong to one.
 
-    name: str
-    resource_name: str | None = None
+    It is a mapping, as Chroma's: ``tenant["name"]``, and ``resource_name`` if it has one.
+    """
+
+    def __init__(self, name: str, resource_name: str | None = None) -> None:
+        super().__init__(name=name)
+        if resource_name is not None:
+            self["resource_name"] = resource_name
+
+    @property
+    def name(self) -> str:
+        """The tenant's name."""
+        return self["name"]
+
+    @property
+    def resource_name(self) -> str | None:
+        """Its name in collections' resource names."""
+        return self.get("resource_name")
 
 
-@dataclass(frozen=True, slots=True)
-class Database:
-    """A name space of collections within a tenant; one PostgreSQL schema."""
+class Database(dict[str, str]):
+    """A name space of collections within a tenant; one PostgreSQL schema.
 
-    id: UUID
-    name: str
-    tenant: str
+    It is a mapping, as Chroma's: ``database["id"]``, ``name`` and ``tenant``, all of them texts.
+    """
 
-    def __getitem__(self, key: str) -> Any:
-        """Chroma's own is a mapping: ``database["name"]``."""
-        return getattr(self, key)
+    def __init__(self, id: UUID, name: str, tenant: str) -> None:
+        super().__init__(id=str(id), name=name, tenant=tenant)
+
+    @property
+    def id(self) -> UUID:
+        """The database's id."""
+        return UUID(self["id"])
+
+    @property
+    def name(self) -> str:
+        """The database's name."""
+        return self["name"]
+
+    @property
+    def tenant(self) -> str:
+        """The tenant it belongs to."""
+        return self["tenant"]
 
 
 @dataclass(frozen=True, slots=True)
