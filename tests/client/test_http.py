@@ -4,19 +4,31 @@ from __future__ import annotations
 
 import os
 import signal
+import ssl
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
 
 import pgchroma
 from pgchroma import Settings, errors
+from pgchroma.auth.token_authn import TokenTransportHeader
 from pgchroma.backends.http import Endpoint, HttpBackend
 from pgchroma.client._sync.client import AdminClient
+from pgchroma.client.endpoints import endpoint_of
 from pgchroma.model.operations import CreateTenant, GetTenant, Heartbeat
 from tests.serving import Server, free_port, running
 
@@ -44,6 +56,8 @@ def scripted() -> Iterator[Scripted]:
 
 
 class Scripted(ThreadingHTTPServer):
+    scheme = "http"
+
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Answering)
         self.answers: list[tuple[int, dict[str, str], bytes]] = []
@@ -51,7 +65,7 @@ class Scripted(ThreadingHTTPServer):
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_address[1]}"
+        return f"{self.scheme}://127.0.0.1:{self.server_address[1]}"
 
 
 class _Answering(BaseHTTPRequestHandler):
@@ -87,6 +101,14 @@ AWAY = (503, {"retry-after": "0"}, b'{"error":"ChromaError","message":"away"}')
         ({"host": "https://db.example/chroma/", "port": 9}, "https://db.example/chroma"),
         ({"host": "http://db.example:1234/api/v2"}, "http://db.example:1234"),
         ({"host": "::1", "port": 9}, "http://[::1]:9"),
+        ({"host": "[::1]"}, "http://[::1]:8000"),
+        ({"host": "[::1]:9"}, "http://[::1]:9"),
+        ({"host": "fe80::1%eth0"}, "http://[fe80::1%eth0]:8000"),
+        ({"host": "localhost:8000"}, "http://localhost:8000"),
+        ({"host": "127.0.0.1:8400"}, "http://127.0.0.1:8400"),
+        ({"host": "127.0.0.1:8400", "port": 8400, "ssl": True}, "https://127.0.0.1:8400"),
+        ({"host": "db.example", "port": "9"}, "http://db.example:9"),
+        ({"settings": Settings(chroma_server_http_port=9), "port": "9"}, "http://localhost:9"),
         (
             {"host": "a.example", "settings": Settings(chroma_server_host="a.example")},
             "http://a.example:8000",
@@ -109,10 +131,176 @@ def test_an_address_is_spelled_in_many_ways(
 
 
 @pytest.mark.parametrize(
+    ("text", "verify"),
+    [
+        ("False", False),
+        ("0", False),
+        (" no ", False),
+        ("TRUE", True),
+        ("on", True),
+        (__file__, __file__),
+    ],
+)
+def test_whether_certificates_are_checked_is_read_from_a_text(
+    text: str, verify: bool | str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CHROMA_SERVER_SSL_VERIFY", text)
+    assert endpoint_of(Settings()).verify == verify
+
+
+@pytest.mark.parametrize(
+    ("provider", "header", "sent"),
+    [
+        (
+            "chromadb.auth.token_authn.TokenAuthClientProvider",
+            None,
+            {"Authorization": "Bearer u:p"},
+        ),
+        (
+            "chromadb.auth.token.TokenAuthClientProvider",
+            "X_CHROMA_TOKEN",
+            {"X-Chroma-Token": "u:p"},
+        ),
+        ("token", TokenTransportHeader.X_CHROMA_TOKEN, {"X-Chroma-Token": "u:p"}),
+        ("chromadb.auth.basic.BasicAuthClientProvider", None, {"Authorization": "Basic dTpw"}),
+        (
+            "chromadb.auth.basic_authn.BasicAuthClientProvider",
+            "x-chroma-token",
+            {"Authorization": "Basic dTpw"},
+        ),
+    ],
+)
+def test_providers_are_known_by_their_names_of_every_version(
+    provider: str, header: str | None, sent: dict[str, str]
+) -> None:
+    settings = Settings(
+        chroma_client_auth_provider=provider,
+        chroma_client_auth_credentials="u:p",
+        chroma_auth_token_transport_header=header,
+    )
+    assert endpoint_of(settings).headers == sent
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A certificate of 127.0.0.1, with its key, that nobody has signed."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
+    now = datetime.now(UTC)
+    signed = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(
+            x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), False
+        )
+        .sign(key, hashes.SHA256())
+    )
+    path = tmp_path_factory.mktemp("tls") / "certificate.pem"
+    path.write_bytes(
+        key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+        + signed.public_bytes(Encoding.PEM)
+    )
+    return path
+
+
+@pytest.fixture
+def secured(scripted: Scripted, certificate: Path) -> Scripted:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    scripted.socket = context.wrap_socket(scripted.socket, server_side=True)
+    scripted.scheme = "https"
+    return scripted
+
+
+def test_a_certificate_that_is_not_trusted_is_told(
+    secured: Scripted, certificate: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(
+        ValueError, match=r"certificate of the server at .* is not trusted.*self"
+    ) as raised:
+        pgchroma.HttpClient(secured.url)
+    assert "chroma_server_ssl_verify" in str(raised.value)
+    monkeypatch.setenv("CHROMA_SERVER_SSL_VERIFY", str(certificate))
+    secured.answers = [BEAT]
+    backend = HttpBackend(endpoint_of(Settings(chroma_server_host=secured.url)))
+    assert backend.execute(Heartbeat()) == 7
+    backend.close()
+
+
+async def test_a_server_without_tls_is_told(scripted: Scripted) -> None:
+    with pytest.raises(ValueError, match=r"no secure connection .* It may speak plain HTTP"):
+        await pgchroma.AsyncHttpClient(scripted.url.replace("http:", "https:"))
+
+
+IN_FIVE_LOOPS = """
+import asyncio, sys, threading, warnings
+import pgchroma
+warnings.simplefilter("ignore", ResourceWarning)
+
+client = asyncio.run(pgchroma.AsyncHttpClient(sys.argv[1]))
+collection = asyncio.run(client.create_collection("loops", embedding_function=None))
+
+async def work(n):
+    await asyncio.gather(*(collection.add(f"{n}-{i}", [float(i)]) for i in range(4)))
+    return await collection.count()
+
+for n in range(5):
+    assert asyncio.run(work(n)) == 4 * n + 4
+threads = [threading.Thread(target=lambda n=n: asyncio.run(work(n))) for n in (6, 7)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+print(asyncio.run(collection.count()), len(client._backend._clients))
+asyncio.run(client.close())
+asyncio.run(client.close())
+try:
+    asyncio.run(collection.count())
+except pgchroma.errors.InvalidArgumentError as fault:
+    print(fault)
+"""
+
+
+def test_an_asynchronous_client_is_used_in_many_loops(emptied: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", IN_FIVE_LOOPS, emptied], capture_output=True, text=True, check=False
+    )
+    assert (done.stdout, done.stderr) == ("28 1\nthis client is closed\n", "")
+
+
+@pytest.mark.parametrize(
     ("options", "message"),
     [
         ({"host": "db.example/chroma"}, "Invalid URL. Unrecognized protocol"),
         ({"host": "ftp://db.example"}, "Invalid URL. Unrecognized protocol - ftp"),
+        ({"host": "db.example:http"}, "Invalid host 'db.example:http': expected a name"),
+        ({"host": "db.example:99999"}, "Invalid host"),
+        ({"host": "user@db.example"}, "Invalid host"),
+        ({"host": "local host"}, "Invalid host"),
+        ({"host": "[::1"}, "Invalid host"),
+        ({"host": "db.example:1", "port": 2}, "two ports are given: 'db.example:1' and port=2"),
+        ({"port": 0}, "Invalid port 0: expected a number from 1 to 65535"),
+        ({"port": "http"}, "Invalid port 'http'"),
+        ({"settings": Settings(chroma_server_ssl_verify="flase")}, "there is no file 'flase'"),
+        (
+            {"settings": Settings(chroma_client_auth_provider="my.Provider")},
+            "unknown provider 'my.Provider', expected chromadb.auth.token_authn",
+        ),
+        (
+            {
+                "settings": Settings(
+                    chroma_client_auth_provider="chromadb.auth.token.TokenAuthClientProvider",
+                    chroma_client_auth_credentials="k",
+                    chroma_auth_token_transport_header="X-Key",
+                )
+            },
+            "unknown header 'X-Key', expected one of Authorization, X-Chroma-Token",
+        ),
         ({"host": "b", "settings": Settings(chroma_server_host="a")}, "host provided in settings"),
         ({"settings": Settings(chroma_server_host="a")}, r"HttpClient: \[localhost\]"),
         ({"settings": Settings(chroma_server_http_port=9)}, r"port .*\[9\].*HttpClient: \[8000\]"),

@@ -287,3 +287,25 @@ async def test_reset_needs_leave_and_leaves_nothing(mode: Any) -> None:
 
 async def test_the_heartbeat_is_the_time_in_nanoseconds(mode: Any) -> None:
     assert await mode.heartbeat() > 1_700_000_000 * 10**9
+
+
+@pytest.mark.filterwarnings("ignore:space .* is not supported")
+@pytest.mark.parametrize(
+    ("arguments", "fault", "message"),
+    [
+        ({"metadata": {"hnsw:space": "cosin"}}, errors.InvalidArgumentError,
+         "hnsw:space: expected one of l2, cosine, ip, got 'cosin'"),
+        ({"metadata": {"hnsw:sapce": "cosine"}}, errors.InvalidArgumentError,
+         "unknown key 'hnsw:sapce', expected one of hnsw:space, "),
+        ({"metadata": {"hnsw:M": "16"}}, errors.InvalidArgumentError, "hnsw:M: expected a number"),
+        ({"configuration": {"space": "cosine"}}, ValueError,
+         "configuration: unknown key 'space', expected hnsw, spann, embedding_function"),
+        ({"configuration": {"hsnw": {"space": "ip"}}}, ValueError, "unknown key 'hsnw'"),
+    ],
+)  # fmt: skip
+async def test_misspelt_settings_are_named_as_they_were_written(
+    mode: Any, arguments: dict[str, Any], fault: type[Exception], message: str
+) -> None:
+    with pytest.raises(fault) as raised:
+        await mode.create_collection("misspelt", **arguments)
+    assert message in str(raised.value)

@@ -188,3 +188,14 @@ async def test_a_client_administers_its_tenant_and_others(mode: Any) -> None:
     with pytest.raises(errors.NotFoundError, match=r"Database \[more\] not found"):
         await mode.delete_database("more")
     await mode.delete_database("more", "default_tenant")
+
+
+async def test_names_that_no_database_can_have_are_refused_as_chroma_does(
+    mode: Any, admin: Any
+) -> None:
+    for name in ("", "ab"):
+        for call in (mode.set_database, admin.get_database, admin.delete_database):
+            with pytest.raises(errors.InvalidArgumentError, match="name must be at least 3 char"):
+                await call(name)
+    with pytest.raises(errors.NotFoundError, match=r"\[\]"):
+        await mode.set_tenant("")

@@ -634,3 +634,11 @@ def test_nothing_of_this_is_the_servers_fault(place: tuple[Server, httpx.Client,
     log = Path(place[0].log).read_text(errors="replace")
     assert "unexpected" not in log
     assert "Traceback" not in log
+
+
+def test_a_field_that_is_there_twice_is_refused(place: tuple[Server, httpx.Client, str]) -> None:
+    _, http, records = place
+    answer = http.post(f"{records}/delete", content=b'{"ids":["none"],"ids":["a"]}')
+    assert (answer.status_code, answer.json()["error"]) == (422, "ChromaError")
+    assert "duplicate field `ids`" in answer.json()["message"]
+    assert http.get(f"{records}/count").json() == 1

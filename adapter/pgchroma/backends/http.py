@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+import ssl
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Final, TypeVar
+from pathlib import Path
+from threading import Lock
+from typing import Any, Final, TypeAlias, TypeVar
+from weakref import WeakKeyDictionary
 
 import httpx
 import orjson
@@ -32,7 +37,7 @@ from pgchroma.wire.errors import decode_error
 from pgchroma.wire.route import PREFIX, Route, encode_json
 from pgchroma.wire.routes import route_of
 
-__all__ = ("AsyncHttpBackend", "Endpoint", "HttpBackend")
+__all__ = ("AsyncHttpBackend", "Endpoint", "HttpBackend", "InsecureError")
 
 R = TypeVar("R")
 
@@ -95,13 +100,21 @@ class Endpoint:
             "base_url": self.url,
             "headers": headers,
             "timeout": httpx.Timeout(self.timeout, connect=10.0),
-            "verify": self.verify,
+            "verify": _context(self.verify),
             "limits": httpx.Limits(
                 max_connections=self.connections,
                 max_keepalive_connections=self.idle_connections,
                 keepalive_expiry=self.keepalive,
             ),
         }
+
+
+def _context(verify: bool | str) -> bool | ssl.SSLContext:
+    if isinstance(verify, bool):
+        return verify
+    if Path(verify).is_dir():
+        return ssl.create_default_context(capath=verify)
+    return ssl.create_default_context(cafile=verify)
 
 
 class HttpBackend:
@@ -150,13 +163,16 @@ class HttpBackend:
 
 
 class AsyncHttpBackend:
-    """Sends operations to a server, for an event loop."""
+    """Sends operations to a server; it has a client, with connections, for each event loop."""
 
     is_joined = False
 
     def __init__(self, endpoint: Endpoint) -> None:
         self._endpoint = endpoint
-        self._client = httpx.AsyncClient(**endpoint.options())
+        self._options = endpoint.options()
+        self._clients: _Clients = WeakKeyDictionary()
+        self._lock = Lock()
+        self._is_closed = False
         self._limits: Limits | None = None
 
     async def execute(self, operation: Operation[R]) -> R:
@@ -176,17 +192,44 @@ class AsyncHttpBackend:
         return self._limits
 
     async def close(self) -> None:
-        """Close the connections."""
-        await self._client.aclose()
+        """Close the connections; those of another loop that runs are closed by it."""
+        with self._lock:
+            self._is_closed = True
+            clients = dict(self._clients)
+            self._clients.clear()
+        mine = clients.pop(asyncio.get_running_loop(), None)
+        for loop, client in clients.items():
+            if loop.is_running():
+                asyncio.run_coroutine_threadsafe(client.aclose(), loop)
+        if mine is not None:
+            await mine.aclose()
 
     async def _ask(self, method: str, url: str, content: bytes | None, is_idempotent: bool) -> Any:
         return await AsyncRetrying(**_policy(is_idempotent))(self._send, method, url, content)
 
     async def _send(self, method: str, url: str, content: bytes | None) -> Any:
-        _check_open(self._client)
         with _reached(self._endpoint):
-            response = await self._client.request(method, url, content=content)
+            response = await self._client().request(method, url, content=content)
         return _read(response)
+
+    def _client(self) -> httpx.AsyncClient:
+        """Return the running loop's client. Connections belong to the loop that made them."""
+        loop = asyncio.get_running_loop()
+        with self._lock:
+            if self._is_closed:
+                raise InvalidArgumentError("this client is closed")
+            for other in [each for each in self._clients if each.is_closed()]:
+                del self._clients[other]
+            if loop not in self._clients:
+                self._clients[loop] = httpx.AsyncClient(**self._options)
+            return self._clients[loop]
+
+
+_Clients: TypeAlias = WeakKeyDictionary[asyncio.AbstractEventLoop, httpx.AsyncClient]
+
+
+class InsecureError(UnavailableError, name="InternalError", status=503):
+    """The server was reached, but there is no secure connection to it; the message says why."""
 
 
 class _NotSentError(UnavailableError, name="InternalError", status=503):
@@ -199,7 +242,7 @@ def _request(route: Route[Any, Any], operation: Operation[Any]) -> tuple[str, st
     return route.method, route.url(request), content
 
 
-def _check_open(client: httpx.Client | httpx.AsyncClient) -> None:
+def _check_open(client: httpx.Client) -> None:
     if client.is_closed:
         raise InvalidArgumentError("this client is closed")
 
@@ -242,12 +285,33 @@ def _translate(fault: httpx.HTTPError, endpoint: Endpoint) -> ChromaError:
         return DeadlineExceededError(
             f"the server at {endpoint.place} did not answer within {endpoint.timeout:g} seconds"
         )
+    if (insecure := _tls_fault(fault)) is not None:
+        return InsecureError(_tls_message(insecure, endpoint))
     kind = (
         _NotSentError
         if isinstance(fault, httpx.ConnectError | httpx.ConnectTimeout | httpx.PoolTimeout)
         else UnavailableError
     )
     return kind(f"the server at {endpoint.place} cannot be reached: {said}")
+
+
+def _tls_fault(fault: BaseException | None) -> ssl.SSLError | None:
+    while fault is not None and not isinstance(fault, ssl.SSLError):
+        fault = fault.__cause__ or fault.__context__
+    return fault
+
+
+def _tls_message(fault: ssl.SSLError, endpoint: Endpoint) -> str:
+    if isinstance(fault, ssl.SSLCertVerificationError):
+        return (
+            f"the certificate of the server at {endpoint.place} is not trusted: "
+            f"{fault.verify_message}. Set chroma_server_ssl_verify to the path of its authority's "
+            "certificate"
+        )
+    return (
+        f"no secure connection to the server at {endpoint.place}: {fault.reason or fault}. It may "
+        "speak plain HTTP"
+    )
 
 
 def _policy(is_idempotent: bool) -> dict[str, Any]:
@@ -260,7 +324,9 @@ def _policy(is_idempotent: bool) -> dict[str, Any]:
         return max(back_off(state), min(asked, LONGEST_WAIT))
 
     return {
-        "retry": retry_if_exception(lambda fault: isinstance(fault, again)),
+        "retry": retry_if_exception(
+            lambda fault: isinstance(fault, again) and not isinstance(fault, InsecureError)
+        ),
         "stop": stop_after_attempt(ATTEMPTS),
         "wait": wait,
         "reraise": True,

@@ -34,6 +34,8 @@ Function = EmbeddingFunction[Any]
 
 _DEFAULT = "default"
 
+_SETTINGS = ("hnsw", "spann", "embedding_function")
+
 
 def configuration_json(
     configuration: Mapping[str, Any] | None,
@@ -46,11 +48,16 @@ def configuration_json(
         The configuration in Chroma's persisted form, and the function the collection will use.
 
     Raises:
-        ValueError: Two different functions were given.
+        ValueError: Two different functions were given, or a key is not one of a configuration.
     """
     if configuration is not None and not isinstance(configuration, Mapping):
         raise ValueError(f"Expected configuration to be a dict, got {configuration!r}")
     wanted = dict(configuration or {})
+    if unknown := wanted.keys() - _SETTINGS:
+        raise ValueError(
+            f"configuration: unknown key {min(map(str, unknown))!r:.100}, expected "
+            f"{', '.join(_SETTINGS)}; the distance is {{'hnsw': {{'space': …}}}}"
+        )
     configured = chroma_function(wanted.pop("embedding_function", None))
     function = _one_function(configured, chroma_function(function))
     if function is None and is_called_by_langchain():

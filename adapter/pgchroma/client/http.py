@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import base64
 import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
-from urllib.parse import urlsplit
 
 from pgchroma.client._async.client import AsyncClient
 from pgchroma.client._sync.client import Client
+from pgchroma.client.endpoints import DEFAULT_PORT, endpoint_of, parse_host, parse_port
 from pgchroma.config import Settings
 from pgchroma.destinations import check_destination
 from pgchroma.errors import ChromaAuthError, UnavailableError
@@ -17,7 +16,7 @@ from pgchroma.model.entities import UserIdentity
 from pgchroma.model.names import DEFAULT_DATABASE, DEFAULT_TENANT
 
 if TYPE_CHECKING:
-    from pgchroma.backends.http import Endpoint, HttpBackend
+    from pgchroma.backends.http import HttpBackend
 
 __all__ = (
     "AsyncHttpClient",
@@ -28,9 +27,6 @@ __all__ = (
 )
 
 _UNREACHABLE: Final = "Could not connect to a Chroma server. Are you sure it is running?"
-
-_DEFAULT_HOST: Final = "localhost"
-_DEFAULT_PORT: Final = 8000
 
 
 def HttpClient(  # noqa: N802
@@ -74,13 +70,13 @@ async def AsyncHttpClient(  # noqa: N802
     from pgchroma.backends.http import AsyncHttpBackend  # noqa: PLC0415
 
     settings = _settings(host, port, ssl, headers, settings)
-    client = AsyncClient(AsyncHttpBackend(_endpoint(settings)), settings)
+    client = AsyncClient(AsyncHttpBackend(endpoint_of(settings)), settings)
     try:
         identity = await client.get_user_identity()
         await client.set_tenant(*_place(settings, identity, tenant, database))
     except UnavailableError as fault:
         await client.close()
-        raise ValueError(_UNREACHABLE) from fault
+        raise ValueError(_unreachable(fault)) from fault
     except BaseException:
         await client.close()
         raise
@@ -147,7 +143,7 @@ def http_backend(settings: Settings) -> HttpBackend:
     """Make the backend that speaks to the server of the settings."""
     from pgchroma.backends.http import HttpBackend  # noqa: PLC0415  (only where it is used)
 
-    return HttpBackend(_endpoint(settings))
+    return HttpBackend(endpoint_of(settings))
 
 
 def _entered(client: Client, choose: Callable[[UserIdentity], tuple[str, str]]) -> Client:
@@ -156,7 +152,7 @@ def _entered(client: Client, choose: Callable[[UserIdentity], tuple[str, str]]) 
         client.set_tenant(*choose(client.get_user_identity()))
     except UnavailableError as fault:
         client.close()
-        raise ValueError(_UNREACHABLE) from fault
+        raise ValueError(_unreachable(fault)) from fault
     except BaseException:
         client.close()
         raise
@@ -168,6 +164,7 @@ def _settings(
 ) -> Settings:
     settings = settings or Settings()
     check_destination(settings, "HttpClient")
+    host, port = _host_and_port(host, port)
     # The settings may come from the environment, and lead to a server that nobody thinks of.
     for what, given, settled in (
         ("host", host, settings.chroma_server_host),
@@ -188,57 +185,21 @@ def _settings(
     )
 
 
-def _endpoint(settings: Settings) -> Endpoint:
-    from pgchroma.backends.http import Endpoint  # noqa: PLC0415
+def _unreachable(fault: UnavailableError) -> str:
+    from pgchroma.backends.http import InsecureError  # noqa: PLC0415
 
-    verify = settings.chroma_server_ssl_verify
-    return Endpoint(
-        _url(settings),
-        _headers(settings),
-        settings.pgchroma_http_timeout,
-        True if verify is None else verify,
-        settings.chroma_http_keepalive_secs,
-        settings.chroma_http_max_connections,
-        settings.chroma_http_max_keepalive_connections,
-    )
+    return fault.message() if isinstance(fault, InsecureError) else _UNREACHABLE
 
 
-def _url(settings: Settings) -> str:
-    host = settings.chroma_server_host or _DEFAULT_HOST
-    if "://" in host:
-        parts = urlsplit(host)
-        if parts.scheme not in ("http", "https"):
-            raise ValueError(f"Invalid URL. Unrecognized protocol - {parts.scheme}.")
-        return host.rstrip("/").removesuffix("/api/v2")
-    if "/" in host:
-        raise ValueError(f"Invalid URL. Unrecognized protocol - {host}.")
-    scheme = "https" if settings.chroma_server_ssl_enabled else "http"
-    named = f"[{host}]" if ":" in host else host
-    return f"{scheme}://{named}:{settings.chroma_server_http_port or _DEFAULT_PORT}"
-
-
-def _headers(settings: Settings) -> dict[str, str]:
-    given = settings.chroma_server_headers or {}
-    named = {name.lower() for name in given}
-    credential = _credential(settings)
-    return {**{k: v for k, v in credential.items() if k.lower() not in named}, **given}
-
-
-def _credential(settings: Settings) -> dict[str, str]:
-    provider = settings.chroma_client_auth_provider
-    if not provider:
-        return {}
-    secret = settings.chroma_client_auth_credentials
-    if not secret:
-        raise ValueError("chroma_client_auth_provider is set, chroma_client_auth_credentials not")
-    if not secret.isascii() or not secret.isprintable():
-        raise ValueError("Invalid token. Must contain only ASCII letters and digits.")
-    if provider.rsplit(".", 1)[-1].lower().startswith("basic"):
-        return {"Authorization": "Basic " + base64.b64encode(secret.encode()).decode()}
-    header = settings.chroma_auth_token_transport_header or "Authorization"
-    if header.lower() == "authorization":
-        return {"Authorization": f"Bearer {secret}"}
-    return {header: secret}
+def _host_and_port(host: str, port: int | str) -> tuple[str, int]:
+    """Take a port that is written behind the host, if the other is the default."""
+    port = parse_port(port)
+    if "/" in host or not host:
+        return host, port
+    name, written = parse_host(host)
+    if written not in (None, port) and port != DEFAULT_PORT:
+        raise ValueError(f"two ports are given: {host!r:.200} and port={port}")
+    return name, written or port
 
 
 def _place(

@@ -15,6 +15,7 @@ from typing import Any, Final, Literal, Self, TypeAlias, get_args
 from pgchroma.errors import InvalidArgumentError
 from pgchroma.model.indexed import Indexed
 from pgchroma.model.metadata import fits_int64
+from pgchroma.model.plain import shown
 from pgchroma.model.text import check_text
 from pgchroma.model.types import Space
 
@@ -219,11 +220,25 @@ def _from_metadata(metadata: Mapping[str, Any]) -> HnswConfiguration:
             continue
         if key not in _LEGACY:
             raise InvalidArgumentError(
-                f"Failed to parse hnsw parameters from segment metadata: unknown key {key}"
+                f"Failed to parse hnsw parameters from segment metadata: unknown key {shown(key)}, "
+                f"expected one of {', '.join(_LEGACY)}"
             )
         settings[_LEGACY[key]] = value
-    path = "Failed to parse hnsw parameters from segment metadata"
-    return HnswConfiguration.parse(settings, path)
+    try:
+        return HnswConfiguration.parse(settings, "metadata")
+    except InvalidArgumentError as fault:
+        raise InvalidArgumentError(
+            f"Failed to parse hnsw parameters from segment metadata: {_as_written(fault, settings)}"
+        ) from fault
+
+
+def _as_written(fault: InvalidArgumentError, settings: Mapping[str, Any]) -> str:
+    """Return a message with the key that the metadata has, rather than the setting's own name."""
+    message = fault.message()
+    for key, setting in _LEGACY.items():
+        if setting in settings:
+            message = message.replace(f"metadata.{setting}:", f"{key}:")
+    return message
 
 
 def _parse_setting(key: str, value: Any, path: str) -> Any:

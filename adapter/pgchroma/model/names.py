@@ -13,6 +13,7 @@ from pgchroma.model.text import check_text
 __all__ = (
     "DEFAULT_DATABASE",
     "DEFAULT_TENANT",
+    "check_database_looked_up",
     "check_looked_up",
     "check_name",
     "check_resource_name",
@@ -22,6 +23,7 @@ __all__ = (
 DEFAULT_TENANT: Final = "default_tenant"
 DEFAULT_DATABASE: Final = "default_database"
 
+_SHORTEST: Final = 3
 _LONGEST: Final = 512
 
 _ALLOWED = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9._-]{1,510}[a-zA-Z0-9]", re.ASCII)
@@ -77,6 +79,19 @@ def check_looked_up(name: object) -> str:
         raise InvalidArgumentError(f"Expected a name to be a str, got {shown(name)}")
     check_text(name, "name")
     return name
+
+
+def check_database_looked_up(name: object) -> str:
+    """Return `name` if a database may be looked up by it; a shorter one is a mistake.
+
+    Raises:
+        InvalidArgumentError: It is shorter than any database's name.
+    """
+    if len(text := check_looked_up(name)) < _SHORTEST:
+        raise InvalidArgumentError(
+            f"database name must be at least {_SHORTEST} characters, got {text!r}"
+        )
+    return text
 
 
 def _check_part(part: str, field: str) -> None:

@@ -9,7 +9,7 @@ other threads run, such as the one with the event loop.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import cache
 from typing import Any, Final, NoReturn, get_args, get_origin
 
@@ -19,6 +19,7 @@ from msgspec import UNSET, Raw, UnsetType
 from msgspec.structs import FieldInfo, fields
 
 from pgchroma.errors import InvalidArgumentError, MalformedRequestError
+from pgchroma.wire.duplicates import duplicate_field, raw_fields
 
 __all__ = ("MOST_VALUES", "read_body")
 
@@ -60,13 +61,21 @@ def read_body(body: bytes, shape: Any) -> Any:
 
     Raises:
         InvalidArgumentError: It is not JSON, or has too much in it.
-        MalformedRequestError: It is JSON of another shape.
+        MalformedRequestError: It is JSON of another shape, or has a field twice.
     """
     if len(body) <= LARGE:
-        return _decode(body, shape)
+        read = _decode(body, shape)
+        _check_unique(body, raw_fields(body))
+        return read
     outer = _decode(body, _envelope(shape))
-    given = _given(outer, shape)
+    given = list(_given(outer, shape))
+    _check_unique(body, {each.encode_name: getattr(outer, each.name) for each in given})
     return shape(**{each.name: _read_field(each, getattr(outer, each.name)) for each in given})
+
+
+def _check_unique(body: bytes, raw: Mapping[str, Raw]) -> None:
+    if (name := duplicate_field(body, raw)) is not None:
+        _malformed(f"duplicate field `{name[:100]}`")
 
 
 def _given(outer: Any, shape: Any) -> Iterator[FieldInfo]:

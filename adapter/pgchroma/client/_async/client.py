@@ -34,6 +34,7 @@ from pgchroma.model.metadata import parse_collection_metadata
 from pgchroma.model.names import (
     DEFAULT_DATABASE,
     DEFAULT_TENANT,
+    check_database_looked_up,
     check_looked_up,
     check_name,
 )
@@ -460,7 +461,7 @@ class AsyncAdminClient(AsyncAdministration):
 
 
 def _ref(tenant: str, database: str) -> DatabaseRef:
-    return DatabaseRef(check_looked_up(tenant), check_looked_up(database))
+    return DatabaseRef(check_looked_up(tenant), check_database_looked_up(database))
 
 
 def _uuid(id: UUID | str) -> UUID:

@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING
 
 from pgchroma.client.validation import check_page
 from pgchroma.model.entities import Database, DatabaseRef, Tenant
-from pgchroma.model.names import DEFAULT_TENANT, check_looked_up, check_name, check_tenant_name
+from pgchroma.model.names import (
+    DEFAULT_TENANT,
+    check_database_looked_up,
+    check_looked_up,
+    check_name,
+    check_tenant_name,
+)
 from pgchroma.model.operations import (
     CreateDatabase,
     CreateTenant,
@@ -91,7 +97,7 @@ class Administration:
         return self._backend.execute(operation)
 
     def _ref(self, database: str, tenant: str | None) -> DatabaseRef:
-        return DatabaseRef(check_looked_up(self._home(tenant)), check_looked_up(database))
+        return DatabaseRef(check_looked_up(self._home(tenant)), check_database_looked_up(database))
 
     def _home(self, tenant: str | None) -> str:
         return self.tenant if tenant is None else tenant
