@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
@@ -10,10 +9,7 @@ import textwrap
 import time
 from pathlib import Path
 
-import pytest
-
 import pgchroma
-from pgchroma.api.client import SharedSystemClient
 
 WRITER = """
     import sys
@@ -106,24 +102,6 @@ def test_a_client_of_ones_own_postgresql_may_be_left_open_too(url: str) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, "0\n0\n", "")
 
 
-def test_a_client_goes_on_after_its_server_was_killed_and_the_path_opened_again(
-    tmp_path: Path,
-) -> None:
-    path = tmp_path / "data"
-    with pgchroma.PersistentClient(path) as first:
-        collection = first.create_collection("kept", embedding_function=None)
-        collection.add(ids="1", embeddings=[1.0])
-        postmaster = int((path / "postgres" / "postmaster.pid").read_text().splitlines()[0])
-        os.kill(postmaster, signal.SIGKILL)
-        with pytest.raises(pgchroma.errors.UnavailableError, match="cannot be reached"):
-            for _ in range(100):
-                collection.count()
-                time.sleep(0.05)
-        with pgchroma.PersistentClient(path) as second:
-            assert second.get_collection("kept").count() == 1
-            assert collection.get()["ids"] == ["1"]
-
-
 def test_a_forks_child_leaves_its_parents_client_alone(tmp_path: Path) -> None:
     script = f"""
         import os, sys
@@ -146,15 +124,3 @@ def test_a_forks_child_leaves_its_parents_client_alone(tmp_path: Path) -> None:
         capture_output=True, text=True, check=False, timeout=60,
     )  # fmt: skip
     assert done.stdout == "True\n0\nTrue\n", done.stderr
-
-
-def test_clearing_the_cache_closes_clients_and_a_new_one_opens(tmp_path: Path) -> None:
-
-    old = pgchroma.PersistentClient(tmp_path / "data")
-    SharedSystemClient.clear_system_cache()
-    with pgchroma.PersistentClient(tmp_path / "data") as new:
-        assert new.count_collections() == 0
-        with pytest.raises(pgchroma.errors.UnavailableError):
-            old.count_collections()
-        old.close()
-        assert new.count_collections() == 0

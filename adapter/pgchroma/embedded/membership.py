@@ -1,0 +1,207 @@
+"""What a process holds of one server: a lock on the directory, shared by all of its handles.
+
+Every process holds a shared flock on `pgchroma.lock` in the directory. The one that gets the lock
+exclusively on leaving is the last, and stops the server. The kernel returns the lock of a process
+that is killed; its server then stays until another process opens the path and closes it again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import logging
+import os
+import time
+from typing import TYPE_CHECKING, Final
+
+from pgchroma.embedded.locks import FileLock, patiently
+from pgchroma.errors import InvalidArgumentError, UnavailableError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from pgchroma.embedded.cluster import Cluster
+
+__all__ = ("Membership", "explained", "locked")
+
+_log = logging.getLogger("pgchroma.embedded")
+
+USERS: Final = "pgchroma.lock"
+MUTEX: Final = "pgchroma.start.lock"
+
+FIRST_PAUSE: Final = 1.0
+"""Seconds between a failed start and the next; after each further failure twice as many."""
+
+MAX_PAUSE: Final = 30.0
+
+
+class Membership:
+    """This process's share in the server of one directory.
+
+    Attributes:
+        cluster: The directory and its server.
+        guard: Held while a throw-away server is opened or closed.
+        conninfo: How to connect.
+    """
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        guard: contextlib.AbstractContextManager[object],
+        users: FileLock | None = None,
+    ) -> None:
+        self.cluster = cluster
+        self.guard = guard
+        self.conninfo = ""
+        self._handles = 0
+        self._users = users or FileLock(cluster.directory / USERS)
+        # A process that holds it exclusively also holds the mutex, so this never waits.
+        self._users.try_shared()
+        self._server = FileLock(cluster.lock_file)
+        self._data: os.stat_result | None = None
+        self._failure: UnavailableError | None = None
+        self._failures, self._failed_at = 0, 0.0
+
+    def enter(self, mutex: FileLock) -> None:
+        """Count one more handle, once the server runs.
+
+        Args:
+            mutex: The directory's lock against starting and stopping, which the caller holds.
+        """
+        try:
+            self._start(mutex)
+        except BaseException:
+            if not self._handles:
+                self._release(self.cluster.stop)
+            raise
+        self._handles += 1
+
+    def leave(self) -> bool:
+        """Count one handle less, and return whether it was the last.
+
+        The last handle gives the lock back, and stops the server if no other process uses it.
+        """
+        with self.guard, explained(self.cluster.directory):
+            if self.is_gone():
+                return self._leave(self.cluster.stop_removed)
+            with self.alone():
+                return self._leave(self.cluster.stop)
+
+    def revive(self) -> None:
+        """Start the server again if it has stopped. After a failure, wait before the next attempt.
+
+        Raises:
+            UnavailableError: The server does not start, or failed to a moment ago; or the directory
+                is gone.
+        """
+        with self.guard, explained(self.cluster.directory):
+            self.check_there()
+            with self.alone() as mutex:
+                if not self._handles:
+                    raise UnavailableError(f"{self.cluster.directory} was closed by this process")
+                self._refuse_too_early()
+                # Another thread or process may have started it by now.
+                if not self.is_running():
+                    reason, directory = self.cluster.last_words(), self.cluster.directory
+                    _log.warning("PostgreSQL in %s stopped: %s; starting it", directory, reason)
+                self._start(mutex)
+
+    def is_usable(self) -> bool:
+        """Whether another handle may share it."""
+        return bool(self._handles) and not self.is_gone()
+
+    def is_running(self) -> bool:
+        """Whether any process of the server lives."""
+        return self._server.is_taken()
+
+    def is_gone(self) -> bool:
+        """Whether the directory, or PostgreSQL's data in it, was removed, renamed or replaced."""
+        try:
+            users = (self.cluster.directory / USERS).stat()
+            if self._data and not os.path.samestat(self._data, self.cluster.data.stat()):
+                return True
+        except OSError:
+            return True
+        return not os.path.samestat(users, os.fstat(self._users.fd))
+
+    def check_there(self) -> None:
+        """Refuse to go on when the directory is not the one that was opened.
+
+        Raises:
+            UnavailableError: It was removed, renamed or replaced.
+        """
+        if self.is_gone():
+            raise UnavailableError(
+                f"the directory {self.cluster.directory} was removed, renamed or replaced after it"
+                " was opened: close this client and open the path again"
+            )
+
+    def alone(self) -> contextlib.AbstractContextManager[FileLock]:
+        """Return a context in which nobody else starts or stops the server."""
+        return locked(self.cluster.directory / MUTEX, self.cluster.announce)
+
+    def _start(self, mutex: FileLock) -> None:
+        try:
+            self.conninfo = self.cluster.ensure_running(mutex)
+        except UnavailableError as error:
+            self._failure, self._failed_at = error, time.monotonic()
+            self._failures += 1
+            raise
+        self._failure, self._failures = None, 0
+        self._data = self.cluster.data.stat()
+
+    def _refuse_too_early(self) -> None:
+        pause = min(FIRST_PAUSE * 2 ** (self._failures - 1), MAX_PAUSE)
+        if self._failure and time.monotonic() - self._failed_at < pause:
+            raise UnavailableError(self._failure.message()) from self._failure
+
+    def _leave(self, stop: Callable[[], None]) -> bool:
+        self._handles -= 1
+        if self._handles:
+            return False
+        self._release(stop)
+        return True
+
+    def _release(self, stop: Callable[[], None]) -> None:
+        try:
+            if self._users.try_exclusive():
+                stop()
+        finally:
+            self._users.release()
+            self._server.hand_over()
+
+
+@contextlib.contextmanager
+def locked(path: Path, announce: Callable[[str], None]) -> Iterator[FileLock]:
+    """Hold a lock exclusively, after waiting for it."""
+    notice = f"pgchroma: waiting for another process to start or stop PostgreSQL in {path.parent}"
+    with FileLock(path) as lock:
+        for _ in patiently(announce, notice):
+            if lock.try_exclusive():
+                break
+        yield lock
+
+
+@contextlib.contextmanager
+def explained(directory: Path) -> Iterator[None]:
+    """Turn the operating system's errors into errors of pgchroma."""
+    try:
+        yield
+    except (FileExistsError, NotADirectoryError) as error:
+        raise InvalidArgumentError(
+            f"{directory} is not a directory: choose a path which is one, or is not there yet"
+        ) from error
+    except OSError as error:
+        raise UnavailableError(
+            f"PostgreSQL cannot work in {directory}: {error}{_ADVICE.get(error.errno or 0, '')}"
+        ) from error
+
+
+_WRITABLE = ": choose a path which this user can write to"
+_ADVICE = {
+    errno.EACCES: _WRITABLE,
+    errno.EPERM: _WRITABLE,
+    errno.EROFS: _WRITABLE,
+    errno.ENOSPC: ": the disk is full, and about 64 MiB are needed",
+}
