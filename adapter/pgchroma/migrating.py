@@ -7,7 +7,10 @@ upgrade works behind a pooler that gives each transaction another session.
 from __future__ import annotations
 
 import io
+import logging
 import sys
+from collections.abc import Generator
+from contextlib import contextmanager
 from threading import Lock
 from typing import Any, Final
 
@@ -17,6 +20,8 @@ from psycopg import errors as pg
 
 from pgchroma.errors import MissingRightError, VersionMismatchError
 from pgchroma.resources import resource
+from pgchroma.store.adopting import Adopted, Wanted, has_catalog
+from pgchroma.store.adopting import adopt as adopt_all
 from pgchroma.store.drivers import run
 from pgchroma.store.parameters import connection_parameters
 from pgchroma.store.refusals import missing_right_to_upgrade
@@ -24,7 +29,9 @@ from pgchroma.store.replacing import Kept, restore_view, views_in, what_is_kept
 from pgchroma.store.upgrading import upgrade_some
 from pgchroma.waiting import watched_waits
 
-__all__ = ("offline_sql", "sql_files", "upgrade")
+__all__ = ("adopt", "offline_sql", "sql_files", "upgrade")
+
+_log = logging.getLogger("pgchroma.schema")
 
 _one_at_a_time = Lock()
 """Alembic's context is a global of the process; between processes the advisory lock does."""
@@ -35,23 +42,47 @@ _BEFORE: Final = ("00_lock.sql", "01_vector.sql", "02_trigrams.sql", "03_catalog
 _LOCK, _VECTOR, _TRIGRAMS, _CATALOG = _BEFORE
 
 
-def upgrade(connection: psycopg.Connection[Any]) -> None:
+def upgrade(connection: psycopg.Connection[Any], *, adopts: bool = True) -> None:
     """Bring the catalog up to date; of several that do at once, one does and the others wait.
 
     Args:
         connection: Any connection to the database. The upgrade opens its own, since the caller's
             may be in a transaction that the caller rolls back.
+        adopts: Whether a catalog that is made takes in what was restored before.
 
     Raises:
         MissingRightError: The user may not create the extension, or schemas.
         VersionMismatchError: An object has to be replaced on which one of somebody else depends.
     """
+    with _told_rights(connection), _one_at_a_time:
+        with _another(connection) as own:
+            is_new = _upgrade_catalog(own)
+        with _another(connection) as own:
+            _upgrade_layouts(own)
+    for problem in adopt(connection, Wanted()).problems if is_new and adopts else ():
+        _log.warning("not taken into the catalog: %s; see pgchroma adopt", problem)
+
+
+def adopt(connection: psycopg.Connection[Any], wanted: Wanted) -> Adopted:
+    """Take schemas and collections that the catalog does not have into it.
+
+    Raises:
+        MissingRightError: The user does not own them, or may not write the catalog.
+    """
+    with _told_rights(connection):
+        with _another(connection) as own, watched_waits(own):
+            own.execute(sql_files()[_LOCK].encode())
+            adopted: Adopted = run(own, adopt_all(wanted))
+            own.commit()
+        with _another(connection) as own:
+            _upgrade_layouts(own)
+    return adopted
+
+
+@contextmanager
+def _told_rights(connection: psycopg.Connection[Any]) -> Generator[None, None, None]:
     try:
-        with _one_at_a_time:
-            with _another(connection) as own:
-                _upgrade_catalog(own)
-            with _another(connection) as own:
-                _upgrade_layouts(own)
+        yield
     except pg.InsufficientPrivilege as refusal:
         with _another(connection) as own:
             raise run(own, missing_right_to_upgrade(refusal)) from refusal
@@ -82,7 +113,8 @@ def _another(connection: psycopg.Connection[Any]) -> psycopg.Connection[Any]:
     return own
 
 
-def _upgrade_catalog(connection: psycopg.Connection[Any]) -> None:
+def _upgrade_catalog(connection: psycopg.Connection[Any]) -> bool:
+    """Upgrade the catalog in one transaction; say whether it was made."""
     from sqlalchemy import create_engine, pool  # noqa: PLC0415  (half a second most starts save)
     from sqlalchemy.exc import DBAPIError  # noqa: PLC0415
 
@@ -91,23 +123,25 @@ def _upgrade_catalog(connection: psycopg.Connection[Any]) -> None:
     )
     try:
         with engine.begin() as migrating, watched_waits(connection):
-            _upgrade_in_transaction(connection, migrating)
+            return _upgrade_in_transaction(connection, migrating)
     except DBAPIError as fault:
         raise fault.orig or fault from fault
     finally:
         engine.dispose()
 
 
-def _upgrade_in_transaction(connection: psycopg.Connection[Any], migrating: Any) -> None:
+def _upgrade_in_transaction(connection: psycopg.Connection[Any], migrating: Any) -> bool:
     files = sql_files()
     before = {name: files.pop(name) for name in _BEFORE}
     connection.execute(before[_LOCK].encode())
+    is_new: bool = not run(connection, has_catalog())
     _create_extension(connection, before[_VECTOR])
     connection.execute(before[_TRIGRAMS].encode())
     connection.execute(before[_CATALOG].encode())
     _run_revisions(migrating)
     for text in files.values():
         _replace(connection, text)
+    return is_new
 
 
 def _create_extension(connection: psycopg.Connection[Any], text: str) -> None:

@@ -21,7 +21,7 @@ __all__ = ("HEAD", "MigrationMode", "ServerFacts", "check", "offline_sql", "prep
 
 MigrationMode: TypeAlias = Literal["apply", "validate", "none"]
 
-HEAD: Final = "0005"
+HEAD: Final = "0006"
 """The revision this code works with; a test holds that it is Alembic's newest."""
 
 LEAST_POSTGRES: Final = 160_000
@@ -54,11 +54,18 @@ class ServerFacts:
     vector_grant: str | None = None
 
 
-def prepare(connection: psycopg.Connection[Any], mode: MigrationMode = "apply") -> ServerFacts:
+def prepare(
+    connection: psycopg.Connection[Any], mode: MigrationMode = "apply", *, adopts: bool = True
+) -> ServerFacts:
     """Make sure the database can be worked with, and say what it is.
 
     With ``apply`` an empty or older catalog is brought up to date; with ``validate`` it is
     refused; with ``none`` nobody looks.
+
+    Args:
+        connection: Any connection to the database.
+        mode: What to do with a catalog that is not up to date.
+        adopts: Whether a new catalog takes in what was restored before it was made.
 
     Raises:
         VersionMismatchError: PostgreSQL, pgvector or the catalog has the wrong version. The
@@ -72,7 +79,7 @@ def prepare(connection: psycopg.Connection[Any], mode: MigrationMode = "apply") 
         raise run(connection, missing_right(None, refusal)) from refusal
     if mode == "apply" and _is_older(facts):
         _check_postgres(facts)
-        upgrade(connection)
+        upgrade(connection, adopts=adopts)
         facts = _look(connection)
     return check(facts, mode)
 

@@ -6,6 +6,7 @@ import click
 import psycopg
 
 from pgchroma._version import __version__
+from pgchroma.cli.adopt import adopt
 from pgchroma.cli.compact import compact
 from pgchroma.cli.database import Database, on_database
 from pgchroma.cli.errors import Commands, exit_on_error
@@ -54,6 +55,7 @@ def migrate(target: Database) -> None:
 
 
 main.add_command(run)
+main.add_command(adopt)
 main.add_command(compact)
 main.add_command(grants)
 main.add_command(keys)

@@ -23,7 +23,7 @@ __all__ = (
 CATALOG: Final = "pgchroma"
 VIEWS: Final = "chroma"
 
-_OURS: Final = re.compile(r"(records|vectors|spare|counts|log)_[0-9a-f]{32}(_[0-9]+)?")
+_OURS: Final = re.compile(r"(records|vectors|spare|counts|log)_[0-9a-f]{32}(_[0-9]+)?|~catalog")
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +159,7 @@ _WITH_COLLECTIONS = render(
     from pg_catalog.pg_class as c
     join pg_catalog.pg_namespace as n on n.oid = c.relnamespace
     where c.relkind = 'r' and c.relname ~ '^records_[0-9a-f]{{32}}$'
+        and not starts_with(n.nspname::text, 'pgchroma:')
     order by 1
     """
 )

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, LiteralString
 from uuid import UUID, uuid4
+
+import orjson
+from psycopg import sql
 
 from pgchroma._version import __version__
 from pgchroma.errors import (
@@ -30,13 +33,15 @@ from pgchroma.model.operations import (
 from pgchroma.store.discarded import discard_schemas, drop_discarded
 from pgchroma.store.handlers import handles
 from pgchroma.store.layout import (
+    COPY,
+    create_copy,
     create_schema,
     relation_names,
     schema_name,
     stem,
 )
 from pgchroma.store.locations import Environment
-from pgchroma.store.roles import drop_roles, give_schema, lock_roles, role_of_tenant
+from pgchroma.store.roles import drop_roles, give_schema, give_table, lock_roles, role_of_tenant
 from pgchroma.store.statement import Atomic, Exchange, Rows, Statement, render
 
 __all__ = (
@@ -216,9 +221,14 @@ def _create_database(scope: DatabaseRef, id: UUID, owner: str | None) -> Exchang
     )
     if not rows:
         raise UniqueConstraintError(f"Database [{scope.database}] already exists")
-    yield create_schema(schema)
+    copy = sql.Identifier(schema, COPY)
+    entry = {"id": str(id), "tenant": scope.tenant, "name": scope.database}
+    yield create_schema(schema), create_copy(schema)
+    named = {"id": UUID(int=0), "entry": orjson.dumps(entry).decode()}
+    yield Statement(render(_INSERT_COPY, copy=copy), named)
     if owner is not None:
         yield give_schema(schema, owner)
+        yield give_table(schema, COPY, owner)
 
 
 def _find(scope: DatabaseRef, advice: str) -> Exchange[tuple[Database, str]]:
@@ -238,7 +248,7 @@ def _refuse_foreign(databases: Rows) -> Exchange[None]:
     names = {id: (name, schema) for id, name, schema in databases}
     foreign: dict[UUID, list[str]] = {}
     for of, object in contained:
-        if (of, stem(object)) not in ours:
+        if object != COPY and (of, stem(object)) not in ours:
             foreign.setdefault(of, []).append(object)
     for of, objects in foreign.items():
         name, schema = names[of]
@@ -284,6 +294,7 @@ _INSERT_DATABASE = render(
     returning id
     """
 )
+_INSERT_COPY: LiteralString = "insert into {copy} (id, entry) values (%(id)s, %(entry)s::jsonb)"
 _SELECT_DATABASE = render(
     "select id, schema_name from pgchroma.databases where tenant = %(tenant)s and name = %(name)s"
 )

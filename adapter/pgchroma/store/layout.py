@@ -13,6 +13,9 @@ A database is a schema. A collection is, in that schema,
     "<name>"        a view of both, for people, with a typed column for each key of the metadata
                     that the collection's schema declares
 
+Besides, a schema has the table "~catalog": a copy of what the catalog knows of its collections,
+which triggers of the catalog write. No collection's view can have that name.
+
 Each table of embeddings has a number, its generation, behind the id unless that is 1. A table that
 is taken into use, or out of it, changes its name, so that nobody reads or writes the wrong one.
 
@@ -37,9 +40,11 @@ from pgchroma.store.statement import Statement, render
 from pgchroma.store.typed_columns import typed_columns
 
 __all__ = (
+    "COPY",
     "LAYOUT_VERSION",
     "MAX_DIMENSION",
     "CollectionTables",
+    "create_copy",
     "create_counts",
     "create_schema",
     "create_spare",
@@ -58,6 +63,9 @@ __all__ = (
 
 LAYOUT_VERSION = 2
 """Raised with every change to the tables below; migrations bring older collections along."""
+
+COPY = "~catalog"
+"""The table with a copy of the catalog's rows about a schema."""
 
 MAX_DIMENSION = 16_000
 """The longest vector pgvector stores."""
@@ -188,6 +196,15 @@ def stem(relation: str) -> str:
 def create_schema(schema: str) -> Statement:
     """Make the schema of a database."""
     return Statement(render("create schema {schema}", schema=sql.Identifier(schema)))
+
+
+def create_copy(schema: str) -> Statement:
+    """Make the table of what the catalog knows of a schema's collections."""
+    text = render(
+        "create table {copy} (id uuid primary key, entry jsonb not null)",
+        copy=sql.Identifier(schema, COPY),
+    )
+    return Statement(text)
 
 
 def create_tables(

@@ -30,7 +30,7 @@ from pgchroma.model.operations import (
     ListDatabases,
     Operation,
 )
-from pgchroma.store.layout import relation_names, stem
+from pgchroma.store.layout import COPY, relation_names, stem
 from pgchroma.store.locations import Environment
 from pgchroma.store.statement import Atomic, Attempt, Exchange, Statement, render
 
@@ -38,6 +38,7 @@ __all__ = (
     "as_role",
     "drop_roles",
     "give_schema",
+    "give_table",
     "group_name",
     "is_mendable",
     "lock_roles",
@@ -115,6 +116,13 @@ def give_schema(schema: str, role: str) -> Statement:
     """Make a role the owner of a schema."""
     template = "alter schema {schema} owner to {role}"
     return Statement(render(template, schema=sql.Identifier(schema), role=sql.Identifier(role)))
+
+
+def give_table(schema: str, name: str, role: str) -> Statement:
+    """Make a role the owner of a table or view."""
+    template = "alter table {relation} owner to {role}"
+    parts = {"relation": sql.Identifier(schema, name), "role": sql.Identifier(role)}
+    return Statement(render(template, **parts))
 
 
 def is_mendable(fault: BaseException) -> bool:
@@ -282,11 +290,11 @@ def _hand_over(tenant: str, role: str) -> Exchange[bool]:
     collections = (yield Statement(_COLLECTIONS, named)) if foreign else ()
     ours = {(schema, name) for schema, *of in collections for name in relation_names(*of)}
     # Other people's tables in the schema stay theirs.
-    given = [(schema, name) for schema, name in foreign if (schema, stem(name)) in ours]
+    given = [
+        (schema, name) for schema, name in foreign if name == COPY or (schema, stem(name)) in ours
+    ]
     for relation in given[:AT_ONCE]:
-        template = "alter table {relation} owner to {role}"
-        parts = {"relation": sql.Identifier(*relation), "role": sql.Identifier(role)}
-        yield Statement(render(template, **parts))
+        yield give_table(*relation, role)
     return bool(given)
 
 
