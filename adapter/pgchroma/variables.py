@@ -133,6 +133,9 @@ WITHOUT_EFFECT: Final = frozenset(
 )
 """Settings of Chroma's, of this version and of older ones, that neither client nor server has."""
 
+_FLAGS: Final = {"HOST": "listen_address", "NO_AUTH": "auth", "PATH": "persist_path"}
+"""Flags of other names than their settings."""
+
 _SERVICE_LINK: Final = re.compile(
     r"\w+_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_(TCP|UDP|SCTP)(_(ADDR|PORT|PROTO))?)"
 )
@@ -171,6 +174,9 @@ def check_variables(names: Iterable[str], settings: Iterable[str]) -> None:
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Return what to append to the message about an unknown name; empty if it resembles none."""
+    if name.upper().removeprefix(PREFIX) in _FLAGS:
+        setting = _FLAGS[name.upper().removeprefix(PREFIX)]
+        return f" (did you mean {setting if name.islower() else PREFIX + setting.upper()}?)"
     resembling = get_close_matches(name, list(known), n=1, cutoff=0.7)
     return f" (did you mean {resembling[0]}?)" if resembling else ""
 

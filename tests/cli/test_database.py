@@ -25,6 +25,9 @@ COMMANDS = [
     ("keys", "create", "ci", "--role", "read"),
     ("compact",),
     ("migrate",),
+    ("db", "list"),
+    ("tenants", "create", "acme"),
+    ("grants", "reader", "somebody"),
 ]
 
 

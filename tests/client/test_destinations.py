@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,7 +13,9 @@ import pytest
 import pgchroma
 from pgchroma import Settings
 from pgchroma.destinations import DistributedSettings
+from pgchroma.variables import WITHOUT_EFFECT
 
+CHROMAS_PYTHON = Path(__file__).parents[2] / ".venv" / "clients" / "bin" / "python"
 FASTAPI = "chromadb.api.fastapi.FastAPI"
 SETTLED = {"chroma_server_host": "h", "chroma_server_http_port": "8000"}
 
@@ -150,3 +154,15 @@ def test_what_agrees_is_taken(tmp_path: Path) -> None:
         client.create_collection("here")
         assert [each.name for each in other.list_collections()] == ["here"]
     assert data.is_dir()
+
+
+def test_every_setting_of_chromas_is_followed_refused_or_known_to_have_no_effect() -> None:
+    if not CHROMAS_PYTHON.exists():
+        pytest.skip("`make clients` installs Chroma's client")
+    script = "import json, chromadb.config as c; print(json.dumps(list(c.Settings.model_fields)))"
+    listed = subprocess.run(
+        [CHROMAS_PYTHON, "-c", script], capture_output=True, check=True, text=True
+    )
+    harmless = {"environment", "migrations_hash_algorithm", "worker_memberlist_name"}
+    known = {*Settings.model_fields, *WITHOUT_EFFECT, *harmless}
+    assert set(json.loads(listed.stdout)) - known == set()

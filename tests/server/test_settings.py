@@ -101,6 +101,8 @@ def test_what_of_chromas_has_no_effect_is_named_in_a_line(
         ("circuit_breaker:\n  request: 1", "did you mean circuit_breaker.requests?"),
         ("open_telemetry:\n  endpoint: http://x\n  nmae: x", "open_telemetry.nmae"),
         ("1: 2", "unknown setting: 1"),
+        ("host: x", "host (did you mean listen_address?)"),
+        ("no_auth: true", "no_auth (did you mean auth?)"),
     ],
 )
 def test_an_unknown_key_of_the_file_is_refused(write: Any, text: str, found: str) -> None:
@@ -114,6 +116,7 @@ def test_an_unknown_key_of_the_file_is_refused(write: Any, text: str, found: str
         ("pgchroma_prot", "PGCHROMA_PROT (did you mean PGCHROMA_PORT?)"),
         ("PGCHROMA_CIRCUIT_BREAKER__REQUEST", "did you mean PGCHROMA_CIRCUIT_BREAKER__REQUESTS?"),
         ("PGCHROMA_URL_FIEL", "did you mean PGCHROMA_URL_FILE?"),
+        ("PGCHROMA_HOST", "did you mean PGCHROMA_LISTEN_ADDRESS?"),
         ("PGCHROMA_QWERTZ", "unknown variable in the environment: PGCHROMA_QWERTZ"),
     ],
 )
@@ -313,11 +316,13 @@ def test_what_is_wrong_in_a_file_is_said_in_a_line(text: str, message: str, writ
         (["--path", "/etc/hostname"], "--path /etc/hostname: expected a directory"),
         (["--path", "postgresql://u:sesame@h/d"], "--path: a URL that begins with postgresql://"),
         (["--path", "localhost:8000"], "--path: "),
+        (["--path", ""], "--path: the path is empty"),
         (["--path", "x", "--url", "postgresql://h"], "--url and --path exclude each other"),
         (["--url", ""], "--url: is empty"),
         (["--url", "postgresql+psycopg2://u:sesame@h/d"], "--url: pgchroma connects through psyco"),
         (["--url", "http://localhost:8000"], "--url: http:// begins the URL of a server"),
         (["--prot", "1"], "No such option '--prot'"),
+        (["--" + "x" * 5000], "No such option '--xxx"),
         (["nowhere.yaml"], "Config file nowhere.yaml does not exist"),
         (["/etc"], "Config file /etc does not exist"),
         (["a.yaml", "b.yaml"], "unexpected extra argument"),

@@ -10,6 +10,7 @@ import time
 from typing import Final
 
 from psycopg import pq
+from psycopg.conninfo import make_conninfo
 
 __all__ = ("is_refused_for_good",)
 
@@ -27,9 +28,13 @@ def is_refused_for_good(conninfo: str) -> bool:
 
     A server that is starting up, or has no connection left, refuses for a while only.
     """
-    if pq.PGconn.ping(conninfo.encode()) == pq.Ping.NO_ATTEMPT:
-        return True
-    return (_sqlstate(conninfo) or "").startswith(_FOR_GOOD)
+    return _is_malformed(conninfo) or (_sqlstate(conninfo) or "").startswith(_FOR_GOOD)
+
+
+def _is_malformed(conninfo: str) -> bool:
+    # Nobody is there: a ping of a host that does not answer would hold up every thread.
+    nowhere = make_conninfo(conninfo, host="/nonexistent", hostaddr="", port="5432")
+    return pq.PGconn.ping(nowhere.encode()) == pq.Ping.NO_ATTEMPT
 
 
 def _sqlstate(conninfo: str) -> str | None:

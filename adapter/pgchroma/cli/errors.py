@@ -5,6 +5,7 @@ The exit code is 2 where what was given is wrong, and 1 where something else is.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Generator
 from contextlib import contextmanager
 from typing import IO, Any
@@ -20,6 +21,8 @@ from pgchroma.errors import (
 
 __all__ = ("CommandError", "Commands", "exit_on_error", "one_line")
 
+
+_LONG = re.compile(r"('[^']{80})[^']+'")
 
 _OF_WHAT_WAS_GIVEN = (InvalidArgumentError, NotFoundError, UniqueConstraintError)
 
@@ -79,6 +82,11 @@ def one_line() -> Generator[None, None, None]:
 
 
 def _text(error: click.ClickException) -> str:
+    """Return click's message with the flag in front, and values that are long cut."""
+    return _LONG.sub(r"\1…'", _message(error))
+
+
+def _message(error: click.ClickException) -> str:
     if isinstance(error, click.BadParameter) and error.param is not None:
         return f"{_flag(error.param)}: {error.message}" if error.message else error.format_message()
     return error.format_message()

@@ -40,18 +40,34 @@ class _RunCommand(click.Command):
 
 @contextmanager
 def _logged(arguments: list[str]) -> Generator[None, None, None]:
-    """Log an error instead of printing it, if the log is JSON."""
+    """Log what ends the command instead of printing it, if the log is JSON."""
     try:
         with one_line():
             yield
     except CommandError as error:
         if not _is_json(arguments):
             raise
-        from pgchroma.server.logs import configure_logs  # noqa: PLC0415
-
-        configure_logs("json", "info")
-        logging.getLogger("pgchroma.server").error(error.message)
+        _log(error.message)
         raise click.exceptions.Exit(error.exit_code) from error
+    except (KeyboardInterrupt, click.Abort) as error:
+        if not _is_json(arguments):
+            raise
+        _log("interrupted")
+        raise click.exceptions.Exit(1) from error
+    except click.exceptions.Exit:
+        raise
+    except Exception as error:
+        if not _is_json(arguments):
+            raise
+        _log("uncaught exception", error)
+        raise click.exceptions.Exit(1) from error
+
+
+def _log(message: str, error: Exception | None = None) -> None:
+    from pgchroma.server.logs import configure_logs  # noqa: PLC0415
+
+    configure_logs("json", "info")
+    logging.getLogger("pgchroma.server").error(message, exc_info=error)
 
 
 def _is_json(arguments: list[str]) -> bool:

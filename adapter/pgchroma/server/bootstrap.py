@@ -100,7 +100,8 @@ async def _generate(
                 f"{key.text}"
             )
         return
-    file = (Path.cwd() if settings.url is not None else settings.persist_path.resolve()) / FILE
+    directory = settings.persist_path.expanduser() if settings.url is None else Path.cwd()
+    file = directory.resolve() / FILE
     draft = file.with_name(f"{FILE}.{os.getpid()}")
     try:
         _write_private(draft, key.text)

@@ -107,7 +107,8 @@ def _serve(settings: ServerSettings, show: Callable[[str], None]) -> None:
         stack.enter_context(_administering(settings, conninfo, workplace, server))
         _run(
             server,
-            partial(load, settings, conninfo, workplace),
+            # Workers have no use for the first key.
+            partial(load, settings.model_copy(update={"admin_key": None}), conninfo, workplace),
             workplace,
             _Start(settings, address),
         )
@@ -143,7 +144,11 @@ def _database(
         return
     from pgchroma.embedded import EmbeddedPostgres  # noqa: PLC0415  (only where it is used)
 
-    with EmbeddedPostgres.open(settings.persist_path, announce=_log.info) as postgres:
+    try:
+        postgres = EmbeddedPostgres.open(settings.persist_path, announce=_log.info)
+    except InvalidArgumentError as error:
+        raise InvalidSettingError("persist_path", error.message()) from error
+    with postgres:
         yield postgres.conninfo, postgres
 
 

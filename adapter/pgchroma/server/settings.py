@@ -216,12 +216,15 @@ class ServerSettings(BaseModel):
             ) from None
         return SecretStr(text)
 
-    @field_validator("persist_path")
+    @field_validator("persist_path", mode="before")
     @classmethod
-    def _check_path(cls, value: Path) -> Path:
+    def _check_path(cls, value: Any) -> Any:
         from pgchroma.embedded.directory import resolved  # noqa: PLC0415  (only where it is used)
 
+        if not isinstance(value, str | Path):
+            return value
         try:
+            # As it was written: `Path` takes an empty text for the current directory.
             directory = resolved(value)
         except ChromaError as error:
             raise PydanticCustomError(
