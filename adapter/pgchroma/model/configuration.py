@@ -6,6 +6,7 @@ Names and defaults are Chroma's. What arrives is parsed here once; what is store
 
 from __future__ import annotations
 
+import json
 import math
 import os
 from collections.abc import Mapping
@@ -31,6 +32,9 @@ SPACES: Final[tuple[Space, ...]] = ("l2", "cosine", "ip")
 
 Quantization: TypeAlias = Literal["none", "halfvec", "bit"]
 QUANTIZATIONS: Final[tuple[Quantization, ...]] = get_args(Quantization)
+
+MAX_FUNCTION_BYTES: Final = 1 << 16
+"""The longest configuration of an embedding function, as JSON."""
 
 DEEPEST: Final = 100
 """How deep a function's settings may nest: collections show them at some depth of their own, and
@@ -270,6 +274,11 @@ def _parse_embedding_function(function: Any) -> Mapping[str, Any] | None:
             f"got {kind!r}"
         )
     _check_kept(function, "embedding_function")
+    if len(json.dumps(function, ensure_ascii=False, default=str).encode()) > MAX_FUNCTION_BYTES:
+        raise InvalidArgumentError(
+            f"embedding_function: its configuration is longer than {MAX_FUNCTION_BYTES} bytes as "
+            "JSON; every list of collections has all of it"
+        )
     return dict(function)
 
 

@@ -89,6 +89,10 @@ class Answering:
         self._check_size(operation)
         if route.access != "public" and time.monotonic() - started > RECHECK_AFTER:
             caller = await self._authorize_again(request, route.access, path)
+        if isinstance(operation, ModifyCollection) and operation.name is not None:
+            # Whether a name is free says what others there are, which one collection's key may
+            # not see.
+            caller.require("write", Target(path["tenant"], path["database"]))
         if isinstance(operation, GetIdentity):
             return json_response(route.respond(parsed, identity(caller)))
         result = await self._execute(operation)

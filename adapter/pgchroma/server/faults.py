@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from litestar import MediaType, Request, Response
+from litestar import Litestar, MediaType, Request, Response
 from litestar.exceptions import (
     HTTPException,
     MethodNotAllowedException,
@@ -22,6 +22,7 @@ from pgchroma.errors import (
     PoolExhaustedError,
     RateLimitError,
     UnavailableError,
+    UnimplementedError,
 )
 from pgchroma.server.logs import describe
 from pgchroma.wire.errors import encode_error, status_of
@@ -34,6 +35,7 @@ __all__ = (
     "ForeignOriginError",
     "PayloadTooLargeError",
     "UnsupportedMediaTypeError",
+    "allowed",
     "is_json",
     "json_response",
 )
@@ -82,7 +84,7 @@ def _on_error(request: Request[Any, Any, Any], fault: ChromaError) -> Response[b
     status = status_of(fault)
     if isinstance(fault, UnavailableError | DeadlineExceededError):
         _log.warning("answered %d: %s", status, describe(fault))
-    elif status >= _INTERNAL:
+    elif status >= _INTERNAL and not isinstance(fault, UnimplementedError):
         # The cause goes to the log, where the operator looks, and not to whoever asked.
         _log.error("answered %d", status, exc_info=fault)
     response = json_response(encode_error(_presentable(fault)), status)
@@ -128,13 +130,16 @@ def _on_unknown_path(request: Request[Any, Any, Any], fault: Exception) -> Respo
 
 
 def _on_unknown_method(request: Request[Any, Any, Any], fault: HTTPException) -> Response[Any]:
-    return Response(b"", status_code=405, headers={"allow": ", ".join(_allowed(request))})
+    return Response(
+        b"", status_code=405, headers={"allow": allowed(request.app, request.scope["path"])}
+    )
 
 
-def _allowed(request: Request[Any, Any, Any]) -> list[str]:
-    asked = request.scope["path"].split("/")
+def allowed(app: Litestar, path: str) -> str:
+    """Return the methods of a path, which may have several handlers: the header ``Allow``."""
+    asked = path.split("/")
     methods: set[str] = set()
-    for route in request.app.routes:
+    for route in app.routes:
         parts = route.path.split("/")
         is_rest = parts[-1].endswith(":path}")
         if (is_rest or len(parts) == len(asked)) and all(
@@ -143,7 +148,7 @@ def _allowed(request: Request[Any, Any, Any]) -> list[str]:
             methods |= getattr(route, "methods", set())
     if "GET" in methods:
         methods.add("HEAD")
-    return sorted(methods)
+    return ", ".join(sorted(methods))
 
 
 def _on_rate_limit(request: Request[Any, Any, Any], fault: HTTPException) -> Response[bytes]:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from litestar.enums import ScopeType
 from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
 
+from pgchroma.server.faults import allowed
 from pgchroma.server.logs import Answered, note
 
 if TYPE_CHECKING:
@@ -132,6 +133,10 @@ class _Response:
         is_empty = (b"content-length", b"0") in headers
         # Nothing is of no type, and neither is what was given none.
         headers = [h for h in headers if h[0] != b"content-type" or (h[1] and not is_empty)]
+        if self._scope["method"] == "OPTIONS":
+            # Litestar names the methods of one handler, and a path may have several.
+            methods = allowed(self._scope["litestar_app"], self._scope["path"]).encode()
+            headers = [(name, methods if name == b"allow" else value) for name, value in headers]
         if self.status >= _FAILURE:
             headers.append((b"chroma-trace-id", self.trace_id.encode()))
             if _is_long(self._scope):

@@ -128,7 +128,7 @@ class TextFormatter(logging.Formatter):
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802  (logging's name)
         """Add to a request's line what came of it."""
         answered: Answered | None = getattr(record, "answered", None)
-        line = super().formatMessage(record)
+        line = _printable(super().formatMessage(record))
         if answered is None:
             return line
         caller = f" {answered.caller!r}" if answered.caller else ""
@@ -138,6 +138,16 @@ class TextFormatter(logging.Formatter):
     def formatException(self, ei: Any) -> str:  # noqa: N802
         """Write a traceback that quotes nobody's data."""
         return "\n".join(_traced(ei[1]))
+
+
+def _printable(line: str) -> str:
+    """Escape what a terminal would obey, or show in another order, such as control characters."""
+    if line.isascii() and line.isprintable():
+        return line
+    return "".join(
+        each if each.isprintable() or each in "\n\t" else each.encode("unicode_escape").decode()
+        for each in line
+    )
 
 
 class JsonFormatter(OrjsonFormatter):
