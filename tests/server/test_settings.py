@@ -83,12 +83,15 @@ def test_what_of_chromas_has_no_effect_is_named_in_a_line(
 ) -> None:
     for name in ("SERVER_AUTHN_PROVIDER", "SERVER_HOST", "SQLITE_FILENAME", "TENANT", "API_KEY"):
         monkeypatch.setenv(f"CHROMA_{name}", "x")
+    monkeypatch.setenv("CHROMA_SQLITEDB__MIGRATION_MODE", "apply")
+    monkeypatch.setenv("PERSIST_DIRECTORY", "/data")
     names = sorted(CHROMAS_WITHOUT_EFFECT - {"open_telemetry.filters"})
     text = "".join(f"{name}: []\n" for name in names)
     file = write(f"{text}open_telemetry:\n  endpoint: http://otel\n  filters: []\n")
     variables, keys = load_settings(file, {}).notices
     assert variables.rpartition(": ")[2].split(", ") == [
-        "CHROMA_SERVER_AUTHN_PROVIDER", "CHROMA_SERVER_HOST", "CHROMA_SQLITE_FILENAME",
+        "CHROMA_SERVER_AUTHN_PROVIDER", "CHROMA_SERVER_HOST", "CHROMA_SQLITEDB__MIGRATION_MODE",
+        "CHROMA_SQLITE_FILENAME", "PERSIST_DIRECTORY",
     ]  # fmt: skip
     assert set(keys.rpartition(": ")[2].split(", ")) == CHROMAS_WITHOUT_EFFECT
 
@@ -212,6 +215,9 @@ def test_what_excludes_each_other(
     monkeypatch.delenv("PGCHROMA_URL")
     assert "cannot be read: No such file" in refused()
     monkeypatch.delenv("PGCHROMA_URL_FILE")
+    monkeypatch.setenv("CHROMA_SEGMENT_MANAGER__PERSIST_PATH", "/data")
+    assert "CHROMA_SEGMENT_MANAGER__PERSIST_PATH: is not supported: the data is in" in refused()
+    monkeypatch.delenv("CHROMA_SEGMENT_MANAGER__PERSIST_PATH")
     monkeypatch.setenv("PGCHROMA_PATH", "a")
     monkeypatch.setenv("PGCHROMA_PERSIST_PATH", "b")
     assert "PGCHROMA_PATH and PGCHROMA_PERSIST_PATH differ" in refused()

@@ -75,6 +75,10 @@ CHROMAS_WITHOUT_EFFECT: Final = frozenset(
 _ELSEWHERE: Final = (("sqlitedb", "url"), ("segment_manager", "persist_path"))
 """Keys of Chroma's file that put its data somewhere else than in `persist_path`."""
 
+_NOT_ELSEWHERE: Final = (
+    "is not supported: the data is in the directory persist_path, or in the database url"
+)
+
 _PLACE: Final = ("url", "persist_path")
 
 _SECRETS: Final = ("url", "compaction_url", "admin_key")
@@ -127,6 +131,7 @@ def load_settings(file: Path | None, flags: Mapping[str, Any]) -> LoadedSettings
     """
     variables = environment()
     check_variables(variables, Settings.model_fields)
+    _refuse_elsewhere(variables)
     in_file = {} if file is None else _read(file)
     _refuse_unknown(file, in_file)
     sources = (
@@ -265,12 +270,16 @@ def _refuse_unknown(file: Path | None, found: Mapping[str, Any]) -> None:
     for group, name in _ELSEWHERE:
         part = found.get(group)
         if isinstance(part, dict) and part.get(name) is not None:
-            raise ValueError(
-                f"{group}.{name} in {file}: is not supported: the data is in the directory "
-                "persist_path, or in the database url"
-            )
+            raise ValueError(f"{group}.{name} in {file}: {_NOT_ELSEWHERE}")
     if all(name in found for name in _PLACE):
         raise ValueError(f"{file}: url and persist_path exclude each other; leave one out")
+
+
+def _refuse_elsewhere(variables: Mapping[str, str]) -> None:
+    for group, name in _ELSEWHERE:
+        variable = f"CHROMA_{group}__{name}".upper()
+        if variable in variables:
+            raise ValueError(f"{variable}: {_NOT_ELSEWHERE}")
 
 
 def _names(found: Mapping[str, Any]) -> Iterator[str]:
@@ -336,7 +345,10 @@ def _variable_notices(variables: Mapping[str, str]) -> Iterator[str]:
     names = {f"CHROMA_{name.upper().replace('.', '__')}" for name in CHROMAS_WITHOUT_EFFECT}
     names |= {name.upper() for name in WITHOUT_EFFECT}
     names |= {name.upper() for name in Settings.model_fields if name.startswith("chroma_")}
-    found = sorted(names & variables.keys())
+    groups = tuple(f"{name}__" for name in names)
+    # Servers of Chroma before 1.0 kept their data there.
+    names.add("PERSIST_DIRECTORY")
+    found = sorted(name for name in variables if name in names or name.startswith(groups))
     if found:
         yield f"these variables of Chroma's have no effect on this server: {', '.join(found)}"
 
