@@ -12,11 +12,12 @@ from pgchroma.client._sync.client import Client as ClientFacade
 from pgchroma.client.factory import AsyncPostgresClient, Client, PersistentClient, PostgresClient
 from pgchroma.client.healing import AsyncHealingBackend
 from pgchroma.client.http import AsyncHttpClient, HttpClient
+from pgchroma.client.origin import directory_origin
 from pgchroma.config import Settings
 from pgchroma.destinations import check_destination
 from pgchroma.model.names import DEFAULT_DATABASE, DEFAULT_TENANT
 
-__all__ = ("connect", "connect_async")
+__all__ = ("connect", "connect_async", "served_backend")
 
 
 def connect(place: str | Path | EllipsisType = ..., **options: Any) -> ClientFacade:
@@ -69,19 +70,25 @@ async def _persistent(
     tenant: str = DEFAULT_TENANT,
     database: str = DEFAULT_DATABASE,
 ) -> AsyncClient:
-    from pgchroma.embedded import EmbeddedPostgres  # noqa: PLC0415  (only where it is used)
-
     settings = settings or Settings()
     check_destination(settings, "PersistentClient", path)
-    server = await asyncio.to_thread(EmbeddedPostgres.open, path)
-    try:
-        client = AsyncClient(await AsyncHealingBackend.open(server, settings), settings)
-    except BaseException:
-        await asyncio.to_thread(server.close)
-        raise
+    backend = await served_backend(path, settings)
+    client = AsyncClient(backend, settings, origin=directory_origin(path, settings))
     try:
         await client.set_tenant(tenant, database)
     except BaseException:
         await client.close()
         raise
     return client
+
+
+async def served_backend(path: str | Path, settings: Settings) -> AsyncHealingBackend:
+    """Make a backend on a directory's server, which it lets go of when it is closed."""
+    from pgchroma.embedded import EmbeddedPostgres  # noqa: PLC0415  (only where it is used)
+
+    server = await asyncio.to_thread(EmbeddedPostgres.open, path)
+    try:
+        return await AsyncHealingBackend.open(server, settings)
+    except BaseException:
+        await asyncio.to_thread(server.close)
+        raise

@@ -16,6 +16,12 @@ from pgchroma.client._async.client import AsyncAdminClient, AsyncClient
 from pgchroma.client._sync.client import AdminClient as AdminFacade
 from pgchroma.client._sync.client import Client as ClientFacade
 from pgchroma.client.http import http_backend, settled_client
+from pgchroma.client.origin import (
+    Origin,
+    directory_origin,
+    ephemeral_origin,
+    postgres_origin,
+)
 from pgchroma.client.shared import ephemeral_backend, persistent_backend
 from pgchroma.config import Settings
 from pgchroma.destinations import check_destination, is_http
@@ -25,6 +31,8 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
     from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession
     from sqlalchemy.orm import Session
+
+    from pgchroma.backends.base import Backend
 
 __all__ = (
     "AdminClient",
@@ -79,7 +87,9 @@ def EphemeralClient(  # noqa: N802
     """Make a client whose data is gone when the process ends."""
     settings = settings or Settings()
     check_destination(settings, "EphemeralClient")
-    return _checked(ClientFacade(ephemeral_backend(settings), settings), tenant, database)
+    return _checked(
+        ephemeral_backend(settings), settings, ephemeral_origin(settings), tenant, database
+    )
 
 
 def PersistentClient(  # noqa: N802
@@ -100,7 +110,13 @@ def PersistentClient(  # noqa: N802
     """
     settings = settings or Settings()
     check_destination(settings, "PersistentClient", path)
-    return _checked(ClientFacade(persistent_backend(path, settings), settings), tenant, database)
+    return _checked(
+        persistent_backend(path, settings),
+        settings,
+        directory_origin(path, settings),
+        tenant,
+        database,
+    )
 
 
 def RustClient(  # noqa: N802
@@ -139,7 +155,9 @@ def PostgresClient(  # noqa: N802
     """
     settings = settings or Settings()
     check_destination(settings, "PostgresClient")
-    return _checked(ClientFacade(connect(url, settings), settings), tenant, database)
+    return _checked(
+        connect(url, settings), settings, postgres_origin(url, settings), tenant, database
+    )
 
 
 def AdminClient(  # noqa: N802
@@ -209,7 +227,11 @@ class AsyncPostgresClient:
         return AsyncAdminClient(await connect_async(self._url, self._settings))
 
     async def _connect(self) -> AsyncClient:
-        client = AsyncClient(await connect_async(self._url, self._settings), self._settings)
+        client = AsyncClient(
+            await connect_async(self._url, self._settings),
+            self._settings,
+            origin=postgres_origin(self._url, self._settings),
+        )
         try:
             await client.set_tenant(self._tenant, self._database)
         except BaseException:
@@ -218,7 +240,10 @@ class AsyncPostgresClient:
         return client
 
 
-def _checked(client: ClientFacade, tenant: str, database: str) -> ClientFacade:
+def _checked(
+    backend: Backend, settings: Settings, origin: Origin | None, tenant: str, database: str
+) -> ClientFacade:
+    client = ClientFacade(backend, settings, origin=origin)
     try:
         client.set_tenant(tenant, database)
     except BaseException:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 from pgchroma.client._async.client import AsyncClient
 from pgchroma.client._sync.client import Client
 from pgchroma.client.endpoints import DEFAULT_PORT, endpoint_of, parse_host, parse_port
+from pgchroma.client.origin import server_origin
 from pgchroma.config import Settings
 from pgchroma.destinations import check_destination
 from pgchroma.errors import ChromaAuthError, UnavailableError
@@ -70,7 +71,9 @@ async def AsyncHttpClient(  # noqa: N802
     from pgchroma.backends.http import AsyncHttpBackend  # noqa: PLC0415
 
     settings = _settings(host, port, ssl, headers, settings)
-    client = AsyncClient(AsyncHttpBackend(endpoint_of(settings)), settings)
+    client = AsyncClient(
+        AsyncHttpBackend(endpoint_of(settings)), settings, origin=server_origin(settings)
+    )
     try:
         identity = await client.get_user_identity()
         await client.set_tenant(*_place(settings, identity, tenant, database))
@@ -126,7 +129,7 @@ def CloudClient(  # noqa: N802
         }
     )
     settings = _settings(host, cloud_port, enable_ssl, None, settings)
-    client = Client(http_backend(settings), settings)
+    client = Client(http_backend(settings), settings, origin=server_origin(settings))
     return _entered(
         client,
         lambda identity: (tenant or _only_tenant(identity), database or _only_database(identity)),
@@ -135,7 +138,7 @@ def CloudClient(  # noqa: N802
 
 def settled_client(settings: Settings, tenant: str, database: str) -> Client:
     """Make a client of the server that the settings name."""
-    client = Client(http_backend(settings), settings)
+    client = Client(http_backend(settings), settings, origin=server_origin(settings))
     return _entered(client, lambda identity: _place(settings, identity, tenant, database))
 
 

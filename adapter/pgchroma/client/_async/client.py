@@ -12,9 +12,11 @@ from pydantic import BaseModel
 
 from pgchroma.client._async.administration import AsyncAdministration
 from pgchroma.client._async.collection import AsyncCollection
+from pgchroma.client._async.reopening import reopened_client
 from pgchroma.client._async.table import AsyncTable
 from pgchroma.client.fields import read_fields
 from pgchroma.client.functions import Function, check_conflict, configuration_json
+from pgchroma.client.origin import NOT_PICKLED, Origin
 from pgchroma.client.schema import Schema, apply_schema
 from pgchroma.client.shared import clear_system_cache
 from pgchroma.client.tables import check_alone, table_schema
@@ -79,11 +81,24 @@ class AsyncClient(AsyncAdministration):
         settings: Settings,
         tenant: str = DEFAULT_TENANT,
         database: str = DEFAULT_DATABASE,
+        origin: Origin | None = None,
     ) -> None:
         self._backend = backend
         self._settings = settings
         self.tenant = tenant
         self.database = database
+        self._origin = origin
+
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, memo: object) -> Self:
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        if self._origin is None:
+            raise TypeError(NOT_PICKLED)
+        return reopened_client, (self._origin, self.tenant, self.database)
 
     async def __aenter__(self) -> Self:
         return self
@@ -435,6 +450,7 @@ class AsyncClient(AsyncAdministration):
             function,
             data_loader,
             is_trusting=self._settings.pgchroma_trust_stored_functions,
+            origin=self._origin,
         )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 from uuid import UUID
 
 from pydantic import BaseModel
@@ -12,9 +12,11 @@ from pydantic import BaseModel
 from pgchroma.client import requests
 from pgchroma.client._async.concurrency import aside
 from pgchroma.client._async.reembedding import AsyncReembedder
+from pgchroma.client._async.reopening import reopened_collection
 from pgchroma.client._async.table import AsyncTable
 from pgchroma.client.fields import read_fields
 from pgchroma.client.functions import Function, configuration_update_json, resolve
+from pgchroma.client.origin import NOT_PICKLED, Origin
 from pgchroma.client.requests import Queries, RecordSet
 from pgchroma.client.schema import Schema
 from pgchroma.client.shaping import shape_get, shape_query
@@ -96,6 +98,7 @@ class AsyncCollection:
         data_loader: DataLoader[Any] | None,
         *,
         is_trusting: bool = False,
+        origin: Origin | None = None,
     ) -> None:
         self._backend = backend
         self._model = model
@@ -103,6 +106,7 @@ class AsyncCollection:
         self._data_loader = data_loader
         # Whether what the collection stores of its function is followed wherever it leads.
         self._is_trusting = is_trusting
+        self._origin = origin
         self._ref = CollectionRef(DatabaseRef(model.tenant, model.database), model.id)
 
     @property
@@ -168,6 +172,18 @@ class AsyncCollection:
     def __hash__(self) -> int:
         return hash(self.id)
 
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, memo: object) -> Self:
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        if self._origin is None:
+            raise TypeError(NOT_PICKLED)
+        has_function = self._embedding_function is not None
+        return reopened_collection, (self._origin, self._model, has_function)
+
     def get_model(self) -> CollectionModel:
         """Return the collection as the catalog described it when it was last read."""
         return self._model
@@ -188,6 +204,7 @@ class AsyncCollection:
             function,
             self._data_loader,
             is_trusting=self._is_trusting,
+            origin=self._origin,
         )
         return AsyncTable(seen, model)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 from uuid import UUID
 
 from pydantic import BaseModel
@@ -13,9 +13,11 @@ from pydantic import BaseModel
 from pgchroma.client import requests
 from pgchroma.client._sync.concurrency import aside
 from pgchroma.client._sync.reembedding import Reembedder
+from pgchroma.client._sync.reopening import reopened_collection
 from pgchroma.client._sync.table import Table
 from pgchroma.client.fields import read_fields
 from pgchroma.client.functions import Function, configuration_update_json, resolve
+from pgchroma.client.origin import NOT_PICKLED, Origin
 from pgchroma.client.requests import Queries, RecordSet
 from pgchroma.client.schema import Schema
 from pgchroma.client.shaping import shape_get, shape_query
@@ -97,6 +99,7 @@ class Collection:
         data_loader: DataLoader[Any] | None,
         *,
         is_trusting: bool = False,
+        origin: Origin | None = None,
     ) -> None:
         self._backend = backend
         self._model = model
@@ -104,6 +107,7 @@ class Collection:
         self._data_loader = data_loader
         # Whether what the collection stores of its function is followed wherever it leads.
         self._is_trusting = is_trusting
+        self._origin = origin
         self._ref = CollectionRef(DatabaseRef(model.tenant, model.database), model.id)
 
     @property
@@ -169,6 +173,18 @@ class Collection:
     def __hash__(self) -> int:
         return hash(self.id)
 
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, memo: object) -> Self:
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        if self._origin is None:
+            raise TypeError(NOT_PICKLED)
+        has_function = self._embedding_function is not None
+        return reopened_collection, (self._origin, self._model, has_function)
+
     def get_model(self) -> CollectionModel:
         """Return the collection as the catalog described it when it was last read."""
         return self._model
@@ -189,6 +205,7 @@ class Collection:
             function,
             self._data_loader,
             is_trusting=self._is_trusting,
+            origin=self._origin,
         )
         return Table(seen, model)
 

@@ -1,0 +1,95 @@
+"""Clients and collections made again from what was pickled of them.
+
+Unpickling cannot wait, so connections are opened upon the first use.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, TypeVar
+
+from pgchroma.client.origin import Origin
+from pgchroma.embeddings.minilm import DefaultEmbeddingFunction
+from pgchroma.errors import InvalidArgumentError
+from pgchroma.model.entities import CollectionModel, Limits
+from pgchroma.model.operations import Operation
+
+if TYPE_CHECKING:
+    from pgchroma.backends.base import AsyncBackend
+    from pgchroma.client._async.client import AsyncClient
+    from pgchroma.client._async.collection import AsyncCollection
+
+__all__ = ("reopened_client", "reopened_collection")
+
+R = TypeVar("R")
+
+_backends: dict[Origin, _ReopenedBackend] = {}
+
+
+def reopened_client(origin: Origin, tenant: str, database: str) -> AsyncClient:
+    """Make a client again that was pickled."""
+    from pgchroma.client._async.client import AsyncClient  # noqa: PLC0415  (it imports this module)
+
+    return AsyncClient(_ReopenedBackend(origin), origin.settings(), tenant, database, origin)
+
+
+def reopened_collection(
+    origin: Origin, model: CollectionModel, has_function: bool
+) -> AsyncCollection:
+    """Make a collection again that was pickled; all of one origin share their connections."""
+    from pgchroma.client._async.collection import AsyncCollection  # noqa: PLC0415
+
+    backend = _backends.setdefault(origin, _ReopenedBackend(origin))
+    function = DefaultEmbeddingFunction() if has_function else None
+    is_trusting = origin.settings().pgchroma_trust_stored_functions
+    return AsyncCollection(backend, model, function, None, is_trusting=is_trusting, origin=origin)
+
+
+class _ReopenedBackend:
+    """A backend that connects upon its first use, in the event loop of that."""
+
+    is_joined = False
+
+    def __init__(self, origin: Origin) -> None:
+        self._origin = origin
+        self._backend: AsyncBackend | None = None
+        self._opening: asyncio.Lock | None = None
+        self._is_closed = False
+
+    async def execute(self, operation: Operation[R]) -> R:
+        """Carry an operation out; see `pgchroma.backends.base.AsyncBackend`."""
+        return await (await self._opened()).execute(operation)
+
+    async def limits(self) -> Limits:
+        """Tell what one request may carry."""
+        return await (await self._opened()).limits()
+
+    async def close(self) -> None:
+        """Let go of connections."""
+        self._is_closed = True
+        if self._backend is not None:
+            await self._backend.close()
+
+    async def _opened(self) -> AsyncBackend:
+        if self._is_closed:
+            raise InvalidArgumentError("this client is closed")
+        if self._opening is None:
+            self._opening = asyncio.Lock()
+        async with self._opening:
+            if self._backend is None:
+                self._backend = await _open(self._origin)
+        return self._backend
+
+
+async def _open(origin: Origin) -> AsyncBackend:
+    from pgchroma.backends.connect import connect_async  # noqa: PLC0415
+    from pgchroma.backends.http import AsyncHttpBackend  # noqa: PLC0415
+    from pgchroma.client.connecting import served_backend  # noqa: PLC0415
+    from pgchroma.client.endpoints import endpoint_of  # noqa: PLC0415
+
+    settings = origin.settings()
+    if origin.kind == "server":
+        return AsyncHttpBackend(endpoint_of(settings))
+    if origin.kind == "directory":
+        return await served_backend(origin.place, settings)
+    return await connect_async(origin.place, settings)

@@ -1,0 +1,60 @@
+"""The synchronous twin of `_async.reopening`: connections are opened at once."""
+
+from __future__ import annotations
+
+import atexit
+from threading import Lock
+from typing import TYPE_CHECKING
+
+from pgchroma.client.origin import Origin
+from pgchroma.embeddings.minilm import DefaultEmbeddingFunction
+from pgchroma.model.entities import CollectionModel
+
+if TYPE_CHECKING:
+    from pgchroma.backends.base import Backend
+    from pgchroma.client._sync.client import Client
+    from pgchroma.client._sync.collection import Collection
+
+__all__ = ("reopened_client", "reopened_collection")
+
+_backends: dict[Origin, Backend] = {}
+_lock = Lock()
+
+
+def reopened_client(origin: Origin, tenant: str, database: str) -> Client:
+    """Make a client again that was pickled."""
+    from pgchroma.client._sync.client import Client  # noqa: PLC0415  (it imports this module)
+
+    return Client(_opened(origin), origin.settings(), tenant, database, origin)
+
+
+def reopened_collection(origin: Origin, model: CollectionModel, has_function: bool) -> Collection:
+    """Make a collection again that was pickled; all of one origin share their connections."""
+    from pgchroma.client._sync.collection import Collection  # noqa: PLC0415
+
+    with _lock:
+        if origin not in _backends:
+            _backends[origin] = _opened(origin)
+            atexit.register(_backends[origin].close)
+    function = DefaultEmbeddingFunction() if has_function else None
+    is_trusting = origin.settings().pgchroma_trust_stored_functions
+    return Collection(
+        _backends[origin], model, function, None, is_trusting=is_trusting, origin=origin
+    )
+
+
+def _opened(origin: Origin) -> Backend:
+    from pgchroma.backends.connect import connect  # noqa: PLC0415
+    from pgchroma.client.http import http_backend  # noqa: PLC0415
+    from pgchroma.client.shared import ephemeral_backend, persistent_backend  # noqa: PLC0415
+
+    settings = origin.settings()
+    match origin.kind:
+        case "ephemeral":
+            return ephemeral_backend(settings)
+        case "directory":
+            return persistent_backend(origin.place, settings)
+        case "postgres":
+            return connect(origin.place, settings)
+        case "server":
+            return http_backend(settings)
