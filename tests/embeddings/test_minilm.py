@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
@@ -301,3 +301,57 @@ def test_using_a_function_does_not_change_its_configuration(packaged_model: Path
 def test_functions_can_be_pickled(default: DefaultEmbeddingFunction) -> None:
     copy = pickle.loads(pickle.dumps(ONNXMiniLM_L6_V2()))
     np.testing.assert_array_equal(copy(["a"])[0], default(["a"])[0])
+
+
+@pytest.mark.parametrize(
+    "long",
+    [
+        "the quick brown fox jumps over the lazy dog " * 5_000,
+        "a" * 200_000 + " and an end",
+        " \n" * 100_000 + "an end",
+        "数据库向量" * 10_000,
+        "a.b,c-" * 10_000,
+        "word " * 253 + "x" * 100_000 + " end",
+    ],
+    ids=["words", "one word", "spaces", "chinese", "punctuation", "a word at the end"],
+)
+def test_a_long_text_is_cut_before_it_is_tokenised(
+    long: str, default: DefaultEmbeddingFunction
+) -> None:
+    default(["the model is loaded"])
+    (loaded,) = encoder._shelf._encoders.values()
+    tokenizer = loaded._tokenizer
+    lengths = []
+
+    class Counting:
+        def encode(self, text: str) -> Any:
+            lengths.append(len(text))
+            return tokenizer.encode(text)
+
+    loaded._tokenizer = Counting()
+    try:
+        tokens = loaded._tokenize(long)
+    finally:
+        loaded._tokenizer = tokenizer
+    assert tokens.tolist() == tokenizer.encode(long).ids
+    assert sum(lengths) < 20_000
+
+
+_PIECES = [
+    *"ab .,\t\n数İΣ\u0301\u200b\x00",
+    "word ",
+    "naïve ",
+    "x" * 120,
+    " " * 900,
+    "é" * 90,
+    "y" * 1_500,
+]
+
+
+@settings(max_examples=20)
+@given(st.lists(st.sampled_from(_PIECES), max_size=30), st.integers(1, 60))
+def test_cutting_a_text_changes_no_token(pieces: list[str], repeats: int) -> None:
+    DefaultEmbeddingFunction()(["the model is loaded"])
+    (loaded,) = encoder._shelf._encoders.values()
+    mixed = ("".join(pieces) * repeats)[:30_000]
+    assert loaded._tokenize(mixed).tolist() == loaded._tokenizer.encode(mixed).ids

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import re
 import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -47,6 +48,15 @@ _MAX_THREADS = 8
 _WINDOW = 4096
 
 
+# What is tokenised at first of a long text: twice what 256 tokens of English take.
+_FIRST_CHARACTERS = 2048
+
+# Of spaces nothing comes, and of a word of more than 100 characters one token, however long it is.
+_LONG_RUN = re.compile(
+    r"([ \t\r\n]{1000}|[A-Za-z0-9]{1000})(?:(?<=\s)[ \t\r\n]+|(?<=\w)[A-Za-z0-9]+)"
+)
+
+
 class Encoder:
     """One tokenizer and one onnxruntime session; safe to use from several threads."""
 
@@ -82,7 +92,19 @@ class Encoder:
     def _tokenize(self, text: str) -> NDArray[np.int64]:
         # One text at a time: the tokenizer's own thread pool saves nothing that can be measured
         # beside the model, and having used it makes every later fork print a warning.
-        return np.array(self._tokenizer.encode(text).ids, dtype=np.int64)
+        return np.array(self._encoded(text).ids, dtype=np.int64)
+
+    def _encoded(self, text: str) -> Any:
+        """Tokenize the text's beginning; only if too few tokens come of it, more of the text."""
+        size = _FIRST_CHARACTERS
+        while len(text) > size:
+            encoded = self._tokenizer.encode(text[:size])
+            if _is_settled(encoded):
+                return encoded
+            if size == _FIRST_CHARACTERS:
+                text = _LONG_RUN.sub(r"\1", text)
+            size *= 4
+        return self._tokenizer.encode(text)
 
     def _run(self, batch: Sequence[NDArray[np.int64]]) -> NDArray[np.float32]:
         shape = len(batch), max(map(len, batch))
@@ -95,6 +117,19 @@ class Encoder:
             {"input_ids": ids, "attention_mask": mask, "token_type_ids": np.zeros_like(ids)},
         )
         return _pool(hidden, mask)
+
+
+def _is_settled(encoded: Any) -> bool:
+    """Whether the tokens that count are the same whatever follows in the text.
+
+    They are if a word begins behind the last of them. Words are told apart one after the other, and
+    each becomes tokens by itself, so what follows changes at most the last word.
+    """
+    if not encoded.overflowing:
+        return False
+    *_, last, _end = encoded.word_ids
+    following = encoded.overflowing[-1].word_ids
+    return any(word is not None and word > last for word in following)
 
 
 def _batches(lengths: NDArray[np.int_], tokens: int) -> Iterator[NDArray[np.intp]]:
