@@ -79,7 +79,8 @@ class ApiKey:
         self._given = given
         key = self.reveal()
         if is_needed and not key:
-            raise ValueError(f"The {self.variable} environment variable is not set.")
+            others = "" if usual in (None, self.variable) else f" Set it, or {usual}."
+            raise ValueError(f"The {self.variable} environment variable is not set.{others}")
         if not (key.isascii() and key.isprintable()):
             # Told here: an error of the connection's would show the key.
             where = "given" if given else f"in {self.variable}"

@@ -8,12 +8,11 @@ from warnings import warn
 from pgchroma.embeddings.adapting import CreatedFunction, chroma_function
 from pgchroma.embeddings.known import KnownFunctions
 from pgchroma.embeddings.minilm import DefaultEmbeddingFunction, ONNXMiniLM_L6_V2
+from pgchroma.embeddings.protocol import EmbeddingFunction
 from pgchroma.embeddings.trust import check_trusted
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    from pgchroma.embeddings.protocol import EmbeddingFunction
 
 __all__ = (
     "config_to_embedding_function",
@@ -51,11 +50,23 @@ def register_embedding_function(ef_class: Any = None) -> Any:
 
 
 def _register(ef_class: Class) -> Class:
+    if getattr(ef_class, "name", None) is EmbeddingFunction.name:
+        raise ValueError(_name_advice(ef_class, "it has none"))
     try:
-        known_embedding_functions[ef_class.name()] = ef_class
+        name = ef_class.name()
     except Exception as exc:
         raise ValueError(f"Failed to register embedding function: {exc}") from exc
+    if not isinstance(name, str) or not name:
+        raise ValueError(_name_advice(ef_class, f"it is {name!r:.80}"))
+    known_embedding_functions[name] = ef_class
     return ef_class
+
+
+def _name_advice(ef_class: Any, fault: str) -> str:
+    return (
+        f"Failed to register embedding function: {ef_class!r:.200} needs a name, and {fault}. Give "
+        "the class a static method `name()` that returns a text"
+    )
 
 
 def config_to_embedding_function(

@@ -64,3 +64,13 @@ def test_an_unknown_models_length_is_measured() -> None:
         function = OpenAIEmbeddingFunction(api_base=provider.url, model_name="other", dimensions=5)
         assert function.ndims() == 2
         assert "dimensions" not in provider.requests[0].body
+
+
+def test_both_variables_that_may_have_the_key_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    for variable in ("OPENAI_API_KEY", "CHROMA_OPENAI_API_KEY"):
+        monkeypatch.delenv(variable, raising=False)
+    with pytest.raises(
+        ValueError, match=r"^The CHROMA_OPENAI_API_KEY environment variable"
+    ) as fault:
+        OpenAIEmbeddingFunction()
+    assert str(fault.value).endswith("Set it, or OPENAI_API_KEY.")
