@@ -14,10 +14,14 @@ RUN python -m venv /opt/pgchroma \
 
 FROM python:3.13-slim
 
-# PostgreSQL wants its user to have a name.
-RUN groupadd --gid 1000 pgchroma \
+# `docker run --user` and OpenShift choose a user without a name, in group 0: initdb wants a name, which
+# libnss-wrapper gives it, and /data is open to the group.
+RUN apt-get update \
+    && apt-get install --yes --no-install-recommends libnss-wrapper \
+    && rm -rf /var/lib/apt/lists/* \
+    && groupadd --gid 1000 pgchroma \
     && useradd --uid 1000 --gid 1000 --home-dir /data --no-create-home --shell /usr/sbin/nologin pgchroma \
-    && install --directory --owner=pgchroma --group=pgchroma --mode=0700 /data
+    && install --directory --owner=pgchroma --group=root --mode=0770 /data
 
 COPY --from=build /opt/pgchroma /opt/pgchroma
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
+from pgchroma.embedded.accounts import Account
 from tests.serving import free_port
 
 PROGRAM = shutil.which("pgbouncer", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
@@ -47,12 +48,15 @@ def bouncing(conninfo: str, directory: Path, pool_size: int = 3) -> Iterator[str
             pool_size=pool_size,
         )
     )
-    if os.geteuid() == 0:
-        # PgBouncer refuses root, and only PostgreSQL's own user reaches its socket.
-        with file.open("a") as configuration:
-            configuration.write(f"user = {Path(str(known['host'])).owner()}\n")
     with (directory / "pgbouncer.log").open("wb") as log:
-        process = subprocess.Popen([str(PROGRAM), str(file)], stdout=log, stderr=log)
+        command = [str(PROGRAM), str(file)]
+        if os.geteuid() == 0:
+            # PgBouncer refuses root, and only PostgreSQL's own user reaches its socket.
+            socket = Path(str(known["host"])).stat()
+            command = Account(socket.st_uid, socket.st_gid, drop=True, capability=2).command(
+                *command
+            )
+        process = subprocess.Popen(command, stdout=log, stderr=log)
     through = make_conninfo(host="127.0.0.1", port=port, dbname=known["dbname"], user=known["user"])
     try:
         _wait(through, process, directory / "pgbouncer.log")

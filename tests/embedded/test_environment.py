@@ -53,7 +53,7 @@ def test_no_variable_of_libpq_reaches_the_embedded_server(
     variable: str, shared: EmbeddedPostgres, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(variable, _HARMFUL.get(variable, "nonsense"))
-    with pgchroma.PersistentClient(shared._cluster.directory) as client:
+    with pgchroma.PersistentClient(shared.directory) as client:
         collection = client.get_or_create_collection("kept", embedding_function=None)
         collection.upsert(ids="1", embeddings=[1.0], documents=["é😀"])
         assert collection.get()["documents"] == ["é😀"]
@@ -99,7 +99,7 @@ def test_variables_of_the_session_do_not_disturb(
     variable: str, value: str, shared: EmbeddedPostgres, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(variable, value)
-    with pgchroma.PersistentClient(shared._cluster.directory) as client:
+    with pgchroma.PersistentClient(shared.directory) as client:
         collection = client.get_or_create_collection("kept", embedding_function=None)
         collection.upsert(ids="1", embeddings=[1.0])
         assert collection.count() == 1
@@ -110,6 +110,6 @@ def test_variables_of_the_session_do_not_disturb(
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostgres]:
     """A server that stays for all of the module's tests."""
     with EmbeddedPostgres.open(tmp_path_factory.mktemp("shared"), durable=False) as postgres:
-        with pgchroma.PersistentClient(postgres._cluster.directory) as client:
+        with pgchroma.PersistentClient(postgres.directory) as client:
             client.heartbeat()
         yield postgres

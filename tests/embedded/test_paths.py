@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import psycopg
 import pytest
 
-from pgchroma.embedded import EmbeddedPostgres, host
+from pgchroma.embedded import EmbeddedPostgres, accounts, host
 from pgchroma.errors import InvalidArgumentError, UnavailableError, VersionMismatchError
 
 from .conftest import postmaster, rows, server_lives
@@ -188,7 +188,7 @@ def test_a_stale_pid_file_whose_number_is_another_programs_is_seen_through(used:
 
 def test_a_server_somebody_else_has_started_is_not_touched(used: Path) -> None:
     data = used / "postgres"
-    account = host.Account.of(used, data, host.binaries())
+    account = accounts.Account.of(used, data, host.binaries())
     account.own(data)
     sockets = host.make_socket_directory(data, account)
     options = ["-c", "listen_addresses=", "-c", f"unix_socket_directories={sockets}"]
@@ -369,22 +369,6 @@ def test_an_ordinary_user_is_told_where_it_may_not_write(
     said = program(code, nobodys / "closed" / "data", prefix=_AS_NOBODY).finish()
     assert "Permission denied" in said
     assert str(nobodys / "closed" / "data") in said
-
-
-@_only_root
-def test_a_user_without_a_name_is_told_what_initdb_wants(
-    nobodys: Path, program: Callable[..., Program]
-) -> None:
-    os.chown(nobodys, 54321, 54321)
-    code = """
-    from pgchroma.errors import UnavailableError
-    try:
-        EmbeddedPostgres.open(sys.argv[1])
-    except UnavailableError as error:
-        say(error)
-    """
-    prefix = ("setpriv", "--reuid=54321", "--regid=54321", "--clear-groups", "--")
-    assert "to /etc/passwd" in program(code, nobodys / "data", prefix=prefix).finish()
 
 
 @_only_root

@@ -21,7 +21,9 @@ import psycopg
 from psycopg.conninfo import make_conninfo
 
 from pgchroma.embedded import host
+from pgchroma.embedded.accounts import Account
 from pgchroma.embedded.conninfo import ignore_missing_service, private_conninfo
+from pgchroma.embedded.initdb import Initdb
 from pgchroma.embedded.locks import FileLock, patiently
 from pgchroma.errors import InvalidArgumentError, UnavailableError, VersionMismatchError
 
@@ -261,7 +263,7 @@ class Cluster:
     def _start(self, lock: FileLock, mutex: FileLock) -> None:
         """Start a server which inherits the lock, on a data directory which is in order."""
         binaries = host.binaries()
-        account = host.Account.of(self.directory, self.data, binaries)
+        account = Account.of(self.directory, self.data, binaries)
         self._prepare(binaries, account, mutex)
         sockets = host.make_socket_directory(self.data, account)
         options = host.settings(sockets, durable=self._durable)
@@ -298,7 +300,7 @@ class Cluster:
             else:
                 os.close(leash)
 
-    def _prepare(self, binaries: Path, account: host.Account, mutex: FileLock) -> None:
+    def _prepare(self, binaries: Path, account: Account, mutex: FileLock) -> None:
         """See that there is data of our user's and version, without a dead server's traces."""
         major = host.major_version(binaries)
         self._is_new = not (self.data / "PG_VERSION").exists()
@@ -317,9 +319,7 @@ class Cluster:
             # PostgreSQL itself would believe a stale file whose number is another program's now.
             (self.data / "postmaster.pid").unlink()
 
-    def _initialise(
-        self, binaries: Path, account: host.Account, mutex: FileLock, major: str
-    ) -> None:
+    def _initialise(self, binaries: Path, account: Account, mutex: FileLock, major: str) -> None:
         """Run initdb beside the data's place, and move the result there when it is whole."""
         if self.data.exists() and any(self.data.iterdir()):
             raise InvalidArgumentError(
@@ -334,13 +334,12 @@ class Cluster:
         part = self.directory / "postgres.part"
         shutil.rmtree(part, ignore_errors=True)
         try:
-            part.mkdir(mode=0o700)
-            account.own(part)
-            command = account.command(binaries / "initdb", "-D", part, *self._initdb_options())
-            _run_whole_group(command, mutex)
-            part.rename(self.data)
-        except subprocess.CalledProcessError as error:
-            raise self._initdb_failed(error) from error
+            Initdb(binaries, account, mutex, self._initdb_options()).make(part, self.data)
+        except UnavailableError as error:
+            raise UnavailableError(
+                f"PostgreSQL cannot be prepared in {self.directory}{self._room()}."
+                f" initdb says:\n{error.message()}"
+            ) from error
         finally:
             shutil.rmtree(part, ignore_errors=True)
         if self._durable:
@@ -361,21 +360,6 @@ class Cluster:
         if self._durable:
             return options
         return [*options, "--no-sync", "--no-data-checksums", "--wal-segsize=1"]
-
-    def _initdb_failed(self, error: subprocess.CalledProcessError) -> UnavailableError:
-        said: str = error.stderr.strip() or error.stdout.strip()
-        advice = ""
-        if "could not look up effective user" in said:
-            uid = os.geteuid()
-            advice = (
-                f". PostgreSQL wants its user to have a name: run as one who has, or add a line"
-                f" such as `pgchroma:x:{uid}:{uid}::/:/bin/false` to /etc/passwd"
-            )
-        tail = "\n".join(said.splitlines()[-8:])
-        return UnavailableError(
-            f"PostgreSQL cannot be prepared in {self.directory}{self._room()}{advice}."
-            f" initdb says:\n{tail}"
-        )
 
     def _check_version(self, major: str) -> None:
         found = (self.data / "PG_VERSION").read_text().strip()
@@ -456,36 +440,6 @@ class Cluster:
             return ""
         free = room.f_bavail * room.f_frsize >> 20
         return f", where the disk is full ({free} MiB left, about 64 MiB are needed)"
-
-
-def _run_whole_group(command: list[str], mutex: FileLock) -> None:
-    """Run initdb, and see that nothing of it goes on writing when we are interrupted.
-
-    It starts servers of its own, which killing it alone would leave at work.
-
-    Raises:
-        subprocess.CalledProcessError: It failed.
-    """
-    with subprocess.Popen(  # noqa: S603
-        command,
-        env=host.ENVIRONMENT,
-        cwd="/",
-        pass_fds=(mutex.fd,),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        errors="replace",
-        start_new_session=True,
-    ) as process:
-        try:
-            output, faults = process.communicate()
-        except BaseException:
-            # All of it may have ended while the exception was on its way.
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            raise
-    if process.returncode:
-        raise subprocess.CalledProcessError(process.returncode, command, output, faults)
 
 
 def _sync(directory: Path) -> None:

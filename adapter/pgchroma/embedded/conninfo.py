@@ -69,7 +69,7 @@ def _service_files() -> list[Path]:
     own = os.environ.get("PGSERVICEFILE")
     if own is not None and not Path(own).is_file():
         return []  # libpq looks no further.
-    files = [Path(own) if own is not None else Path.home() / ".pg_service.conf"]
+    files = [Path(os.path.expanduser("~/.pg_service.conf") if own is None else own)]  # noqa: PTH111
     if directory := os.environ.get("PGSYSCONFDIR"):
         files.append(Path(directory, "pg_service.conf"))
     return files

@@ -5,20 +5,18 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import os
-import pwd
 import shutil
 import stat
 import subprocess
 import sys
 import tempfile
-from dataclasses import dataclass
 from pathlib import Path
 
+from pgchroma.embedded.accounts import Account
 from pgchroma.errors import UnavailableError
 
 __all__ = (
     "ENVIRONMENT",
-    "Account",
     "binaries",
     "clear_socket_directory",
     "give_to_owner_of",
@@ -35,7 +33,6 @@ ENVIRONMENT = {"PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC"}
 whose PG* variables are not for it."""
 
 _MIB = 1 << 20
-_DAC_OVERRIDE, _DAC_READ_SEARCH, _SETPCAP = 1, 2, 8
 _SOCKET_NAME_BYTES = len("/.s.PGSQL.5432")
 _SOCKET_PATH_BYTES = 103  # what macOS allows; Linux has four more.
 
@@ -61,56 +58,6 @@ def major_version(bin_directory: Path) -> str:
     except subprocess.CalledProcessError as error:
         raise UnavailableError(f"{command[0]} does not run: {error.stderr.strip()}") from error
     return said.stdout.split()[-1].split(".")[0]
-
-
-@dataclass(frozen=True)
-class Account:
-    """The user PostgreSQL runs as, and how to become that user."""
-
-    uid: int
-    gid: int
-    drop: bool = False
-    capability: int = -1
-
-    @classmethod
-    def of(cls, directory: Path, data: Path, bin_directory: Path) -> Account:
-        """The caller; for root the owner of the data, or of the directory, or user `nobody`.
-
-        Raises:
-            UnavailableError: root's directories are closed to that user, and cannot be opened.
-        """
-        if os.geteuid() != 0:
-            return cls(os.geteuid(), os.getegid())
-        owner = (data if data.exists() else directory).stat()
-        if owner.st_uid == 0:
-            owner = directory.stat()
-        uid, gid = (owner.st_uid, owner.st_gid) if owner.st_uid else _nobody()
-        return cls(uid, gid, drop=True, capability=_capability(uid, gid, data, bin_directory))
-
-    def command(self, *command: str | Path) -> list[str]:
-        """The command line which runs `command` as this user."""
-        words = [str(word) for word in command]
-        if not self.drop:
-            return words
-        become = str(Path(__file__).with_name("unprivileged.py"))
-        numbers = [str(number) for number in (self.uid, self.gid, self.capability)]
-        return [sys.executable, "-I", "-S", become, *numbers, *words]
-
-    def own(self, directory: Path) -> None:
-        """Make a directory of ours this user's, and nobody else's, as PostgreSQL insists."""
-        if os.geteuid() == 0 and directory.stat().st_uid != self.uid:
-            for parent, _, files in os.walk(directory):
-                for name in (".", *files):
-                    os.chown(Path(parent, name), self.uid, self.gid, follow_symlinks=False)
-        owner = directory.stat().st_uid
-        if owner != self.uid:
-            raise UnavailableError(
-                f"{directory} belongs to user {owner} and this process is user {self.uid}, but"
-                f" PostgreSQL serves its own user's data only: run as user {owner}, or run"
-                f" `sudo chown -R {self.uid} '{directory.parent}'`"
-            )
-        if stat.S_IMODE(directory.stat().st_mode) & 0o077:
-            directory.chmod(0o700)
 
 
 def settings(socket_directory: Path, *, durable: bool) -> dict[str, str]:
@@ -242,58 +189,6 @@ def is_postmaster(pid: int, data: Path) -> bool:
         return (process / "cwd").samefile(data)
     except OSError:
         return False
-
-
-def _nobody() -> tuple[int, int]:
-    """A user who owns nothing; one of the user database, because initdb looks its user up there."""
-    for name in ("nobody", "postgres"):
-        try:
-            entry = pwd.getpwnam(name)
-        except KeyError:
-            continue
-        return entry.pw_uid, entry.pw_gid
-    raise UnavailableError(
-        "PostgreSQL refuses to run as root, and this machine has no user 'nobody' or 'postgres' to"
-        " run it as: add one with `useradd --system postgres`, or start Python as another user"
-    )
-
-
-def _capability(uid: int, gid: int, data: Path, bin_directory: Path) -> int:
-    """The least capability with which the user reaches the data and the binaries; -1 for none."""
-    postgres = (bin_directory / "postgres").resolve()
-    places = (*data.parents, *bin_directory.parents, *postgres.parents)
-    closed = [place for place in places if not _open_to(place, uid, gid)]
-    program_closed = not _open_to(postgres, uid, gid)
-    if not closed and not program_closed:
-        return -1
-    held = _held_capabilities()
-    # The right to read everything is less than the right to write everything, but does not let a
-    # user run a program which is closed to them; and containers often have the latter only.
-    for capability in (_DAC_OVERRIDE,) if program_closed else (_DAC_READ_SEARCH, _DAC_OVERRIDE):
-        if held >> capability & held >> _SETPCAP & 1:
-            return capability
-    first = closed[-1] if closed else postgres
-    raise UnavailableError(
-        f"PostgreSQL refuses to run as root, and the user {uid} it would run as may not pass"
-        f" {first}: run `chmod o+x '{first}'`, choose another path, or start Python as another user"
-    )
-
-
-def _open_to(place: Path, uid: int, gid: int) -> bool:
-    found = place.stat()
-    if found.st_uid == uid:
-        return bool(found.st_mode & stat.S_IXUSR)
-    if found.st_gid == gid:
-        return bool(found.st_mode & stat.S_IXGRP)
-    return bool(found.st_mode & stat.S_IXOTH)
-
-
-def _held_capabilities() -> int:
-    try:
-        status = Path("/proc/self/status").read_text()
-    except OSError:
-        return 0
-    return next(int(s.split()[1], 16) for s in status.splitlines() if s.startswith("CapPrm:"))
 
 
 def _socket_place(data: Path) -> Path:

@@ -1,0 +1,154 @@
+"""initdb: it makes the data directory, beside its place, and moves it there when it is whole.
+
+initdb refuses a user who is not in the user database, and PostgreSQL does not. So for such a user
+initdb runs under another one's name: for root as that user, in a directory that is closed to the
+user's other processes; for everyone else in appearance only.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from pgchroma.embedded import accounts, host
+from pgchroma.embedded.accounts import Account
+from pgchroma.embedded.locks import FileLock
+from pgchroma.errors import UnavailableError
+
+__all__ = ("Initdb",)
+
+_NSS_WRAPPER: Final = ("usr/lib/*/libnss_wrapper.so", "usr/lib*/libnss_wrapper.so")
+
+
+@dataclass(frozen=True, slots=True)
+class Initdb:
+    """One run of initdb.
+
+    Attributes:
+        binaries: The directory of the program.
+        account: Whom the data belongs to.
+        mutex: The lock that keeps other processes out; initdb inherits it.
+        options: Command-line options, without the directory.
+    """
+
+    binaries: Path
+    account: Account
+    mutex: FileLock
+    options: list[str]
+
+    def make(self, part: Path, data: Path) -> None:
+        """Make `data`, which is at no time there in part.
+
+        Args:
+            part: A directory that is not there, on the same file system.
+            data: Where the result goes.
+
+        Raises:
+            UnavailableError: initdb failed; the message is what it said.
+        """
+        # Closed to everyone, so that nothing else which runs as initdb's user gets in.
+        part.mkdir(mode=0o700)
+        made = part / "data"
+        made.mkdir(mode=0o700)
+        command: list[Path | str] = [self.binaries / "initdb", "-D", made, *self.options]
+        if self.account.is_named:
+            self._open(part, self.account)
+            self._run(self.account, made, command)
+        elif self.account.drop:
+            self._run_as_another(part, made, command)
+        else:
+            self._run_renamed(part, command)
+        self.account.own(made)
+        made.rename(data)
+
+    def _run(self, account: Account, made: Path, command: list[Path | str]) -> None:
+        account.own(made)
+        _run_whole_group(account.command(*command), self.mutex)
+
+    def _run_as_another(self, part: Path, made: Path, command: list[Path | str]) -> None:
+        uid, gid = accounts.named_user()
+        try:
+            account = Account.reaching(uid, gid, made, self.binaries)
+        except UnavailableError:
+            # Without the right to pass closed directories, this one cannot be closed.
+            part.chmod(0o711)
+            account = Account.reaching(uid, gid, made, self.binaries)
+        self._run(account, made, command)
+
+    def _run_renamed(self, part: Path, command: list[Path | str]) -> None:
+        if library := _nss_wrapper():
+            _run_whole_group(self.account.command(*command), self.mutex, _wrapped(library, part))
+            return
+        renamed = Path(__file__).with_name("renamed.py")
+        uid, gid = accounts.named_user()
+        words = [sys.executable, "-I", "-S", str(renamed), str(uid), str(gid), *map(str, command)]
+        try:
+            _run_whole_group(words, self.mutex)
+        except (UnavailableError, OSError) as error:
+            raise UnavailableError(
+                f"initdb needs user {os.geteuid()} to have a name: install libnss-wrapper, or add"
+                f" `pgchroma:x:{os.geteuid()}:{os.getegid()}::/:/bin/false` to /etc/passwd"
+                f" ({error})"
+            ) from error
+
+    @staticmethod
+    def _open(part: Path, account: Account) -> None:
+        if account.drop:
+            os.chown(part, account.uid, account.gid)
+
+
+def _nss_wrapper() -> Path | None:
+    found = (file for pattern in _NSS_WRAPPER for file in Path("/").glob(pattern))
+    return next(found, None)
+
+
+def _wrapped(library: Path, part: Path) -> dict[str, str]:
+    """Return the variables with which glibc knows this process's user by a name."""
+    passwd, group = part / "passwd", part / "group"
+    passwd.write_text(f"pgchroma:x:{os.geteuid()}:{os.getegid()}::/:/bin/false\n")
+    group.write_text(f"pgchroma:x:{os.getegid()}:\n")
+    return {
+        "LD_PRELOAD": str(library),
+        "NSS_WRAPPER_PASSWD": str(passwd),
+        "NSS_WRAPPER_GROUP": str(group),
+    }
+
+
+def _run_whole_group(
+    command: list[str], mutex: FileLock, variables: Mapping[str, str] | None = None
+) -> None:
+    """Run initdb, and see that nothing of it goes on writing when we are interrupted.
+
+    It starts servers of its own, which killing it alone would leave at work.
+
+    Raises:
+        UnavailableError: It failed; the message is the end of what it said.
+    """
+    with subprocess.Popen(  # noqa: S603
+        command,
+        env={**host.ENVIRONMENT, **(variables or {})},
+        cwd="/",
+        pass_fds=(mutex.fd,),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        errors="replace",
+        start_new_session=True,
+    ) as process:
+        try:
+            output, faults = process.communicate()
+        except BaseException:
+            # All of it may have ended while the exception was on its way.
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            raise
+    if process.returncode:
+        said = (faults.strip() or output.strip()).splitlines()[-8:]
+        raise UnavailableError("\n".join(said))
