@@ -12,6 +12,7 @@ from concurrent.futures import Future
 from concurrent.futures import TimeoutError as NotYet
 from contextlib import ExitStack, nullcontext, suppress
 from dataclasses import dataclass
+from functools import partial
 from threading import Event, Thread
 from typing import Any, Final, Self
 from uuid import UUID
@@ -19,6 +20,7 @@ from uuid import UUID
 import psycopg
 from psycopg import errors as pg
 
+from pgchroma.backends.waiting import Waiting
 from pgchroma.errors import UnavailableError
 from pgchroma.store import Environment, compaction, run
 from pgchroma.store.compaction import Build, Collection, Examined, SegmentRow
@@ -27,7 +29,8 @@ from pgchroma.store.locations import FRESH_SECONDS
 from pgchroma.store.roles import role_of_tenant
 from pgchroma.store.secondary import SecondaryIndex, create_secondary, secondary_name
 from pgchroma.store.segments import row_bytes
-from pgchroma.store.statement import Statement, render
+from pgchroma.store.statement import Exchange, Statement, render
+from pgchroma.store.waits import COMPACTOR, blockers, holders
 
 __all__ = ("Compaction", "CompactionSettings", "Progress", "StoppedError")
 
@@ -35,6 +38,12 @@ _log = logging.getLogger("pgchroma.compaction")
 
 LOOK_SECONDS: Final = 0.25
 """How often somebody looks whether a build has to yield."""
+
+TELL_SECONDS: Final = 2.0
+"""How long a build waits for others before that is told; after twice as long it is told again."""
+
+PATIENCE_SECONDS: Final = 5.0
+"""How long anything but an index that is built or dropped waits for a lock."""
 
 LEAST_MEMORY: Final = 64 << 20
 
@@ -106,31 +115,43 @@ class Compaction:
         return self._work.closed or self._watch.closed
 
     def collections(self, ids: set[UUID] | None = None) -> list[Collection]:
-        """Find collections: those of `ids`, or all there are."""
+        """Find collections: those of `ids`, or all there are.
+
+        One whose tables somebody else has locked is passed over, with a word in the log.
+        """
+        wanted = None if ids is None else sorted(ids)
         found: list[Collection] = []
+        after = None
         while True:
-            after = found[-1].tables.id if found else None
-            wanted = None if ids is None else sorted(ids)
-            page = self._page(wanted, after)
-            found += page
+            page = run(self._work, compaction.list_collections(wanted, after))
+            found += self._found(page)
             if len(page) < compaction.PAGE:
                 return found
+            after = page[-1]
 
-    def _page(self, wanted: list[UUID] | None, after: UUID | None) -> list[Collection]:
+    def _found(self, ids: list[UUID]) -> list[Collection]:
         for is_last in (False, False, False, True):
             # PostgreSQL looks into each collection's sequence, one of which may just be dropped.
             with nullcontext() if is_last else suppress(pg.InternalError_):
-                page: list[Collection] = run(self._work, compaction.find_collections(wanted, after))
-                return page
-        raise AssertionError("the last attempt returns or raises")
+                try:
+                    return run(self._work, compaction.find_collections(ids))  # type: ignore[no-any-return]
+                except pg.LockNotAvailable:
+                    break
+        if len(ids) > 1:
+            return [each for id in ids for each in self._found([id])]
+        for holder in run(self._watch, holders(ids[0]))[:1]:
+            _log.warning("building indexes of collection %s waits for %s", ids[0], holder)
+            _note_error(self._watch, ids[0], f"building indexes waits for {holder}")
+        return []
 
     def has(self, id: UUID) -> bool:
         """Whether a collection is still there."""
-        return bool(self.collections({id}))
+        return bool(run(self._work, compaction.list_collections([id], None)))
 
     def look(self, collection: Collection) -> int:
         """Tell at most how many embeddings have no index, and add up counts that are many."""
-        waiting, changes = run(self._work, compaction.look(collection), collection.role)
+        look = compaction.look(collection)
+        waiting, changes = self._attended(collection, look, collection.role)
         if changes > compaction.MANY_CHANGES:
             self._attended(collection, compaction.fold_counts(collection), collection.role)
         return int(waiting)
@@ -148,10 +169,12 @@ class Compaction:
         with suppress(pg.InsufficientPrivilege):
             self._run(compaction.note_asked(asked))
 
-    def note_error(self, id: UUID, error: str | None) -> None:
-        """Keep what stopped a build, or that nothing did, where the user may."""
-        with suppress(pg.InsufficientPrivilege):
-            self._run(compaction.note_error(id, error))
+    def note_error(self, id: UUID, error: str | None) -> bool:
+        """Keep what stopped a build, or that nothing did, where the user may.
+
+        False if somebody else has the collection's row, and so it has to be done again.
+        """
+        return _note_error(self._work, id, error)
 
     def compact(
         self, collection: Collection, *, is_at_rest: bool = True, is_final: bool = False
@@ -177,8 +200,7 @@ class Compaction:
                 run(self._work, role_of_tenant(collection.tenant, Environment(0)))
             while self._step(collection, is_at_rest=is_at_rest, is_final=is_final):
                 pass
-            self.note_error(id, None)
-            return True
+            return self.note_error(id, None)
         except pg.UndefinedTable:
             # It was deleted meanwhile; or its embeddings are in another table, and so a look at it
             # has to come first.
@@ -231,12 +253,15 @@ class Compaction:
         has_dropped = False
         while True:
             look = compaction.examine(collection)
-            examined: Examined = run(self._work, look, collection.role)
-            changed, leftovers = run(self._work, compaction.reconcile(collection, examined))
+            examined: Examined = self._attended(collection, look, collection.role)
+            changed, leftovers = self._attended(
+                collection, compaction.reconcile(collection, examined)
+            )
             if changed:
                 self._analyze(collection)
             for name in leftovers:
-                self._attended(collection, compaction.drop_index(collection, name))
+                drop = compaction.drop_index(collection, name)
+                self._attended(collection, drop, is_patient=True)
                 has_dropped = True
             if not (changed or leftovers):
                 break
@@ -247,21 +272,23 @@ class Compaction:
     def _build(self, collection: Collection, build: Build) -> None:
         if build.rows == 0:
             # Nothing is left in the range, so nothing finds less without its index.
-            run(self._work, compaction.drop_segments(collection, build))
+            self._attended(collection, compaction.drop_segments(collection, build))
             return
         self._attended(collection, compaction.sweep(collection), collection.role)
         most = self._settings.memory // self._memory_of_one(collection)
         if build.rows > most:
-            build = run(self._work, compaction.clipped(collection, build, most), collection.role)
-        segment: SegmentRow = run(self._work, compaction.announce_build(collection, build))
+            clip = compaction.clipped(collection, build, most)
+            build = self._attended(collection, clip, collection.role)
+        announce = compaction.announce_build(collection, build)
+        segment: SegmentRow = self._attended(collection, announce)
         _log.info("building %s over %d embeddings", segment.index_name, build.rows)
         self._make_room(collection, build)
         self._attended(collection, compaction.leave_alone(collection))
         statement = compaction.segment_statement(collection, segment)
         self._create(collection, statement, segment.index_name, build.rows)
         count = compaction.live_rows(collection, segment.first_pos, segment.end_pos)
-        entries = run(self._work, count, collection.role)
-        has_replaced = run(self._work, compaction.finish_build(segment, entries))
+        entries = self._attended(collection, count, collection.role)
+        has_replaced = self._attended(collection, compaction.finish_build(segment, entries))
         self._analyze(collection)
         if has_replaced:
             # Readers may know the old ones for a while yet, before they are dropped.
@@ -273,7 +300,7 @@ class Compaction:
         self._set("maintenance_work_mem", f"{LEAST_MEMORY >> 10}kB")
         statement = create_secondary(collection.tables, index, self._trigrams_schema)
         self._create(collection, statement, name, records)
-        run(self._work, compaction.set_secondary(collection, index, is_ready=True))
+        self._attended(collection, compaction.set_secondary(collection, index, is_ready=True))
         self._analyze(collection)
 
     def _analyze(self, collection: Collection) -> None:
@@ -301,12 +328,13 @@ class Compaction:
 
         for is_last in (False, True):
             try:
-                self._attended(collection, statement, tell=tell)
+                self._attended(collection, statement, tell=tell, is_patient=True)
                 return
             except psycopg.Error as fault:
                 # What there is of it takes room, and from every write time to keep it right.
                 with suppress(psycopg.Error):
-                    self._attended(collection, compaction.drop_index(collection, name))
+                    drop = compaction.drop_index(collection, name)
+                    self._attended(collection, drop, is_patient=True)
                 if is_last or not isinstance(fault, _SCARCE):
                     raise
             # A parallel build keeps its graph in shared memory, of which containers have little.
@@ -316,29 +344,45 @@ class Compaction:
     def _attended(
         self,
         collection: Collection,
-        statement: Statement,
+        step: Statement | Exchange[Any],
         role: str | None = None,
         tell: Callable[[int], None] | None = None,
-    ) -> None:
-        """Run what may take long, and give it up if somebody waits for the collection's tables."""
-        running = _started(lambda: self._run(statement, role))
+        is_patient: bool = False,
+    ) -> Any:
+        """Do what may take long, and give it up if somebody waits for the collection's tables.
+
+        Whoever keeps it waiting is told in the log and in the collection's status. What is not
+        patient gives up after a while, so that other collections have their turn.
+        """
+        running = _started(
+            partial(self._run, step, role)
+            if isinstance(step, Statement)
+            else partial(run, self._work, step, role)
+        )
+        waiting = Waiting(TELL_SECONDS)
         try:
             while not _has_ended(running, LOOK_SECONDS):
-                is_awaited, done = self._look(collection)
+                is_awaited, done, is_blocked = self._look(collection)
                 if tell is not None:
                     tell(done)
-                if is_awaited or self._stop.is_set():
-                    self._cancel(running)
-                    return
+                self._tell_waiting(collection, waiting, is_blocked=is_blocked)
+                has_patience = is_patient or not waiting.lasts_for(PATIENCE_SECONDS)
+                if is_awaited or self._stop.is_set() or not has_patience:
+                    return self._cancel(running)
+            return running.result()
         except BaseException:
             # Whoever is interrupted here must not have to wait for the end of it.
             with suppress(psycopg.Error, StoppedError):
                 self._cancel(running)
             raise
 
-    def _look(self, collection: Collection) -> tuple[bool, int]:
-        """Tell whether somebody waits for a collection's tables or deleted them with their
-        database, and how far a build is.
+    def _look(self, collection: Collection) -> tuple[bool, int, bool]:
+        """Look whether somebody waits for a collection's tables, and how a build is.
+
+        A database that is deleted takes its tables away; that counts as waiting for them.
+
+        Returns:
+            Whether somebody does; how many rows the build has read; whether it waits itself.
         """
         tables = collection.tables
         relations = [table.as_string(None) for table in (tables.records, tables.vectors)]
@@ -347,16 +391,25 @@ class Compaction:
         found = self._watch.execute(
             _LOOK, {"pid": self._work.info.backend_pid, "relations": relations}
         ).fetchone()
-        is_awaited, done = found or (False, 0)
-        return is_awaited, done or 0
+        is_awaited, done, is_blocked = found or (False, 0, False)
+        return is_awaited, done or 0, bool(is_blocked)
 
-    def _cancel(self, running: Future[None]) -> None:
+    def _tell_waiting(self, collection: Collection, waiting: Waiting, *, is_blocked: bool) -> None:
+        id = collection.tables.id
+        if not is_blocked:
+            if waiting.is_over():
+                _note_error(self._watch, id, None)
+        elif waiting.is_worth_telling():
+            for blocker in run(self._watch, blockers(self._work.info.backend_pid))[:1]:
+                _log.warning("building indexes of collection %s waits for %s", id, blocker)
+                _note_error(self._watch, id, f"building indexes waits for {blocker}")
+
+    def _cancel(self, running: Future[Any]) -> Any:
         if not running.done():
             self._work.cancel_safe()
         # It may have ended meanwhile, which is as well.
         with suppress(pg.QueryCanceled):
-            running.result()
-            return
+            return running.result()
         raise StoppedError
 
     def _find_trigrams(self) -> str | None:
@@ -367,15 +420,22 @@ class Compaction:
         self._work.execute("select set_config(%s, %s, false)", [name, value])
 
     def _run(self, statement: Statement, role: str | None = None) -> None:
-        def exchange() -> Any:
-            yield statement
+        run(self._work, _alone(statement), role)
 
-        run(self._work, exchange(), role)
+
+def _alone(statement: Statement) -> Exchange[None]:
+    yield statement
+
+
+def _note_error(connection: psycopg.Connection[Any], id: UUID, error: str | None) -> bool:
+    with suppress(pg.InsufficientPrivilege):
+        return bool(run(connection, compaction.note_error(id, error)))
+    return True
 
 
 def _connect(conninfo: str) -> psycopg.Connection[Any]:
     connection = psycopg.connect(
-        conninfo, autocommit=True, application_name="pgchroma compactor", prepare_threshold=None
+        conninfo, autocommit=True, application_name=COMPACTOR, prepare_threshold=None
     )
     try:
         _refuse_pooler(connection)
@@ -388,23 +448,23 @@ def _connect(conninfo: str) -> psycopg.Connection[Any]:
     return connection
 
 
-def _started(work: Callable[[], None]) -> Future[None]:
+def _started(work: Callable[[], Any]) -> Future[Any]:
     """Run something in a thread of its own, which does not keep the process from ending."""
-    future: Future[None] = Future()
+    future: Future[Any] = Future()
 
     def carry_out() -> None:
         try:
-            work()
+            answer = work()
         except BaseException as fault:
             future.set_exception(fault)
         else:
-            future.set_result(None)
+            future.set_result(answer)
 
     Thread(target=carry_out, name="pgchroma-build", daemon=True).start()
     return future
 
 
-def _has_ended(running: Future[None], seconds: float) -> bool:
+def _has_ended(running: Future[Any], seconds: float) -> bool:
     """Wait for something, not for longer than so many seconds; raise what it raised."""
     try:
         running.result(seconds)
@@ -461,6 +521,9 @@ _LOOK = render(
         (
             select tuples_done from pg_catalog.pg_stat_progress_create_index
             where pid = %(pid)s
+        ),
+        (
+            select wait_event_type = 'Lock' from pg_catalog.pg_stat_activity where pid = %(pid)s
         )
     """
 )

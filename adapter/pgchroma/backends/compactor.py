@@ -42,11 +42,15 @@ PATIENCE: Final = 10.0
 """A tail is left to grow while it would grow by half again or more in so many seconds: an index
 built in the middle of a burst would soon be built again."""
 
-RETRY: Final = 60.0
+RETRY: Final = 1.0
 """Seconds after which something that failed is tried again; after each further failure twice as
-many, up to an hour."""
+many."""
 
 LONGEST_RETRY: Final = 3600.0
+"""The longest pause for a collection whose index cannot be built."""
+
+LONGEST_ABSENCE: Final = 60.0
+"""The longest pause where a connection was lost or none can be made."""
 
 
 @dataclass(slots=True)
@@ -84,6 +88,7 @@ class Compactor:
     _watched: dict[UUID, _Watched] = field(default_factory=dict)
     _swept_at: float | None = None
     _dropped_at: float | None = None
+    _absences: int = 0
 
     def __post_init__(self) -> None:
         self.observed.wake = self.wake
@@ -129,12 +134,19 @@ class Compactor:
                 return
             except (psycopg.Error, ChromaError) as fault:
                 # The database is away, or nothing can be built this way.
-                _log.warning("indexes are not being built: %s", first_line(fault))
-                self._stop.wait(RETRY)
+                pause = _pause(RETRY, self._absences, LONGEST_ABSENCE)
+                _log.warning(
+                    "indexes are not being built: %s; trying again in %g s",
+                    first_line(fault),
+                    pause,
+                )
+                self._absences += 1
+                self._stop.wait(pause)
             except Exception:
                 # Nobody sees to it that a thread which has ended is started again.
                 _log.exception("indexes are not being built")
-                self._stop.wait(RETRY)
+                self._stop.wait(_pause(RETRY, self._absences, LONGEST_ABSENCE))
+                self._absences += 1
 
     def _follow(self, compaction: Compaction) -> None:
         """Look at what happens, until nothing did for a while."""
@@ -143,6 +155,7 @@ class Compactor:
             self._drop_discarded()
             self._take_in(compaction)
             self._tend(compaction)
+            self._absences = 0
             if self._watched:
                 self._stop.wait(TICK)
             elif not self._woken.wait(SETTLED):
@@ -183,7 +196,7 @@ class Compactor:
         found = _by_id(compaction.collections(ready))
         for id in ready:
             if id not in found:
-                del self._watched[id]
+                self._pass_over(compaction, id)
                 continue
             try:
                 if self._tend_one(compaction, found[id], self._watched[id]):
@@ -198,6 +211,13 @@ class Compactor:
                     raise
                 if compaction.has(id):
                     self._fail(compaction, id, fault)
+
+    def _pass_over(self, compaction: Compaction, id: UUID) -> None:
+        """Forget a collection that is gone; one whose tables somebody has is looked at later."""
+        if compaction.has(id):
+            self._put_off(self._watched[id], SETTLED)
+        else:
+            del self._watched[id]
 
     def _tend_one(
         self, compaction: Compaction, tables: Sequence[Collection], watched: _Watched
@@ -236,7 +256,7 @@ class Compactor:
 
     @staticmethod
     def _put_off(watched: _Watched, seconds: float) -> None:
-        pause = min(seconds * 2**watched.failures, LONGEST_RETRY)
+        pause = _pause(seconds, watched.failures, LONGEST_RETRY)
         watched.not_before = time.monotonic() + pause
         watched.failures += 1
 
@@ -247,6 +267,11 @@ class Compactor:
             collection.hnsw.sync_threshold,
             self.settings.segment_bytes,
         )
+
+
+def _pause(seconds: float, failures: int, longest: float) -> float:
+    """Double a pause with each failure before it."""
+    return min(seconds * 2.0 ** min(failures, 100), longest)
 
 
 def _by_id(collections: Sequence[Collection]) -> dict[UUID, list[Collection]]:

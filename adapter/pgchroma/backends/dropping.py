@@ -15,6 +15,7 @@ from pgchroma.store import run
 from pgchroma.store.discarded import Leftovers, drop_discarded
 from pgchroma.store.faults import first_line
 from pgchroma.store.roles import drop_roles
+from pgchroma.store.waits import COMPACTOR
 
 __all__ = ("drop_all_discarded",)
 
@@ -36,7 +37,7 @@ def drop_all_discarded(conninfo: str, stop: Event) -> str | None:
     """
     try:
         with psycopg.connect(
-            conninfo, autocommit=True, application_name="pgchroma compactor", prepare_threshold=None
+            conninfo, autocommit=True, application_name=COMPACTOR, prepare_threshold=None
         ) as connection:
             return _drop_all(connection, stop)
     except psycopg.Error as fault:

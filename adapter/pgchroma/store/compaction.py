@@ -57,6 +57,7 @@ __all__ = (
     "fold_counts",
     "heal_counts",
     "leave_alone",
+    "list_collections",
     "live_rows",
     "lock_collection",
     "look",
@@ -221,17 +222,26 @@ class Examined:
         return max((segment.end_pos for segment in self.ready), default=1)
 
 
-def find_collections(ids: Sequence[UUID] | None, after: UUID | None) -> Exchange[list[Collection]]:
-    """Find collections, a page at a time, in the order of their ids.
-
-    One whose embeddings are being made anew comes twice: with the table in use and with the other.
+def list_collections(ids: Sequence[UUID] | None, after: UUID | None) -> Exchange[list[UUID]]:
+    """List collections, a page at a time, in the order of their ids.
 
     Args:
-        ids: Which; None: all that have embeddings.
+        ids: Which; None: all there are.
         after: The last one of the page before.
     """
     parameters = {"ids": None if ids is None else list(ids), "after": after, "limit": PAGE}
-    rows = yield Statement(_FIND, parameters)
+    rows = yield Statement(_LIST, parameters)
+    return [id for (id,) in rows]
+
+
+def find_collections(ids: Sequence[UUID]) -> Exchange[list[Collection]]:
+    """Find collections, in the order of their ids.
+
+    One whose embeddings are being made anew comes twice: with the table in use and with the other.
+    The sequence of each is locked, which waits for those who change or drop it for no longer than
+    half a second.
+    """
+    rows = yield Statement(_WAIT_BRIEFLY), Statement(_FIND, {"ids": list(ids)})
     return [_collection(row) for row in rows]
 
 
@@ -564,9 +574,10 @@ def heal_counts(collection: Collection) -> Statement:
     return Statement(text)
 
 
-def note_error(id: UUID, error: str | None) -> Statement:
-    """Keep what stopped a build, or that nothing did."""
-    return Statement(_ERROR, {"id": id, "error": error})
+def note_error(id: UUID, error: str | None) -> Exchange[bool]:
+    """Keep what stopped a build, or that nothing did; false if somebody else has the row."""
+    rows = yield Statement(_ERROR, {"id": id, "error": error})
+    return bool(rows[0][0])
 
 
 def _collection(row: Sequence[Any]) -> Collection:
@@ -647,6 +658,18 @@ def _lock_keys(id: UUID) -> dict[str, int]:
     return {"space": _LOCK_SPACE, "key": int.from_bytes(id.bytes[:4], "big", signed=True)}
 
 
+_LIST = render(
+    """
+    select id from pgchroma.collections
+    where (id = any(%(ids)s::uuid[]) or %(ids)s::uuid[] is null)
+        and (id > %(after)s::uuid or %(after)s::uuid is null)
+    order by id
+    limit %(limit)s
+    """
+)
+
+_WAIT_BRIEFLY = render("set local lock_timeout = '500ms'")
+
 _FIND = render(
     """
     select
@@ -677,13 +700,7 @@ _FIND = render(
                         || case when g.generation = 1 then '' else '_' || g.generation end
                 ]) as name
             ) as tables
-        from (
-            select * from pgchroma.collections as c
-            where (c.id = any(%(ids)s::uuid[]) or %(ids)s::uuid[] is null)
-                and (c.id > %(after)s::uuid or %(after)s::uuid is null)
-            order by c.id
-            limit %(limit)s
-        ) as c
+        from (select * from pgchroma.collections where id = any(%(ids)s::uuid[])) as c
         join pgchroma.databases as d on d.id = c.database_id
         cross join replace(c.id::text, '-', '') as k (key)
         cross join lateral (
@@ -862,15 +879,28 @@ _ASKED = render(
         select count(*) from pgchroma.secondary_indexes as others
         where others.collection_id = given.id
     ) <= %(most)s
-    for key share of c
+    for key share of c skip locked
     on conflict (collection_id, kind, key) do update set asked = i.asked + excluded.asked
     """
 )
 
+# A collection that is being deleted, or changed in a long transaction, keeps nobody waiting.
 _ERROR = render(
     """
-    update pgchroma.collections set index_error = %(error)s
-    where id = %(id)s and index_error is distinct from %(error)s
+    with other as materialized (
+        select id from pgchroma.collections
+        where id = %(id)s and index_error is distinct from %(error)s::text
+    ),
+    free as materialized (
+        select id from pgchroma.collections where id in (select id from other)
+        for no key update skip locked
+    ),
+    noted as (
+        update pgchroma.collections as c set index_error = %(error)s
+        from free where c.id = free.id
+        returning c.id
+    )
+    select (select count(*) from other) = (select count(*) from noted)
     """
 )
 

@@ -28,6 +28,7 @@ from pgchroma.store.queries import PreparedQuery, locate_query, prepare_query
 from pgchroma.store.segments import Segment, is_due, ranges_without, within
 from pgchroma.store.statement import Exchange, Statement, render
 from pgchroma.store.vectors import unpack_vectors
+from pgchroma.store.waits import compactor_blockers
 
 __all__ = ("explain_query", "get_indexing_status", "measure_recall")
 
@@ -55,6 +56,10 @@ def get_indexing_status(
     waiting = (
         tail if is_due(tail, location.dimension, sync_threshold, environment.segment_bytes) else 0
     )
+    if waiting and error is None:
+        # It may be another collection's build that cannot end, and this one's comes after it.
+        others = yield from compactor_blockers()
+        error = f"building indexes waits for {others[0]}" if others else None
     total = max(records, waiting)
     done = total - waiting + min(built or 0, waiting)
     return IndexingStatus(total - waiting, waiting, total, done / total if total else 1.0, error)

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import timedelta
+from typing import Final, LiteralString
+from uuid import UUID
 
 from pgchroma.store.statement import Exchange, Statement, render
 
-__all__ = ("Blocker", "backend_pid", "blockers")
+__all__ = ("COMPACTOR", "Blocker", "backend_pid", "blockers", "compactor_blockers", "holders")
+
+COMPACTOR: Final = "pgchroma compactor"
+"""The application name of compactors' connections."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,10 +22,18 @@ class Blocker:
     Attributes:
         pid: Its process; 0 for a prepared transaction, which has none.
         who: Its user, application, address and state, as far as the asking user may see them.
+        seconds: How long its transaction has lasted; None where the asking user may not see that.
     """
 
     pid: int
     who: str
+    seconds: int | None = None
+
+    def __str__(self) -> str:
+        found = f"process {self.pid} ({self.who})"
+        if self.seconds is None:
+            return found
+        return f"{found}, whose transaction has lasted {timedelta(seconds=self.seconds)}"
 
 
 def backend_pid() -> Exchange[int]:
@@ -34,11 +48,23 @@ def blockers(pid: int) -> Exchange[list[Blocker]]:
     return [Blocker(*row) for row in rows]
 
 
+def holders(collection: UUID) -> Exchange[list[Blocker]]:
+    """Find the sessions that keep others from reading or writing a collection's tables."""
+    tables = [f"{table}_{collection.hex}" for table in ("records", "counts", "log")]
+    rows = yield Statement(_HOLDERS, {"tables": tables})
+    return [Blocker(*row) for row in rows]
+
+
+def compactor_blockers() -> Exchange[list[Blocker]]:
+    """Find the sessions that compactors of this database wait for."""
+    rows = yield Statement(_COMPACTOR_BLOCKERS, {"application": COMPACTOR})
+    return [Blocker(*row) for row in rows]
+
+
 _PID = render("select pg_backend_pid()")
 
 # What a session runs may be somebody's data, so its statement is not told.
-_BLOCKERS = render(
-    """
+_TOLD: LiteralString = """
     select
         blocker.pid,
         coalesce(
@@ -50,8 +76,40 @@ _BLOCKERS = render(
                 a.state || ' since ' || date_trunc('second', a.state_change)::text
             ),
             'a session that has ended or a prepared transaction'
-        )
+        ),
+        extract(epoch from clock_timestamp() - a.xact_start)::int
+    """
+
+_BLOCKERS = render(
+    _TOLD
+    + """
     from unnest(pg_blocking_pids(%(pid)s)) as blocker (pid)
     left join pg_catalog.pg_stat_activity as a on a.pid = blocker.pid
+    """
+)
+
+_HOLDERS = render(
+    _TOLD
+    + """
+    from pg_catalog.pg_stat_activity as a
+    cross join lateral (values (a.pid)) as blocker (pid)
+    where a.datname = current_database() and exists (
+        select from pg_catalog.pg_locks as l
+        join pg_catalog.pg_class as c on c.oid = l.relation and c.relname = any(%(tables)s)
+        where l.pid = a.pid and l.granted and l.mode in (
+            'ShareLock', 'ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock'
+        )
+    )
+    """
+)
+
+_COMPACTOR_BLOCKERS = render(
+    _TOLD
+    + """
+    from pg_catalog.pg_stat_activity as c
+    cross join unnest(pg_blocking_pids(c.pid)) as blocker (pid)
+    left join pg_catalog.pg_stat_activity as a on a.pid = blocker.pid
+    where c.application_name = %(application)s and c.datname = current_database()
+        and c.wait_event_type = 'Lock'
     """
 )
