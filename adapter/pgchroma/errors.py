@@ -199,7 +199,7 @@ class PoolExhaustedError(UnavailableError, name="InternalError", status=503):
     """Every connection of the pool stayed in use for as long as a call may wait for one."""
 
 
-class OutcomeUnknownError(UnavailableError, name="InternalError", status=503):
+class OutcomeUnknownError(UnavailableError, name="OutcomeUnknownError", status=503):
     """The connection was lost after a write was sent and before its answer came.
 
     The write took effect as a whole or not at all. Read the records to find out which, or repeat

@@ -14,6 +14,7 @@ from pgchroma.errors import (
     InvalidArgumentError,
     MalformedRequestError,
     NotFoundError,
+    OutcomeUnknownError,
     RateLimitError,
     UnavailableError,
     UnimplementedError,
@@ -26,7 +27,13 @@ __all__ = ("decode_error", "encode_error", "status_of")
 # The classes' own numbers are the other way round here: Chroma's, kept for whoever reads them.
 _STATUSES: Final[dict[type[ChromaError], int]] = {AuthorizationError: 403, ChromaAuthError: 401}
 
-_NAMED: Final = (InvalidArgumentError, NotFoundError, InternalError, VersionMismatchError)
+_NAMED: Final = (
+    InvalidArgumentError,
+    NotFoundError,
+    InternalError,
+    OutcomeUnknownError,
+    VersionMismatchError,
+)
 """What has a word of its own; everything else is a ``ChromaError``."""
 
 _BY_NAME: Final = {kind.name(): kind for kind in _NAMED}
@@ -52,7 +59,8 @@ def status_of(fault: ChromaError) -> int:
 
 def encode_error(fault: ChromaError) -> dict[str, str]:
     """Return the body an error is sent as."""
-    is_named = isinstance(fault, _NAMED) and not isinstance(fault, UnavailableError)
+    is_away = isinstance(fault, UnavailableError) and not isinstance(fault, OutcomeUnknownError)
+    is_named = isinstance(fault, _NAMED) and not is_away
     return {"error": fault.name() if is_named else "ChromaError", "message": fault.message()}
 
 
