@@ -1,7 +1,11 @@
 -- An index of documents uses it; without it searching documents is slower and nothing else.
 do $$
 begin
-    create extension if not exists pg_trgm;
+    if current_schema() is null then
+        create extension if not exists pg_trgm schema public;
+    else
+        create extension if not exists pg_trgm;
+    end if;
 exception
     when insufficient_privilege or feature_not_supported or undefined_file then
         raise notice 'pg_trgm is not created: %', sqlerrm;

@@ -63,6 +63,31 @@ def template(server: EmbeddedPostgres) -> str:
     return TEMPLATE
 
 
+@pytest.fixture(scope="session")
+def elsewhere_template(server: EmbeddedPostgres) -> str:
+    """A database to copy whose extensions are in a schema that no search path leads to."""
+    name = f"{TEMPLATE}_elsewhere"
+    _execute(server.conninfo, sql.SQL("create database {}").format(sql.Identifier(name)))
+    options = "-c search_path="
+    place = make_conninfo(server.conninfo, dbname=name, options=options)
+    with psycopg.connect(place, autocommit=True) as connection:
+        connection.execute("create schema extensions")
+        for extension in ("vector", "pg_trgm"):
+            create = sql.SQL("create extension {} schema extensions")
+            connection.execute(create.format(sql.Identifier(extension)))
+        prepare(connection)
+    return name
+
+
+@pytest.fixture
+def elsewhere_url(server: EmbeddedPostgres, elsewhere_template: str) -> Iterator[str]:
+    """A database of the test's own with an empty search path, and the extensions elsewhere."""
+    for url in _database(server, elsewhere_template):
+        name = sql.Identifier(str(conninfo_to_dict(url)["dbname"]))
+        _execute(url, sql.SQL("alter database {} set search_path = ''").format(name))
+        yield url
+
+
 @pytest.fixture
 def url(server: EmbeddedPostgres, template: str) -> Iterator[str]:
     """A database of the test's own, with a catalog in it."""
@@ -109,9 +134,7 @@ class Mode:
 
     def beside(self, **place: str) -> pgchroma.ClientAPI:
         """Make a direct client of the same database."""
-        # There may be a pooler in between, which keeps no prepared statements.
-        settings = pgchroma.Settings(pgchroma_prepared_statements=False)
-        return pgchroma.PostgresClient(self.conninfo, settings, **place)
+        return pgchroma.PostgresClient(self.conninfo, **place)
 
     def __getattr__(self, name: str) -> Any:
         attribute = getattr(self.target, name)
@@ -138,12 +161,13 @@ async def mode(request: pytest.FixtureRequest) -> AsyncIterator[Any]:
         conninfo = request.getfixturevalue("open_server").conninfo
         client: Any = pgchroma.AsyncHttpClient(place) if is_async else pgchroma.HttpClient(place)
     else:
-        conninfo = request.getfixturevalue("url")
+        # The pooled ones have the least to hold on to: pgvector is not on their search path, too.
+        place = "elsewhere_url" if way == "bouncer" else "url"
+        conninfo = request.getfixturevalue(place)
         settings = pgchroma.Settings(allow_reset=True)
         if way == "bouncer":
             name = conninfo_to_dict(conninfo)["dbname"]
             conninfo = make_conninfo(request.getfixturevalue("bouncer"), dbname=name)
-            settings.pgchroma_prepared_statements = False
         factory = pgchroma.AsyncPostgresClient if is_async else pgchroma.PostgresClient
         client = factory(conninfo, settings)
     mode = Mode(await client if is_async else client, conninfo)

@@ -26,6 +26,7 @@ from pgchroma.store.drivers import run
 from pgchroma.store.parameters import connection_parameters
 from pgchroma.store.refusals import missing_right_to_upgrade
 from pgchroma.store.replacing import Kept, restore_view, views_in, what_is_kept
+from pgchroma.store.search_path import add_schema
 from pgchroma.store.upgrading import upgrade_some
 from pgchroma.waiting import watched_waits
 
@@ -72,6 +73,7 @@ def adopt(connection: psycopg.Connection[Any], wanted: Wanted) -> Adopted:
     with _told_rights(connection):
         with _another(connection) as own, watched_waits(own):
             own.execute(sql_files()[_LOCK].encode())
+            run(own, add_schema())
             adopted: Adopted = run(own, adopt_all(wanted))
             own.commit()
         with _another(connection) as own:
@@ -136,6 +138,7 @@ def _upgrade_in_transaction(connection: psycopg.Connection[Any], migrating: Any)
     connection.execute(before[_LOCK].encode())
     is_new: bool = not run(connection, has_catalog())
     _create_extension(connection, before[_VECTOR])
+    run(connection, add_schema())
     connection.execute(before[_TRIGRAMS].encode())
     connection.execute(before[_CATALOG].encode())
     _run_revisions(migrating)

@@ -10,6 +10,7 @@ from typing import Any, Final, Literal, TypeAlias
 
 import psycopg
 from psycopg import errors as pg
+from psycopg import sql
 
 from pgchroma.errors import MissingRightError, VersionMismatchError
 from pgchroma.migrating import offline_sql, upgrade
@@ -37,12 +38,14 @@ class ServerFacts:
     Attributes:
         version: PostgreSQL's version number, such as 180006.
         vector_version: pgvector's version; None where the extension is not installed.
-        vector_oid: The object id of the type `vector`; None where no search path finds it.
+        vector_oid: The object id of the type `vector`; None where there is none.
         revision: The catalog's revision; None where there is no catalog.
         statement_timeout_ms: The limit that holds for this user here; 0 for none.
         has_old_tables: Whether tables of some collections are of an older layout.
         vector_grant: The statement that lets this user use the extension's schema, if that is
             missing.
+        encoding: How the database stores text.
+        database: Its name.
     """
 
     version: int
@@ -52,6 +55,8 @@ class ServerFacts:
     statement_timeout_ms: int = 0
     has_old_tables: bool = False
     vector_grant: str | None = None
+    encoding: str = "UTF8"
+    database: str = ""
 
 
 def prepare(
@@ -79,6 +84,7 @@ def prepare(
         raise run(connection, missing_right(None, refusal)) from refusal
     if mode == "apply" and _is_older(facts):
         _check_postgres(facts)
+        _check_encoding(facts)
         upgrade(connection, adopts=adopts)
         facts = _look(connection)
     return check(facts, mode)
@@ -92,6 +98,7 @@ def check(facts: ServerFacts, mode: MigrationMode = "validate") -> ServerFacts:
         MissingRightError: The user may not use the extension vector.
     """
     _check_postgres(facts)
+    _check_encoding(facts)
     _check_pgvector(facts)
     if mode != "none" and (facts.revision != HEAD or facts.has_old_tables):
         raise VersionMismatchError(_revision_message(facts))
@@ -104,13 +111,21 @@ def _look(connection: psycopg.Connection[Any]) -> ServerFacts:
         row = cursor.fetchone()
         if row is None:
             raise AssertionError("a select without a from clause gave no row")
-        version, vector_version, vector_oid, timeout, grant, has_catalog = row
+        version, vector_version, vector_oid, timeout, grant, has_catalog, encoding = row
         revision, has_old_tables = None, False
         if has_catalog:
             cursor.execute(_REVISION, {"version": LAYOUT_VERSION}, prepare=False)
             revision, has_old_tables = cursor.fetchone() or (None, False)
     return ServerFacts(
-        version, vector_version, vector_oid, revision, timeout, has_old_tables, grant
+        version,
+        vector_version,
+        vector_oid,
+        revision,
+        timeout,
+        has_old_tables,
+        grant,
+        encoding,
+        connection.info.dbname,
     )
 
 
@@ -126,6 +141,16 @@ def _check_postgres(facts: ServerFacts) -> None:
         raise VersionMismatchError(
             f"PostgreSQL {facts.version // 10_000} is too old: pgchroma needs 16 or newer. "
             "Upgrade the server with pg_upgrade"
+        )
+
+
+def _check_encoding(facts: ServerFacts) -> None:
+    if facts.encoding != "UTF8":
+        other = sql.Identifier(f"{facts.database}_utf8").as_string(None)
+        raise VersionMismatchError(
+            f"the database stores text as {facts.encoding}, which cannot hold every document. "
+            f"Use one that stores UTF-8: create database {other} encoding 'UTF8' locale 'C' "
+            "template template0"
         )
 
 
@@ -146,11 +171,6 @@ def _check_pgvector(facts: ServerFacts) -> None:
         raise MissingRightError(
             "the user may not use the schema of the extension vector. As that schema's owner or a "
             f"superuser, run: {facts.vector_grant}"
-        )
-    if facts.vector_oid is None:
-        raise VersionMismatchError(
-            "the type vector is installed in a schema that is not on the search_path. Run: "
-            'alter role current_user set search_path = "$user", public, <the extension\'s schema>'
         )
 
 
@@ -179,7 +199,12 @@ _FACTS: Final = """
 select
     current_setting('server_version_num')::int,
     (select extversion from pg_catalog.pg_extension where extname = 'vector'),
-    to_regtype('vector')::oid,
+    (
+        select t.oid
+        from pg_catalog.pg_type as t
+        join pg_catalog.pg_extension as e on e.extnamespace = t.typnamespace
+        where e.extname = 'vector' and t.typname = 'vector'
+    ),
     (select setting::int from pg_catalog.pg_settings where name = 'statement_timeout'),
     (
         select format('grant usage on schema %I to %I', n.nspname, current_user)
@@ -187,5 +212,6 @@ select
         join pg_catalog.pg_namespace as n on n.oid = e.extnamespace
         where e.extname = 'vector' and not has_schema_privilege(n.oid, 'usage')
     ),
-    to_regclass('pgchroma.alembic_version') is not null
+    to_regclass('pgchroma.alembic_version') is not null,
+    current_setting('server_encoding')
 """

@@ -27,6 +27,7 @@ from pgchroma.store.compaction import Build, Collection, Examined, SegmentRow
 from pgchroma.store.isolation import set_isolation
 from pgchroma.store.locations import FRESH_SECONDS
 from pgchroma.store.roles import role_of_tenant
+from pgchroma.store.search_path import add_for_session
 from pgchroma.store.secondary import SecondaryIndex, create_secondary, secondary_name
 from pgchroma.store.segments import row_bytes
 from pgchroma.store.statement import Exchange, Statement, render
@@ -442,6 +443,7 @@ def _connect(conninfo: str) -> psycopg.Connection[Any]:
         # Limits on what users ask are not meant for work that takes its time behind them.
         connection.execute(_WITHOUT_LIMITS)
         set_isolation(connection)
+        add_for_session(connection)
     except BaseException:
         connection.close()
         raise

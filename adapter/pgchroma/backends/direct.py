@@ -42,6 +42,7 @@ from pgchroma.store.faults import (
 )
 from pgchroma.store.refusals import missing_right, refusal_behind
 from pgchroma.store.roles import is_mendable, role_for
+from pgchroma.store.search_path import add_schema, lacks_schema
 from pgchroma.store.weight import is_heavy
 
 __all__ = ("AGAIN", "AsyncDirectBackend", "DirectBackend")
@@ -148,6 +149,8 @@ class DirectBackend:
                 return run(connection, exchange, role)  # type: ignore[no-any-return]
             # A savepoint, so that a fault of ours leaves the caller's transaction usable.
             with transaction(connection):
+                if lacks_schema(connection):
+                    run(connection, add_schema())
                 return run(connection, exchange)  # type: ignore[no-any-return]
 
     def _bounded(self, connection: psycopg.Connection[Any]) -> AbstractContextManager[None]:
@@ -254,6 +257,8 @@ class AsyncDirectBackend:
                     role = await run_async(connection, role_for(operation, self._environment))
                     return await run_async(connection, exchange, role, is_heavy=weight)  # type: ignore[no-any-return]
                 async with transaction_async(connection):
+                    if lacks_schema(connection):
+                        await run_async(connection, add_schema())
                     return await run_async(connection, exchange, is_heavy=weight)  # type: ignore[no-any-return]
 
     def _bounded(self, connection: psycopg.AsyncConnection[Any]) -> AbstractContextManager[None]:

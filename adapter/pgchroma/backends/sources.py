@@ -407,7 +407,7 @@ async def _introduce_async(connection: psycopg.AsyncConnection[Any], sessions: S
         cursor = await connection.cursor(row_factory=tuple_row).execute(
             SESSION_FACTS, prepare=False
         )
-        sessions.note(connection, *await cursor.fetchone() or (0, None))
+        sessions.note(connection, *await cursor.fetchone() or (0, None, True))
 
 
 def _driver_connection(connection: SqlalchemyConnection) -> psycopg.Connection[Any]:

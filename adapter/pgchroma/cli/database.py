@@ -19,7 +19,7 @@ import psycopg
 
 from pgchroma.backends.base import Backend
 from pgchroma.backends.connect import connect
-from pgchroma.backends.conninfo import plain_conninfo
+from pgchroma.backends.conninfo import complete_conninfo
 from pgchroma.backends.refusal import is_refused_for_good
 from pgchroma.backends.urls import place_of
 from pgchroma.cli.errors import CommandError, exit_on_error
@@ -86,7 +86,7 @@ class Database:
                 yield postgres.conninfo
             return
         with self._named():
-            conninfo = plain_conninfo(self.url or "")
+            conninfo = complete_conninfo(self.url or "")
         try:
             yield conninfo
         except (psycopg.OperationalError, UnavailableError) as error:

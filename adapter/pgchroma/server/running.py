@@ -33,7 +33,7 @@ from tenacity import (
 )
 
 from pgchroma._version import __version__
-from pgchroma.backends.conninfo import plain_conninfo
+from pgchroma.backends.conninfo import complete_conninfo
 from pgchroma.backends.refusal import is_refused_for_good
 from pgchroma.backends.urls import place_of
 from pgchroma.errors import InternalError, InvalidArgumentError, UnavailableError
@@ -140,7 +140,7 @@ def _database(
     settings: ServerSettings,
 ) -> Generator[tuple[str, EmbeddedPostgres | None], None, None]:
     if settings.url is not None:
-        yield plain_conninfo(settings.url.get_secret_value()), None
+        yield complete_conninfo(settings.url.get_secret_value()), None
         return
     from pgchroma.embedded import EmbeddedPostgres  # noqa: PLC0415  (only where it is used)
 

@@ -36,6 +36,7 @@ from pgchroma.store.isolation import (
 )
 from pgchroma.store.preparing import may_prepare
 from pgchroma.store.roles import as_role
+from pgchroma.store.search_path import ADD_SCHEMA, lacks_schema
 from pgchroma.store.statement import (
     Atomic,
     Attempt,
@@ -134,7 +135,7 @@ async def _in_thread(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) ->
 
 
 def _take(connection: Connection[Any], step: Step, role: str | None) -> Any:
-    prefix = () if role is None else (as_role(role),)
+    prefix = _prefix(connection, role)
     match step:
         case Statement():
             return _send(connection, (*prefix, step), brackets_for(connection))
@@ -228,7 +229,7 @@ def transaction(connection: Connection[Any]) -> Generator[None, None, None]:
 async def _take_async(
     connection: AsyncConnection[Any], step: Step, role: str | None, *, is_heavy: bool
 ) -> Any:
-    prefix = () if role is None else (as_role(role),)
+    prefix = _prefix(connection, role)
     if is_heavy:
         step = await _in_thread(_packed, step)
     match step:
@@ -335,6 +336,12 @@ async def transaction_async(connection: AsyncConnection[Any]) -> AsyncGenerator[
 def _kept_for(connection: BaseConnection[Any]) -> Brackets:
     """Make a transaction of statements, unless they are part of one."""
     return COMMITTED if is_idle(connection) else NO_BRACKETS
+
+
+def _prefix(connection: BaseConnection[Any], role: str | None) -> tuple[Statement, ...]:
+    """What a transaction begins with. The role comes last: it may set nothing."""
+    path = (ADD_SCHEMA,) if lacks_schema(connection) and is_idle(connection) else ()
+    return path if role is None else (*path, as_role(role))
 
 
 def _undone_for(connection: BaseConnection[Any]) -> Brackets:

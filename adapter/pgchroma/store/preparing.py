@@ -14,7 +14,7 @@ from psycopg import BaseConnection
 from psycopg._preparing import Prepare, PrepareManager
 from psycopg._queries import PostgresQuery
 
-__all__ = ("may_prepare", "name_statements", "stop_preparing")
+__all__ = ("has_names", "may_prepare", "name_statements", "stop_preparing")
 
 
 class NamedStatements(PrepareManager):
@@ -49,13 +49,18 @@ class NamedStatements(PrepareManager):
         self._to_flush.clear()
 
 
+def has_names(connection: BaseConnection[Any]) -> bool:
+    """Tell whether a connection has names of its own for the statements it prepares."""
+    return isinstance(connection._prepared, NamedStatements)
+
+
 def name_statements(connection: BaseConnection[Any]) -> bool:
     """Give a connection names of its own for the statements it prepares.
 
     Returns:
         Whether it was without them: the first call for a connection returns true.
     """
-    if isinstance(connection._prepared, NamedStatements):
+    if has_names(connection):
         return False
     connection._prepared = NamedStatements(connection._prepared)
     return True

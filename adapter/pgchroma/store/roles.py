@@ -342,8 +342,8 @@ _STATE = render(
         coalesce(has_schema_privilege('public', to_regnamespace('public')::oid, 'create'), false),
         case when not has_schema_privilege(g.oid, n.oid, 'usage') then n.nspname::text end
     from pg_catalog.pg_roles as u
-    join pg_catalog.pg_type as t on t.oid = 'vector'::regtype
-    join pg_catalog.pg_namespace as n on n.oid = t.typnamespace
+    join pg_catalog.pg_extension as e on e.extname = 'vector'
+    join pg_catalog.pg_namespace as n on n.oid = e.extnamespace
     left join pg_catalog.pg_roles as g on g.rolname = %(group)s
     where u.rolname = current_user
     """

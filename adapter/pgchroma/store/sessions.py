@@ -10,7 +10,8 @@ from typing import Any, Final
 import psycopg
 
 from pgchroma.errors import InvalidArgumentError
-from pgchroma.store.preparing import name_statements, stop_preparing
+from pgchroma.store.preparing import has_names, name_statements, stop_preparing
+from pgchroma.store.search_path import note_schema
 from pgchroma.store.vectors import prepare_vectors
 
 __all__ = ("SESSION_FACTS", "Sessions")
@@ -25,9 +26,11 @@ select
         from pg_catalog.pg_type as t
         join pg_catalog.pg_extension as e on e.extnamespace = t.typnamespace
         where e.extname = 'vector' and t.typname = 'vector'
-    )
+    ),
+    to_regtype('vector') is not null
 """
-"""Asks which process of PostgreSQL's answers, and for the object id of the type `vector`."""
+"""Asks which process of PostgreSQL's answers, for the object id of the type `vector`, and whether
+the search path leads to it."""
 
 
 class Sessions:
@@ -56,24 +59,30 @@ class Sessions:
         Raises:
             InvalidArgumentError: The connection, which the caller made, does not send UTF-8.
         """
+        if not has_names(connection):
+            _check_encoding(connection)
         is_new = name_statements(connection)
         self.remind(connection)
-        if not is_new:
-            return False
-        _check_encoding(connection)
-        prepare_vectors(connection)
-        return True
+        if is_new:
+            prepare_vectors(connection)
+        return is_new
 
     def note(
-        self, connection: psycopg.BaseConnection[Any], backend_pid: int, vector_oid: int | None
+        self,
+        connection: psycopg.BaseConnection[Any],
+        backend_pid: int,
+        vector_oid: int | None,
+        is_on_path: bool,
     ) -> None:
         """Take in what PostgreSQL answered about a new connection.
 
         Nothing is prepared where a pooler answers: it hands the sessions of PostgreSQL round, and
         with them what was prepared there.
         """
-        if vector_oid is not None and self.note_vector_oid is not None:
-            self.note_vector_oid(vector_oid)
+        if vector_oid is not None:
+            note_schema(connection, is_on_path=is_on_path)
+            if self.note_vector_oid is not None:
+                self.note_vector_oid(vector_oid)
         if self._prepares is not None or backend_pid == connection.info.backend_pid:
             return
         stop_preparing(connection)

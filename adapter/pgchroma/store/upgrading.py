@@ -18,6 +18,7 @@ from pgchroma.store.layout import (
     create_zeros,
     view_name,
 )
+from pgchroma.store.search_path import ADD_SCHEMA
 from pgchroma.store.statement import Exchange, Statement, render
 
 __all__ = ("upgrade_some",)
@@ -27,6 +28,7 @@ AT_ONCE = 50
 
 def upgrade_some() -> Exchange[bool]:
     """Bring some collections' tables along; say whether there were any."""
+    yield ADD_SCHEMA
     rows = yield Statement(_SELECT, {"version": LAYOUT_VERSION, "limit": AT_ONCE})
     for row in rows:
         yield from _upgrade(*row)
