@@ -190,9 +190,12 @@ class UnavailableError(InternalError, name="InternalError", status=503):
 
     Attributes:
         retry_after: Seconds that a server asked to wait.
+        had_no_effect: Whether a server said that nothing was changed, so that even a write may be
+            sent again.
     """
 
     retry_after: float = 0.0
+    had_no_effect: bool = False
 
 
 class PoolExhaustedError(UnavailableError, name="InternalError", status=503):

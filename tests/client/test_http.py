@@ -437,6 +437,21 @@ def test_a_request_that_might_do_harm_is_not_sent_again(scripted: Scripted) -> N
     backend.close()
 
 
+@pytest.mark.parametrize(("effect", "sent"), [("none", 2), ("unknown", 1), (None, 1)])
+def test_a_write_is_sent_again_if_it_had_no_effect(
+    effect: str | None, sent: int, scripted: Scripted
+) -> None:
+    headers = AWAY[1] | ({} if effect is None else {"pgchroma-effect": effect})
+    scripted.answers = [(503, headers, AWAY[2]), (200, {}, b"{}")]
+    backend = HttpBackend(Endpoint(scripted.url))
+    try:
+        backend.execute(CreateTenant("acme"))
+    except errors.UnavailableError as error:
+        assert isinstance(error, errors.OutcomeUnknownError) is (effect == "unknown")
+    assert len(scripted.requests) == sent
+    backend.close()
+
+
 def test_the_server_says_how_long_to_wait(scripted: Scripted) -> None:
     scripted.answers = [(503, {"retry-after": "1"}, AWAY[2]), BEAT]
     backend = HttpBackend(Endpoint(scripted.url))

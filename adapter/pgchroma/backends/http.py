@@ -29,6 +29,7 @@ from pgchroma.errors import (
     ChromaError,
     DeadlineExceededError,
     InvalidArgumentError,
+    OutcomeUnknownError,
     UnavailableError,
 )
 from pgchroma.model.entities import Limits
@@ -149,15 +150,15 @@ class HttpBackend:
         self._client.close()
 
     def _ask(self, method: str, url: str, content: bytes | None, is_idempotent: bool) -> Any:
-        return Retrying(**_policy(is_idempotent))(self._send, method, url, content)
+        return Retrying(**_policy(is_idempotent))(self._send, method, url, content, is_idempotent)
 
-    def _send(self, method: str, url: str, content: bytes | None) -> Any:
+    def _send(self, method: str, url: str, content: bytes | None, is_idempotent: bool) -> Any:
         _check_open(self._client)
         if os.getpid() != self._pid:
             # A fork's child would speak into its parent's connections.
             self._client = httpx.Client(**self._endpoint.options())
             self._pid = os.getpid()
-        with _reached(self._endpoint):
+        with _reached(self._endpoint, is_idempotent):
             response = self._client.request(method, url, content=content)
         return _read(response)
 
@@ -205,10 +206,12 @@ class AsyncHttpBackend:
             await mine.aclose()
 
     async def _ask(self, method: str, url: str, content: bytes | None, is_idempotent: bool) -> Any:
-        return await AsyncRetrying(**_policy(is_idempotent))(self._send, method, url, content)
+        return await AsyncRetrying(**_policy(is_idempotent))(
+            self._send, method, url, content, is_idempotent
+        )
 
-    async def _send(self, method: str, url: str, content: bytes | None) -> Any:
-        with _reached(self._endpoint):
+    async def _send(self, method: str, url: str, content: bytes | None, is_idempotent: bool) -> Any:
+        with _reached(self._endpoint, is_idempotent):
             response = await self._client().request(method, url, content=content)
         return _read(response)
 
@@ -260,12 +263,20 @@ def _understood(endpoint: Endpoint) -> Generator[None, None, None]:
 
 
 @contextmanager
-def _reached(endpoint: Endpoint) -> Generator[None, None, None]:
+def _reached(endpoint: Endpoint, is_idempotent: bool) -> Generator[None, None, None]:
     """Raise httpx's faults as errors of the product."""
     try:
         yield
     except httpx.HTTPError as fault:
-        raise _translate(fault, endpoint) from fault
+        error = _translate(fault, endpoint)
+        if type(error) is UnavailableError and not is_idempotent:
+            # It was sent, or a part of it. Another client may have written since, so sending it
+            # again could undo what that one did.
+            error = OutcomeUnknownError(
+                f"the answer of the server at {endpoint.place} was lost: {_words_of(fault)}. The "
+                "write took effect as a whole or not at all; read the records to find out which"
+            )
+        raise error from fault
 
 
 def _read(response: httpx.Response) -> Any:
@@ -280,7 +291,7 @@ def _read(response: httpx.Response) -> Any:
 
 
 def _translate(fault: httpx.HTTPError, endpoint: Endpoint) -> ChromaError:
-    said = str(fault) or type(fault).__name__
+    said = _words_of(fault)
     if isinstance(fault, httpx.ReadTimeout | httpx.WriteTimeout):
         return DeadlineExceededError(
             f"the server at {endpoint.place} did not answer within {endpoint.timeout:g} seconds"
@@ -293,6 +304,10 @@ def _translate(fault: httpx.HTTPError, endpoint: Endpoint) -> ChromaError:
         else UnavailableError
     )
     return kind(f"the server at {endpoint.place} cannot be reached: {said}")
+
+
+def _words_of(fault: httpx.HTTPError) -> str:
+    return str(fault) or type(fault).__name__
 
 
 def _tls_fault(fault: BaseException | None) -> ssl.SSLError | None:
@@ -315,7 +330,6 @@ def _tls_message(fault: ssl.SSLError, endpoint: Endpoint) -> str:
 
 
 def _policy(is_idempotent: bool) -> dict[str, Any]:
-    again = UnavailableError if is_idempotent else _NotSentError
     back_off = wait_random_exponential(multiplier=0.1, max=2.0)
 
     def wait(state: RetryCallState) -> float:
@@ -324,10 +338,14 @@ def _policy(is_idempotent: bool) -> dict[str, Any]:
         return max(back_off(state), min(asked, LONGEST_WAIT))
 
     return {
-        "retry": retry_if_exception(
-            lambda fault: isinstance(fault, again) and not isinstance(fault, InsecureError)
-        ),
+        "retry": retry_if_exception(lambda fault: _may_send_again(fault, is_idempotent)),
         "stop": stop_after_attempt(ATTEMPTS),
         "wait": wait,
         "reraise": True,
     }
+
+
+def _may_send_again(fault: BaseException, is_idempotent: bool) -> bool:
+    if not isinstance(fault, UnavailableError) or isinstance(fault, InsecureError):
+        return False
+    return is_idempotent or isinstance(fault, _NotSentError) or fault.had_no_effect

@@ -25,7 +25,7 @@ from pgchroma.errors import (
     UnimplementedError,
 )
 from pgchroma.server.logs import describe
-from pgchroma.wire.errors import encode_error, status_of
+from pgchroma.wire.errors import EFFECT, effect_of, encode_error, status_of
 from pgchroma.wire.route import encode_json
 
 __all__ = (
@@ -88,6 +88,8 @@ def _on_error(request: Request[Any, Any, Any], fault: ChromaError) -> Response[b
         # The cause goes to the log, where the operator looks, and not to whoever asked.
         _log.error("answered %d", status, exc_info=fault)
     response = json_response(encode_error(_presentable(fault)), status)
+    if isinstance(fault, UnavailableError):
+        response.headers[EFFECT] = effect_of(fault)
     if isinstance(fault, UnavailableError | RateLimitError):
         response.headers["retry-after"] = (
             f"{fault.retry_after:.0f}" if fault.retry_after else RETRY_AFTER

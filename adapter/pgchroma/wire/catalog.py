@@ -288,7 +288,7 @@ CATALOG_ROUTES: tuple[Route[Any, Any], ...] = (
         lambda request: UpdateTenant(
             _decode_tenant(request), check_resource_name(request.body.resource_name)
         ),
-        respond_nothing, read_nothing, Empty, body=UpdateTenantBody, is_idempotent=True,
+        respond_nothing, read_nothing, Empty, body=UpdateTenantBody,
     ),
     Route(
         CreateDatabase, "create_database", "POST", DATABASES, "admin",

@@ -22,7 +22,10 @@ from pgchroma.errors import (
     VersionMismatchError,
 )
 
-__all__ = ("decode_error", "encode_error", "status_of")
+__all__ = ("EFFECT", "decode_error", "effect_of", "encode_error", "status_of")
+
+EFFECT: Final = "pgchroma-effect"
+"""The header of an answer with 503 that says what became of the request: ``none``, ``unknown``."""
 
 # The classes' own numbers are the other way round here: Chroma's, kept for whoever reads them.
 _STATUSES: Final[dict[type[ChromaError], int]] = {AuthorizationError: 403, ChromaAuthError: 401}
@@ -57,6 +60,11 @@ def status_of(fault: ChromaError) -> int:
     return _STATUSES.get(type(fault), fault.code())
 
 
+def effect_of(fault: UnavailableError) -> str:
+    """Return what the header `EFFECT` says of a request that could not be carried out."""
+    return "unknown" if isinstance(fault, OutcomeUnknownError) else "none"
+
+
 def encode_error(fault: ChromaError) -> dict[str, str]:
     """Return the body an error is sent as."""
     is_away = isinstance(fault, UnavailableError) and not isinstance(fault, OutcomeUnknownError)
@@ -73,8 +81,14 @@ def decode_error(status: int, body: Any, headers: Mapping[str, str]) -> ChromaEr
         headers: The response's headers.
     """
     name, message = _read(status, body)
-    fault = (_BY_NAME.get(name) or _BY_STATUS.get(status, ChromaError))(message)
+    kind = _BY_NAME.get(name) or _BY_STATUS.get(status, ChromaError)
+    effect = headers.get(EFFECT)
+    if issubclass(kind, UnavailableError) and effect == "unknown":
+        kind = OutcomeUnknownError
+    fault = kind(message)
     fault.trace_id = headers.get("chroma-trace-id")
+    if isinstance(fault, UnavailableError):
+        fault.had_no_effect = effect == "none"
     if isinstance(fault, UnavailableError | RateLimitError):
         fault.retry_after = _seconds(headers.get("retry-after", ""))
     return fault

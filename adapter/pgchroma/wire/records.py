@@ -352,19 +352,19 @@ RECORD_ROUTES: tuple[Route[Any, Any], ...] = (
         lambda operation: _encode_write(operation, AddBody),
         lambda request: _decode_write(request, AddRecords),
         respond_nothing, read_nothing, Empty, body=AddBody,
-        most_bytes=None, status=201, is_idempotent=True,
+        most_bytes=None, status=201,
     ),
     Route(
         UpsertRecords, "collection_upsert", "POST", RECORDS + "/upsert", "write",
         lambda operation: _encode_write(operation, UpsertBody),
         lambda request: _decode_write(request, UpsertRecords),
-        respond_nothing, read_nothing, Empty, body=UpsertBody, most_bytes=None, is_idempotent=True,
+        respond_nothing, read_nothing, Empty, body=UpsertBody, most_bytes=None,
     ),
     Route(
         UpdateRecords, "collection_update", "POST", RECORDS + "/update", "write",
         lambda operation: _encode_write(operation, UpdateBody),
         lambda request: _decode_write(request, UpdateRecords),
-        respond_nothing, read_nothing, Empty, body=UpdateBody, most_bytes=None, is_idempotent=True,
+        respond_nothing, read_nothing, Empty, body=UpdateBody, most_bytes=None,
     ),
     Route(
         DeleteRecords, "collection_delete", "POST", RECORDS + "/delete", "write",

@@ -105,7 +105,7 @@ REEMBEDDING_ROUTES: tuple[Route[Any, Any], ...] = (
         DropReembedding, "drop_reembedding", "DELETE", REEMBEDDING, "write",
         lambda operation: Request(collection_path(operation.collection)),
         lambda request: DropReembedding(request.collection),
-        respond_nothing, read_nothing, Empty, is_idempotent=True,
+        respond_nothing, read_nothing, Empty,
     ),
     Route(
         GetUnembedded, "get_unembedded", "GET", REEMBEDDING + "/records", "write",
