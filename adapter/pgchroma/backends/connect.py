@@ -36,38 +36,35 @@ from pgchroma.store.sessions import Sessions
 __all__ = ("compaction_settings", "connect", "connect_async")
 
 
-def connect(target: object, settings: Settings) -> DirectBackend:
+def connect(target: object, settings: Settings, patience: float | None = None) -> DirectBackend:
     """Make sure a database can be worked with, and make the backend that does.
 
     Args:
         target: A URL or a libpq connection string; or a SQLAlchemy engine, connection or session.
         settings: How many connections, and what to do with an empty database.
+        patience: Seconds that an operation goes on trying to connect to a database that went away;
+            None: as long as it may wait for a connection.
     """
-    return _by_url(target, settings) if isinstance(target, str) else _by_owner(target, settings)
+    if isinstance(target, str):
+        return _by_url(target, settings, patience)
+    return _by_owner(target, settings)
 
 
 async def connect_async(
     target: object, settings: Settings, patience: float | None = None
 ) -> AsyncDirectBackend:
-    """Do what `connect` does; the SQLAlchemy objects are the asynchronous ones.
-
-    Args:
-        target: A URL or a libpq connection string; or one of SQLAlchemy's objects.
-        settings: How many connections, and what to do with an empty database.
-        patience: Seconds that an operation goes on trying to connect to a database that went away;
-            None: as long as it may wait for a connection.
-    """
+    """Do what `connect` does; the SQLAlchemy objects are the asynchronous ones."""
     if isinstance(target, str):
         return await _by_url_async(target, settings, patience)
     return await _by_owner_async(target, settings)
 
 
-def _by_url(url: str, settings: Settings) -> DirectBackend:
+def _by_url(url: str, settings: Settings, patience: float | None) -> DirectBackend:
     conninfo = complete_conninfo(url)
     # The first connection is made outside the pool, which would try for as long as it may.
     facts = _look(conninfo, settings)
     sessions = Sessions(settings.pgchroma_prepared_statements)
-    source = PoolSource(conninfo, sessions=sessions, **_pool(settings))
+    source = PoolSource(conninfo, sessions=sessions, patience=patience, **_pool(settings))
     compactor = _compactor(conninfo, settings)
     environment = _environment(facts, settings, compactor, sessions)
     return DirectBackend(source, environment, compactor, **_executing(settings))

@@ -10,13 +10,11 @@ from __future__ import annotations
 import asyncio
 import os
 from threading import Lock, Thread
-from typing import TYPE_CHECKING, Any, TypeVar
-
-from psycopg_pool import PoolClosed, PoolTimeout
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from pgchroma.backends.connect import connect, connect_async
 from pgchroma.config import Settings
-from pgchroma.errors import UnavailableError
+from pgchroma.errors import OutcomeUnknownError, PoolExhaustedError, UnavailableError
 from pgchroma.model.entities import Limits
 from pgchroma.model.operations import Operation
 
@@ -27,6 +25,9 @@ if TYPE_CHECKING:
 __all__ = ("AsyncHealingBackend", "HealingBackend")
 
 R = TypeVar("R")
+
+PATIENCE: Final = 0.1
+"""Seconds that a pool goes on connecting: starting the server is what brings it back."""
 
 
 class HealingBackend:
@@ -40,7 +41,7 @@ class HealingBackend:
         self._healing = Lock()
         self._pid = os.getpid()
         self._incarnation = server.incarnation
-        self._backend = connect(server.conninfo, settings)
+        self._backend = connect(server.conninfo, settings, PATIENCE)
 
     def execute(self, operation: Operation[R]) -> R:
         """Carry an operation out; see `pgchroma.backends.base.Backend`."""
@@ -82,7 +83,7 @@ class HealingBackend:
             conninfo = self._server.revive()
             if self._server.incarnation == self._incarnation:
                 return
-            old, self._backend = self._backend, connect(conninfo, self._settings)
+            old, self._backend = self._backend, connect(conninfo, self._settings, PATIENCE)
             self._incarnation = self._server.incarnation
         self._backend.compact()
         # Its threads may wait for the dead server.
@@ -107,7 +108,7 @@ class AsyncHealingBackend:
     @classmethod
     async def open(cls, server: EmbeddedPostgres, settings: Settings) -> AsyncHealingBackend:
         """Connect to a server."""
-        return cls(server, settings, await connect_async(server.conninfo, settings))
+        return cls(server, settings, await connect_async(server.conninfo, settings, PATIENCE))
 
     async def execute(self, operation: Operation[R]) -> R:
         """Carry an operation out; see `pgchroma.backends.base.AsyncBackend`."""
@@ -147,7 +148,7 @@ class AsyncHealingBackend:
         conninfo = await asyncio.to_thread(self._server.revive)
         if self._server.incarnation == self._incarnation:
             return
-        old, self._backend = self._backend, await connect_async(conninfo, self._settings)
+        old, self._backend = self._backend, await connect_async(conninfo, self._settings, PATIENCE)
         self._incarnation = self._server.incarnation
         self._backend.compact()
         await old.close()
@@ -155,9 +156,9 @@ class AsyncHealingBackend:
 
 def _is_busy(error: UnavailableError, server: EmbeddedPostgres) -> bool:
     """Whether the server lives, and all connections are in use."""
-    return isinstance(error.__cause__, PoolTimeout) and not server.is_down()
+    return isinstance(error, PoolExhaustedError) and not server.is_down()
 
 
 def _may_repeat(operation: Operation[Any], error: UnavailableError) -> bool:
     """Whether an operation that failed may be carried out again without doing anything twice."""
-    return operation.only_reads or isinstance(error.__cause__, PoolTimeout | PoolClosed)
+    return operation.only_reads or not isinstance(error, OutcomeUnknownError)
