@@ -217,10 +217,10 @@ async def test_the_space_comes_from_configuration_or_metadata(
     ("configuration", "message"),
     [
         ({"hnsw": {"space": "l1"}}, "expected one of l2, cosine, ip"),
-        ({"hnsw": {"ef_search": 0}}, "at least 1"),
+        ({"hnsw": {"ef_search": 0}}, "an int from 1 to 100,000, got 0"),
         ({"hnsw": {"ef_search": 1.5}}, "expected an int"),
-        ({"hnsw": {"ef_search": True}}, "expected a number"),
-        ({"hnsw": {"batch_size": 1}}, "at least 2"),
+        ({"hnsw": {"ef_search": True}}, "expected an int, got True"),
+        ({"hnsw": {"batch_size": 1}}, "an int from 2 to 2,147,483,647, got 1"),
         ({"hnsw": {"bogus": 1}}, "unknown field `bogus`"),
         ({"hnsw": {"resize_factor": float("nan")}}, "resize_factor"),
         ({"hnsw": [1]}, "expected an object"),

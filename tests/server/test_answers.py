@@ -195,7 +195,7 @@ REFUSALS: list[tuple[str, Any, int, bytes]] = [
         "Expected `int | null`, got `float` - at `$.configuration.hnsw.ef_search`")),
     # Chroma takes 0.
     (f"POST {C}", {"name": "good", "configuration": {"hnsw": {"ef_search": 0}}}, 400, invalid(
-        "configuration.hnsw.ef_search: expected an int of at least 1, got 0")),
+        "configuration.hnsw.ef_search: expected an int from 1 to 100,000, got 0")),
     (f"POST {C}", {"name": "good", "configuration": {"hnsw": {}, "spann": {}}}, 400, invalid(
         "Multiple vector index configurations provided")),
     (f"POST {C}", {"name": "good", "configuration": {"embedding_function": {"type": "x"}}}, 422,

@@ -7,7 +7,6 @@ Names and defaults are Chroma's. What arrives is parsed here once; what is store
 from __future__ import annotations
 
 import json
-import math
 import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
@@ -16,7 +15,7 @@ from typing import Any, Final, Literal, Self, TypeAlias, get_args
 from pgchroma.errors import InvalidArgumentError
 from pgchroma.model.indexed import Indexed
 from pgchroma.model.metadata import fits_int64
-from pgchroma.model.plain import shown
+from pgchroma.model.plain import below, brief, plain_scalar, shown
 from pgchroma.model.text import check_text
 from pgchroma.model.types import Space
 
@@ -26,6 +25,7 @@ __all__ = (
     "CollectionConfiguration",
     "HnswConfiguration",
     "Quantization",
+    "clamped",
 )
 
 SPACES: Final[tuple[Space, ...]] = ("l2", "cosine", "ip")
@@ -40,19 +40,23 @@ DEEPEST: Final = 100
 """How deep a function's settings may nest: collections show them at some depth of their own, and
 JSON encoders have an end."""
 
-_INTEGERS: Final = {
-    "ef_construction": 1,
-    "ef_search": 1,
-    "max_neighbors": 1,
-    "num_threads": 1,
-    "batch_size": 2,
-    "sync_threshold": 2,
+_MOST: Final = 2**31 - 1
+
+_BOUNDS: Final[Mapping[str, tuple[int, int]]] = {
+    "ef_construction": (1, 100_000),
+    "ef_search": (1, 100_000),
+    "max_neighbors": (1, 10_000),
+    "num_threads": (1, 10_000),
+    "batch_size": (2, _MOST),
+    "sync_threshold": (2, _MOST),
+    "resize_factor": (0, 1_000_000),
 }
-"""Setting to its least value."""
+"""Setting to its least and greatest value, where these are numbers. The greatest are beyond what
+has an effect, and what PostgreSQL can count to."""
 
 _FIXED: Final = ("space", "ef_construction")
 _CHANGEABLE: Final = (
-    *(name for name in _INTEGERS if name not in _FIXED), "resize_factor", "quantization",
+    *(name for name in _BOUNDS if name not in _FIXED), "quantization",
 )  # fmt: skip
 
 _SHOWN: Final = (
@@ -102,6 +106,11 @@ class HnswConfiguration:
         """Take the settings that are given, and defaults for the others."""
         return cls().updated(settings, path, allowed=(*_CHANGEABLE, *_FIXED))
 
+    @classmethod
+    def read(cls, settings: Mapping[str, Any]) -> Self:
+        """Take settings that were accepted before, and bring into bounds what is out of them."""
+        return cls(**{key: clamped(key, value) for key, value in settings.items()})
+
     def updated(self, settings: Mapping[str, Any], path: str, allowed: tuple[str, ...]) -> Self:
         """Return a copy with `settings` in force; settings that are None stay as they are."""
         changes = {}
@@ -109,10 +118,10 @@ class HnswConfiguration:
             if key not in allowed:
                 expected = ", ".join(sorted(allowed))
                 raise InvalidArgumentError(
-                    f"{path}: unknown field `{key}`, expected one of {expected}"
+                    f"{path}: unknown field `{brief(key)}`, expected one of {expected}"
                 )
             if value is not None:
-                changes[key] = _parse_setting(key, value, f"{path}.{key}")
+                changes[key] = _parse_setting(key, plain_scalar(value), f"{path}.{key}")
         return replace(self, **changes)
 
 
@@ -159,7 +168,7 @@ class CollectionConfiguration:
     def from_json(cls, stored: Mapping[str, Any]) -> Self:
         """Read back what `to_stored_json` wrote."""
         return cls(
-            HnswConfiguration(**stored["hnsw"]),
+            HnswConfiguration.read(stored["hnsw"]),
             stored.get("embedding_function"),
             Indexed.from_json(stored.get("indexed")),
         )
@@ -206,6 +215,14 @@ class CollectionConfiguration:
         }
 
 
+def clamped(key: str, value: Any) -> Any:
+    """Bring the value of a setting into its bounds; other settings than numbers have none."""
+    if key not in _BOUNDS or value is None:
+        return value
+    least, most = _BOUNDS[key]
+    return min(max(value, least), most)
+
+
 def _parse_index(configuration: Mapping[str, Any]) -> HnswConfiguration:
     hnsw, spann = configuration.get("hnsw"), configuration.get("spann")
     if hnsw is not None and spann is not None:
@@ -250,18 +267,19 @@ def _parse_setting(key: str, value: Any, path: str) -> Any:
     if words is not None:
         if value not in words:
             expected = ", ".join(words)
-            raise InvalidArgumentError(f"{path}: expected one of {expected}, got {value!r}")
+            raise InvalidArgumentError(f"{path}: expected one of {expected}, got {shown(value)}")
         return value
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise InvalidArgumentError(f"{path}: expected a number, got {value!r}")
-    if key == "resize_factor":
-        if not math.isfinite(value) or value < 0:
-            raise InvalidArgumentError(f"{path}: expected a number of at least 0, got {value!r}")
-        return float(value)
-    least = _INTEGERS[key]
-    if not isinstance(value, int) or value < least:
-        raise InvalidArgumentError(f"{path}: expected an int of at least {least}, got {value!r}")
-    return value
+    least, most = _BOUNDS[key]
+    kind = "a number" if key == "resize_factor" else "an int"
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not is_number or (kind == "an int" and not isinstance(value, int)):
+        raise InvalidArgumentError(f"{path}: expected {kind}, got {shown(value)}")
+    # Not by what is greater: a NaN is neither.
+    if not least <= value <= most:
+        raise InvalidArgumentError(
+            f"{path}: expected {kind} from {least:,} to {most:,}, got {shown(value)}"
+        )
+    return float(value) if key == "resize_factor" else value
 
 
 def _parse_embedding_function(function: Any) -> Mapping[str, Any] | None:
@@ -271,7 +289,7 @@ def _parse_embedding_function(function: Any) -> Mapping[str, Any] | None:
     if kind not in ("known", "legacy", "unknown"):
         raise InvalidArgumentError(
             "configuration.embedding_function.type: expected one of known, legacy, unknown, "
-            f"got {kind!r}"
+            f"got {shown(kind)}"
         )
     _check_kept(function, "embedding_function")
     if len(json.dumps(function, ensure_ascii=False, default=str).encode()) > MAX_FUNCTION_BYTES:
@@ -293,9 +311,9 @@ def _check_kept(value: Any, path: str, depth: int = 0) -> None:
     elif isinstance(value, Mapping):
         for key, inner in value.items():
             if not isinstance(key, str):
-                raise InvalidArgumentError(f"{path}: expected a str as key, got {key!r}")
-            check_text(key, f"{path}: key {key[:80]!r}")
-            _check_kept(inner, f"{path}.{key}"[:300], depth + 1)
+                raise InvalidArgumentError(f"{path}: expected a str as key, got {shown(key)}")
+            check_text(key, f"{path}: key {shown(key)}")
+            _check_kept(inner, below(path, f".{key}"), depth + 1)
     elif isinstance(value, list | tuple):
         for inner in value:
             _check_kept(inner, path, depth + 1)
@@ -305,5 +323,5 @@ def _mapping(value: Any, path: str) -> Mapping[str, Any]:
     if value is None:
         return {}
     if not isinstance(value, Mapping):
-        raise InvalidArgumentError(f"{path}: expected an object, got {value!r}")
+        raise InvalidArgumentError(f"{path}: expected an object, got {shown(value)}")
     return value

@@ -14,6 +14,7 @@ import orjson
 from psycopg import sql
 
 from pgchroma.errors import InvalidArgumentError
+from pgchroma.model.configuration import clamped
 from pgchroma.model.indexing import IndexingStatus, QueryPlan, Recall, SegmentUse
 from pgchroma.model.operations import (
     ExplainQuery,
@@ -52,7 +53,8 @@ def get_indexing_status(
     )
     named = {"id": location.tables.id, "vectors": location.tables.vectors.as_string(None)}
     rows = yield Statement(text, named)
-    records, tail, sync_threshold, error, built = rows[0]
+    records, tail, stored_threshold, error, built = rows[0]
+    sync_threshold = clamped("sync_threshold", int(stored_threshold))
     waiting = (
         tail if is_due(tail, location.dimension, sync_threshold, environment.segment_bytes) else 0
     )
@@ -223,7 +225,7 @@ _STATUS: LiteralString = """
 select
     ({count}),
     (select count(*) from {vectors} where {ranges}),
-    (c.configuration -> 'hnsw' ->> 'sync_threshold')::int,
+    c.configuration -> 'hnsw' ->> 'sync_threshold',
     c.index_error,
     (
         select sum(p.tuples_done)::bigint

@@ -22,6 +22,7 @@ from uuid import UUID
 import orjson
 
 from pgchroma.errors import InvalidArgumentError, NotFoundError
+from pgchroma.model.configuration import clamped
 from pgchroma.model.entities import DatabaseRef, Limits
 from pgchroma.model.filters import Filter
 from pgchroma.model.indexed import Indexed
@@ -293,7 +294,7 @@ def locate(
     indexes = Indexes(
         tuple(Segment(*columns) for columns in orjson.loads(segments or "[]")),
         frozenset(SecondaryIndex(*columns) for columns in orjson.loads(secondary or "[]")),
-        ef_search,
+        clamped("ef_search", int(ef_search)),
     )
     second = None if spare is None else replace(tables, generation=spare, is_spare=True)
     location = Location(
@@ -355,7 +356,7 @@ _FIND = render(
     select
         d.schema_name, c.generation, c.configuration -> 'hnsw' ->> 'space', c.dimension,
         nullif(c.configuration -> 'indexed', 'null')::text,
-        (c.configuration -> 'hnsw' ->> 'ef_search')::int,
+        c.configuration -> 'hnsw' ->> 'ef_search',
         (select r.generation from pgchroma.reembeddings as r where r.collection_id = c.id),
         (
             select

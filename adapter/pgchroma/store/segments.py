@@ -97,7 +97,7 @@ def create_segment(
 ) -> Statement:
     """Build a segment's index beside whoever reads and writes."""
     # pgvector takes 2 to 100 neighbours, and from twice as many candidates to a thousand.
-    neighbors = min(max(max_neighbors, 2), 100)
+    neighbors = _neighbors(max_neighbors)
     text = render(
         "create index concurrently {name} on {vectors} using hnsw ({expression} "
         + _CLASSES[quantization][space]
@@ -137,6 +137,11 @@ def candidates(quantization: Quantization, wanted: int, ef_search: int) -> int:
             return max(4 * wanted, ef_search)
 
 
+def _neighbors(wanted: int) -> int:
+    # What pgvector takes for m.
+    return min(max(wanted, 2), 100)
+
+
 def row_bytes(dimension: int, quantization: Quantization, max_neighbors: int) -> int:
     """Estimate the memory that building an index takes for each embedding, in bytes.
 
@@ -144,7 +149,7 @@ def row_bytes(dimension: int, quantization: Quantization, max_neighbors: int) ->
     384 dimensions and 16 neighbours, 3,274 at 48. A twentieth more is left for chance.
     """
     value = {"none": 4 * dimension, "halfvec": 2 * dimension, "bit": dimension // 8}[quantization]
-    return (value + 8 + 32 * max_neighbors + 200) * 21 // 20
+    return (value + 8 + 32 * _neighbors(max_neighbors) + 200) * 21 // 20
 
 
 def is_due(rows: int, dimension: int, sync_threshold: int, segment_bytes: int) -> bool:

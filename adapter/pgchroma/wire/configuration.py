@@ -15,7 +15,7 @@ from pgchroma.model.configuration import Quantization
 __all__ = ("ConfigurationBody", "NewConfigurationBody", "VectorIndexBody", "read_settings")
 
 Space: TypeAlias = Literal["l2", "cosine", "ip"]
-Setting: TypeAlias = Annotated[int, Meta(ge=0, le=2**63 - 1)] | UnsetType | None
+Setting: TypeAlias = Annotated[int, Meta(ge=0, le=2**31 - 1)] | UnsetType | None
 """One that is not given stays apart from one that is null, so that a body reads back the same."""
 
 
@@ -46,7 +46,7 @@ class NewHnswBody(Struct, forbid_unknown_fields=True):
     ef_search: Setting = UNSET
     max_neighbors: Setting = UNSET
     num_threads: Setting = UNSET
-    resize_factor: float | UnsetType | None = UNSET
+    resize_factor: Annotated[float, Meta(ge=0, le=1_000_000)] | UnsetType | None = UNSET
     sync_threshold: Setting = UNSET
     batch_size: Setting = UNSET
     quantization: Quantization | UnsetType | None = UNSET

@@ -48,7 +48,7 @@ def decode_configuration(
         function = {"type": "unknown"}
     hnsw = {key: value for key, value in settings.items() if key in known}
     return CollectionConfiguration(
-        HnswConfiguration.parse(hnsw, "configuration_json.hnsw"),
+        HnswConfiguration.read({key: value for key, value in hnsw.items() if value is not None}),
         function,
         read_indexed(schema or {}),
     )
