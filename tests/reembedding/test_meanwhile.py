@@ -57,7 +57,7 @@ class _Slow(Hashed):
 
 
 class _Others:
-    """Two writers and a reader, who get the collection again when the length is another.
+    """Two writers and a reader, who get the collection again when they are told to.
 
     Attributes:
         written: What was written last, by id.
@@ -87,7 +87,7 @@ class _Others:
                 try:
                     work(papers)
                 except errors.InvalidArgumentError as fault:
-                    assert "dimension of 12, got 8" in str(fault)
+                    assert "get it again with get_collection" in str(fault)
                     papers = client.get_collection("papers")
 
     def _write(self, number: int, papers: pgchroma.Collection) -> None:

@@ -244,10 +244,12 @@ def test_steady_writers_neither_stop_the_switch_nor_deadlock_with_it(
             ids = [f"{number}-{turn}", f"id{turn % COUNT}"]
             embeddings = [[1.0] * 8] * 2
             turn += 1
-            if turn % 2:
-                rival.add(ids=ids, embeddings=embeddings, documents=ids)
-            else:
-                rival.upsert(ids=ids, embeddings=embeddings, documents=ids)
+            write = rival.add if turn % 2 else rival.upsert
+            try:
+                write(ids=ids, embeddings=embeddings, documents=ids)
+            except errors.InvalidArgumentError as fault:
+                assert "get it again with get_collection" in str(fault)
+                rival = client.get_collection("papers")
 
     with ThreadPoolExecutor() as threads:
         writers = [threads.submit(write, number) for number in range(2)]

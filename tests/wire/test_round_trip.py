@@ -505,6 +505,8 @@ ARRIVES_AS = {
     errors.BatchSizeExceededError: ChromaError,
     errors.QuotaError: ChromaError,
     errors.MissingRightError: errors.InternalError,
+    # No transaction of a caller's goes through a server.
+    errors.SerializationError: errors.InternalError,
     # It is raised on the side of the caller.
     errors.EmbeddingError: errors.UnavailableError,
 }

@@ -74,6 +74,8 @@ class CollectionModel:
 
     Attributes:
         dimension: The length of its embeddings; None until the first write.
+        generation: Which of its embeddings are in use: embedding anew makes others. None: a
+            server does not tell, as Chroma's.
     """
 
     id: UUID
@@ -85,6 +87,7 @@ class CollectionModel:
     database: str
     version: int = 0
     log_position: int = 0
+    generation: int | None = None
 
     @property
     def configuration_json(self) -> Mapping[str, Any]:

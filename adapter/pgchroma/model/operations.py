@@ -95,10 +95,16 @@ class Read(Operation[R_co]):
 
 @dataclass(frozen=True, slots=True)
 class CollectionRef:
-    """Which collection a request is about; it must belong to this database."""
+    """Which collection a request is about; it must belong to this database.
+
+    Attributes:
+        generation: Which of its embeddings those of the request are like; None: the caller does
+            not know, and they are taken for what is in use.
+    """
 
     scope: DatabaseRef
     id: UUID
+    generation: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

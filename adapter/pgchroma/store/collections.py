@@ -175,7 +175,14 @@ def _create(
     tables = CollectionTables(schema, id)
     yield create_tables(tables, operation.name, configuration.indexed)
     return CollectionModel(
-        id, operation.name, configuration, operation.metadata, None, scope.tenant, scope.database
+        id,
+        operation.name,
+        configuration,
+        operation.metadata,
+        None,
+        scope.tenant,
+        scope.database,
+        generation=tables.generation,
     )
 
 
@@ -226,7 +233,7 @@ def _select(scope: DatabaseRef, ending: LiteralString, parameters: Mapping[str, 
 
 
 def _shape(row: Sequence[Any]) -> CollectionModel:
-    id, name, configuration, metadata, dimension, tenant, database, _schema = row
+    id, name, configuration, metadata, dimension, tenant, database, generation, _schema = row
     return CollectionModel(
         id,
         name,
@@ -235,6 +242,7 @@ def _shape(row: Sequence[Any]) -> CollectionModel:
         dimension,
         tenant,
         database,
+        generation=generation,
     )
 
 
@@ -261,7 +269,7 @@ _INSERT = render(
 _MODELS: LiteralString = """
     select
         c.id, c.name, c.configuration::text, c.metadata::text, c.dimension, d.tenant, d.name,
-        d.schema_name
+        c.generation, d.schema_name
     from pgchroma.collections as c
     join pgchroma.databases as d on d.id = c.database_id
     """

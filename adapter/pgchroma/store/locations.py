@@ -311,22 +311,40 @@ def locate_fitting(
 
     Raises:
         NotFoundError: The database has no such collection.
-        InvalidArgumentError: The collection's embeddings have another length.
+        InvalidArgumentError: The collection's embeddings have another length, or are others than
+            those that the caller knows.
     """
     location = yield from locate(collection, environment, is_fresh=is_fresh)
-    if location.dimension not in (None, dimension):
+    if not (_is_meant(location, collection) and location.dimension in (None, dimension)):
         environment.forget()
         location = yield from locate(collection, environment)
-    if location.dimension not in (None, dimension):
-        raise InvalidArgumentError(
-            f"Collection expecting embedding with dimension of {location.dimension}, "
-            f"got {dimension}"
-        )
+    _check(location, collection, dimension)
     return location
 
 
+def _check(location: Location, collection: CollectionRef, dimension: int) -> None:
+    faults = []
+    if location.dimension not in (None, dimension):
+        faults.append(
+            f"Collection expecting embedding with dimension of {location.dimension}, "
+            f"got {dimension}"
+        )
+    if not _is_meant(location, collection):
+        faults.append(
+            f"Collection [{collection.id}] has been embedded anew, by another function or for "
+            "another space, since this client got it; get it again with get_collection, so that "
+            "embeddings of both are not mixed"
+        )
+    if faults:
+        raise InvalidArgumentError(". ".join(faults))
+
+
+def _is_meant(location: Location, collection: CollectionRef) -> bool:
+    return collection.generation in (None, location.tables.generation)
+
+
 def make_vectors(
-    location: Location, environment: Environment, dimension: int
+    collection: CollectionRef, location: Location, environment: Environment, dimension: int
 ) -> Exchange[Location]:
     """Fix a collection's dimension and make its table of vectors, as part of the first write.
 
@@ -335,7 +353,7 @@ def make_vectors(
 
     Raises:
         NotFoundError: The collection was deleted.
-        InvalidArgumentError: The collection's embeddings have another length.
+        InvalidArgumentError: The collection's embeddings have another length, or are others.
     """
     if dimension > MAX_DIMENSION:
         raise InvalidArgumentError(
@@ -343,10 +361,16 @@ def make_vectors(
             f"holds up to {MAX_DIMENSION}"
         )
     tables = location.tables
-    rows = yield Statement(_FIX_DIMENSION, {"id": tables.id, "dimension": dimension})
+    rows = yield Statement(
+        _FIX_DIMENSION,
+        {"id": tables.id, "dimension": dimension, "generation": tables.generation},
+    )
     if not rows:
-        collection = CollectionRef(location.scope, tables.id)
-        return (yield from locate_fitting(collection, environment, dimension))
+        found = yield from locate_fitting(collection, environment, dimension)
+        if found.dimension is None:
+            # It got another embedding function, and still has no embedding.
+            return (yield from make_vectors(collection, found, environment, dimension))
+        return found
     yield create_vectors(tables, rows[0][0], dimension, location.space, location.indexed)
     return replace(location, dimension=dimension)
 
@@ -381,7 +405,7 @@ _FIND = render(
 _FIX_DIMENSION = render(
     """
     update pgchroma.collections set dimension = %(dimension)s
-    where id = %(id)s and dimension is null
+    where id = %(id)s and dimension is null and generation = %(generation)s
     returning name
     """
 )

@@ -223,12 +223,10 @@ def _start(operation: StartReembedding) -> Exchange[int | None]:
     if second.dimension is None:
         # There are no embeddings to be made anew, and none in whose way the new function is.
         named = {"id": operation.collection.id, "configuration": _stored(configuration)}
-        yield Statement(_CONFIGURE, named)
+        yield Statement(_CONFIGURE, {**named, "generation": (yield from _draw(second))})
         return None
     yield from _check_owner(second)
-    # A generation is never used twice, not even after the table was dropped: somebody may remember.
-    draw = render("select nextval({log})", log=second.live.log_literal)
-    generation: int = (yield Statement(draw))[0][0]
+    generation = yield from _draw(second)
     spare = replace(second.live, generation=generation, is_spare=True)
     yield Statement(
         _INSERT,
@@ -242,6 +240,15 @@ def _start(operation: StartReembedding) -> Exchange[int | None]:
     yield create_spare(spare, operation.dimension, configuration.hnsw.space)
     # Writers clear second embeddings, too.
     yield from _copy_grants(second, spare)
+    return generation
+
+
+def _draw(second: _Second) -> Exchange[int]:
+    """Draw a generation that nobody knows: not the first, nor one whose table was dropped."""
+    draw = render("select nextval({log})", log=second.live.log_literal)
+    generation = 1
+    while generation == 1:
+        generation = (yield Statement(draw))[0][0]
     return generation
 
 
@@ -462,7 +469,11 @@ _GRANTS = render(
 )
 
 _CONFIGURE = render(
-    "update pgchroma.collections set configuration = %(configuration)s::jsonb where id = %(id)s"
+    """
+    update pgchroma.collections
+    set configuration = %(configuration)s::jsonb, generation = %(generation)s
+    where id = %(id)s
+    """
 )
 
 _INSERT = render(

@@ -17,7 +17,13 @@ from typing import Any, Final, LiteralString
 
 from psycopg import sql
 
-from pgchroma.model.operations import AddRecords, DeleteRecords, UpdateRecords, UpsertRecords
+from pgchroma.model.operations import (
+    AddRecords,
+    CollectionRef,
+    DeleteRecords,
+    UpdateRecords,
+    UpsertRecords,
+)
 from pgchroma.model.records import RecordBatch
 from pgchroma.model.types import Modality
 from pgchroma.store.conditions import BY_IDS, compile_conditions, keeps_plan, time_bound
@@ -132,17 +138,21 @@ def _write(
     else:
         location = yield from locate_fitting(operation.collection, environment, records.dimension)
     if location.dimension is None and records.dimension is not None:
-        yield Atomic(_write_first(form, records, location, environment))
+        yield Atomic(_write_first(form, operation.collection, records, location, environment))
     else:
         yield from _send(form, records, location, environment)
     environment.note_write(location)
 
 
 def _write_first(
-    form: _Form, records: RecordBatch, location: Location, environment: Environment
+    form: _Form,
+    collection: CollectionRef,
+    records: RecordBatch,
+    location: Location,
+    environment: Environment,
 ) -> Exchange[None]:
     """Write the first embeddings: their dimension, their table and they themselves, or nothing."""
-    location = yield from make_vectors(location, environment, records.dimension or 0)
+    location = yield from make_vectors(collection, location, environment, records.dimension or 0)
     yield from _send(form, records, location, environment)
 
 

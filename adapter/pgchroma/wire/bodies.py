@@ -182,6 +182,7 @@ class CollectionBody(Struct):
     schema: dict[str, Any] | None = None
     log_position: int = 0
     version: int = 0
+    generation: Generation | None = None
 
 
 class AddBody(Struct):
@@ -192,6 +193,7 @@ class AddBody(Struct):
     metadatas: list[dict[str, Value] | None] | None = None
     documents: list[str | None] | None = None
     uris: list[str | None] | None = None
+    generation: Generation | None = None
 
 
 class UpsertBody(Struct):
@@ -203,6 +205,7 @@ class UpsertBody(Struct):
     documents: list[str | None] | None = None
     uris: list[str | None] | None = None
     modality: Modality | None = None
+    generation: Generation | None = None
 
 
 class UpdateBody(Struct):
@@ -214,6 +217,7 @@ class UpdateBody(Struct):
     documents: list[str | None] | None = None
     uris: list[str | None] | None = None
     modality: Modality | None = None
+    generation: Generation | None = None
 
 
 class DeleteBody(Struct):
@@ -257,6 +261,7 @@ class QueryBody(Struct):
     where: Any = None
     where_document: Any = None
     include: list[Column] = field(default_factory=lambda: ["documents", "metadatas", "distances"])
+    generation: Generation | None = None
 
 
 class RecallBody(Struct):

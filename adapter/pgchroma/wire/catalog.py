@@ -214,6 +214,7 @@ def _respond_collection(request: Request, model: CollectionModel) -> Any:
         "database": model.database,
         "log_position": model.log_position,
         "version": model.version,
+        "generation": model.generation,
     }
 
 
@@ -228,6 +229,7 @@ def _read_collection(operation: Any, body: Any) -> CollectionModel:
         body["database"],
         body.get("version", 0),
         body.get("log_position", 0),
+        body.get("generation"),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, Final, TypeAlias, TypeVar, cast
 
 import numpy as np
@@ -77,6 +78,7 @@ def _encode_write(operation: Write, body: Any) -> Request:
     filled = body(
         records.ids, encode_sent(records), records.metadatas, records.documents, records.uris
     )
+    filled.generation = operation.collection.generation
     if records.modality is not None:
         filled.modality = records.modality
     return Request(collection_path(operation.collection), body=filled)
@@ -84,7 +86,7 @@ def _encode_write(operation: Write, body: Any) -> Request:
 
 def _decode_write(request: Request, operation: type[W]) -> W:
     body = request.body
-    collection = request.collection
+    collection = replace(request.collection, generation=body.generation)
     _refuse_sparse(body.metadatas)
     try:
         records = RecordBatch.parse(
@@ -196,6 +198,7 @@ def _encode_query(operation: QueryRecords) -> Request:
         encode_filter(operation.filter),
         None,
         _listed(operation.include),
+        operation.collection.generation,
     )
     return Request(collection_path(operation.collection), body=body)
 
@@ -209,7 +212,7 @@ def _decode_query(request: Request) -> QueryRecords:
         )
     matrix, _ = parse_embeddings(body.query_embeddings)
     return QueryRecords(
-        request.collection,
+        replace(request.collection, generation=body.generation),
         np.empty((0, 0), np.float32) if matrix is None else matrix,
         10 if body.n_results is None else body.n_results,
         frozenset(body.include),

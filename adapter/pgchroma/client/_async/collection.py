@@ -107,7 +107,6 @@ class AsyncCollection:
         # Whether what the collection stores of its function is followed wherever it leads.
         self._is_trusting = is_trusting
         self._origin = origin
-        self._ref = CollectionRef(DatabaseRef(model.tenant, model.database), model.id)
 
     @property
     def id(self) -> UUID:
@@ -303,12 +302,13 @@ class AsyncCollection:
             InvalidArgumentError: A value cannot be stored; the message names it.
             NotFoundError: The collection has been deleted.
         """
+        ref = self._ref
         with in_method("add"):
             records = await self._record_set(ids, embeddings, metadatas, documents, images, uris)
             if records.embeddings is None:
                 await self._embed_records(records, requests.EMBEDDABLE)
         batch = await aside(records.batch, removals=False)
-        await self._backend.execute(AddRecords(self._ref, batch))
+        await self._backend.execute(AddRecords(ref, batch))
 
     async def upsert(
         self,
@@ -323,6 +323,7 @@ class AsyncCollection:
 
         Takes and raises what `add` does.
         """
+        ref = self._ref
         with in_method("upsert"):
             records = await self._record_set(
                 ids, embeddings, metadatas, documents, images, uris, is_update=True
@@ -330,7 +331,7 @@ class AsyncCollection:
             if records.embeddings is None:
                 await self._embed_records(records, requests.EMBEDDABLE_IN_UPDATES)
         batch = await aside(records.batch, removals=True)
-        await self._backend.execute(UpsertRecords(self._ref, batch))
+        await self._backend.execute(UpsertRecords(ref, batch))
 
     async def update(
         self,
@@ -348,6 +349,7 @@ class AsyncCollection:
 
         Takes and raises what `add` does.
         """
+        ref = self._ref
         with in_method("update"):
             records = await self._record_set(
                 ids, embeddings, metadatas, documents, images, uris, is_update=True
@@ -356,7 +358,7 @@ class AsyncCollection:
             if records.embeddings is None and embeddable:
                 await self._embed_records(records, requests.EMBEDDABLE_IN_UPDATES)
         batch = await aside(records.batch, removals=True)
-        await self._backend.execute(UpdateRecords(self._ref, batch))
+        await self._backend.execute(UpdateRecords(ref, batch))
 
     async def get(
         self,
@@ -441,13 +443,14 @@ class AsyncCollection:
                 filter is malformed.
             NotFoundError: The collection has been deleted.
         """
+        ref = self._ref
         with in_method("query"):
             queries = requests.queries(query_embeddings, query_texts, query_images, query_uris)
             columns = check_include(list(_QUERY_COLUMNS) if include is None else include)
             self._check_data(columns)
             embeddings = await self._embed_queries(queries)
             operation = requests.query_request(
-                self._ref, embeddings, ids, n_results, where, where_document, columns
+                ref, embeddings, ids, n_results, where, where_document, columns
             )
         found = await self._backend.execute(operation)
         result = shape_query(found, columns)
@@ -474,11 +477,12 @@ class AsyncCollection:
 
         Takes and raises what `query` does.
         """
+        ref = self._ref
         with in_method("explain"):
             queries = requests.queries(query_embeddings, query_texts, query_images, query_uris)
             embeddings = await self._embed_queries(queries)
             operation = requests.query_request(
-                self._ref,
+                ref,
                 embeddings,
                 ids,
                 n_results,
@@ -610,7 +614,8 @@ class AsyncCollection:
         Whoever was stopped on the way, or killed, goes on by calling this again. The old ones are
         kept: going back to their function embeds only what was written since, and
         `drop_reembedding` gives their space back. Others who hold the collection must get it
-        again, as their embedding function is the old one. Chroma does not have this.
+        again, as their embedding function is the old one: writes of embeddings and queries of
+        theirs are refused until then. Chroma does not have this.
 
         Args:
             embedding_function: The new function; it is remembered.
@@ -655,8 +660,8 @@ class AsyncCollection:
             if not switch:
                 return work.report(dimension, comparison, is_switched=False)
             await work.switch()
-        self._model = await self._backend.execute(GetCollectionById(self._ref))
-        self._embedding_function = function
+        model = await self._backend.execute(GetCollectionById(self._ref))
+        self._model, self._embedding_function = model, function
         return work.report(dimension, comparison, is_switched=True)
 
     async def get_reembedding(self) -> Reembedding | None:
@@ -679,14 +684,21 @@ class AsyncCollection:
         """
         await self._backend.execute(DropReembedding(self._ref))
 
+    @property
+    def _ref(self) -> CollectionRef:
+        # What is embedded here is like the embeddings that there were when the model was read. So
+        # it is asked for before anything is embedded.
+        model = self._model
+        return CollectionRef(DatabaseRef(model.tenant, model.database), model.id, model.generation)
+
     async def _has(self, function: Function, space: Space | None) -> bool:
         """Whether these embeddings are in use already: a call that was killed may have done it."""
         config = embedding_function_to_config(function)
-        self._model = await self._backend.execute(GetCollectionById(self._ref))
-        configuration = self._model.configuration
+        model = await self._backend.execute(GetCollectionById(self._ref))
+        configuration = model.configuration
         is_same = config["type"] == "known" and config == configuration.embedding_function
         if is_same and space in (None, configuration.hnsw.space):
-            self._embedding_function = function
+            self._model, self._embedding_function = model, function
             return True
         return False
 

@@ -108,7 +108,6 @@ class Collection:
         # Whether what the collection stores of its function is followed wherever it leads.
         self._is_trusting = is_trusting
         self._origin = origin
-        self._ref = CollectionRef(DatabaseRef(model.tenant, model.database), model.id)
 
     @property
     def id(self) -> UUID:
@@ -304,12 +303,13 @@ class Collection:
             InvalidArgumentError: A value cannot be stored; the message names it.
             NotFoundError: The collection has been deleted.
         """
+        ref = self._ref
         with in_method("add"):
             records = self._record_set(ids, embeddings, metadatas, documents, images, uris)
             if records.embeddings is None:
                 self._embed_records(records, requests.EMBEDDABLE)
         batch = aside(records.batch, removals=False)
-        self._backend.execute(AddRecords(self._ref, batch))
+        self._backend.execute(AddRecords(ref, batch))
 
     def upsert(
         self,
@@ -324,6 +324,7 @@ class Collection:
 
         Takes and raises what `add` does.
         """
+        ref = self._ref
         with in_method("upsert"):
             records = self._record_set(
                 ids, embeddings, metadatas, documents, images, uris, is_update=True
@@ -331,7 +332,7 @@ class Collection:
             if records.embeddings is None:
                 self._embed_records(records, requests.EMBEDDABLE_IN_UPDATES)
         batch = aside(records.batch, removals=True)
-        self._backend.execute(UpsertRecords(self._ref, batch))
+        self._backend.execute(UpsertRecords(ref, batch))
 
     def update(
         self,
@@ -349,6 +350,7 @@ class Collection:
 
         Takes and raises what `add` does.
         """
+        ref = self._ref
         with in_method("update"):
             records = self._record_set(
                 ids, embeddings, metadatas, documents, images, uris, is_update=True
@@ -357,7 +359,7 @@ class Collection:
             if records.embeddings is None and embeddable:
                 self._embed_records(records, requests.EMBEDDABLE_IN_UPDATES)
         batch = aside(records.batch, removals=True)
-        self._backend.execute(UpdateRecords(self._ref, batch))
+        self._backend.execute(UpdateRecords(ref, batch))
 
     def get(
         self,
@@ -442,13 +444,14 @@ class Collection:
                 filter is malformed.
             NotFoundError: The collection has been deleted.
         """
+        ref = self._ref
         with in_method("query"):
             queries = requests.queries(query_embeddings, query_texts, query_images, query_uris)
             columns = check_include(list(_QUERY_COLUMNS) if include is None else include)
             self._check_data(columns)
             embeddings = self._embed_queries(queries)
             operation = requests.query_request(
-                self._ref, embeddings, ids, n_results, where, where_document, columns
+                ref, embeddings, ids, n_results, where, where_document, columns
             )
         found = self._backend.execute(operation)
         result = shape_query(found, columns)
@@ -475,11 +478,12 @@ class Collection:
 
         Takes and raises what `query` does.
         """
+        ref = self._ref
         with in_method("explain"):
             queries = requests.queries(query_embeddings, query_texts, query_images, query_uris)
             embeddings = self._embed_queries(queries)
             operation = requests.query_request(
-                self._ref,
+                ref,
                 embeddings,
                 ids,
                 n_results,
@@ -611,7 +615,8 @@ class Collection:
         Whoever was stopped on the way, or killed, goes on by calling this again. The old ones are
         kept: going back to their function embeds only what was written since, and
         `drop_reembedding` gives their space back. Others who hold the collection must get it
-        again, as their embedding function is the old one. Chroma does not have this.
+        again, as their embedding function is the old one: writes of embeddings and queries of
+        theirs are refused until then. Chroma does not have this.
 
         Args:
             embedding_function: The new function; it is remembered.
@@ -656,8 +661,8 @@ class Collection:
             if not switch:
                 return work.report(dimension, comparison, is_switched=False)
             work.switch()
-        self._model = self._backend.execute(GetCollectionById(self._ref))
-        self._embedding_function = function
+        model = self._backend.execute(GetCollectionById(self._ref))
+        self._model, self._embedding_function = model, function
         return work.report(dimension, comparison, is_switched=True)
 
     def get_reembedding(self) -> Reembedding | None:
@@ -680,14 +685,21 @@ class Collection:
         """
         self._backend.execute(DropReembedding(self._ref))
 
+    @property
+    def _ref(self) -> CollectionRef:
+        # What is embedded here is like the embeddings that there were when the model was read. So
+        # it is asked for before anything is embedded.
+        model = self._model
+        return CollectionRef(DatabaseRef(model.tenant, model.database), model.id, model.generation)
+
     def _has(self, function: Function, space: Space | None) -> bool:
         """Whether these embeddings are in use already: a call that was killed may have done it."""
         config = embedding_function_to_config(function)
-        self._model = self._backend.execute(GetCollectionById(self._ref))
-        configuration = self._model.configuration
+        model = self._backend.execute(GetCollectionById(self._ref))
+        configuration = model.configuration
         is_same = config["type"] == "known" and config == configuration.embedding_function
         if is_same and space in (None, configuration.hnsw.space):
-            self._embedding_function = function
+            self._model, self._embedding_function = model, function
             return True
         return False
 
