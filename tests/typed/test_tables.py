@@ -298,6 +298,11 @@ async def test_tables_are_made_once_opened_overwritten_and_dropped(mode: Any) ->
     await mode.drop_table("new")
     with pytest.raises(errors.NotFoundError):
         await mode.open_table("new", Article)
+    await done((await mode.open_table("articles", Article)).add(ROWS))
+    # What is refused has overwritten nothing.
+    with pytest.raises((ValueError, errors.InvalidArgumentError), match="space"):
+        await mode.create_table("articles", Article, mode="overwrite", space="none")
+    assert await done((await mode.open_table("articles", Article)).count_rows()) == 3
     with pytest.raises(ValueError, match="Expected mode to be create or overwrite"):
         await mode.create_table("articles", Article, mode="append")
 

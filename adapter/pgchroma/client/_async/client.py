@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, cast, overload
 from uuid import UUID
 
 from pydantic import BaseModel
@@ -327,7 +327,8 @@ class AsyncClient(AsyncAdministration):
         Args:
             name: The collection's name; see `create_collection`.
             model: What its records are: a `Record` with a `Vector`, or any model of pydantic's.
-            mode: ``overwrite`` deletes the collection of that name first, if there is one.
+            mode: ``overwrite`` deletes the collection of that name first, if there is one; not if
+                the arguments are refused.
             exist_ok: Whether to return the collection of that name, if there is one.
             space: The distance; None: the embedding function's own, without one l2.
 
@@ -339,13 +340,14 @@ class AsyncClient(AsyncAdministration):
         if mode not in ("create", "overwrite"):
             raise ValueError(f"Expected mode to be create or overwrite, got {mode!r}")
         configuration = None if space is None else {"hnsw": {"space": space}}
-        read_fields(model)
-        if mode == "overwrite":
-            with suppress(NotFoundError):
-                await self.delete_collection(name)
-        return await self.create_collection(
-            name, configuration=configuration, get_or_create=exist_ok, model=model
+        made = await self._create(
+            name,
+            configuration=configuration,
+            get_or_create=exist_ok,
+            model=model,
+            is_replacing=mode == "overwrite",
         )
+        return cast("AsyncTable[M]", made)
 
     async def open_table(self, name: str, model: type[M]) -> AsyncTable[M]:
         """Find a collection of records of a model.
@@ -410,13 +412,14 @@ class AsyncClient(AsyncAdministration):
     async def _create(
         self,
         name: str,
-        schema: Schema | None,
-        configuration: Mapping[str, Any] | None,
-        metadata: CollectionMetadata | None,
-        embedding_function: Function | None,
-        data_loader: DataLoader[Any] | None,
-        get_or_create: bool,
-        model: type[BaseModel] | None,
+        schema: Schema | None = None,
+        configuration: Mapping[str, Any] | None = None,
+        metadata: CollectionMetadata | None = None,
+        embedding_function: Function | None = None,
+        data_loader: DataLoader[Any] | None = None,
+        get_or_create: bool = False,
+        model: type[BaseModel] | None = None,
+        is_replacing: bool = False,
     ) -> AsyncCollection | AsyncTable[Any]:
         if model is not None:
             check_alone(schema, embedding_function)
@@ -431,6 +434,10 @@ class AsyncClient(AsyncAdministration):
         operation = CreateCollection(
             self._scope, check_name(name), wanted, parsed, get_or_create, indexed
         )
+        if is_replacing:
+            # All that can be refused without the database has been.
+            with suppress(NotFoundError):
+                await self.delete_collection(name)
         found = await self._backend.execute(operation)
         if get_or_create:
             check_conflict(function, found.configuration.embedding_function)
