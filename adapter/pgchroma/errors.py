@@ -21,6 +21,7 @@
     ├── InternalError                  500   our fault or the database's; the cause is chained
     │   ├── UnavailableError           503   the database cannot be reached; trying again may help
     │   │   ├── PoolExhaustedError     503   every connection of the pool is in use
+    │   │   ├── ReadOnlyReplicaError   503   a write, on a standby or during a failover
     │   │   └── OutcomeUnknownError    503   the answer to a write was lost; it may be done
     │   └── MissingRightError          500   a right is missing; the message has the grant
     └── VersionMismatchError           500   schema and code disagree; the message has the remedy
@@ -54,6 +55,7 @@ __all__ = (
     "PoolExhaustedError",
     "QuotaError",
     "RateLimitError",
+    "ReadOnlyReplicaError",
     "UnavailableError",
     "UnimplementedError",
     "UniqueConstraintError",
@@ -200,6 +202,10 @@ class UnavailableError(InternalError, name="InternalError", status=503):
 
 class PoolExhaustedError(UnavailableError, name="InternalError", status=503):
     """Every connection of the pool stayed in use for as long as a call may wait for one."""
+
+
+class ReadOnlyReplicaError(UnavailableError, name="InternalError", status=503):
+    """The database is a read-only replica, or became one in a failover; nothing was changed."""
 
 
 class OutcomeUnknownError(UnavailableError, name="OutcomeUnknownError", status=503):

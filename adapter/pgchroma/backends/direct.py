@@ -28,6 +28,7 @@ from pgchroma.errors import (
     InvalidArgumentError,
     MissingRightError,
     OutcomeUnknownError,
+    ReadOnlyReplicaError,
 )
 from pgchroma.model.entities import Limits
 from pgchroma.model.operations import Operation, QueryRecords
@@ -37,6 +38,7 @@ from pgchroma.store.faults import (
     first_line,
     has_lost_connection,
     has_lost_statement,
+    is_recovery_conflict,
     may_pass,
     translated,
 )
@@ -308,13 +310,23 @@ def _may_pass(
     return may_pass(fault)
 
 
+def _is_conflict(
+    fault: BaseException, operation: Operation[Any], source: Source | AsyncSource
+) -> bool:
+    return operation.only_reads and not source.is_joined and is_recovery_conflict(fault)
+
+
 def _policy(
     operation: Operation[Any], source: Source | AsyncSource, environment: Environment
 ) -> dict[str, Any]:
     def before(_: RetryCallState) -> None:
         environment.forget()
 
-    retry = retry_if_exception(lambda fault: _may_pass(fault, operation, source))
+    def may_pass_again(fault: BaseException) -> bool:
+        # The second read was given up by the same standby; a third has no better prospects.
+        return _may_pass(fault, operation, source) and not _is_conflict(fault, operation, source)
+
+    retry = retry_if_exception(may_pass_again)
     return {**AGAIN, "before": before, "retry": retry}
 
 
@@ -326,6 +338,11 @@ def _outcome_told(
     try:
         yield
     except psycopg.Error as fault:
+        if _is_conflict(fault, operation, source):
+            raise ReadOnlyReplicaError(
+                f"the read-only replica gave up a read in favour of replication: "
+                f"{first_line(fault)}; try again, or raise max_standby_streaming_delay on it"
+            ) from fault
         if operation.only_reads or source.is_joined or not has_lost_connection(fault):
             raise
         raise OutcomeUnknownError(

@@ -21,6 +21,7 @@ from pgchroma.errors import (
     OutcomeUnknownError,
     PoolExhaustedError,
     RateLimitError,
+    ReadOnlyReplicaError,
     UnavailableError,
     UnimplementedError,
 )
@@ -115,6 +116,10 @@ def _presentable(fault: ChromaError) -> ChromaError:
     """Say no more to strangers than they need: PostgreSQL names hosts, users and databases."""
     if isinstance(fault, PoolExhaustedError):
         return UnavailableError("the server has too much to do; try again later")
+    if isinstance(fault, ReadOnlyReplicaError):
+        return ReadOnlyReplicaError(
+            "the database is a read-only replica, or a failover is under way; try again later"
+        )
     if isinstance(fault, OutcomeUnknownError):
         return OutcomeUnknownError(
             "the database went away while it carried out this write; it took effect as a whole or "

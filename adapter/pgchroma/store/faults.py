@@ -18,6 +18,7 @@ from pgchroma.errors import (
     InternalError,
     InvalidArgumentError,
     MissingRightError,
+    ReadOnlyReplicaError,
     UnavailableError,
     UniqueConstraintError,
 )
@@ -26,6 +27,7 @@ __all__ = (
     "first_line",
     "has_lost_connection",
     "has_lost_statement",
+    "is_recovery_conflict",
     "may_pass",
     "translated",
     "why_not_indexed",
@@ -76,6 +78,14 @@ def has_lost_statement(fault: BaseException) -> bool:
     return isinstance(fault, pg.InvalidSqlStatementName | pg.DuplicatePreparedStatement)
 
 
+def is_recovery_conflict(fault: BaseException) -> bool:
+    """Whether a standby gave up a read because it had to apply what the primary removed.
+
+    Only for reads under read committed, which are not given up for another reason.
+    """
+    return isinstance(fault, pg.SerializationFailure | pg.DeadlockDetected)
+
+
 def first_line(fault: Exception) -> str:
     """Return what a fault says, without its details."""
     diagnosis = fault.diag.message_primary if isinstance(fault, psycopg.Error) else None
@@ -114,8 +124,9 @@ def _refusal(fault: Exception, message: str) -> ChromaError | None:
         case pg.InsufficientPrivilege():
             return MissingRightError(_missing_right(message))
         case pg.ReadOnlySqlTransaction():
-            return MissingRightError(
-                f"{message}: this is a read-only connection or a standby; connect to the primary"
+            return ReadOnlyReplicaError(
+                f"the database is a read-only replica, or a failover is under way: {message}; "
+                "connect to the primary, or try again when there is one"
             )
         case pg.UniqueViolation() | pg.DuplicateTable() | pg.DuplicateSchema():
             return UniqueConstraintError(message)
