@@ -70,6 +70,17 @@ def test_a_transaction_of_the_callers_is_joined(elsewhere_url: str) -> None:
     engine.dispose()
 
 
+def test_tenants_with_roles_of_their_own_find_it(elsewhere_url: str) -> None:
+    settings = pgchroma.Settings(pgchroma_role_per_tenant=True)
+    with pgchroma.PostgresClient(elsewhere_url, settings) as client:
+        client.create_tenant("acme")
+        client.create_database("docs", "acme")
+        client.set_tenant("acme", "docs")
+        collection = _filled(client)
+        assert collection.query(query_embeddings=[[1.0, 1.0]], n_results=1)["ids"] == [["1"]]
+        client.delete_collection("papers")
+
+
 def test_extensions_are_made_in_public_where_no_path_leads_anywhere(empty_url: str) -> None:
     place = make_conninfo(empty_url, options="-c search_path=")
     with pgchroma.PostgresClient(place) as client:

@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from pgchroma import errors
+
 RANDOM = np.random.default_rng(7)
 
 
@@ -139,3 +141,14 @@ async def test_bad_queries_are_refused(mode: Any) -> None:
         with pytest.raises(kind, match=message) as caught:
             await collection.query(**arguments)
         assert "in query." in str(caught.value)
+
+
+@pytest.mark.parametrize("count", [1, 15, 16, 50])
+async def test_a_fault_is_the_same_for_any_number_of_queries(mode: Any, count: int) -> None:
+    collection = await mode.create_collection("query", embedding_function=None)
+    await collection.add(ids=["1"], embeddings=[[1.0, 2.0]])
+    with pytest.raises(errors.InvalidArgumentError, match="dimension of 2, got 3"):
+        await collection.query(query_embeddings=np.ones((count, 3)))
+    await mode.delete_collection("query")
+    with pytest.raises(errors.NotFoundError):
+        await collection.query(query_embeddings=np.ones((count, 2)))

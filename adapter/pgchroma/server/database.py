@@ -6,8 +6,6 @@ import asyncio
 from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from psycopg.conninfo import conninfo_to_dict, make_conninfo
-
 from pgchroma.backends.connect import connect_async
 from pgchroma.backends.direct import AsyncDirectBackend
 from pgchroma.config import Settings
@@ -43,10 +41,7 @@ class Database:
         metrics: Metrics | None = None,
         telemetry: Telemetry | None = None,
     ) -> None:
-        timeout = max(2, round(settings.pgchroma_pool_timeout))
-        self._conninfo = make_conninfo(
-            conninfo, **{"connect_timeout": timeout, **conninfo_to_dict(conninfo)}
-        )
+        self._conninfo = conninfo
         self._settings = settings
         self._metrics = metrics
         self._telemetry = telemetry
