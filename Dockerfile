@@ -30,7 +30,8 @@ ENV PATH=/opt/pgchroma/bin:$PATH \
     PGCHROMA_PATH=/data \
     PGCHROMA_ADMIN_PORT=9000
 
-USER pgchroma
+# By number, so that Kubernetes can tell that it is not root (runAsNonRoot).
+USER 1000:1000
 WORKDIR /data
 VOLUME /data
 EXPOSE 8000
