@@ -31,8 +31,6 @@ NOT_OURS = (
     "python_sqlite_persistent",
     "test_create_http_client",
     "test_persist_index_loading_params",
-    # It expects the error that a query by an id which is not there ends in.
-    "test_query_id_filtering_e2e",
     # Keys that were seen in metadata are not added to the schema.
     "discover",
     # The weights are downloaded, whatever the cache holds.

@@ -112,7 +112,7 @@ async def test_fewer_come_back_only_when_fewer_match(mode: Any) -> None:
         ({"where": {"k": {"$gte": 95}}}, 5),
         ({"where": {"k": 1000}}, 0),
         ({"where_document": {"$contains": "text 7"}}, 11),
-        ({"ids": ["id1", "id2", "nope"]}, 2),
+        ({"ids": ["id1", "id2"]}, 2),
         ({"ids": ["id1", "id99"], "where": {"k": {"$gt": 50}}}, 1),
         ({"where": {"k": {"$lt": 20}}, "where_document": {"$regex": r"\b1\d$"}}, 10),
     ):
@@ -152,3 +152,31 @@ async def test_a_fault_is_the_same_for_any_number_of_queries(mode: Any, count: i
     await mode.delete_collection("query")
     with pytest.raises(errors.NotFoundError):
         await collection.query(query_embeddings=np.ones((count, 2)))
+
+
+async def test_a_query_among_ids_that_are_not_there_names_them(mode: Any) -> None:
+    collection = await mode.create_collection("papers", embedding_function=None)
+    with pytest.raises(errors.InvalidArgumentError, match=r"Error finding id: .* 'never'"):
+        await collection.query(query_embeddings=[1.0, 2.0], ids="never")
+    ids = [f"id{number}" for number in range(30)]
+    await collection.add(ids=ids, embeddings=[[float(number), 1.0] for number in range(30)])
+    await collection.delete(ids=["id3", "id4"])
+    for arguments in ({}, {"n_results": 1}, {"where": {"k": 1}}, {"where": {"k": {"$ne": 1}}}):
+        for embeddings in ([1.0, 2.0], [[1.0, 2.0], [2.0, 1.0]]):
+            with pytest.raises(errors.InvalidArgumentError) as caught:
+                await collection.query(
+                    query_embeddings=embeddings, ids=["id5", "id3", "id4"], **arguments
+                )
+            assert "Error finding id: the collection has no record 'id3', 'id4';" in str(
+                caught.value
+            )
+    with pytest.raises(errors.InvalidArgumentError, match="'gone9' and others") as caught:
+        await collection.query(query_embeddings=[1.0, 2.0], ids=[f"gone{n}" for n in range(5_000)])
+    assert len(str(caught.value)) < 300
+    found = await collection.query(query_embeddings=[1.0, 2.0], ids=["id5", "id6"])
+    assert found["ids"] == [["id5", "id6"]]
+    nothing = await collection.query(query_embeddings=[1.0, 2.0], ids=["id5"], where={"k": 1})
+    assert nothing["ids"] == [[]]
+    # Reading and deleting pass over what is not there, as Chroma does.
+    assert (await collection.get(ids=["id3", "id5"]))["ids"] == ["id5"]
+    await collection.delete(ids=["id3"])

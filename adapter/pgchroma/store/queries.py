@@ -28,8 +28,10 @@ from typing import Any, Final, LiteralString
 import numpy as np
 from psycopg import sql
 
+from pgchroma.errors import InvalidArgumentError
 from pgchroma.model.indexing import Strategy
 from pgchroma.model.operations import QueryRecords
+from pgchroma.model.plain import shown
 from pgchroma.model.records import QueriedRecords
 from pgchroma.model.types import Space
 from pgchroma.store.columns import LONGEST_REMEMBERED, columns_of, compose, shape
@@ -45,7 +47,7 @@ from pgchroma.store.segments import (
     ranges_without,
     within,
 )
-from pgchroma.store.statement import Exchange, Rendered, Rows, Statement
+from pgchroma.store.statement import Exchange, Rendered, Rows, Statement, render
 from pgchroma.store.vectors import pack_vector, pack_vectors
 
 __all__ = ("PreparedQuery", "exact_bound", "locate_query", "prepare_query", "query_records")
@@ -59,6 +61,9 @@ answer is worth something."""
 
 MOST_SEARCHED: Final = 10_000
 """More results are read exactly: pgvector ends a scan after 20,000 rows, found or not."""
+
+MOST_NAMED: Final = 10
+"""Ids a message names."""
 
 GREATEST_SEARCH: Final = 1_000
 """pgvector's greatest hnsw.ef_search."""
@@ -82,13 +87,41 @@ def query_records(
         return []
     location = yield from locate_query(operation, environment)
     if location.dimension is None or operation.n_results == 0:
+        yield from _check_ids(operation, location)
         return _shape((), operation, location)
     query = prepare_query(operation, location, environment)
     rows = yield reading(query.statement, query.settings)
     if not query.is_complete(rows):
         again = prepare_query(operation, location, environment, is_certain=True)
         rows = yield reading(again.statement, again.settings)
+    if rows:
+        _refuse_missing(rows[0][_MISSING])
+    else:
+        yield from _check_ids(operation, location)
     return _shape(rows, operation, location)
+
+
+def _check_ids(operation: QueryRecords, location: Location) -> Exchange[None]:
+    """Look for the ids of a query whose answer has no row to tell of them."""
+    if operation.ids:
+        text = render("select {missing}", missing=_missing(location.tables))
+        rows = yield Statement(text, {"ids": operation.ids})
+        _refuse_missing(rows[0][0])
+
+
+def _refuse_missing(missing: Sequence[str] | None) -> None:
+    if not missing:
+        return
+    listed = ", ".join(shown(id) for id in missing[:MOST_NAMED])
+    more = " and others" if len(missing) > MOST_NAMED else ""
+    raise InvalidArgumentError(
+        f"Error finding id: the collection has no record {listed}{more}; "
+        "ids of a query are those of records that are there"
+    )
+
+
+def _missing(tables: CollectionTables) -> sql.Composable:
+    return sql.SQL(_MISSING_IDS).format(records=tables.records, limit=sql.Literal(MOST_NAMED + 1))
 
 
 def locate_query(operation: QueryRecords, environment: Environment) -> Exchange[Location]:
@@ -201,6 +234,7 @@ def prepare_query(
         columns_of(operation.include, location),
         is_single,
         is_gated,
+        has_ids=bool(operation.ids),
     )
     text = _text(template, form, condition.as_bytes(None))
     given = (
@@ -288,6 +322,7 @@ class _Form:
     columns: tuple[str, ...]
     is_single: bool
     is_gated: bool
+    has_ids: bool
 
     def clauses(self, condition: bytes) -> dict[str, bytes]:
         """Compose every clause of the templates."""
@@ -298,6 +333,7 @@ class _Form:
             "distance": sql.SQL(distance),
             "limit": sql.Literal(self.limit),
             "condition": Rendered(condition),
+            "missing": _missing(self.tables) if self.has_ids else sql.SQL("null"),
         }
         if self.indexes.segments:
             clauses["bound"] = sql.Literal(exact_bound(self.indexes))
@@ -387,7 +423,7 @@ def _shape(rows: Rows, operation: QueryRecords, location: Location) -> list[Quer
     ]
 
 
-_QUERY, _DISTANCE, _IS_SEARCHED, _ID = range(4)
+_QUERY, _DISTANCE, _IS_SEARCHED, _MISSING, _ID = range(5)
 """Where these stand in a row of a query's answer; the columns asked for follow the id."""
 
 # Chroma's distances are float32: as such they are returned, and as such they are equal.
@@ -405,8 +441,17 @@ _ONE_QUERY: LiteralString = (
     "(select %(queries)b::vector as embedding, 1::bigint as n) as q cross join lateral"
 )
 
+# Looked for once, in the same snapshot as the records.
+_MISSING_IDS: LiteralString = """array(
+    select given.id
+    from unnest(%(ids)b::text[]) with ordinality as given (id, n)
+    where not exists (select from {records} as r where r.id = given.id)
+    order by given.n
+    limit {limit}
+)"""
+
 _ALL: LiteralString = """
-select q.n, v.distance, false, {columns}
+select q.n, v.distance, false, {missing}, {columns}
 from {queries} (
     select v.pos, v.seq, v.embedding, {distance} as distance
     from {vectors} as v
@@ -421,7 +466,7 @@ _MATCHING: LiteralString = """
 with matching as materialized (
     select r.pos from {records} as r where r.pos is not null and {condition}
 )
-select q.n, v.distance, false, {columns}
+select q.n, v.distance, false, {missing}, {columns}
 from {queries} (
     select v.pos, v.seq, v.embedding, {distance} as distance
     from {vectors} as v
@@ -434,7 +479,7 @@ order by q.n, v.distance, v.seq
 """
 
 _SEARCHED: LiteralString = """
-select q.n, v.distance, true, {columns}
+select q.n, v.distance, true, {missing}, {columns}
 from {queries} (
     select * from (
         {branches}
@@ -454,7 +499,7 @@ with matching as materialized (
 gate as materialized (
     select count(*) > {bound} as is_searched, array_agg(pos) as positions from matching
 )
-select v.n, v.distance, g.is_searched, {columns}
+select v.n, v.distance, g.is_searched, {missing}, {columns}
 from gate as g
 left join (
     select q.n, v.*

@@ -430,7 +430,7 @@ class AsyncCollection:
             query_texts: texts, which are embedded with the collection's function; or
             query_images: images; or
             query_uris: uris, whose data is loaded and embedded.
-            ids: The only records to consider.
+            ids: The only records to consider; they have to be there.
             n_results: The most records to return for one query; at least 1.
             where: A metadata filter; see `get`.
             where_document: A document filter; see `get`.
