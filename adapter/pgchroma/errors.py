@@ -23,6 +23,7 @@
     │   │   ├── PoolExhaustedError     503   every connection of the pool is in use
     │   │   ├── ReadOnlyReplicaError   503   a write, on a standby or during a failover
     │   │   └── OutcomeUnknownError    503   the answer to a write was lost; it may be done
+    │   ├── StorageFullError           507   the disk has no room for a write; nothing was written
     │   └── MissingRightError          500   a right is missing; the message has the grant
     └── VersionMismatchError           500   schema and code disagree; the message has the remedy
 
@@ -56,6 +57,7 @@ __all__ = (
     "QuotaError",
     "RateLimitError",
     "ReadOnlyReplicaError",
+    "StorageFullError",
     "UnavailableError",
     "UnimplementedError",
     "UniqueConstraintError",
@@ -214,6 +216,10 @@ class OutcomeUnknownError(UnavailableError, name="OutcomeUnknownError", status=5
     The write took effect as a whole or not at all. Read the records to find out which, or repeat
     the write if repeating it does no harm.
     """
+
+
+class StorageFullError(InternalError, name="InternalError", status=507):
+    """The disk has no room for a write, and nothing was written; reads and deletes go on."""
 
 
 class MissingRightError(InternalError, name="InternalError", status=500):

@@ -23,7 +23,11 @@ with EmbeddedPostgres.open(sys.argv[1]) as postgres:
 
 
 def _megabytes(durable: bool) -> int:
-    return int(host.settings(Path("/s"), durable=durable)["shared_buffers"].removesuffix("MB"))
+    return int(
+        host.settings(Path("/s"), Path("/tmp"), durable=durable)["shared_buffers"].removesuffix(
+            "MB"
+        )
+    )
 
 
 def test_buffers_stay_within_bounds() -> None:

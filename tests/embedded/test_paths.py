@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import errno
 import os
 import shutil
 import subprocess
@@ -17,7 +15,7 @@ import pytest
 from pgchroma.embedded import EmbeddedPostgres, accounts, host
 from pgchroma.errors import InvalidArgumentError, UnavailableError, VersionMismatchError
 
-from .conftest import postmaster, rows, server_lives
+from .conftest import mounted, postmaster, rows, server_lives
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -269,53 +267,13 @@ def test_a_foreign_directory_for_the_socket_is_not_trusted(
     assert list(elsewhere.iterdir()) == []
 
 
-@contextlib.contextmanager
-def _mounted(place: Path, options: str) -> Iterator[Path]:
-    place.mkdir(exist_ok=True)
-    command = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(place)]
-    if not _ROOT or subprocess.run(command, capture_output=True, check=False).returncode != 0:
-        pytest.skip("needs the right to mount a file system")
-    try:
-        yield place
-    finally:
-        subprocess.run(["umount", str(place)], check=True)
-
-
 def test_a_read_only_place_is_named(home: Path) -> None:
-    with _mounted(home / "mount", "size=8m,ro") as place:
+    with mounted(home / "mount", "size=8m,ro") as place:
         with pytest.raises(
             UnavailableError, match=r"Read-only file system.*can write to"
         ) as caught:
             EmbeddedPostgres.open(place / "data")
         assert isinstance(caught.value.__cause__, OSError)
-
-
-def test_a_full_disk_is_named_and_leaves_nothing_half_made(home: Path) -> None:
-    with _mounted(home / "mount", "size=20m") as place:
-        with pytest.raises(UnavailableError, match="the disk is full") as caught:
-            EmbeddedPostgres.open(place / "data")
-        assert os.strerror(errno.ENOSPC) in str(caught.value)
-        assert not (place / "data" / "postgres.part").exists()
-        assert not (place / "data" / "postgres").exists()
-        subprocess.run(["mount", "-o", "remount,size=120m", str(place)], check=True)
-        with EmbeddedPostgres.open(place / "data") as postgres:
-            assert rows(postgres, "select 1") == [(1,)]
-
-
-def test_a_disk_filled_up_between_two_openings_is_named(home: Path) -> None:
-    with _mounted(home / "mount", "size=120m") as place:
-        EmbeddedPostgres.open(place / "data").close()
-        filler = place / "filler"
-        with contextlib.suppress(OSError), filler.open("wb", buffering=0) as file:
-            while True:
-                file.write(bytes(1 << 16))
-        with contextlib.suppress(OSError), filler.open("ab", buffering=0) as file:
-            while True:
-                file.write(b"x")
-        with pytest.raises(UnavailableError, match="the disk is full"):
-            EmbeddedPostgres.open(place / "data")
-        filler.unlink()
-        EmbeddedPostgres.open(place / "data").close()
 
 
 @pytest.fixture

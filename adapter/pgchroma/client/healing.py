@@ -46,6 +46,7 @@ class HealingBackend:
     def execute(self, operation: Operation[R]) -> R:
         """Carry an operation out; see `pgchroma.backends.base.Backend`."""
         self.heal()
+        self._server.space.check(operation)
         try:
             return self._backend.execute(operation)
         except UnavailableError as error:
@@ -114,6 +115,7 @@ class AsyncHealingBackend:
         """Carry an operation out; see `pgchroma.backends.base.AsyncBackend`."""
         if os.getpid() == self._pid and self._server.is_down():
             await self._revive()
+        self._server.space.check(operation)
         try:
             return await self._backend.execute(operation)
         except UnavailableError as error:

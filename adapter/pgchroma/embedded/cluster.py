@@ -25,6 +25,7 @@ from pgchroma.embedded.accounts import Account
 from pgchroma.embedded.conninfo import ignore_missing_service, private_conninfo
 from pgchroma.embedded.initdb import Initdb
 from pgchroma.embedded.locks import FileLock, patiently
+from pgchroma.embedded.space import Space
 from pgchroma.errors import InvalidArgumentError, UnavailableError, VersionMismatchError
 
 if TYPE_CHECKING:
@@ -105,6 +106,7 @@ class Cluster:
         self.lock_file = directory / "pgchroma.server.lock"
         self._log_start = 0
         self._is_new = self._is_recovering = False
+        self.space = Space(directory)
 
     def ensure_running(self, mutex: FileLock) -> str:
         """Join the server, starting it when there is none, and return how to connect to it.
@@ -125,6 +127,7 @@ class Cluster:
             started = self._start_if_down(mutex, started) or started
             try:
                 if conninfo := self._answer():
+                    self.space.set_aside()
                     return conninfo
             except psycopg.OperationalError as error:
                 refused_since = refused_since or time.monotonic()
@@ -264,9 +267,10 @@ class Cluster:
         """Start a server which inherits the lock, on a data directory which is in order."""
         binaries = host.binaries()
         account = Account.of(self.directory, self.data, binaries)
+        self.space.make_room()
         self._prepare(binaries, account, mutex)
         sockets = host.make_socket_directory(self.data, account)
-        options = host.settings(sockets, durable=self._durable)
+        options = host.settings(sockets, self.directory, durable=self._durable)
         pairs = [word for pair in options.items() for word in ("-c", "=".join(pair))]
         command = account.command(binaries / "postgres", "-D", self.data, *pairs)
         self._spawn([str(self.directory), str(sockets.parent), *command], lock)

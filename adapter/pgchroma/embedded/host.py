@@ -60,8 +60,8 @@ def major_version(bin_directory: Path) -> str:
     return said.stdout.split()[-1].split(".")[0]
 
 
-def settings(socket_directory: Path, *, durable: bool) -> dict[str, str]:
-    """The server's settings, which follow the machine it is started on."""
+def settings(socket_directory: Path, directory: Path, *, durable: bool) -> dict[str, str]:
+    """The server's settings, which follow the machine and the disk it is started on."""
     memory = _memory() // _MIB
     quoted = str(socket_directory).replace('"', '""')
     chosen = {
@@ -86,7 +86,15 @@ def settings(socket_directory: Path, *, durable: bool) -> dict[str, str]:
         "log_min_error_statement": "panic",
         "log_checkpoints": "off",
     }
-    return chosen | (_DURABLE if durable else _THROWAWAY)
+    return chosen | (_DURABLE | _log_sizes(directory) if durable else _THROWAWAY)
+
+
+def _log_sizes(directory: Path) -> dict[str, str]:
+    """How large the write-ahead log may become: a small disk should not be full of it."""
+    room = os.statvfs(directory)
+    share = room.f_blocks * room.f_frsize // 16 // _MIB
+    largest = min(max(share, 32), 1024)
+    return {"max_wal_size": f"{largest}MB", "min_wal_size": f"{min(largest, 80)}MB"}
 
 
 _DURABLE = {
@@ -94,7 +102,6 @@ _DURABLE = {
     "synchronous_commit": "on",
     "full_page_writes": "on",
     "wal_compression": "on",
-    "max_wal_size": "1GB",
 }
 _THROWAWAY = {
     "fsync": "off",

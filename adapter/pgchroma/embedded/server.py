@@ -16,6 +16,7 @@ from pgchroma.embedded.cluster import Cluster
 from pgchroma.embedded.directory import check_exists, check_new, resolved
 from pgchroma.embedded.locks import FileLock
 from pgchroma.embedded.membership import MUTEX, USERS, Membership, explained, locked
+from pgchroma.embedded.space import Space
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -110,6 +111,11 @@ class EmbeddedPostgres:
     def directory(self) -> Path:
         """The directory, resolved."""
         return self._membership.cluster.directory
+
+    @property
+    def space(self) -> Space:
+        """The disk of the directory."""
+        return self._membership.cluster.space
 
     @property
     def incarnation(self) -> object:

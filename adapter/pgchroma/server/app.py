@@ -29,10 +29,20 @@ from pgchroma.server.worker import give_up, working
 from pgchroma.server.workplace import Workplace
 
 if TYPE_CHECKING:
+    from pgchroma.embedded.space import Space
     from pgchroma.server.metrics import Metrics
     from pgchroma.server.telemetry import Telemetry
 
 __all__ = ("create_app",)
+
+
+def _space(settings: ServerSettings) -> Space | None:
+    """Return the disk to look at before writes; none for a database that is not ours."""
+    if settings.url is not None:
+        return None
+    from pgchroma.embedded.space import Space  # noqa: PLC0415  (only where it is used)
+
+    return Space(settings.persist_path.expanduser().resolve())
 
 
 def create_app(settings: ServerSettings, conninfo: str, workplace: Workplace) -> Front:
@@ -44,7 +54,7 @@ def create_app(settings: ServerSettings, conninfo: str, workplace: Workplace) ->
         workplace: What the worker shares with its supervisor.
     """
     metrics, telemetry = _metrics(settings, workplace), _telemetry(settings)
-    database = Database(conninfo, settings.backend_settings(), metrics, telemetry)
+    database = Database(conninfo, settings.backend_settings(), metrics, telemetry, _space(settings))
     application: ASGIApp = Litestar(
         route_handlers=[*handlers(), *pages()],
         lifespan=[_lifespan(settings, database, workplace, metrics, telemetry)],

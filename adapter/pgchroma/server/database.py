@@ -14,6 +14,7 @@ from pgchroma.model.entities import Limits
 from pgchroma.model.operations import Operation
 
 if TYPE_CHECKING:
+    from pgchroma.embedded.space import Space
     from pgchroma.server.metrics import Metrics
     from pgchroma.server.telemetry import Telemetry
 
@@ -40,11 +41,13 @@ class Database:
         settings: Settings,
         metrics: Metrics | None = None,
         telemetry: Telemetry | None = None,
+        space: Space | None = None,
     ) -> None:
         self._conninfo = conninfo
         self._settings = settings
         self._metrics = metrics
         self._telemetry = telemetry
+        self._space = space
         self._backend: AsyncDirectBackend | None = None
         self._connecting: asyncio.Task[AsyncDirectBackend] | None = None
         self._leaving: set[asyncio.Task[None]] = set()
@@ -60,6 +63,8 @@ class Database:
 
     async def execute(self, operation: Operation[R]) -> R:
         """Carry an operation out and return its answer."""
+        if self._space is not None:
+            self._space.check(operation)
         with self._traced(operation):
             backend = self._backend or await self._connected()
             try:

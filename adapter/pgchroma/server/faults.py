@@ -22,6 +22,7 @@ from pgchroma.errors import (
     PoolExhaustedError,
     RateLimitError,
     ReadOnlyReplicaError,
+    StorageFullError,
     UnavailableError,
     UnimplementedError,
 )
@@ -127,6 +128,10 @@ def _presentable(fault: ChromaError) -> ChromaError:
         )
     if isinstance(fault, UnavailableError):
         return UnavailableError("the database cannot be reached; the server's log has more")
+    if isinstance(fault, StorageFullError):
+        return StorageFullError(
+            "the database's disk is full; nothing was written. Reads and deletes go on"
+        )
     if isinstance(fault, InternalError):
         return InternalError("internal error; the server's log has more")
     return fault

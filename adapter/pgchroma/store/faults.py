@@ -19,6 +19,7 @@ from pgchroma.errors import (
     InvalidArgumentError,
     MissingRightError,
     ReadOnlyReplicaError,
+    StorageFullError,
     UnavailableError,
     UniqueConstraintError,
 )
@@ -155,7 +156,7 @@ def _failure(fault: Exception, message: str) -> ChromaError:
                 "to false"
             )
         case pg.DiskFull():
-            return InternalError(f"the database's disk is full: {message}; nothing was written")
+            return StorageFullError(f"the database's disk is full: {message}; nothing was written")
         case _:
             return InternalError(f"PostgreSQL reports {_sqlstate(fault)}: {message}")
 

@@ -16,6 +16,7 @@ from pgchroma.errors import (
     NotFoundError,
     OutcomeUnknownError,
     RateLimitError,
+    StorageFullError,
     UnavailableError,
     UnimplementedError,
     UniqueConstraintError,
@@ -51,6 +52,7 @@ _BY_STATUS: Final[dict[int, type[ChromaError]]] = {
     502: UnavailableError,
     503: UnavailableError,
     504: DeadlineExceededError,
+    507: StorageFullError,
 }
 """What a ``ChromaError`` was before it went through the wire."""
 
@@ -68,7 +70,7 @@ def effect_of(fault: UnavailableError) -> str:
 def encode_error(fault: ChromaError) -> dict[str, str]:
     """Return the body an error is sent as."""
     is_away = isinstance(fault, UnavailableError) and not isinstance(fault, OutcomeUnknownError)
-    is_named = isinstance(fault, _NAMED) and not is_away
+    is_named = isinstance(fault, _NAMED) and not (is_away or isinstance(fault, StorageFullError))
     return {"error": fault.name() if is_named else "ChromaError", "message": fault.message()}
 
 

@@ -1,0 +1,117 @@
+"""Room on the disk: writes are refused while PostgreSQL can still write its log.
+
+A PostgreSQL that cannot make the next file of its write-ahead log stops, and without room for one
+it does not start again. So a write that leaves too little is refused before it is sent, and a
+reserve file is deleted to let a stopped server recover and deletes go on.
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Final
+
+from pgchroma.errors import StorageFullError
+from pgchroma.model.operations import (
+    AddRecords,
+    CreateCollection,
+    CreateDatabase,
+    Operation,
+    StartReembedding,
+    StoreReembedded,
+    UpdateRecords,
+    UpsertRecords,
+)
+
+__all__ = ("Space",)
+
+MIB: Final = 1 << 20
+
+MARGIN: Final = 20 * MIB
+"""Bytes that a write has to leave: a file of the write-ahead log has 16 MiB."""
+
+RESERVE: Final = 20 * MIB
+"""Bytes that are set aside: what a recovery writes at least."""
+
+ROOMY: Final = RESERVE + MARGIN + 10 * MIB
+"""Free bytes from which on the reserve is set aside."""
+
+COPIES: Final = 3
+"""How often a record is written: to a table, to an index, to the write-ahead log."""
+
+_RECORDS: Final = (AddRecords, UpsertRecords, UpdateRecords)
+_GROWING: Final = (
+    *_RECORDS,
+    CreateCollection,
+    CreateDatabase,
+    StartReembedding,
+    StoreReembedded,
+)
+
+
+class Space:
+    """The disk that an embedded server's directory is on."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._reserve = directory / "pgchroma.reserve"
+        self._has_given_up = False
+
+    def check(self, operation: Operation[Any]) -> None:
+        """Refuse an operation that stores more than there is room for.
+
+        Deletes and reads pass; for deletes the reserve is given up when room is short.
+
+        Raises:
+            StorageFullError: The disk would be too full.
+        """
+        free = self._free()
+        if isinstance(operation, _GROWING):
+            self._refuse(free, MARGIN + COPIES * _bytes(operation))
+            if self._has_given_up:
+                self.set_aside()
+        elif not operation.only_reads and free < MARGIN:
+            self.give_up()
+
+    def make_room(self) -> None:
+        """Give the reserve up if a server would not find room to start."""
+        if self._free() < RESERVE:
+            self.give_up()
+
+    def set_aside(self) -> None:
+        """Keep a reserve, where there is plenty of room."""
+        if self._reserve.exists() or self._free() < ROOMY:
+            return
+        self._has_given_up = False
+        with suppress(OSError), self._reserve.open("xb") as file:
+            # Written rather than allocated, which not every system and file system can.
+            file.write(os.urandom(RESERVE))
+
+    def give_up(self) -> None:
+        """Delete the reserve."""
+        self._has_given_up = True
+        self._reserve.unlink(missing_ok=True)
+
+    def _refuse(self, free: int, needed: int) -> None:
+        if free < needed:
+            raise StorageFullError(
+                f"the disk of {self._directory} is nearly full: {free // MIB} MiB are free, and"
+                f" this write needs {needed // MIB} MiB, most of which PostgreSQL keeps for its"
+                " log. Nothing was written: delete collections, or make room on the disk"
+            )
+
+    def _free(self) -> int:
+        room = os.statvfs(self._directory)
+        return room.f_bavail * room.f_frsize
+
+
+def _bytes(operation: Operation[Any]) -> int:
+    """Return about how large the records of a write are."""
+    if isinstance(operation, StoreReembedded):
+        return int(operation.embeddings.nbytes)
+    if not isinstance(operation, _RECORDS):
+        return 0
+    records = operation.records
+    texts = (len(text) for text in records.documents or () if text is not None)
+    return sum(texts) + (0 if records.embeddings is None else records.embeddings.nbytes)
