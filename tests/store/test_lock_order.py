@@ -41,25 +41,31 @@ class Sessions:
 
     def start(self, write: str, ids: list[str]) -> Future[Any]:
         """Begin a write, and come back when it is done or waits."""
-        before = self._waiting()
+        before = self.waiting()
         started = self._threads.submit(WRITES[write], self.papers, ids)
         self._writes.append(started)
-        eventually(lambda: started.done() or self._waiting() > before)
+        eventually(lambda: started.done() or self.waiting() > before)
         return started
 
     @contextmanager
-    def holding(self, id: str, statement: str) -> Iterator[None]:
+    def holding(self, id: str, statement: str) -> Iterator[psycopg.Connection[Any]]:
         """Keep whoever comes to an id waiting there."""
         with psycopg.connect(self.url) as blocker:
             blocker.execute(statement.format(f"{SCHEMA}.records_{self.papers.id.hex}"), {"id": id})
-            yield
+            yield blocker
             blocker.rollback()
 
     def finish(self) -> None:
         for write in self._writes:
             write.result(60)
 
-    def _waiting(self) -> int:
+    def states(self, ids: list[str]) -> dict[str, Any]:
+        found = self.papers.get(ids=ids, include=["embeddings", "metadatas"])
+        embeddings = found["embeddings"].tolist() if len(found["ids"]) else []
+        both = zip(embeddings, found["metadatas"] or [], strict=True)
+        return dict(zip(found["ids"], map(str, both), strict=True))
+
+    def waiting(self) -> int:
         with psycopg.connect(self.url, autocommit=True) as connection:
             row = connection.execute(
                 "select count(*) from pg_stat_activity "
@@ -145,3 +151,25 @@ def test_plans_that_are_kept_wait_in_the_same_order(
     with ThreadPoolExecutor(8) as threads:
         list(threads.map(warm, range(8)))
     test_a_record_that_appears_while_a_write_waits(sessions, faults, first, second)
+
+
+@pytest.mark.parametrize("write", [write for write in CHANGING if write != "upsert bare"])
+def test_a_batch_that_appears_while_a_write_waits_is_changed_whole_or_not_at_all(
+    sessions: Sessions, faults: list[BaseException], write: str
+) -> None:
+    sessions.papers.add(ids="a", embeddings=[0.0])
+    with sessions.holding("a", LOCK) as first:
+        waiting = sessions.start(write, ["a", "x", "y"])
+        sessions.start("add", ["x", "y"])
+        # Somebody else works on a part of the batch when the write gets to it.
+        with sessions.holding("x", LOCK):
+            first.rollback()
+            eventually(lambda: waiting.done() or sessions.waiting() > 0)
+            states = sessions.states(["x", "y"])
+            assert len(states) in {0, 2}, states
+            assert len(set(states.values())) <= 1, states
+    sessions.finish()
+    states = sessions.states(["x", "y"])
+    assert len(set(states.values())) <= 1, states
+    assert len(states) == (0 if write.startswith("delete") else 2)
+    assert faults == []

@@ -4,7 +4,8 @@ Writers wait for each other and do not deadlock. Each takes all rows it is about
 statement and in the order of their ids: it locks those that are there, and an upsert inserts
 those that are not at the same time. A second statement, sent along with the first, changes the
 rows. It waits for nobody, and it sees what the writers before it have committed, so it clears
-away the embeddings that it replaces.
+away the embeddings that it replaces. Records that are only updated are held as those that are
+deleted; see `pgchroma.store.holding`.
 
 Places in insertion order and in the log are drawn in the order of the batch.
 """
@@ -20,14 +21,14 @@ from psycopg import sql
 from pgchroma.model.operations import (
     AddRecords,
     CollectionRef,
-    DeleteRecords,
     UpdateRecords,
     UpsertRecords,
 )
 from pgchroma.model.records import RecordBatch
 from pgchroma.model.types import Modality
-from pgchroma.store.conditions import BY_IDS, compile_conditions, keeps_plan, time_bound
+from pgchroma.store.conditions import BY_IDS
 from pgchroma.store.handlers import handles
+from pgchroma.store.holding import HELD, IS_HELD, LOCK, hold
 from pgchroma.store.json import encode_metadata
 from pgchroma.store.layout import CollectionTables
 from pgchroma.store.locations import (
@@ -40,7 +41,7 @@ from pgchroma.store.locations import (
 from pgchroma.store.statement import Atomic, Exchange, Statement, render
 from pgchroma.store.vectors import VectorArray, pack_vectors
 
-__all__ = ("add_records", "delete_records", "update_records", "upsert_records")
+__all__ = ("add_records", "update_records", "upsert_records")
 
 
 @handles(AddRecords)
@@ -63,51 +64,6 @@ def update_records(operation: UpdateRecords, environment: Environment) -> Exchan
     yield from _write(_UPDATE, operation, records, environment)
 
 
-@handles(DeleteRecords)
-def delete_records(operation: DeleteRecords, environment: Environment) -> Exchange[int]:
-    """Delete records with their embeddings."""
-    # Also of second embeddings, which somebody may just have begun, none is to be left behind.
-    location = yield from locate(operation.collection, environment, is_fresh=True)
-    location.indexed.check(operation.filter)
-    parameters, condition = compile_conditions(
-        operation.ids, operation.filter, location.indexes.secondary
-    )
-    if operation.limit is not None:
-        first = sql.SQL(_FIRST).format(
-            records=location.tables.records,
-            condition=condition,
-            limit=parameters.bind(operation.limit),
-        )
-        # The condition stands in both places: a row that changes meanwhile is tested again.
-        condition = sql.SQL("{} and {}").format(condition, first)
-    held = sql.SQL(_HELD).format(records=location.tables.records, condition=condition)
-    text = render(
-        _DELETE,
-        records=location.tables.records,
-        counts=location.tables.counts,
-        log=location.tables.log_literal,
-        held=held,
-        cleared=_cleared(location),
-    )
-    lock = render(_LOCK, records=location.tables.records, condition=condition)
-    settings = time_bound(operation.filter, environment)
-    is_kept = keeps_plan(operation.filter, location.indexes.secondary)
-    statements = (Statement(sent, parameters, is_kept) for sent in (lock, text))
-    rows = yield *settings, *statements
-    environment.note_write(location)
-    return int(rows[0][0])
-
-
-def _cleared(location: Location) -> sql.Composable:
-    """Compose what deletes the embeddings of deleted records, second ones too."""
-    parts: list[sql.Composable] = []
-    if location.dimension is not None:
-        parts.append(sql.SQL(_CLEARED).format(vectors=location.tables.vectors))
-    if location.spare is not None:
-        parts.append(sql.SQL(_CLEARED_SPARE).format(spare=location.spare.vectors))
-    return sql.Composed(parts)
-
-
 @dataclass(frozen=True, slots=True)
 class _Form:
     """The texts of a write.
@@ -117,12 +73,14 @@ class _Form:
         records: What becomes of the records.
         vectors: What becomes of their embeddings.
         spare: What becomes of their second embeddings.
+        is_held: Tells whether the change was made; empty if it always is.
     """
 
     claim: LiteralString
     records: LiteralString
     vectors: LiteralString
     spare: LiteralString = ""
+    is_held: LiteralString = ""
 
 
 def _write(
@@ -164,7 +122,9 @@ def _send(
     columns = _columns(records)
     claimed = {**columns, "are_embedded": _are_embedded(records)}
     changed = {**columns, "embeddings": _packed(records, environment)}
-    if claim:
+    if form.is_held:
+        yield from hold(Statement(claim, claimed), Statement(change, changed))
+    elif claim:
         yield Statement(claim, claimed), Statement(change, changed)
     else:
         yield Statement(change, changed)
@@ -217,7 +177,7 @@ def _texts(
     if has_vectors and spare is not None:
         vectors += form.spare
         parts["spare"] = spare.vectors
-    change = render(_WITH + form.records + vectors + _NOTHING, **parts)
+    change = render(_WITH + form.records + vectors + _NOTHING + form.is_held, **parts)
     return render(form.claim, **parts), change
 
 
@@ -227,7 +187,7 @@ _NO_EMBEDDINGS: Final = "null::text[]"
 _WITH: LiteralString = "with "
 # Tables are locked in the order in which they stand before it, prepared or not: records before
 # vectors, as everywhere.
-_NOTHING: LiteralString = "select"
+_NOTHING: LiteralString = "select "
 
 # Whoever comes to an id that another inserts, changes or deletes waits there, and holds those
 # before it only: the order of the rows is that of the waiting.
@@ -291,11 +251,6 @@ inserted as (
 ),
 """
 
-_LOCK: LiteralString = """
-select count(*)
-from (select from {records} as r where {condition} order by r.id for update) as locked
-"""
-
 # What becomes of document and uri. A text that is embedded anew keeps its uri, which says where it
 # is from; the uri of a record without a text is where its image is.
 _DOCUMENT: Final = "coalesce(p.document, r.document)"
@@ -320,27 +275,15 @@ input as materialized (
         {embeddings}
     ) with ordinality as given (id, document, uri, metadata, embedding, n)
 ),
-held as materialized ("""
-
-# A row that came after the rows were locked may be out of order. So nobody waits for it: if
-# another works on it, or has just done so, this write is taken for one from before it came. What
-# is compared is the row as it is now with the one that this statement sees, whose embedding it
-# sees, too.
-_HELD: LiteralString = """
-    select r.seq, r.pos, r.id, false as is_new
-    from {records} as r
-    where {condition}
-        and r.pos is not distinct from (select s.pos from {records} as s where s.seq = r.seq)
-    for update skip locked
 """
 
 # A row that was there has been locked, and says by whom; one that was inserted has not.
 _INSERTED_OR_LOCKED: LiteralString = """
+held as materialized (
     select r.seq, r.pos, r.id, r.xmax = '0'::xid as is_new from {records} as r where {condition}
-"""
+)"""
 
-_CHANGED: LiteralString = """
-),
+_CHANGED: LiteralString = """,
 places as materialized (
     select
         *,
@@ -390,39 +333,10 @@ outdated as (
 """
 
 _ADD = _Form("", _ADDED + _COUNTED, _ADDED_VECTORS)
-_UPDATE = _Form(_LOCK, _INPUT + _HELD + _CHANGED, _REPLACED, _REPLACED_SPARE)
+_UPDATE = _Form(LOCK, _INPUT + HELD + _CHANGED, _REPLACED, _REPLACED_SPARE, IS_HELD)
 _UPSERT = _Form(
     _WITH + _INSERT_OR_LOCK + _COUNTED + _NOTHING,
     _INPUT + _INSERTED_OR_LOCKED + _CHANGED,
     _REPLACED,
     _REPLACED_SPARE,
 )
-
-_FIRST: LiteralString = """
-r.seq = any(array(select r.seq from {records} as r where {condition} order by r.seq limit {limit}))
-"""
-
-_DELETE: LiteralString = """
-with held as materialized ({held}),
-removed as (
-    delete from {records} as r using held as h where r.seq = h.seq returning r.pos
-),
-counted as (
-    insert into {counts} (place, change)
-    select nextval({log}), - count(*) from removed having count(*) > 0
-)
-{cleared}
-select count(*) from removed
-"""
-
-_CLEARED: LiteralString = """
-, cleared as (
-    delete from {vectors} as v using removed where v.pos = removed.pos
-)
-"""
-
-_CLEARED_SPARE: LiteralString = """
-, outdated as (
-    delete from {spare} as s using removed where s.pos = removed.pos
-)
-"""
