@@ -32,9 +32,11 @@ demo: $(READY)  ## Index the standard library's documentation and ask it questio
 
 clients: $(CLIENTS) $(if $(shell command -v npm),$(NODE))  ## Install Chroma's clients, to test with
 
-$(CLIENTS): tests/clients/requirements.txt | $(READY)
+$(CLIENTS): tests/clients/requirements.txt tests/clients/alone.txt | $(READY)
 	test -x $(VENV)/clients/bin/python || $(PYTHON) -m venv $(VENV)/clients
 	$(VENV)/clients/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
+	$(VENV)/clients/bin/python -m pip install --quiet --disable-pip-version-check --no-deps \
+		--requirement tests/clients/alone.txt
 	@touch $(CLIENTS)
 
 $(NODE): tests/clients/package.json | $(READY)

@@ -20,6 +20,7 @@ from pgchroma.embeddings.sourcing import Sourcing
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+from pgchroma.embeddings.variables import resolve_variables
 
 __all__ = (
     "BatchedEmbeddingFunction",
@@ -57,6 +58,9 @@ class BatchedEmbeddingFunction(Sourcing, EmbeddingFunction[D]):
     created_model: ClassVar[str | None] = None
     """The model `create` takes by default, where that is not the constructor's."""
 
+    created_names: ClassVar[Mapping[str, str]] = {}
+    """LanceDB's names of arguments, to those of the constructor."""
+
     dimensions_of: ClassVar[Mapping[str, int]] = {}
     """The length of the embeddings of well-known models, by name."""
 
@@ -81,7 +85,12 @@ class BatchedEmbeddingFunction(Sourcing, EmbeddingFunction[D]):
 
         Raises:
             TypeError: A setting is none of these.
+            ValueError: A value is not allowed, or names a variable that is not set.
         """
+        settings = {
+            cls.created_names.get(key, key): value
+            for key, value in resolve_variables(settings).items()
+        }
         options = {key: settings.pop(key) for key in OPTION_NAMES & settings.keys()}
         # Of an argument and an option of one name, the constructor's own is meant.
         accepted = inspect.signature(cls).parameters

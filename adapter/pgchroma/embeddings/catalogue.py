@@ -9,6 +9,7 @@ from pgchroma.embeddings.adapting import adapt, creatable
 from pgchroma.embeddings.functions import MultiModalEmbeddingFunction
 from pgchroma.embeddings.protocol import EmbeddingFunction
 from pgchroma.embeddings.registry import known_embedding_functions, register_embedding_function
+from pgchroma.embeddings.variables import get_var, set_var
 
 __all__ = ("EmbeddingFunctionRegistry", "get_registry", "register")
 
@@ -50,6 +51,22 @@ class EmbeddingFunctionRegistry:
     def names(self) -> list[str]:
         """List the names, sorted; those of LanceDB's that mean one of them are not among them."""
         return sorted(self._classes.keys() | known_embedding_functions.keys())
+
+    def set_var(self, name: str, value: str) -> None:
+        """Set a variable that settings name as ``$var:name``; see `get_var`.
+
+        Raises:
+            ValueError: The name has a colon.
+        """
+        set_var(name, value)
+
+    def get_var(self, name: str) -> str:
+        """Return a variable that was set.
+
+        Raises:
+            KeyError: It has not been set.
+        """
+        return get_var(name)
 
     def register(self, alias: str | None = None) -> Callable[[Class], Class]:
         """Make a class known, as a decorator; collections made with it can be reopened.

@@ -19,6 +19,7 @@ from pgchroma.embeddings.keys import is_secret_name, without_login
 from pgchroma.embeddings.options import OPTION_NAMES, Options
 from pgchroma.embeddings.protocol import Embeddings, Space
 from pgchroma.embeddings.sourcing import Sourcing, as_inputs
+from pgchroma.embeddings.variables import resolve_variables
 
 __all__ = (
     "MultiModalEmbeddingFunction",
@@ -69,6 +70,7 @@ class MultiModalEmbeddingFunction(Sourcing, BaseModel):
             TypeError: A setting is none of these.
             ValueError: A setting's value is not allowed.
         """
+        settings = resolve_variables(settings)
         fields = cls.model_fields
         if "name" in settings and "name" not in fields and "model_name" in fields:
             settings["model_name"] = settings.pop("name")

@@ -24,6 +24,11 @@ __all__ = ("AmazonBedrockEmbeddingFunction",)
 _KEPT_ARGUMENTS = ("region_name", "profile_name")
 """What is remembered of a session; keys are not."""
 
+_ACCOUNT = frozenset(["region", "profile_name", "assumed_role", "role_session_name"])
+"""LanceDB's arguments that say which session is made."""
+
+_INPUT_TYPES = {"source_input_type": "search_document", "query_input_type": "search_query"}
+
 _UNSAFE_ARGUMENTS = frozenset({"use_ssl", "verify", "config"})
 """What a collection does not decide for those who open it: whether the connection is safe."""
 
@@ -69,6 +74,24 @@ class AmazonBedrockEmbeddingFunction(BatchedEmbeddingFunction[Documents]):
         self.model_name = model_name
         self.kwargs = kwargs
         self._client = self._connect()
+
+    @classmethod
+    def create(cls, **settings: Any) -> Self:
+        """Make the function as the registry does it; see `BatchedEmbeddingFunction.create`.
+
+        ``region``, ``profile_name``, ``assumed_role`` and ``role_session_name`` make the session,
+        unless one is given.
+
+        Raises:
+            ValueError: ``source_input_type`` or ``query_input_type`` is another than the default.
+        """
+        for key, sent in _INPUT_TYPES.items():
+            if settings.pop(key, sent) != sent:
+                raise ValueError(f"{key}: Bedrock's models are asked for {sent} only")
+        account = {key: settings.pop(key) for key in _ACCOUNT & settings.keys()}
+        if account:
+            settings.setdefault("session", _session(**account))
+        return super().create(**settings)
 
     def with_options(self, **options: Any) -> Self:
         """Return a copy that is called otherwise; see `Options`."""
@@ -175,6 +198,29 @@ class AmazonBedrockEmbeddingFunction(BatchedEmbeddingFunction[Documents]):
     ) -> None:
         """Refuse another model."""
         refuse_changes(old_config, new_config, "model_name")
+
+
+def _session(
+    region: str | None = None,
+    profile_name: str | None = None,
+    assumed_role: str | None = None,
+    role_session_name: str = "pgchroma-embeddings",
+) -> Any:
+    """Make a session of a region and a profile; of a role that it may take, if one is given."""
+    make = load_extra("boto3", "bedrock").Session
+    session = make(region_name=region, profile_name=profile_name)
+    if assumed_role is None:
+        return session
+    role = session.client("sts").assume_role(
+        RoleArn=assumed_role, RoleSessionName=role_session_name
+    )
+    keys = role["Credentials"]
+    return make(
+        region_name=region,
+        aws_access_key_id=keys["AccessKeyId"],
+        aws_secret_access_key=keys["SecretAccessKey"],
+        aws_session_token=keys["SessionToken"],
+    )
 
 
 def _storable(kwargs: Mapping[str, Any]) -> dict[str, Any]:

@@ -14,8 +14,6 @@ from pgchroma.embeddings.providers.png import is_image, png_base64
 
 __all__ = ("CohereEmbeddingFunction",)
 
-_INPUT_TYPES: Mapping[Purpose, str] = {"document": "search_document", "query": "search_query"}
-
 _SPACES: Mapping[str, list[Space]] = {
     "embed-english-v2.0": ["cosine"],
     "embed-english-light-v2.0": ["cosine"],
@@ -34,6 +32,9 @@ class CohereEmbeddingFunction(VendorEmbeddingFunction[Embeddable]):
     batch_size: ClassVar[int] = 96  # the most texts that Cohere takes
     usual_variable: ClassVar[str | None] = "COHERE_API_KEY"
     created_model: ClassVar[str | None] = "embed-english-v3.0"
+    optional_settings: ClassVar[frozenset[str]] = frozenset(
+        ["source_input_type", "query_input_type"]
+    )
     dimensions_of: ClassVar[Mapping[str, int]] = {
         "embed-v4.0": 1536,
         "embed-english-v3.0": 1024,
@@ -50,6 +51,8 @@ class CohereEmbeddingFunction(VendorEmbeddingFunction[Embeddable]):
         api_key: str | None = None,
         model_name: str = "large",
         api_key_env_var: str = "CHROMA_COHERE_API_KEY",
+        source_input_type: str = "search_document",
+        query_input_type: str = "search_query",
     ) -> None:
         """Choose the model.
 
@@ -58,12 +61,16 @@ class CohereEmbeddingFunction(VendorEmbeddingFunction[Embeddable]):
             model_name: The model.
             api_key_env_var: The environment variable that has the key; ``COHERE_API_KEY`` counts
                 first.
+            source_input_type: What texts to be stored are embedded for.
+            query_input_type: What texts that are searched for are embedded for.
 
         Raises:
             ValueError: There is no key.
         """
         self._key = ApiKey(api_key, api_key_env_var, self.usual_variable)
         self.model_name = model_name
+        self.source_input_type = source_input_type
+        self.query_input_type = query_input_type
 
     def check_inputs(self, inputs: Sequence[Any]) -> None:
         """Raise ValueError unless all inputs are texts, or all are images."""
@@ -79,7 +86,8 @@ class CohereEmbeddingFunction(VendorEmbeddingFunction[Embeddable]):
         if any(map(is_image, batch)):
             images = [f"data:image/png;base64,{png_base64(image)}" for image in batch]
             return {"model": self.model_name, "input_type": "image", "images": images}
-        return {"model": self.model_name, "input_type": _INPUT_TYPES[purpose], "texts": batch}
+        kind = self.query_input_type if purpose == "query" else self.source_input_type
+        return {"model": self.model_name, "input_type": kind, "texts": batch}
 
     @staticmethod
     def name() -> str:

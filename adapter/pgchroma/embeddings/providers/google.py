@@ -228,6 +228,11 @@ class GoogleGeminiEmbeddingFunction(_GoogleFunction):
     """Embeds texts with a Gemini model, of the Gemini API or of Vertex AI."""
 
     vertex_endpoint: ClassVar[str] = _VERTEX_URL
+    created_names: ClassVar[Mapping[str, str]] = {
+        "dim": "dimension",
+        "source_task_type": "task_type",
+    }
+    optional_settings: ClassVar[frozenset[str]] = frozenset(["query_task_type"])
     usual_variable: ClassVar[str | None] = None
     decisive: ClassVar[tuple[str, ...]] = (
         "model_name", "task_type", "dimension", "vertexai", "project", "location",
@@ -242,6 +247,7 @@ class GoogleGeminiEmbeddingFunction(_GoogleFunction):
         vertexai: bool | None = None,
         project: str | None = None,
         location: str | None = None,
+        query_task_type: str | None = None,
     ) -> None:
         """Choose the model and who runs it.
 
@@ -254,6 +260,7 @@ class GoogleGeminiEmbeddingFunction(_GoogleFunction):
                 default credentials.
             project: Vertex AI's project; None: ``GOOGLE_CLOUD_PROJECT``, or the credentials' own.
             location: Where Vertex AI runs it; None: ``GOOGLE_CLOUD_LOCATION``, or ``global``.
+            query_task_type: What queries are embedded for; None: the same as `task_type`.
 
         Raises:
             ValueError: There is no key, a setting is malformed, or the packages are missing that
@@ -261,6 +268,7 @@ class GoogleGeminiEmbeddingFunction(_GoogleFunction):
         """
         self.model_name = _checked("model_name", model_name, _MODEL)
         self.task_type = task_type
+        self.query_task_type = query_task_type
         self.dimension = dimension
         self.vertexai = vertexai
         self.project = None if project is None else _checked("project", project, _PROJECT)
@@ -294,7 +302,8 @@ class GoogleGeminiEmbeddingFunction(_GoogleFunction):
 
     def _body(self, batch: list[Any], purpose: Purpose) -> dict[str, Any]:
         make = _gemini_body if self._credentials is None else _vertex_task_body
-        return make(self.model_name, batch, self.task_type, self.dimension)
+        for_query = self.query_task_type if purpose == "query" else None
+        return make(self.model_name, batch, for_query or self.task_type, self.dimension)
 
     def _headers(self) -> dict[str, str]:
         if self._credentials is None:
@@ -335,7 +344,8 @@ def _gemini_body(
 ) -> dict[str, Any]:
     settings: dict[str, Any] = {"model": _path_of(model)}
     if task_type is not None:
-        settings["taskType"] = task_type
+        # LanceDB's users write them in lower case.
+        settings["taskType"] = task_type.upper()
     if dimension is not None:
         settings["outputDimensionality"] = dimension
     return {"requests": [{**settings, "content": {"parts": [{"text": text}]}} for text in texts]}
@@ -367,7 +377,7 @@ def _vertex_task_body(
 ) -> dict[str, Any]:
     body = _vertex_body(texts)
     if task_type is not None:
-        body["instances"] = [{"content": text, "task_type": task_type} for text in texts]
+        body["instances"] = [{"content": text, "task_type": task_type.upper()} for text in texts]
     if dimension is not None:
         body["parameters"]["outputDimensionality"] = dimension
     return body

@@ -84,6 +84,9 @@ class VendorEmbeddingFunction(HttpEmbeddingFunction[D]):
     decisive: ClassVar[tuple[str, ...]] = ("model_name", "model")
     """The settings that may not change while a collection has embeddings."""
 
+    optional_settings: ClassVar[frozenset[str]] = frozenset()
+    """The arguments that Chroma's function does not have: stored only if they are given."""
+
     _key: ApiKey | None = None
 
     def embed_batch(self, batch: list[Any], purpose: Purpose) -> object:
@@ -116,8 +119,14 @@ class VendorEmbeddingFunction(HttpEmbeddingFunction[D]):
 
     def get_config(self) -> dict[str, Any]:
         """All the settings but the key."""
-        settings = (key for key in inspect.signature(type(self)).parameters if key != "api_key")
-        return {key: without_login(getattr(self, key)) for key in settings}
+        return {
+            key: without_login(getattr(self, key))
+            for key, parameter in inspect.signature(type(self)).parameters.items()
+            if key != "api_key" and not self._is_left_out(key, parameter.default)
+        }
+
+    def _is_left_out(self, key: str, default: object) -> bool:
+        return key in self.optional_settings and getattr(self, key) == default
 
     @classmethod
     def build_from_config(cls, config: dict[str, Any]) -> Self:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 from urllib.parse import urlsplit
 
 from pgchroma.embeddings.batched import Purpose
@@ -21,6 +21,8 @@ class OllamaEmbeddingFunction(VendorEmbeddingFunction[Documents]):
 
     batch_size: ClassVar[int] = 64
     concurrency: ClassVar[int] = 2  # the server computes, and on one machine
+    created_names: ClassVar[Mapping[str, str]] = {"host": "url", "options": "model_options"}
+    optional_settings: ClassVar[frozenset[str]] = frozenset(["model_options", "keep_alive"])
     dimensions_of: ClassVar[Mapping[str, int]] = {
         "chroma/all-minilm-l6-v2-f32": 384,
         "all-minilm": 384,
@@ -36,6 +38,8 @@ class OllamaEmbeddingFunction(VendorEmbeddingFunction[Documents]):
         url: str = "http://localhost:11434",
         model_name: str = "chroma/all-minilm-l6-v2-f32",
         timeout: int = 60,
+        model_options: Mapping[str, Any] | None = None,
+        keep_alive: float | str | None = None,
     ) -> None:
         """Choose the server and the model.
 
@@ -44,6 +48,8 @@ class OllamaEmbeddingFunction(VendorEmbeddingFunction[Documents]):
                 URL that ends in ``/api/embeddings``.
             model_name: The model, which the server must have.
             timeout: Seconds that a request may take.
+            model_options: Parameters of the model, such as ``{"num_ctx": 8192}``.
+            keep_alive: How long the server keeps the model loaded, in seconds or as ``"10m"``.
 
         Raises:
             ValueError: This is no URL, or no time.
@@ -51,14 +57,34 @@ class OllamaEmbeddingFunction(VendorEmbeddingFunction[Documents]):
         self.url = url
         self.model_name = model_name
         self.timeout = timeout
+        self.model_options = model_options
+        self.keep_alive = keep_alive
         self._options = replace(self._options, timeout=timeout)
         self._base = check_url("url", _base_of(url))
+
+    @classmethod
+    def create(cls, **settings: Any) -> Self:
+        """Make the function as the registry does it; see `BatchedEmbeddingFunction.create`.
+
+        Of ``ollama_client_kwargs`` the ``timeout`` is known.
+
+        Raises:
+            TypeError: There is another argument in them.
+        """
+        more = dict(settings.pop("ollama_client_kwargs", None) or {})
+        if "timeout" in more:
+            settings["timeout"] = more.pop("timeout")
+        if more:
+            raise TypeError(f"ollama_client_kwargs: {', '.join(sorted(more))} cannot be set here")
+        return super().create(**settings)
 
     def _address(self) -> str:
         return f"{self._base}/api/embed"
 
     def _body(self, batch: list[Any], purpose: Purpose) -> dict[str, Any]:
-        return {"model": self.model_name, "input": batch}
+        body = {"model": self.model_name, "input": batch}
+        asked = {"options": self.model_options, "keep_alive": self.keep_alive}
+        return body | {key: value for key, value in asked.items() if value is not None}
 
     @staticmethod
     def name() -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,6 +35,7 @@ class OpenCLIPEmbeddingFunction(LocalEmbeddingFunction[Embeddable]):
     # An image of a phone takes 36 MB as an array, and its batch is in memory.
     batch_size: ClassVar[int] = 64
     most_bytes: ClassVar[int | None] = 256_000_000
+    created_names: ClassVar[Mapping[str, str]] = {"pretrained": "checkpoint"}
     dimensions_of: ClassVar[Mapping[str, int]] = {"ViT-B-32": 512, "ViT-B-16": 512, "ViT-L-14": 768}
 
     def __init__(
@@ -42,6 +43,7 @@ class OpenCLIPEmbeddingFunction(LocalEmbeddingFunction[Embeddable]):
         model_name: str = "ViT-B-32",
         checkpoint: str = "laion2b_s34b_b79k",
         device: str | None = "cpu",
+        normalize: bool = True,
     ) -> None:
         """Choose the model and where it runs.
 
@@ -49,6 +51,7 @@ class OpenCLIPEmbeddingFunction(LocalEmbeddingFunction[Embeddable]):
             model_name: An architecture that open_clip knows.
             checkpoint: The weights: open_clip's word for them, or a file.
             device: PyTorch's name of the device, such as ``cpu`` or ``cuda:0``.
+            normalize: Whether the embeddings have length 1.
 
         Raises:
             ValueError: open_clip, torch or Pillow is not installed.
@@ -58,16 +61,7 @@ class OpenCLIPEmbeddingFunction(LocalEmbeddingFunction[Embeddable]):
         self.model_name = model_name
         self.checkpoint = checkpoint
         self.device = device
-
-    @classmethod
-    def create(cls, **settings: Any) -> Self:
-        """Make the function as the registry does it; see `BatchedEmbeddingFunction.create`.
-
-        ``pretrained`` is LanceDB's word for ``checkpoint``.
-        """
-        if "pretrained" in settings:
-            settings["checkpoint"] = settings.pop("pretrained")
-        return super().create(**settings)
+        self.normalize = normalize
 
     def model_settings(self) -> Mapping[str, Any]:
         """Return what decides which model is loaded."""
@@ -91,11 +85,11 @@ class OpenCLIPEmbeddingFunction(LocalEmbeddingFunction[Embeddable]):
         torch = load_extra("torch", _EXTRA)
 
         def of_texts(texts: list[Any]) -> Any:
-            return clip.encode_text(tokenize(texts).to(self.device), normalize=True)
+            return clip.encode_text(tokenize(texts).to(self.device), normalize=self.normalize)
 
         def of_images(images: list[Any]) -> Any:
             pixels = [prepare(to_pillow(image, _EXTRA)) for image in images]
-            return clip.encode_image(torch.stack(pixels).to(self.device), normalize=True)
+            return clip.encode_image(torch.stack(pixels).to(self.device), normalize=self.normalize)
 
         made: list[NDArray[np.float32] | None] = [None] * len(batch)
         ways: tuple[tuple[bool, Callable[[list[Any]], Any]], ...]
@@ -145,12 +139,13 @@ class OpenCLIPEmbeddingFunction(LocalEmbeddingFunction[Embeddable]):
         return "open_clip"
 
     def get_config(self) -> dict[str, Any]:
-        """All the settings."""
-        return {
+        """All the settings; that embeddings are not normalized only if it is so."""
+        settings = {
             "model_name": self.model_name,
             "checkpoint": self.checkpoint,
             "device": self.device,
         }
+        return settings if self.normalize else {**settings, "normalize": False}
 
     @staticmethod
     def build_from_config(config: dict[str, Any]) -> OpenCLIPEmbeddingFunction:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import base64
+import os
 from collections.abc import Mapping
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, Self, TypeVar
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -36,6 +37,11 @@ class OpenAIEmbeddingFunction(OpenAIProtocolFunction[Documents]):
     endpoint: ClassVar[str] = "https://api.openai.com/v1"
     batch_size: ClassVar[int] = 512  # 2,048 is the most that OpenAI takes
     usual_variable: ClassVar[str | None] = "OPENAI_API_KEY"
+    created_names: ClassVar[Mapping[str, str]] = {
+        "base_url": "api_base",
+        "dim": "dimensions",
+        "organization": "organization_id",
+    }
     dimensions_of: ClassVar[Mapping[str, int]] = {
         "text-embedding-ada-002": 1536,
         "text-embedding-3-small": 1536,
@@ -88,6 +94,27 @@ class OpenAIEmbeddingFunction(OpenAIProtocolFunction[Documents]):
                     raise ValueError(f"{name} must be specified for Azure OpenAI")
         if api_base is not None:
             check_url("api_base", api_base)
+
+    @classmethod
+    def create(cls, **settings: Any) -> Self:
+        """Make the function as the registry does it; see `BatchedEmbeddingFunction.create`.
+
+        With ``use_azure`` the deployment is called as the model is, and the resource, the version
+        and the key are in ``AZURE_OPENAI_ENDPOINT``, ``OPENAI_API_VERSION`` and
+        ``AZURE_OPENAI_API_KEY``, unless they are given.
+        """
+        if not settings.pop("use_azure", False):
+            return super().create(**settings)
+        model = settings.get("name", settings.get("model_name", "text-embedding-ada-002"))
+        azure = {
+            "api_type": "azure",
+            "deployment_id": model,
+            "api_version": os.environ.get("OPENAI_API_VERSION"),
+            "api_key_env_var": "AZURE_OPENAI_API_KEY",
+        }
+        if not {"base_url", "api_base"} & settings.keys():
+            azure["api_base"] = os.environ.get("AZURE_OPENAI_ENDPOINT")
+        return super().create(**{**azure, **settings})
 
     def _body(self, batch: list[Any], purpose: Purpose) -> dict[str, Any]:
         # In base64 the answer is a quarter as long as in digits.
