@@ -29,6 +29,7 @@ SERVER_SETTINGS: Final = frozenset(
         "admin_port",
         "allow_reset",
         "allowed_hosts",
+        "answer_timeout",
         "auth",
         "auth_cache_seconds",
         "auto_index",

@@ -25,6 +25,7 @@ from pgchroma.server.handlers import handlers
 from pgchroma.server.limits import RequestLimiter
 from pgchroma.server.pages import pages
 from pgchroma.server.settings import ServerSettings
+from pgchroma.server.unread import UnreadAnswers
 from pgchroma.server.worker import give_up, working
 from pgchroma.server.workplace import Workplace
 
@@ -71,6 +72,7 @@ def create_app(settings: ServerSettings, conninfo: str, workplace: Workplace) ->
         application,
         logs_requests=settings.log_requests,
         metrics=metrics,
+        unread=UnreadAnswers(settings.answer_timeout),
         trace=None if telemetry is None else telemetry.name_request,
     )
 

@@ -15,6 +15,7 @@ from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
 
 from pgchroma.server.faults import allowed
 from pgchroma.server.logs import Answered, note
+from pgchroma.server.unread import PART_BYTES, UnreadAnswers
 
 if TYPE_CHECKING:
     from pgchroma.server.metrics import Metrics
@@ -42,6 +43,7 @@ class Front:
         metrics: What counts requests, if anything does.
         trace: Names the trace that is under way, when a response begins, and takes the operation's
             name for it; None where nothing is traced.
+        unread: What sends long answers, and gives up those that clients do not read.
     """
 
     def __init__(
@@ -51,7 +53,9 @@ class Front:
         logs_requests: bool,
         metrics: Metrics | None = None,
         trace: Callable[[str], str] | None = None,
+        unread: UnreadAnswers | None = None,
     ) -> None:
+        self._unread = unread or UnreadAnswers(30.0)
         self._application = application
         self._logs_requests = logs_requests
         self._metrics = metrics
@@ -63,7 +67,9 @@ class Front:
             await self._application(scope, receive, send)
             return
         passed = _as_it_came(scope)
-        response = _Response(send, passed, self._trace, is_head=scope["method"] == "HEAD")
+        response = _Response(
+            send, passed, self._trace, self._unread, is_head=scope["method"] == "HEAD"
+        )
         body = _Body(receive)
         started = time.perf_counter()
         metrics = self._metrics
@@ -100,9 +106,11 @@ class _Response:
         send: Send,
         scope: HTTPScope,
         trace: Callable[[str], str] | None,
+        unread: UnreadAnswers,
         *,
         is_head: bool,
     ) -> None:
+        self._unread = unread
         self.status = _HUNG_UP
         self.size = 0
         self.trace_id = "0" * 32
@@ -127,6 +135,9 @@ class _Response:
             self.size += len(message["body"])
             if self._is_head:
                 message["body"] = b""
+            elif len(message["body"]) > PART_BYTES and not message.get("more_body"):
+                await self._unread.send(message, self._send)
+                return
         await self._send(message)
 
     def _headers(self, headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:

@@ -98,6 +98,7 @@ class ServerSettings(BaseModel):
         max_n_results: The most results one query may ask for; None for no limit.
         request_timeout: Seconds a request may take once its body is there.
         body_timeout: Seconds a body may take to arrive.
+        answer_timeout: Seconds a client may take to read each 256 KiB of an answer.
         regex_timeout: Seconds a statement with a regular expression may run.
         rate_limit: Requests a minute that each credential has at each worker; None for no limit.
         circuit_breaker: How many requests are taken on at once.
@@ -146,6 +147,7 @@ class ServerSettings(BaseModel):
     max_n_results: Count | None = None
     request_timeout: Seconds = 60.0
     body_timeout: Seconds = 30.0
+    answer_timeout: Seconds = 30.0
     regex_timeout: Seconds = 10.0
     rate_limit: Count | None = None
     circuit_breaker: CircuitBreaker = CircuitBreaker()
