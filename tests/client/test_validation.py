@@ -57,10 +57,10 @@ ADD: list[tuple[dict[str, Any], type[Exception], str]] = [
         "got {} which is a dict",
     ),
     (
-        {"ids": "a", "metadatas": {"k": np.int64(1)}},
+        {"ids": "a", "metadatas": {"k": np.datetime64("2020-01-01")}},
         ValueError,
         "Expected metadata value to be a str, int, float, bool, SparseVector, list, or None, "
-        "got 1 which is a int64",
+        "got 2020-01-01 which is a datetime64",
     ),
     (
         {"ids": "a", "metadatas": {"k": [1, 2.0]}},

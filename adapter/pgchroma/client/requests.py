@@ -29,6 +29,7 @@ from pgchroma.model.operations import (
     MeasureRecall,
     QueryRecords,
 )
+from pgchroma.model.plain import plain_scalar
 from pgchroma.model.records import RecordBatch, parse_embeddings, parse_ids
 from pgchroma.model.types import IncludeColumn, Modality
 
@@ -139,7 +140,7 @@ def get_request(
 ) -> tuple[GetRecords, list[IncludeColumn]]:
     """Check the arguments of `get` and make its operation."""
     columns = check_include(include, disallowed=("distances",))
-    check_page(limit, offset)
+    limit, offset = check_page(limit, offset)
     ids, filter = _conditions(ids, where, where_document)
     operation = GetRecords(
         collection, _stored(columns), ids=ids, filter=filter, limit=limit, offset=offset
@@ -196,6 +197,7 @@ def recall_request(
     collection: CollectionRef, sample: Any, n_results: Any, where: Any, where_document: Any
 ) -> MeasureRecall:
     """Check the arguments of `recall` and make its operation."""
+    sample, n_results = plain_scalar(sample), plain_scalar(n_results)
     check_recall(sample, n_results)
     _, filter = _conditions(None, where, where_document)
     return MeasureRecall(collection, sample, n_results, filter)
@@ -212,6 +214,7 @@ def delete_request(
             raise ValueError(
                 "limit can only be specified when a where or where_document clause is provided"
             )
+        limit = plain_scalar(limit)
         is_count = isinstance(limit, int) and not isinstance(limit, bool)
         if not is_count or limit < 0 or not fits_int64(limit):
             raise ValueError("limit must be a non-negative integer")

@@ -15,6 +15,7 @@ import numpy as np
 from pgchroma.embeddings.protocol import normalize_embeddings, validate_embeddings
 from pgchroma.errors import DuplicateIDError
 from pgchroma.model.metadata import fits_int64
+from pgchroma.model.plain import brief, plain_scalar, shown
 from pgchroma.model.sparse import is_sparse, sparse_error
 from pgchroma.model.types import IncludeColumn
 
@@ -64,18 +65,19 @@ def check_ids(ids: Any) -> list[str]:
         raise ValueError(f"Expected IDs to be a list, got {type(ids).__name__} as IDs")
     if not ids:
         raise ValueError("Expected IDs to be a non-empty list, got 0 IDs")
-    for id in ids:
+    plain = [plain_scalar(id) for id in ids]
+    for id in plain:
         if not isinstance(id, str):
-            raise ValueError(f"Expected ID to be a str, got {id}")
-    if len(set(ids)) != len(ids):
-        raise DuplicateIDError(_duplicates_message(ids))
-    return ids
+            raise ValueError(f"Expected ID to be a str, got {brief(id)}")
+    if len(set(plain)) != len(plain):
+        raise DuplicateIDError(_duplicates_message(plain))
+    return plain
 
 
 def check_metadatas(metadatas: Any, *, is_update: bool = False) -> None:
     """Check a list of metadata dictionaries, each of which may be None."""
     if not isinstance(metadatas, list):
-        raise ValueError(f"Expected metadatas to be a list, got {metadatas}")
+        raise ValueError(f"Expected metadatas to be a list, got {brief(metadatas)}")
     for metadata in metadatas:
         _check_metadata(metadata, is_update)
 
@@ -86,51 +88,61 @@ def check_documents(documents: list[Any], *, nullable: bool) -> None:
         if document is None and nullable:
             continue
         if not isinstance(document, str):
-            raise ValueError(f"Expected document to be a str, got {document}")
+            raise ValueError(f"Expected document to be a str, got {brief(document)}")
 
 
 def check_images(images: list[Any]) -> None:
     """Check a list of images: each an array of rows, and of colours, if it has them."""
     for image in images:
         if not isinstance(image, np.ndarray) or image.ndim < 2:  # noqa: PLR2004
-            raise ValueError(f"Expected image to be a numpy array, got {image!r:.100}")
+            raise ValueError(f"Expected image to be a numpy array, got {shown(image)}")
 
 
 def check_include(include: Any, *, disallowed: Sequence[str] = ()) -> list[IncludeColumn]:
     """Check the names of columns to return."""
     if not isinstance(include, list):
-        raise ValueError(f"Expected include to be a list, got {include}")
+        raise ValueError(f"Expected include to be a list, got {brief(include)}")
     allowed = get_args(IncludeColumn)
-    for item in include:
+    plain = [plain_scalar(item) for item in include]
+    for item in plain:
         if not isinstance(item, str):
-            raise ValueError(f"Expected include item to be a str, got {item}")
+            raise ValueError(f"Expected include item to be a str, got {brief(item)}")
         if item not in allowed:
-            raise ValueError(f"Expected include item to be one of {', '.join(allowed)}, got {item}")
+            expected = ", ".join(allowed)
+            raise ValueError(f"Expected include item to be one of {expected}, got {brief(item)}")
         if item in disallowed:
             raise ValueError(f"Include item cannot be one of {', '.join(disallowed)}, got {item}")
-    return include
+    return plain
 
 
 def check_n_results(n_results: Any) -> int:
     """Check how many results are asked for."""
-    if not isinstance(n_results, int):
-        raise ValueError(f"Expected requested number of results to be a int, got {n_results}")
-    if n_results <= 0:
-        raise TypeError(f"Number of requested results {n_results}, cannot be negative, or zero.")
-    if not fits_int64(n_results):
-        raise ValueError(f"Expected at most 2**63 - 1 results, got {n_results}")
-    return n_results
+    count = plain_scalar(n_results)
+    if isinstance(count, bool) or not isinstance(count, int):
+        raise ValueError(
+            f"Expected requested number of results to be a int, got {brief(n_results)}"
+        )
+    if count <= 0:
+        raise TypeError(f"Number of requested results {brief(count)}, cannot be negative, or zero.")
+    if not fits_int64(count):
+        raise ValueError(f"Expected at most 2**63 - 1 results, got {brief(count)}")
+    return count
 
 
-def check_page(limit: Any, offset: Any) -> None:
+def check_page(limit: Any, offset: Any) -> tuple[int | None, int | None]:
     """Check that a page's borders are whole numbers that PostgreSQL can count to."""
-    for name, value in (("limit", limit), ("offset", offset)):
-        if value is None:
-            continue
-        if isinstance(value, bool) or not isinstance(value, int):
-            raise ValueError(f"Expected {name} to be an int, got {value!r}")
-        if value < 0 or not fits_int64(value):
-            raise ValueError(f"Expected {name} to be a non-negative integer, got {value}")
+    return _check_border("limit", limit), _check_border("offset", offset)
+
+
+def _check_border(name: str, given: Any) -> int | None:
+    value = plain_scalar(given)
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise ValueError(f"Expected {name} to be an int, got {shown(given)}")
+    if value < 0 or not fits_int64(value):
+        raise ValueError(f"Expected {name} to be a non-negative integer, got {shown(value)}")
+    return value
 
 
 def check_lengths(columns: dict[str, Sized | None]) -> None:
@@ -186,7 +198,7 @@ def _check_metadata(metadata: Any, is_update: bool) -> None:
     if not metadata:
         raise ValueError("Expected metadata to be a non-empty dict, got 0 metadata attributes")
     for key, value in metadata.items():
-        _check_metadata_key(key, is_update)
+        _check_metadata_key(plain_scalar(key), is_update)
         _check_metadata_value(key, value)
 
 
@@ -195,7 +207,9 @@ def _check_metadata_key(key: Any, is_update: bool) -> None:
         raise ValueError("Expected metadata to not contain the reserved key chroma:document")
     if not isinstance(key, str):
         fault = ValueError if is_update else TypeError
-        raise fault(f"Expected metadata key to be a str, got {key} which is a {type(key).__name__}")
+        raise fault(
+            f"Expected metadata key to be a str, got {brief(key)} which is a {type(key).__name__}"
+        )
 
 
 def _check_metadata_value(key: str, value: Any) -> None:
@@ -203,19 +217,20 @@ def _check_metadata_value(key: str, value: Any) -> None:
         _check_metadata_list(key, value)
     elif is_sparse(value):
         raise sparse_error(key)
-    elif value is not None and not isinstance(value, str | int | float):
+    elif value is not None and not isinstance(plain_scalar(value), str | int | float):
         raise ValueError(
             "Expected metadata value to be a str, int, float, bool, SparseVector, list, or None, "
-            f"got {value} which is a {type(value).__name__}"
+            f"got {brief(value)} which is a {type(value).__name__}"
         )
 
 
 def _check_metadata_list(key: str, values: list[Any]) -> None:
     if not values:
-        raise ValueError(f"Expected metadata list value for key '{key}' to be non-empty")
-    kinds = {type(value) for value in values}
-    if len(kinds) > 1 or not kinds <= {str, int, float, bool, np.float64}:
+        raise ValueError(f"Expected metadata list value for key '{brief(key)}' to be non-empty")
+    kinds = {type(plain_scalar(value)) for value in values}
+    if len(kinds) > 1 or not kinds <= {str, int, float, bool}:
         raise ValueError(
-            f"Expected metadata list value for key '{key}' to contain only str, int, float, or "
-            f"bool and all elements must be the same type, got {values}"
+            f"Expected metadata list value for key '{brief(key)}' to contain only str, int, "
+            "float, or bool and all elements must be the same type, "
+            f"got {brief(values)}"
         )

@@ -16,6 +16,7 @@ from warnings import warn
 
 import numpy as np
 
+from pgchroma.model.plain import brief
 from pgchroma.model.types import (
     Document,
     Documents,
@@ -51,6 +52,7 @@ Loadable: TypeAlias = list[Image | None]
 D_contra = TypeVar("D_contra", bound=Embeddable, contravariant=True)
 L_co = TypeVar("L_co", bound=Loadable, covariant=True)
 
+_PLAIN = frozenset({int, float, list, np.ndarray})
 _NUMBERS = frozenset(map(np.dtype, (np.float16, np.float32, np.float64, np.int32, np.int64)))
 
 
@@ -198,23 +200,50 @@ def normalize_embeddings(target: object) -> Embeddings:
 
     Args:
         target: A list of numbers, a list of such lists, a 1- or 2-dimensional array, or a list of
-            arrays.
+            arrays. Tuples are lists here, and what numpy can make arrays of, such as tensors, is
+            an array.
 
     Raises:
         ValueError: The target is empty or none of these.
     """
     try:
-        return _normalized(target)
+        return _normalized(_as_array(target))
     except (TypeError, OverflowError) as fault:
         # A row that is no list, a value that is no number, or one that no float holds.
         raise _kind_fault(target) from fault
+
+
+def _as_array(target: object) -> object:
+    """Make arrays of tensors and lists of tuples, at either level."""
+    if isinstance(target, tuple):
+        target = list(target)
+    if isinstance(target, list):
+        is_plain = all(type(each) in _PLAIN for each in target)
+        return target if is_plain else [_as_row(each) for each in target]
+    return _as_row(target)
+
+
+def _as_row(value: object) -> object:
+    if isinstance(value, tuple):
+        return list(value)
+    # A number of numpy's is a number: it becomes part of an array with the others.
+    if isinstance(value, np.ndarray | np.generic) or not hasattr(value, "__array__"):
+        return value
+    try:
+        return np.asarray(value)
+    except Exception as fault:
+        # A tensor on another device, or one that gradients hang on; it has a word for that.
+        raise ValueError(
+            f"Expected embeddings to be numbers, got a {type(value).__name__} that is no array: "
+            f"{brief(str(fault))}"
+        ) from fault
 
 
 def _normalized(target: object) -> Embeddings:
     match target:
         case list([]) | np.ndarray(shape=(0, *_)):
             raise ValueError(
-                f"Expected Embeddings to be non-empty list or numpy array, got {target}"
+                f"Expected Embeddings to be non-empty list or numpy array, got {brief(target)}"
             )
         case np.ndarray(ndim=1):
             return [_as_float32(target)]
@@ -232,12 +261,13 @@ def _normalized(target: object) -> Embeddings:
 def _kind_fault(target: object) -> ValueError:
     return ValueError(
         "Expected embeddings to be a list of floats or ints, a list of lists, a numpy array, "
-        f"or a list of numpy arrays, got {target}"
+        f"or a list of numpy arrays, got {brief(target)}"
     )
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    is_number = isinstance(value, int | float | np.integer | np.floating)
+    return is_number and not isinstance(value, bool)
 
 
 def _as_float32(array: Any) -> Any:
@@ -277,7 +307,8 @@ def validate_embeddings(embeddings: Embeddings) -> Embeddings:
 def _validate_embedding(embedding: Embedding, position: int) -> None:
     if embedding.ndim != 1:
         raise ValueError(
-            f"Expected a 1-dimensional array, got a {embedding.ndim}-dimensional array {embedding}"
+            f"Expected a 1-dimensional array, got a {embedding.ndim}-dimensional array "
+            f"{brief(embedding)}"
         )
     if embedding.size == 0:
         raise ValueError(
@@ -288,5 +319,5 @@ def _validate_embedding(embedding: Embedding, position: int) -> None:
     if embedding.dtype not in _NUMBERS:
         raise ValueError(
             "Expected each value in the embedding to be a int or float, got an embedding with "
-            f"{embedding.dtype} - {embedding}"
+            f"{embedding.dtype} - {brief(embedding)}"
         )

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Literal, TypeAlias
 
 from pgchroma.errors import InvalidArgumentError
+from pgchroma.model.plain import shown
 
 __all__ = (
     "MOST_SAMPLED",
@@ -125,10 +126,12 @@ def check_recall(sample: Any, n_results: Any) -> None:
     """
     if not _is_whole(sample) or not 1 <= sample <= MOST_SAMPLED:
         raise InvalidArgumentError(
-            f"sample: expected an int from 1 to {MOST_SAMPLED:,}, got {sample!r}"
+            f"sample: expected an int from 1 to {MOST_SAMPLED:,}, got {shown(sample)}"
         )
     if not _is_whole(n_results) or n_results < 1:
-        raise InvalidArgumentError(f"n_results: expected an int of at least 1, got {n_results!r}")
+        raise InvalidArgumentError(
+            f"n_results: expected an int of at least 1, got {shown(n_results)}"
+        )
 
 
 def _is_whole(value: Any) -> bool:

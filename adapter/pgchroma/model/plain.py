@@ -45,6 +45,9 @@ def plain_operand(value: Any) -> Any:
 
 def brief(value: object) -> str:
     """Write a value for a message as `shown` does, a text without quotation marks."""
+    if isinstance(value, np.ndarray | np.generic):
+        # numpy itself leaves out the middle of what is long.
+        value = str(value)
     if not isinstance(value, str):
         return shown(value)
     return _cut(" ".join(value[: 2 * _LONGEST].split()))

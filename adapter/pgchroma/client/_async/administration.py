@@ -91,7 +91,7 @@ class AsyncAdministration:
         tenant: str | None = None,
     ) -> Sequence[Database]:
         """List a tenant's databases by name."""
-        check_page(limit, offset)
+        limit, offset = check_page(limit, offset)
         operation = ListDatabases(check_looked_up(self._home(tenant)), limit, offset)
         return await self._backend.execute(operation)
 

@@ -138,7 +138,7 @@ class AsyncClient(AsyncAdministration):
         self, limit: int | None = None, offset: int | None = None
     ) -> Sequence[AsyncCollection]:
         """List the database's collections by name."""
-        check_page(limit, offset)
+        limit, offset = check_page(limit, offset)
         operation = ListCollections(self._scope, limit, offset)
         models = await self._backend.execute(operation)
         return [self._collection(model, DefaultEmbeddingFunction(), None) for model in models]

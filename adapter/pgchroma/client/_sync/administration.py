@@ -92,7 +92,7 @@ class Administration:
         tenant: str | None = None,
     ) -> Sequence[Database]:
         """List a tenant's databases by name."""
-        check_page(limit, offset)
+        limit, offset = check_page(limit, offset)
         operation = ListDatabases(check_looked_up(self._home(tenant)), limit, offset)
         return self._backend.execute(operation)
 

@@ -139,7 +139,7 @@ class Client(Administration):
         self, limit: int | None = None, offset: int | None = None
     ) -> Sequence[Collection]:
         """List the database's collections by name."""
-        check_page(limit, offset)
+        limit, offset = check_page(limit, offset)
         operation = ListCollections(self._scope, limit, offset)
         models = self._backend.execute(operation)
         return [self._collection(model, DefaultEmbeddingFunction(), None) for model in models]
