@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import importlib
 import itertools
 import os
 import shutil
@@ -13,8 +14,10 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from click.testing import CliRunner
 
 import pgchroma
+from pgchroma.cli import main
 from pgchroma.embedded import EmbeddedPostgres
 from pgchroma.errors import UnavailableError
 from pgchroma.records import Record, Vector
@@ -22,6 +25,9 @@ from tests.serving import eventually as soon
 from tests.serving import running
 
 from .conftest import postmaster, rows, server_lives
+
+# The package has the command under the module's name.
+compact = importlib.import_module("pgchroma.cli.compact")
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -283,6 +289,28 @@ def test_the_server_of_the_http_api_ends_when_postgresql_cannot_be_started(
         assert served.process.wait(60) == 1
     assert "removed, renamed or replaced" in log.read_text()
     shutil.rmtree(away)
+
+
+def test_compacting_goes_on_after_the_server_died(
+    used: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pgchroma.PersistentClient(used) as client:
+        _collection(client)
+    deaths = []
+    attempt = compact._attempt
+
+    def die_first(*args: Any, **options: Any) -> bool | None:
+        if not deaths:
+            deaths.append(postmaster(used))
+            _kill(used)
+        return attempt(*args, **options)
+
+    monkeypatch.setattr(compact, "_attempt", die_first)
+    done = CliRunner().invoke(main, ["compact", "--path", str(used)])
+    assert done.exit_code == 0, done.output
+    assert "1 of 1 collections are at rest" in done.output
+    assert deaths
+    assert not server_lives(used)
 
 
 def _answers(collection: Any) -> bool:

@@ -280,6 +280,20 @@ def test_recovery_is_waited_for_and_announced(used: Path) -> None:
     first.close()
 
 
+def test_a_slow_first_start_is_not_called_a_recovery(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    monkeypatch.setattr("pgchroma.embedded.locks._PATIENCE", 0.0)
+    EmbeddedPostgres.open(home, announce=said.append).close()
+    starting = [line for line in said if "waiting for PostgreSQL" in line]
+    assert any("starting for the first time" in line for line in starting)
+    assert not any("recovering" in line for line in said)
+    said.clear()
+    EmbeddedPostgres.open(home, announce=said.append).close()
+    assert not any("recovering" in line or "first" in line for line in said)
+
+
 @pytest.mark.parametrize("delay", [0.1, 0.3, 0.6])
 def test_ctrl_c_while_opening_leaves_nothing_running(
     home: Path, program: Callable[..., Program], delay: float

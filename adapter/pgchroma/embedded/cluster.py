@@ -7,13 +7,11 @@ the last of them has ended. The caller sees to it that one process at a time is 
 
 from __future__ import annotations
 
-import contextlib
 import os
 import shutil
 import signal
 import subprocess
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,6 +23,7 @@ from pgchroma.embedded.accounts import Account
 from pgchroma.embedded.conninfo import ignore_missing_service, private_conninfo
 from pgchroma.embedded.initdb import Initdb
 from pgchroma.embedded.locks import FileLock, patiently
+from pgchroma.embedded.reports import PidFile, ServerLog
 from pgchroma.embedded.space import Space
 from pgchroma.errors import InvalidArgumentError, UnavailableError, VersionMismatchError
 
@@ -34,15 +33,10 @@ if TYPE_CHECKING:
 __all__ = ("Cluster",)
 
 _NAME = "pgchroma"  # of the database and of its one user.
-_LOG_BYTES, _LOG_BYTES_KEPT = 1 << 20, 1 << 16
 _LONGEST_STOP = 60.0
 _LONGEST_REFUSAL = 30.0
 _LONGEST_SOCKET_GAP = 0.5
-_LONGEST_WORDS = 200
 _FULL_DISK = 32 << 20
-
-# What PostgreSQL's log says when it stops, the most telling first. It is shown, not acted on.
-_SIGNS = ("PANIC:", "No space left", "terminated by", "shutdown request")
 
 # The shell forks the server and ends, so that the server is nobody's child to wait for. The lock
 # arrives as standard output, the one descriptor besides the log's which every shell can pass on.
@@ -65,22 +59,6 @@ exec 4<&0
 """
 
 
-@dataclass(frozen=True)
-class _PidFile:
-    """What a server says about itself in postmaster.pid."""
-
-    pid: int
-    started: str
-    port: str
-    socket_directory: str
-    status: str
-
-    @property
-    def socket(self) -> Path:
-        """Where the server listens."""
-        return Path(self.socket_directory, f".s.PGSQL.{self.port}")
-
-
 class Cluster:
     """The data directory under `directory`, and its server.
 
@@ -100,11 +78,10 @@ class Cluster:
         self.announce = announce
         self._watched = watched
         self._leash: int | None = None
-        self._joined: _PidFile | None = None
+        self._joined: PidFile | None = None
         self.data = directory / "postgres"
-        self._log = directory / "postgres.log"
+        self.log = ServerLog(directory / "postgres.log")
         self.lock_file = directory / "pgchroma.server.lock"
-        self._log_start = 0
         self._is_new = self._is_recovering = False
         self.space = Space(directory)
 
@@ -121,7 +98,7 @@ class Cluster:
             UnavailableError: The server does not start, or cannot be reached.
             VersionMismatchError: The data is another PostgreSQL's.
         """
-        self._trim_log()
+        self.log.trim()
         started, refused_since = False, None
         for _ in patiently(self.announce, self._still_starting):
             started = self._start_if_down(mutex, started) or started
@@ -143,19 +120,6 @@ class Cluster:
     def incarnation(self) -> object:
         """What is equal as long as no new server was started, since this process joined one."""
         return self._joined and (self._joined.pid, self._joined.started)
-
-    def last_words(self) -> str:
-        """Return why the server stopped, as far as its log says."""
-        try:
-            text = self._log.read_bytes()[-_LOG_BYTES_KEPT:].decode(errors="replace")
-        except OSError:
-            text = ""
-        lines = text.rpartition("ready to accept connections")[2].strip().splitlines()
-        for sign in _SIGNS:
-            for line in lines:
-                if sign in line:
-                    return line.partition(": ")[2].strip()[:_LONGEST_WORDS]
-        return "its log has no reason, so it was probably killed"
 
     def stop(self) -> None:
         """Stop the server if it runs; wait for it, but not for ever. A watched one is removed."""
@@ -193,7 +157,7 @@ class Cluster:
         Raises:
             UnavailableError: It is where only the server's container can see it.
         """
-        found = self._pid_file()
+        found = PidFile.read(self.data)
         if found is None or found.socket.exists() or not host.is_postmaster(found.pid, self.data):
             return False
         try:
@@ -224,7 +188,7 @@ class Cluster:
                 if lock.try_exclusive():
                     host.clear_socket_directory(self.data)
                     return
-                found = self._pid_file()
+                found = PidFile.read(self.data)
                 if found and not signalled and host.is_postmaster(found.pid, self.data):
                     os.kill(found.pid, how)
                     signalled = True
@@ -277,10 +241,7 @@ class Cluster:
 
     def _spawn(self, arguments: list[str], lock: FileLock) -> None:
         """Start a server in a session of its own, where no Ctrl-C of the caller's reaches it."""
-        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
-        log = os.open(self._log, flags, 0o600)
-        host.give_to_owner_of(self.directory, log)
-        self._log_start = os.fstat(log).st_size
+        log = self.log.open()
         end, leash = os.pipe()
         script = _START_WATCHED if self._watched else _START
         try:
@@ -312,7 +273,7 @@ class Cluster:
             self._initialise(binaries, account, mutex, major)
         account.own(self.data)
         self._check_version(major)
-        found = self._pid_file()
+        found = PidFile.read(self.data)
         self._is_recovering = found is not None
         if found:
             if host.is_postmaster(found.pid, self.data):
@@ -382,7 +343,7 @@ class Cluster:
         Raises:
             psycopg.OperationalError: It says it does, and does not.
         """
-        found = self._pid_file()
+        found = PidFile.read(self.data)
         if found is None or found.status != "ready":
             return None
         address = {"host": found.socket_directory, "port": found.port}
@@ -404,34 +365,12 @@ class Cluster:
             if connection.execute(named).fetchone() is None:
                 connection.execute("alter database postgres rename to pgchroma")
 
-    def _pid_file(self) -> _PidFile | None:
-        """The running server's file; none while there is none, or not all of it."""
-        try:
-            text = (self.data / "postmaster.pid").read_text(errors="surrogateescape")
-        except FileNotFoundError:
-            return None
-        lines = text.split("\n")
-        if not lines[0].strip().isdigit():
-            return None
-        lines += [""] * 8
-        return _PidFile(int(lines[0]), lines[2], lines[3], lines[4], lines[7].strip())
-
-    def _trim_log(self) -> None:
-        """Keep no more than the end of a log which has grown long."""
-        with contextlib.suppress(FileNotFoundError):
-            if self._log.stat().st_size > _LOG_BYTES:
-                kept = self._log.read_bytes()[-_LOG_BYTES_KEPT:]
-                self._log.write_bytes(kept.partition(b"\n")[2])
-
     def _broken(self, what: str) -> UnavailableError:
-        said = self._log.read_bytes()[self._log_start :].decode(errors="replace").splitlines()
-        tail = "\n".join(said[-15:]) or "nothing"
-        return UnavailableError(
-            f"{what} in {self.directory}{self._room()}. The end of {self._log} says:\n{tail}"
-        )
+        said = f"The end of {self.log.path} says:\n{self.log.end()}"
+        return UnavailableError(f"{what} in {self.directory}{self._room()}. {said}")
 
     def _unreachable(self, error: psycopg.OperationalError) -> UnavailableError:
-        found = self._pid_file()
+        found = PidFile.read(self.data)
         return UnavailableError(
             f"the PostgreSQL server of {self.directory}, process {found.pid if found else '?'}, is"
             f" running but cannot be connected to: {str(error).strip()}. If it runs in another"

@@ -103,7 +103,7 @@ class Membership:
                 self._refuse_too_early()
                 # Another thread or process may have started it by now.
                 if not self.is_running():
-                    reason, directory = self.cluster.last_words(), self.cluster.directory
+                    reason, directory = self.cluster.log.reason(), self.cluster.directory
                     _log.warning("PostgreSQL in %s stopped: %s; starting it", directory, reason)
                 self._start(mutex)
 
