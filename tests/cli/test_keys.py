@@ -62,7 +62,7 @@ def test_a_key_is_made_and_only_the_key_is_on_stdout(run: Run, find: Any) -> Non
     assert key is not None
     assert key.secret not in made.stderr
     assert "ci" in made.stderr
-    assert "may write tenant default_tenant" in made.stderr
+    assert "role write on tenant default_tenant" in made.stderr
     found = find("key", key.id)
     assert is_match(key.secret, found.secret_hash)
     assert (found.credential.role, found.credential.scope.tenant) == ("write", "default_tenant")

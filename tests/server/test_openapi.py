@@ -215,3 +215,26 @@ def _render(browser: str, profile: Path, url: str) -> tuple[str, str]:
     done = subprocess.run([browser, *arguments], capture_output=True, timeout=90, check=True)
     dom = re.sub(r"<(style|script).*?</\1>", "", done.stdout.decode(), flags=re.DOTALL)
     return html.unescape(re.sub("<[^>]+>", "", dom)), done.stderr.decode()
+
+
+def test_the_root_leads_to_the_pages(served: str) -> None:
+    answer = httpx.get(served)
+    assert (answer.status_code, answer.headers["location"]) == (303, "/docs/")
+    assert httpx.get(served, follow_redirects=True).status_code == 200
+
+
+def test_the_document_says_what_it_is_about() -> None:
+    document = openapi()
+    assert document["servers"] == [{"url": "/", "description": "This server."}]
+    assert "It is done" not in str(document)
+    for name in ("GetBody", "QueryBody", "DeleteBody"):
+        properties = document["components"]["schemas"][name]["properties"]
+        for key in ("ids", "where", "where_document"):
+            assert len(properties[key]["description"]) > 40
+    operations = [each for path in document["paths"].values() for each in path.values()]
+    found = [
+        each["operationId"]
+        for each in operations
+        if "example" in each.get("requestBody", {}).get("content", {}).get("application/json", {})
+    ]
+    assert len(found) == 7

@@ -199,9 +199,9 @@ def _password(from_stdin: bool) -> str:
 
 
 def _told(credential: Credential) -> str:
-    rights = f"may {credential.role} {_place(credential.scope)}"
-    until = "" if credential.expires_at is None else f" until {_time(credential.expires_at)}"
-    return f"{credential.kind} {credential.name} ({credential.id}) {rights}{until}"
+    rights = f"role {credential.role} on {_place(credential.scope)}"
+    until = "" if credential.expires_at is None else f", until {_time(credential.expires_at)}"
+    return f"{credential.kind} {credential.name} ({credential.id}): {rights}{until}"
 
 
 def _place(scope: Scope) -> str:

@@ -172,7 +172,7 @@ _NOWHERE = "/%"
 
 def _as_it_came(scope: HTTPScope) -> HTTPScope:
     path = scope["raw_path"].decode(errors="replace").split("?", 1)[0]
-    if "//" in path or (path.endswith("/") and path != "/docs/"):
+    if "//" in path or (path.endswith("/") and path not in ("/", "/docs/")):
         # Routing would take the slash away, and with it a name that is empty.
         path = _NOWHERE
     method: Any = "GET" if scope["method"] == "HEAD" else scope["method"]

@@ -55,6 +55,45 @@ _FAULTS: Final = {
     504: "The request took too long and was given up; it may have taken effect.",
 }
 
+_DONE: Final = {200: "The result.", 201: "The records are stored."}
+
+_PROPERTIES: Final = {
+    "ids": "The ids of the records; each is unique in its collection.",
+    "where": (
+        'A filter on metadata, such as {"year": {"$gt": 2020}}. Operators are $eq, $ne, $gt, $gte, '
+        "$lt, $lte, $in, $nin, $contains and $not_contains, combined by $and and $or; a value by "
+        "itself means $eq."
+    ),
+    "where_document": (
+        'A filter on documents, such as {"$contains": "word"}. Operators are $contains, '
+        "$not_contains, $regex and $not_regex, combined by $and and $or."
+    ),
+    "documents": "The texts of the records, in the order of the ids; null for none.",
+    "embeddings": "The vectors of the records, in the order of the ids.",
+    "metadatas": "The metadata of the records, in the order of the ids; null for none.",
+    "uris": "Where the records' data is, in the order of the ids; null for none.",
+    "query_embeddings": "The vectors that nearest records are looked for, all of one length.",
+    "n_results": "How many records are returned for each vector at most.",
+    "include": "What is returned of each record besides its id.",
+}
+"""What properties of bodies mean that have the same name everywhere."""
+
+_EXAMPLES: Final[dict[str, dict[str, Any]]] = {
+    "create_collection": {"name": "papers", "get_or_create": True},
+    "collection_add": {
+        "ids": ["a"], "embeddings": [[0.1, 0.2]], "documents": ["a text"],
+        "metadatas": [{"year": 2024}],
+    },
+    "collection_get": {"where": {"year": {"$gt": 2020}}, "limit": 10},
+    "collection_query": {
+        "query_embeddings": [[0.1, 0.2]], "n_results": 3,
+        "where_document": {"$contains": "text"}, "include": ["documents", "distances"],
+    },
+    "collection_delete": {"ids": ["a"]},
+}  # fmt: skip
+_EXAMPLES["collection_upsert"] = _EXAMPLES["collection_add"]
+_EXAMPLES["collection_update"] = {"ids": ["a"], "metadatas": [{"year": 2025}]}
+
 _PARAMETERS: Final[dict[str, tuple[str, dict[str, Any]]]] = {
     "tenant": ("The tenant's name.", {"type": "string"}),
     "database": ("The database's name.", {"type": "string", "minLength": 3}),
@@ -141,6 +180,7 @@ def openapi() -> dict[str, Any]:
             "description": _DESCRIPTION,
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
+        "servers": [{"url": "/", "description": "This server."}],
         "paths": paths,
         "components": {"schemas": schemas.found, "securitySchemes": _SECURITY_SCHEMES},
     }
@@ -156,6 +196,10 @@ class _Schemas:
         (schema,), found = msgspec.json.schema_components(
             (shape,), ref_template="#/components/schemas/{name}"
         )
+        for each in found.values():
+            for name, described in each.get("properties", {}).items():
+                if name in _PROPERTIES:
+                    described.setdefault("description", _PROPERTIES[name])
         self.found.update(found)
         return schema
 
@@ -194,6 +238,8 @@ def _operation(operation: _Described, schemas: _Schemas) -> dict[str, Any]:
     }
     if operation.body is not None:
         content = {JSON: {"schema": schemas(operation.body)}}
+        if operation.name in _EXAMPLES:
+            content[JSON]["example"] = _EXAMPLES[operation.name]
         described["requestBody"] = {"required": True, "content": content}
     return described
 
@@ -245,7 +291,7 @@ def _responses(operation: _Described, schemas: _Schemas) -> dict[str, Any]:
             {"type": "string"} if is_plain else schemas(operation.answers.get(status, ErrorBody))
         )
         responses[str(status)] = {
-            "description": _FAULTS.get(status, "It is done."),
+            "description": _FAULTS.get(status) or _DONE[status],
             "content": {"text/plain" if is_plain else JSON: {"schema": schema}},
         }
     return responses

@@ -76,6 +76,7 @@ _YEAR: Final = "public, max-age=31536000, immutable"
 def pages() -> list[HTTPRouteHandler]:
     """Return the handlers of the document and its pages; anybody may ask for them."""
     paths: dict[str, tuple[str, Answer]] = {
+        "/": ("home", _home),
         "/openapi.json": ("openapi", _document),
         "/docs": ("docs", _swagger),
         "/docs/scalar": ("docs_scalar", _scalar),
@@ -84,6 +85,10 @@ def pages() -> list[HTTPRouteHandler]:
     return [
         handler("GET", path, name, answer, is_public=True) for path, (name, answer) in paths.items()
     ]
+
+
+async def _home(request: AnyRequest) -> Response[str]:
+    return Response("", status_code=303, headers={"location": "/docs/"})
 
 
 async def _document(request: AnyRequest) -> Response[bytes]:
