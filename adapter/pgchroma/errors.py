@@ -24,6 +24,7 @@
     │   │   ├── ReadOnlyReplicaError   503   a write, on a standby or during a failover
     │   │   └── OutcomeUnknownError    503   the answer to a write was lost; it may be done
     │   ├── StorageFullError           507   the disk has no room for a write; nothing was written
+    │   ├── SerializationError         500   a transaction has to be run again from its beginning
     │   └── MissingRightError          500   a right is missing; the message has the grant
     └── VersionMismatchError           500   schema and code disagree; the message has the remedy
 
@@ -57,6 +58,7 @@ __all__ = (
     "QuotaError",
     "RateLimitError",
     "ReadOnlyReplicaError",
+    "SerializationError",
     "StorageFullError",
     "UnavailableError",
     "UnimplementedError",
@@ -220,6 +222,21 @@ class OutcomeUnknownError(UnavailableError, name="OutcomeUnknownError", status=5
 
 class StorageFullError(InternalError, name="InternalError", status=507):
     """The disk has no room for a write, and nothing was written; reads and deletes go on."""
+
+
+class SerializationError(InternalError, name="InternalError", status=500):
+    """A concurrent transaction is in the way of this one: roll it back and run it again.
+
+    In a transaction of the caller's, at repeatable read or serializable or after a deadlock, trying
+    the call again cannot succeed. PostgreSQL's fault is the cause.
+
+    Attributes:
+        sqlstate: PostgreSQL's code: 40001 for a serialization failure, 40P01 for a deadlock.
+    """
+
+    def __init__(self, message: str, *, sqlstate: str = "40001") -> None:
+        super().__init__(message)
+        self.sqlstate = sqlstate
 
 
 class MissingRightError(InternalError, name="InternalError", status=500):

@@ -33,7 +33,6 @@ from pgchroma.errors import (
 from pgchroma.model.entities import Limits
 from pgchroma.model.operations import Operation, QueryRecords
 from pgchroma.store import Environment, handlers, run, run_async
-from pgchroma.store.drivers import transaction, transaction_async
 from pgchroma.store.faults import (
     first_line,
     has_lost_connection,
@@ -42,6 +41,7 @@ from pgchroma.store.faults import (
     may_pass,
     translated,
 )
+from pgchroma.store.joining import joined, joined_async
 from pgchroma.store.refusals import missing_right, refusal_behind
 from pgchroma.store.roles import is_mendable, role_for
 from pgchroma.store.search_path import add_schema, lacks_schema
@@ -149,8 +149,7 @@ class DirectBackend:
             if not self._source.is_joined:
                 role = run(connection, role_for(operation, self._environment))
                 return run(connection, exchange, role)  # type: ignore[no-any-return]
-            # A savepoint, so that a fault of ours leaves the caller's transaction usable.
-            with transaction(connection):
+            with joined(connection):
                 if lacks_schema(connection):
                     run(connection, add_schema())
                 return run(connection, exchange)  # type: ignore[no-any-return]
@@ -258,7 +257,7 @@ class AsyncDirectBackend:
                 if not self._source.is_joined:
                     role = await run_async(connection, role_for(operation, self._environment))
                     return await run_async(connection, exchange, role, is_heavy=weight)  # type: ignore[no-any-return]
-                async with transaction_async(connection):
+                async with joined_async(connection):
                     if lacks_schema(connection):
                         await run_async(connection, add_schema())
                     return await run_async(connection, exchange, is_heavy=weight)  # type: ignore[no-any-return]

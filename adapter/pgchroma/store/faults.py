@@ -19,6 +19,7 @@ from pgchroma.errors import (
     InvalidArgumentError,
     MissingRightError,
     ReadOnlyReplicaError,
+    SerializationError,
     StorageFullError,
     UnavailableError,
     UniqueConstraintError,
@@ -29,14 +30,18 @@ __all__ = (
     "has_lost_connection",
     "has_lost_statement",
     "is_recovery_conflict",
+    "is_serialization_fault",
     "may_pass",
+    "serialization_error",
     "translated",
     "why_not_indexed",
 )
 
+_SERIALIZATION: Final = (pg.SerializationFailure, pg.DeadlockDetected)
+
+
 _PASSING: Final = (
-    pg.SerializationFailure,
-    pg.DeadlockDetected,
+    *_SERIALIZATION,
     pg.UniqueViolation,
     pg.ForeignKeyViolation,
     pg.UndefinedTable,
@@ -62,6 +67,21 @@ def may_pass(fault: BaseException) -> bool:
     back.
     """
     return isinstance(fault, _PASSING)
+
+
+def is_serialization_fault(fault: BaseException) -> bool:
+    """Whether PostgreSQL ended a transaction in favour of another one."""
+    return isinstance(fault, _SERIALIZATION)
+
+
+def serialization_error(fault: psycopg.Error) -> SerializationError:
+    """Return what tells the caller to run the transaction again."""
+    sqlstate = str(fault.sqlstate) if is_serialization_fault(fault) else "40001"
+    return SerializationError(
+        f"another transaction is in the way of this one: {first_line(fault)} (SQLSTATE "
+        f"{_sqlstate(fault)}). Roll the transaction back and run it again from its beginning",
+        sqlstate=sqlstate,
+    )
 
 
 def has_lost_connection(fault: BaseException) -> bool:
@@ -155,6 +175,8 @@ def _failure(fault: Exception, message: str) -> ChromaError:
                 "statement; set pgchroma_prepared_statements (on a server prepared_statements) "
                 "to false"
             )
+        case pg.SerializationFailure() | pg.DeadlockDetected():
+            return serialization_error(fault)
         case pg.DiskFull():
             return StorageFullError(f"the database's disk is full: {message}; nothing was written")
         case _:
