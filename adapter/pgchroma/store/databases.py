@@ -59,7 +59,7 @@ __all__ = (
 )
 
 PATIENCE_SECONDS: Final = 0.4
-"""How long a caller waits for the tables of a deleted database to be dropped."""
+"""How long a caller without a compactor goes on dropping the tables of a deleted database."""
 
 
 @handles(Heartbeat)
@@ -200,7 +200,8 @@ def _discard(databases: Rows) -> Exchange[None]:
 def _drop_tables(environment: Environment) -> Exchange[bool]:
     """Drop tables of deleted databases, and leave those that take too long to the compactor."""
     # All that is done in a transaction of the caller's holds its locks until the caller commits.
-    seconds = 0.0 if environment.is_forgetful else PATIENCE_SECONDS
+    is_brief = environment.is_forgetful or environment.observed is not None
+    seconds = 0.0 if is_brief else PATIENCE_SECONDS
     leftovers = yield from drop_discarded(seconds)
     if not leftovers.is_done:
         environment.note_discarded()

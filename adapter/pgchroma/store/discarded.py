@@ -92,7 +92,8 @@ def drop_discarded(seconds: float) -> Exchange[Leftovers]:
                 dropped -= 1
                 if has_lost_connection(attempt):
                     return Leftovers(False, dropped, obstacle)
-        if time.monotonic() >= until:
+        # What does not fill a batch is dropped whole; of more only what there is time for.
+        if len(rows) == AT_ONCE and time.monotonic() >= until:
             break
     return Leftovers(False, dropped, obstacle)
 
