@@ -29,8 +29,11 @@ def installed(environment: Path, clients: str) -> pytest.MarkDecorator:
 @installed(PYTHON, "Chroma's clients in Python")
 @pytest.mark.parametrize(
     "script",
-    ["chromadb_sync", "chromadb_async", "with_langchain", "with_llama_index", "with_haystack"],
-)
+    [
+        "chromadb_sync", "chromadb_async", "with_langchain", "with_llama_index", "with_haystack",
+        "with_mcp", "with_mem0", "with_crewai", "with_autogen",
+    ],
+)  # fmt: skip
 def test_a_python_client(script: str, served: str, tmp_path: Path) -> None:
     run([PYTHON / "bin" / "python", SCRIPTS / f"{script}.py", served], tmp_path)
 

@@ -194,9 +194,9 @@ def _unreachable(fault: UnavailableError) -> str:
     return fault.message() if isinstance(fault, InsecureError) else _UNREACHABLE
 
 
-def _host_and_port(host: str, port: int | str) -> tuple[str, int]:
+def _host_and_port(host: str, port: int | str | None) -> tuple[str, int]:
     """Take a port that is written behind the host, if the other is the default."""
-    port = parse_port(port)
+    port = DEFAULT_PORT if port is None else parse_port(port)
     if "/" in host or not host:
         return host, port
     name, written = parse_host(host)

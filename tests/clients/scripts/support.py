@@ -6,7 +6,9 @@ Chroma server as well: what is asserted is what Chroma does.
 
 from __future__ import annotations
 
+import importlib.util
 import sys
+import types
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -14,9 +16,44 @@ from urllib.parse import urlsplit
 from uuid import uuid4
 
 import chromadb
+import numpy as np
+from chromadb import EmbeddingFunction
 from chromadb.config import Settings
 
 PROVIDER = "chromadb.auth.token_authn.TokenAuthClientProvider"
+
+
+class Letters(EmbeddingFunction):
+    """How often a text has each of some letters."""
+
+    def __init__(self) -> None:
+        pass
+
+    def __call__(self, input: list[str]) -> list[np.ndarray]:
+        return [
+            np.array([text.count(letter) for letter in "abcdgknoprstu"], np.float32)
+            for text in input
+        ]
+
+    @staticmethod
+    def name() -> str:
+        return "letters"
+
+    def get_config(self) -> dict[str, Any]:
+        return {}
+
+    @staticmethod
+    def build_from_config(config: dict[str, Any]) -> Letters:
+        return Letters()
+
+
+def bare(*packages: str) -> None:
+    """Let modules of packages be imported without what the packages' own modules import."""
+    for package in packages:
+        module = types.ModuleType(package)
+        spec = importlib.util.find_spec(package)
+        module.__path__ = list(spec.submodule_search_locations)
+        sys.modules[package] = module
 
 
 def arguments() -> tuple[str, str | None]:
