@@ -356,7 +356,8 @@ def test_the_system_routes(lasting: Place) -> None:
     )  # fmt: skip
     assert lasting.answer("GET /api/v2/version") == (200, f'"{__version__}"'.encode())
     assert lasting.answer("GET /api/v2/pre-flight-checks") == (
-        200, b'{"max_batch_size":5461,"supports_base64_encoding":true}',
+        200, b'{"max_batch_size":5461,"supports_base64_encoding":true,'
+        b'"max_payload_size_bytes":41943040}',
     )  # fmt: skip
     assert lasting.answer("GET /api/v2/auth/identity") == (
         200, b'{"user_id":"","tenant":"default_tenant","databases":["default_database"]}',

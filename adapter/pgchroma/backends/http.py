@@ -25,6 +25,7 @@ from tenacity import (
 )
 
 from pgchroma._version import __version__
+from pgchroma.backends.parting import encode, is_parted, parted, read_limits
 from pgchroma.errors import (
     ChromaError,
     DeadlineExceededError,
@@ -35,7 +36,7 @@ from pgchroma.errors import (
 from pgchroma.model.entities import Limits
 from pgchroma.model.operations import Operation
 from pgchroma.wire.errors import decode_error
-from pgchroma.wire.route import PREFIX, Route, encode_json
+from pgchroma.wire.route import PREFIX
 from pgchroma.wire.routes import route_of
 
 __all__ = ("AsyncHttpBackend", "Endpoint", "HttpBackend", "InsecureError")
@@ -132,7 +133,13 @@ class HttpBackend:
     def execute(self, operation: Operation[R]) -> R:
         """Have an operation carried out, asking again if the server is away and it does no harm."""
         route = route_of(operation)
-        body = self._ask(*_request(route, operation), route.is_idempotent)
+        sent = encode(route, operation)
+        if is_parted(operation, sent):
+            most = self.limits().max_bytes or len(sent[2] or b"")
+            for part in parted(route, operation, most):
+                body = self._ask(*part, route.is_idempotent)
+        else:
+            body = self._ask(*sent, route.is_idempotent)
         with _understood(self._endpoint):
             answer: R = route.read(operation, body)
         return answer
@@ -142,7 +149,7 @@ class HttpBackend:
         if self._limits is None:
             body = self._ask("GET", _LIMITS_URL, None, is_idempotent=True)
             with _understood(self._endpoint):
-                self._limits = Limits(int(body["max_batch_size"]))
+                self._limits = read_limits(body)
         return self._limits
 
     def close(self) -> None:
@@ -179,7 +186,13 @@ class AsyncHttpBackend:
     async def execute(self, operation: Operation[R]) -> R:
         """Have an operation carried out, asking again if the server is away and it does no harm."""
         route = route_of(operation)
-        body = await self._ask(*_request(route, operation), route.is_idempotent)
+        sent = encode(route, operation)
+        if is_parted(operation, sent):
+            most = (await self.limits()).max_bytes or len(sent[2] or b"")
+            for part in parted(route, operation, most):
+                body = await self._ask(*part, route.is_idempotent)
+        else:
+            body = await self._ask(*sent, route.is_idempotent)
         with _understood(self._endpoint):
             answer: R = route.read(operation, body)
         return answer
@@ -189,7 +202,7 @@ class AsyncHttpBackend:
         if self._limits is None:
             body = await self._ask("GET", _LIMITS_URL, None, is_idempotent=True)
             with _understood(self._endpoint):
-                self._limits = Limits(int(body["max_batch_size"]))
+                self._limits = read_limits(body)
         return self._limits
 
     async def close(self) -> None:
@@ -237,12 +250,6 @@ class InsecureError(UnavailableError, name="InternalError", status=503):
 
 class _NotSentError(UnavailableError, name="InternalError", status=503):
     """There was no connection, so nothing can have happened."""
-
-
-def _request(route: Route[Any, Any], operation: Operation[Any]) -> tuple[str, str, bytes | None]:
-    request = route.encode(operation)
-    content = None if request.body is None else encode_json(request.body)
-    return route.method, route.url(request), content
 
 
 def _check_open(client: httpx.Client) -> None:

@@ -101,9 +101,11 @@ class Limits:
 
     Attributes:
         max_batch_size: The most records one call may write.
+        max_bytes: The length of the longest body of a request; None: there are no bodies.
     """
 
     max_batch_size: int = 50_000
+    max_bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

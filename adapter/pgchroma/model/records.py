@@ -113,6 +113,20 @@ class RecordBatch:
             self.modality,
         )
 
+    def part(self, first: int, end: int) -> RecordBatch:
+        """Return the records from one place to before another."""
+        vectors = self._vectors()[first:end] if self.embeddings is not None else None
+        matrix, present = parse_embeddings(vectors)
+        return RecordBatch(
+            self.ids[first:end],
+            matrix,
+            present,
+            None if self.documents is None else self.documents[first:end],
+            None if self.uris is None else self.uris[first:end],
+            None if self.metadatas is None else self.metadatas[first:end],
+            self.modality,
+        )
+
     def _vectors(self) -> list[NDArray[np.float32] | None]:
         if self.embeddings is None:
             return [None] * len(self.ids)

@@ -68,7 +68,7 @@ class Answering:
         self, backend: AsyncBackend, door: Door, limiter: RequestLimiter, settings: ServerSettings
     ) -> None:
         self.limiter = limiter
-        self.limits = Limits(settings.max_batch_size)
+        self.limits = Limits(settings.max_batch_size, settings.max_payload_size_bytes)
         self._backend = backend
         self._door = door
         self._settings = settings

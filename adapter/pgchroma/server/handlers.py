@@ -68,6 +68,7 @@ async def _limits(request: AnyRequest) -> Response[Any]:
         {
             "max_batch_size": answering.limits.max_batch_size,
             "supports_base64_encoding": True,
+            "max_payload_size_bytes": answering.limits.max_bytes,
         }
     )
 

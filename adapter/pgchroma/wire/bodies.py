@@ -107,6 +107,7 @@ class LimitsBody(Struct):
 
     max_batch_size: int
     supports_base64_encoding: bool
+    max_payload_size_bytes: int
 
 
 class IdentityBody(Struct):
