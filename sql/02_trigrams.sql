@@ -8,6 +8,8 @@ begin
     end if;
 exception
     when insufficient_privilege or feature_not_supported or undefined_file then
-        raise notice 'pg_trgm is not created: %', sqlerrm;
+        raise warning
+            'the extension pg_trgm is not created, so documents are searched without an index: %',
+            sqlerrm;
 end
 $$;

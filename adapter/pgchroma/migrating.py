@@ -10,7 +10,7 @@ import io
 import logging
 import sys
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from threading import Lock
 from typing import Any, Final
 
@@ -27,6 +27,7 @@ from pgchroma.store.parameters import connection_parameters
 from pgchroma.store.refusals import missing_right_to_upgrade
 from pgchroma.store.replacing import Kept, restore_view, views_in, what_is_kept
 from pgchroma.store.search_path import add_schema
+from pgchroma.store.sequences import advance_all, advance_segments
 from pgchroma.store.upgrading import upgrade_some
 from pgchroma.waiting import watched_waits
 
@@ -62,6 +63,21 @@ def upgrade(connection: psycopg.Connection[Any], *, adopts: bool = True) -> None
             _upgrade_layouts(own)
     for problem in adopt(connection, Wanted()).problems if is_new and adopts else ():
         _log.warning("not taken into the catalog: %s; see pgchroma adopt", problem)
+    if not is_new:
+        tend(connection)
+
+
+def tend(connection: psycopg.Connection[Any]) -> None:
+    """Make up for what happened to the database since its catalog was upgraded, as far as one may.
+
+    An extension may have become available, and sequences may be behind.
+    """
+    with _another(connection) as own:
+        own.autocommit = True
+        with suppress(pg.InsufficientPrivilege):
+            own.execute(sql_files()[_TRIGRAMS].encode())
+            run(own, advance_all())
+            run(own, advance_segments())
 
 
 def adopt(connection: psycopg.Connection[Any], wanted: Wanted) -> Adopted:
@@ -76,6 +92,7 @@ def adopt(connection: psycopg.Connection[Any], wanted: Wanted) -> Adopted:
             run(own, add_schema())
             adopted: Adopted = run(own, adopt_all(wanted))
             own.commit()
+        tend(connection)
         with _another(connection) as own:
             _upgrade_layouts(own)
     return adopted
@@ -112,7 +129,13 @@ def _another(connection: psycopg.Connection[Any]) -> psycopg.Connection[Any]:
     own = psycopg.connect(**connection_parameters(connection), prepare_threshold=None)
     # Whoever waited for the lock has to see what was committed meanwhile.
     own.isolation_level = IsolationLevel.READ_COMMITTED
+    own.add_notice_handler(_log_warning)
     return own
+
+
+def _log_warning(diagnosis: psycopg.errors.Diagnostic) -> None:
+    if diagnosis.severity_nonlocalized == "WARNING":
+        _log.warning(diagnosis.message_primary)
 
 
 def _upgrade_catalog(connection: psycopg.Connection[Any]) -> bool:

@@ -30,6 +30,7 @@ from pgchroma.store.roles import role_of_tenant
 from pgchroma.store.search_path import add_for_session
 from pgchroma.store.secondary import SecondaryIndex, create_secondary, secondary_name
 from pgchroma.store.segments import row_bytes
+from pgchroma.store.sequences import advance, advance_segments
 from pgchroma.store.statement import Exchange, Statement, render
 from pgchroma.store.waits import COMPACTOR, blockers, holders
 
@@ -47,6 +48,11 @@ PATIENCE_SECONDS: Final = 5.0
 """How long anything but an index that is built or dropped waits for a lock."""
 
 LEAST_MEMORY: Final = 64 << 20
+
+NO_TRIGRAMS: Final = (
+    "filters keep searching its documents, which have no index, because the extension pg_trgm is "
+    "not installed in this database. As its owner or a superuser, run: create extension pg_trgm"
+)
 
 
 _SCARCE: Final = (pg.DiskFull, pg.OutOfMemory, pg.InsufficientResources)
@@ -77,6 +83,9 @@ class CompactionSettings:
 class Compaction:
     """Works on collections, one at a time.
 
+    Attributes:
+        obstacles: What keeps collections, by id, from an index that filters ask for.
+
     Args:
         conninfo: A database, without a pooler in between.
         settings: What it goes by.
@@ -101,7 +110,11 @@ class Compaction:
         with ExitStack() as opened:
             self._work = opened.enter_context(_connect(conninfo))
             self._watch = opened.enter_context(_connect(conninfo))
-            self._trigrams_schema = self._find_trigrams()
+            # Only whoever owns the catalog may draw from it, and nobody else builds segments.
+            with suppress(pg.InsufficientPrivilege):
+                run(self._work, advance_segments())
+            self._trigrams_schema: str | None = None
+            self.obstacles: dict[UUID, str] = {}
             self._opened = opened.pop_all()
 
     def __enter__(self) -> Self:
@@ -199,9 +212,12 @@ class Compaction:
             if collection.role is not None:
                 # Some tables may have been made without roles. They are given to it first.
                 run(self._work, role_of_tenant(collection.tenant, Environment(0)))
+            self.obstacles.pop(id, None)
+            live = collection.tables if collection.dimension is not None else None
+            run(self._work, advance(collection.tables, live, None), collection.role)
             while self._step(collection, is_at_rest=is_at_rest, is_final=is_final):
                 pass
-            return self.note_error(id, None)
+            return self._note_obstacle(collection)
         except pg.UndefinedTable:
             # It was deleted meanwhile; or its embeddings are in another table, and so a look at it
             # has to come first.
@@ -215,6 +231,16 @@ class Compaction:
             # A connection that is lost has lost its locks.
             with suppress(psycopg.Error):
                 run(self._work, compaction.unlock_collection(id))
+
+    def _note_obstacle(self, collection: Collection) -> bool:
+        id = collection.tables.id
+        obstacle = self.obstacles.get(id)
+        with suppress(pg.InsufficientPrivilege):
+            noted = run(self._work, compaction.note_error(id, obstacle))
+            if noted.is_new and obstacle is not None:
+                _log.warning("collection %s: %s", id, obstacle)
+            return bool(noted.is_done)
+        return True
 
     def _step(self, collection: Collection, *, is_at_rest: bool, is_final: bool) -> bool:
         """Do the next thing there is to do; false if there was none but to tidy up."""
@@ -232,12 +258,7 @@ class Compaction:
         if build is not None:
             self._build(collection, build)
             return True
-        index = compaction.choose_secondary(
-            collection,
-            examined,
-            has_trigrams=self._trigrams_schema is not None,
-            is_automatic=self._settings.is_automatic,
-        )
+        index = self._choose_secondary(collection, examined)
         if index is not None and is_at_rest:
             self._build_secondary(collection, index, examined.records)
             return True
@@ -248,6 +269,24 @@ class Compaction:
             self._attended(collection, compaction.heal_counts(collection), collection.role)
         self._attended(collection, compaction.fold_counts(collection), collection.role)
         return False
+
+    def _choose_secondary(
+        self, collection: Collection, examined: Examined
+    ) -> SecondaryIndex | None:
+        is_automatic = self._settings.is_automatic
+        index = compaction.choose_secondary(
+            collection, examined, has_trigrams=True, is_automatic=is_automatic
+        )
+        if index is None or index.kind != "trigrams":
+            return index
+        # Somebody may have created the extension, or dropped it, since the last time.
+        self._trigrams_schema = self._find_trigrams()
+        if self._trigrams_schema is not None:
+            return index
+        self.obstacles[collection.tables.id] = NO_TRIGRAMS
+        return compaction.choose_secondary(
+            collection, examined, has_trigrams=False, is_automatic=is_automatic
+        )
 
     def _tidy(self, collection: Collection) -> Examined:
         """Drop what nobody uses, and bring the catalog and PostgreSQL together."""
@@ -430,7 +469,7 @@ def _alone(statement: Statement) -> Exchange[None]:
 
 def _note_error(connection: psycopg.Connection[Any], id: UUID, error: str | None) -> bool:
     with suppress(pg.InsufficientPrivilege):
-        return bool(run(connection, compaction.note_error(id, error)))
+        return bool(run(connection, compaction.note_error(id, error)).is_done)
     return True
 
 

@@ -14,6 +14,7 @@ from pgchroma.cli.grants import grants
 from pgchroma.cli.keys import keys, users
 from pgchroma.cli.run import run
 from pgchroma.cli.tenants import db, tenants
+from pgchroma.migrating import tend
 from pgchroma.schema import offline_sql, prepare
 from pgchroma.store.faults import translated
 
@@ -51,6 +52,7 @@ def migrate(target: Database) -> None:
         psycopg.connect(conninfo, autocommit=True) as connection,
     ):
         facts = prepare(connection, "apply")
+        tend(connection)
     click.echo(f"the catalog is at revision {facts.revision}")
 
 

@@ -75,6 +75,8 @@ def _compact_all(target: Database, names: tuple[str, ...], *, wait: bool) -> boo
         done = [_attempt(compaction, each, wait=wait) for each in chosen]
         at_rest = [each for each, is_done in zip(chosen, done, strict=True) if is_done]
         notes = [note for each in at_rest if (note := _note(compaction, each, settings))]
+        names_by_id = {each.tables.id: printable(each.name) for each in chosen}
+        notes += [f"{names_by_id[id]}: {text}" for id, text in compaction.obstacles.items()]
     if obstacle is not None:
         click.echo(f"Error: a table of a deleted database is not dropped: {obstacle}", err=True)
     click.echo(f"{done.count(True)} of {len(chosen)} collections are at rest")

@@ -95,6 +95,18 @@ _LOCK_SPACE: Final = 0x70676368
 """Tells our advisory locks from others'."""
 
 
+class Noted(NamedTuple):
+    """What became of an error that was to be kept.
+
+    Attributes:
+        is_done: Whether it is kept; not if somebody else has the collection's row.
+        is_new: Whether it was another one before.
+    """
+
+    is_done: bool
+    is_new: bool
+
+
 class Form(NamedTuple):
     """How a segment's index is built, by the settings."""
 
@@ -114,7 +126,7 @@ class Collection:
             tables must not be run with more rights than its own.
         waiting: At most so many embeddings no segment covers.
         has_rest: Whether its segments and secondary indexes are not those the catalog has, as when
-            a compactor was killed.
+            a compactor was killed; or what an index waited for is there.
     """
 
     tables: CollectionTables
@@ -574,10 +586,10 @@ def heal_counts(collection: Collection) -> Statement:
     return Statement(text)
 
 
-def note_error(id: UUID, error: str | None) -> Exchange[bool]:
-    """Keep what stopped a build, or that nothing did; false if somebody else has the row."""
+def note_error(id: UUID, error: str | None) -> Exchange[Noted]:
+    """Keep what stopped a build, or that nothing did."""
     rows = yield Statement(_ERROR, {"id": id, "error": error})
-    return bool(rows[0][0])
+    return Noted(*rows[0])
 
 
 def _collection(row: Sequence[Any]) -> Collection:
@@ -685,10 +697,15 @@ _FIND = render(
         s.unready > 0 or i.invalid > 0 or i.valid <> s.ready + (
             select count(*) from pgchroma.secondary_indexes as x
             where x.collection_id = c.id and x.is_ready
+        ) or exists (
+            select from pgchroma.secondary_indexes as x, pg_catalog.pg_extension as e
+            where x.collection_id = c.id and x.kind = 'trigrams' and not x.is_ready
+                and c.index_error is not null and e.extname = 'pg_trgm'
         )
     from (
         select
             c.id, c.name, g.configuration::text, g.dimension, d.tenant, d.schema_name, k.key,
+            c.index_error,
             g.generation, g.is_spare,
             to_regclass(format('%%I.%%I', d.schema_name, 'log_' || k.key)) as log,
             array(
@@ -900,7 +917,9 @@ _ERROR = render(
         from free where c.id = free.id
         returning c.id
     )
-    select (select count(*) from other) = (select count(*) from noted)
+    select
+        (select count(*) from other) = (select count(*) from noted),
+        exists (select from noted)
     """
 )
 

@@ -11,6 +11,7 @@ from pgchroma.store.conditions import compile_conditions, keeps_plan, time_bound
 from pgchroma.store.handlers import handles
 from pgchroma.store.holding import HELD, IS_HELD, LOCK, hold
 from pgchroma.store.locations import Environment, Location, locate
+from pgchroma.store.sequences import advance_once
 from pgchroma.store.statement import Exchange, Statement, render
 
 __all__ = ("delete_records",)
@@ -22,6 +23,7 @@ def delete_records(operation: DeleteRecords, environment: Environment) -> Exchan
     # Also of second embeddings, which somebody may just have begun, none is to be left behind.
     location = yield from locate(operation.collection, environment, is_fresh=True)
     location.indexed.check(operation.filter)
+    yield from advance_once(location, environment)
     parameters, condition = compile_conditions(
         operation.ids, operation.filter, location.indexes.secondary
     )

@@ -196,6 +196,7 @@ class Environment:
     observed: Observed | None = None
     _locations: dict[UUID, Location] = field(default_factory=dict)
     _roles: dict[str, str] = field(default_factory=dict)
+    _advanced: set[UUID] = field(default_factory=set)
     _lock: Lock = field(default_factory=Lock)
 
     def recall(self, collection: CollectionRef) -> Location | None:
@@ -232,8 +233,24 @@ class Environment:
         if self.observed is not None and filter is not None:
             self.observed.note_filter(location, filter)
 
+    def is_advanced(self, id: UUID) -> bool:
+        """Whether a collection's sequence was looked at since the last connection was made."""
+        return id in self._advanced
+
+    def note_advanced(self, id: UUID) -> None:
+        """Keep in mind that a collection's sequence is not behind."""
+        with self._lock:
+            if len(self._advanced) >= _REMEMBERED:
+                self._advanced.clear()
+            self._advanced.add(id)
+
     def note_vector_oid(self, oid: int) -> None:
-        """Take in the object id of the type `vector`: another one means another database."""
+        """Take in the object id of the type `vector`: another one means another database.
+
+        Also the same one may be a replica's that has taken over.
+        """
+        with self._lock:
+            self._advanced.clear()
         if oid != self.vector_oid:
             self.vector_oid = oid
             self.forget()
@@ -254,6 +271,7 @@ class Environment:
         with self._lock:
             self._locations.clear()
             self._roles.clear()
+            self._advanced.clear()
 
 
 def _nobody() -> None:

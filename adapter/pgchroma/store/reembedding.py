@@ -38,6 +38,7 @@ from pgchroma.store.handlers import handles
 from pgchroma.store.layout import MAX_DIMENSION, CollectionTables, create_spare, take_into_use
 from pgchroma.store.locations import Environment, locate
 from pgchroma.store.segments import distance, is_due
+from pgchroma.store.sequences import advance_once
 from pgchroma.store.statement import Atomic, Exchange, Statement, render
 from pgchroma.store.vectors import pack_vectors
 
@@ -104,6 +105,7 @@ def start_reembedding(
         raise InvalidArgumentError(
             f"dimension: expected an int from 1 to {MAX_DIMENSION:,}, got {operation.dimension}"
         )
+    yield from advance_once((yield from locate(operation.collection, environment)), environment)
     generation: int | None = yield Atomic(_start(operation))
     environment.forget_location(operation.collection)
     if generation is not None:

@@ -38,6 +38,7 @@ from pgchroma.store.locations import (
     locate_fitting,
     make_vectors,
 )
+from pgchroma.store.sequences import advance_once
 from pgchroma.store.statement import Atomic, Exchange, Statement, render
 from pgchroma.store.vectors import VectorArray, pack_vectors
 
@@ -95,6 +96,7 @@ def _write(
         location = yield from locate(operation.collection, environment)
     else:
         location = yield from locate_fitting(operation.collection, environment, records.dimension)
+    yield from advance_once(location, environment)
     if location.dimension is None and records.dimension is not None:
         yield Atomic(_write_first(form, operation.collection, records, location, environment))
     else:
