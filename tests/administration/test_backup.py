@@ -410,6 +410,9 @@ def test_a_point_in_time(open_directory: Path, shell: Callable[..., str]) -> Non
             with psycopg.connect(url, autocommit=True) as plain:
                 plain.execute("select pg_switch_wal()")
     shell("time: restore", MOMENT=moment[0], **named)
+    owner = (path / "postgres").stat()
+    # For root PostgreSQL runs as a user of each directory's own, who has to read the archive.
+    os.chown(copy, owner.st_uid, owner.st_gid)
     with pgchroma.PersistentClient(copy, QUIET) as restored:
         early = restored.get_collection("early", embedding_function=None)
         assert sorted(early.get()["ids"]) == ["1", "2"]

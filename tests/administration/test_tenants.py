@@ -143,14 +143,14 @@ def test_keys_of_a_deleted_tenant_end(run: Callable[..., Result]) -> None:
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
-        (("db", "create", "docs", "--tenant", "nobody"), 1, "Tenant [nobody] not found"),
-        (("db", "list", "--tenant", "nobody"), 1, "Tenant [nobody] not found"),
-        (("db", "delete", "nothing"), 1, "Database [nothing] not found"),
-        (("db", "create", "default_database"), 1, "already exists"),
+        (("db", "create", "docs", "--tenant", "nobody"), 2, "Tenant [nobody] not found"),
+        (("db", "list", "--tenant", "nobody"), 2, "Tenant [nobody] not found"),
+        (("db", "delete", "nothing"), 2, "Database [nothing] not found"),
+        (("db", "create", "default_database"), 2, "already exists"),
         (("db", "create", "a b"), 2, "3-512 characters"),
         (("tenants", "create", "ab"), 2, "at least 3 characters"),
-        (("tenants", "create", "default_tenant"), 1, "already exists"),
-        (("tenants", "delete", "nobody"), 1, "Tenant [nobody] not found"),
+        (("tenants", "create", "default_tenant"), 2, "already exists"),
+        (("tenants", "delete", "nobody"), 2, "Tenant [nobody] not found"),
     ],
 )
 def test_mistakes_are_told_in_one_line(

@@ -40,11 +40,11 @@ class Schema:
 
 @dataclass(frozen=True, slots=True)
 class Relation:
-    """A table, view or sequence, its owner, and what the user may do with it.
+    """A table, view, sequence or function, its owner, and what the user may do with it.
 
     Attributes:
         base: Of the view of a collection the table of its records, else the name.
-        kind: PostgreSQL's letter: ``r``, ``v`` or ``S``.
+        kind: PostgreSQL's letter: ``r``, ``v`` or ``S``; of a function ``f``.
         may_read: Of a sequence, whether the user may draw from it.
         may_write: Whether the user may insert, update and delete.
     """
@@ -58,6 +58,11 @@ class Relation:
     is_owned: bool
     may_read: bool
     may_write: bool
+
+    @property
+    def is_table(self) -> bool:
+        """Whether it is one, or a view."""
+        return self.kind in ("r", "v")
 
     @property
     def is_sequence(self) -> bool:
@@ -222,6 +227,14 @@ _RELATIONS = render(
     join pg_catalog.pg_namespace as n on n.oid = c.relnamespace
     join pg_catalog.pg_roles as o on o.oid = c.relowner
     where n.nspname = any(%(schemas)s) and c.relkind in ('r', 'v', 'S')
+    union all
+    select
+        n.nspname::text, p.proname::text, p.proname::text, 'f', o.rolname::text, o.rolsuper,
+        pg_has_role(%(user)s::name, p.proowner, 'usage'), true, true
+    from pg_catalog.pg_proc as p
+    join pg_catalog.pg_namespace as n on n.oid = p.pronamespace
+    join pg_catalog.pg_roles as o on o.oid = p.proowner
+    where n.nspname in ('pgchroma', 'chroma')
     order by 1, 2
     """
 )

@@ -45,7 +45,7 @@ from pgchroma.store.statement import Exchange
 
 __all__ = ("missing_right", "missing_right_to_upgrade", "refusal_behind")
 
-MOST_STATEMENTS: Final = 20
+MOST_STATEMENTS: Final = 50
 """A message names no more; `pgchroma grants` prints all."""
 
 
@@ -139,15 +139,11 @@ def _text(refusal: str, access: Access, profile: Profile, wanted: list[str]) -> 
     lack = f"{refusal}. The database user {access.user} lacks a right"
     if not wanted:
         return f"{lack}; {command} prints what such a user needs"
-    shown = wanted[:MOST_STATEMENTS]
-    rest = (
-        ""
-        if len(wanted) <= MOST_STATEMENTS
-        else f" {len(wanted)} statements, the first of which are"
-    )
     others = [owner for owner in access.owners() if owner != access.user]
     owners = " or ".join([*others, "a superuser"])
+    if len(wanted) > MOST_STATEMENTS:
+        return f"{lack}: it takes {len(wanted)} statements. {command} prints them, for {owners}"
     return (
         f"{lack}; {command} prints all that such a user needs. As {owners}, in database "
-        f"{access.database}, run:{rest} {'; '.join(shown)}"
+        f"{access.database}, run: {'; '.join(wanted)}"
     )

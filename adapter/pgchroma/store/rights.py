@@ -126,14 +126,14 @@ def _usage(
 def _catalog(
     access: Access, profile: Profile, *, administers: bool, only_missing: bool
 ) -> Iterator[sql.Composable]:
-    tables = {each.name: each for each in access.relations if each.schema == CATALOG}
+    relations = [each for each in access.relations if each.schema == CATALOG]
+    tables = {each.name: each for each in relations if each.is_table}
     read = [each for each in _READ if each in tables]
     if not (only_missing and all(tables[each].may_read for each in read)):
         yield _on_tables("select", read, access.user)
     written = list(_WRITTEN) if profile >= Profile.WRITER else []
     if administers:
-        written = [each for each in tables if not tables[each].is_sequence]
-        written.remove("alembic_version")
+        written = [each for each in tables if each != "alembic_version"]
     written = [each for each in written if each in tables]
     if written and not (only_missing and all(tables[each].may_write for each in written)):
         yield _on_tables("select, insert, update, delete", sorted(written), access.user)
@@ -145,7 +145,7 @@ def _data(access: Access, profile: Profile, *, only_missing: bool) -> Iterator[s
         if schema.name not in access.data:
             continue
         relations = [each for each in access.relations if each.schema == schema.name]
-        tables = [each for each in relations if not each.is_sequence]
+        tables = [each for each in relations if each.is_table]
         may_read = all(each.may_read for each in tables)
         may_write = all(each.may_write for each in tables if each.kind == "r")
         may_draw = all(each.may_read for each in relations if each.is_sequence)
@@ -178,7 +178,7 @@ def _ownership(user: str, objects: Sequence[Relation | Schema]) -> Iterator[sql.
         elif isinstance(each, Schema):
             yield _owner("alter schema {name} owner to {user}", sql.Identifier(each.name), user)
         else:
-            kinds: dict[str, LiteralString] = {"r": "table", "v": "view", "S": "sequence"}
+            kinds: dict[str, LiteralString] = {"r": "table", "v": "view", "f": "routine"}
             template: LiteralString = "alter " + kinds[each.kind] + " {name} owner to {user}"
             yield _owner(template, sql.Identifier(each.schema, each.name), user)
 
