@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, TypeVar
+
+from pydantic import BaseModel
 
 from pgchroma.client.fields import RecordFields
 from pgchroma.client.indexes import (
@@ -21,7 +23,9 @@ from pgchroma.model.entities import CollectionModel
 from pgchroma.model.indexed import Kind
 from pgchroma.model.types import Space
 
-__all__ = ("check_alone", "check_fits", "table_schema")
+__all__ = ("check_alone", "check_fits", "one_model", "table_schema")
+
+M = TypeVar("M", bound=BaseModel)
 
 _INDEXES: Final[dict[Kind, type[Any]]] = {
     "string": StringInvertedIndexConfig,
@@ -64,6 +68,21 @@ def table_schema(
         if not field.is_list:
             schema.create_index(_INDEXES[field.kind](), key=name)
     return schema
+
+
+def one_model(model: type[M] | None, schema: type[M] | None) -> type[M]:
+    """Return the model, which is given under one of its two names.
+
+    Raises:
+        TypeError: It is given under none, or under both, or is not a model.
+    """
+    given = [each for each in (model, schema) if each is not None]
+    if len(given) != 1 or not (isinstance(given[0], type) and issubclass(given[0], BaseModel)):
+        raise TypeError(
+            "create_table needs a pydantic model of the records, as `model` or as `schema`; add "
+            "records to the table that it returns"
+        )
+    return given[0]
 
 
 def check_alone(schema: Schema | None, function: Any) -> None:

@@ -12,14 +12,16 @@ from pydantic import BaseModel
 
 from pgchroma.client._async.administration import AsyncAdministration
 from pgchroma.client._async.collection import AsyncCollection
+from pgchroma.client._async.concurrency import aside
 from pgchroma.client._async.reopening import reopened_client
 from pgchroma.client._async.table import AsyncTable
+from pgchroma.client.derived import derived_model
 from pgchroma.client.fields import read_fields
 from pgchroma.client.functions import Function, check_conflict, configuration_json
 from pgchroma.client.origin import NOT_PICKLED, Origin
 from pgchroma.client.schema import Schema, apply_schema
 from pgchroma.client.shared import clear_system_cache
-from pgchroma.client.tables import check_alone, table_schema
+from pgchroma.client.tables import check_alone, one_model, table_schema
 from pgchroma.client.validation import check_page
 from pgchroma.config import Settings
 from pgchroma.embeddings.adapting import chroma_function
@@ -316,8 +318,9 @@ class AsyncClient(AsyncAdministration):
     async def create_table(
         self,
         name: str,
-        model: type[M],
+        model: type[M] | None = None,
         *,
+        schema: type[M] | None = None,
         mode: Literal["create", "overwrite"] = "create",
         exist_ok: bool = False,
         space: Space | None = None,
@@ -327,6 +330,7 @@ class AsyncClient(AsyncAdministration):
         Args:
             name: The collection's name; see `create_collection`.
             model: What its records are: a `Record` with a `Vector`, or any model of pydantic's.
+            schema: The same, under LanceDB's name.
             mode: ``overwrite`` deletes the collection of that name first, if there is one; not if
                 the arguments are refused.
             exist_ok: Whether to return the collection of that name, if there is one.
@@ -339,6 +343,7 @@ class AsyncClient(AsyncAdministration):
         """
         if mode not in ("create", "overwrite"):
             raise ValueError(f"Expected mode to be create or overwrite, got {mode!r}")
+        model = one_model(model, schema)
         configuration = None if space is None else {"hnsw": {"space": space}}
         made = await self._create(
             name,
@@ -349,15 +354,30 @@ class AsyncClient(AsyncAdministration):
         )
         return cast("AsyncTable[M]", made)
 
-    async def open_table(self, name: str, model: type[M]) -> AsyncTable[M]:
+    @overload
+    async def open_table(self, name: str, model: type[M]) -> AsyncTable[M]: ...
+
+    @overload
+    async def open_table(self, name: str, model: None = None) -> AsyncTable[BaseModel]: ...
+
+    async def open_table(self, name: str, model: type[BaseModel] | None = None) -> AsyncTable[Any]:
         """Find a collection of records of a model.
+
+        Without one it is made of what the collection stores: `id`, `text`, `vector`, and the
+        metadata keys that its schema lists.
 
         Raises:
             NotFoundError: There is none of that name.
             ValueError: The model does not fit it: by its embedding function, or by the length of
-                its vector.
+                its vector. Or none is given, and the collection has nothing to make it of.
         """
-        return await self.get_collection(name, model=model)
+        if model is not None:
+            return await self.get_collection(name, model=model)
+        collection = await self.get_collection(name)
+        model = await aside(
+            derived_model, collection.get_model(), collection.configuration["embedding_function"]
+        )
+        return collection.typed(model)
 
     async def drop_table(self, name: str) -> None:
         """Delete a collection, as `delete_collection` does."""

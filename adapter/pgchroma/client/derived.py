@@ -1,0 +1,57 @@
+"""A model of records made from what a collection stores, for who opens a table without one."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from pydantic import BaseModel, create_model
+
+from pgchroma.model.entities import CollectionModel
+from pgchroma.records import Record, Vector
+
+__all__ = ("derived_model",)
+
+_TYPES: Final = {"string": str, "int": int, "float": float, "bool": bool}
+
+
+def derived_model(collection: CollectionModel, function: Any) -> type[BaseModel]:
+    """Make a model with an `id`, a `text`, a `vector` and a field for each indexed metadata key.
+
+    The keys are those that the collection's schema lists, as that of a table does for fields of one
+    value. Every field but the id may be None.
+
+    Args:
+        collection: The collection.
+        function: The function it stores; None: its records are searched by vectors, and their
+            documents are left out.
+
+    Raises:
+        ValueError: Nothing tells the length of the vector yet.
+    """
+    length = collection.dimension
+    if length is None and function is not None:
+        length = function.ndims()
+    if length is None:
+        raise ValueError(
+            f"Collection {collection.name} has no records yet, so the length of its vectors is not "
+            "known: pass the model to open_table"
+        )
+    fields: dict[str, Any] = {
+        key: (_TYPES[kind] | None, None)
+        for key in collection.configuration.indexed.declared_keys()
+        for kind, is_on in collection.configuration.indexed.keys[key].items()
+        if is_on
+    }
+    fields["id"] = (str | None, None)
+    vector = _free("vector", fields)
+    fields[vector] = (Vector(length) | None, None)
+    if function is not None:
+        fields[vector] = (Vector(length) | None, function.VectorField())
+        fields[_free("text", fields)] = (str | None, function.SourceField(default=None))
+    return create_model(collection.name, __base__=Record, **fields)
+
+
+def _free(name: str, fields: dict[str, Any]) -> str:
+    while name in fields:
+        name += "_"
+    return name
