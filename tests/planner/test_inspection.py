@@ -146,3 +146,19 @@ def test_what_a_query_refuses_is_refused(client: pgchroma.ClientAPI, url: str) -
     ):
         with pytest.raises(errors.InvalidArgumentError, match="dimension of 1, got 2"):
             question()
+
+
+def test_an_explanation_prints_in_a_few_lines(client: pgchroma.ClientAPI, url: str) -> None:
+    collection = create(client)
+    vectors = np.random.default_rng(4).normal(size=(600, 8)).astype(np.float32)
+    collection.add(ids=[f"id{n}" for n in range(600)], embeddings=vectors)
+    compact(url, collection)
+    for arguments in ({"n_results": 5}, {"n_results": 600}, {"where": {"k": 1}}):
+        plan = collection.explain(query_embeddings=vectors[0], **arguments)
+        lines = str(plan).splitlines()
+        assert lines[0].startswith(f"{plan.strategy}: ")
+        assert 2 <= len(lines) < 12
+        assert max(map(len, lines)) < 200
+        assert len(repr(plan)) < 1_500
+        assert plan.sql.startswith(("select", "with"))
+        assert "Plan" in plan.plan

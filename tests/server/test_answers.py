@@ -572,13 +572,15 @@ def _check_query(place: Place) -> None:
             '{"ids":[["a","e","b","c","f"]],"embeddings":null,"documents":null,"uris":null,'
             '"metadatas":null,"distances":null,"include":[]}'
         ),
-        # Chroma answers 500.
-        '{"query_embeddings":[[1,2]],"ids":["a","zz"],"include":[]}': (
-            '{"ids":[["a"]],"embeddings":null,"documents":null,"uris":null,"metadatas":null,'
-            '"distances":null,"include":[]}'
-        ),
     }.items():
         assert place.answer(f"POST {R}/query", body) == (200, answer.encode())
+    # Chroma answers 500.
+    assert place.answer(f"POST {R}/query", {"query_embeddings": [[1, 2]], "ids": ["a", "zz"]}) == (
+        400, invalid(
+            "Error finding id: the collection has no record 'zz'; ids of a query are those of "
+            "records that are there"
+        ),
+    )  # fmt: skip
     assert place.answer(f"POST {R}/query", {"query_embeddings": [[1]]}) == (
         400, invalid("Collection expecting embedding with dimension of 2, got 1"),
     )  # fmt: skip

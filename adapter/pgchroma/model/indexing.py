@@ -94,9 +94,28 @@ class QueryPlan:
     planning_ms: float
     execution_ms: float
     settings: Mapping[str, str] = field(default_factory=dict)
-    sql: str = ""
-    plan: str = ""
+    sql: str = field(default="", repr=False)
+    plan: str = field(default="", repr=False)
     again: QueryPlan | None = None
+
+    def __str__(self) -> str:
+        """Tell in a few lines how the query ran; `sql` and `plan` have the rest."""
+        matching = "" if self.matches is None else f", {self.matches:,} records match"
+        lines = [
+            f"{self.strategy}: {self.rows_read:,} rows read{matching}",
+            f"planning {self.planning_ms:.1f} ms, execution {self.execution_ms:.1f} ms",
+        ]
+        for use in self.segments:
+            covered = f"log {use.first_pos:,} to {use.end_pos:,}"
+            lines.append(f"index {use.index_name} ({covered}): {use.rows_read:,} rows")
+        if self.tail_rows:
+            lines.append(f"without an index: {self.tail_rows:,} rows")
+        if self.settings:
+            lines.append(", ".join(f"{name} = {value}" for name, value in self.settings.items()))
+        if self.again is not None:
+            lines.append("then once more, since that was not complete:")
+            lines += [f"  {line}" for line in str(self.again).splitlines()]
+        return "\n".join(lines)
 
 
 @dataclass(frozen=True, slots=True)
