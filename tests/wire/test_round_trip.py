@@ -84,6 +84,10 @@ new_names = names | st.tuples(names, names).map("+".join)
 counts = st.none() | st.integers(0, 2**32 - 1)
 scopes = st.builds(DatabaseRef, looked_up, looked_up)
 refs = st.builds(CollectionRef, scopes, st.uuids())
+# Whoever sends embeddings says which ones they are like.
+refs_with_generation = st.builds(
+    CollectionRef, scopes, st.uuids(), st.none() | st.integers(0, 2**63 - 1)
+)
 
 numbers = (
     st.floats(allow_nan=False, allow_infinity=False)
@@ -95,7 +99,7 @@ metadata = st.dictionaries(strategies.keys, scalars, max_size=4) | strategies.me
 scalar_metadata = st.dictionaries(strategies.keys, scalars, min_size=1, max_size=4)
 
 settings = {
-    "ef_search": st.integers(1, 2**31),
+    "ef_search": st.integers(1, 100_000),
     "max_neighbors": st.integers(1, 1000),
     "num_threads": st.integers(1, 64),
     "batch_size": st.integers(2, 10_000),
@@ -187,8 +191,8 @@ def deletions(draw: st.DrawFn) -> DeleteRecords:
 def queries(draw: st.DrawFn) -> QueryRecords:
     embeddings = draw(matrices(draw(st.integers(1, 3))))
     return QueryRecords(
-        draw(refs), embeddings, draw(st.integers(0, 2**32 - 1)), draw(query_includes), draw(ids),
-        draw(filters()),
+        draw(refs_with_generation), embeddings, draw(st.integers(0, 2**32 - 1)),
+        draw(query_includes), draw(ids), draw(filters()),
     )  # fmt: skip
 
 
@@ -241,9 +245,9 @@ OPERATIONS: dict[Any, st.SearchStrategy[Any]] = {
         st.none() | new_configurations,
     ),
     DeleteCollection: st.builds(DeleteCollection, scopes, looked_up),
-    AddRecords: st.builds(AddRecords, refs, batches(AddRecords)),
-    UpsertRecords: st.builds(UpsertRecords, refs, batches(UpsertRecords)),
-    UpdateRecords: st.builds(UpdateRecords, refs, batches(UpdateRecords)),
+    AddRecords: st.builds(AddRecords, refs_with_generation, batches(AddRecords)),
+    UpsertRecords: st.builds(UpsertRecords, refs_with_generation, batches(UpsertRecords)),
+    UpdateRecords: st.builds(UpdateRecords, refs_with_generation, batches(UpdateRecords)),
     DeleteRecords: deletions(),
     GetRecords: st.builds(GetRecords, refs, includes, ids, filters(), counts, counts),
     CountRecords: st.builds(CountRecords, refs),
@@ -280,6 +284,7 @@ models = st.builds(
     names,
     st.integers(0, 2**31),
     st.integers(0, 2**53),
+    st.none() | st.integers(0, 2**63 - 1),
 )
 databases = st.builds(Database, st.uuids(), names, looked_up)
 
@@ -505,6 +510,8 @@ ARRIVES_AS = {
     errors.BatchSizeExceededError: ChromaError,
     errors.QuotaError: ChromaError,
     errors.MissingRightError: errors.InternalError,
+    errors.PoolExhaustedError: errors.UnavailableError,
+    errors.ReadOnlyReplicaError: errors.UnavailableError,
     # No transaction of a caller's goes through a server.
     errors.SerializationError: errors.InternalError,
     # It is raised on the side of the caller.
