@@ -173,3 +173,16 @@ def test_a_batch_that_appears_while_a_write_waits_is_changed_whole_or_not_at_all
     assert len(set(states.values())) <= 1, states
     assert len(states) == (0 if write.startswith("delete") else 2)
     assert faults == []
+
+
+@pytest.mark.parametrize("write", ["delete", "delete where"])
+def test_a_batch_that_is_added_while_it_is_deleted_is_there_whole_or_not_at_all(
+    sessions: Sessions, faults: list[BaseException], write: str
+) -> None:
+    sessions.papers.add(ids=["a", "z"], embeddings=[[0.0]] * 2)
+    with sessions.holding("m", INSERT):
+        sessions.start("add", ["a", "m", "z"])
+        sessions.start(write, ["a", "z"])
+    sessions.finish()
+    assert len(sessions.states(["a", "z"])) in {0, 2}
+    assert faults == []

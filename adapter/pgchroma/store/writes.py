@@ -192,7 +192,9 @@ _WITH: LiteralString = "with "
 _NOTHING: LiteralString = "select "
 
 # Whoever comes to an id that another inserts, changes or deletes waits there, and holds those
-# before it only: the order of the rows is that of the waiting.
+# before it only: the order of the rows is that of the waiting. A row that is there is locked by
+# what does not change it, as `where` holds for none: else it could be deleted while the next id is
+# waited for, and of a batch some would be there and others not.
 _ADDED: LiteralString = """
 input as materialized (
     select nextval({log}) as place, n, id, document, uri, metadata::jsonb as metadata, embedding
@@ -203,12 +205,12 @@ input as materialized (
 ),
 inserted as (
     insert into {records} (seq, pos, id, document, uri, metadata, created_at, updated_at)
-    select
+    select distinct on (id collate "C")
         place, case when embedding is not null then place end, id, document, uri, metadata,
         now(), now()
     from input
     order by id collate "C", n
-    on conflict (id) do nothing
+    on conflict (id) do update set updated_at = excluded.updated_at where false
     returning seq
 ),
 """
@@ -231,8 +233,7 @@ stored as (
 )
 """
 
-# A row that is there is locked by what does not change it: `where` holds only for a row that is
-# locked already. Embeddings are sent with the other statement, which knows the rows' places.
+# As above. Embeddings are sent with the other statement, which knows the rows' places.
 _INSERT_OR_LOCK: LiteralString = """
 input as materialized (
     select nextval({log}) as place, id, document, uri, metadata::jsonb as metadata, is_embedded
