@@ -8,6 +8,7 @@ was idle is looked at before it is lent: one that the other side closed is repla
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 import threading
 import time
@@ -70,6 +71,7 @@ class _Shared(Generic[C]):
         self._queued = 0
         self._is_closed = False
         self._fault: str | None = None
+        self._pid = os.getpid()
 
     def statistics(self) -> dict[str, int]:
         """Count connections and the calls that wait for one."""
@@ -102,6 +104,8 @@ class _Shared(Generic[C]):
     def _hold(self, connection: C) -> _Held[C]:
         self._open += 1
         self._fault = None
+        # psycopg warns of connections that are still open when they are collected, but for pools'.
+        connection._pool = None
         now = time.monotonic()
         return _Held(connection, now + LIFETIME_SECONDS * random.uniform(0.9, 1.1), now)  # noqa: S311
 
@@ -111,6 +115,9 @@ class _Shared(Generic[C]):
 
     def _drop_all(self) -> None:
         self._is_closed = True
+        if os.getpid() != self._pid:
+            # These are the connections of the process that this one was forked from.
+            self._idle.clear()
         while self._idle:
             self._drop(self._idle.pop())
 
