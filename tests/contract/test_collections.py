@@ -297,7 +297,7 @@ async def test_the_heartbeat_is_the_time_in_nanoseconds(mode: Any) -> None:
          "hnsw:space: expected one of l2, cosine, ip, got 'cosin'"),
         ({"metadata": {"hnsw:sapce": "cosine"}}, errors.InvalidArgumentError,
          "unknown key 'hnsw:sapce', expected one of hnsw:space, "),
-        ({"metadata": {"hnsw:M": "16"}}, errors.InvalidArgumentError, "hnsw:M: expected a number"),
+        ({"metadata": {"hnsw:M": "16"}}, errors.InvalidArgumentError, "hnsw:M: expected an int"),
         ({"configuration": {"space": "cosine"}}, ValueError,
          "configuration: unknown key 'space', expected hnsw, spann, embedding_function"),
         ({"configuration": {"hsnw": {"space": "ip"}}}, ValueError, "unknown key 'hsnw'"),

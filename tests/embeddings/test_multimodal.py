@@ -382,7 +382,7 @@ def page(
     from pgchroma.utils.embedding_functions import OpenCLIPEmbeddingFunction  # noqa: PLC0415
 
     weights = str(register_tiny_clip(tmp_path_factory.mktemp("clip")))
-    defaults = (TINY_CLIP, weights, "cpu")
+    defaults = (TINY_CLIP, weights, "cpu", True)
     monkeypatch.setattr(OpenCLIPEmbeddingFunction.__init__, "__defaults__", defaults)
     return {"IMAGES": [image(colour) for colour in files], "URIS": list(files.values())}
 

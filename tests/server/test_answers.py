@@ -99,7 +99,6 @@ def lasting(open_server: Server) -> Iterator[Place]:
 # Requests that change nothing: what is asked, with which body, and what is answered.
 REFUSALS: list[tuple[str, Any, int, bytes]] = [
     # Paths and methods.
-    ("GET /", None, 404, EMPTY),
     ("GET /api/v2/", None, 404, EMPTY),
     ("GET /api/v2/nope", None, 404, EMPTY),
     ("GET /api/v1", None, 404, EMPTY),
@@ -446,6 +445,7 @@ def _collection(threads: int) -> bytes:
         "database": "default_database",
         "log_position": 0,
         "version": 0,
+        "generation": 1,
     }  # fmt: skip
     return json.dumps(collection, separators=(",", ":")).encode()
 

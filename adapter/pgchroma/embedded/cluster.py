@@ -83,7 +83,7 @@ class Cluster:
         self.log = ServerLog(directory / "postgres.log")
         self.lock_file = directory / "pgchroma.server.lock"
         self._is_new = self._is_recovering = False
-        self.space = Space(directory)
+        self.space = Space(directory, keeps_reserve=not watched)
 
     def ensure_running(self, mutex: FileLock) -> str:
         """Join the server, starting it when there is none, and return how to connect to it.

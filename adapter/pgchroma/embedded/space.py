@@ -51,10 +51,16 @@ _GROWING: Final = (
 
 
 class Space:
-    """The disk that an embedded server's directory is on."""
+    """The disk that an embedded server's directory is on.
 
-    def __init__(self, directory: Path) -> None:
+    Args:
+        directory: The server's.
+        keeps_reserve: Whether a reserve is worth its room: a throw-away server is not recovered.
+    """
+
+    def __init__(self, directory: Path, *, keeps_reserve: bool = True) -> None:
         self._directory = directory
+        self._keeps_reserve = keeps_reserve
         self._reserve = directory / "pgchroma.reserve"
         self._has_given_up = False
 
@@ -81,7 +87,7 @@ class Space:
 
     def set_aside(self) -> None:
         """Keep a reserve, where there is plenty of room."""
-        if self._reserve.exists() or self._free() < ROOMY:
+        if not self._keeps_reserve or self._reserve.exists() or self._free() < ROOMY:
             return
         self._has_given_up = False
         with suppress(OSError), self._reserve.open("xb") as file:
