@@ -315,11 +315,8 @@ def test_functions_can_be_pickled(default: DefaultEmbeddingFunction) -> None:
     ],
     ids=["words", "one word", "spaces", "chinese", "punctuation", "a word at the end"],
 )
-def test_a_long_text_is_cut_before_it_is_tokenised(
-    long: str, default: DefaultEmbeddingFunction
-) -> None:
-    default(["the model is loaded"])
-    (loaded,) = encoder._shelf._encoders.values()
+def test_a_long_text_is_cut_before_it_is_tokenised(long: str) -> None:
+    loaded = encoder.shared_encoder(ONNXMiniLM_L6_V2()._request())
     tokenizer = loaded._tokenizer
     lengths = []
 
@@ -351,7 +348,6 @@ _PIECES = [
 @settings(max_examples=20)
 @given(st.lists(st.sampled_from(_PIECES), max_size=30), st.integers(1, 60))
 def test_cutting_a_text_changes_no_token(pieces: list[str], repeats: int) -> None:
-    DefaultEmbeddingFunction()(["the model is loaded"])
-    (loaded,) = encoder._shelf._encoders.values()
+    loaded = encoder.shared_encoder(ONNXMiniLM_L6_V2()._request())
     mixed = ("".join(pieces) * repeats)[:30_000]
     assert loaded._tokenize(mixed).tolist() == loaded._tokenizer.encode(mixed).ids
