@@ -23,6 +23,7 @@ from pgchroma.resources import resource
 from pgchroma.store.adopting import Adopted, Wanted, has_catalog
 from pgchroma.store.adopting import adopt as adopt_all
 from pgchroma.store.drivers import run
+from pgchroma.store.faults import first_line
 from pgchroma.store.parameters import connection_parameters
 from pgchroma.store.refusals import missing_right_to_upgrade
 from pgchroma.store.replacing import Kept, restore_view, views_in, what_is_kept
@@ -180,9 +181,10 @@ def _create_extension(connection: psycopg.Connection[Any], text: str) -> None:
             f"superuser, in database {database[:63]}, run: create extension vector"
         ) from fault
     except (pg.FeatureNotSupported, pg.UndefinedFile) as fault:
+        # The server has the files, so it is something else, such as a provider's list of what is
+        # allowed; the server says what.
         raise VersionMismatchError(
-            "pgvector is not installed on this server. Install its package (on Debian: "
-            f"apt-get install postgresql-{connection.info.server_version // 10_000}-pgvector)"
+            f"the extension vector cannot be created: {first_line(fault)}"
         ) from fault
 
 

@@ -14,6 +14,7 @@ from psycopg import sql
 
 from pgchroma.errors import MissingRightError, VersionMismatchError
 from pgchroma.migrating import offline_sql, upgrade
+from pgchroma.pgvector import check_creatable, check_version, is_too_old
 from pgchroma.store.drivers import run
 from pgchroma.store.layout import LAYOUT_VERSION
 from pgchroma.store.refusals import missing_right
@@ -26,7 +27,6 @@ HEAD: Final = "0006"
 """The revision this code works with; a test holds that it is Alembic's newest."""
 
 LEAST_POSTGRES: Final = 160_000
-LEAST_PGVECTOR: Final = (0, 8, 4)
 
 _MIGRATE = "pgchroma migrate <url>"
 
@@ -46,6 +46,8 @@ class ServerFacts:
             missing.
         encoding: How the database stores text.
         database: Its name.
+        available_vector: The version of pgvector's files on the server, which is looked up where
+            the extension is missing or old; else, and where there are no files, None.
     """
 
     version: int
@@ -57,6 +59,7 @@ class ServerFacts:
     vector_grant: str | None = None
     encoding: str = "UTF8"
     database: str = ""
+    available_vector: str | None = None
 
 
 def prepare(
@@ -65,7 +68,8 @@ def prepare(
     """Make sure the database can be worked with, and say what it is.
 
     With ``apply`` an empty or older catalog is brought up to date; with ``validate`` it is
-    refused; with ``none`` nobody looks.
+    refused; with ``none`` nobody looks. A server that cannot be worked with is refused before
+    anything is created or changed.
 
     Args:
         connection: Any connection to the database.
@@ -83,8 +87,7 @@ def prepare(
     except pg.InsufficientPrivilege as refusal:
         raise run(connection, missing_right(None, refusal)) from refusal
     if mode == "apply" and _is_older(facts):
-        _check_postgres(facts)
-        _check_encoding(facts)
+        _check_before_upgrade(facts)
         upgrade(connection, adopts=adopts)
         facts = _look(connection)
     return check(facts, mode)
@@ -97,8 +100,7 @@ def check(facts: ServerFacts, mode: MigrationMode = "validate") -> ServerFacts:
         VersionMismatchError: It cannot.
         MissingRightError: The user may not use the extension vector.
     """
-    _check_postgres(facts)
-    _check_encoding(facts)
+    _check_server(facts)
     _check_pgvector(facts)
     if mode != "none" and (facts.revision != HEAD or facts.has_old_tables):
         raise VersionMismatchError(_revision_message(facts))
@@ -116,6 +118,10 @@ def _look(connection: psycopg.Connection[Any]) -> ServerFacts:
         if has_catalog:
             cursor.execute(_REVISION, {"version": LAYOUT_VERSION}, prepare=False)
             revision, has_old_tables = cursor.fetchone() or (None, False)
+        available = None
+        if vector_version is None or is_too_old(vector_version):
+            cursor.execute(_AVAILABLE, prepare=False)
+            (available,) = cursor.fetchone() or (None,)
     return ServerFacts(
         version,
         vector_version,
@@ -126,6 +132,7 @@ def _look(connection: psycopg.Connection[Any]) -> ServerFacts:
         grant,
         encoding,
         connection.info.dbname,
+        available,
     )
 
 
@@ -134,6 +141,19 @@ def _is_older(facts: ServerFacts) -> bool:
     if facts.revision is None or facts.revision < HEAD:
         return True
     return facts.revision == HEAD and facts.has_old_tables
+
+
+def _check_before_upgrade(facts: ServerFacts) -> None:
+    _check_server(facts)
+    if facts.vector_version is None:
+        check_creatable(facts.available_vector, facts.version)
+    else:
+        check_version(facts.vector_version, facts.available_vector, facts.version)
+
+
+def _check_server(facts: ServerFacts) -> None:
+    _check_postgres(facts)
+    _check_encoding(facts)
 
 
 def _check_postgres(facts: ServerFacts) -> None:
@@ -156,17 +176,11 @@ def _check_encoding(facts: ServerFacts) -> None:
 
 def _check_pgvector(facts: ServerFacts) -> None:
     if facts.vector_version is None:
+        check_creatable(facts.available_vector, facts.version)
         raise VersionMismatchError(
             f"the extension vector is not installed in this database. Run: {_MIGRATE}"
         )
-    version = tuple(int(part) for part in facts.vector_version.split(".")[:3])
-    if version < LEAST_PGVECTOR:
-        least = ".".join(map(str, LEAST_PGVECTOR))
-        raise VersionMismatchError(
-            f"pgvector {facts.vector_version} is too old: older than {least} it can corrupt HNSW "
-            f"indexes on vacuum. Install {least} or newer on the server, then run: "
-            "alter extension vector update"
-        )
+    check_version(facts.vector_version, facts.available_vector, facts.version)
     if facts.vector_grant is not None:
         raise MissingRightError(
             "the user may not use the schema of the extension vector. As that schema's owner or a "
@@ -193,6 +207,10 @@ select
     version_num,
     exists (select from pgchroma.collections where layout_version < %(version)s)
 from pgchroma.alembic_version
+"""
+
+_AVAILABLE: Final = """
+select default_version from pg_catalog.pg_available_extensions where name = 'vector'
 """
 
 _FACTS: Final = """

@@ -1,0 +1,198 @@
+"""Servers with an old pgvector or an old PostgreSQL: refused before anything is created in them.
+
+The old pgvector is real to PostgreSQL: a control file and a script in a directory that
+`extension_control_path` of the test's database leads to.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from psycopg import sql
+
+import pgchroma
+from pgchroma import errors, schema
+from pgchroma.embedded import EmbeddedPostgres
+from pgchroma.embedded.host import binaries
+from pgchroma.pgvector import LEAST_PGVECTOR, check_version, is_too_old
+from pgchroma.schema import offline_sql, prepare
+
+Provide = Callable[[str | None], None]
+
+ON_SERVER = r"on this server is too old.*Install a newer pgvector on the server"
+IN_DATABASE = r"The server has pgvector 0\.8\.\d+.*run: alter extension vector update.*reindex"
+
+
+@pytest.fixture
+def files(server: EmbeddedPostgres) -> Iterator[Path]:
+    """A directory where the server looks for extensions."""
+    with tempfile.TemporaryDirectory(dir=server.directory) as directory:
+        Path(directory).chmod(0o755)
+        Path(directory, "extension").mkdir(mode=0o755)
+        yield Path(directory, "extension")
+
+
+@pytest.fixture
+def provide(empty_url: str, files: Path) -> Provide:
+    """Gives the server of the test's database the files of a version of pgvector; None: its own."""
+    real = binaries().parent / "share" / "extension"
+
+    def provide(version: str | None) -> None:
+        control = (real / "vector.control").read_text()
+        own = re.findall(r"default_version = '(.*)'", control)[0]
+        (files / "vector.control").write_text(control.replace(own, version or own))
+        if version is not None:
+            shutil.copy(real / f"vector--{own}.sql", files / f"vector--{version}.sql")
+        path = "$system" if version is None else f"{files.parent}:$system"
+        with psycopg.connect(empty_url, autocommit=True) as plain:
+            name = sql.Identifier(plain.info.dbname)
+            statement = sql.SQL("alter database {} set extension_control_path = {}")
+            plain.execute(statement.format(name, sql.Literal(path)))
+
+    return provide
+
+
+def _contents(url: str) -> list[tuple[Any, ...]]:
+    """All schemas, extensions and relations of a database, with their versions."""
+    with psycopg.connect(url) as plain:
+        return plain.execute(
+            "select 'schema', nspname::text, '' from pg_namespace where nspname !~ '^pg_t'"
+            " union all select 'extension', extname::text, extversion from pg_extension"
+            " union all select 'relation', oid::regclass::text, '' from pg_class"
+            "   where relnamespace <> 'pg_toast'::regnamespace"
+            " order by 1, 2"
+        ).fetchall()
+
+
+def _by_client(url: str) -> str:
+    with pytest.raises(errors.VersionMismatchError) as refused:
+        pgchroma.PostgresClient(url)
+    return str(refused.value)
+
+
+def _by_command(*arguments: str) -> Callable[[str], str]:
+    def refused(url: str) -> str:
+        command = [sys.executable, "-m", "pgchroma", *arguments, "--url", url]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        assert done.returncode == 1, done
+        assert "Traceback" not in done.stderr
+        return done.stderr
+
+    return refused
+
+
+WAYS = {
+    "client": _by_client,
+    "migrate": _by_command("migrate"),
+    "adopt": _by_command("adopt"),
+    "run": _by_command("run", "--no-auth", "--port", "0"),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_old_files_on_the_server_are_refused_before_anything_is_created(
+    way: str, empty_url: str, provide: Provide
+) -> None:
+    provide("0.8.3")
+    before = _contents(empty_url)
+    message = WAYS[way](empty_url)
+    assert re.search(rf"pgvector 0\.8\.3 {ON_SERVER}", message), message
+    assert "hnsw graph not repaired" in message
+    assert "corruption" not in message
+    assert _contents(empty_url) == before
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_an_old_extension_is_refused_before_anything_is_created(
+    way: str, empty_url: str, provide: Provide
+) -> None:
+    provide("0.8.1")
+    with psycopg.connect(empty_url, autocommit=True) as plain:
+        plain.execute("create extension vector")
+    before = _contents(empty_url)
+    assert ("extension", "vector", "0.8.1") in before
+    both_old = WAYS[way](empty_url)
+    assert re.search(r"pgvector 0\.8\.1 is too old.*Install a newer pgvector on the", both_old)
+    provide(None)
+    message = WAYS[way](empty_url)
+    assert re.search(IN_DATABASE, message), message
+    assert re.search(r"buffer overflow.*\(0\.8\.2\).*corruption.*\(0\.8\.3\)", message)
+    assert _contents(empty_url) == before
+
+
+def test_what_the_message_says_mends_it(empty_url: str, provide: Provide) -> None:
+    provide("0.8.3")
+    with psycopg.connect(empty_url, autocommit=True) as plain:
+        plain.execute("create extension vector")
+    provide(None)
+    assert "alter extension vector update;" in _by_client(empty_url)
+    with psycopg.connect(empty_url, autocommit=True) as plain:
+        plain.execute("alter extension vector update")
+    with pgchroma.PostgresClient(empty_url) as client:
+        client.create_collection("papers").add(ids="1", embeddings=[1.0])
+
+
+def test_a_catalog_is_not_upgraded_on_an_old_extension(
+    url: str, connection: psycopg.Connection[Any]
+) -> None:
+    connection.execute("update pg_extension set extversion = '0.8.2' where extname = 'vector'")
+    connection.execute("update pgchroma.alembic_version set version_num = '0005'")
+    with pytest.raises(errors.VersionMismatchError, match=IN_DATABASE):
+        pgchroma.PostgresClient(url)
+    found = connection.execute("select version_num from pgchroma.alembic_version").fetchone()
+    assert found == ("0005",)
+
+
+def test_a_server_without_pgvector_is_refused(empty_url: str, files: Path) -> None:
+    with psycopg.connect(empty_url, autocommit=True) as plain:
+        name = sql.Identifier(plain.info.dbname)
+        nowhere = sql.Literal(str(files))
+        plain.execute(
+            sql.SQL("alter database {} set extension_control_path = {}").format(name, nowhere)
+        )
+    before = _contents(empty_url)
+    assert "pgvector is not installed on this server. Install its package" in _by_client(empty_url)
+    assert _contents(empty_url) == before
+
+
+def test_an_old_postgres_is_refused_before_anything_is_created(
+    empty_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # There is no old server here, so the bound is moved instead.
+    monkeypatch.setattr(schema, "LEAST_POSTGRES", 990_000)
+    before = _contents(empty_url)
+    assert "is too old: pgchroma needs 16 or newer" in _by_client(empty_url)
+    assert _contents(empty_url) == before
+
+
+def test_the_sql_for_review_refuses_an_old_pgvector(empty_url: str, provide: Provide) -> None:
+    provide("0.8.3")
+    before = _contents(empty_url)
+    with psycopg.connect(empty_url, autocommit=True) as plain:
+        with pytest.raises(psycopg.errors.RaiseException, match=r"0\.8\.3 is too old"):
+            plain.execute(offline_sql().encode())
+        plain.execute("rollback")
+    assert _contents(empty_url) == before
+    least = ".".join(map(str, LEAST_PGVECTOR))
+    provide(least)
+    with psycopg.connect(empty_url, autocommit=True) as plain:
+        plain.execute(offline_sql().encode())
+        assert prepare(plain, "validate").vector_version == least
+
+
+def test_versions_are_compared_by_their_numbers() -> None:
+    for version in ("0.8.3", "0.7.10", "0.8", "0.8.3-dev"):
+        assert is_too_old(version)
+        with pytest.raises(errors.VersionMismatchError):
+            check_version(version, None, 180_000)
+    for version in ("0.8.4", "0.8.10", "0.9.0-dev", "1.0"):
+        check_version(version, None, 180_000)
