@@ -16,6 +16,7 @@ import msgspec
 
 from pgchroma._version import __version__
 from pgchroma.model.operations import Heartbeat
+from pgchroma.server.examples import BODIES, example_of
 from pgchroma.server.faults import PLAIN_FAULTS
 from pgchroma.server.handlers import UNIMPLEMENTED
 from pgchroma.wire.bodies import ErrorBody, HealthBody, HeartbeatBody, LimitsBody
@@ -78,27 +79,15 @@ _PROPERTIES: Final = {
 }
 """What properties of bodies mean that have the same name everywhere."""
 
-_EXAMPLES: Final[dict[str, dict[str, Any]]] = {
-    "create_collection": {"name": "papers", "get_or_create": True},
-    "collection_add": {
-        "ids": ["a"], "embeddings": [[0.1, 0.2]], "documents": ["a text"],
-        "metadatas": [{"year": 2024}],
-    },
-    "collection_get": {"where": {"year": {"$gt": 2020}}, "limit": 10},
-    "collection_query": {
-        "query_embeddings": [[0.1, 0.2]], "n_results": 3,
-        "where_document": {"$contains": "text"}, "include": ["documents", "distances"],
-    },
-    "collection_delete": {"ids": ["a"]},
-}  # fmt: skip
-_EXAMPLES["collection_upsert"] = _EXAMPLES["collection_add"]
-_EXAMPLES["collection_update"] = {"ids": ["a"], "metadatas": [{"year": 2025}]}
-
 _PARAMETERS: Final[dict[str, tuple[str, dict[str, Any]]]] = {
     "tenant": ("The tenant's name.", {"type": "string"}),
     "database": ("The database's name.", {"type": "string", "minLength": 3}),
     "collection": ("The collection's name.", {"type": "string"}),
-    "collection_id": ("The collection's id.", {"type": "string", "format": "uuid"}),
+    "collection_id": (
+        "The collection's id, as `create_collection` and `get_collection` return it. Swagger UI at "
+        "/docs/ fills in the id of the collection that it created or fetched last.",
+        {"type": "string", "format": "uuid"},
+    ),
     "crn": (
         "The collection's resource name: its tenant's, its database and its own name with colons "
         "between them.",
@@ -230,7 +219,7 @@ def _operation(operation: _Described, schemas: _Schemas) -> dict[str, Any]:
         "summary": operation.name.replace("_", " ").capitalize(),
         "description": operation.description,
         "tags": [_tag(operation.path)],
-        "parameters": [*_path_parameters(operation.path), *_query_parameters(operation.query)],
+        "parameters": [*_path_parameters(operation), *_query_parameters(operation)],
         "responses": _responses(operation, schemas),
         "security": []
         if operation.access == "public"
@@ -238,8 +227,8 @@ def _operation(operation: _Described, schemas: _Schemas) -> dict[str, Any]:
     }
     if operation.body is not None:
         content = {JSON: {"schema": schemas(operation.body)}}
-        if operation.name in _EXAMPLES:
-            content[JSON]["example"] = _EXAMPLES[operation.name]
+        if operation.name in BODIES:
+            content[JSON]["example"] = BODIES[operation.name]
         described["requestBody"] = {"required": True, "content": content}
     return described
 
@@ -254,7 +243,8 @@ def _tag(path: str) -> str:
     return next((tag for part, tag in _TAGS.items() if part in path), "System")
 
 
-def _path_parameters(path: str) -> Iterator[dict[str, Any]]:
+def _path_parameters(operation: _Described) -> Iterator[dict[str, Any]]:
+    path = operation.path
     for part, chromas in zip(path.split("/"), _chromas_path(path).split("/"), strict=True):
         if part.startswith("{"):
             description, schema = _PARAMETERS[part[1:-1]]
@@ -264,14 +254,15 @@ def _path_parameters(path: str) -> Iterator[dict[str, Any]]:
                 "required": True,
                 "description": description,
                 "schema": schema,
+                **_example(operation, part[1:-1]),
             }
 
 
-def _query_parameters(shape: Any) -> Iterator[dict[str, Any]]:
-    if shape is None:
+def _query_parameters(operation: _Described) -> Iterator[dict[str, Any]]:
+    if operation.query is None:
         return
-    _, found = msgspec.json.schema_components((shape,))
-    described = found[shape.__name__]
+    _, found = msgspec.json.schema_components((operation.query,))
+    described = found[operation.query.__name__]
     for name, schema in described["properties"].items():
         yield {
             "name": name,
@@ -280,7 +271,13 @@ def _query_parameters(shape: Any) -> Iterator[dict[str, Any]]:
             "description": _PARAMETERS[name][0],
             # A query string has no null.
             "schema": schema["anyOf"][0] if "anyOf" in schema else schema,
+            **_example(operation, name),
         }
+
+
+def _example(operation: _Described, parameter: str) -> dict[str, Any]:
+    example = example_of(operation.name, parameter)
+    return {} if example is None else {"example": example}
 
 
 def _responses(operation: _Described, schemas: _Schemas) -> dict[str, Any]:

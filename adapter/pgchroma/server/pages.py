@@ -37,13 +37,30 @@ _FILES: Final = {
 _START: Final = """\
 const page = document.getElementById("page");
 if (page.dataset.kind === "swagger") {
-  SwaggerUIBundle({ url: "../openapi.json", domNode: page, deepLinking: true });
+  const ui = SwaggerUIBundle({
+    url: "../openapi.json", domNode: page, deepLinking: true,
+    responseInterceptor: (response) => {
+      if (response.obj?.configuration_json) fillIn(ui, response.obj.id);
+      return response;
+    },
+  });
 } else {
   Scalar.createApiReference(page, {
     url: "../openapi.json", withDefaultFonts: false, telemetry: false, hideClientButton: true,
     defaultOpenAllTags: true, agent: { disabled: true }, mcp: { disabled: true },
     showDeveloperTools: "never",
   });
+}
+
+// Routes take a collection's id, which nobody types.
+function fillIn(ui, id) {
+  for (const [path, item] of Object.entries(ui.specSelectors.specJson().get("paths").toObject())) {
+    for (const [method, operation] of Object.entries(item.toObject())) {
+      const isId = (one) => one.getIn(["schema", "format"]) === "uuid";
+      const parameter = operation.get("parameters").find(isId);
+      if (parameter) ui.specActions.changeParamByIdentity([path, method], parameter, id, false);
+    }
+  }
 }
 """
 
