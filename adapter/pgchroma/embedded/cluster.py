@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import subprocess
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,6 +24,7 @@ from pgchroma.embedded.initdb import Initdb
 from pgchroma.embedded.locks import FileLock, patiently
 from pgchroma.embedded.reports import PidFile, ServerLog
 from pgchroma.embedded.space import Space
+from pgchroma.embedded.spawning import spawn
 from pgchroma.errors import InvalidArgumentError, UnavailableError, VersionMismatchError
 
 if TYPE_CHECKING:
@@ -37,26 +37,6 @@ _LONGEST_STOP = 60.0
 _LONGEST_REFUSAL = 30.0
 _LONGEST_SOCKET_GAP = 0.5
 _FULL_DISK = 32 << 20
-
-# The shell forks the server and ends, so that the server is nobody's child to wait for. The lock
-# arrives as standard output, the one descriptor besides the log's which every shell can pass on.
-_START = 'shift; "$@" 3>&1 1>&2 </dev/null &'
-# A throw-away server has a shell watch over it, whose standard input ends with its owner. The
-# signal goes to the shell's process group, whose number cannot become another program's.
-_START_WATCHED = """
-directory=$0 sockets=$1
-shift
-exec 4<&0
-{
-  "$@" 3>&1 1>&2 </dev/null 4<&- &
-  exec 1>&2
-  read -r _ <&4
-  trap '' QUIT
-  kill -QUIT 0
-  wait
-  rm -rf -- "$sockets" "$directory"
-} &
-"""
 
 
 class Cluster:
@@ -83,6 +63,7 @@ class Cluster:
         self.log = ServerLog(directory / "postgres.log")
         self.lock_file = directory / "pgchroma.server.lock"
         self._is_new = self._is_recovering = False
+        self._stopping_since: float | None = None
         self.space = Space(directory, keeps_reserve=not watched)
 
     def ensure_running(self, mutex: FileLock) -> str:
@@ -149,7 +130,11 @@ class Cluster:
         waiting = f"pgchroma: waiting for PostgreSQL in {self.directory}, which is"
         if self._is_recovering:
             return f"{waiting} recovering from a crash; that can take minutes"
-        return f"{waiting} starting for the first time" if self._is_new else f"{waiting} starting"
+        if self._stopping_since is not None:
+            return f"{waiting} stopping; it is started again after that"
+        if self._is_new:
+            return f"{waiting} starting for the first time"
+        return f"{waiting} starting; if it was not shut down properly, that can take minutes"
 
     def _has_lost_socket(self) -> bool:
         """Whether the socket of a running server was removed.
@@ -190,7 +175,9 @@ class Cluster:
                     return
                 found = PidFile.read(self.data)
                 if found and not signalled and host.is_postmaster(found.pid, self.data):
-                    os.kill(found.pid, how)
+                    # One that recovers has nothing to write down and may not notice that it is to
+                    # stop. The next one recovers instead.
+                    os.kill(found.pid, signal.SIGQUIT if found.status == "starting" else how)
                     signalled = True
         self.announce(f"pgchroma: leaving PostgreSQL in {self.directory} to stop by itself")
 
@@ -237,33 +224,10 @@ class Cluster:
         options = host.settings(sockets, self.directory, durable=self._durable)
         pairs = [word for pair in options.items() for word in ("-c", "=".join(pair))]
         command = account.command(binaries / "postgres", "-D", self.data, *pairs)
-        self._spawn([str(self.directory), str(sockets.parent), *command], lock)
-
-    def _spawn(self, arguments: list[str], lock: FileLock) -> None:
-        """Start a server in a session of its own, where no Ctrl-C of the caller's reaches it."""
-        log = self.log.open()
-        end, leash = os.pipe()
-        script = _START_WATCHED if self._watched else _START
-        try:
-            subprocess.run(  # noqa: S603
-                ["/bin/sh", "-c", script, *arguments],
-                stdin=end,
-                stdout=lock.fd,
-                stderr=log,
-                cwd="/",
-                env=host.ENVIRONMENT,
-                start_new_session=True,
-                check=True,
-            )
-        finally:
-            os.close(end)
-            os.close(log)
-            if self._watched:
-                # The leash of a server which crashed stays as it is: letting go of it now would
-                # have its watcher remove the directory from under this one.
-                self._leash = leash
-            else:
-                os.close(leash)
+        arguments = [str(self.directory), str(sockets.parent), *command]
+        # The leash of a server which crashed stays as it is: letting go of it now would have its
+        # watcher remove the directory from under this one.
+        self._leash = spawn(arguments, lock, self.log.open(), watched=self._watched)
 
     def _prepare(self, binaries: Path, account: Account, mutex: FileLock) -> None:
         """See that there is data of our user's and version, without a dead server's traces."""
@@ -345,6 +309,7 @@ class Cluster:
         """
         found = PidFile.read(self.data)
         if found is None or found.status != "ready":
+            self._end_if_stuck(found)
             return None
         address = {"host": found.socket_directory, "port": found.port}
         conninfo = private_conninfo(user=_NAME, dbname=_NAME, **address)
@@ -357,6 +322,16 @@ class Cluster:
             psycopg.connect(conninfo).close()
         self._joined = found
         return conninfo
+
+    def _end_if_stuck(self, found: PidFile | None) -> None:
+        """End a server that somebody has told to stop and that does not, as while it recovers."""
+        if found is None or found.status != "stopping":
+            self._stopping_since = None
+            return
+        now = time.monotonic()
+        self._stopping_since = since = self._stopping_since or now
+        if now - since > _LONGEST_STOP and host.is_postmaster(found.pid, self.data):
+            os.kill(found.pid, signal.SIGQUIT)
 
     def _name_database(self, conninfo: str) -> None:
         """Give initdb's database our name, which takes less time and room than another database."""
