@@ -5,8 +5,10 @@ from __future__ import annotations
 import importlib
 import inspect
 import re
+import shutil
 import subprocess
 import sys
+import tarfile
 import tomllib
 import venv
 import zipfile
@@ -27,11 +29,27 @@ ROOT = Path(__file__).resolve().parents[1]
 
 @pytest.fixture(scope="session")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("wheel")
+    return _wheel_of(ROOT, tmp_path_factory.mktemp("wheel"))
+
+
+@pytest.fixture(scope="session")
+def sdist(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("sdist")
+    command = [sys.executable, "-m", "hatchling", "build", "--target", "sdist", "--directory"]
+    done = subprocess.run(
+        [*command, str(out)], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    (built,) = out.glob("*.tar.gz")
+    return built
+
+
+def _wheel_of(source: Path, out: Path) -> Path:
     command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation"]
     done = subprocess.run(
-        [*command, "--wheel-dir", str(out), str(ROOT)], capture_output=True, text=True, check=False
-    )
+        [*command, "--wheel-dir", str(out), str(source)],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
     assert done.returncode == 0, done.stderr
     (built,) = out.glob("*.whl")
     return built
@@ -46,6 +64,27 @@ def test_the_wheel_carries_migrations_and_sql(wheel: Path) -> None:
                 assert f"pgchroma/_{directory}/{relative}" in names
     assert "pgchroma/py.typed" in names
     assert not [name for name in names if name.startswith("tests")]
+
+
+def test_the_sdist_carries_the_repository(sdist: Path) -> None:
+    if not (ROOT / ".git").exists() or shutil.which("git") is None:
+        pytest.skip("this is no checkout that git can list")
+    listed = subprocess.run(
+        ["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    with tarfile.open(sdist) as archive:
+        carried = {name.partition("/")[2] for name in archive.getnames()}
+    missing = {name for name in listed.stdout.split("\0") if name} - carried
+    assert not missing
+
+
+def test_the_wheel_of_the_sdist_is_that_of_the_checkout(
+    wheel: Path, sdist: Path, tmp_path: Path
+) -> None:
+    other = _wheel_of(sdist, tmp_path)
+    assert other.name == wheel.name
+    assert zipfile.ZipFile(other).namelist() == zipfile.ZipFile(wheel).namelist()
+    assert other.read_bytes() == wheel.read_bytes()
 
 
 def test_an_installed_wheel_finds_its_resources(wheel: Path, tmp_path: Path) -> None:
@@ -65,7 +104,7 @@ def test_an_installed_wheel_finds_its_resources(wheel: Path, tmp_path: Path) -> 
     # The dependencies are this environment's; only pgchroma itself is the wheel's.
     dependencies = [path for path in sys.path if path.endswith("site-packages")]
     done = subprocess.run(
-        [python, "-c", f"import sys; sys.path[1:1] = []; sys.path += {dependencies!r}; {script}"],
+        [python, "-I", "-c", f"import sys; sys.path += {dependencies!r}; {script}"],
         capture_output=True, text=True, check=True, cwd=tmp_path,
     )  # fmt: skip
     assert done.stdout.startswith("True True")
@@ -73,6 +112,8 @@ def test_an_installed_wheel_finds_its_resources(wheel: Path, tmp_path: Path) -> 
 
 
 def test_a_checkout_finds_its_resources() -> None:
+    if not Path(pgchroma.__file__).is_relative_to(ROOT):
+        pytest.skip("pgchroma is installed from elsewhere")
     assert resource("sql") == ROOT / "sql"
     assert resource("migrations") == ROOT / "migrations"
     with pytest.raises(FileNotFoundError, match="nothing"):
