@@ -28,6 +28,8 @@ COMMANDS = [
     ("db", "list"),
     ("tenants", "create", "acme"),
     ("grants", "reader", "somebody"),
+    ("psql", "-c", "select 1"),
+    ("postgres",),
 ]
 
 

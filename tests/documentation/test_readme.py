@@ -23,6 +23,17 @@ def test_the_five_minute_example_runs(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout == "[['3']]\n"
+    commands = (ROOT / "README.md").read_text()
+    assert "\npgchroma psql --path ./data " in commands
+    query = "select id from default_tenant__default_database.articles order by id limit 1"
+    asked = subprocess.run(
+        [sys.executable, "-m", "pgchroma", "psql", "--path", "./data", "-Atc", query],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=tmp_path,
+    )
+    assert asked.stdout == "1\n", asked.stderr
 
 
 def test_every_target_of_the_readme_is_in_the_makefile() -> None:

@@ -12,6 +12,8 @@ from pgchroma.cli.database import Database, on_database
 from pgchroma.cli.errors import Commands, exit_on_error
 from pgchroma.cli.grants import grants
 from pgchroma.cli.keys import keys, users
+from pgchroma.cli.postgres import postgres
+from pgchroma.cli.psql import psql
 from pgchroma.cli.run import run
 from pgchroma.cli.tenants import db, tenants
 from pgchroma.migrating import tend
@@ -60,6 +62,8 @@ main.add_command(run)
 main.add_command(adopt)
 main.add_command(compact)
 main.add_command(grants)
+main.add_command(psql)
+main.add_command(postgres)
 main.add_command(keys)
 main.add_command(users)
 main.add_command(db)

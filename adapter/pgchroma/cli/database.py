@@ -8,11 +8,11 @@ an image may have a default.
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import wraps
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 import psycopg
@@ -27,6 +27,9 @@ from pgchroma.config import Settings
 from pgchroma.errors import InvalidArgumentError, UnavailableError
 from pgchroma.store.faults import first_line
 from pgchroma.variables import check_variables, environment
+
+if TYPE_CHECKING:
+    from pgchroma.embedded import EmbeddedPostgres
 
 __all__ = ("Database", "Directory", "on_database")
 
@@ -78,11 +81,7 @@ class Database:
                 login is refused.
         """
         if self.path is not None:
-            from pgchroma.embedded import EmbeddedPostgres  # noqa: PLC0415  (an extra)
-
-            with ExitStack() as opened:
-                with self._named():
-                    postgres = opened.enter_context(EmbeddedPostgres.open(self.path, create=False))
+            with self.embedded() as postgres:
                 yield postgres.conninfo
             return
         with self._named():
@@ -96,6 +95,20 @@ class Database:
             raise CommandError(
                 f"{self.source}: {place_of(conninfo)} cannot be used: {first_line(cause)}", 2
             ) from error
+
+    @contextmanager
+    def embedded(self) -> Generator[EmbeddedPostgres, None, None]:
+        """Yield the PostgreSQL of the directory, which runs meanwhile.
+
+        Raises:
+            CommandError: The directory has no database, which only `pgchroma run` makes.
+        """
+        from pgchroma.embedded import EmbeddedPostgres  # noqa: PLC0415  (an extra)
+
+        with self._named():
+            postgres = EmbeddedPostgres.open(self.path or "", create=False)
+        with postgres:
+            yield postgres
 
     @contextmanager
     def _named(self) -> Generator[None, None, None]:

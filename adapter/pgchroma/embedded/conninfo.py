@@ -8,11 +8,12 @@ from __future__ import annotations
 import os
 from pathlib import Path
 from typing import Final
+from urllib.parse import quote, urlencode
 
-from psycopg.conninfo import make_conninfo
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.pq import Conninfo
 
-__all__ = ("ignore_missing_service", "private_conninfo")
+__all__ = ("ignore_missing_service", "private_conninfo", "url_of")
 
 _NEUTRAL: Final = {
     "application_name": "pgchroma",
@@ -50,6 +51,13 @@ def private_conninfo(**address: str) -> str:
         if variable and is_needed and keyword != "service":
             parameters[keyword] = _NEUTRAL.get(keyword, (option.compiled or b"").decode())
     return make_conninfo("", **{**parameters, **address})
+
+
+def url_of(conninfo: str) -> str:
+    """Return the URL of a server on a Unix socket, short enough to be shown and typed."""
+    given = {key: str(value) for key, value in conninfo_to_dict(conninfo).items()}
+    where = urlencode({"host": given["host"], "port": given["port"], "sslmode": "disable"})
+    return f"postgresql://{quote(given['user'])}@/{quote(given['dbname'])}?{where}"
 
 
 def ignore_missing_service() -> str | None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Self
 
 from pgchroma.embedded import host
 from pgchroma.embedded.cluster import Cluster
+from pgchroma.embedded.conninfo import url_of
 from pgchroma.embedded.directory import check_exists, check_new, resolved
 from pgchroma.embedded.locks import FileLock
 from pgchroma.embedded.membership import MUTEX, USERS, Membership, explained, locked
@@ -106,6 +107,11 @@ class EmbeddedPostgres:
     def conninfo(self) -> str:
         """How to connect, as libpq and `psycopg.connect` take it."""
         return self._membership.conninfo
+
+    @property
+    def url(self) -> str:
+        """The address as a URL for other programs, whose libpq follows its variables, too."""
+        return url_of(self.conninfo)
 
     @property
     def directory(self) -> Path:

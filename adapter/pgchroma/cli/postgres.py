@@ -1,0 +1,40 @@
+"""``pgchroma postgres``: an embedded PostgreSQL that runs for other programs."""
+
+from __future__ import annotations
+
+import signal
+from threading import Event
+
+import click
+
+from pgchroma.cli.database import Database, on_database
+from pgchroma.cli.errors import exit_on_error
+
+__all__ = ("postgres",)
+
+WATCH_SECONDS = 1.0
+"""How often to look whether the server has died."""
+
+
+@click.command()
+@on_database()
+def postgres(target: Database) -> None:
+    """Run the PostgreSQL of a directory until Ctrl-C or SIGTERM, for psql and other programs.
+
+    The first line on standard output is its URL. PostgreSQL stops at the end unless others, such as
+    clients or `pgchroma run`, use the directory, too.
+    """
+    if target.path is None:
+        raise click.UsageError(
+            f"{target.source} names a database whose server runs already; give the directory of an "
+            "embedded PostgreSQL with --path"
+        )
+    ended = Event()
+    with exit_on_error(), target.embedded() as server:
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, lambda *_: ended.set())
+        click.echo(server.url)
+        click.echo(f"PostgreSQL in {server.directory} runs until Ctrl-C", err=True)
+        while not ended.wait(WATCH_SECONDS):
+            if server.is_down():
+                server.revive()
