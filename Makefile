@@ -11,7 +11,7 @@ NODE := $(VENV)/node/.ready
 UPSTREAM := $(VENV)/upstream/.ready
 MODELS := $(VENV)/vision/.ready
 
-.PHONY: help demo clients models test test-slow upstream check fmt bench bench-core bench-http bench-vectors bench-large bench-quantization bench-embeddings clean
+.PHONY: help demo clients models test test-slow test-versions upstream check fmt bench bench-core bench-http bench-vectors bench-large bench-quantization bench-embeddings clean
 
 help:  ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -62,6 +62,9 @@ test: $(READY) $(CLIENTS)  ## Run the tests
 
 test-slow: $(READY)  ## Run every test, the long ones too
 	$(BIN)/python -m pytest -m "slow or not slow"
+
+test-versions: $(READY)  ## Run tests on other Pythons and PostgreSQLs that can be had; ARGS="--help"
+	$(BIN)/python tools/other_versions.py $(ARGS)
 
 upstream: $(READY) $(UPSTREAM)  ## Run Chroma's own tests against a server; takes some minutes
 	$(BIN)/python -m pytest -n 0 -m slow tests/clients/test_upstream.py

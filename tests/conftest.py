@@ -18,9 +18,9 @@ from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 import pgchroma
-from pgchroma.embedded import EmbeddedPostgres
 from pgchroma.schema import prepare
 from tests import bouncing
+from tests.postgres import Postgres, serving_postgres
 from tests.serving import Server, running
 
 settings.register_profile(
@@ -45,17 +45,17 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 
 @pytest.fixture(scope="session")
-def server() -> Iterator[EmbeddedPostgres]:
-    """An embedded PostgreSQL for the whole run."""
+def server() -> Iterator[Postgres]:
+    """A PostgreSQL for the whole run."""
     # Not below pytest's directory, which root keeps to himself: PgBouncer has to reach the socket.
     with tempfile.TemporaryDirectory(prefix="pgchroma-tests-", dir=_memory()) as directory:
         Path(directory).chmod(0o755)
-        with EmbeddedPostgres.open(directory, durable=False) as postgres:
+        with serving_postgres(Path(directory)) as postgres:
             yield postgres
 
 
 @pytest.fixture(scope="session")
-def template(server: EmbeddedPostgres) -> str:
+def template(server: Postgres) -> str:
     """The name of a database with a fresh catalog, to make copies of."""
     _execute(server.conninfo, sql.SQL("create database {}").format(sql.Identifier(TEMPLATE)))
     with psycopg.connect(make_conninfo(server.conninfo, dbname=TEMPLATE), autocommit=True) as c:
@@ -64,7 +64,7 @@ def template(server: EmbeddedPostgres) -> str:
 
 
 @pytest.fixture(scope="session")
-def elsewhere_template(server: EmbeddedPostgres) -> str:
+def elsewhere_template(server: Postgres) -> str:
     """A database to copy whose extensions are in a schema that no search path leads to."""
     name = f"{TEMPLATE}_elsewhere"
     _execute(server.conninfo, sql.SQL("create database {}").format(sql.Identifier(name)))
@@ -72,7 +72,8 @@ def elsewhere_template(server: EmbeddedPostgres) -> str:
     place = make_conninfo(server.conninfo, dbname=name, options=options)
     with psycopg.connect(place, autocommit=True) as connection:
         connection.execute("create schema extensions")
-        for extension in ("vector", "pg_trgm"):
+        wanted = "select name from pg_available_extensions where name in ('vector', 'pg_trgm')"
+        for (extension,) in connection.execute(wanted).fetchall():
             create = sql.SQL("create extension {} schema extensions")
             connection.execute(create.format(sql.Identifier(extension)))
         prepare(connection)
@@ -80,7 +81,7 @@ def elsewhere_template(server: EmbeddedPostgres) -> str:
 
 
 @pytest.fixture
-def elsewhere_url(server: EmbeddedPostgres, elsewhere_template: str) -> Iterator[str]:
+def elsewhere_url(server: Postgres, elsewhere_template: str) -> Iterator[str]:
     """A database of the test's own with an empty search path, and the extensions elsewhere."""
     for url in _database(server, elsewhere_template):
         name = sql.Identifier(str(conninfo_to_dict(url)["dbname"]))
@@ -89,19 +90,19 @@ def elsewhere_url(server: EmbeddedPostgres, elsewhere_template: str) -> Iterator
 
 
 @pytest.fixture
-def url(server: EmbeddedPostgres, template: str) -> Iterator[str]:
+def url(server: Postgres, template: str) -> Iterator[str]:
     """A database of the test's own, with a catalog in it."""
     yield from _database(server, template)
 
 
 @pytest.fixture(scope="module")
-def module_url(server: EmbeddedPostgres, template: str) -> Iterator[str]:
+def module_url(server: Postgres, template: str) -> Iterator[str]:
     """A database of the module's own, with a catalog in it."""
     yield from _database(server, template)
 
 
 @pytest.fixture
-def empty_url(server: EmbeddedPostgres) -> Iterator[str]:
+def empty_url(server: Postgres) -> Iterator[str]:
     """A database of the test's own without anything in it."""
     yield from _database(server, "template0")
 
@@ -176,7 +177,7 @@ async def mode(request: pytest.FixtureRequest) -> AsyncIterator[Any]:
 
 
 @pytest.fixture(scope="session")
-def bouncer(server: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def bouncer(server: Postgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A connection string through a PgBouncer in transaction mode."""
     if bouncing.PROGRAM is None:
         pytest.skip("PgBouncer is not installed: apt-get install pgbouncer")
@@ -186,7 +187,7 @@ def bouncer(server: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory) 
 
 @pytest.fixture(scope="session")
 def open_server(
-    server: EmbeddedPostgres, template: str, tmp_path_factory: pytest.TempPathFactory
+    server: Postgres, template: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Server]:
     """A server without authentication, on a database of its own."""
     log = tmp_path_factory.mktemp("served") / "log"
@@ -232,7 +233,7 @@ def _memory() -> str | None:
     return str(shared) if is_there and shutil.disk_usage(shared).free > 4 << 30 else None
 
 
-def _database(server: EmbeddedPostgres, template: str) -> Iterator[str]:
+def _database(server: Postgres, template: str) -> Iterator[str]:
     name = f"test_{uuid.uuid4().hex[:12]}"
     create = sql.SQL("create database {} template {} strategy file_copy").format(
         sql.Identifier(name), sql.Identifier(template)

@@ -80,6 +80,7 @@ _OTHERS: Final = frozenset(
         "path",
         "python",
         "test_no_skips",
+        "test_postgres",
         "url_file",
     }
 )

