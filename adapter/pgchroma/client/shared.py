@@ -158,7 +158,8 @@ def _forget_parent() -> None:
     _by_key.clear()
 
 
-os.register_at_fork(after_in_child=_forget_parent)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_parent)
 
 
 def _share(key: str, settings: Settings, start: Callable[[], EmbeddedPostgres]) -> SharedBackend:

@@ -7,6 +7,21 @@ program which runs PostgreSQL for a caller who is root.
 
 from __future__ import annotations
 
-from pgchroma.embedded.server import EmbeddedPostgres
+from typing import TYPE_CHECKING, Any
+
+from pgchroma.embedded.platforms import check_platform
+
+if TYPE_CHECKING:
+    from pgchroma.embedded.server import EmbeddedPostgres
 
 __all__ = ("EmbeddedPostgres",)
+
+
+def __getattr__(name: str) -> Any:
+    """Import the class where it is used: not every platform has what it is made of."""
+    if name != "EmbeddedPostgres":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    check_platform()
+    from pgchroma.embedded.server import EmbeddedPostgres  # noqa: PLC0415
+
+    return EmbeddedPostgres

