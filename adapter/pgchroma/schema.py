@@ -28,7 +28,7 @@ HEAD: Final = "0006"
 
 LEAST_POSTGRES: Final = 160_000
 
-_MIGRATE = "pgchroma migrate <url>"
+_MIGRATE = "pgchroma migrate --url URL"
 
 
 @dataclass(frozen=True, slots=True)

@@ -190,10 +190,10 @@ def test_an_owner_upgrades_makes_tenants_and_builds_indexes(url: str, user: str)
         owner.execute("drop table pgchroma.reembeddings")
         owner.execute("alter table pgchroma.collections drop generation")
         owner.execute("alter table pgchroma.segments drop generation")
-    command("migrate", user)
+    command("migrate", "--url", user)
     with psycopg.connect(user, autocommit=True) as theirs:
         upgrade(theirs)
-    command("compact", user)
+    command("compact", "--url", user)
     command("keys", "create", "key", "--role", "read", "--url", user)
 
 

@@ -34,7 +34,7 @@ def _run(*arguments: str, **environment: str) -> Result:
 
 def test_it_does_what_is_due_and_ends(url: str, client: pgchroma.ClientAPI) -> None:
     collection, small = filled(client, count=900), filled(client, "small", count=20)
-    done = _run(url)
+    done = _run("--url", url)
     assert done.exit_code == 0
     assert done.stdout == (
         "2 of 2 collections are at rest\n"
@@ -44,9 +44,9 @@ def test_it_does_what_is_due_and_ends(url: str, client: pgchroma.ClientAPI) -> N
     assert_at_rest(url, collection)
     assert indexes(url, small) == {}
     more(collection, 105, start=900)
-    assert _run(url).exit_code == 0
+    assert _run("--url", url).exit_code == 0
     assert len(segments(url, collection)) == 2, "one is much longer than the other"
-    assert _run(url, "--wait").exit_code == 0
+    assert _run("--url", url, "--wait").exit_code == 0
     assert_at_rest(url, collection)
     assert_right(collection, as_numbered((0, 900), (900, 105)))
 
@@ -57,7 +57,7 @@ def test_it_says_which_collections_are_too_small_for_an_index(
 ) -> None:
     filled(client, "small")
     client.create_collection("empty")
-    done = _run(url, *wait, PGCHROMA_SEGMENT_BYTES=str(1 << 23))
+    done = _run("--url", url, *wait, PGCHROMA_SEGMENT_BYTES=str(1 << 23))
     assert done.exit_code == 0
     assert done.stdout == (
         "2 of 2 collections are at rest\n"
@@ -68,9 +68,9 @@ def test_it_says_which_collections_are_too_small_for_an_index(
 
 def test_its_settings_come_from_the_environment(url: str, client: pgchroma.ClientAPI) -> None:
     collection = filled(client)
-    assert _run(url, PGCHROMA_SEGMENT_BYTES=str(300 * 32 + 1)).exit_code == 0
+    assert _run("--url", url, PGCHROMA_SEGMENT_BYTES=str(300 * 32 + 1)).exit_code == 0
     assert indexes(url, collection) == {}
-    assert _run(url, PGCHROMA_SEGMENT_BYTES=str(300 * 32)).exit_code == 0
+    assert _run("--url", url, PGCHROMA_SEGMENT_BYTES=str(300 * 32)).exit_code == 0
     assert_at_rest(url, collection)
 
 
@@ -85,7 +85,7 @@ def test_it_works_on_the_data_in_a_directory(tmp_path: Path) -> None:
 
 def test_it_can_be_told_which_collections(url: str, client: pgchroma.ClientAPI) -> None:
     one, other, third = (filled(client, name) for name in ("one", "other", "third"))
-    done = _run(url, "--collection", "one", "--collection", "third")
+    done = _run("--url", url, "--collection", "one", "--collection", "third")
     assert done.stdout == "2 of 2 collections are at rest\n"
     assert [bool(indexes(url, each)) for each in (one, other, third)] == [True, False, True]
 
@@ -94,13 +94,13 @@ def test_it_can_be_told_which_collections(url: str, client: pgchroma.ClientAPI) 
     ("arguments", "message"),
     [
         ([], "which database?"),
-        (["postgresql://x", "--path", "y"], "URL and --path exclude each other"),
+        (["--url", "postgresql://x", "--path", "y"], "--url and --path exclude each other"),
         (
-            ["{url}", "--collection", "nobody"],
+            ["--url", "{url}", "--collection", "nobody"],
             "--collection nobody: there is no collection of that name",
         ),
-        (["not a url"], "not a database's URL"),
-        (["host=/nowhere dbname=x"], "the database cannot be reached"),
+        (["--url", "not a url"], "not a database's URL"),
+        (["--url", "host=/nowhere dbname=x"], "@/nowhere:5432/x cannot be reached"),
     ],
 )
 def test_what_it_cannot_work_with_is_said_in_a_line(
@@ -112,7 +112,7 @@ def test_what_it_cannot_work_with_is_said_in_a_line(
 
 
 def test_without_a_catalog_it_says_what_to_run(empty_url: str) -> None:
-    done = _run(empty_url)
+    done = _run("--url", empty_url)
     assert done.exit_code != 0
     assert "pgchroma migrate" in done.stderr
 
@@ -131,14 +131,14 @@ def test_one_collection_that_fails_keeps_no_other_from_its_index(
 
     with monkeypatch.context() as patched:
         patched.setattr(Compaction, "_create", failing)
-        done = _run(url)
+        done = _run("--url", url)
     assert done.exit_code == 1
     assert done.stdout == "2 of 3 collections are at rest\n"
     assert "Error: other: no space left on device\n" in done.stderr
     assert "no space left" in str(collections["other"].get_indexing_status().error)
     for name in ("one", "third"):
         assert_at_rest(url, collections[name])
-    assert _run(url).exit_code == 0
+    assert _run("--url", url).exit_code == 0
     assert collections["other"].get_indexing_status().error is None
     assert_at_rest(url, collections["other"])
 
@@ -150,11 +150,11 @@ def test_while_another_works_on_a_collection_it_passes_or_waits(
     key = int.from_bytes(collection.id.bytes[:4], "big", signed=True)
     with psycopg.connect(url, autocommit=True) as other:
         other.execute("select pg_advisory_lock(%s::int, %s::int)", [0x70676368, key])
-        assert _run(url).stdout == "0 of 1 collections are at rest\n"
+        assert _run("--url", url).stdout == "0 of 1 collections are at rest\n"
 
         def unlock(_: float) -> None:
             other.execute("select pg_advisory_unlock_all()")
 
         monkeypatch.setattr(sys.modules["pgchroma.cli.compact"], "sleep", unlock)
-        assert _run(url, "--wait").stdout == "1 of 1 collections are at rest\n"
+        assert _run("--url", url, "--wait").stdout == "1 of 1 collections are at rest\n"
     assert_at_rest(url, collection)

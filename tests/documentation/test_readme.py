@@ -11,9 +11,8 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_the_five_minute_example_runs(tmp_path: Path) -> None:
-    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
-    example = blocks[0].replace("collection.query(", "found = collection.query(")
-    script = f"{example}\nprint(found['ids'])\nclient.close()\n"
+    readme = (ROOT / "README.md").read_text()
+    script, shown = re.findall(r"```(?:python|text)\n(.*?)```", readme, re.DOTALL)[:2]
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", script],
         capture_output=True,
@@ -22,9 +21,8 @@ def test_the_five_minute_example_runs(tmp_path: Path) -> None:
         cwd=tmp_path,
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout == "[['3']]\n"
-    commands = (ROOT / "README.md").read_text()
-    assert "\npgchroma psql --path ./data " in commands
+    assert done.stdout == shown != ""
+    assert "\npgchroma psql --path ./data " in readme
     query = "select id from default_tenant__default_database.articles order by id limit 1"
     asked = subprocess.run(
         [sys.executable, "-m", "pgchroma", "psql", "--path", "./data", "-Atc", query],

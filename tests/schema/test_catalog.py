@@ -143,14 +143,19 @@ def test_the_command_line_migrates_and_prints(empty_url: str) -> None:
     command = [sys.executable, "-m", "pgchroma", "migrate"]
     printed = subprocess.run([*command, "--sql"], capture_output=True, text=True, check=True)
     assert "CREATE TABLE pgchroma.collections" in printed.stdout
-    done = subprocess.run([*command, empty_url], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [*command, "--url", empty_url], capture_output=True, text=True, check=True
+    )
     assert HEAD in done.stdout
     pgchroma.PostgresClient(empty_url, pgchroma.Settings(migrations="validate")).close()
     failed = subprocess.run(
-        [*command, "postgresql://nobody@127.0.0.1:1/x"], capture_output=True, text=True, check=False
+        [*command, "--url", "postgresql://nobody@127.0.0.1:1/x"],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert failed.returncode == 1
-    assert "cannot be reached" in failed.stderr
+    assert "the database nobody@127.0.0.1:1/x cannot be reached" in failed.stderr
     assert "Traceback" not in failed.stderr
 
 

@@ -164,7 +164,7 @@ def test_the_command_keeps_a_view_that_depends_on_schema_chroma(
     assert id is not None
     connection.execute(f"drop table default_tenant__default_database.counts_{id[0].hex}")
     older()
-    command = [sys.executable, "-m", "pgchroma", "migrate", url]
+    command = [sys.executable, "-m", "pgchroma", "migrate", "--url", url]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert "revision" in done.stdout
     assert connection.execute("select collection from public.mine").fetchall() == [("papers",)]

@@ -154,7 +154,7 @@ def test_the_command_tells_who_holds_the_lock(
     connection.execute(f"drop table default_tenant__default_database.counts_{id[0].hex}")
     with psycopg.connect(url, autocommit=True) as holder:
         holder.execute(f"select pg_advisory_lock({KEY})".encode())
-        command = [sys.executable, "-m", "pgchroma", "migrate", url]
+        command = [sys.executable, "-m", "pgchroma", "migrate", "--url", url]
         process = subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )

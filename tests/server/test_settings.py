@@ -330,7 +330,7 @@ def test_what_is_wrong_in_a_file_is_said_in_a_line(text: str, message: str, writ
         (["--prot", "1"], "No such option '--prot'"),
         (["--" + "x" * 5000], "No such option '--xxx"),
         (["nowhere.yaml"], "Config file nowhere.yaml does not exist"),
-        (["/etc"], "Config file /etc does not exist"),
+        (["/etc"], "Config file /etc is a directory: give it with --path"),
         (["a.yaml", "b.yaml"], "unexpected extra argument"),
     ],
 )

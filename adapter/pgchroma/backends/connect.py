@@ -23,6 +23,7 @@ from pgchroma.backends.sources import (
     PoolSource,
     Source,
 )
+from pgchroma.backends.urls import place_of
 from pgchroma.config import Settings
 from pgchroma.errors import InvalidArgumentError
 from pgchroma.model.entities import Limits
@@ -143,7 +144,8 @@ def _prepare_once(connection: psycopg.Connection[Any], settings: Settings) -> Se
 
 def _look(conninfo: str, settings: Settings) -> ServerFacts:
     # Alembic is synchronous, so the catalog is looked after on a connection of its own.
-    with translated(), psycopg.connect(conninfo, autocommit=True) as connection:
+    place = place_of(conninfo)
+    with translated(place), psycopg.connect(conninfo, autocommit=True) as connection:
         return _prepare(connection, settings)
 
 

@@ -23,6 +23,7 @@ from psycopg.pq import TransactionStatus
 
 from pgchroma.backends.limits import has_input, limited, limited_async
 from pgchroma.backends.refusal import is_refused_for_good
+from pgchroma.backends.urls import place_of
 from pgchroma.errors import DeadlineExceededError, PoolExhaustedError, UnavailableError
 from pgchroma.store.faults import first_line, translated
 
@@ -62,6 +63,7 @@ class _Shared(Generic[C]):
 
     def __init__(self, conninfo: str, size: int, timeout: float, patience: float | None) -> None:
         self._conninfo = conninfo
+        self._place = place_of(conninfo)
         self._size = size
         self._timeout = timeout
         self._patience = timeout if patience is None else patience
@@ -234,7 +236,7 @@ class Pool(_Shared[Connection]):
     def _connect(self, attempts: _Attempts) -> _Held[Connection] | None:
         """Open a connection; None: look for an idle one again and then try again."""
         try:
-            with translated():
+            with translated(self._place):
                 connection = psycopg.connect(self._conninfo, autocommit=True)
                 self._configured(connection)
         except UnavailableError as fault:
@@ -343,7 +345,7 @@ class AsyncPool(_Shared[AsyncConnection]):
 
     async def _connect(self, attempts: _Attempts) -> _Held[AsyncConnection] | None:
         try:
-            with translated():
+            with translated(self._place):
                 connection = await psycopg.AsyncConnection.connect(self._conninfo, autocommit=True)
                 await self._configured(connection)
         except UnavailableError as fault:

@@ -15,18 +15,20 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 import psycopg
+from psycopg.conninfo import make_conninfo
 from psycopg.pq import TransactionStatus
 from psycopg.rows import tuple_row
 
 from pgchroma.backends.pool import AsyncPool, Pool, answers, answers_async, needs_check
 from pgchroma.backends.turns import turn, turn_async
+from pgchroma.backends.urls import place_of
 from pgchroma.errors import InvalidArgumentError, UnavailableError
 from pgchroma.store.faults import translated
 from pgchroma.store.sessions import SESSION_FACTS, Sessions
 
 if TYPE_CHECKING:
+    from sqlalchemy import URL, Engine
     from sqlalchemy import Connection as SqlalchemyConnection
-    from sqlalchemy import Engine
     from sqlalchemy.ext.asyncio import AsyncConnection as SqlalchemyAsyncConnection
     from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
     from sqlalchemy.orm import Session
@@ -120,7 +122,7 @@ class EngineSource:
     @contextmanager
     def lend(self) -> Generator[psycopg.Connection[Any], None, None]:
         """Check a connection out of the engine's pool."""
-        with translated(), _faults_of_sqlalchemy():
+        with translated(_place(self._engine.url)), _faults_of_sqlalchemy():
             connection = self._working()
         with connection:
             yield _driver_connection(connection)
@@ -272,7 +274,7 @@ class AsyncEngineSource(AsyncSource):
     @asynccontextmanager
     async def lend(self) -> AsyncGenerator[psycopg.AsyncConnection[Any], None]:
         """Check a connection out of the engine's pool."""
-        with translated(), _faults_of_sqlalchemy():
+        with translated(_place(self._engine.url)), _faults_of_sqlalchemy():
             connection = await self._working()
         try:
             yield await _async_driver_connection(connection)
@@ -365,6 +367,12 @@ def _faults_of_sqlalchemy() -> Generator[None, None, None]:
         raise UnavailableError(f"the engine has no connection left: {fault}") from fault
     except (ResourceClosedError, PendingRollbackError) as fault:
         raise InvalidArgumentError(f"the connection cannot be used: {fault}") from fault
+
+
+def _place(url: URL) -> str:
+    """Return user, host, port and database of an engine's URL, for messages."""
+    parts = {"user": url.username, "host": url.host, "port": url.port, "dbname": url.database}
+    return place_of(make_conninfo("", **parts))
 
 
 def _close_here(pool: Pool | AsyncPool, pid: int) -> None:

@@ -44,7 +44,7 @@ def _print_sql(ctx: click.Context, _: click.Parameter, is_given: bool) -> None:
     callback=_print_sql,
     help="Print the SQL for review; run nothing.",
 )
-@on_database(takes_argument=True)
+@on_database()
 def migrate(target: Database) -> None:
     """Make or upgrade pgchroma's catalog in a database."""
     with (

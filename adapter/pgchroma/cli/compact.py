@@ -33,7 +33,7 @@ ATTEMPTS = 3
 
 
 @click.command()
-@on_database(takes_argument=True)
+@on_database()
 @click.option(
     "--wait",
     is_flag=True,

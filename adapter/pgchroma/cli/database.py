@@ -23,9 +23,10 @@ from pgchroma.backends.conninfo import complete_conninfo
 from pgchroma.backends.refusal import is_refused_for_good
 from pgchroma.backends.urls import place_of
 from pgchroma.cli.errors import CommandError, exit_on_error
+from pgchroma.cli.hints import refuse_url
 from pgchroma.config import Settings
 from pgchroma.errors import InvalidArgumentError, UnavailableError
-from pgchroma.store.faults import first_line
+from pgchroma.store.faults import first_line, translated
 from pgchroma.variables import check_variables, environment
 
 if TYPE_CHECKING:
@@ -87,8 +88,9 @@ class Database:
         with self._named():
             conninfo = complete_conninfo(self.url or "")
         try:
-            yield conninfo
-        except (psycopg.OperationalError, UnavailableError) as error:
+            with translated(place_of(conninfo)):
+                yield conninfo
+        except UnavailableError as error:
             if not is_refused_for_good(conninfo):
                 raise
             cause = error.__cause__ if isinstance(error.__cause__, psycopg.Error) else error
@@ -131,12 +133,8 @@ class Database:
                 backend.close()
 
 
-def on_database(*, takes_argument: bool = False) -> Callable[[F], F]:
-    """Give a command the options ``--url`` and ``--path``, and pass it ``target``, a `Database`.
-
-    Args:
-        takes_argument: Whether the URL may also be a positional argument.
-    """
+def on_database() -> Callable[[F], F]:
+    """Give a command the options ``--url`` and ``--path``, and pass it ``target``, a `Database`."""
     options = [
         click.option("--url", help=f"URL of the database; better in {URL}: arguments are public."),
         click.option(
@@ -145,14 +143,13 @@ def on_database(*, takes_argument: bool = False) -> Callable[[F], F]:
             help="Directory of an embedded PostgreSQL, instead of --url.",
         ),
     ]
-    if takes_argument:
-        options.append(click.argument("url_argument", metavar="[URL]", required=False))
 
     def decorate(command: F) -> F:
         @wraps(command)
         def wrapped(*args: Any, **given: Any) -> Any:
-            places = (given.pop(name, None) for name in ("url_argument", "url", "path"))
-            return command(*args, target=_chosen(*places), **given)
+            url, path = given.pop("url"), given.pop("path")
+            refuse_url(given[each] for each in _arguments() if each in given)
+            return command(*args, target=_chosen(url, path), **given)
 
         for option in reversed(options):
             wrapped = option(wrapped)
@@ -161,8 +158,14 @@ def on_database(*, takes_argument: bool = False) -> Callable[[F], F]:
     return decorate
 
 
-def _chosen(argument: str | None, url: str | None, path: Path | None) -> Database:
-    given = {"URL": argument, "--url": url, "--path": path}
+def _arguments() -> list[str]:
+    """Return the names of the positional arguments of the command that runs."""
+    parameters = click.get_current_context().command.params
+    return [str(each.name) for each in parameters if isinstance(each, click.Argument)]
+
+
+def _chosen(url: str | None, path: Path | None) -> Database:
+    given = {"--url": url, "--path": path}
     names = [name for name, value in given.items() if value is not None]
     if len(names) > 1:
         raise click.UsageError(f"{' and '.join(names)} exclude each other; give one of them")
@@ -171,7 +174,7 @@ def _chosen(argument: str | None, url: str | None, path: Path | None) -> Databas
         check_variables(variables, Settings.model_fields)
     except ValueError as error:
         raise click.UsageError(str(error)) from error
-    return Database(argument or url, path, names[0]) if names else _from_variables(variables)
+    return Database(url, path, names[0]) if names else _from_variables(variables)
 
 
 def _from_variables(variables: dict[str, str]) -> Database:

@@ -12,6 +12,7 @@ from typing import IO, Any
 
 import click
 
+from pgchroma.cli.hints import meant_command, takes_database, without_password
 from pgchroma.errors import (
     ChromaError,
     InvalidArgumentError,
@@ -23,6 +24,8 @@ __all__ = ("CommandError", "Commands", "exit_on_error", "one_line")
 
 
 _LONG = re.compile(r"('[^']{80})[^']+'")
+
+_EXTRA = "Got unexpected extra argument"
 
 _OF_WHAT_WAS_GIVEN = (InvalidArgumentError, NotFoundError, UniqueConstraintError)
 
@@ -57,6 +60,14 @@ class Commands(click.Group):
         with one_line():
             return super().invoke(ctx)
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command, or say which one may be meant."""
+        if self.get_command(ctx, args[0]) is None and (hint := meant_command(args[0])):
+            ctx.fail(hint)
+        return super().resolve_command(ctx, args)
+
 
 @contextmanager
 def exit_on_error() -> Generator[None, None, None]:
@@ -83,13 +94,16 @@ def one_line() -> Generator[None, None, None]:
 
 def _text(error: click.ClickException) -> str:
     """Return click's message with the flag in front, and values that are long cut."""
-    return _LONG.sub(r"\1…'", _message(error))
+    return _LONG.sub(r"\1…'", without_password(_message(error)))
 
 
 def _message(error: click.ClickException) -> str:
     if isinstance(error, click.BadParameter) and error.param is not None:
         return f"{_flag(error.param)}: {error.message}" if error.message else error.format_message()
-    return error.format_message()
+    message = error.format_message()
+    if message.startswith(_EXTRA) and isinstance(error, click.UsageError) and takes_database(error):
+        return f"{message}. A database is given with --url, a directory with --path"
+    return message
 
 
 def _flag(parameter: click.Parameter) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from pgchroma.cli.errors import CommandError, one_line
+from pgchroma.cli.hints import refuse_url
 from pgchroma.errors import ChromaError
 
 __all__ = ("run",)
@@ -83,7 +84,7 @@ def _is_json(arguments: list[str]) -> bool:
 
 
 @click.command(cls=_RunCommand)
-@click.argument("config", required=False, type=click.Path(path_type=Path))
+@click.argument("config", required=False, type=click.Path())
 @click.option(
     "--path",
     "persist_path",
@@ -115,7 +116,7 @@ def _is_json(arguments: list[str]) -> bool:
 )
 @click.option("--ssl-certificate", help="Serve HTTPS with this file (PEM).")
 @click.option("--ssl-key", help="The certificate's key.")
-def run(config: Path | None, no_auth: bool, **flags: Any) -> None:
+def run(config: str | None, no_auth: bool, **flags: Any) -> None:
     """Serve Chroma's REST API.
 
     Settings come from these flags, then the environment (PGCHROMA_…, and for what Chroma has
@@ -144,14 +145,26 @@ def run(config: Path | None, no_auth: bool, **flags: Any) -> None:
         raise CommandError(str(error)) from error
 
 
-def _existing(config: Path | None) -> Path | None:
-    if config is not None and not _is_file(config):
-        raise CommandError(f"Config file {str(config)[:MAX_SHOWN]} does not exist", exit_code=2)
-    return config
+def _existing(config: str | None) -> Path | None:
+    if config is None:
+        return None
+    refuse_url([config])
+    file = Path(config)
+    if not _is_file(file):
+        hint = "is a directory: give it with --path" if _is_directory(file) else "does not exist"
+        raise CommandError(f"Config file {config[:MAX_SHOWN]} {hint}", exit_code=2)
+    return file
 
 
 def _is_file(path: Path) -> bool:
     try:
         return path.is_file()
+    except (OSError, ValueError):
+        return False
+
+
+def _is_directory(path: Path) -> bool:
+    try:
+        return path.is_dir()
     except (OSError, ValueError):
         return False

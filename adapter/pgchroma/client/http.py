@@ -79,7 +79,7 @@ async def AsyncHttpClient(  # noqa: N802
         await client.set_tenant(*_place(settings, identity, tenant, database))
     except UnavailableError as fault:
         await client.close()
-        raise ValueError(_unreachable(fault)) from fault
+        raise ValueError(_unreachable(fault, settings)) from fault
     except BaseException:
         await client.close()
         raise
@@ -155,7 +155,7 @@ def _entered(client: Client, choose: Callable[[UserIdentity], tuple[str, str]]) 
         client.set_tenant(*choose(client.get_user_identity()))
     except UnavailableError as fault:
         client.close()
-        raise ValueError(_unreachable(fault)) from fault
+        raise ValueError(_unreachable(fault, client.get_settings())) from fault
     except BaseException:
         client.close()
         raise
@@ -188,10 +188,14 @@ def _settings(
     )
 
 
-def _unreachable(fault: UnavailableError) -> str:
+def _unreachable(fault: UnavailableError, settings: Settings) -> str:
+    """Say it in Chroma's words, which programs look for, and then where and why."""
     from pgchroma.backends.http import InsecureError  # noqa: PLC0415
 
-    return fault.message() if isinstance(fault, InsecureError) else _UNREACHABLE
+    reason, place = fault.message(), endpoint_of(settings).place
+    if isinstance(fault, InsecureError):
+        return reason
+    return f"{_UNREACHABLE} ({reason if place in reason else f'{place}: {reason}'})"
 
 
 def _host_and_port(host: str, port: int | str | None) -> tuple[str, int]:

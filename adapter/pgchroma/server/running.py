@@ -166,7 +166,8 @@ def _prepare(conninfo: str, settings: ServerSettings) -> None:
 
 def _prepare_once(conninfo: str, settings: ServerSettings) -> None:
     try:
-        with translated(), psycopg.connect(conninfo, autocommit=True) as connection:
+        place = place_of(conninfo)
+        with translated(place), psycopg.connect(conninfo, autocommit=True) as connection:
             facts = prepare(connection, settings.migrations)
     except UnavailableError as error:
         if is_refused_for_good(conninfo):

@@ -122,21 +122,36 @@ def why_not_indexed(fault: Exception) -> str:
 
 
 @contextmanager
-def translated() -> Generator[None, None, None]:
-    """Raise PostgreSQL's faults inside as errors of the product, with the cause chained."""
+def translated(place: str = "") -> Generator[None, None, None]:
+    """Raise PostgreSQL's faults inside as errors of the product, with the cause chained.
+
+    Args:
+        place: Where a connection is made to, for the message of one that fails before libpq knows;
+            without a password.
+    """
     try:
         yield
     except psycopg.Error as fault:
-        raise _translate(fault) from fault
+        raise _translate(fault, place) from fault
     except UnicodeEncodeError as fault:
         raise InvalidArgumentError(_unencodable(fault)) from fault
 
 
-def _translate(fault: Exception) -> ChromaError:
+def _translate(fault: psycopg.Error, place: str) -> ChromaError:
     message = first_line(fault)
     if has_lost_connection(fault):
-        return UnavailableError(f"the database cannot be reached: {message}")
+        named = " ".join(("the database", _place_tried(fault) or place)).strip()
+        return UnavailableError(f"{named} cannot be reached: {message}")
     return _refusal(fault, message) or _failure(fault, message)
+
+
+def _place_tried(fault: psycopg.Error) -> str:
+    """Return user, host, port and database of a failed login, libpq's defaults included."""
+    if fault.pgconn is None:
+        return ""
+    tried = (fault.pgconn.user, fault.pgconn.host, fault.pgconn.port, fault.pgconn.db)
+    user, host, port, name = ((part or b"").decode(errors="replace") for part in tried)
+    return f"{user}@{host or 'localhost'}:{port}/{name}"
 
 
 def _refusal(fault: Exception, message: str) -> ChromaError | None:

@@ -1,0 +1,64 @@
+"""What somebody may have meant who knows other programs' command lines."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Final
+
+import click
+
+__all__ = ("meant_command", "refuse_url", "takes_database", "without_password")
+
+_OTHER_NAMES: Final = {
+    "run": ("launch", "listen", "serve", "server", "start", "up"),
+    "psql": ("console", "query", "shell", "sql"),
+    "postgres": ("pg", "postgresql", "serve-postgres"),
+    "migrate": ("init", "install", "setup", "upgrade"),
+    "compact": ("index", "reindex", "vacuum"),
+    "db": ("database", "databases"),
+    "tenants": ("tenant",),
+    "keys": ("token", "tokens"),
+}
+
+_COMMANDS: Final = {name: command for command, names in _OTHER_NAMES.items() for name in names}
+
+_DATABASE: Final = re.compile(
+    r"(jdbc:)?postgres(ql)?(\+\w+)?://|(host|hostaddr|dbname|service)\s*=", re.IGNORECASE
+)
+_LOGIN: Final = re.compile(r"(?<=://)\S*@")
+_PASSWORD: Final = re.compile(r"(?<=password=)('[^']*'|[^\s)']+)", re.IGNORECASE)
+
+_URL_GOES: Final = "the URL of a database is given with --url, or in PGCHROMA_URL"
+
+
+def meant_command(name: str) -> str | None:
+    """Return a hint for a command that does not exist; None: there is none."""
+    if _DATABASE.match(name):
+        return f"{_URL_GOES}, and comes after a command"
+    command = _COMMANDS.get(name.lower())
+    return command and f"No such command {name!r}. Did you mean {command!r}?"
+
+
+def refuse_url(values: Iterable[object]) -> None:
+    """Refuse a database's URL among the arguments of a command, none of which is meant for one.
+
+    Raises:
+        click.UsageError: There is one.
+    """
+    for value in values:
+        if isinstance(value, tuple):
+            refuse_url(value)
+        elif _DATABASE.match(str(value)):
+            raise click.UsageError(f"{_URL_GOES}, not as an argument")
+
+
+def takes_database(error: click.UsageError) -> bool:
+    """Whether the command that was used wrongly takes a database."""
+    parameters = error.ctx.command.params if error.ctx else []
+    return any(parameter.name == "url" for parameter in parameters)
+
+
+def without_password(message: str) -> str:
+    """Leave out the logins of URLs that a message quotes."""
+    return _PASSWORD.sub("…", _LOGIN.sub("…@", message))
