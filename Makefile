@@ -11,7 +11,7 @@ NODE := $(VENV)/node/.ready
 UPSTREAM := $(VENV)/upstream/.ready
 MODELS := $(VENV)/vision/.ready
 
-.PHONY: help demo clients models test test-slow test-versions upstream check fmt bench bench-core bench-http bench-vectors bench-large bench-quantization bench-embeddings clean
+.PHONY: help demo clients models test test-lowest test-slow test-versions test-wheel upstream check fmt bench bench-core bench-http bench-vectors bench-large bench-quantization bench-embeddings clean
 
 help:  ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -61,7 +61,19 @@ test: $(READY) $(CLIENTS)  ## Run the tests
 	$(BIN)/python -m pytest
 
 test-slow: $(READY)  ## Run every test, the long ones too
-	$(BIN)/python -m pytest -m "slow or not slow"
+	$(BIN)/python -m pytest -m "not installed"
+
+test-lowest: $(READY)  ## Run tests with the lowest version of every dependency
+	$(BIN)/python tools/lowest.py > $(VENV)/lowest.txt
+	test -x $(VENV)/lowest/bin/python || $(PYTHON) -m venv $(VENV)/lowest
+	$(VENV)/lowest/bin/python -m pip install --quiet --disable-pip-version-check --upgrade "pip>=25.1"
+	$(VENV)/lowest/bin/python -m pip install --quiet --disable-pip-version-check \
+		--requirement $(VENV)/lowest.txt --group test
+	$(VENV)/lowest/bin/python -m pip install --quiet --disable-pip-version-check --no-deps .
+	$(VENV)/lowest/bin/python -m pytest tests/cli tests/contract
+
+test-wheel: $(READY)  ## Install the wheel elsewhere and use it as the README does
+	$(BIN)/python -m pytest -n 0 -m installed tests/installed
 
 test-versions: $(READY)  ## Run tests on other Pythons and PostgreSQLs that can be had; ARGS="--help"
 	$(BIN)/python tools/other_versions.py $(ARGS)
@@ -103,7 +115,7 @@ bench-http: $(PEER)  ## Compare with Chroma's server over HTTP; takes some minut
 # What docs/benchmarks.md is drawn with, and what else is compared with.
 $(PEERS): $(PEER)
 	$(VENV)/bench/bin/python -m pip install --quiet --disable-pip-version-check \
-		"langchain-postgres==0.0.19" "psycopg[binary]>=3.2" "matplotlib>=3.9"
+		"langchain-postgres==0.0.19" "psycopg[binary]>=3.2.10" "matplotlib>=3.9"
 	@touch $(PEERS)
 
 bench-vectors: $(PEERS)  ## Compare indexes, filters and churn at 10,000 and 100,000 records; ARGS="--help"

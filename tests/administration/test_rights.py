@@ -9,7 +9,6 @@ from typing import Any
 
 import psycopg
 import pytest
-from click.testing import CliRunner
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from sqlalchemy import create_engine
@@ -19,6 +18,7 @@ from pgchroma import errors
 from pgchroma.cli import main
 from pgchroma.schema import upgrade
 from tests.administration.conftest import QUIET, command
+from tests.invoking import runner
 
 SCHEMA = "default_tenant__default_database"
 
@@ -55,7 +55,7 @@ def _granted(url: str, act: Callable[[], Any], *, times: int = 1) -> tuple[Any, 
 
 def _grant(url: str, profile: str, user: str, *options: str) -> str:
     arguments = ["grants", profile, _name(user), "--url", url, *options]
-    printed = CliRunner().invoke(main, arguments, catch_exceptions=False).stdout
+    printed = runner().invoke(main, arguments, catch_exceptions=False).stdout
     with psycopg.connect(url, autocommit=True) as owner:
         owner.execute(printed.encode())
     return printed

@@ -8,7 +8,7 @@ from typing import Any
 
 import psycopg
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import Result
 from sqlalchemy import create_engine
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.orm import Session
@@ -17,6 +17,7 @@ import pgchroma
 from pgchroma import errors
 from pgchroma.cli import main
 from tests.administration.conftest import QUIET
+from tests.invoking import runner
 
 
 @pytest.fixture
@@ -96,7 +97,7 @@ def run(url: str, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
     monkeypatch.delenv("PGCHROMA_PATH", raising=False)
 
     def run(*args: str, code: int = 0) -> Result:
-        result = CliRunner().invoke(main, args, env={"PGCHROMA_URL": url})
+        result = runner().invoke(main, args, env={"PGCHROMA_URL": url})
         assert result.exit_code == code, result.output
         assert "Traceback" not in result.output
         return result

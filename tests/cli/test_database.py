@@ -7,12 +7,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import Result
 from psycopg.conninfo import make_conninfo
 
 import pgchroma
 from pgchroma import errors
 from pgchroma.cli import main
+from tests.invoking import runner
 
 NOWHERE = "postgresql://app:sesame@127.0.0.1:1/app"
 
@@ -40,7 +41,7 @@ def run(monkeypatch: pytest.MonkeyPatch) -> Run:
 
     def run(*args: str | Path, exit_code: int = 0, **variables: str | Path) -> Result:
         environment = {name: str(value) for name, value in variables.items()}
-        result = CliRunner().invoke(main, [str(arg) for arg in args], env=environment)
+        result = runner().invoke(main, [str(arg) for arg in args], env=environment)
         assert result.exit_code == exit_code, result.output
         if exit_code:
             assert len(result.stderr.strip().splitlines()) == 1, result.stderr

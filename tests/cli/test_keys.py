@@ -12,13 +12,14 @@ from typing import Any
 
 import psycopg
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import Result
 
 import pgchroma
 from pgchroma.backends.connect import connect
 from pgchroma.cli import main
 from pgchroma.model.credentials import FindCredential, FoundCredential, Kind
 from pgchroma.model.hashes import Key, is_match
+from tests.invoking import runner
 
 PASSWORD = "correct horse"
 DEFAULT = ["--tenant", "default_tenant", "--database", "default_database"]
@@ -32,7 +33,7 @@ def run(url: str, monkeypatch: pytest.MonkeyPatch) -> Run:
     monkeypatch.delenv("PGCHROMA_PATH", raising=False)
 
     def run(*args: str, ok: bool = True, input: str | None = None, **env: str) -> Result:
-        result = CliRunner().invoke(main, args, input=input, env={"PGCHROMA_URL": url, **env})
+        result = runner().invoke(main, args, input=input, env={"PGCHROMA_URL": url, **env})
         assert (result.exit_code == 0) == ok, result.output
         assert "Traceback" not in result.output
         return result
@@ -175,7 +176,7 @@ def test_names_are_checked_and_unique(run: Run) -> None:
 
 
 def test_a_database_that_is_not_named_is_asked_for(run: Run) -> None:
-    refused = CliRunner().invoke(main, ["keys", "list"], env={"PGCHROMA_URL": None})
+    refused = runner().invoke(main, ["keys", "list"], env={"PGCHROMA_URL": None})
     assert "which database" in refused.stderr
 
 

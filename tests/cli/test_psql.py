@@ -11,13 +11,13 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from click.testing import CliRunner
 from psycopg.conninfo import make_conninfo
 
 import pgchroma
 from pgchroma.cli import main
 from pgchroma.embedded import EmbeddedPostgres, host
 from tests.embedded.conftest import postmaster, server_lives
+from tests.invoking import runner
 from tests.serving import eventually
 
 START = [sys.executable, "-m", "pgchroma"]
@@ -96,14 +96,14 @@ def test_psql_runs_on_a_url_and_takes_the_variables(url: str, fake: Path) -> Non
     assert done.returncode == 7
     assert "sesame" not in done.stdout.replace("password sesame", "")
     assert done.stdout.splitlines()[1:] == ["-c", "select 1", "-x", "password sesame"]
-    real = CliRunner().invoke(main, ["psql", "-c", "\\q"], env={"PGCHROMA_URL": url})
+    real = runner().invoke(main, ["psql", "-c", "\\q"], env={"PGCHROMA_URL": url})
     assert real.exit_code == 0, real.output
 
 
 def test_a_missing_psql_is_told(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setattr(host, "binaries", lambda: tmp_path)
-    refused = CliRunner().invoke(main, ["psql", "--url", url])
+    refused = runner().invoke(main, ["psql", "--url", url])
     assert refused.exit_code == 1
     assert "psql is not installed" in refused.stderr
     assert "apt-get install postgresql-client" in refused.stderr
@@ -146,7 +146,7 @@ def test_postgres_runs_until_a_signal(data: Path, start: Started, how: signal.Si
         found = plain.execute("select collection from chroma.collections").fetchall()
     assert found == [("papers",)]
     assert _psql("--url", url, "-Atc", "select 1").stdout == "1\n"
-    listed = CliRunner().invoke(main, ["db", "list"], env={"PGCHROMA_URL": url})
+    listed = runner().invoke(main, ["db", "list"], env={"PGCHROMA_URL": url})
     assert listed.output == "default_database\n"
     running.send_signal(how)
     _, said = running.communicate(timeout=60)
@@ -189,6 +189,6 @@ def test_postgres_leaves_the_server_to_others(data: Path, start: Started) -> Non
 
 def test_postgres_needs_a_directory(url: str) -> None:
     for arguments, variables in ((["--url", url], {}), ([], {"PGCHROMA_URL": url})):
-        refused = CliRunner().invoke(main, ["postgres", *arguments], env=variables)
+        refused = runner().invoke(main, ["postgres", *arguments], env=variables)
         assert refused.exit_code == 2
         assert "give the directory of an embedded PostgreSQL with --path" in refused.stderr

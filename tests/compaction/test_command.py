@@ -8,7 +8,7 @@ from typing import Any
 
 import psycopg
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import Result
 
 import pgchroma
 from pgchroma.backends.compaction import Compaction
@@ -23,11 +23,12 @@ from tests.compaction.conftest import (
     more,
     segments,
 )
+from tests.invoking import runner
 
 
 def _run(*arguments: str, **environment: str) -> Result:
     environment.setdefault("PGCHROMA_SEGMENT_BYTES", "0")
-    result = CliRunner().invoke(main, ["compact", *arguments], env=environment)
+    result = runner().invoke(main, ["compact", *arguments], env=environment)
     assert "Traceback" not in result.output
     return result
 

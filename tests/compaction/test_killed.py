@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import psycopg
 import pytest
-from click.testing import CliRunner
 
 import pgchroma
 from pgchroma.cli import main
@@ -25,6 +24,7 @@ from tests.compaction.conftest import (
     lasting_builds,
     more,
 )
+from tests.invoking import runner
 from tests.serving import eventually
 
 STEPS = [
@@ -105,7 +105,7 @@ class Rounds:
     def finish(self) -> None:
         """Have the next one do the rest."""
         environment = {"PGCHROMA_SEGMENT_BYTES": "0"}
-        done = CliRunner().invoke(main, ["compact", self.url, "--wait"], env=environment)
+        done = runner().invoke(main, ["compact", self.url, "--wait"], env=environment)
         assert done.exit_code == 0, done.output
         assert "1 of 1 collections" in done.output
         assert_at_rest(self.url, self.collection)
@@ -169,7 +169,7 @@ def test_its_connection_ended_while_it_builds(
     assert_right(collection, as_numbered((0, 300)))
     # What a cancelled build leaves it clears away itself.
     assert list(indexes(url, collection).values()) == ([] if is_cancelled else [False])
-    done = CliRunner().invoke(main, ["compact", url, "--wait"], env={"PGCHROMA_SEGMENT_BYTES": "0"})
+    done = runner().invoke(main, ["compact", url, "--wait"], env={"PGCHROMA_SEGMENT_BYTES": "0"})
     assert done.exit_code == 0, done.output
     assert_at_rest(url, collection)
     assert_right(collection, as_numbered((0, 300)))

@@ -14,13 +14,13 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from click.testing import CliRunner
 
 import pgchroma
 from pgchroma.cli import main
 from pgchroma.embedded import EmbeddedPostgres
 from pgchroma.errors import UnavailableError
 from pgchroma.records import Record, Vector
+from tests.invoking import runner
 from tests.serving import eventually as soon
 from tests.serving import running
 
@@ -306,7 +306,7 @@ def test_compacting_goes_on_after_the_server_died(
         return attempt(*args, **options)
 
     monkeypatch.setattr(compact, "_attempt", die_first)
-    done = CliRunner().invoke(main, ["compact", "--path", str(used)])
+    done = runner().invoke(main, ["compact", "--path", str(used)])
     assert done.exit_code == 0, done.output
     assert "1 of 1 collections are at rest" in done.output
     assert deaths

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner
 
 from pgchroma.cli import main
 from pgchroma.config import Settings
@@ -15,6 +14,7 @@ from pgchroma.model.hashes import Key
 from pgchroma.server.loading import CHROMAS_WITHOUT_EFFECT, load_settings
 from pgchroma.server.settings import GROUPS, ServerSettings
 from pgchroma.variables import SERVER_SETTINGS
+from tests.invoking import runner
 
 
 @pytest.fixture
@@ -294,7 +294,7 @@ def test_lists_in_variables(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_what_is_wrong_in_a_file_is_said_in_a_line(text: str, message: str, write: Any) -> None:
-    result = CliRunner().invoke(main, ["run", str(file := write(text))])
+    result = runner().invoke(main, ["run", str(file := write(text))])
     assert result.exit_code == 2
     assert message.format(file=file) in result.output
     assert "sesame" not in result.output
@@ -339,7 +339,7 @@ def test_what_is_wrong_on_the_command_line_is_said_in_a_line(
     arguments: list[str], message: str, form: str
 ) -> None:
     environment = {"PGCHROMA_LOG_FORMAT": form}
-    result = CliRunner().invoke(main, ["run", *arguments], env=environment)
+    result = runner().invoke(main, ["run", *arguments], env=environment)
     assert result.exit_code == 2
     (line,) = result.output.strip().splitlines()
     if form == "json" and "--log-format" not in arguments:
@@ -353,21 +353,21 @@ def test_what_is_wrong_on_the_command_line_is_said_in_a_line(
 
 @pytest.mark.parametrize("variable", ["PGCHROMA_PORT", "CHROMA_PORT"])
 def test_what_is_wrong_in_a_variable_names_it(variable: str) -> None:
-    result = CliRunner().invoke(main, ["run"], env={variable: "many"})
+    result = runner().invoke(main, ["run"], env={variable: "many"})
     assert result.exit_code == 2
     assert result.output == (f"Error: {variable}=many: expected a whole number from 0 to 65535\n")
 
 
 @pytest.mark.parametrize("url", ["postgresql://u:sesame%zz@host/db", "host=h password='sesame"])
 def test_a_malformed_url_is_not_repeated(url: str) -> None:
-    result = CliRunner().invoke(main, ["run", "--url", url])
+    result = runner().invoke(main, ["run", "--url", url])
     assert result.exit_code == 2
     assert "url: is not a PostgreSQL URL" in result.output
     assert "sesame" not in result.output
 
 
 def test_a_file_that_is_not_there() -> None:
-    result = CliRunner().invoke(main, ["run", "/nowhere.yaml"])
+    result = runner().invoke(main, ["run", "/nowhere.yaml"])
     assert "Config file /nowhere.yaml does not exist" in result.output
 
 

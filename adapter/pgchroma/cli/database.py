@@ -26,13 +26,14 @@ from pgchroma.cli.errors import CommandError, exit_on_error
 from pgchroma.cli.hints import refuse_url
 from pgchroma.config import Settings
 from pgchroma.errors import InvalidArgumentError, UnavailableError
+from pgchroma.extras import check_extras
 from pgchroma.store.faults import first_line, translated
 from pgchroma.variables import check_variables, environment
 
 if TYPE_CHECKING:
     from pgchroma.embedded import EmbeddedPostgres
 
-__all__ = ("Database", "Directory", "on_database")
+__all__ = ("Database", "directory", "on_database")
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -40,25 +41,24 @@ URL, URL_FILE = "PGCHROMA_URL", "PGCHROMA_URL_FILE"
 PATHS = ("PGCHROMA_PATH", "PGCHROMA_PERSIST_PATH")
 
 
-class Directory(click.ParamType[Path]):
-    """A directory; what looks like the address of a database or of a server is refused.
+def directory(value: str | Path) -> Path:
+    """Return the path of a directory; the type of an option.
 
-    The value is not shown then: it may contain a password.
+    The message does not show what looks like the address of a database or of a server: it may
+    contain a password.
+
+    Raises:
+        click.BadParameter: It is such an address, or a file.
     """
+    from pgchroma.embedded.directory import resolved  # noqa: PLC0415  (only where it is used)
 
-    name = "directory"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
-        """Return the path."""
-        from pgchroma.embedded.directory import resolved  # noqa: PLC0415  (only where it is used)
-
-        try:
-            path = resolved(value)
-        except InvalidArgumentError as error:
-            self.fail(error.message(), param, ctx)
-        if path.exists() and not path.is_dir():
-            self.fail(f"{str(path)!r} is a file, not a directory", param, ctx)
-        return path
+    try:
+        path = resolved(value)
+    except InvalidArgumentError as error:
+        raise click.BadParameter(error.message()) from error
+    if path.exists() and not path.is_dir():
+        raise click.BadParameter(f"{str(path)!r} is a file, not a directory")
+    return path
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +104,9 @@ class Database:
 
         Raises:
             CommandError: The directory has no database, which only `pgchroma run` makes.
+            MissingExtraError: The PostgreSQL of a directory is not installed.
         """
+        check_extras(self.source, "embedded")
         from pgchroma.embedded import EmbeddedPostgres  # noqa: PLC0415  (an extra)
 
         with self._named():
@@ -139,7 +141,7 @@ def on_database() -> Callable[[F], F]:
         click.option("--url", help=f"URL of the database; better in {URL}: arguments are public."),
         click.option(
             "--path",
-            type=Directory(),
+            type=directory,
             help="Directory of an embedded PostgreSQL, instead of --url.",
         ),
     ]
@@ -187,7 +189,7 @@ def _from_variables(variables: dict[str, str]) -> Database:
             f"which database? Give --url or --path, or set {URL}, {URL_FILE} or {PATHS[0]}"
         )
     try:
-        return Database(path=Directory().convert(variables[name], None, None), source=name)
+        return Database(path=directory(variables[name]), source=name)
     except click.BadParameter as error:
         raise CommandError(f"{name}: {error.message}", 2) from error
 

@@ -47,6 +47,12 @@ class CommandError(click.ClickException):
         click.echo(f"Error: {' '.join(self.message.split())}", file=file, err=True)
 
 
+# Before click 8.2, a group that was called without a command shows its help and exits.
+_SHOWS_HELP: type[click.ClickException] = getattr(
+    click.exceptions, "NoArgsIsHelpError", CommandError
+)
+
+
 class Commands(click.Group):
     """A group of commands that reports each error in one line."""
 
@@ -86,7 +92,7 @@ def one_line() -> Generator[None, None, None]:
     """Leave out the usage that click writes before the error of an argument."""
     try:
         yield
-    except (CommandError, click.exceptions.NoArgsIsHelpError):
+    except (CommandError, _SHOWS_HELP):
         raise
     except click.ClickException as error:
         raise CommandError(_text(error), error.exit_code) from error

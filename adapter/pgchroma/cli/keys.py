@@ -7,7 +7,6 @@ import sys
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from functools import reduce
-from typing import Any
 
 import click
 
@@ -35,29 +34,29 @@ _SPAN = re.compile(r"([0-9]{1,6})([hdw])", re.ASCII)
 _UNITS = {"h": timedelta(hours=1), "d": timedelta(days=1), "w": timedelta(weeks=1)}
 
 
-class _Moment(click.ParamType[datetime]):
-    """A time to come: so long from now, or a day."""
+def moment(text: str) -> datetime:
+    """Return a time to come, given as so long from now or as a day; the type of an option.
 
-    name = "moment"
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> datetime:
-        try:
-            moment = _moment(value)
-        except (ValueError, OverflowError):
-            self.fail(f"{value!r} is neither like 12h, 30d or 4w nor like 2027-01-01", param, ctx)
-        if moment <= datetime.now(UTC):
-            self.fail(f"{value} has passed", param, ctx)
-        return moment
+    Raises:
+        click.BadParameter: It is neither, or has passed.
+    """
+    try:
+        found = _moment(text)
+    except (ValueError, OverflowError) as error:
+        raise click.BadParameter(
+            f"{text!r} is neither like 12h, 30d or 4w nor like 2027-01-01"
+        ) from error
+    if found <= datetime.now(UTC):
+        raise click.BadParameter(f"{text} has passed")
+    return found
 
 
 def _moment(text: str) -> datetime:
     span = _SPAN.fullmatch(text)
     if span is not None:
         return datetime.now(UTC) + int(span[1]) * _UNITS[span[2]]
-    moment = datetime.fromisoformat(text)
-    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
+    day = datetime.fromisoformat(text)
+    return (day if day.tzinfo else day.replace(tzinfo=UTC)).astimezone(UTC)
 
 
 Command = Callable[..., None]
@@ -79,7 +78,7 @@ _with_rights = _with(
     click.option("--database", help="Confine to this database of the tenant."),
     click.option("--collection", help="Confine to this collection of the database."),
     click.option(
-        "--expires", type=_Moment(), help="When it ends: 12h, 30d or 4w from now, or 2027-01-01."
+        "--expires", type=moment, help="When it ends: 12h, 30d or 4w from now, or 2027-01-01."
     ),
 )
 

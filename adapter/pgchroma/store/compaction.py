@@ -36,7 +36,7 @@ from pgchroma.store.segments import (
     row_bytes,
     segment_prefix,
 )
-from pgchroma.store.statement import Exchange, Statement, render
+from pgchroma.store.statement import Exchange, Statement, render, text_of
 
 __all__ = (
     "Build",
@@ -283,7 +283,7 @@ def examine(collection: Collection) -> Exchange[Examined]:
             "prefixes": [segment_prefix(tables), secondary_prefix(tables)],
         },
     )
-    records = (yield Statement(tables.record_count.as_bytes(None)))[0][0]
+    records = (yield Statement(text_of(tables.record_count)))[0][0]
     examined = Examined(
         tuple(segments),
         frozenset(name for name, is_valid in found if is_valid),

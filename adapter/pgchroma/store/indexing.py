@@ -27,7 +27,7 @@ from pgchroma.store.handlers import handles
 from pgchroma.store.locations import Environment, Location, locate
 from pgchroma.store.queries import PreparedQuery, locate_query, prepare_query
 from pgchroma.store.segments import Segment, is_due, ranges_without, within
-from pgchroma.store.statement import Exchange, Statement, render
+from pgchroma.store.statement import Exchange, Statement, render, text_of
 from pgchroma.store.vectors import unpack_vectors
 from pgchroma.store.waits import compactor_blockers
 
@@ -42,7 +42,7 @@ def get_indexing_status(
     environment.forget_location(operation.collection)
     location = yield from locate(operation.collection, environment, is_fresh=True)
     if location.dimension is None:
-        records = (yield Statement(location.tables.record_count.as_bytes(None)))[0][0]
+        records = (yield Statement(text_of(location.tables.record_count)))[0][0]
         return IndexingStatus(records, 0, records, 1.0)
     ranges = [within("pos", *bounds) for bounds in ranges_without(location.indexes.segments)]
     text = render(

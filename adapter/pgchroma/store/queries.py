@@ -47,7 +47,7 @@ from pgchroma.store.segments import (
     ranges_without,
     within,
 )
-from pgchroma.store.statement import Exchange, Rendered, Rows, Statement, render
+from pgchroma.store.statement import Exchange, Rendered, Rows, Statement, render, text_of
 from pgchroma.store.vectors import pack_vector, pack_vectors
 
 __all__ = ("PreparedQuery", "exact_bound", "locate_query", "prepare_query", "query_records")
@@ -236,7 +236,7 @@ def prepare_query(
         is_gated,
         has_ids=bool(operation.ids),
     )
-    text = _text(template, form, condition.as_bytes(None))
+    text = _text(template, form, text_of(condition))
     given = (
         pack_vector(operation.embeddings[0])
         if is_single
@@ -339,7 +339,7 @@ class _Form:
             clauses["bound"] = sql.Literal(exact_bound(self.indexes))
             branches = self._branches(Rendered(condition))
             clauses["branches"] = sql.SQL("\nunion all\n").join(branches)
-        return {name: clause.as_bytes(None) for name, clause in clauses.items()}
+        return {name: text_of(clause) for name, clause in clauses.items()}
 
     def _branches(self, condition: sql.Composable) -> list[sql.Composable]:
         segments = self.indexes.segments

@@ -12,7 +12,7 @@ from pgchroma.store.columns import columns_of, compose, shape
 from pgchroma.store.conditions import compile_conditions, keeps_plan, reading, time_bound
 from pgchroma.store.handlers import handles
 from pgchroma.store.locations import Environment, locate
-from pgchroma.store.statement import Exchange, Statement
+from pgchroma.store.statement import Exchange, Statement, text_of
 
 __all__ = ("count_records", "get_records")
 
@@ -21,7 +21,7 @@ __all__ = ("count_records", "get_records")
 def count_records(operation: CountRecords, environment: Environment) -> Exchange[int]:
     """Add up what writes have left word of, which takes no longer for many records."""
     location = yield from locate(operation.collection, environment)
-    rows = yield Statement(location.tables.record_count.as_bytes(None))
+    rows = yield Statement(text_of(location.tables.record_count))
     return int(rows[0][0])
 
 
@@ -41,8 +41,8 @@ def get_records(operation: GetRecords, environment: Environment) -> Exchange[Rec
         _GET,
         location.tables,
         columns,
-        condition=condition.as_bytes(None),
-        embeddings=sql.SQL(embeddings).format(vectors=location.tables.vectors).as_bytes(None),
+        condition=text_of(condition),
+        embeddings=text_of(sql.SQL(embeddings).format(vectors=location.tables.vectors)),
     )
     parameters |= {"limit": operation.limit, "offset": operation.offset or 0}
     settings = time_bound(operation.filter, environment)

@@ -39,7 +39,7 @@ from pgchroma.store.layout import MAX_DIMENSION, CollectionTables, create_spare,
 from pgchroma.store.locations import Environment, locate
 from pgchroma.store.segments import distance, is_due
 from pgchroma.store.sequences import advance_once
-from pgchroma.store.statement import Atomic, Exchange, Statement, render
+from pgchroma.store.statement import Atomic, Exchange, Statement, render, text_of
 from pgchroma.store.vectors import pack_vectors
 
 __all__ = (
@@ -256,7 +256,7 @@ def _draw(second: _Second) -> Exchange[int]:
 
 def _check_owner(second: _Second) -> Exchange[None]:
     """Tell before anything is embedded what only the owner of the tables may do in the end."""
-    rows = yield Statement(render(_OWNER, vectors=sql.Literal(second.live.vectors.as_string())))
+    rows = yield Statement(render(_OWNER, vectors=sql.Literal(second.live.vectors.as_string(None))))
     owner, is_owner = rows[0]
     if not is_owner:
         raise MissingRightError(
@@ -342,7 +342,7 @@ def _copy_grants(second: _Second, spare: CollectionTables) -> Exchange[None]:
     for privileges, grantee, option in grants:
         parts = sql.SQL("grant "), sql.SQL(privileges), sql.SQL(" on "), spare.vectors
         ending = sql.SQL(" to "), sql.SQL(grantee), sql.SQL(option)
-        yield Statement(sql.Composed([*parts, *ending]).as_bytes())
+        yield Statement(text_of(sql.Composed([*parts, *ending])))
 
 
 def _exchange(second: _Second, spare: CollectionTables) -> Exchange[None]:

@@ -21,7 +21,7 @@ from psycopg import sql
 from pgchroma.model.filters import Comparison, Filter, Junction, TextMatch
 from pgchroma.model.regex import required_text
 from pgchroma.store.layout import CollectionTables
-from pgchroma.store.statement import Rendered, Statement, render
+from pgchroma.store.statement import Rendered, Statement, render, text_of
 
 __all__ = (
     "ASKED_ENOUGH",
@@ -129,7 +129,7 @@ def is_cut(operand: str | bool) -> bool:
 
 def key_literal(key: str) -> sql.Composable:
     """Compose a key as a literal, which stands in the text of a statement with placeholders."""
-    return Rendered(sql.Literal(key).as_bytes(None).replace(b"%", b"%%"))
+    return Rendered(text_of(sql.Literal(key)).replace(b"%", b"%%"))
 
 
 def secondary_name(tables: CollectionTables, index: SecondaryIndex) -> str:

@@ -18,6 +18,7 @@ __all__ = (
     "Step",
     "Tuned",
     "render",
+    "text_of",
 )
 
 R = TypeVar("R")
@@ -91,4 +92,12 @@ class Rendered(sql.Composable):
 
 def render(template: LiteralString, **parts: sql.Composable) -> bytes:
     """Put identifiers, literals and clauses into the braces of `template`, quoted by psycopg."""
-    return sql.SQL(template).format(**parts).as_bytes(None)
+    return text_of(sql.SQL(template).format(**parts))
+
+
+def text_of(part: sql.Composable) -> bytes:
+    """Return the text of a statement or a clause.
+
+    psycopg before 3.3 renders a `bytearray`, which is not a key that a plan can be kept by.
+    """
+    return bytes(part.as_bytes(None))

@@ -7,7 +7,7 @@ from typing import Final, LiteralString
 from psycopg import sql
 
 from pgchroma.model.indexed import Indexed, Kind
-from pgchroma.store.statement import Rendered
+from pgchroma.store.statement import Rendered, text_of
 
 __all__ = ("OWN_COLUMNS", "typed_columns")
 
@@ -53,7 +53,7 @@ def _column(key: str, kind: Kind, table: LiteralString) -> sql.Composable:
 
 def _placed(part: sql.Composable) -> sql.Composable:
     # It stands in the text of a statement with placeholders.
-    return Rendered(part.as_bytes(None).replace(b"%", b"%%"))
+    return Rendered(text_of(part).replace(b"%", b"%%"))
 
 
 # A float keeps its point in jsonb, which is how ints are told apart. The inner case is for the
