@@ -28,6 +28,8 @@
     │   └── MissingRightError          500   a right is missing; the message has the grant
     └── VersionMismatchError           500   schema and code disagree; the message has the remedy
 
+    MissingExtraError                    a package of an extra is not installed: not a ChromaError
+
 `name` is the error's word, `status` its number, both as Chroma's classes have them; what a server
 sends is in `pgchroma.wire.errors`.
 """
@@ -51,6 +53,7 @@ __all__ = (
     "InvalidHTTPVersion",
     "InvalidUUIDError",
     "MalformedRequestError",
+    "MissingExtraError",
     "MissingRightError",
     "NotFoundError",
     "OutcomeUnknownError",
@@ -245,3 +248,11 @@ class MissingRightError(InternalError, name="InternalError", status=500):
 
 class VersionMismatchError(ChromaError, name="VersionMismatchError", status=500):
     """Schema and code disagree; the message has the command that brings them together."""
+
+
+class MissingExtraError(ImportError, ValueError):
+    """A package is missing that an extra of pgchroma installs; the message has the command.
+
+    It is an `ImportError`, which Python raises for a missing package, and a `ValueError`, which
+    Chroma raises for one.
+    """

@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from pgchroma.embeddings import DefaultEmbeddingFunction, ONNXMiniLM_L6_V2, extras
-from pgchroma.embeddings.extras import check_installed, load_extra
+from pgchroma import extras
+from pgchroma.embeddings import DefaultEmbeddingFunction, ONNXMiniLM_L6_V2
 from pgchroma.embeddings.images import ImageLoader
+from pgchroma.extras import check_installed, load_extra
 
 HEAVY = {"onnx", "onnxruntime", "tokenizers", "safetensors", "httpx", "rich", "PIL"}
 
@@ -87,13 +88,13 @@ def test_a_package_that_is_too_old_is_not_imported(
     package: str,
     extra: str,
     installed: str,
-    load: Callable[[str, str], object],
+    load: Callable[..., object],
     fresh: pytest.MonkeyPatch,
 ) -> None:
     real = extras.version
     fresh.setattr(extras, "version", lambda name: installed if name == package else real(name))
     with pytest.raises(ValueError, match="but pgchroma needs >=") as caught:
-        load("json", extra)
+        load("json", extra=extra)
     assert f"The {package} python package has version {installed}," in str(caught.value)
     assert f"pip install --upgrade 'pgchroma[{extra}]'" in str(caught.value)
 
@@ -101,4 +102,4 @@ def test_a_package_that_is_too_old_is_not_imported(
 def test_versions_between_and_above_are_fine(fresh: pytest.MonkeyPatch) -> None:
     fresh.setattr(extras, "version", lambda name: "99.1.dev0+local")
     for extra in ("sentence-transformers", "open-clip", "onnx", "images"):
-        check_installed("json", extra)
+        check_installed("json", extra=extra)

@@ -38,7 +38,7 @@ def keys(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in ("open_clip", "bedrock"):
         monkeypatch.setattr(
             f"pgchroma.embeddings.providers.{module}.check_installed",
-            lambda *_: None,
+            lambda *_, **__: None,
             raising=False,
         )
 

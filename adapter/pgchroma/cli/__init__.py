@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 import psycopg
 
-from pgchroma._version import __version__
+from pgchroma._version import DOCUMENTATION, __version__
 from pgchroma.cli.adopt import adopt
 from pgchroma.cli.compact import compact
 from pgchroma.cli.database import Database, on_database
@@ -23,7 +23,11 @@ from pgchroma.store.faults import translated
 __all__ = ("main",)
 
 
-@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=Commands,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog=f"Documentation: {DOCUMENTATION}",
+)
 @click.version_option(__version__, prog_name="pgchroma")
 def main() -> None:
     """Chroma's API on the PostgreSQL you already run."""

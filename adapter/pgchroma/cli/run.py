@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from pgchroma._version import DOCUMENTATION
 from pgchroma.cli.errors import CommandError, one_line
 from pgchroma.cli.hints import refuse_url
 from pgchroma.errors import ChromaError
@@ -83,7 +84,7 @@ def _is_json(arguments: list[str]) -> bool:
     return log_format(file, {"log_format": form.strip(" =").partition(" ")[0] or None}) == "json"
 
 
-@click.command(cls=_RunCommand)
+@click.command(cls=_RunCommand, epilog=f"All settings: {DOCUMENTATION}/server.md")
 @click.argument("config", required=False, type=click.Path())
 @click.option(
     "--path",
@@ -120,16 +121,12 @@ def run(config: str | None, no_auth: bool, **flags: Any) -> None:
     """Serve Chroma's REST API.
 
     Settings come from these flags, then the environment (PGCHROMA_…, and for what Chroma has
-    CHROMA_…), then the file CONFIG. docs/server.md lists them all.
+    CHROMA_…), then the file CONFIG.
     """
-    try:
-        from pgchroma.server.loading import load_settings  # noqa: PLC0415  (half a second others save)
-        from pgchroma.server.running import serve  # noqa: PLC0415
-        from pgchroma.server.settings import InvalidSettingError  # noqa: PLC0415
-    except ImportError as error:
-        raise CommandError(
-            f"{error}: the server needs its extra; run: pip install 'pgchroma[server]'"
-        ) from error
+    from pgchroma.server.loading import load_settings  # noqa: PLC0415  (half a second others save)
+    from pgchroma.server.running import serve  # noqa: PLC0415
+    from pgchroma.server.settings import InvalidSettingError  # noqa: PLC0415
+
     try:
         loaded = load_settings(_existing(config), {**flags, "auth": False if no_auth else None})
     except ValueError as error:

@@ -5,17 +5,20 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 from types import EllipsisType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pgchroma.client._async.client import AsyncClient
 from pgchroma.client._sync.client import Client as ClientFacade
 from pgchroma.client.factory import AsyncPostgresClient, Client, PersistentClient, PostgresClient
-from pgchroma.client.healing import AsyncHealingBackend
 from pgchroma.client.http import AsyncHttpClient, HttpClient
 from pgchroma.client.origin import directory_origin
+from pgchroma.client.postgres import embedded_postgres
 from pgchroma.config import Settings
 from pgchroma.destinations import check_destination
 from pgchroma.model.names import DEFAULT_DATABASE, DEFAULT_TENANT
+
+if TYPE_CHECKING:
+    from pgchroma.client.healing import AsyncHealingBackend
 
 __all__ = ("connect", "connect_async", "served_backend")
 
@@ -84,9 +87,10 @@ async def _persistent(
 
 async def served_backend(path: str | Path, settings: Settings) -> AsyncHealingBackend:
     """Make a backend on a directory's server, which it lets go of when it is closed."""
-    from pgchroma.embedded import EmbeddedPostgres  # noqa: PLC0415  (only where it is used)
+    servers = embedded_postgres("PersistentClient")
+    from pgchroma.client.healing import AsyncHealingBackend  # noqa: PLC0415  (with its server)
 
-    server = await asyncio.to_thread(EmbeddedPostgres.open, path)
+    server = await asyncio.to_thread(servers.open, path)
     try:
         return await AsyncHealingBackend.open(server, settings)
     except BaseException:

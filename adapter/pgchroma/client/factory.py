@@ -11,7 +11,6 @@ from collections.abc import Generator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pgchroma.backends.connect import connect, connect_async
 from pgchroma.client._async.client import AsyncAdminClient, AsyncClient
 from pgchroma.client._sync.client import AdminClient as AdminFacade
 from pgchroma.client._sync.client import Client as ClientFacade
@@ -22,6 +21,7 @@ from pgchroma.client.origin import (
     ephemeral_origin,
     postgres_origin,
 )
+from pgchroma.client.postgres import postgres_backend, postgres_backend_async
 from pgchroma.client.shared import ephemeral_backend, persistent_backend
 from pgchroma.config import Settings
 from pgchroma.destinations import check_destination, is_http
@@ -155,9 +155,8 @@ def PostgresClient(  # noqa: N802
     """
     settings = settings or Settings()
     check_destination(settings, "PostgresClient")
-    return _checked(
-        connect(url, settings), settings, postgres_origin(url, settings), tenant, database
-    )
+    backend = postgres_backend(url, settings)
+    return _checked(backend, settings, postgres_origin(url, settings), tenant, database)
 
 
 def AdminClient(  # noqa: N802
@@ -181,7 +180,7 @@ def AdminClient(  # noqa: N802
     if isinstance(url, str) and url.startswith(("http://", "https://")):
         return AdminFacade(http_backend(settings.model_copy(update={"chroma_server_host": url})))
     if url is not None:
-        return AdminFacade(connect(url, settings))
+        return AdminFacade(postgres_backend(url, settings))
     check_destination(settings, "Client")
     if is_http(settings):
         return AdminFacade(http_backend(settings))
@@ -224,11 +223,11 @@ class AsyncPostgresClient:
 
     async def admin(self) -> AsyncAdminClient:
         """Make a client for tenants and databases instead."""
-        return AsyncAdminClient(await connect_async(self._url, self._settings))
+        return AsyncAdminClient(await postgres_backend_async(self._url, self._settings))
 
     async def _connect(self) -> AsyncClient:
         client = AsyncClient(
-            await connect_async(self._url, self._settings),
+            await postgres_backend_async(self._url, self._settings),
             self._settings,
             origin=postgres_origin(self._url, self._settings),
         )

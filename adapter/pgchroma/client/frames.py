@@ -13,7 +13,7 @@ import numpy as np
 
 from pgchroma.client.fields import MetadataField, RecordFields
 from pgchroma.client.rows import ABSENT
-from pgchroma.embeddings.extras import load_extra
+from pgchroma.extras import load_extra
 from pgchroma.model.metadata import fits_int64
 
 __all__ = ("DISTANCE", "to_arrow", "to_list", "to_pandas")

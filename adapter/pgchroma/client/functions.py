@@ -20,6 +20,8 @@ from pgchroma.embeddings.registry import (
     config_to_embedding_function,
     embedding_function_to_config,
 )
+from pgchroma.errors import MissingExtraError
+from pgchroma.extras import check_installed
 from pgchroma.model.types import CollectionMetadata
 
 __all__ = (
@@ -64,10 +66,27 @@ def configuration_json(
         return {**wanted, "embedding_function": {"type": "unknown"}}, DefaultEmbeddingFunction()
     if function is None:
         return {**wanted, "embedding_function": {"type": "legacy"}}, None
+    if isinstance(function, DefaultEmbeddingFunction):
+        _warn_if_unusable()
     persisted = embedding_function_to_config(function)
     if persisted["type"] == "known":
         _take_space(wanted, metadata, function)
     return {**wanted, "embedding_function": persisted}, function
+
+
+def _warn_if_unusable() -> None:
+    """Say at once that the default function cannot embed here, and not at the first write.
+
+    It is no error: whoever brings embeddings of their own seldom says that they need no function.
+    """
+    try:
+        check_installed(*DefaultEmbeddingFunction.PACKAGES, extra="onnx")
+    except MissingExtraError as error:
+        warnings.warn(
+            f"The default embedding function cannot be used: {error}. "
+            "If you give embeddings of your own, pass embedding_function=None",
+            stacklevel=2,
+        )
 
 
 def configuration_update_json(

@@ -11,8 +11,6 @@ from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias
 from urllib.parse import urlsplit, urlunsplit
 
-from psycopg.conninfo import conninfo_to_dict, make_conninfo
-
 from pgchroma.config import Settings
 
 __all__ = (
@@ -67,6 +65,11 @@ def postgres_origin(url: object, settings: Settings) -> Origin | None:
     """Return the origin of a database; None for an engine, a connection or a session."""
     if not isinstance(url, str):
         return None
+    from psycopg.conninfo import (  # noqa: PLC0415  (a client of a server does without it)
+        conninfo_to_dict,
+        make_conninfo,
+    )
+
     scheme, separator, rest = url.partition("://")
     plain = f"{scheme.partition('+')[0]}://{rest}" if separator else url
     parts: dict[str, Any] = {**conninfo_to_dict(plain)}

@@ -19,9 +19,9 @@ from pydantic import BaseModel, ValidationError
 from pgchroma.client.fields import MetadataField, RecordFields, input_key
 from pgchroma.client.values import check_read, check_written, operand, plain, stored
 from pgchroma.embeddings.adapting import AdaptedFunction
-from pgchroma.embeddings.extras import load_extra
 from pgchroma.embeddings.protocol import normalize_embeddings, validate_embeddings
 from pgchroma.embeddings.sourcing import Sourcing
+from pgchroma.extras import load_extra
 from pgchroma.records import as_vector
 
 __all__ = (

@@ -16,8 +16,7 @@ from queue import Empty, SimpleQueue
 from threading import Lock, Thread
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from pgchroma.backends.connect import connect
-from pgchroma.client.healing import HealingBackend
+from pgchroma.client.postgres import embedded_postgres, postgres_backend
 from pgchroma.config import Settings
 from pgchroma.errors import InvalidArgumentError
 from pgchroma.model.entities import Limits
@@ -43,10 +42,10 @@ def ephemeral_backend(settings: Settings) -> SharedBackend:
 
     Raises:
         ValueError: This process uses it with other settings.
+        MissingExtraError: A package that it needs is not installed.
     """
-    from pgchroma.embedded import EmbeddedPostgres  # noqa: PLC0415  (only where it is used)
-
-    return _share(_EPHEMERAL, settings, EmbeddedPostgres.open_ephemeral)
+    servers = embedded_postgres("EphemeralClient")
+    return _share(_EPHEMERAL, settings, servers.open_ephemeral)
 
 
 def persistent_backend(
@@ -63,12 +62,13 @@ def persistent_backend(
         InvalidArgumentError: The path is a URL or an address, cannot be a directory, or has no
             database while `create` is false.
         ValueError: This process uses the directory with other settings.
+        MissingExtraError: A package that the server needs is not installed.
     """
-    from pgchroma.embedded import EmbeddedPostgres  # noqa: PLC0415
+    servers = embedded_postgres("PersistentClient")
     from pgchroma.embedded.directory import resolved  # noqa: PLC0415
 
     key = str(resolved(path))
-    return _share(key, settings, lambda: EmbeddedPostgres.open(path, create=create))
+    return _share(key, settings, lambda: servers.open(path, create=create))
 
 
 def clear_system_cache() -> None:
@@ -121,6 +121,8 @@ class _Connections:
     """A server with the connections to it, and how many clients use them."""
 
     def __init__(self, key: str, settings: Settings, server: EmbeddedPostgres) -> None:
+        from pgchroma.client.healing import HealingBackend  # noqa: PLC0415  (with its server)
+
         self.settings = settings
         self.server = server
         self.users = 0
@@ -206,7 +208,7 @@ def _connecting(settings: Settings) -> dict[str, Any]:
 def _prepare_too(known: _Connections, settings: Settings) -> None:
     """Look after the catalog if the clients before did not want that."""
     if known.settings.migrations == "none" != settings.migrations:
-        connect(known.server.conninfo, settings).close()
+        postgres_backend(known.server.conninfo, settings).close()
         known.settings = settings
 
 

@@ -13,7 +13,7 @@ from typing import Any, TypeVar, get_args
 import numpy as np
 
 from pgchroma.embeddings.protocol import normalize_embeddings, validate_embeddings
-from pgchroma.errors import DuplicateIDError
+from pgchroma.errors import DuplicateIDError, MissingExtraError
 from pgchroma.model.metadata import fits_int64
 from pgchroma.model.plain import brief, plain_scalar, shown
 from pgchroma.model.sparse import is_sparse, sparse_error
@@ -44,6 +44,8 @@ def in_method(name: str) -> Generator[None, None, None]:
     """Let every exception raised inside say which method it was raised in."""
     try:
         yield
+    except MissingExtraError:
+        raise  # its message ends with a command
     except Exception as fault:
         message = str(fault.args[0]) if fault.args else str(fault)
         fault.args = (f"{message} in {name}.", *fault.args[1:])

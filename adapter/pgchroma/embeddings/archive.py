@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from pgchroma.embeddings.extras import load_extra
+from pgchroma.extras import load_extra
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

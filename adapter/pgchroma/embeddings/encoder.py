@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pgchroma.embeddings.extras import load_extra
 from pgchroma.embeddings.weights import find_weights, load_graph
+from pgchroma.extras import load_extra
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pgchroma.embeddings.extras import load_extra
 from pgchroma.embeddings.protocol import DataLoader, Image, Loadable
+from pgchroma.extras import load_extra
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pgchroma.embeddings.archive import FOLDER, Archive
 from pgchroma.embeddings.encoder import MAX_TOKENS, EncoderRequest, shared_encoder
-from pgchroma.embeddings.extras import check_installed
 from pgchroma.embeddings.protocol import Documents, EmbeddingFunction, Embeddings, Space
 from pgchroma.embeddings.weights import PATH_VARIABLE, Weights, find_weights
+from pgchroma.extras import check_installed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -70,8 +70,7 @@ class ONNXMiniLM_L6_V2(EmbeddingFunction[Documents]):  # noqa: N801
                 is not installed.
         """
         self.validate_config({"preferred_providers": preferred_providers})
-        check_installed("onnxruntime", "onnx")
-        check_installed("tokenizers", "onnx")
+        check_installed(*DefaultEmbeddingFunction.PACKAGES, extra="onnx")
         self._preferred_providers = preferred_providers
         self._model_path = model_path
 
@@ -169,6 +168,9 @@ class DefaultEmbeddingFunction(EmbeddingFunction[Documents]):
 
     Its name and its default distance differ from that class's, as they do in Chroma.
     """
+
+    PACKAGES: ClassVar[tuple[str, ...]] = ("onnxruntime", "tokenizers")
+    """The modules that embedding needs; the extra ``onnx`` brings them."""
 
     def __init__(self) -> None:
         # Without a word, even if onnxruntime is missing: each client makes one, used or not.

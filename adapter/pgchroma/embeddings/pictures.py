@@ -11,8 +11,8 @@ from urllib.parse import unquote, urlsplit
 
 import numpy as np
 
-from pgchroma.embeddings.extras import load_extra
 from pgchroma.errors import EmbeddingError
+from pgchroma.extras import load_extra
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

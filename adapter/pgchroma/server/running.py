@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import logging
 import multiprocessing
 import os
@@ -37,6 +36,7 @@ from pgchroma.backends.conninfo import complete_conninfo
 from pgchroma.backends.refusal import is_refused_for_good
 from pgchroma.backends.urls import place_of
 from pgchroma.errors import InternalError, InvalidArgumentError, UnavailableError
+from pgchroma.extras import check_extras
 from pgchroma.schema import prepare
 from pgchroma.server.addresses import Address, reserved, resolve
 from pgchroma.server.bootstrap import bootstrap_admin_key
@@ -77,7 +77,8 @@ def serve(
     Raises:
         InvalidSettingError: A setting cannot be followed here.
         ChromaError: The database cannot be used, or a worker cannot start; the message says why.
-        InvalidArgumentError: The port is taken, or an extra is not installed.
+        InvalidArgumentError: The port is taken.
+        MissingExtraError: A package that the settings ask for is not installed.
     """
     configure_logs(settings.log_format, settings.log_level)
     _stop_at_once()
@@ -121,18 +122,10 @@ def _stop_at_once() -> None:
 
 
 def _check_extras(settings: ServerSettings) -> None:
-    if settings.open_telemetry is None:
-        return
-    try:
-        found = importlib.util.find_spec("opentelemetry.instrumentation.asgi") and (
-            importlib.util.find_spec("opentelemetry.exporter.otlp.proto.http")
-        )
-    except ModuleNotFoundError:
-        found = None
-    if found is None:
-        raise InvalidArgumentError(
-            "open_telemetry needs an extra; run: pip install 'pgchroma[telemetry]'"
-        )
+    if settings.url is None:
+        check_extras("A server with a PostgreSQL of its own", "embedded")
+    if settings.open_telemetry is not None:
+        check_extras("open_telemetry", "telemetry")
 
 
 @contextmanager

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from importlib import import_module
 from typing import Any
+
+from pgchroma.extras import load_extra
 
 __all__ = ("get_result_to_df", "query_result_to_dfs")
 
@@ -38,12 +39,7 @@ def _columns(result: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _frame(columns: Mapping[str, Any]) -> Any:
-    try:
-        pandas = import_module("pandas")
-    except ImportError as fault:
-        raise ImportError(
-            "data frames need pandas: pip install 'pgchroma[pandas]'", name="pandas"
-        ) from fault
+    pandas = load_extra("pandas", "pandas")
     # A matrix of embeddings becomes one list for each row.
     listed = {k: v.tolist() if hasattr(v, "tolist") else v for k, v in columns.items()}
     return pandas.DataFrame(listed).set_index("id")

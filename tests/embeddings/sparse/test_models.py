@@ -56,7 +56,7 @@ def test_a_missing_package_is_told(
 def anything_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in ("fastembed", "huggingface"):
         monkeypatch.setattr(
-            f"pgchroma.embeddings.sparse.{module}.check_installed", lambda package, extra: None
+            f"pgchroma.embeddings.sparse.{module}.check_installed", lambda *packages, extra: None
         )
 
 

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from pgchroma.embeddings.extras import load_extra
 from pgchroma.errors import EmbeddingError
+from pgchroma.extras import load_extra
 
 __all__ = ("DefaultCredentials",)
 

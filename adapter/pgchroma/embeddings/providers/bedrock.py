@@ -13,11 +13,11 @@ from pgchroma.embeddings.batched import (
     refuse_changes,
 )
 from pgchroma.embeddings.calling import TRANSIENT_STATUS
-from pgchroma.embeddings.extras import load_extra
 from pgchroma.embeddings.keys import without_login, without_secrets
 from pgchroma.embeddings.protocol import Documents, Space
 from pgchroma.embeddings.providers.http import field
 from pgchroma.errors import EmbeddingError
+from pgchroma.extras import load_extra
 
 __all__ = ("AmazonBedrockEmbeddingFunction",)
 

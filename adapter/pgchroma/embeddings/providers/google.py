@@ -11,12 +11,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from pgchroma.embeddings.batched import Purpose
-from pgchroma.embeddings.extras import check_installed
 from pgchroma.embeddings.keys import ApiKey
 from pgchroma.embeddings.protocol import Documents
 from pgchroma.embeddings.providers.adc import DefaultCredentials
 from pgchroma.embeddings.providers.http import VendorEmbeddingFunction, field
 from pgchroma.errors import EmbeddingError
+from pgchroma.extras import check_installed
 
 __all__ = (
     "GoogleGeminiEmbeddingFunction",
@@ -331,7 +331,7 @@ def _checked(setting: str, value: str, form: re.Pattern[str]) -> str:
 
 
 def _default_credentials() -> DefaultCredentials:
-    check_installed("requests", "vertex")
+    check_installed("requests", extra="vertex")
     return DefaultCredentials()
 
 

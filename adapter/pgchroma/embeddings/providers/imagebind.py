@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pgchroma.embeddings.batched import Purpose, refuse_changes
-from pgchroma.embeddings.extras import check_installed, load_extra
 from pgchroma.embeddings.pictures import (
     check_texts_and_images,
     has_suffix,
@@ -21,6 +20,7 @@ from pgchroma.embeddings.pictures import (
 from pgchroma.embeddings.protocol import Embeddable, Embeddings
 from pgchroma.embeddings.providers.local import LocalEmbeddingFunction
 from pgchroma.embeddings.sourcing import as_inputs
+from pgchroma.extras import check_installed, load_extra
 
 __all__ = ("ImageBindEmbeddingFunction",)
 
@@ -59,7 +59,7 @@ class ImageBindEmbeddingFunction(LocalEmbeddingFunction[Embeddable]):
                 f"ImageBind has no model {model_name!r:.100}; the names of its models begin with "
                 "imagebind_, such as imagebind_huge"
             )
-        check_installed("imagebind", _EXTRA)
+        check_installed("imagebind", extra=_EXTRA)
         self.model_name = model_name
         self.device = device
         self.normalize = normalize

@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, Self
 
 from pgchroma.embeddings.batched import Purpose
-from pgchroma.embeddings.extras import check_installed, load_extra
 from pgchroma.embeddings.protocol import Documents
 from pgchroma.embeddings.providers.local import LocalEmbeddingFunction
+from pgchroma.extras import check_installed, load_extra
 
 __all__ = ("InstructorEmbeddingFunction",)
 
@@ -48,7 +48,7 @@ class InstructorEmbeddingFunction(LocalEmbeddingFunction[Documents]):
         Raises:
             ValueError: sentence-transformers is not installed.
         """
-        check_installed("sentence_transformers", "instructor")
+        check_installed("sentence_transformers", extra="instructor")
         self.model_name = model_name
         self.device = device
         self.instruction = instruction

@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pgchroma.embeddings.batched import Purpose, refuse_changes
-from pgchroma.embeddings.extras import check_installed, load_extra
 from pgchroma.embeddings.pictures import (
     check_texts_and_images,
     load_images,
@@ -19,6 +18,7 @@ from pgchroma.embeddings.pictures import (
 from pgchroma.embeddings.protocol import Embeddable, Embeddings
 from pgchroma.embeddings.providers.local import LocalEmbeddingFunction
 from pgchroma.embeddings.sourcing import as_inputs
+from pgchroma.extras import check_installed, load_extra
 
 __all__ = ("OpenCLIPEmbeddingFunction",)
 
@@ -56,8 +56,7 @@ class OpenCLIPEmbeddingFunction(LocalEmbeddingFunction[Embeddable]):
         Raises:
             ValueError: open_clip, torch or Pillow is not installed.
         """
-        for package in ("open_clip", "torch", "PIL"):
-            check_installed(package, _EXTRA)
+        check_installed("open_clip", "torch", "PIL", extra=_EXTRA)
         self.model_name = model_name
         self.checkpoint = checkpoint
         self.device = device

@@ -8,12 +8,12 @@ from io import BytesIO
 from typing import Any, ClassVar
 
 from pgchroma.embeddings.batched import Purpose
-from pgchroma.embeddings.extras import check_installed
 from pgchroma.embeddings.keys import ApiKey, without_login
 from pgchroma.embeddings.pictures import check_texts_and_images, to_pillow
 from pgchroma.embeddings.protocol import Embeddable, Image
 from pgchroma.embeddings.providers.http import HttpEmbeddingFunction, check_url, field
 from pgchroma.errors import EmbeddingError
+from pgchroma.extras import check_installed
 
 __all__ = ("RoboflowEmbeddingFunction",)
 
@@ -47,7 +47,7 @@ class RoboflowEmbeddingFunction(HttpEmbeddingFunction[Embeddable]):
             ValueError: There is no key, `api_url` is no URL, or Pillow is not installed.
         """
         self._key = ApiKey(api_key, api_key_env_var, self.usual_variable)
-        check_installed("PIL", "images")
+        check_installed("PIL", extra="images")
         self.api_url = check_url("api_url", api_url)
 
     def check_inputs(self, inputs: Sequence[Any]) -> None:

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, Self
 
 from pgchroma.embeddings.batched import Purpose
-from pgchroma.embeddings.extras import check_installed, load_extra
 from pgchroma.embeddings.protocol import Documents
 from pgchroma.embeddings.providers.local import LocalEmbeddingFunction, without_token
+from pgchroma.extras import check_installed, load_extra
 
 __all__ = ("SentenceTransformerEmbeddingFunction",)
 
@@ -50,7 +50,7 @@ class SentenceTransformerEmbeddingFunction(LocalEmbeddingFunction[Documents]):
         for key, value in kwargs.items():
             if value is None or not _is_plain(value):
                 raise ValueError(f"Keyword argument {key} is not a primitive type")
-        check_installed("sentence_transformers", "sentence-transformers")
+        check_installed("sentence_transformers", extra="sentence-transformers")
         self.model_name = model_name
         self.device = device
         self.normalize_embeddings = normalize_embeddings

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from pgchroma.embeddings.batched import Purpose
-from pgchroma.embeddings.extras import check_installed, load_extra
 from pgchroma.embeddings.protocol import Documents
 from pgchroma.embeddings.providers.local import LocalEmbeddingFunction
+from pgchroma.extras import check_installed, load_extra
 
 __all__ = ("Text2VecEmbeddingFunction",)
 
@@ -27,7 +27,7 @@ class Text2VecEmbeddingFunction(LocalEmbeddingFunction[Documents]):
         Raises:
             ValueError: text2vec is not installed.
         """
-        check_installed("text2vec", "text2vec")
+        check_installed("text2vec", extra="text2vec")
         self.model_name = model_name
 
     def model_settings(self) -> Mapping[str, Any]:

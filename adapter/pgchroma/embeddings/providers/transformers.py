@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pgchroma.embeddings.batched import Purpose, refuse_changes
-from pgchroma.embeddings.extras import check_installed, load_extra
 from pgchroma.embeddings.protocol import Documents
 from pgchroma.embeddings.providers.local import LocalEmbeddingFunction
+from pgchroma.extras import check_installed, load_extra
 
 __all__ = ("TransformersEmbeddingFunction",)
 
@@ -45,8 +45,7 @@ class TransformersEmbeddingFunction(LocalEmbeddingFunction[Documents]):
         Raises:
             ValueError: transformers or torch is not installed.
         """
-        check_installed("transformers", "transformers")
-        check_installed("torch", "transformers")
+        check_installed("transformers", "torch", extra="transformers")
         self.model_name = model_name
         self.device = device
         self.normalize_embeddings = normalize_embeddings

@@ -10,11 +10,11 @@ from functools import lru_cache
 from typing import Any
 
 from pgchroma.embeddings.batched import check_texts
-from pgchroma.embeddings.extras import check_installed, load_extra
 from pgchroma.embeddings.protocol import Documents
 from pgchroma.embeddings.sparse.murmur import murmur3_32
 from pgchroma.embeddings.sparse.stopwords import ENGLISH_STOPWORDS
 from pgchroma.embeddings.sparse_protocol import SparseEmbeddingFunction
+from pgchroma.extras import check_installed, load_extra
 from pgchroma.model.sparse import SparseVector, SparseVectors
 
 __all__ = ("ChromaBm25EmbeddingFunction",)
@@ -53,7 +53,7 @@ class ChromaBm25EmbeddingFunction(SparseEmbeddingFunction[Documents]):
         Raises:
             ValueError: The stemmer's package is not installed, or a setting is out of bounds.
         """
-        check_installed("snowballstemmer", "bm25")
+        check_installed("snowballstemmer", extra="bm25")
         self.k = float(k)
         self.b = float(b)
         self.avg_doc_length = float(avg_doc_length)

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from pgchroma.embeddings.batched import check_primitives
-from pgchroma.embeddings.extras import check_installed, load_extra
 from pgchroma.embeddings.providers.local import without_token
 from pgchroma.embeddings.sparse.tasked import Task, TaskedSparseFunction
 from pgchroma.embeddings.sparse_protocol import normalize_sparse_vector
+from pgchroma.extras import check_installed, load_extra
 from pgchroma.model.sparse import SparseVectors
 
 __all__ = ("Bm25EmbeddingFunction", "FastembedSparseEmbeddingFunction")
@@ -69,7 +69,7 @@ class Bm25EmbeddingFunction(_FastembedFunction):
             DeprecationWarning,
             stacklevel=2,
         )
-        check_installed("fastembed", "fastembed")
+        check_installed("fastembed", extra="fastembed")
         check_primitives(kwargs)
         self._take_tasks(task, query_config)
         self._settings = {
@@ -143,7 +143,7 @@ class FastembedSparseEmbeddingFunction(_FastembedFunction):
             ValueError: fastembed is not installed, a task is none, or a further argument is no JSON
                 value.
         """
-        check_installed("fastembed", "fastembed")
+        check_installed("fastembed", extra="fastembed")
         check_primitives(kwargs)
         self._take_tasks(task, query_config)
         self.model_name = model_name

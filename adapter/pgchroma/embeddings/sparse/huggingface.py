@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from pgchroma.embeddings.batched import check_primitives
-from pgchroma.embeddings.extras import check_installed, load_extra
 from pgchroma.embeddings.providers.local import without_token
 from pgchroma.embeddings.sparse.tasked import Task, TaskedSparseFunction
 from pgchroma.embeddings.sparse_protocol import normalize_sparse_vector
+from pgchroma.extras import check_installed, load_extra
 from pgchroma.model.sparse import SparseVector, SparseVectors
 
 __all__ = ("HuggingFaceSparseEmbeddingFunction",)
@@ -43,7 +43,7 @@ class HuggingFaceSparseEmbeddingFunction(TaskedSparseFunction):
             ValueError: sentence-transformers is not installed, a task is none, or a further
                 argument is no JSON value.
         """
-        check_installed("sentence_transformers", _EXTRA)
+        check_installed("sentence_transformers", extra=_EXTRA)
         check_primitives(kwargs)
         self._take_tasks(task, query_config)
         self.model_name = model_name

@@ -1,0 +1,58 @@
+"""Backends that talk to PostgreSQL themselves.
+
+What they consist of is imported with the first of them: a client of a server needs neither psycopg
+nor the time to import it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pgchroma.extras import check_driver, check_extras
+
+if TYPE_CHECKING:
+    from pgchroma.backends.direct import AsyncDirectBackend, DirectBackend
+    from pgchroma.config import Settings
+    from pgchroma.embedded import EmbeddedPostgres
+
+__all__ = ("embedded_postgres", "postgres_backend", "postgres_backend_async")
+
+
+def postgres_backend(target: object, settings: Settings) -> DirectBackend:
+    """Connect to a database; see `pgchroma.backends.connect.connect`.
+
+    Raises:
+        MissingExtraError: psycopg or libpq is not installed.
+    """
+    check_driver("PostgresClient")
+    from pgchroma.backends.connect import connect  # noqa: PLC0415
+
+    return connect(target, settings)
+
+
+async def postgres_backend_async(target: object, settings: Settings) -> AsyncDirectBackend:
+    """Do what `postgres_backend` does; the SQLAlchemy objects are the asynchronous ones."""
+    check_driver("AsyncPostgresClient")
+    from pgchroma.backends.connect import connect_async  # noqa: PLC0415
+
+    return await connect_async(target, settings)
+
+
+def embedded_postgres(user: str) -> type[EmbeddedPostgres]:
+    """Return the class of embedded servers.
+
+    Args:
+        user: What needs one, such as ``PersistentClient``.
+
+    Raises:
+        ImportError: There is no embedded PostgreSQL for this platform.
+        MissingExtraError: A package is not installed that `user` needs. Nothing was created.
+    """
+    from pgchroma.embedded.platforms import check_platform  # noqa: PLC0415
+
+    check_platform()
+    check_extras(user, "embedded", offered="onnx")
+    check_driver(user)
+    from pgchroma.embedded import EmbeddedPostgres  # noqa: PLC0415
+
+    return EmbeddedPostgres

@@ -1,0 +1,199 @@
+"""Packages that only an extra of pgchroma brings: checked and imported at the moment of use.
+
+``pip install pgchroma`` brings what a client of a server needs. What talks to a database, starts
+one, serves or computes embeddings needs one of the extras that ``pyproject.toml`` lists.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from collections.abc import Iterator
+from functools import cache
+from importlib.metadata import PackageNotFoundError, requires, version
+from typing import TYPE_CHECKING
+
+from pgchroma.errors import MissingExtraError
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+    from packaging.requirements import Requirement
+
+__all__ = ("check_driver", "check_extras", "check_installed", "load_extra")
+
+_OURS = "pgchroma"
+
+
+def check_extras(user: str, *extras: str, offered: str | None = None) -> None:
+    """Raise now if a package of these extras is missing or too old, and name all such packages.
+
+    Args:
+        user: What needs the extras, such as ``PersistentClient``.
+        extras: The extras, such as ``embedded``.
+        offered: An extra that most callers of `user` need next. It is named in the message if
+            its packages are missing too, so that one command installs everything.
+
+    Raises:
+        MissingExtraError: The message has the command that installs what is missing.
+    """
+    lacking = [extra for extra in extras if _faults(extra)]
+    if not lacking:
+        return
+    faults = sorted({fault for extra in lacking for fault in _faults(extra)})
+    message = f"{user} needs {', '.join(faults)}: run {_command(*lacking)}"
+    if offered is not None and (more := _faults(offered)):
+        message += (
+            f". The default embedding function needs {', '.join(sorted(more))} too: "
+            f"{_command(*lacking, offered)} installs everything"
+        )
+    raise MissingExtraError(message)
+
+
+def check_driver(user: str) -> None:
+    """Raise now if `user` cannot connect to a PostgreSQL database, for lack of a package or libpq.
+
+    Raises:
+        MissingExtraError: The message has the command that installs what is missing.
+    """
+    check_extras(user, "postgres")
+    try:
+        importlib.import_module("psycopg")
+    except ImportError as error:
+        if isinstance(error, ModuleNotFoundError) and error.name == "psycopg":
+            advice = f"the psycopg package, which is not installed: run {_command('postgres')}"
+        else:
+            advice = (
+                f"libpq, PostgreSQL's client library, which psycopg did not find: run "
+                f"{_command('binary')}, or install libpq with your system's package manager"
+            )
+        raise MissingExtraError(f"{user} needs {advice}") from error
+
+
+def check_installed(*packages: str, extra: str) -> None:
+    """Raise now, and without the cost of an import, if a package is missing or too old.
+
+    Args:
+        packages: The top-level modules to look for.
+        extra: The extra of pgchroma that brings them, such as ``onnx``.
+
+    Raises:
+        MissingExtraError: A package is not installed, or a package of the extra is older than
+            pgchroma supports; the message has the command that installs it.
+    """
+    missing = [package for package in packages if importlib.util.find_spec(package) is None]
+    if missing:
+        raise MissingExtraError(_advice(missing, extra))
+    _check_versions(extra)
+
+
+def load_extra(module: str, extra: str) -> ModuleType:
+    """Import a module that only an extra of pgchroma installs.
+
+    Args:
+        module: The module's full name, such as ``PIL.Image``.
+        extra: The extra of pgchroma that brings it, such as ``images``.
+
+    Raises:
+        MissingExtraError: The package is not installed, or a package of the extra is older than
+            pgchroma supports; the message has the command that installs it.
+        ImportError: The package is installed and cannot be imported.
+    """
+    _check_versions(extra)
+    package = module.partition(".")[0]
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.partition(".")[0] != package:
+            raise
+        raise MissingExtraError(_advice([package], extra)) from error
+
+
+def _check_versions(extra: str) -> None:
+    # An extra is only a wish: pip leaves what is installed already, or lets it be replaced later.
+    if outdated := _outdated(extra):
+        raise MissingExtraError(
+            f"{outdated}. Please install it with `pip install --upgrade 'pgchroma[{extra}]'`"
+        )
+
+
+@cache
+def _outdated(extra: str) -> str:
+    """Describe the package of an extra that is too old; empty if there is none.
+
+    Older versions are not only untested: some run code that comes with a model.
+    """
+    for requirement in _requirements(extra):
+        found = _version(requirement)
+        if found is not None and not requirement.specifier.contains(found, prereleases=True):
+            return (
+                f"The {requirement.name} python package has version {found}, but pgchroma needs "
+                f"{requirement.specifier}"
+            )
+    return ""
+
+
+_complete: set[str] = set()
+"""Extras whose packages were all found. One that lacks a package is looked at again: a notebook
+installs it while the process runs."""
+
+
+def _faults(extra: str) -> list[str]:
+    """Name the packages of an extra that are missing or too old."""
+    if extra in _complete:
+        return []
+    faults = []
+    for requirement in _requirements(extra):
+        found = _version(requirement)
+        if found is None:
+            faults.append(requirement.name)
+        # An old psycopg[binary] may well be used with a libpq of the system's.
+        elif not requirement.extras and not requirement.specifier.contains(found, prereleases=True):
+            faults.append(f"{requirement.name} {requirement.specifier} (installed: {found})")
+    if not faults:
+        _complete.add(extra)
+    return faults
+
+
+def _version(requirement: Requirement) -> str | None:
+    try:
+        return version(requirement.name)
+    except PackageNotFoundError:
+        return None
+
+
+def _requirements(extra: str) -> Iterator[Requirement]:
+    """Yield what an extra brings on this platform, and what the extras that it includes bring."""
+    from packaging.requirements import Requirement  # noqa: PLC0415  (only where an extra is used)
+
+    try:
+        declared = requires(_OURS) or []
+    except PackageNotFoundError:
+        return
+    for text in declared:
+        requirement = Requirement(text)
+        marker = requirement.marker
+        if (
+            marker is None
+            or marker.evaluate({"extra": ""})
+            or not marker.evaluate({"extra": extra})
+        ):
+            continue
+        if requirement.name != _OURS:
+            yield requirement
+        for included in sorted(requirement.extras if requirement.name == _OURS else ()):
+            yield from _requirements(included)
+
+
+def _command(*extras: str) -> str:
+    return f"`pip install 'pgchroma[{','.join(extras)}]'`"
+
+
+def _advice(packages: list[str], extra: str) -> str:
+    """Say it in Chroma's words."""
+    if len(packages) == 1:
+        missing = f"The {packages[0]} python package is not installed. Please install it"
+    else:
+        names = f"{', '.join(packages[:-1])} and {packages[-1]}"
+        missing = f"The {names} python packages are not installed. Please install them"
+    return f"{missing} with {_command(extra)}"
