@@ -6,6 +6,10 @@ client = chromadb.PersistentClient("./data")            # a PostgreSQL of its ow
 client = chromadb.PostgresClient("postgresql://…")      # yours
 """
 
+# The first of all, because an interrupt may come while the others are imported.
+from pgchroma import interrupted  # noqa: F401
+
+# isort: split
 from pgchroma import api, auth, base_types, config, errors, execution, telemetry, types, utils
 from pgchroma._version import __version__
 from pgchroma.api import AdminAPI, AsyncClientAPI, ClientAPI

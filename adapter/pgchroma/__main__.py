@@ -7,6 +7,7 @@ for that is not part of every installation.
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Sequence
 
@@ -30,7 +31,11 @@ def main() -> None:
         return
     from pgchroma.cli import main as commands  # noqa: PLC0415
 
-    commands(prog_name="pgchroma")
+    try:
+        commands(prog_name="pgchroma")
+    finally:
+        # What is left is to close what is open; whoever presses Ctrl-C again does not wait for it.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def _extras(arguments: Sequence[str]) -> tuple[str, ...]:

@@ -223,3 +223,27 @@ def test_a_directory_has_keys_too(
 def test_rich_is_loaded_only_to_print_a_table() -> None:
     script = "import sys, pgchroma.cli; sys.exit('rich' in sys.modules)"
     subprocess.run([sys.executable, "-c", script], check=True)
+
+
+@pytest.mark.parametrize(
+    ("command", "flag"),
+    [
+        (("keys", "create", "ci", "--role", "read", "--tenant", "nope"), "--tenant: Tenant [nope]"),
+        (
+            ("keys", "create", "ci", "--role", "read", *DEFAULT[:3], "nope"),
+            "--database: Database [nope]",
+        ),
+        (
+            ("keys", "create", "ci", "--role", "read", *DEFAULT, "--collection", "nope"),
+            "--collection: Collection [nope]",
+        ),
+        (("db", "list", "--tenant", "nope"), "--tenant: Tenant [nope]"),
+        (("db", "create", "shop", "--tenant", "nope"), "--tenant: Tenant [nope]"),
+        (("grants", "reader", "pgchroma", "--tenant", "nope"), "--tenant: "),
+        (("grants", "reader", "pgchroma", *DEFAULT[:3], "nope"), "--database: Database [nope]"),
+    ],
+)
+def test_what_does_not_exist_is_named_with_its_flag(
+    run: Run, command: tuple[str, ...], flag: str
+) -> None:
+    assert run(*command, ok=False).stderr.startswith(f"Error: {flag}")

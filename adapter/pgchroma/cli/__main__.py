@@ -1,6 +1,6 @@
 """``python -m pgchroma.cli`` is ``pgchroma``."""
 
-from pgchroma.cli import main
+from pgchroma.__main__ import main
 
 if __name__ == "__main__":
-    main(prog_name="pgchroma")
+    main()

@@ -1,6 +1,6 @@
 """Errors of commands: one line on standard error, no traceback.
 
-The exit code is 2 where what was given is wrong, and 1 where something else is.
+The exit code is 2 where what was given is wrong, 130 after Ctrl-C, and 1 otherwise.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from pgchroma.errors import (
     NotFoundError,
     UniqueConstraintError,
 )
+from pgchroma.interrupted import INTERRUPTED
 
 __all__ = ("CommandError", "Commands", "exit_on_error", "one_line")
 
@@ -82,16 +83,37 @@ def exit_on_error() -> Generator[None, None, None]:
         yield
     except ChromaError as error:
         code = 2 if isinstance(error, _OF_WHAT_WAS_GIVEN) else 1
-        raise CommandError(error.message(), code) from error
+        raise CommandError(_with_flag(error.message()), code) from error
     except ImportError as error:
         raise CommandError(str(error)) from error
 
 
+def _with_flag(message: str) -> str:
+    """Put the flag in front of the message that what it names does not exist."""
+    context = click.get_current_context(silent=True)
+    given = context.params if context else {}
+    for name in ("tenant", "database", "collection"):
+        value = given.get(name)
+        if value is not None and message.startswith(f"{name.capitalize()} [{value}] not found"):
+            return f"--{name}: {message}"
+    return message
+
+
 @contextmanager
 def one_line() -> Generator[None, None, None]:
-    """Leave out the usage that click writes before the error of an argument."""
+    """Leave out the usage that click writes before the error of an argument.
+
+    Of an interrupt nothing is written: whoever pressed Ctrl-C knows.
+    """
     try:
         yield
+    except KeyboardInterrupt as error:
+        raise click.exceptions.Exit(INTERRUPTED) from error
+    except click.Abort as error:
+        # A prompt makes the same of an interrupt and of the end of its input.
+        if isinstance(error.__context__, KeyboardInterrupt):
+            raise click.exceptions.Exit(INTERRUPTED) from error
+        raise
     except (CommandError, _SHOWS_HELP):
         raise
     except click.ClickException as error:

@@ -45,13 +45,21 @@ def grants(
         prepare(connection, "validate")
         schemas = run(connection, schemas_of_databases(tenant, database))
         if not schemas:
-            raise CommandError("there is no such database", 2)
+            raise CommandError(_nothing(tenant, database), 2)
         access = _access(connection, schemas, user)
         is_confined = tenant is not None
         statements = grants_for(access, _PROFILES[profile], is_confined=is_confined)
     click.echo(f"-- In database {access.database}:")
     for statement in statements:
         click.echo(f"{statement};")
+
+
+def _nothing(tenant: str | None, database: str | None) -> str:
+    if database is not None:
+        return f"--database: Database [{database}] not found in tenant [{tenant}]"
+    if tenant is not None:
+        return f"--tenant: there are no databases of tenant [{tenant}]"
+    return "there are no databases yet"
 
 
 def _access(connection: psycopg.Connection[object], schemas: list[str], user: str) -> Access:

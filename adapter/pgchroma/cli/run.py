@@ -14,6 +14,7 @@ from pgchroma._version import DOCUMENTATION
 from pgchroma.cli.errors import CommandError, one_line
 from pgchroma.cli.hints import refuse_url
 from pgchroma.errors import ChromaError
+from pgchroma.interrupted import INTERRUPTED
 
 __all__ = ("run",)
 
@@ -51,12 +52,9 @@ def _logged(arguments: list[str]) -> Generator[None, None, None]:
             raise
         _log(error.message)
         raise click.exceptions.Exit(error.exit_code) from error
-    except (KeyboardInterrupt, click.Abort) as error:
-        if not _is_json(arguments):
-            raise
-        _log("interrupted")
-        raise click.exceptions.Exit(1) from error
-    except click.exceptions.Exit:
+    except click.exceptions.Exit as end:
+        if end.exit_code == INTERRUPTED and _is_json(arguments):
+            _log("interrupted")
         raise
     except Exception as error:
         if not _is_json(arguments):

@@ -1,0 +1,39 @@
+"""Ctrl-C while the command ``pgchroma`` is still importing what it needs.
+
+The package is imported before any code of the command runs, so importing this module, the first
+that the package imports, is enough. In a program that uses the package nothing changes.
+"""
+
+from __future__ import annotations
+
+import sys
+from itertools import pairwise
+from pathlib import Path
+from types import TracebackType
+from typing import Final
+
+__all__ = ("INTERRUPTED",)
+
+INTERRUPTED: Final = 130
+"""The exit code of a shell's command that SIGINT ended."""
+
+
+def _is_command() -> bool:
+    # While the package of `python -m` is imported, the program's name is `-m`.
+    program = sys.argv[0] if sys.argv else ""
+    if program != "-m":
+        return Path(program).name == "pgchroma"
+    return any(
+        option == "-m" and module.partition(".")[0] == "pgchroma"
+        for option, module in pairwise(sys.orig_argv)
+    )
+
+
+def _exit(kind: type[BaseException], fault: BaseException, trace: TracebackType | None) -> None:
+    if issubclass(kind, KeyboardInterrupt):
+        sys.exit(INTERRUPTED)
+    sys.__excepthook__(kind, fault, trace)
+
+
+if _is_command():
+    sys.excepthook = _exit
