@@ -18,6 +18,7 @@ from pgchroma.errors import (
     DeadlineExceededError,
     InternalError,
     InvalidArgumentError,
+    MissingRightError,
     OutcomeUnknownError,
     PoolExhaustedError,
     RateLimitError,
@@ -86,6 +87,9 @@ def _on_error(request: Request[Any, Any, Any], fault: ChromaError) -> Response[b
     status = status_of(fault)
     if isinstance(fault, UnavailableError | DeadlineExceededError):
         _log.warning("answered %d: %s", status, describe(fault))
+    elif isinstance(fault, MissingRightError):
+        # The message has the grant; where in our code PostgreSQL refused is of no use to anybody.
+        _log.error("answered %d: %s", status, describe(fault))
     elif status >= _INTERNAL and not isinstance(fault, UnimplementedError):
         # The cause goes to the log, where the operator looks, and not to whoever asked.
         _log.error("answered %d", status, exc_info=fault)
@@ -131,6 +135,11 @@ def _presentable(fault: ChromaError) -> ChromaError:
     if isinstance(fault, StorageFullError):
         return StorageFullError(
             "the database's disk is full; nothing was written. Reads and deletes go on"
+        )
+    if isinstance(fault, MissingRightError):
+        return MissingRightError(
+            "the server's own account lacks a right in the database that this request takes; the "
+            "server's log has the grant"
         )
     if isinstance(fault, InternalError):
         return InternalError("internal error; the server's log has more")
