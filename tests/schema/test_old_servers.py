@@ -6,6 +6,7 @@ The old pgvector is real to PostgreSQL: a control file and a script in a directo
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -24,7 +25,7 @@ from pgchroma import errors, schema
 from pgchroma.embedded.host import binaries
 from pgchroma.pgvector import LEAST_PGVECTOR, check_version, is_too_old
 from pgchroma.schema import offline_sql, prepare
-from tests.postgres import Postgres
+from tests.postgres import VARIABLE, Postgres, serving_postgres
 
 Provide = Callable[[str | None], None]
 
@@ -32,9 +33,14 @@ ON_SERVER = r"on this server is too old.*Install a newer pgvector on the server"
 IN_DATABASE = r"The server has pgvector 0\.8\.\d+.*run: alter extension vector update.*reindex"
 
 
+OLD_POSTGRES = sorted(Path("/usr/lib/postgresql").glob("1[0-5]/bin/postgres"))
+
+
 @pytest.fixture
 def files(server: Postgres) -> Iterator[Path]:
     """A directory where the server looks for extensions."""
+    if VARIABLE in os.environ:
+        pytest.skip("the embedded server has extension_control_path; older ones do not")
     with psycopg.connect(server.conninfo) as plain:
         if plain.info.server_version < 18_00_00:
             pytest.skip("PostgreSQL looks for extensions in one place only before version 18")
@@ -167,10 +173,33 @@ def test_a_server_without_pgvector_is_refused(empty_url: str, files: Path) -> No
     assert _contents(empty_url) == before
 
 
+@pytest.mark.skipif(not OLD_POSTGRES, reason="no PostgreSQL 10 to 15: apt-get install postgresql")
+@pytest.mark.parametrize("way", WAYS)
+def test_a_real_old_postgres_is_refused_before_anything_is_created(way: str, old_url: str) -> None:
+    before = _contents(old_url)
+    assert re.search(r"PostgreSQL 1[0-5] is too old: pgchroma needs 16", WAYS[way](old_url))
+    assert _contents(old_url) == before
+
+
+@pytest.fixture(scope="module")
+def old_url() -> Iterator[str]:
+    """A database on a PostgreSQL that is too old."""
+    with (
+        tempfile.TemporaryDirectory(prefix="pgchroma-old-") as directory,
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        Path(directory).chmod(0o755)
+        patch.setenv(VARIABLE, str(OLD_POSTGRES[-1].parent))
+        with serving_postgres(Path(directory)) as old:
+            # It is read when a server is started, and by the other tests.
+            patch.undo()
+            yield old.conninfo
+
+
 def test_an_old_postgres_is_refused_before_anything_is_created(
     empty_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # There is no old server here, so the bound is moved instead.
+    # Few machines have an old server, so here the bound is moved instead.
     monkeypatch.setattr(schema, "LEAST_POSTGRES", 990_000)
     before = _contents(empty_url)
     assert "is too old: pgchroma needs 16 or newer" in _by_client(empty_url)
