@@ -98,7 +98,10 @@ def has_catalog() -> Exchange[bool]:
 def adopt(wanted: Wanted) -> Exchange[Adopted]:
     """Take all there is, or what is wanted, into the catalog; each schema in one transaction."""
     adopted = Adopted()
-    for schema, database_id in (yield Statement(_SCHEMAS, {"schema": wanted.schema})):
+    schemas = yield Statement(_SCHEMAS, {"schema": wanted.schema})
+    if wanted.schema is not None and not schemas:
+        adopted.problems.append(f"--schema: no schema {wanted.schema[:63]} has pgchroma's tables")
+    for schema, database_id in schemas:
         yield Atomic(_adopt_schema(schema, database_id, wanted, adopted))
     return adopted
 
