@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 import click
 import pytest
-from click.testing import CliRunner
 
 from pgchroma.cli import main
+from tests.invoking import runner
 
 URL = "postgresql://app:ses@me@db.example/app"
 PLACES = [URL, "postgres://app:sesame@db/app", "host=db password=sesame", "jdbc:postgresql://db/x"]
@@ -34,7 +34,7 @@ def _command(names: tuple[str, ...]) -> click.Command:
 
 
 def _refused(*arguments: str) -> str:
-    result = CliRunner().invoke(main, arguments, env={"PGCHROMA_URL": None, "PGCHROMA_PATH": None})
+    result = runner().invoke(main, arguments, env={"PGCHROMA_URL": None, "PGCHROMA_PATH": None})
     assert result.exit_code == 2, result.output
     assert len(result.stderr.splitlines()) == 1
     return result.stderr

@@ -10,7 +10,6 @@ from urllib.parse import urlencode
 
 import psycopg
 import pytest
-from click.testing import CliRunner
 from psycopg.conninfo import conninfo_to_dict
 from sqlalchemy import create_engine
 from sqlalchemy.ext.asyncio import create_async_engine
@@ -18,6 +17,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 import pgchroma
 from pgchroma.cli import main
 from pgchroma.embedded import EmbeddedPostgres
+from tests.invoking import runner
 from tests.serving import free_port, running
 
 SETTINGS = pgchroma.Settings(pgchroma_compaction=False, pgchroma_pool_timeout=1)
@@ -98,7 +98,7 @@ def test_a_command_names_the_place_where_nobody_answers(
     command: tuple[str, ...], place: str
 ) -> None:
     url, named = NOWHERE[place]
-    done = CliRunner().invoke(main, [*command, "--url", url])
+    done = runner().invoke(main, [*command, "--url", url])
     assert done.exit_code == 1
     assert f"the database {named} cannot be reached: " in done.stderr
     assert "sesame" not in done.stderr
@@ -148,7 +148,7 @@ def test_a_client_names_the_login_that_is_refused(way: str, refusal: tuple[str, 
 def test_a_command_names_the_login_that_is_refused(refusal: tuple[str, str, str]) -> None:
     url, named, reason = refusal
     for command in COMMANDS:
-        done = CliRunner().invoke(main, [*command, "--url", url])
+        done = runner().invoke(main, [*command, "--url", url])
         assert done.exit_code in (1, 2)
         assert named in done.stderr
         assert reason in done.stderr
