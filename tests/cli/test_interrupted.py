@@ -13,9 +13,9 @@ from typing import IO
 
 import psycopg
 import pytest
-from click.testing import CliRunner
 
 from pgchroma.cli import main
+from tests.invoking import runner
 from tests.serving import eventually
 
 TRACED = [sys.executable, "-X", "importtime", "-m"]
@@ -96,8 +96,12 @@ def test_at_a_prompt(url: str) -> None:
 
 
 def test_the_end_of_the_input_is_no_interrupt(url: str) -> None:
-    arguments = ["users", "create", "jane", "--role", "read", "--url", url]
-    assert CliRunner().invoke(main, arguments, input="").exit_code == 1
+    command = [sys.executable, "-m", "pgchroma", "users", "create", "jane", "--role", "read"]
+    # In a session of its own it has no terminal to ask at.
+    done = subprocess.run(
+        [*command, "--url", url], stdin=subprocess.DEVNULL, start_new_session=True, check=False
+    )
+    assert done.returncode == 1
 
 
 @pytest.mark.parametrize("form", ["text", "json"])
@@ -106,7 +110,7 @@ def test_the_server_before_it_serves(form: str, monkeypatch: pytest.MonkeyPatch)
         raise KeyboardInterrupt
 
     monkeypatch.setattr("pgchroma.server.running.serve", interrupt)
-    ended = CliRunner().invoke(main, ["run", "--no-auth", "--log-format", form, "--path", "x"])
+    ended = runner().invoke(main, ["run", "--no-auth", "--log-format", form, "--path", "x"])
     assert ended.exit_code == 130
     assert ("interrupted" in ended.stderr) is (form == "json")
     assert not SIGNS.search(ended.stderr.replace('"ERROR"', ""))

@@ -71,8 +71,10 @@ class Commands(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Find the command, or say which one may be meant."""
-        if self.get_command(ctx, args[0]) is None and (hint := meant_command(args[0])):
-            ctx.fail(hint)
+        if self.get_command(ctx, args[0]) is None:
+            hint = meant_command(args[0], self.list_commands(ctx))
+            if hint is not None:
+                ctx.fail(hint)
         return super().resolve_command(ctx, args)
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
+from difflib import get_close_matches
 from typing import Final
 
 import click
@@ -32,11 +33,13 @@ _PASSWORD: Final = re.compile(r"(?<=password=)('[^']*'|[^\s)']+)", re.IGNORECASE
 _URL_GOES: Final = "the URL of a database is given with --url, or in PGCHROMA_URL"
 
 
-def meant_command(name: str) -> str | None:
-    """Return a hint for a command that does not exist; None: there is none."""
+def meant_command(name: str, commands: Collection[str]) -> str | None:
+    """Return a hint for a command that is not among `commands`; None: there is none."""
     if _DATABASE.match(name):
         return f"{_URL_GOES}, and comes after a command"
     command = _COMMANDS.get(name.lower())
+    if command not in commands:
+        command = next(iter(get_close_matches(name, commands, n=1)), None)
     return command and f"No such command {name!r}. Did you mean {command!r}?"
 
 
