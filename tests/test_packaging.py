@@ -158,14 +158,44 @@ HEAVY = {
 }  # fmt: skip
 
 
-def test_importing_the_package_loads_nothing_heavy() -> None:
-    script = "import sys, pgchroma; print(*sys.modules)"
+def loaded_by(script: str) -> set[str]:
     done = subprocess.run(
-        [sys.executable, "-c", script], check=True, capture_output=True, text=True
-    )
-    loaded = set(done.stdout.split())
-    assert "numpy" in loaded
+        [sys.executable, "-c", f"import sys; {script}; print(*sys.modules)"],
+        check=True, capture_output=True, text=True,
+    )  # fmt: skip
+    return set(done.stdout.split())
+
+
+def test_importing_the_package_loads_nothing() -> None:
+    loaded = loaded_by("import pgchroma")
+    assert loaded.isdisjoint({*HEAVY, "numpy", "pydantic", "pgchroma.client"})
+
+
+def test_a_client_of_a_server_loads_nothing_heavy() -> None:
+    loaded = loaded_by("from pgchroma import HttpClient")
+    assert {"numpy", "pgchroma.client"} <= loaded
     assert loaded.isdisjoint(HEAVY)
+
+
+def test_a_command_does_not_load_the_clients() -> None:
+    loaded = loaded_by("import pgchroma.cli")
+    assert "psycopg" in loaded
+    assert loaded.isdisjoint({"pgchroma.client", "pgchroma.server", "alembic", "sqlalchemy"})
+
+
+@pytest.mark.parametrize("name", [*pgchroma.__all__, "__all__", "is_client", "__version__"])
+def test_every_public_name_is_there_at_once(name: str) -> None:
+    assert getattr(pgchroma, name) is not None
+    assert name in dir(pgchroma)
+
+
+def test_unknown_names_are_refused() -> None:
+    with pytest.raises(
+        AttributeError, match="module 'pgchroma' has no attribute 'PersistantClient'"
+    ):
+        _ = pgchroma.PersistantClient  # type: ignore[attr-defined]
+    with pytest.raises(ImportError, match="cannot import name 'PersistantClient'"):
+        from pgchroma import PersistantClient  # type: ignore[attr-defined] # noqa: F401, PLC0415
 
 
 @pytest.mark.parametrize(

@@ -6,163 +6,46 @@ client = chromadb.PersistentClient("./data")            # a PostgreSQL of its ow
 client = chromadb.PostgresClient("postgresql://…")      # yours
 """
 
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
 # The first of all, because an interrupt may come while the others are imported.
 from pgchroma import interrupted  # noqa: F401
 
 # isort: split
-from pgchroma import api, auth, base_types, config, errors, execution, telemetry, types, utils
-from pgchroma._version import __version__
-from pgchroma.api import AdminAPI, AsyncClientAPI, ClientAPI
-from pgchroma.api.types import ReadLevel, UpdateCollectionMetadata
-from pgchroma.auth.token_authn import TokenTransportHeader
-from pgchroma.client._async.collection import AsyncCollection
-from pgchroma.client._async.table import AsyncTable
-from pgchroma.client._sync.collection import Collection
-from pgchroma.client._sync.table import Table
-from pgchroma.client.connecting import connect, connect_async
-from pgchroma.client.factory import (
-    AdminClient,
-    AsyncPostgresClient,
-    Client,
-    EphemeralClient,
-    PersistentClient,
-    PostgresClient,
-    RustClient,
-    configure,
-    get_settings,
-)
-from pgchroma.client.http import AsyncHttpClient, CloudClient, HttpClient
-from pgchroma.client.indexes import (
-    BoolInvertedIndexConfig,
-    Cmek,
-    FloatInvertedIndexConfig,
-    FtsIndexConfig,
-    HnswIndexConfig,
-    IntInvertedIndexConfig,
-    SpannIndexConfig,
-    SparseVectorIndexConfig,
-    StringInvertedIndexConfig,
-    VectorIndexConfig,
-)
-from pgchroma.client.schema import Schema
-from pgchroma.config import Settings
-from pgchroma.embeddings.protocol import DataLoader, EmbeddingFunction
-from pgchroma.embeddings.registry import register_embedding_function
-from pgchroma.embeddings.sparse_protocol import SparseEmbeddingFunction
-from pgchroma.execution.expression import K, Key, Knn, Rrf, Search
-from pgchroma.model.indexing import IndexingStatus, QueryPlan, Recall
-from pgchroma.model.names import DEFAULT_DATABASE, DEFAULT_TENANT
-from pgchroma.model.sparse import SparseVector, SparseVectors
-from pgchroma.model.types import (
-    ID,
-    URI,
-    CollectionMetadata,
-    DeleteResult,
-    Documents,
-    Embeddings,
-    GetResult,
-    IDs,
-    Images,
-    Include,
-    Metadata,
-    Metadatas,
-    QueryResult,
-    UpdateMetadata,
-    URIs,
-    Where,
-    WhereDocument,
-)
-from pgchroma.types import CloudClientArg
+from pgchroma._version import __version__ as __version__
 
-__all__ = (
-    "DEFAULT_DATABASE",
-    "DEFAULT_TENANT",
-    "ID",
-    "URI",
-    "AdminAPI",
-    "AdminClient",
-    "AdminClientCreator",
-    "AsyncClientAPI",
-    "AsyncClientCreator",
-    "AsyncCollection",
-    "AsyncHttpClient",
-    "AsyncPostgresClient",
-    "AsyncTable",
-    "BoolInvertedIndexConfig",
-    "Client",
-    "ClientAPI",
-    "ClientCreator",
-    "CloudClient",
-    "CloudClientArg",
-    "Cmek",
-    "Collection",
-    "CollectionMetadata",
-    "DataLoader",
-    "DeleteResult",
-    "Documents",
-    "EmbeddingFunction",
-    "Embeddings",
-    "EphemeralClient",
-    "FloatInvertedIndexConfig",
-    "FtsIndexConfig",
-    "GetResult",
-    "HnswIndexConfig",
-    "HttpClient",
-    "IDs",
-    "Images",
-    "Include",
-    "IndexingStatus",
-    "IntInvertedIndexConfig",
-    "K",
-    "Key",
-    "Knn",
-    "Metadata",
-    "Metadatas",
-    "PersistentClient",
-    "PostgresClient",
-    "QueryPlan",
-    "QueryResult",
-    "ReadLevel",
-    "Recall",
-    "Rrf",
-    "RustClient",
-    "Schema",
-    "Search",
-    "Settings",
-    "SpannIndexConfig",
-    "SparseEmbeddingFunction",
-    "SparseVector",
-    "SparseVectorIndexConfig",
-    "SparseVectors",
-    "StringInvertedIndexConfig",
-    "Table",
-    "TokenTransportHeader",
-    "URIs",
-    "UpdateCollectionMetadata",
-    "UpdateMetadata",
-    "VectorIndexConfig",
-    "Where",
-    "WhereDocument",
-    "__version__",
-    "api",
-    "auth",
-    "base_types",
-    "config",
-    "configure",
-    "connect",
-    "connect_async",
-    "errors",
-    "execution",
-    "get_settings",
-    "register_embedding_function",
-    "telemetry",
-    "types",
-    "utils",
-)
-
-ClientCreator = ClientAPI
-AsyncClientCreator = AsyncClientAPI
-AdminClientCreator = AdminAPI
+if TYPE_CHECKING:
+    from pgchroma._public import *  # noqa: F403
 
 is_client = False
 """Whether this is the package that speaks to servers only, as Chroma's ``chromadb-client`` is."""
+
+_MODULES = frozenset(
+    {"api", "auth", "base_types", "config", "errors", "execution", "telemetry", "types", "utils"}
+)
+"""What may be used after ``import pgchroma`` alone, as in Chroma."""
+
+
+def __getattr__(name: str) -> Any:
+    """Import what is asked for: a module of these, or all public names at once.
+
+    A command, a server or a program that needs an exception alone does without the clients.
+    """
+    if name in _MODULES:
+        return importlib.import_module(f"{__name__}.{name}")
+    # Python asks for names of its own, such as `__path__`, of every module.
+    if not name.startswith("__") or name == "__all__":
+        public = importlib.import_module(f"{__name__}._public")
+        if name == "__all__" or name in public.__all__:
+            globals()[name] = getattr(public, name)
+        # Else it may be a module that has been imported with them.
+        if name in globals():
+            return globals()[name]
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__getattr__("__all__")})
