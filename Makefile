@@ -11,7 +11,7 @@ NODE := $(VENV)/node/.ready
 UPSTREAM := $(VENV)/upstream/.ready
 MODELS := $(VENV)/vision/.ready
 
-.PHONY: help demo clients models test test-lowest test-slow test-versions test-wheel upstream check fmt bench bench-core bench-http bench-vectors bench-large bench-quantization bench-embeddings clean
+.PHONY: help demo clients models test test-lowest test-slow test-versions test-wheel upstream check fmt bench bench-core bench-http bench-vectors bench-large bench-quantization bench-embeddings bench-installing clean
 
 help:  ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -130,6 +130,9 @@ bench-quantization: $(READY)  ## What shorter forms in an index cost in recall; 
 
 bench-embeddings: $(PEER)  ## Compare embedding functions with Chroma's; takes some minutes
 	$(BIN)/python benchmarks/embeddings.py $(ARGS)
+
+bench-installing: $(READY)  ## Compare sizes and imports of installations with Chroma's; takes some minutes
+	$(BIN)/python benchmarks/installing.py $(ARGS)
 
 clean:  ## Remove what the targets made
 	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis
