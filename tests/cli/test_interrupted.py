@@ -109,7 +109,7 @@ def test_the_server_before_it_serves(form: str, monkeypatch: pytest.MonkeyPatch)
     def interrupt(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("pgchroma.server.running.serve", interrupt)
+    monkeypatch.setattr("pgchroma.server.process.supervisor.serve", interrupt)
     ended = runner().invoke(main, ["run", "--no-auth", "--log-format", form, "--path", "x"])
     assert ended.exit_code == 130
     assert ("interrupted" in ended.stderr) is (form == "json")

@@ -191,7 +191,7 @@ def test_every_line_of_the_log_is_json(tmp_path: Path) -> None:
 def test_an_exception_that_nobody_catches_is_a_line_of_json() -> None:
     script = (
         "import threading, warnings\n"
-        "from pgchroma.server.logs import configure_logs\n"
+        "from pgchroma.server.observability.logs import configure_logs\n"
         "configure_logs('json', 'info')\n"
         "warnings.warn('careful')\n"
         "thread = threading.Thread(target=lambda: 1 / 0)\n"

@@ -8,8 +8,12 @@ from pathlib import Path
 import httpx
 import pytest
 
-from pgchroma.server.browsers import check_request, host_of
-from pgchroma.server.faults import ForeignHostError, ForeignOriginError, UnsupportedMediaTypeError
+from pgchroma.server.http.browsers import check_request, host_of
+from pgchroma.server.http.errors import (
+    ForeignHostError,
+    ForeignOriginError,
+    UnsupportedMediaTypeError,
+)
 from tests.serving import running
 
 JSON = {"content-type": "application/json"}

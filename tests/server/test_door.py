@@ -30,11 +30,11 @@ from pgchroma.model.credentials import (
 from pgchroma.model.entities import DatabaseRef, UserIdentity
 from pgchroma.model.hashes import Key
 from pgchroma.model.operations import CreateCollection, DeleteCollection
-from pgchroma.server import door as doors
-from pgchroma.server import passwords
-from pgchroma.server.bootstrap import create_first_key
-from pgchroma.server.door import LockedDoor, OpenDoor, identity
-from pgchroma.server.presented import Presented, parse_presented, plain_headers
+from pgchroma.server.auth import authenticator as doors
+from pgchroma.server.auth import passwords
+from pgchroma.server.auth.authenticator import LockedDoor, OpenDoor, identity
+from pgchroma.server.auth.bootstrap import create_first_key
+from pgchroma.server.auth.headers import Presented, parse_presented, plain_headers
 
 DEFAULT = DatabaseRef("default_tenant", "default_database")
 PASSWORD = "correct horse"

@@ -13,9 +13,9 @@ import httpx
 import numpy as np
 from pydantic import SecretStr
 
-from pgchroma.server.app import create_app
+from pgchroma.server.http.app import create_app
+from pgchroma.server.process.run_directory import opened
 from pgchroma.server.settings import ServerSettings
-from pgchroma.server.workplace import opened
 
 C = "/api/v2/tenants/default_tenant/databases/default_database/collections"
 LARGEST = 40 * 1024 * 1024

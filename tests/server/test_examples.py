@@ -10,8 +10,8 @@ from typing import Any
 import httpx
 import pytest
 
-from pgchroma.server.handlers import UNIMPLEMENTED
-from pgchroma.server.openapi import openapi
+from pgchroma.server.http.handlers import UNIMPLEMENTED
+from pgchroma.server.http.openapi import openapi
 from tests.server.browsing import Page, browsing
 
 IN_ORDER = (

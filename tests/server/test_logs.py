@@ -17,7 +17,7 @@ from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
 from pgchroma.errors import InternalError
-from pgchroma.server.logs import JsonFormatter, TextFormatter, describe
+from pgchroma.server.observability.logs import JsonFormatter, TextFormatter, describe
 from tests.serving import Server, running
 
 SENTINEL = "sesame-7f3a"

@@ -33,7 +33,7 @@ from pgchroma.model.operations import (
     GetCollection,
     UpdateTenant,
 )
-from pgchroma.server.handlers import handlers
+from pgchroma.server.http.handlers import handlers
 from tests.serving import running
 
 PASSWORD = "correct horse"

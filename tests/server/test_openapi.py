@@ -12,8 +12,8 @@ from typing import Any
 import httpx
 import pytest
 
-from pgchroma.server.handlers import handlers
-from pgchroma.server.openapi import openapi
+from pgchroma.server.http.handlers import handlers
+from pgchroma.server.http.openapi import openapi
 from tests.server.browsing import ALONE, chromium
 from tests.serving import running
 

@@ -24,8 +24,8 @@ from psycopg.conninfo import make_conninfo
 
 from pgchroma.embedded import EmbeddedPostgres
 from pgchroma.schema import HEAD
-from pgchroma.server.admin import Health
-from pgchroma.server.workplace import Workplace
+from pgchroma.server.process.health import Health
+from pgchroma.server.process.run_directory import Workplace
 from tests.serving import PATIENCE, Server, eventually, free_port, running
 
 COLLECTIONS = "/api/v2/tenants/default_tenant/databases/default_database/collections"

@@ -20,9 +20,9 @@ from pgchroma import errors
 from pgchroma.backends.connect import connect, connect_async
 from pgchroma.model.credentials import Caller, new_key, new_user
 from pgchroma.model.hashes import hash_password, is_match
-from pgchroma.server import passwords
-from pgchroma.server.door import LockedDoor
-from pgchroma.server.passwords import (
+from pgchroma.server.auth import passwords
+from pgchroma.server.auth.authenticator import LockedDoor
+from pgchroma.server.auth.passwords import (
     LOCKED_SECONDS,
     MAX_FAILURES,
     Lockout,

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from schemathesis.checks import CHECKS
 
-from pgchroma.server.openapi import openapi
+from pgchroma.server.http.openapi import openapi
 from tests.serving import Server
 
 C = "/api/v2/tenants/default_tenant/databases/default_database/collections"

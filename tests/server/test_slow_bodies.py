@@ -16,7 +16,7 @@ import pgchroma
 from pgchroma.backends.connect import connect
 from pgchroma.model.credentials import RevokeCredential, Scope, new_key, new_user
 from pgchroma.model.operations import DeleteCollection
-from pgchroma.server.answering import RECHECK_AFTER
+from pgchroma.server.http.dispatch import RECHECK_AFTER
 from tests.serving import Server, running
 
 C = "/api/v2/tenants/default_tenant/databases/default_database/collections"

@@ -15,7 +15,7 @@ import pgchroma
 from pgchroma.backends.connect import connect
 from pgchroma.model.configuration import MAX_FUNCTION_BYTES
 from pgchroma.model.credentials import Scope, new_key
-from pgchroma.server.logs import TextFormatter
+from pgchroma.server.observability.logs import TextFormatter
 from tests.serving import Server, eventually, running
 
 C = "/api/v2/tenants/default_tenant/databases/default_database/collections"

@@ -17,7 +17,7 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from pgchroma.errors import InvalidArgumentError
-from pgchroma.server.running import serve
+from pgchroma.server.process.supervisor import serve
 from pgchroma.server.settings import OpenTelemetry, ServerSettings
 from tests.serving import eventually, running
 
@@ -140,7 +140,7 @@ def test_a_collector_that_is_away_stops_nothing(url: str, tmp_path: Path) -> Non
 
 def test_the_extra_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    monkeypatch.setattr("pgchroma.server.running._stop_at_once", lambda: None)
+    monkeypatch.setattr("pgchroma.server.process.supervisor._stop_at_once", lambda: None)
     monkeypatch.setattr("logging.config.dictConfig", lambda configuration: None)
     settings = ServerSettings(open_telemetry=OpenTelemetry(endpoint="http://localhost:4318"))
     with pytest.raises(InvalidArgumentError, match=r"pip install 'pgchroma\[telemetry\]'"):

@@ -10,7 +10,7 @@ from typing import Any
 
 import httpx
 
-from pgchroma.server.unread import PART_BYTES, UnreadAnswers
+from pgchroma.server.http.unread import PART_BYTES, UnreadAnswers
 from tests.serving import eventually, running
 
 C = "/api/v2/tenants/default_tenant/databases/default_database/collections"

@@ -64,7 +64,7 @@ def _logged(arguments: list[str]) -> Generator[None, None, None]:
 
 
 def _log(message: str, error: Exception | None = None) -> None:
-    from pgchroma.server.logs import configure_logs  # noqa: PLC0415
+    from pgchroma.server.observability.logs import configure_logs  # noqa: PLC0415
 
     configure_logs("json", "info")
     logging.getLogger("pgchroma.server").error(message, exc_info=error)
@@ -122,7 +122,7 @@ def run(config: str | None, no_auth: bool, **flags: Any) -> None:
     CHROMA_…), then the file CONFIG.
     """
     from pgchroma.server.loading import load_settings  # noqa: PLC0415  (half a second others save)
-    from pgchroma.server.running import serve  # noqa: PLC0415
+    from pgchroma.server.process.supervisor import serve  # noqa: PLC0415
     from pgchroma.server.settings import InvalidSettingError  # noqa: PLC0415
 
     try:

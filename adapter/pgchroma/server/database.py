@@ -15,8 +15,8 @@ from pgchroma.model.operations import Operation
 
 if TYPE_CHECKING:
     from pgchroma.embedded.space import Space
-    from pgchroma.server.metrics import Metrics
-    from pgchroma.server.telemetry import Telemetry
+    from pgchroma.server.observability.metrics import Metrics
+    from pgchroma.server.observability.telemetry import Telemetry
 
 __all__ = ("Database",)
 

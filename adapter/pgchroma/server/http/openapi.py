@@ -16,9 +16,9 @@ import msgspec
 
 from pgchroma._version import __version__
 from pgchroma.model.operations import Heartbeat
-from pgchroma.server.examples import BODIES, example_of
-from pgchroma.server.faults import PLAIN_FAULTS
-from pgchroma.server.handlers import UNIMPLEMENTED
+from pgchroma.server.http.errors import PLAIN_FAULTS
+from pgchroma.server.http.examples import BODIES, example_of
+from pgchroma.server.http.handlers import UNIMPLEMENTED
 from pgchroma.wire.bodies import ErrorBody, HealthBody, HeartbeatBody, LimitsBody
 from pgchroma.wire.route import PREFIX, Access, Route
 from pgchroma.wire.routes import ROUTES, route_of

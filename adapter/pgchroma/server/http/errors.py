@@ -27,7 +27,7 @@ from pgchroma.errors import (
     UnavailableError,
     UnimplementedError,
 )
-from pgchroma.server.logs import describe
+from pgchroma.server.observability.logs import describe
 from pgchroma.wire.errors import EFFECT, effect_of, encode_error, status_of
 from pgchroma.wire.route import encode_json
 

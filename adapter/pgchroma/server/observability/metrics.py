@@ -19,7 +19,7 @@ from pgchroma.model.operations import (
     UpdateRecords,
     UpsertRecords,
 )
-from pgchroma.server.logs import Answered
+from pgchroma.server.observability.logs import Answered
 
 __all__ = ("Metrics", "count_in")
 

@@ -11,9 +11,9 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, suppress
 from typing import Any, NoReturn
 
-from pgchroma.server.logs import describe, log_uncaught
+from pgchroma.server.observability.logs import describe, log_uncaught
+from pgchroma.server.process.run_directory import Workplace
 from pgchroma.server.settings import ServerSettings
-from pgchroma.server.workplace import Workplace
 
 __all__ = ("give_up", "load", "working")
 
@@ -28,7 +28,7 @@ def load(settings: ServerSettings, conninfo: str, workplace: Workplace) -> Any:
     log_uncaught()
     try:
         # The supervisor sends this function to its workers, and has no use for what it imports.
-        from pgchroma.server.app import create_app  # noqa: PLC0415
+        from pgchroma.server.http.app import create_app  # noqa: PLC0415
 
         return create_app(settings, conninfo, workplace)
     except Exception as fault:

@@ -14,25 +14,25 @@ from litestar.middleware.rate_limit import RateLimitConfig
 from litestar.types import ASGIApp, Middleware
 
 from pgchroma.errors import ChromaError
-from pgchroma.server.answering import Answering
-from pgchroma.server.browsers import BrowserGuard
+from pgchroma.server.auth.authenticator import LockedDoor, OpenDoor
+from pgchroma.server.auth.middleware import PUBLIC, Gate
 from pgchroma.server.database import Database
-from pgchroma.server.door import LockedDoor, OpenDoor
-from pgchroma.server.faults import EXCEPTION_HANDLERS
-from pgchroma.server.front import CALLER, Front
-from pgchroma.server.gate import PUBLIC, Gate
-from pgchroma.server.handlers import handlers
+from pgchroma.server.http.browsers import BrowserGuard
+from pgchroma.server.http.dispatch import Answering
+from pgchroma.server.http.errors import EXCEPTION_HANDLERS
+from pgchroma.server.http.handlers import handlers
+from pgchroma.server.http.middleware import CALLER, Front
+from pgchroma.server.http.pages import pages
+from pgchroma.server.http.unread import UnreadAnswers
 from pgchroma.server.limits import RequestLimiter
-from pgchroma.server.pages import pages
+from pgchroma.server.process.run_directory import Workplace
+from pgchroma.server.process.worker import give_up, working
 from pgchroma.server.settings import ServerSettings
-from pgchroma.server.unread import UnreadAnswers
-from pgchroma.server.worker import give_up, working
-from pgchroma.server.workplace import Workplace
 
 if TYPE_CHECKING:
     from pgchroma.embedded.space import Space
-    from pgchroma.server.metrics import Metrics
-    from pgchroma.server.telemetry import Telemetry
+    from pgchroma.server.observability.metrics import Metrics
+    from pgchroma.server.observability.telemetry import Telemetry
 
 __all__ = ("create_app",)
 
@@ -80,7 +80,7 @@ def create_app(settings: ServerSettings, conninfo: str, workplace: Workplace) ->
 def _metrics(settings: ServerSettings, workplace: Workplace) -> Metrics | None:
     if settings.admin_port is None:
         return None
-    from pgchroma.server.metrics import count_in  # noqa: PLC0415  (not where nobody looks)
+    from pgchroma.server.observability.metrics import count_in  # noqa: PLC0415  (not where nobody looks)
 
     return count_in(workplace.metrics)
 
@@ -88,7 +88,7 @@ def _metrics(settings: ServerSettings, workplace: Workplace) -> Metrics | None:
 def _telemetry(settings: ServerSettings) -> Telemetry | None:
     if settings.open_telemetry is None:
         return None
-    from pgchroma.server.telemetry import Telemetry  # noqa: PLC0415  (an extra of its own)
+    from pgchroma.server.observability.telemetry import Telemetry  # noqa: PLC0415  (an extra of its own)
 
     return Telemetry(settings.open_telemetry)
 

@@ -33,16 +33,16 @@ from pgchroma.model.operations import (
     UpdateRecords,
     UpsertRecords,
 )
-from pgchroma.server.decoding import Codec
-from pgchroma.server.door import Door, identity
-from pgchroma.server.faults import (
+from pgchroma.server.auth.authenticator import Door, identity
+from pgchroma.server.auth.headers import address_of, plain_headers
+from pgchroma.server.http.decoding import Codec
+from pgchroma.server.http.errors import (
     PayloadTooLargeError,
     UnsupportedMediaTypeError,
     is_json,
     json_response,
 )
 from pgchroma.server.limits import RequestLimiter
-from pgchroma.server.presented import address_of, plain_headers
 from pgchroma.server.settings import ServerSettings
 from pgchroma.wire.route import Access, Route, read_path
 

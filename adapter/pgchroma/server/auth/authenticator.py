@@ -27,9 +27,9 @@ from pgchroma.model.credentials import (
 from pgchroma.model.entities import UserIdentity
 from pgchroma.model.hashes import DECOY, Key, is_match
 from pgchroma.model.names import DEFAULT_DATABASE, DEFAULT_TENANT
+from pgchroma.server.auth.headers import Presented, parse_presented
+from pgchroma.server.auth.passwords import Lockout, PasswordVerifier, network_of
 from pgchroma.server.limits import RequestLimiter
-from pgchroma.server.passwords import Lockout, PasswordVerifier, network_of
-from pgchroma.server.presented import Presented, parse_presented
 
 __all__ = ("Door", "LockedDoor", "OpenDoor", "identity")
 

@@ -15,7 +15,7 @@ from litestar import Response
 
 from pgchroma.model.operations import Operation
 from pgchroma.model.records import QueriedRecords, RecordColumns
-from pgchroma.server.faults import json_response
+from pgchroma.server.http.errors import json_response
 from pgchroma.wire.route import Request, Route
 
 __all__ = ("Codec",)

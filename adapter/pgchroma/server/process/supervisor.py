@@ -38,13 +38,13 @@ from pgchroma.backends.urls import place_of
 from pgchroma.errors import InternalError, InvalidArgumentError, UnavailableError
 from pgchroma.extras import check_extras
 from pgchroma.schema import prepare
-from pgchroma.server.addresses import Address, reserved, resolve
-from pgchroma.server.bootstrap import bootstrap_admin_key
-from pgchroma.server.logs import configure_logs, describe, log_configuration
+from pgchroma.server.auth.bootstrap import bootstrap_admin_key
+from pgchroma.server.observability.logs import configure_logs, describe, log_configuration
+from pgchroma.server.process.addresses import Address, reserved, resolve
+from pgchroma.server.process.embedded_postgres import kept_running
+from pgchroma.server.process.run_directory import Workplace, opened
+from pgchroma.server.process.worker import load
 from pgchroma.server.settings import InvalidSettingError, ServerSettings
-from pgchroma.server.supervising import kept_running
-from pgchroma.server.worker import load
-from pgchroma.server.workplace import Workplace, opened
 from pgchroma.store.faults import first_line, translated
 
 if TYPE_CHECKING:
@@ -200,7 +200,7 @@ def _administering(
     if settings.admin_port is None:
         yield
         return
-    from pgchroma.server.admin import Health, administering  # noqa: PLC0415  (not where unused)
+    from pgchroma.server.process.health import Health, administering  # noqa: PLC0415  (not where unused)
 
     address = resolve("admin_address", settings.admin_address, settings.admin_port)
     health = Health(workplace, conninfo, settings.workers, lambda: server.interrupt_signal)

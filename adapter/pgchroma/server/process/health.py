@@ -27,8 +27,8 @@ from psycopg.conninfo import make_conninfo
 from pgchroma.backends.conninfo import plain_conninfo
 from pgchroma.errors import ChromaError, UnavailableError, VersionMismatchError
 from pgchroma.schema import prepare
-from pgchroma.server.addresses import Address
-from pgchroma.server.workplace import LATE, LOST, Workplace
+from pgchroma.server.process.addresses import Address
+from pgchroma.server.process.run_directory import LATE, LOST, Workplace
 from pgchroma.store.faults import translated
 
 __all__ = ("Health", "administering")

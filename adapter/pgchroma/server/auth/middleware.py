@@ -8,10 +8,10 @@ from litestar.connection import ASGIConnection
 from litestar.middleware import AbstractAuthenticationMiddleware, AuthenticationResult
 from litestar.types import ASGIApp
 
-from pgchroma.server.answering import Answering
-from pgchroma.server.door import Door
-from pgchroma.server.front import CALLER
-from pgchroma.server.presented import address_of, plain_headers
+from pgchroma.server.auth.authenticator import Door
+from pgchroma.server.auth.headers import address_of, plain_headers
+from pgchroma.server.http.dispatch import Answering
+from pgchroma.server.http.middleware import CALLER
 
 __all__ = ("PUBLIC", "Gate")
 

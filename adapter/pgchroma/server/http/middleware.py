@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 from litestar.enums import ScopeType
 from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
 
-from pgchroma.server.faults import allowed
-from pgchroma.server.logs import Answered, note
-from pgchroma.server.unread import PART_BYTES, UnreadAnswers
+from pgchroma.server.http.errors import allowed
+from pgchroma.server.http.unread import PART_BYTES, UnreadAnswers
+from pgchroma.server.observability.logs import Answered, note
 
 if TYPE_CHECKING:
-    from pgchroma.server.metrics import Metrics
+    from pgchroma.server.observability.metrics import Metrics
 
 __all__ = ("CALLER", "Front")
 

@@ -16,13 +16,13 @@ from urllib.parse import urlsplit
 from litestar.enums import ScopeType
 from litestar.types import ASGIApp, Receive, Scope, Send
 
-from pgchroma.server.faults import (
+from pgchroma.server.auth.headers import plain_headers
+from pgchroma.server.http.errors import (
     ForeignHostError,
     ForeignOriginError,
     UnsupportedMediaTypeError,
     is_json,
 )
-from pgchroma.server.presented import plain_headers
 
 __all__ = ("BrowserGuard", "check_request", "host_of")
 

@@ -9,9 +9,9 @@ from litestar import Request, Response
 from litestar.handlers import HTTPRouteHandler
 
 from pgchroma.model.operations import Heartbeat
-from pgchroma.server.answering import Answering, permit
-from pgchroma.server.faults import json_response
-from pgchroma.server.gate import PUBLIC
+from pgchroma.server.auth.middleware import PUBLIC
+from pgchroma.server.http.dispatch import Answering, permit
+from pgchroma.server.http.errors import json_response
 from pgchroma.wire.catalog import COLLECTIONS
 from pgchroma.wire.route import PREFIX, Access, Route, read_path
 from pgchroma.wire.routes import ROUTES, route_of

@@ -16,8 +16,8 @@ from litestar import Response
 from litestar.handlers import HTTPRouteHandler
 
 from pgchroma._version import __version__
-from pgchroma.server.handlers import Answer, AnyRequest, handler
-from pgchroma.server.openapi import openapi
+from pgchroma.server.http.handlers import Answer, AnyRequest, handler
+from pgchroma.server.http.openapi import openapi
 from pgchroma.wire.route import encode_json
 
 __all__ = ("pages",)
