@@ -1,10 +1,10 @@
-"""Runs the revisions on the connection that `pgchroma.schema` hands over, or prints their SQL."""
+"""Run the revisions on the connection that `pgchroma.catalog` passes, or print their SQL."""
 
 from __future__ import annotations
 
 from alembic import context
 
-from pgchroma.store.tables import SCHEMA, metadata
+from pgchroma.catalog.tables import SCHEMA, metadata
 
 options = {
     "target_metadata": metadata,

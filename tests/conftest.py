@@ -18,7 +18,7 @@ from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 import pgchroma
-from pgchroma.schema import prepare
+from pgchroma.catalog.upgrade import prepare
 from tests import bouncing
 from tests.postgres import Postgres, serving_postgres
 from tests.serving import Server, running

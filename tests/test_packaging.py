@@ -20,9 +20,9 @@ import pytest
 
 import pgchroma
 from pgchroma._version import DOCUMENTATION
+from pgchroma.catalog.resources import resource
 from pgchroma.model import credentials, operations, tenancy
 from pgchroma.model.operations import Operation, Read
-from pgchroma.resources import resource
 from pgchroma.store import handlers
 from pgchroma.wire.routes import ROUTES
 
@@ -99,7 +99,7 @@ def test_an_installed_wheel_finds_its_resources(wheel: Path, tmp_path: Path) -> 
     ).stdout.strip()  # fmt: skip
     zipfile.ZipFile(wheel).extractall(purelib)
     script = (
-        "from pgchroma.resources import resource; "
+        "from pgchroma.catalog.resources import resource; "
         "print((resource('sql') / '20_views.sql').is_file(), "
         "(resource('migrations') / 'env.py').is_file(), resource('sql'))"
     )

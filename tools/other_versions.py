@@ -13,11 +13,11 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from pgchroma.pgvector import is_too_old
+from pgchroma.catalog.pgvector import is_too_old
 
 ROOT = Path(__file__).resolve().parents[1]
 PLACE = ROOT / ".venv" / "versions"
-TESTS = ("tests/contract", "tests/cli", "tests/client", "tests/schema")
+TESTS = ("tests/contract", "tests/cli", "tests/client", "tests/catalog")
 
 PYTHONS = ("3.12", "3.13", "3.14")
 POSTGRESQLS = (16, 17)

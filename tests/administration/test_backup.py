@@ -20,9 +20,9 @@ from psycopg.conninfo import make_conninfo
 import pgchroma
 from pgchroma import errors
 from pgchroma.backends.compaction import Compaction
+from pgchroma.catalog.upgrade import upgrade
 from pgchroma.embedded import EmbeddedPostgres
 from pgchroma.embedded.host import binaries
-from pgchroma.schema import upgrade
 from tests.administration.conftest import QUIET, command
 from tests.compaction.conftest import EAGER, SMALL, compact
 from tests.reembedding.functions import Hashed

@@ -154,7 +154,7 @@ def test_a_user_who_may_not_create_it_is_warned(
         for schema in ("pgchroma", "chroma", "default_tenant__default_database"):
             owner.execute(f"create schema {schema} authorization {name}")
         with (
-            caplog.at_level(logging.WARNING, "pgchroma.schema"),
+            caplog.at_level(logging.WARNING, "pgchroma.catalog"),
             pgchroma.PostgresClient(make_conninfo(empty_url, user=name), QUIET) as client,
         ):
             assert client.count_collections() == 0

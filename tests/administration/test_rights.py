@@ -15,8 +15,8 @@ from sqlalchemy import create_engine
 
 import pgchroma
 from pgchroma import errors
+from pgchroma.catalog.upgrade import upgrade
 from pgchroma.cli import main
-from pgchroma.schema import upgrade
 from tests.administration.conftest import QUIET, command
 from tests.invoking import runner
 

@@ -12,9 +12,9 @@ from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
 import pgchroma
+from pgchroma.catalog.upgrade import prepare
 from pgchroma.client._sync.client import AdminClient
 from pgchroma.embedded import EmbeddedPostgres
-from pgchroma.schema import prepare
 from pgchroma.store import compaction
 from tests.compaction.conftest import (
     as_numbered,

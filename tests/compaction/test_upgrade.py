@@ -15,8 +15,8 @@ from sqlalchemy import create_engine, pool
 
 import pgchroma
 from pgchroma import errors
-from pgchroma.migrating import _alembic
-from pgchroma.store import upgrading
+from pgchroma.catalog import layouts as upgrading
+from pgchroma.catalog.migrations import _alembic
 from pgchroma.store.layout import LAYOUT_VERSION
 from tests.compaction.conftest import (
     DIMENSION,

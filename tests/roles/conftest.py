@@ -16,10 +16,10 @@ from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 import pgchroma
+from pgchroma.catalog.upgrade import prepare
 from pgchroma.client._async.client import AsyncAdminClient
 from pgchroma.client._sync.client import AdminClient
 from pgchroma.embedded import EmbeddedPostgres
-from pgchroma.schema import prepare
 from tests.conftest import Mode
 
 APP = "app"

@@ -22,8 +22,8 @@ import pytest
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
+from pgchroma.catalog.upgrade import HEAD
 from pgchroma.embedded import EmbeddedPostgres
-from pgchroma.schema import HEAD
 from pgchroma.server.process.health import Health
 from pgchroma.server.process.run_directory import Workplace
 from tests.serving import PATIENCE, Server, eventually, free_port, running

@@ -21,6 +21,7 @@ import psycopg
 from psycopg import errors as pg
 
 from pgchroma.backends.waiting import Waiting
+from pgchroma.catalog.sequences import advance, advance_segments
 from pgchroma.errors import UnavailableError
 from pgchroma.store import Environment, compaction, run
 from pgchroma.store.compaction import Build, Collection, Examined, SegmentRow
@@ -30,7 +31,6 @@ from pgchroma.store.roles import role_of_tenant
 from pgchroma.store.search_path import add_for_session
 from pgchroma.store.secondary import SecondaryIndex, create_secondary, secondary_name
 from pgchroma.store.segments import row_bytes
-from pgchroma.store.sequences import advance, advance_segments
 from pgchroma.store.statement import Exchange, Statement, render
 from pgchroma.store.waits import COMPACTOR, blockers, holders
 

@@ -24,10 +24,10 @@ from pgchroma.backends.sources import (
     Source,
 )
 from pgchroma.backends.urls import place_of
+from pgchroma.catalog.upgrade import ServerFacts, prepare
 from pgchroma.config import Settings
 from pgchroma.errors import InvalidArgumentError
 from pgchroma.model.entities import Limits
-from pgchroma.schema import ServerFacts, prepare
 from pgchroma.store import Environment, run
 from pgchroma.store.faults import translated
 from pgchroma.store.locations import Observed

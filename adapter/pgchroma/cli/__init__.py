@@ -6,6 +6,8 @@ import click
 import psycopg
 
 from pgchroma._version import DOCUMENTATION, __version__
+from pgchroma.catalog.migrations import tend
+from pgchroma.catalog.upgrade import offline_sql, prepare
 from pgchroma.cli.adopt import adopt
 from pgchroma.cli.compact import compact
 from pgchroma.cli.database import Database, on_database
@@ -16,8 +18,6 @@ from pgchroma.cli.postgres import postgres
 from pgchroma.cli.psql import psql
 from pgchroma.cli.run import run
 from pgchroma.cli.tenants import db, tenants
-from pgchroma.migrating import tend
-from pgchroma.schema import offline_sql, prepare
 from pgchroma.store.faults import translated
 
 __all__ = ("main",)

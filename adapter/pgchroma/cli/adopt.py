@@ -7,12 +7,12 @@ from typing import Any
 import click
 import psycopg
 
+from pgchroma.catalog.adoption import Wanted
+from pgchroma.catalog.migrations import adopt as carry_out
+from pgchroma.catalog.upgrade import prepare
 from pgchroma.cli.database import Database, on_database
 from pgchroma.cli.errors import CommandError, exit_on_error
 from pgchroma.cli.printing import printable
-from pgchroma.migrating import adopt as carry_out
-from pgchroma.schema import prepare
-from pgchroma.store.adopting import Wanted
 from pgchroma.store.faults import translated
 
 __all__ = ("adopt",)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import click
 import psycopg
 
+from pgchroma.catalog.upgrade import prepare
 from pgchroma.cli.database import Database, on_database
 from pgchroma.cli.errors import CommandError, exit_on_error
-from pgchroma.schema import prepare
 from pgchroma.store.access import Access, access_of, schemas_of_databases
 from pgchroma.store.drivers import run
 from pgchroma.store.faults import translated

@@ -18,6 +18,7 @@ from typing import Any, Final, LiteralString
 
 from psycopg import sql
 
+from pgchroma.catalog.sequences import advance_once
 from pgchroma.model.operations import (
     AddRecords,
     CollectionRef,
@@ -38,7 +39,6 @@ from pgchroma.store.locations import (
     locate_fitting,
     make_vectors,
 )
-from pgchroma.store.sequences import advance_once
 from pgchroma.store.statement import Atomic, Exchange, Statement, render
 from pgchroma.store.vectors import VectorArray, pack_vectors
 

@@ -25,8 +25,8 @@ from prometheus_client.multiprocess import MultiProcessCollector, mark_process_d
 from psycopg.conninfo import make_conninfo
 
 from pgchroma.backends.conninfo import plain_conninfo
+from pgchroma.catalog.upgrade import prepare
 from pgchroma.errors import ChromaError, UnavailableError, VersionMismatchError
-from pgchroma.schema import prepare
 from pgchroma.server.process.addresses import Address
 from pgchroma.server.process.run_directory import LATE, LOST, Workplace
 from pgchroma.store.faults import translated

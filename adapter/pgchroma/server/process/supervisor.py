@@ -35,9 +35,9 @@ from pgchroma._version import __version__
 from pgchroma.backends.conninfo import complete_conninfo
 from pgchroma.backends.refusal import is_refused_for_good
 from pgchroma.backends.urls import place_of
+from pgchroma.catalog.upgrade import prepare
 from pgchroma.errors import InternalError, InvalidArgumentError, UnavailableError
 from pgchroma.extras import check_extras
-from pgchroma.schema import prepare
 from pgchroma.server.auth.bootstrap import bootstrap_admin_key
 from pgchroma.server.observability.logs import configure_logs, describe, log_configuration
 from pgchroma.server.process.addresses import Address, reserved, resolve

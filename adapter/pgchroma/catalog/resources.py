@@ -6,7 +6,7 @@ from pathlib import Path
 
 __all__ = ("resource",)
 
-_PACKAGE = Path(__file__).resolve().parent
+_PACKAGE = Path(__file__).resolve().parents[1]
 
 
 def resource(name: str) -> Path:

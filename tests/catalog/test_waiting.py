@@ -17,8 +17,8 @@ import pytest
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 import pgchroma
-from pgchroma import waiting
-from pgchroma.schema import upgrade
+from pgchroma.catalog import waiting
+from pgchroma.catalog.upgrade import upgrade
 
 KEY = 7021982471
 SETTINGS = pgchroma.Settings(pgchroma_prepared_statements=False, pgchroma_compaction=False)
@@ -117,13 +117,13 @@ def test_a_wait_says_who_holds_the_lock(
     with psycopg.connect(url, application_name="the nightly job", autocommit=True) as holder:
         holder.execute(lock.encode())
         pid = holder.info.backend_pid
-        with caplog.at_level(logging.WARNING, "pgchroma.schema"), _upgrading(connection) as thread:
+        with caplog.at_level(logging.WARNING, "pgchroma.catalog"), _upgrading(connection) as thread:
             # Where pg_trgm is not available, there is a warning of that, too.
             _wait(lambda: "holds" in caplog.text)
             assert thread.is_alive()
             holder.close()
     (record,) = [each for each in caplog.records if "holds" in each.message]
-    assert record.name == "pgchroma.schema"
+    assert record.name == "pgchroma.catalog"
     assert f"process {pid} holds" in record.message
     assert "the nightly job" in record.message
     assert f"select pg_terminate_backend({pid})" in record.message

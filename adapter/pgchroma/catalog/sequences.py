@@ -21,7 +21,7 @@ from pgchroma.store.statement import Exchange, Statement, render
 
 __all__ = ("advance", "advance_all", "advance_once", "advance_segments")
 
-_log = logging.getLogger("pgchroma.schema")
+_log = logging.getLogger("pgchroma.catalog")
 
 AT_ONCE: Final = 1_000_000
 """Numbers drawn by one statement."""

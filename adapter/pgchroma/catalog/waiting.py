@@ -16,7 +16,7 @@ from pgchroma.store.waits import Blocker, backend_pid, blockers
 
 __all__ = ("watched_waits",)
 
-_log = logging.getLogger("pgchroma.schema")
+_log = logging.getLogger("pgchroma.catalog")
 
 PATIENCE: Final = 5.0
 """Seconds between two looks at who holds a lock that is waited for."""

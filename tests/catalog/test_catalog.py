@@ -15,10 +15,10 @@ from sqlalchemy import create_engine, text
 
 import pgchroma
 from pgchroma import errors
+from pgchroma.catalog.resources import resource
+from pgchroma.catalog.tables import metadata
+from pgchroma.catalog.upgrade import HEAD, ServerFacts, check, offline_sql, prepare
 from pgchroma.embedded import EmbeddedPostgres
-from pgchroma.resources import resource
-from pgchroma.schema import HEAD, ServerFacts, check, offline_sql, prepare
-from pgchroma.store.tables import metadata
 
 
 def _shape(url: str) -> list[tuple[Any, ...]]:

@@ -18,23 +18,23 @@ import psycopg
 from psycopg import IsolationLevel
 from psycopg import errors as pg
 
+from pgchroma.catalog.adoption import Adopted, Wanted, has_catalog
+from pgchroma.catalog.adoption import adopt as adopt_all
+from pgchroma.catalog.layouts import upgrade_some
+from pgchroma.catalog.resources import resource
+from pgchroma.catalog.sequences import advance_all, advance_segments
+from pgchroma.catalog.views import Kept, restore_view, views_in, what_is_kept
+from pgchroma.catalog.waiting import watched_waits
 from pgchroma.errors import MissingRightError, VersionMismatchError
-from pgchroma.resources import resource
-from pgchroma.store.adopting import Adopted, Wanted, has_catalog
-from pgchroma.store.adopting import adopt as adopt_all
 from pgchroma.store.drivers import run
 from pgchroma.store.faults import first_line
 from pgchroma.store.parameters import connection_parameters
 from pgchroma.store.refusals import missing_right_to_upgrade
-from pgchroma.store.replacing import Kept, restore_view, views_in, what_is_kept
 from pgchroma.store.search_path import add_schema
-from pgchroma.store.sequences import advance_all, advance_segments
-from pgchroma.store.upgrading import upgrade_some
-from pgchroma.waiting import watched_waits
 
 __all__ = ("adopt", "offline_sql", "sql_files", "upgrade")
 
-_log = logging.getLogger("pgchroma.schema")
+_log = logging.getLogger("pgchroma.catalog")
 
 _one_at_a_time = Lock()
 """Alembic's context is a global of the process; between processes the advisory lock does."""

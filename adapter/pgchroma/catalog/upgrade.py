@@ -12,9 +12,9 @@ import psycopg
 from psycopg import errors as pg
 from psycopg import sql
 
+from pgchroma.catalog.migrations import offline_sql, upgrade
+from pgchroma.catalog.pgvector import check_creatable, check_version, is_too_old
 from pgchroma.errors import MissingRightError, VersionMismatchError
-from pgchroma.migrating import offline_sql, upgrade
-from pgchroma.pgvector import check_creatable, check_version, is_too_old
 from pgchroma.store.drivers import run
 from pgchroma.store.layout import LAYOUT_VERSION
 from pgchroma.store.refusals import missing_right

@@ -13,8 +13,9 @@ from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 import pgchroma
-from pgchroma import errors, migrating
-from pgchroma.schema import prepare, upgrade
+from pgchroma import errors
+from pgchroma.catalog import migrations as migrating
+from pgchroma.catalog.upgrade import prepare, upgrade
 
 OTHER_COLUMNS = """
 create or replace view chroma.collections as

@@ -21,10 +21,11 @@ import pytest
 from psycopg import sql
 
 import pgchroma
-from pgchroma import errors, schema
+from pgchroma import errors
+from pgchroma.catalog import upgrade as schema
+from pgchroma.catalog.pgvector import LEAST_PGVECTOR, check_version, is_too_old
+from pgchroma.catalog.upgrade import offline_sql, prepare
 from pgchroma.embedded.host import binaries
-from pgchroma.pgvector import LEAST_PGVECTOR, check_version, is_too_old
-from pgchroma.schema import offline_sql, prepare
 from tests.postgres import VARIABLE, Postgres, serving_postgres
 
 Provide = Callable[[str | None], None]
