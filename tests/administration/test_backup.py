@@ -19,12 +19,12 @@ from psycopg.conninfo import make_conninfo
 
 import pgchroma
 from pgchroma import errors
-from pgchroma.backends.compaction import Compaction
 from pgchroma.catalog.upgrade import upgrade
+from pgchroma.compactor.runner import Compaction
 from pgchroma.embedded import EmbeddedPostgres
 from pgchroma.embedded.host import binaries
 from tests.administration.conftest import QUIET, command
-from tests.compaction.conftest import EAGER, SMALL, compact
+from tests.compactor.conftest import EAGER, SMALL, compact
 from tests.reembedding.functions import Hashed
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "backup.md"

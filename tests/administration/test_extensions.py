@@ -13,11 +13,11 @@ import pytest
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 import pgchroma
-from pgchroma.backends import compactor
+from pgchroma.compactor import bookkeeping
+from pgchroma.compactor import thread as compactor
 from pgchroma.embedded.host import binaries
-from pgchroma.store import compaction
 from tests.administration.conftest import QUIET, command
-from tests.compaction.conftest import compact
+from tests.compactor.conftest import compact
 
 MISSING = "run: create extension pg_trgm"
 
@@ -53,7 +53,7 @@ def test_the_sql_for_review_is_whole_or_not_at_all(empty_url: str) -> None:
 @pytest.fixture
 def asked(url: str, monkeypatch: pytest.MonkeyPatch) -> pgchroma.ClientAPI:
     """A client with a collection whose documents filters keep searching, without pg_trgm."""
-    monkeypatch.setattr(compaction, "LEAST_INDEXED", 10)
+    monkeypatch.setattr(bookkeeping, "LEAST_INDEXED", 10)
     with psycopg.connect(url, autocommit=True) as plain:
         plain.execute("drop extension pg_trgm")
     with pgchroma.PostgresClient(url, QUIET) as client:
@@ -103,9 +103,9 @@ def test_the_command_says_it(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     with pgchroma.PostgresClient(url, QUIET) as client:
         papers = client.create_collection("papers", embedding_function=None)
         papers.add(
-            ids=[str(n) for n in range(compaction.LEAST_INDEXED)],
-            embeddings=[[1.0]] * compaction.LEAST_INDEXED,
-            documents=["text"] * compaction.LEAST_INDEXED,
+            ids=[str(n) for n in range(bookkeeping.LEAST_INDEXED)],
+            embeddings=[[1.0]] * bookkeeping.LEAST_INDEXED,
+            documents=["text"] * bookkeeping.LEAST_INDEXED,
         )
     with psycopg.connect(url, autocommit=True) as plain:
         plain.execute(

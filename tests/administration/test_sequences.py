@@ -11,7 +11,7 @@ from sqlalchemy import create_engine
 
 import pgchroma
 from tests.administration.conftest import QUIET, command
-from tests.compaction.conftest import EAGER, compact
+from tests.compactor.conftest import EAGER, compact
 from tests.reembedding.functions import Hashed
 
 SCHEMA = "default_tenant__default_database"

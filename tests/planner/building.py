@@ -14,8 +14,9 @@ import psycopg
 from numpy.typing import NDArray
 
 import pgchroma
-from pgchroma.backends.compaction import Compaction, CompactionSettings
-from pgchroma.store import compaction, run
+from pgchroma.compactor import bookkeeping
+from pgchroma.compactor.runner import Compaction, CompactionSettings
+from pgchroma.store import run
 from pgchroma.store.layout import CollectionTables
 from pgchroma.store.locations import Environment, Observed
 from pgchroma.store.secondary import SecondaryIndex
@@ -60,8 +61,8 @@ def seal(url: str, collection: pgchroma.Collection) -> None:
     """Make a segment of the tail alone."""
     with Compaction(url, CompactionSettings(segment_bytes=0), Event()) as compactor:
         (found,) = compactor.collections({collection.id})
-        examined = run(compactor._work, compaction.examine(found))
-        build = compaction.Build(examined.tail_start, examined.end_pos, examined.tail)
+        examined = run(compactor._work, bookkeeping.examine(found))
+        build = bookkeeping.Build(examined.tail_start, examined.end_pos, examined.tail)
         compactor._build(found, build)
     collection._backend._environment.forget()  # type: ignore[attr-defined]
 

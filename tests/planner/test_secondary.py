@@ -10,8 +10,8 @@ import pytest
 
 import pgchroma
 from pgchroma import Schema
+from pgchroma.compactor import bookkeeping
 from pgchroma.model.filters import parse_where, parse_where_document
-from pgchroma.store import compaction
 from pgchroma.store.locations import Observed
 from pgchroma.store.secondary import (
     ASKED_ENOUGH,
@@ -210,7 +210,7 @@ def _indexes(client: pgchroma.ClientAPI, collection: pgchroma.Collection) -> set
 def test_declared_keys_get_an_index(
     client: pgchroma.ClientAPI, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(compaction, "LEAST_INDEXED", 100)
+    monkeypatch.setattr(bookkeeping, "LEAST_INDEXED", 100)
     schema = Schema()
     schema.create_index(config=pgchroma.StringInvertedIndexConfig(), key="title")
     schema.create_index(config=pgchroma.IntInvertedIndexConfig(), key="year")
@@ -241,7 +241,7 @@ def test_declared_keys_get_an_index(
 def test_what_filters_keep_asking_for_gets_an_index(
     client: pgchroma.ClientAPI, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(compaction, "LEAST_INDEXED", 100)
+    monkeypatch.setattr(bookkeeping, "LEAST_INDEXED", 100)
     collection = create(client)
     _add(collection, _stored()[:200])
     environment(client).observed = observed = Observed()
@@ -282,7 +282,7 @@ def test_what_filters_keep_asking_for_gets_an_index(
 def test_a_key_that_filters_keep_asking_for_may_be_long(
     client: pgchroma.ClientAPI, url: str, monkeypatch: pytest.MonkeyPatch, key: str
 ) -> None:
-    monkeypatch.setattr(compaction, "LEAST_INDEXED", 10)
+    monkeypatch.setattr(bookkeeping, "LEAST_INDEXED", 10)
     collection = create(client)
     collection.add(
         ids=[f"id{n}" for n in range(50)],

@@ -16,7 +16,7 @@ from sqlalchemy import create_engine
 
 import pgchroma
 from pgchroma import errors
-from pgchroma.backends.compaction import Compaction, CompactionSettings
+from pgchroma.compactor.runner import Compaction, CompactionSettings
 from pgchroma.model.operations import GetReembedding, SwitchEmbeddings
 from tests.reembedding.functions import Hashed, vector_of
 from tests.serving import eventually

@@ -9,8 +9,6 @@ import psycopg
 from psycopg.conninfo import make_conninfo
 from tenacity import Retrying
 
-from pgchroma.backends.compaction import CompactionSettings
-from pgchroma.backends.compactor import Compactor
 from pgchroma.backends.conninfo import complete_conninfo
 from pgchroma.backends.direct import AGAIN, AsyncDirectBackend, DirectBackend
 from pgchroma.backends.sources import (
@@ -25,6 +23,8 @@ from pgchroma.backends.sources import (
 )
 from pgchroma.backends.urls import place_of
 from pgchroma.catalog.upgrade import ServerFacts, prepare
+from pgchroma.compactor.runner import CompactionSettings
+from pgchroma.compactor.thread import Compactor
 from pgchroma.config import Settings
 from pgchroma.errors import InvalidArgumentError
 from pgchroma.model.entities import Limits

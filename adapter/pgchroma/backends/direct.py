@@ -20,9 +20,9 @@ from tenacity import (
     wait_random_exponential,
 )
 
-from pgchroma.backends.compactor import Compactor
 from pgchroma.backends.limits import limited, limited_async
 from pgchroma.backends.sources import AsyncSource, Source
+from pgchroma.compactor.thread import Compactor
 from pgchroma.errors import (
     ChromaError,
     InvalidArgumentError,

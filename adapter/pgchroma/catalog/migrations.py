@@ -22,7 +22,6 @@ from pgchroma.catalog.adoption import Adopted, Wanted, has_catalog
 from pgchroma.catalog.adoption import adopt as adopt_all
 from pgchroma.catalog.layouts import upgrade_some
 from pgchroma.catalog.resources import resource
-from pgchroma.catalog.sequences import advance_all, advance_segments
 from pgchroma.catalog.views import Kept, restore_view, views_in, what_is_kept
 from pgchroma.catalog.waiting import watched_waits
 from pgchroma.errors import MissingRightError, VersionMismatchError
@@ -31,6 +30,7 @@ from pgchroma.store.faults import first_line
 from pgchroma.store.parameters import connection_parameters
 from pgchroma.store.refusals import missing_right_to_upgrade
 from pgchroma.store.search_path import add_schema
+from pgchroma.store.sequences import advance_all, advance_segments
 
 __all__ = ("adopt", "offline_sql", "sql_files", "upgrade")
 

@@ -11,16 +11,16 @@ import click
 import psycopg
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt
 
-from pgchroma.backends.compaction import Compaction, CompactionSettings, StoppedError
 from pgchroma.backends.connect import compaction_settings
-from pgchroma.backends.dropping import drop_all_discarded
 from pgchroma.catalog.upgrade import prepare
 from pgchroma.cli.database import Database, on_database
 from pgchroma.cli.errors import exit_on_error
 from pgchroma.cli.printing import printable
+from pgchroma.compactor.bookkeeping import Collection
+from pgchroma.compactor.dropping import drop_all_discarded
+from pgchroma.compactor.runner import Compaction, CompactionSettings, StoppedError
 from pgchroma.config import Settings
 from pgchroma.errors import ChromaError, UnavailableError
-from pgchroma.store.compaction import Collection
 from pgchroma.store.faults import translated, why_not_indexed
 
 if TYPE_CHECKING:

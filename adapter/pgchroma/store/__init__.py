@@ -2,7 +2,6 @@
 
 from pgchroma.store import (
     collections,
-    compaction,
     credentials,
     databases,
     deletions,
@@ -20,7 +19,6 @@ from pgchroma.store.locations import Environment
 __all__ = (
     "Environment",
     "collections",
-    "compaction",
     "credentials",
     "databases",
     "deletions",

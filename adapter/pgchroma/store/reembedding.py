@@ -16,7 +16,6 @@ import numpy as np
 import orjson
 from psycopg import sql
 
-from pgchroma.catalog.sequences import advance_once
 from pgchroma.errors import (
     InvalidArgumentError,
     MissingRightError,
@@ -39,6 +38,7 @@ from pgchroma.store.handlers import handles
 from pgchroma.store.layout import MAX_DIMENSION, CollectionTables, create_spare, take_into_use
 from pgchroma.store.locations import Environment, locate
 from pgchroma.store.segments import distance, is_due
+from pgchroma.store.sequences import advance_once
 from pgchroma.store.statement import Atomic, Exchange, Statement, render, text_of
 from pgchroma.store.vectors import pack_vectors
 

@@ -18,7 +18,6 @@ from typing import Any, Final, LiteralString
 
 from psycopg import sql
 
-from pgchroma.catalog.sequences import advance_once
 from pgchroma.model.operations import (
     AddRecords,
     CollectionRef,
@@ -39,6 +38,7 @@ from pgchroma.store.locations import (
     locate_fitting,
     make_vectors,
 )
+from pgchroma.store.sequences import advance_once
 from pgchroma.store.statement import Atomic, Exchange, Statement, render
 from pgchroma.store.vectors import VectorArray, pack_vectors
 

@@ -8,9 +8,9 @@ import psycopg
 import pytest
 
 import pgchroma
-from pgchroma.backends import compactor as following
-from pgchroma.backends.compaction import Compaction
-from tests.compaction.conftest import SMALL, as_numbered, assert_right, compact, filled, tables
+from pgchroma.compactor import thread as compactor_thread
+from pgchroma.compactor.runner import Compaction
+from tests.compactor.conftest import SMALL, as_numbered, assert_right, compact, filled, tables
 from tests.serving import eventually
 
 
@@ -70,7 +70,7 @@ def test_the_thread_sweeps_a_small_collection(
     url: str, client: pgchroma.ClientAPI, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("TICK", "SETTLED"):
-        monkeypatch.setattr(following, name, 0.1)
+        monkeypatch.setattr(compactor_thread, name, 0.1)
     collection = filled(client, count=20)
     _leave_behind(url, collection)
     with pgchroma.PostgresClient(url) as other:

@@ -14,8 +14,8 @@ import pytest
 
 import pgchroma
 from pgchroma.cli import main
-from pgchroma.store import compaction
-from tests.compaction.conftest import (
+from pgchroma.compactor import bookkeeping
+from tests.compactor.conftest import (
     as_numbered,
     assert_at_rest,
     assert_right,
@@ -94,7 +94,7 @@ class Rounds:
 
     def kill(self, step: str, when: str = "during", seconds: float = 0.0) -> None:
         """Have a compactor killed at a step."""
-        command = [sys.executable, "-m", "tests.compaction.killed"]
+        command = [sys.executable, "-m", "tests.compactor.kill_worker"]
         done = subprocess.run(
             [*command, self.url, step, when, str(seconds)],
             capture_output=True, text=True, check=False, timeout=120,
@@ -120,7 +120,7 @@ def rounds(
 ) -> Iterator[Rounds]:
     """A collection with one segment."""
     monkeypatch.setattr(sys.modules["pgchroma.cli.compact"], "RETRY_SECONDS", 0.05)
-    monkeypatch.setattr(compaction, "LEAST_INDEXED", 100)
+    monkeypatch.setattr(bookkeeping, "LEAST_INDEXED", 100)
     prepared = Rounds(url, client)
     prepared.write()
     prepared.finish()
@@ -158,7 +158,7 @@ def test_its_connection_ended_while_it_builds(
 ) -> None:
     collection = filled(client)
     with lasting_builds(url) as is_building:
-        command = [sys.executable, "-m", "tests.compaction.killed", url, "never", "before", "0"]
+        command = [sys.executable, "-m", "tests.compactor.kill_worker", url, "never", "before", "0"]
         with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as working:
             eventually(is_building)
             end = "pg_cancel_backend" if is_cancelled else "pg_terminate_backend"

@@ -18,7 +18,7 @@ from pgchroma import errors
 from pgchroma.catalog import layouts as upgrading
 from pgchroma.catalog.migrations import _alembic
 from pgchroma.store.layout import LAYOUT_VERSION
-from tests.compaction.conftest import (
+from tests.compactor.conftest import (
     DIMENSION,
     QUIET,
     as_numbered,

@@ -10,9 +10,10 @@ import psycopg
 import pytest
 
 import pgchroma
-from pgchroma.store import compaction, run
+from pgchroma.compactor import bookkeeping
+from pgchroma.store import run
 from pgchroma.store.layout import CollectionTables
-from tests.compaction.conftest import QUIET, compact, filled, more, vectors
+from tests.compactor.conftest import QUIET, compact, filled, more, vectors
 
 SCHEMA = "default_tenant__default_database"
 
@@ -85,10 +86,10 @@ def test_what_fails_or_is_rolled_back_is_not_counted(url: str) -> None:
 
 def test_many_writes_are_added_up(url: str, client: pgchroma.ClientAPI) -> None:
     collection = filled(client, count=10)
-    for n in range(compaction.MANY_CHANGES - 1):
+    for n in range(bookkeeping.MANY_CHANGES - 1):
         more(collection, 1, start=10 + n)
     compact(url)
-    assert _rows(url, collection) == compaction.MANY_CHANGES
+    assert _rows(url, collection) == bookkeeping.MANY_CHANGES
     collection.delete(ids=["0"])
     compact(url)
     assert _rows(url, collection) == 1
@@ -98,7 +99,7 @@ def test_many_writes_are_added_up(url: str, client: pgchroma.ClientAPI) -> None:
 @pytest.fixture
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     """Changes are added up whenever somebody looks."""
-    monkeypatch.setattr(compaction, "MANY_CHANGES", 3)
+    monkeypatch.setattr(bookkeeping, "MANY_CHANGES", 3)
 
 
 @pytest.mark.usefixtures("hasty")
@@ -142,7 +143,7 @@ def _folding(tables: CollectionTables) -> Any:
         def __init__(self) -> None:
             self.tables = tables
 
-    yield compaction.fold_counts(OfTables())  # type: ignore[arg-type]
+    yield bookkeeping.fold_counts(OfTables())  # type: ignore[arg-type]
 
 
 @pytest.mark.usefixtures("hasty")

@@ -23,13 +23,13 @@ from psycopg import errors as pg
 from psycopg.conninfo import conninfo_to_dict
 
 import pgchroma
-from pgchroma.backends import compactor as following
-from pgchroma.backends.compaction import Compaction, StoppedError
-from pgchroma.backends.compactor import Compactor
 from pgchroma.client._sync.client import AdminClient
+from pgchroma.compactor import bookkeeping
+from pgchroma.compactor import thread as compactor_thread
+from pgchroma.compactor.runner import Compaction, StoppedError
+from pgchroma.compactor.thread import Compactor
 from pgchroma.embedded import EmbeddedPostgres
-from pgchroma.store import compaction as steps
-from tests.compaction.conftest import (
+from tests.compactor.conftest import (
     SMALL,
     as_numbered,
     assert_at_rest,
@@ -180,7 +180,7 @@ def _followed(url: str) -> Iterator[Compactor]:
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     """A compactor that does not take its time."""
     for name in ("TICK", "SETTLED", "RETRY"):
-        monkeypatch.setattr(following, name, 0.1)
+        monkeypatch.setattr(compactor_thread, name, 0.1)
 
 
 Failing = Callable[[psycopg.Connection[Any]], None]
@@ -324,7 +324,7 @@ def test_a_limit_on_statements_does_not_hold_for_builds(
 def test_an_interrupt_ends_the_command_and_its_build(url: str, client: pgchroma.ClientAPI) -> None:
     collection = filled(client)
     with lasting_builds(url) as is_building:
-        command = [sys.executable, "-m", "tests.compaction.killed", url, "never", "before", "0"]
+        command = [sys.executable, "-m", "tests.compactor.kill_worker", url, "never", "before", "0"]
         with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as working:
             eventually(is_building)
             working.send_signal(2)
@@ -341,7 +341,7 @@ def test_a_collection_deleted_between_two_steps_is_no_fault(
     url: str, client: pgchroma.ClientAPI, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
     collection = filled(client)
-    original = getattr(steps, step)
+    original = getattr(bookkeeping, step)
 
     def gone(*given: Any, **named: Any) -> Any:
         if client.count_collections():
@@ -350,6 +350,6 @@ def test_a_collection_deleted_between_two_steps_is_no_fault(
 
     with Compaction(url, SMALL, Event()) as working:
         (each,) = working.collections()
-        monkeypatch.setattr(steps, step, gone)
+        monkeypatch.setattr(bookkeeping, step, gone)
         assert working.compact(each, is_final=True)
     assert indexes(url, collection) == {}

@@ -12,10 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pgchroma.model.configuration import CollectionConfiguration
-from pgchroma.model.indexed import Indexed
-from pgchroma.store import compaction
-from pgchroma.store.compaction import (
+from pgchroma.compactor import bookkeeping
+from pgchroma.compactor.bookkeeping import (
     Build,
     Collection,
     Examined,
@@ -25,6 +23,8 @@ from pgchroma.store.compaction import (
     choose_secondary,
     reconcile,
 )
+from pgchroma.model.configuration import CollectionConfiguration
+from pgchroma.model.indexed import Indexed
 from pgchroma.store.layout import CollectionTables
 from pgchroma.store.secondary import SecondaryIndex, secondary_name
 from pgchroma.store.segments import row_bytes
@@ -224,14 +224,14 @@ def test_secondary_indexes_are_for_large_collections_that_want_them() -> None:
         given = {key: options.pop(key) for key in list(options) if key in _FIELDS}
         return choose_secondary(collection, replace(large, **given), **options)
 
-    large = Examined(records=compaction.LEAST_INDEXED, asked={number: 10, trigrams: 10})
+    large = Examined(records=bookkeeping.LEAST_INDEXED, asked={number: 10, trigrams: 10})
     assert choose() == number
     assert choose(secondary={number: True}) == trigrams
     assert choose(secondary={number: False}) == number
     assert choose(secondary={number: True}, has_trigrams=False) is None
     assert choose(asked={number: 9}) is None
     assert choose(is_automatic=False) is None
-    assert choose(records=compaction.LEAST_INDEXED - 1) is None
+    assert choose(records=bookkeeping.LEAST_INDEXED - 1) is None
     keys = {"year": {"int": True}, "title": {"string": True}}
     declared = replace(
         COLLECTION, configuration=replace(COLLECTION.configuration, indexed=Indexed(keys=keys))

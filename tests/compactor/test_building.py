@@ -10,10 +10,10 @@ import psycopg
 import pytest
 
 import pgchroma
-from pgchroma.backends.compaction import CompactionSettings
-from pgchroma.store import compaction
+from pgchroma.compactor import bookkeeping
+from pgchroma.compactor.runner import CompactionSettings
 from pgchroma.store.segments import row_bytes
-from tests.compaction.conftest import (
+from tests.compactor.conftest import (
     DIMENSION,
     SMALL,
     as_numbered,
@@ -166,7 +166,7 @@ def test_while_a_long_segment_is_built_anew_in_pieces_nothing_is_found_twice(
     collection = filled(client, count=1000)
     compact(url)
     collection.modify(configuration={"hnsw": {"max_neighbors": 20}})
-    finish, seen = compaction.finish_build, []
+    finish, seen = bookkeeping.finish_build, []
 
     def finishing(*given: Any) -> Any:
         found = yield from finish(*given)
@@ -176,7 +176,7 @@ def test_while_a_long_segment_is_built_anew_in_pieces_nothing_is_found_twice(
         seen.append(len(segments(url, collection)))
         return found
 
-    monkeypatch.setattr(compaction, "finish_build", finishing)
+    monkeypatch.setattr(bookkeeping, "finish_build", finishing)
     compact(url, _memory_for(400, neighbors=20))
     assert len(seen) == 3
 
@@ -234,7 +234,7 @@ def test_secondary_indexes_come_when_filters_ask_and_go_when_they_are_broken(
     superuser: psycopg.Connection[Any],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(compaction, "LEAST_INDEXED", 100)
+    monkeypatch.setattr(bookkeeping, "LEAST_INDEXED", 100)
     collection = filled(client)
     superuser.execute(
         "insert into pgchroma.secondary_indexes (collection_id, kind, key, asked) "

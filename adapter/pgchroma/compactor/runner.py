@@ -20,17 +20,18 @@ from uuid import UUID
 import psycopg
 from psycopg import errors as pg
 
-from pgchroma.backends.waiting import Waiting
-from pgchroma.catalog.sequences import advance, advance_segments
+from pgchroma.compactor import bookkeeping
+from pgchroma.compactor.bookkeeping import Build, Collection, Examined, SegmentRow
+from pgchroma.compactor.waiting import Waiting
 from pgchroma.errors import UnavailableError
-from pgchroma.store import Environment, compaction, run
-from pgchroma.store.compaction import Build, Collection, Examined, SegmentRow
+from pgchroma.store import Environment, run
 from pgchroma.store.isolation import set_isolation
 from pgchroma.store.locations import FRESH_SECONDS
 from pgchroma.store.roles import role_of_tenant
 from pgchroma.store.search_path import add_for_session
 from pgchroma.store.secondary import SecondaryIndex, create_secondary, secondary_name
 from pgchroma.store.segments import row_bytes
+from pgchroma.store.sequences import advance, advance_segments
 from pgchroma.store.statement import Exchange, Statement, render
 from pgchroma.store.waits import COMPACTOR, blockers, holders
 
@@ -137,9 +138,9 @@ class Compaction:
         found: list[Collection] = []
         after = None
         while True:
-            page = run(self._work, compaction.list_collections(wanted, after))
+            page = run(self._work, bookkeeping.list_collections(wanted, after))
             found += self._found(page)
-            if len(page) < compaction.PAGE:
+            if len(page) < bookkeeping.PAGE:
                 return found
             after = page[-1]
 
@@ -148,7 +149,7 @@ class Compaction:
             # PostgreSQL looks into each collection's sequence, one of which may just be dropped.
             with nullcontext() if is_last else suppress(pg.InternalError_):
                 try:
-                    return run(self._work, compaction.find_collections(ids))  # type: ignore[no-any-return]
+                    return run(self._work, bookkeeping.find_collections(ids))  # type: ignore[no-any-return]
                 except pg.LockNotAvailable:
                     break
         if len(ids) > 1:
@@ -160,20 +161,20 @@ class Compaction:
 
     def has(self, id: UUID) -> bool:
         """Whether a collection is still there."""
-        return bool(run(self._work, compaction.list_collections([id], None)))
+        return bool(run(self._work, bookkeeping.list_collections([id], None)))
 
     def look(self, collection: Collection) -> int:
         """Tell at most how many embeddings have no index, and add up counts that are many."""
-        look = compaction.look(collection)
+        look = bookkeeping.look(collection)
         waiting, changes = self._attended(collection, look, collection.role)
-        if changes > compaction.MANY_CHANGES:
-            self._attended(collection, compaction.fold_counts(collection), collection.role)
+        if changes > bookkeeping.MANY_CHANGES:
+            self._attended(collection, bookkeeping.fold_counts(collection), collection.role)
         return int(waiting)
 
     def count_without_index(self, collection: Collection) -> int:
         """Count the embeddings of a collection that has no index; 0 if it has one."""
         with suppress(pg.UndefinedTable):
-            look = compaction.examine(collection)
+            look = bookkeeping.examine(collection)
             examined: Examined = run(self._work, look, collection.role)
             return 0 if examined.segments else examined.tail
         return 0
@@ -181,7 +182,7 @@ class Compaction:
     def note_asked(self, asked: Set[tuple[UUID, SecondaryIndex]]) -> None:
         """Keep which indexes filters missed, where the user may."""
         with suppress(pg.InsufficientPrivilege):
-            self._run(compaction.note_asked(asked))
+            self._run(bookkeeping.note_asked(asked))
 
     def note_error(self, id: UUID, error: str | None) -> bool:
         """Keep what stopped a build, or that nothing did, where the user may.
@@ -206,7 +207,7 @@ class Compaction:
             MissingRightError: The user may not become the tenant's role.
         """
         id = collection.tables.id
-        if not run(self._work, compaction.lock_collection(id)):
+        if not run(self._work, bookkeeping.lock_collection(id)):
             return False
         try:
             if collection.role is not None:
@@ -230,13 +231,13 @@ class Compaction:
         finally:
             # A connection that is lost has lost its locks.
             with suppress(psycopg.Error):
-                run(self._work, compaction.unlock_collection(id))
+                run(self._work, bookkeeping.unlock_collection(id))
 
     def _note_obstacle(self, collection: Collection) -> bool:
         id = collection.tables.id
         obstacle = self.obstacles.get(id)
         with suppress(pg.InsufficientPrivilege):
-            noted = run(self._work, compaction.note_error(id, obstacle))
+            noted = run(self._work, bookkeeping.note_error(id, obstacle))
             if noted.is_new and obstacle is not None:
                 _log.warning("collection %s: %s", id, obstacle)
             return bool(noted.is_done)
@@ -247,7 +248,7 @@ class Compaction:
         if self._stop.is_set():
             raise StoppedError
         examined = self._tidy(collection)
-        build = compaction.choose_build(
+        build = bookkeeping.choose_build(
             collection,
             examined,
             segment_bytes=self._settings.segment_bytes,
@@ -263,18 +264,18 @@ class Compaction:
             self._build_secondary(collection, index, examined.records)
             return True
         if collection.dimension is not None and (is_at_rest or is_final):
-            start = compaction.sweep_start(examined, is_final=is_final)
-            self._attended(collection, compaction.sweep(collection, start), collection.role)
+            start = bookkeeping.sweep_start(examined, is_final=is_final)
+            self._attended(collection, bookkeeping.sweep(collection, start), collection.role)
         if is_final:
-            self._attended(collection, compaction.heal_counts(collection), collection.role)
-        self._attended(collection, compaction.fold_counts(collection), collection.role)
+            self._attended(collection, bookkeeping.heal_counts(collection), collection.role)
+        self._attended(collection, bookkeeping.fold_counts(collection), collection.role)
         return False
 
     def _choose_secondary(
         self, collection: Collection, examined: Examined
     ) -> SecondaryIndex | None:
         is_automatic = self._settings.is_automatic
-        index = compaction.choose_secondary(
+        index = bookkeeping.choose_secondary(
             collection, examined, has_trigrams=True, is_automatic=is_automatic
         )
         if index is None or index.kind != "trigrams":
@@ -284,7 +285,7 @@ class Compaction:
         if self._trigrams_schema is not None:
             return index
         self.obstacles[collection.tables.id] = NO_TRIGRAMS
-        return compaction.choose_secondary(
+        return bookkeeping.choose_secondary(
             collection, examined, has_trigrams=False, is_automatic=is_automatic
         )
 
@@ -292,43 +293,43 @@ class Compaction:
         """Drop what nobody uses, and bring the catalog and PostgreSQL together."""
         has_dropped = False
         while True:
-            look = compaction.examine(collection)
+            look = bookkeeping.examine(collection)
             examined: Examined = self._attended(collection, look, collection.role)
             changed, leftovers = self._attended(
-                collection, compaction.reconcile(collection, examined)
+                collection, bookkeeping.reconcile(collection, examined)
             )
             if changed:
                 self._analyze(collection)
             for name in leftovers:
-                drop = compaction.drop_index(collection, name)
+                drop = bookkeeping.drop_index(collection, name)
                 self._attended(collection, drop, is_patient=True)
                 has_dropped = True
             if not (changed or leftovers):
                 break
         if has_dropped and collection.dimension is not None:
-            self._attended(collection, compaction.vacuum(collection, examined))
+            self._attended(collection, bookkeeping.vacuum(collection, examined))
         return examined
 
     def _build(self, collection: Collection, build: Build) -> None:
         if build.rows == 0:
             # Nothing is left in the range, so nothing finds less without its index.
-            self._attended(collection, compaction.drop_segments(collection, build))
+            self._attended(collection, bookkeeping.drop_segments(collection, build))
             return
-        self._attended(collection, compaction.sweep(collection), collection.role)
+        self._attended(collection, bookkeeping.sweep(collection), collection.role)
         most = self._settings.memory // self._memory_of_one(collection)
         if build.rows > most:
-            clip = compaction.clipped(collection, build, most)
+            clip = bookkeeping.clipped(collection, build, most)
             build = self._attended(collection, clip, collection.role)
-        announce = compaction.announce_build(collection, build)
+        announce = bookkeeping.announce_build(collection, build)
         segment: SegmentRow = self._attended(collection, announce)
         _log.info("building %s over %d embeddings", segment.index_name, build.rows)
         self._make_room(collection, build)
-        self._attended(collection, compaction.leave_alone(collection))
-        statement = compaction.segment_statement(collection, segment)
+        self._attended(collection, bookkeeping.leave_alone(collection))
+        statement = bookkeeping.segment_statement(collection, segment)
         self._create(collection, statement, segment.index_name, build.rows)
-        count = compaction.live_rows(collection, segment.first_pos, segment.end_pos)
+        count = bookkeeping.live_rows(collection, segment.first_pos, segment.end_pos)
         entries = self._attended(collection, count, collection.role)
-        has_replaced = self._attended(collection, compaction.finish_build(segment, entries))
+        has_replaced = self._attended(collection, bookkeeping.finish_build(segment, entries))
         self._analyze(collection)
         if has_replaced:
             # Readers may know the old ones for a while yet, before they are dropped.
@@ -340,11 +341,11 @@ class Compaction:
         self._set("maintenance_work_mem", f"{LEAST_MEMORY >> 10}kB")
         statement = create_secondary(collection.tables, index, self._trigrams_schema)
         self._create(collection, statement, name, records)
-        self._attended(collection, compaction.set_secondary(collection, index, is_ready=True))
+        self._attended(collection, bookkeeping.set_secondary(collection, index, is_ready=True))
         self._analyze(collection)
 
     def _analyze(self, collection: Collection) -> None:
-        for statement in compaction.analyze(collection):
+        for statement in bookkeeping.analyze(collection):
             self._attended(collection, statement)
 
     def _make_room(self, collection: Collection, build: Build) -> None:
@@ -373,7 +374,7 @@ class Compaction:
             except psycopg.Error as fault:
                 # What there is of it takes room, and from every write time to keep it right.
                 with suppress(psycopg.Error):
-                    drop = compaction.drop_index(collection, name)
+                    drop = bookkeeping.drop_index(collection, name)
                     self._attended(collection, drop, is_patient=True)
                 if is_last or not isinstance(fault, _SCARCE):
                     raise
@@ -469,7 +470,7 @@ def _alone(statement: Statement) -> Exchange[None]:
 
 def _note_error(connection: psycopg.Connection[Any], id: UUID, error: str | None) -> bool:
     with suppress(pg.InsufficientPrivilege):
-        return bool(run(connection, compaction.note_error(id, error)).is_done)
+        return bool(run(connection, bookkeeping.note_error(id, error)).is_done)
     return True
 
 

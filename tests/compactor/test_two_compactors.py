@@ -16,9 +16,9 @@ import pytest
 
 import pgchroma
 from pgchroma import errors
-from pgchroma.backends.compaction import Compaction, CompactionSettings, StoppedError
+from pgchroma.compactor.runner import Compaction, CompactionSettings, StoppedError
 from pgchroma.store import locations, queries
-from tests.compaction.conftest import (
+from tests.compactor.conftest import (
     DIMENSION,
     EAGER,
     QUIET,

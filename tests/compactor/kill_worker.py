@@ -1,4 +1,4 @@
-"""A compactor that is killed: ``python -m tests.compaction.killed URL STEP WHEN SECONDS``.
+"""A compactor that is killed: ``python -m tests.compactor.kill_worker URL STEP WHEN SECONDS``.
 
 It works on all collections and kills itself before, during or after the step that is named; or,
 with the step ``any``, after so many seconds. It says so before, and ends with 0 if the step never
@@ -15,9 +15,8 @@ from collections.abc import Callable
 from threading import Event, Timer
 from typing import Any
 
-from pgchroma.backends import compaction as carrying_out
-from pgchroma.backends.compaction import Compaction, CompactionSettings
-from pgchroma.store import compaction
+from pgchroma.compactor import bookkeeping, runner
+from pgchroma.compactor.runner import Compaction, CompactionSettings
 
 
 def _die() -> None:
@@ -46,9 +45,9 @@ def _main() -> None:
     _, url, step, _, seconds = sys.argv
     if step == "any":
         Timer(float(seconds), _die).start()
-    compaction.LEAST_INDEXED = 100  # type: ignore[misc]
-    carrying_out.FRESH_SECONDS = 0.05
-    carrying_out.run = _dying(carrying_out.run, lambda _, exchange, *__: exchange.__name__)
+    bookkeeping.LEAST_INDEXED = 100  # type: ignore[misc]
+    runner.FRESH_SECONDS = 0.05
+    runner.run = _dying(runner.run, lambda _, exchange, *__: exchange.__name__)
     Compaction._run = _dying(  # type: ignore[method-assign]
         Compaction._run, lambda _, statement, *__: " ".join(statement.text.decode().split())
     )

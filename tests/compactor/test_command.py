@@ -11,9 +11,9 @@ import pytest
 from click.testing import Result
 
 import pgchroma
-from pgchroma.backends.compaction import Compaction
 from pgchroma.cli import main
-from tests.compaction.conftest import (
+from pgchroma.compactor.runner import Compaction
+from tests.compactor.conftest import (
     QUIET,
     as_numbered,
     assert_at_rest,

@@ -12,12 +12,12 @@ import pytest
 from sqlalchemy import create_engine
 
 import pgchroma
-from pgchroma.backends import compaction as carrying_out
-from pgchroma.backends import compactor as following
+from pgchroma.compactor import runner
+from pgchroma.compactor import thread as compactor_thread
 from pgchroma.model.entities import DatabaseRef
 from pgchroma.store.layout import CollectionTables
 from pgchroma.store.locations import Location
-from tests.compaction.conftest import filled, indexes, more, tables
+from tests.compactor.conftest import filled, indexes, more, tables
 from tests.serving import eventually
 
 EAGERLY = pgchroma.Settings(pgchroma_segment_bytes=0)
@@ -26,8 +26,8 @@ EAGERLY = pgchroma.Settings(pgchroma_segment_bytes=0)
 @pytest.fixture(autouse=True)
 def _hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("TICK", "SETTLED"):
-        monkeypatch.setattr(following, name, 0.1)
-    monkeypatch.setattr(carrying_out, "TELL_SECONDS", 0.2)
+        monkeypatch.setattr(compactor_thread, name, 0.1)
+    monkeypatch.setattr(runner, "TELL_SECONDS", 0.2)
 
 
 @contextmanager
@@ -96,7 +96,7 @@ def test_tables_that_somebody_has_for_long_keep_no_other_collection(
     url: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, way: str
 ) -> None:
     caplog.set_level(logging.WARNING, "pgchroma.compaction")
-    monkeypatch.setattr(carrying_out, "PATIENCE_SECONDS", 0.5)
+    monkeypatch.setattr(runner, "PATIENCE_SECONDS", 0.5)
     engine = create_engine("postgresql+psycopg://", creator=lambda: psycopg.connect(url))
     with pgchroma.PostgresClient(url, EAGERLY) as client, engine.connect() as connection:
         taken, other = filled(client, "taken", count=20), filled(client, "other", count=20)

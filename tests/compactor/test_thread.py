@@ -19,13 +19,13 @@ import pytest
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 import pgchroma
-from pgchroma.backends import compactor as following
-from pgchroma.backends.compaction import Compaction, StoppedError
-from pgchroma.backends.compactor import Compactor
+from pgchroma.compactor import bookkeeping
+from pgchroma.compactor import thread as compactor_thread
+from pgchroma.compactor.runner import Compaction, StoppedError
+from pgchroma.compactor.thread import Compactor
 from pgchroma.errors import UnavailableError
-from pgchroma.store import compaction
 from pgchroma.store.secondary import ASKED_ENOUGH
-from tests.compaction.conftest import (
+from tests.compactor.conftest import (
     EAGER,
     SMALL,
     as_numbered,
@@ -48,7 +48,7 @@ EAGERLY = pgchroma.Settings(pgchroma_segment_bytes=0)
 @pytest.fixture(autouse=True)
 def _hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("TICK", "SETTLED"):
-        monkeypatch.setattr(following, name, 0.1)
+        monkeypatch.setattr(compactor_thread, name, 0.1)
 
 
 def _threads() -> list[threading.Thread]:
@@ -97,7 +97,7 @@ def test_what_a_killed_client_left_behind_is_caught_up_with(
 
 
 def _dies(url: str, step: str, when: str) -> None:
-    command = [sys.executable, "-m", "tests.compaction.killed", url, step, when, "0"]
+    command = [sys.executable, "-m", "tests.compactor.kill_worker", url, step, when, "0"]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == -signal.SIGKILL, done.stderr
 
@@ -201,8 +201,8 @@ def test_a_process_that_ends_without_closing_does_not_wait_for_a_build(
 ) -> None:
     script = f"""
         import pgchroma, psycopg, time
-        from pgchroma.backends import compactor
-        from tests.compaction.conftest import filled
+        from pgchroma.compactor import thread as compactor
+        from tests.compactor.conftest import filled
 
         compactor.TICK = compactor.SETTLED = 0.1
         client = pgchroma.PostgresClient({url!r}, pgchroma.Settings(pgchroma_segment_bytes=0))
@@ -227,8 +227,8 @@ def test_a_fork_during_a_build_harms_neither_side(url: str) -> None:
     script = f"""
         import os, sys
         import pgchroma
-        from pgchroma.backends import compactor
-        from tests.compaction.conftest import filled, indexes
+        from pgchroma.compactor import thread as compactor
+        from tests.compactor.conftest import filled, indexes
         from tests.serving import eventually
 
         compactor.TICK = compactor.SETTLED = 0.1
@@ -310,7 +310,7 @@ def test_behind_a_pooler_it_says_what_it_needs_and_changes_no_setting(
 def test_filters_that_keep_asking_get_an_index(
     url: str, monkeypatch: pytest.MonkeyPatch, is_number: bool
 ) -> None:
-    monkeypatch.setattr(compaction, "LEAST_INDEXED", 100)
+    monkeypatch.setattr(bookkeeping, "LEAST_INDEXED", 100)
     wanted: dict[str, Any] = {"number": {"$lt": 3}} if is_number else {"kind": "x"}
     with pgchroma.PostgresClient(url, EAGERLY) as client:
         collection = filled(client, count=150)
@@ -344,7 +344,7 @@ def test_it_survives_a_restart_of_the_database_and_faults_of_its_own(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr(following, "RETRY", 0.1)
+    monkeypatch.setattr(compactor_thread, "RETRY", 0.1)
     with pgchroma.PostgresClient(url, EAGERLY) as client:
         with lasting_builds(url) as is_building:
             collection = filled(client)

@@ -15,8 +15,8 @@ import pytest
 from psycopg.conninfo import make_conninfo
 
 import pgchroma
-from pgchroma.backends import compaction as carrying_out
-from pgchroma.backends.compaction import Compaction, CompactionSettings
+from pgchroma.compactor import runner
+from pgchroma.compactor.runner import Compaction, CompactionSettings
 from pgchroma.store import locations
 
 DIMENSION = 8
@@ -33,8 +33,8 @@ EAGER = {"hnsw": {"sync_threshold": 100, "batch_size": 10, "num_threads": 1}}
 def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     """Readers look at every turn, and replaced indexes are dropped almost at once."""
     monkeypatch.setattr(locations, "FRESH_SECONDS", -1.0)
-    monkeypatch.setattr(carrying_out, "FRESH_SECONDS", 0.02)
-    monkeypatch.setattr(carrying_out, "LOOK_SECONDS", 0.05)
+    monkeypatch.setattr(runner, "FRESH_SECONDS", 0.02)
+    monkeypatch.setattr(runner, "LOOK_SECONDS", 0.05)
 
 
 @pytest.fixture

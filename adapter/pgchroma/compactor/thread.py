@@ -17,10 +17,10 @@ from uuid import UUID
 
 import psycopg
 
-from pgchroma.backends.compaction import Compaction, CompactionSettings, StoppedError
-from pgchroma.backends.dropping import drop_all_discarded
+from pgchroma.compactor.bookkeeping import Collection
+from pgchroma.compactor.dropping import drop_all_discarded
+from pgchroma.compactor.runner import Compaction, CompactionSettings, StoppedError
 from pgchroma.errors import ChromaError
-from pgchroma.store.compaction import Collection
 from pgchroma.store.faults import first_line, why_not_indexed
 from pgchroma.store.locations import Observed
 from pgchroma.store.segments import is_due
