@@ -12,7 +12,7 @@ import pytest
 import pgchroma
 from pgchroma.compactor import bookkeeping
 from pgchroma.compactor.runner import CompactionSettings
-from pgchroma.store.segments import row_bytes
+from pgchroma.store.layout.segments import row_bytes
 from tests.compactor.conftest import (
     DIMENSION,
     SMALL,

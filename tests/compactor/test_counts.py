@@ -12,7 +12,7 @@ import pytest
 import pgchroma
 from pgchroma.compactor import bookkeeping
 from pgchroma.store import run
-from pgchroma.store.layout import CollectionTables
+from pgchroma.store.layout.tables import CollectionTables
 from tests.compactor.conftest import QUIET, compact, filled, more, vectors
 
 SCHEMA = "default_tenant__default_database"

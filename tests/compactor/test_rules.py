@@ -25,10 +25,10 @@ from pgchroma.compactor.bookkeeping import (
 )
 from pgchroma.model.configuration import CollectionConfiguration
 from pgchroma.model.indexed import Indexed
-from pgchroma.store.layout import CollectionTables
-from pgchroma.store.secondary import SecondaryIndex, secondary_name
-from pgchroma.store.segments import row_bytes
-from pgchroma.store.statement import Statement
+from pgchroma.store.layout.secondary import SecondaryIndex, secondary_name
+from pgchroma.store.layout.segments import row_bytes
+from pgchroma.store.layout.tables import CollectionTables
+from pgchroma.store.running.steps import Statement
 
 TABLES = CollectionTables("s", uuid.UUID(int=1))
 PLENTY = 1 << 40

@@ -24,7 +24,7 @@ from pgchroma.compactor import thread as compactor_thread
 from pgchroma.compactor.runner import Compaction, StoppedError
 from pgchroma.compactor.thread import Compactor
 from pgchroma.errors import UnavailableError
-from pgchroma.store.secondary import ASKED_ENOUGH
+from pgchroma.store.layout.secondary import ASKED_ENOUGH
 from tests.compactor.conftest import (
     EAGER,
     SMALL,

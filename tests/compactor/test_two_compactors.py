@@ -17,7 +17,8 @@ import pytest
 import pgchroma
 from pgchroma import errors
 from pgchroma.compactor.runner import Compaction, CompactionSettings, StoppedError
-from pgchroma.store import locations, queries
+from pgchroma.store import locations
+from pgchroma.store.search import queries
 from tests.compactor.conftest import (
     DIMENSION,
     EAGER,

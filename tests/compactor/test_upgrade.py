@@ -17,7 +17,7 @@ import pgchroma
 from pgchroma import errors
 from pgchroma.catalog import layouts as upgrading
 from pgchroma.catalog.migrations import _alembic
-from pgchroma.store.layout import LAYOUT_VERSION
+from pgchroma.store.layout.tables import LAYOUT_VERSION
 from tests.compactor.conftest import (
     DIMENSION,
     QUIET,

@@ -15,7 +15,7 @@ import pgchroma
 from pgchroma.compactor import runner
 from pgchroma.compactor import thread as compactor_thread
 from pgchroma.model.entities import DatabaseRef
-from pgchroma.store.layout import CollectionTables
+from pgchroma.store.layout.tables import CollectionTables
 from pgchroma.store.locations import Location
 from tests.compactor.conftest import filled, indexes, more, tables
 from tests.serving import eventually

@@ -18,7 +18,7 @@ from sqlalchemy.orm import Session
 import pgchroma
 from pgchroma.embedded import EmbeddedPostgres
 from pgchroma.model.names import DEFAULT_DATABASE, DEFAULT_TENANT
-from pgchroma.store.preparing import may_prepare, name_statements
+from pgchroma.store.running.prepared_statements import may_prepare, name_statements
 from tests import bouncing
 
 CLIENTS, THREADS, TURNS = 4, 4, 30

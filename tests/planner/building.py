@@ -17,9 +17,9 @@ import pgchroma
 from pgchroma.compactor import bookkeeping
 from pgchroma.compactor.runner import Compaction, CompactionSettings
 from pgchroma.store import run
-from pgchroma.store.layout import CollectionTables
+from pgchroma.store.layout.secondary import SecondaryIndex
+from pgchroma.store.layout.tables import CollectionTables
 from pgchroma.store.locations import Environment, Observed
-from pgchroma.store.secondary import SecondaryIndex
 
 SPACES = ("l2", "ip", "cosine")
 QUANTIZATIONS = ("none", "halfvec", "bit")

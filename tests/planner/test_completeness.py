@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from psycopg.conninfo import make_conninfo
 
 import pgchroma
-from pgchroma.store import queries
+from pgchroma.store.search import queries
 from tests.planner.building import (
     compact,
     create,

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from psycopg.conninfo import make_conninfo
 
 from pgchroma.model.filters import parse_where, parse_where_document
+from pgchroma.store.layout.secondary import KINDS, SecondaryIndex, create_secondary
 from pgchroma.store.locations import Indexes
-from pgchroma.store.secondary import KINDS, SecondaryIndex, create_secondary
 from tests.oracle import Record, matches
 from tests.planner.building import create, environment, index_for, quiet, tables, watched
 from tests.strategies import text

@@ -14,7 +14,7 @@ from psycopg.pq import PipelineStatus, TransactionStatus
 
 import pgchroma
 from pgchroma.store import run, run_async
-from pgchroma.store.statement import Atomic, Exchange, Statement, Step, Tuned
+from pgchroma.store.running.steps import Atomic, Exchange, Statement, Step, Tuned
 
 INSERT = Statement(b"insert into kept values (%(n)s)", {"n": 1})
 FAIL = Statement(b"select 1 / %(n)s::int", {"n": 0})

@@ -11,8 +11,8 @@ import pytest
 from numpy.typing import NDArray
 
 import pgchroma
-from pgchroma.store import queries
-from pgchroma.store.segments import candidates
+from pgchroma.store.layout.segments import candidates
+from pgchroma.store.search import queries
 from tests.planner.building import (
     QUANTIZATIONS,
     SPACES,

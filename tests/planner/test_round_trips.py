@@ -17,7 +17,8 @@ from sqlalchemy import Connection, create_engine, text
 
 import pgchroma
 from pgchroma import errors
-from pgchroma.store import locations, queries
+from pgchroma.store import locations
+from pgchroma.store.search import queries
 from tests.planner.building import compact, create, quiet, watched
 from tests.planner.proxy import Counted, counting
 

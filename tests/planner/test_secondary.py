@@ -12,14 +12,14 @@ import pgchroma
 from pgchroma import Schema
 from pgchroma.compactor import bookkeeping
 from pgchroma.model.filters import parse_where, parse_where_document
-from pgchroma.store.locations import Observed
-from pgchroma.store.secondary import (
+from pgchroma.store.layout.secondary import (
     ASKED_ENOUGH,
     LONGEST_KEY,
     SecondaryIndex,
     secondary_name,
     wanted_indexes,
 )
+from pgchroma.store.locations import Observed
 from tests.oracle import Record, matches
 from tests.planner.building import (
     compact,

@@ -19,7 +19,7 @@ import pytest
 
 import pgchroma
 from pgchroma import errors
-from pgchroma.store import reembedding
+from pgchroma.store.reembedding import handlers as reembedding
 from tests.reembedding.functions import Hashed, vector_of
 from tests.serving import eventually
 

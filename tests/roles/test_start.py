@@ -12,7 +12,7 @@ from psycopg import sql
 
 import pgchroma
 from pgchroma import errors
-from pgchroma.store import conditions
+from pgchroma.store.conditions import condition as conditions
 from pgchroma.store.roles import group_name
 from tests.roles.conftest import APP, SETTINGS, roles, rows
 from tests.serving import running

@@ -15,8 +15,9 @@ import pgchroma
 from pgchroma import errors
 from pgchroma.model.entities import DatabaseRef
 from pgchroma.model.operations import CreateCollection, GetTenant, ListCollections, Operation
-from pgchroma.store import conditions, handlers
-from pgchroma.store.statement import Atomic, Exchange, Statement
+from pgchroma.store import handlers
+from pgchroma.store.conditions import condition as conditions
+from pgchroma.store.running.steps import Atomic, Exchange, Statement
 from tests.roles.conftest import admin_of, rows
 
 

@@ -7,7 +7,7 @@ import pytest
 from psycopg import errors as pg
 
 from pgchroma import errors
-from pgchroma.store.faults import has_lost_connection, translated
+from pgchroma.store.running.errors import has_lost_connection, translated
 
 
 @pytest.mark.parametrize(

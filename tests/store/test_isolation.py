@@ -19,7 +19,7 @@ from sqlalchemy import create_engine, text
 import pgchroma
 from pgchroma.backends import direct
 from pgchroma.store import locations, run, run_async
-from pgchroma.store.statement import Atomic, Statement, Tuned
+from pgchroma.store.running.steps import Atomic, Statement, Tuned
 from tests.planner.proxy import counting
 
 DEFAULTS = ("serializable", "repeatable read", "read uncommitted")

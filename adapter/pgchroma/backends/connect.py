@@ -29,10 +29,10 @@ from pgchroma.config import Settings
 from pgchroma.errors import InvalidArgumentError
 from pgchroma.model.entities import Limits
 from pgchroma.store import Environment, run
-from pgchroma.store.faults import translated
 from pgchroma.store.locations import Observed
 from pgchroma.store.roles import prepare_roles
-from pgchroma.store.sessions import Sessions
+from pgchroma.store.running.errors import translated
+from pgchroma.store.running.sessions import Sessions
 
 __all__ = ("compaction_settings", "connect", "connect_async")
 

@@ -9,7 +9,7 @@ from psycopg import pq
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from pgchroma.backends.urls import check_url
-from pgchroma.store.faults import translated
+from pgchroma.store.running.errors import translated
 
 __all__ = ("complete_conninfo", "plain_conninfo")
 

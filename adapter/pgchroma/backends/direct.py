@@ -33,7 +33,10 @@ from pgchroma.errors import (
 from pgchroma.model.entities import Limits
 from pgchroma.model.operations import Operation, QueryRecords
 from pgchroma.store import Environment, handlers, run, run_async
-from pgchroma.store.faults import (
+from pgchroma.store.refusals import missing_right, refusal_behind
+from pgchroma.store.roles import is_mendable, role_for
+from pgchroma.store.running.caller_transaction import joined, joined_async
+from pgchroma.store.running.errors import (
     first_line,
     has_lost_connection,
     has_lost_statement,
@@ -41,11 +44,8 @@ from pgchroma.store.faults import (
     may_pass,
     translated,
 )
-from pgchroma.store.joining import joined, joined_async
-from pgchroma.store.refusals import missing_right, refusal_behind
-from pgchroma.store.roles import is_mendable, role_for
-from pgchroma.store.search_path import add_schema, lacks_schema
-from pgchroma.store.weight import is_heavy
+from pgchroma.store.running.search_path import add_schema, lacks_schema
+from pgchroma.store.running.weight import is_heavy
 
 __all__ = ("AGAIN", "AsyncDirectBackend", "DirectBackend")
 

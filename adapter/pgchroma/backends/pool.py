@@ -25,7 +25,7 @@ from pgchroma.backends.limits import has_input, limited, limited_async
 from pgchroma.backends.refusal import is_refused_for_good
 from pgchroma.backends.urls import place_of
 from pgchroma.errors import DeadlineExceededError, PoolExhaustedError, UnavailableError
-from pgchroma.store.faults import first_line, translated
+from pgchroma.store.running.errors import first_line, translated
 
 __all__ = ("AsyncPool", "Pool")
 

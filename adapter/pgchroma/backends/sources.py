@@ -23,8 +23,8 @@ from pgchroma.backends.pool import AsyncPool, Pool, answers, answers_async, need
 from pgchroma.backends.turns import turn, turn_async
 from pgchroma.backends.urls import place_of
 from pgchroma.errors import InvalidArgumentError, UnavailableError
-from pgchroma.store.faults import translated
-from pgchroma.store.sessions import SESSION_FACTS, Sessions
+from pgchroma.store.running.errors import translated
+from pgchroma.store.running.sessions import SESSION_FACTS, Sessions
 
 if TYPE_CHECKING:
     from sqlalchemy import URL, Engine

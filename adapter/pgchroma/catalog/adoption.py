@@ -16,7 +16,7 @@ from psycopg import sql
 
 from pgchroma.model.configuration import CollectionConfiguration
 from pgchroma.model.types import Space
-from pgchroma.store.layout import (
+from pgchroma.store.layout.tables import (
     COPY,
     LAYOUT_VERSION,
     CollectionTables,
@@ -25,7 +25,7 @@ from pgchroma.store.layout import (
     schema_name,
     view_name,
 )
-from pgchroma.store.statement import Atomic, Exchange, Statement, render
+from pgchroma.store.running.steps import Atomic, Exchange, Statement, render
 
 __all__ = ("Adopted", "Wanted", "adopt", "has_catalog")
 

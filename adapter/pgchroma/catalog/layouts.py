@@ -10,7 +10,7 @@ from typing import Any
 
 from psycopg import sql
 
-from pgchroma.store.layout import (
+from pgchroma.store.layout.tables import (
     LAYOUT_VERSION,
     NAME_BYTES,
     CollectionTables,
@@ -18,8 +18,8 @@ from pgchroma.store.layout import (
     create_zeros,
     view_name,
 )
-from pgchroma.store.search_path import ADD_SCHEMA
-from pgchroma.store.statement import Exchange, Statement, render
+from pgchroma.store.running.search_path import ADD_SCHEMA
+from pgchroma.store.running.steps import Exchange, Statement, render
 
 __all__ = ("upgrade_some",)
 

@@ -1,7 +1,7 @@
 """The catalog's tables, in schema ``pgchroma``, as SQLAlchemy knows them.
 
 Alembic's revisions make them; a test holds that both say the same. Tables of collections are
-made at run time and are in `pgchroma.store.layout`.
+made at run time and are in `pgchroma.store.layout.tables`.
 """
 
 from __future__ import annotations

@@ -15,9 +15,9 @@ from psycopg import sql
 from pgchroma.catalog.migrations import offline_sql, upgrade
 from pgchroma.catalog.pgvector import check_creatable, check_version, is_too_old
 from pgchroma.errors import MissingRightError, VersionMismatchError
-from pgchroma.store.drivers import run
-from pgchroma.store.layout import LAYOUT_VERSION
+from pgchroma.store.layout.tables import LAYOUT_VERSION
 from pgchroma.store.refusals import missing_right
+from pgchroma.store.running.driver import run
 
 __all__ = ("HEAD", "MigrationMode", "ServerFacts", "check", "offline_sql", "prepare", "upgrade")
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from psycopg import sql
 
-from pgchroma.store.statement import Exchange, Rendered, Rows, Statement, render
+from pgchroma.store.running.steps import Exchange, Rendered, Rows, Statement, render
 
 __all__ = ("Kept", "restore_view", "views_in", "what_is_kept")
 

@@ -10,8 +10,8 @@ from typing import Any, Final
 
 import psycopg
 
-from pgchroma.store.drivers import run
-from pgchroma.store.parameters import connection_parameters
+from pgchroma.store.running.driver import run
+from pgchroma.store.running.parameters import connection_parameters
 from pgchroma.store.waits import Blocker, backend_pid, blockers
 
 __all__ = ("watched_waits",)

@@ -18,7 +18,7 @@ from pgchroma.cli.postgres import postgres
 from pgchroma.cli.psql import psql
 from pgchroma.cli.run import run
 from pgchroma.cli.tenants import db, tenants
-from pgchroma.store.faults import translated
+from pgchroma.store.running.errors import translated
 
 __all__ = ("main",)
 

@@ -13,7 +13,7 @@ from pgchroma.catalog.upgrade import prepare
 from pgchroma.cli.database import Database, on_database
 from pgchroma.cli.errors import CommandError, exit_on_error
 from pgchroma.cli.printing import printable
-from pgchroma.store.faults import translated
+from pgchroma.store.running.errors import translated
 
 __all__ = ("adopt",)
 

@@ -21,7 +21,7 @@ from pgchroma.compactor.dropping import drop_all_discarded
 from pgchroma.compactor.runner import Compaction, CompactionSettings, StoppedError
 from pgchroma.config import Settings
 from pgchroma.errors import ChromaError, UnavailableError
-from pgchroma.store.faults import translated, why_not_indexed
+from pgchroma.store.running.errors import translated, why_not_indexed
 
 if TYPE_CHECKING:
     from rich.progress import Progress

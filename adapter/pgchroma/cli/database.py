@@ -27,7 +27,7 @@ from pgchroma.cli.hints import refuse_url
 from pgchroma.config import Settings
 from pgchroma.errors import InvalidArgumentError, UnavailableError
 from pgchroma.extras import check_extras
-from pgchroma.store.faults import first_line, translated
+from pgchroma.store.running.errors import first_line, translated
 from pgchroma.variables import check_variables, environment
 
 if TYPE_CHECKING:

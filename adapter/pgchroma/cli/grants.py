@@ -9,9 +9,9 @@ from pgchroma.catalog.upgrade import prepare
 from pgchroma.cli.database import Database, on_database
 from pgchroma.cli.errors import CommandError, exit_on_error
 from pgchroma.store.access import Access, access_of, schemas_of_databases
-from pgchroma.store.drivers import run
-from pgchroma.store.faults import translated
 from pgchroma.store.rights import Profile, grants_for
+from pgchroma.store.running.driver import run
+from pgchroma.store.running.errors import translated
 
 __all__ = ("grants",)
 

@@ -20,15 +20,14 @@ import orjson
 from psycopg import sql
 
 from pgchroma.model.configuration import CollectionConfiguration, HnswConfiguration
-from pgchroma.store.layout import CollectionTables
-from pgchroma.store.secondary import (
+from pgchroma.store.layout.secondary import (
     ASKED_ENOUGH,
     LONGEST_KEY,
     SecondaryIndex,
     secondary_name,
     secondary_prefix,
 )
-from pgchroma.store.segments import (
+from pgchroma.store.layout.segments import (
     Quantization,
     chosen_quantization,
     create_segment,
@@ -36,7 +35,8 @@ from pgchroma.store.segments import (
     row_bytes,
     segment_prefix,
 )
-from pgchroma.store.statement import Exchange, Statement, render, text_of
+from pgchroma.store.layout.tables import CollectionTables
+from pgchroma.store.running.steps import Exchange, Statement, render, text_of
 
 __all__ = (
     "Build",

@@ -13,8 +13,8 @@ import psycopg
 
 from pgchroma.store import run
 from pgchroma.store.discarded import Leftovers, drop_discarded
-from pgchroma.store.faults import first_line
 from pgchroma.store.roles import drop_roles
+from pgchroma.store.running.errors import first_line
 from pgchroma.store.waits import COMPACTOR
 
 __all__ = ("drop_all_discarded",)

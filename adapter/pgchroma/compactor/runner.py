@@ -25,14 +25,14 @@ from pgchroma.compactor.bookkeeping import Build, Collection, Examined, SegmentR
 from pgchroma.compactor.waiting import Waiting
 from pgchroma.errors import UnavailableError
 from pgchroma.store import Environment, run
-from pgchroma.store.isolation import set_isolation
+from pgchroma.store.layout.secondary import SecondaryIndex, create_secondary, secondary_name
+from pgchroma.store.layout.segments import row_bytes
+from pgchroma.store.layout.sequences import advance, advance_segments
 from pgchroma.store.locations import FRESH_SECONDS
 from pgchroma.store.roles import role_of_tenant
-from pgchroma.store.search_path import add_for_session
-from pgchroma.store.secondary import SecondaryIndex, create_secondary, secondary_name
-from pgchroma.store.segments import row_bytes
-from pgchroma.store.sequences import advance, advance_segments
-from pgchroma.store.statement import Exchange, Statement, render
+from pgchroma.store.running.isolation import set_isolation
+from pgchroma.store.running.search_path import add_for_session
+from pgchroma.store.running.steps import Exchange, Statement, render
 from pgchroma.store.waits import COMPACTOR, blockers, holders
 
 __all__ = ("Compaction", "CompactionSettings", "Progress", "StoppedError")

@@ -21,9 +21,9 @@ from pgchroma.compactor.bookkeeping import Collection
 from pgchroma.compactor.dropping import drop_all_discarded
 from pgchroma.compactor.runner import Compaction, CompactionSettings, StoppedError
 from pgchroma.errors import ChromaError
-from pgchroma.store.faults import first_line, why_not_indexed
+from pgchroma.store.layout.segments import is_due
 from pgchroma.store.locations import Observed
-from pgchroma.store.segments import is_due
+from pgchroma.store.running.errors import first_line, why_not_indexed
 
 __all__ = ("Compactor",)
 

@@ -1,20 +1,12 @@
 """SQL: what operations become, and how it is run. Importing this registers every handler."""
 
-from pgchroma.store import (
-    collections,
-    credentials,
-    databases,
-    deletions,
-    indexing,
-    queries,
-    reads,
-    reembedding,
-    tenancy,
-    writes,
-)
-from pgchroma.store.drivers import run, run_async
+from pgchroma.store import collections, credentials, databases, tenancy
 from pgchroma.store.handlers import handlers
 from pgchroma.store.locations import Environment
+from pgchroma.store.records import deletions, reads, writes
+from pgchroma.store.reembedding import handlers as reembedding
+from pgchroma.store.running.driver import run, run_async
+from pgchroma.store.search import explain, queries
 
 __all__ = (
     "Environment",
@@ -22,8 +14,8 @@ __all__ = (
     "credentials",
     "databases",
     "deletions",
+    "explain",
     "handlers",
-    "indexing",
     "queries",
     "reads",
     "reembedding",

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from pgchroma.store.statement import Exchange, Statement, render
+from pgchroma.store.running.steps import Exchange, Statement, render
 
 __all__ = (
     "CATALOG",

@@ -26,8 +26,7 @@ from pgchroma.model.operations import (
     ModifyCollection,
 )
 from pgchroma.store.handlers import handles
-from pgchroma.store.json import decode_metadata, encode_metadata
-from pgchroma.store.layout import (
+from pgchroma.store.layout.tables import (
     LAYOUT_VERSION,
     CollectionTables,
     create_tables,
@@ -35,7 +34,8 @@ from pgchroma.store.layout import (
     rename_view,
 )
 from pgchroma.store.locations import Environment
-from pgchroma.store.statement import Atomic, Exchange, Statement, render
+from pgchroma.store.records.metadata import decode_metadata, encode_metadata
+from pgchroma.store.running.steps import Atomic, Exchange, Statement, render
 
 __all__ = (
     "count_collections",

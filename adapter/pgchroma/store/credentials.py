@@ -18,7 +18,7 @@ from pgchroma.model.credentials import (
 )
 from pgchroma.store.handlers import handles
 from pgchroma.store.locations import Environment
-from pgchroma.store.statement import Atomic, Exchange, Rendered, Statement, render
+from pgchroma.store.running.steps import Atomic, Exchange, Rendered, Statement, render
 
 __all__ = (
     "create_credential",

@@ -32,7 +32,7 @@ from pgchroma.model.operations import (
 )
 from pgchroma.store.discarded import discard_schemas, drop_discarded
 from pgchroma.store.handlers import handles
-from pgchroma.store.layout import (
+from pgchroma.store.layout.tables import (
     COPY,
     create_copy,
     create_schema,
@@ -42,7 +42,7 @@ from pgchroma.store.layout import (
 )
 from pgchroma.store.locations import Environment
 from pgchroma.store.roles import drop_roles, give_schema, give_table, lock_roles, role_of_tenant
-from pgchroma.store.statement import Atomic, Exchange, Rows, Statement, render
+from pgchroma.store.running.steps import Atomic, Exchange, Rows, Statement, render
 
 __all__ = (
     "create_database",

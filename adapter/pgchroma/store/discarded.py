@@ -20,8 +20,8 @@ from uuid import uuid4
 import psycopg
 from psycopg import sql
 
-from pgchroma.store.faults import first_line, has_lost_connection
-from pgchroma.store.statement import Attempt, Exchange, Statement, render
+from pgchroma.store.running.errors import first_line, has_lost_connection
+from pgchroma.store.running.steps import Attempt, Exchange, Statement, render
 
 __all__ = ("Leftovers", "discard_schemas", "drop_discarded")
 

@@ -7,7 +7,7 @@ from typing import Any, TypeAlias, TypeVar
 
 from pgchroma.model.operations import Operation
 from pgchroma.store.locations import Environment
-from pgchroma.store.statement import Exchange
+from pgchroma.store.running.steps import Exchange
 
 __all__ = ("Handler", "handlers", "handles")
 

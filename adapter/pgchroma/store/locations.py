@@ -28,14 +28,14 @@ from pgchroma.model.filters import Filter
 from pgchroma.model.indexed import Indexed
 from pgchroma.model.operations import CollectionRef
 from pgchroma.model.types import Space
-from pgchroma.store.layout import (
+from pgchroma.store.layout.secondary import ASKED_ENOUGH, SecondaryIndex, wanted_indexes
+from pgchroma.store.layout.segments import Segment
+from pgchroma.store.layout.tables import (
     MAX_DIMENSION,
     CollectionTables,
     create_vectors,
 )
-from pgchroma.store.secondary import ASKED_ENOUGH, SecondaryIndex, wanted_indexes
-from pgchroma.store.segments import Segment
-from pgchroma.store.statement import Exchange, Statement, render
+from pgchroma.store.running.steps import Exchange, Statement, render
 
 __all__ = (
     "Environment",

@@ -38,10 +38,10 @@ from pgchroma.model.operations import (
 )
 from pgchroma.model.tenancy import DeleteTenant
 from pgchroma.store.access import Access, access_of, schemas_with_collections
-from pgchroma.store.faults import first_line
-from pgchroma.store.layout import schema_name, view_name
+from pgchroma.store.layout.tables import schema_name, view_name
 from pgchroma.store.rights import Profile, missing_grants, missing_grants_to_upgrade
-from pgchroma.store.statement import Exchange
+from pgchroma.store.running.errors import first_line
+from pgchroma.store.running.steps import Exchange
 
 __all__ = ("missing_right", "missing_right_to_upgrade", "refusal_behind")
 

@@ -30,9 +30,9 @@ from pgchroma.model.operations import (
     ListDatabases,
     Operation,
 )
-from pgchroma.store.layout import COPY, relation_names, stem
+from pgchroma.store.layout.tables import COPY, relation_names, stem
 from pgchroma.store.locations import Environment
-from pgchroma.store.statement import Atomic, Attempt, Exchange, Statement, render
+from pgchroma.store.running.steps import Atomic, Attempt, Exchange, Statement, render
 
 __all__ = (
     "as_role",

@@ -7,7 +7,7 @@ from pgchroma.model.entities import Tenant
 from pgchroma.model.tenancy import DeleteTenant, ListTenants
 from pgchroma.store.handlers import handles
 from pgchroma.store.locations import Environment
-from pgchroma.store.statement import Exchange, Statement, render
+from pgchroma.store.running.steps import Exchange, Statement, render
 
 __all__ = ("delete_tenant", "list_tenants")
 

@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import Final, LiteralString
 from uuid import UUID
 
-from pgchroma.store.statement import Exchange, Statement, render
+from pgchroma.store.running.steps import Exchange, Statement, render
 
 __all__ = ("COMPACTOR", "Blocker", "backend_pid", "blockers", "compactor_blockers", "holders")
 

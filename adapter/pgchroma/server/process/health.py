@@ -29,7 +29,7 @@ from pgchroma.catalog.upgrade import prepare
 from pgchroma.errors import ChromaError, UnavailableError, VersionMismatchError
 from pgchroma.server.process.addresses import Address
 from pgchroma.server.process.run_directory import LATE, LOST, Workplace
-from pgchroma.store.faults import translated
+from pgchroma.store.running.errors import translated
 
 __all__ = ("Health", "administering")
 

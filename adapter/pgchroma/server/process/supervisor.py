@@ -45,7 +45,7 @@ from pgchroma.server.process.embedded_postgres import kept_running
 from pgchroma.server.process.run_directory import Workplace, opened
 from pgchroma.server.process.worker import load
 from pgchroma.server.settings import InvalidSettingError, ServerSettings
-from pgchroma.store.faults import first_line, translated
+from pgchroma.store.running.errors import first_line, translated
 
 if TYPE_CHECKING:
     from pgchroma.embedded import EmbeddedPostgres

@@ -35,12 +35,17 @@ from pgchroma.model.operations import (
 )
 from pgchroma.model.reembedding import Comparison, Reembedding, Unembedded
 from pgchroma.store.handlers import handles
-from pgchroma.store.layout import MAX_DIMENSION, CollectionTables, create_spare, take_into_use
+from pgchroma.store.layout.segments import distance, is_due
+from pgchroma.store.layout.sequences import advance_once
+from pgchroma.store.layout.tables import (
+    MAX_DIMENSION,
+    CollectionTables,
+    create_spare,
+    take_into_use,
+)
 from pgchroma.store.locations import Environment, locate
-from pgchroma.store.segments import distance, is_due
-from pgchroma.store.sequences import advance_once
-from pgchroma.store.statement import Atomic, Exchange, Statement, render, text_of
-from pgchroma.store.vectors import pack_vectors
+from pgchroma.store.records.vectors import pack_vectors
+from pgchroma.store.running.steps import Atomic, Exchange, Statement, render, text_of
 
 __all__ = (
     "compare_embeddings",

@@ -10,11 +10,11 @@ import numpy as np
 from psycopg import sql
 
 from pgchroma.model.records import RecordColumns
-from pgchroma.store.json import decode_metadata
-from pgchroma.store.layout import CollectionTables
+from pgchroma.store.layout.tables import CollectionTables
 from pgchroma.store.locations import Location
-from pgchroma.store.statement import Rendered, render
-from pgchroma.store.vectors import unpack_vectors
+from pgchroma.store.records.metadata import decode_metadata
+from pgchroma.store.records.vectors import unpack_vectors
+from pgchroma.store.running.steps import Rendered, render
 
 __all__ = ("LONGEST_REMEMBERED", "columns_of", "compose", "selected", "shape")
 

@@ -17,7 +17,7 @@ from psycopg import sql
 
 from pgchroma.model.filters import Comparison, Filter, Junction, TextMatch
 from pgchroma.model.regex import required_text, translate_regex
-from pgchroma.store.secondary import (
+from pgchroma.store.layout.secondary import (
     SHORTEST_LITERAL,
     SecondaryIndex,
     indexed_value,

@@ -7,7 +7,7 @@ from typing import Final, LiteralString
 from psycopg import sql
 
 from pgchroma.model.indexed import Indexed, Kind
-from pgchroma.store.statement import Rendered, text_of
+from pgchroma.store.running.steps import Rendered, text_of
 
 __all__ = ("OWN_COLUMNS", "typed_columns")
 

@@ -36,8 +36,8 @@ from psycopg import sql
 
 from pgchroma.model.indexed import Indexed
 from pgchroma.model.types import Space
-from pgchroma.store.statement import Statement, render
-from pgchroma.store.typed_columns import typed_columns
+from pgchroma.store.layout.view import typed_columns
+from pgchroma.store.running.steps import Statement, render
 
 __all__ = (
     "COPY",

@@ -7,10 +7,10 @@ from collections.abc import Set
 from psycopg import sql
 
 from pgchroma.model.filters import Comparison, Filter, Junction
-from pgchroma.store.filters import Parameters, compile_filter, has_regex
+from pgchroma.store.conditions.filters import Parameters, compile_filter, has_regex
+from pgchroma.store.layout.secondary import SecondaryIndex, wanted_indexes
 from pgchroma.store.locations import Environment
-from pgchroma.store.secondary import SecondaryIndex, wanted_indexes
-from pgchroma.store.statement import Rendered, Statement, Step, Tuned, render
+from pgchroma.store.running.steps import Rendered, Statement, Step, Tuned, render
 
 __all__ = ("BY_IDS", "compile_conditions", "keeps_plan", "reading", "time_bound")
 

@@ -17,8 +17,8 @@ from typing import Final, Literal, LiteralString, TypeAlias
 from psycopg import sql
 
 from pgchroma.model.types import Space
-from pgchroma.store.layout import CollectionTables
-from pgchroma.store.statement import Statement, render
+from pgchroma.store.layout.tables import CollectionTables
+from pgchroma.store.running.steps import Statement, render
 
 __all__ = (
     "Quantization",

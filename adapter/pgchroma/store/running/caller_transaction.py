@@ -14,9 +14,9 @@ from typing import Any, Final
 import psycopg
 from psycopg import AsyncConnection, Connection
 
-from pgchroma.store.drivers import run, run_async, transaction, transaction_async
-from pgchroma.store.faults import is_serialization_fault, may_pass, serialization_error
-from pgchroma.store.statement import Exchange, Statement
+from pgchroma.store.running.driver import run, run_async, transaction, transaction_async
+from pgchroma.store.running.errors import is_serialization_fault, may_pass, serialization_error
+from pgchroma.store.running.steps import Exchange, Statement
 
 __all__ = ("joined", "joined_async")
 

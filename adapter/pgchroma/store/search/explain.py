@@ -22,13 +22,13 @@ from pgchroma.model.operations import (
     MeasureRecall,
     QueryRecords,
 )
-from pgchroma.store.conditions import reading
+from pgchroma.store.conditions.condition import reading
 from pgchroma.store.handlers import handles
+from pgchroma.store.layout.segments import Segment, is_due, ranges_without, within
 from pgchroma.store.locations import Environment, Location, locate
-from pgchroma.store.queries import PreparedQuery, locate_query, prepare_query
-from pgchroma.store.segments import Segment, is_due, ranges_without, within
-from pgchroma.store.statement import Exchange, Statement, render, text_of
-from pgchroma.store.vectors import unpack_vectors
+from pgchroma.store.records.vectors import unpack_vectors
+from pgchroma.store.running.steps import Exchange, Statement, render, text_of
+from pgchroma.store.search.queries import PreparedQuery, locate_query, prepare_query
 from pgchroma.store.waits import compactor_blockers
 
 __all__ = ("explain_query", "get_indexing_status", "measure_recall")

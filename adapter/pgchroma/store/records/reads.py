@@ -8,11 +8,11 @@ from psycopg import sql
 
 from pgchroma.model.operations import CountRecords, GetRecords
 from pgchroma.model.records import RecordColumns
-from pgchroma.store.columns import columns_of, compose, shape
-from pgchroma.store.conditions import compile_conditions, keeps_plan, reading, time_bound
+from pgchroma.store.conditions.condition import compile_conditions, keeps_plan, reading, time_bound
 from pgchroma.store.handlers import handles
 from pgchroma.store.locations import Environment, locate
-from pgchroma.store.statement import Exchange, Statement, text_of
+from pgchroma.store.records.columns import columns_of, compose, shape
+from pgchroma.store.running.steps import Exchange, Statement, text_of
 
 __all__ = ("count_records", "get_records")
 

@@ -7,12 +7,12 @@ from typing import LiteralString
 from psycopg import sql
 
 from pgchroma.model.operations import DeleteRecords
-from pgchroma.store.conditions import compile_conditions, keeps_plan, time_bound
+from pgchroma.store.conditions.condition import compile_conditions, keeps_plan, time_bound
 from pgchroma.store.handlers import handles
-from pgchroma.store.holding import HELD, IS_HELD, LOCK, hold
+from pgchroma.store.layout.sequences import advance_once
 from pgchroma.store.locations import Environment, Location, locate
-from pgchroma.store.sequences import advance_once
-from pgchroma.store.statement import Exchange, Statement, render
+from pgchroma.store.records.row_locks import HELD, IS_HELD, LOCK, hold
+from pgchroma.store.running.steps import Exchange, Statement, render
 
 __all__ = ("delete_records",)
 

@@ -20,8 +20,8 @@ from psycopg import sql
 
 from pgchroma.model.filters import Comparison, Filter, Junction, TextMatch
 from pgchroma.model.regex import required_text
-from pgchroma.store.layout import CollectionTables
-from pgchroma.store.statement import Rendered, Statement, render, text_of
+from pgchroma.store.layout.tables import CollectionTables
+from pgchroma.store.running.steps import Rendered, Statement, render, text_of
 
 __all__ = (
     "ASKED_ENOUGH",

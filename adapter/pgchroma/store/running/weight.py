@@ -7,7 +7,7 @@ from typing import Any, Final
 from pgchroma.model.filters import Comparison, Filter, Junction
 from pgchroma.model.operations import Operation
 from pgchroma.model.records import RecordBatch
-from pgchroma.store.filters import has_regex
+from pgchroma.store.conditions.filters import has_regex
 
 __all__ = ("is_heavy",)
 

@@ -17,7 +17,7 @@ from weakref import WeakKeyDictionary
 from psycopg import BaseConnection, Connection, IsolationLevel
 from psycopg.pq import TransactionStatus
 
-from pgchroma.store.statement import Rows, Statement
+from pgchroma.store.running.steps import Rows, Statement
 
 __all__ = (
     "ASKING",

@@ -34,12 +34,9 @@ from pgchroma.model.operations import QueryRecords
 from pgchroma.model.plain import shown
 from pgchroma.model.records import QueriedRecords
 from pgchroma.model.types import Space
-from pgchroma.store.columns import LONGEST_REMEMBERED, columns_of, compose, shape
-from pgchroma.store.conditions import compile_conditions, keeps_plan, reading, time_bound
+from pgchroma.store.conditions.condition import compile_conditions, keeps_plan, reading, time_bound
 from pgchroma.store.handlers import handles
-from pgchroma.store.layout import MAX_PLAIN_DIMENSION, CollectionTables
-from pgchroma.store.locations import Environment, Indexes, Location, locate, locate_fitting
-from pgchroma.store.segments import (
+from pgchroma.store.layout.segments import (
     GREATEST_HALF,
     Segment,
     candidates,
@@ -47,8 +44,11 @@ from pgchroma.store.segments import (
     ranges_without,
     within,
 )
-from pgchroma.store.statement import Exchange, Rendered, Rows, Statement, render, text_of
-from pgchroma.store.vectors import pack_vector, pack_vectors
+from pgchroma.store.layout.tables import MAX_PLAIN_DIMENSION, CollectionTables
+from pgchroma.store.locations import Environment, Indexes, Location, locate, locate_fitting
+from pgchroma.store.records.columns import LONGEST_REMEMBERED, columns_of, compose, shape
+from pgchroma.store.records.vectors import pack_vector, pack_vectors
+from pgchroma.store.running.steps import Exchange, Rendered, Rows, Statement, render, text_of
 
 __all__ = ("PreparedQuery", "exact_bound", "locate_query", "prepare_query", "query_records")
 

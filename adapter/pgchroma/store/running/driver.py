@@ -22,7 +22,9 @@ from psycopg import AsyncConnection, AsyncCursor, BaseConnection, Connection, Cu
 from psycopg.pq import PipelineStatus
 from psycopg.rows import tuple_row
 
-from pgchroma.store.isolation import (
+from pgchroma.store.records.text_arrays import pack_lists
+from pgchroma.store.roles import as_role
+from pgchroma.store.running.isolation import (
     ASKING,
     COMMITTED,
     NO_BRACKETS,
@@ -34,10 +36,9 @@ from pgchroma.store.isolation import (
     is_idle,
     note_isolation,
 )
-from pgchroma.store.preparing import may_prepare
-from pgchroma.store.roles import as_role
-from pgchroma.store.search_path import ADD_SCHEMA, lacks_schema
-from pgchroma.store.statement import (
+from pgchroma.store.running.prepared_statements import may_prepare
+from pgchroma.store.running.search_path import ADD_SCHEMA, lacks_schema
+from pgchroma.store.running.steps import (
     Atomic,
     Attempt,
     Exchange,
@@ -46,7 +47,6 @@ from pgchroma.store.statement import (
     Step,
     Tuned,
 )
-from pgchroma.store.text_arrays import pack_lists
 
 __all__ = ("run", "run_async", "transaction", "transaction_async")
 
@@ -60,7 +60,8 @@ PAGE: Final = 500
 def run(connection: Connection[Any], exchange: Exchange[Any], role: str | None = None) -> Any:
     """Run a handler to its end on a connection, as a role or as who is logged in.
 
-    The connection has to know how to send vectors; see `pgchroma.store.vectors.prepare_vectors`.
+    The connection has to know how to send vectors; see
+    `pgchroma.store.records.vectors.prepare_vectors`.
     """
     try:
         step = next(exchange)

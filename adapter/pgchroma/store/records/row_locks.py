@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import Any, Final, LiteralString
 
-from pgchroma.store.statement import Exchange, Rows, Statement
+from pgchroma.store.running.steps import Exchange, Rows, Statement
 
 __all__ = ("HELD", "IS_HELD", "LOCK", "hold")
 

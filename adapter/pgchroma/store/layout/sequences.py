@@ -15,9 +15,9 @@ from uuid import UUID
 
 from psycopg import sql
 
-from pgchroma.store.layout import CollectionTables
+from pgchroma.store.layout.tables import CollectionTables
 from pgchroma.store.locations import Environment, Location
-from pgchroma.store.statement import Exchange, Statement, render
+from pgchroma.store.running.steps import Exchange, Statement, render
 
 __all__ = ("advance", "advance_all", "advance_once", "advance_segments")
 

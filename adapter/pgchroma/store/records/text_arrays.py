@@ -14,7 +14,7 @@ from psycopg import pq
 from psycopg.abc import Buffer
 from psycopg.adapt import Dumper
 
-from pgchroma.store.statement import Statement
+from pgchroma.store.running.steps import Statement
 
 __all__ = ("TextArray", "TextArrayDumper", "pack_lists", "pack_texts")
 

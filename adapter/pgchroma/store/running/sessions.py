@@ -10,9 +10,9 @@ from typing import Any, Final
 import psycopg
 
 from pgchroma.errors import InvalidArgumentError
-from pgchroma.store.preparing import has_names, name_statements, stop_preparing
-from pgchroma.store.search_path import note_schema
-from pgchroma.store.vectors import prepare_vectors
+from pgchroma.store.records.vectors import prepare_vectors
+from pgchroma.store.running.prepared_statements import has_names, name_statements, stop_preparing
+from pgchroma.store.running.search_path import note_schema
 
 __all__ = ("SESSION_FACTS", "Sessions")
 

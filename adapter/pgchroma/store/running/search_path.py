@@ -12,7 +12,7 @@ from weakref import WeakSet
 
 from psycopg import BaseConnection, Connection
 
-from pgchroma.store.statement import Exchange, Statement
+from pgchroma.store.running.steps import Exchange, Statement
 
 __all__ = ("ADD_SCHEMA", "add_for_session", "add_schema", "lacks_schema", "note_schema")
 

@@ -1,0 +1,1 @@
+"""Ids and filters of a request as SQL conditions."""

@@ -1,0 +1,1 @@
+"""Tables, views, segments, indexes and sequences of a collection in PostgreSQL."""

@@ -1,0 +1,1 @@
+"""Embeddings of another function, built beside those in use."""

@@ -1,0 +1,1 @@
+"""Queries: run, explained and measured."""
