@@ -9,8 +9,8 @@ from pgchroma.client._async.collection import AsyncCollection
 from pgchroma.client._async.table import AsyncTable
 from pgchroma.client._sync.collection import Collection
 from pgchroma.client._sync.table import Table
-from pgchroma.client.connecting import connect, connect_async
-from pgchroma.client.factory import (
+from pgchroma.client.connect import connect, connect_async
+from pgchroma.client.factories import (
     AdminClient,
     AsyncPostgresClient,
     Client,
@@ -22,7 +22,7 @@ from pgchroma.client.factory import (
     get_settings,
 )
 from pgchroma.client.http import AsyncHttpClient, CloudClient, HttpClient
-from pgchroma.client.indexes import (
+from pgchroma.client.schema.indexes import (
     BoolInvertedIndexConfig,
     Cmek,
     FloatInvertedIndexConfig,
@@ -34,7 +34,7 @@ from pgchroma.client.indexes import (
     StringInvertedIndexConfig,
     VectorIndexConfig,
 )
-from pgchroma.client.schema import Schema
+from pgchroma.client.schema.schema import Schema
 from pgchroma.config import Settings
 from pgchroma.embeddings.protocol import DataLoader, EmbeddingFunction
 from pgchroma.embeddings.registry import register_embedding_function

@@ -63,6 +63,6 @@ def test_configurations_of_older_versions_are_taken() -> None:
 
 
 def test_a_client_is_made_by_the_settings_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pgchroma.client.factory._configured", None)
+    monkeypatch.setattr("pgchroma.client.factories._configured", None)
     chromadb.configure(anonymized_telemetry=True)
     assert chromadb.get_settings().anonymized_telemetry

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from pydantic import AliasChoices, AliasPath, BaseModel, Field, ValidationError, create_model
 
-from pgchroma.client.fields import read_fields
+from pgchroma.client.typed.fields import read_fields
 from pgchroma.embeddings import MultiModalEmbeddingFunction
 from pgchroma.records import Record, Vector
 from tests.typed.letters import Letters

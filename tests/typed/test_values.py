@@ -15,9 +15,9 @@ import pyarrow
 import pytest
 from pydantic import AliasChoices, AliasPath, BaseModel, Field, model_serializer
 
-from pgchroma.client.fields import read_fields
-from pgchroma.client.frames import to_arrow, to_list, to_pandas
-from pgchroma.client.rows import convert_where, prepare_rows, read_columns, validate_models
+from pgchroma.client.typed.fields import read_fields
+from pgchroma.client.typed.frames import to_arrow, to_list, to_pandas
+from pgchroma.client.typed.rows import convert_where, prepare_rows, read_columns, validate_models
 from pgchroma.records import Record, Vector
 
 NOON = datetime(2026, 6, 1, 12, tzinfo=UTC)

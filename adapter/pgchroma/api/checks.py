@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from pgchroma.client.validation import (
+from pgchroma.client.arguments.checks import (
     as_list,
     check_batch_size,
     check_documents,
@@ -17,7 +17,7 @@ from pgchroma.client.validation import (
     check_metadatas,
     check_n_results,
 )
-from pgchroma.client.where import check_where, check_where_document
+from pgchroma.client.arguments.where import check_where, check_where_document
 
 __all__ = (
     "convert_list_embeddings_to_np",

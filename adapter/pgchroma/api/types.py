@@ -36,7 +36,7 @@ from pgchroma.base_types import (
     WhereDocumentOperator,
     WhereOperator,
 )
-from pgchroma.client.indexes import (
+from pgchroma.client.schema.indexes import (
     DOCUMENT_KEY,
     EMBEDDING_KEY,
     BoolInvertedIndexConfig,
@@ -59,7 +59,7 @@ from pgchroma.client.indexes import (
     ValueTypes,
     VectorIndexConfig,
 )
-from pgchroma.client.schema import Schema
+from pgchroma.client.schema.schema import Schema
 from pgchroma.embeddings.minilm import DefaultEmbeddingFunction
 from pgchroma.embeddings.protocol import (
     DataLoader,

@@ -15,14 +15,14 @@ from pgchroma.client._async.collection import AsyncCollection
 from pgchroma.client._async.concurrency import aside
 from pgchroma.client._async.reopening import reopened_client
 from pgchroma.client._async.table import AsyncTable
-from pgchroma.client.derived import derived_model
-from pgchroma.client.fields import read_fields
+from pgchroma.client.arguments.checks import check_page
 from pgchroma.client.functions import Function, check_conflict, configuration_json
 from pgchroma.client.origin import NOT_PICKLED, Origin
-from pgchroma.client.schema import Schema, apply_schema
+from pgchroma.client.schema.schema import Schema, apply_schema
 from pgchroma.client.shared import clear_system_cache
-from pgchroma.client.tables import check_alone, one_model, table_schema
-from pgchroma.client.validation import check_page
+from pgchroma.client.typed.derived import derived_model
+from pgchroma.client.typed.fields import read_fields
+from pgchroma.client.typed.schema import check_alone, one_model, table_schema
 from pgchroma.config import Settings
 from pgchroma.embeddings.adapting import chroma_function
 from pgchroma.embeddings.minilm import DefaultEmbeddingFunction

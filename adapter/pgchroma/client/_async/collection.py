@@ -9,19 +9,19 @@ from uuid import UUID
 
 from pydantic import BaseModel
 
-from pgchroma.client import requests
 from pgchroma.client._async.concurrency import aside
 from pgchroma.client._async.reembedding import AsyncReembedder
 from pgchroma.client._async.reopening import reopened_collection
 from pgchroma.client._async.table import AsyncTable
-from pgchroma.client.fields import read_fields
+from pgchroma.client.arguments import operations as requests
+from pgchroma.client.arguments.checks import check_include, check_lengths, in_method
+from pgchroma.client.arguments.operations import Queries, RecordSet
 from pgchroma.client.functions import Function, configuration_update_json, resolve
 from pgchroma.client.origin import NOT_PICKLED, Origin
-from pgchroma.client.requests import Queries, RecordSet
-from pgchroma.client.schema import Schema
-from pgchroma.client.shaping import shape_get, shape_query
-from pgchroma.client.tables import check_fits
-from pgchroma.client.validation import check_include, check_lengths, in_method
+from pgchroma.client.results import shape_get, shape_query
+from pgchroma.client.schema.schema import Schema
+from pgchroma.client.typed.fields import read_fields
+from pgchroma.client.typed.schema import check_fits
 from pgchroma.embeddings.adapting import chroma_function
 from pgchroma.embeddings.protocol import DataLoader, normalize_embeddings, validate_embeddings
 from pgchroma.embeddings.registry import embedding_function_to_config

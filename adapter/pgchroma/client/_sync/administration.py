@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from pgchroma.client.validation import check_page
+from pgchroma.client.arguments.checks import check_page
 from pgchroma.model.entities import Database, DatabaseRef, Tenant
 from pgchroma.model.names import (
     DEFAULT_TENANT,

@@ -11,9 +11,10 @@ import numpy as np
 from pydantic import BaseModel
 
 from pgchroma.client._sync.concurrency import aside
-from pgchroma.client.fields import RecordFields, read_fields
-from pgchroma.client.frames import DISTANCE, to_arrow, to_list, to_pandas
-from pgchroma.client.rows import (
+from pgchroma.client.arguments.checks import check_batch_size, check_ids, in_method
+from pgchroma.client.typed.fields import RecordFields, read_fields
+from pgchroma.client.typed.frames import DISTANCE, to_arrow, to_list, to_pandas
+from pgchroma.client.typed.rows import (
     PreparedRows,
     as_image,
     convert_where,
@@ -23,7 +24,6 @@ from pgchroma.client.rows import (
     read_columns,
     validate_models,
 )
-from pgchroma.client.validation import check_batch_size, check_ids, in_method
 from pgchroma.embeddings.images import ImageLoader
 from pgchroma.records import as_vector
 

@@ -10,7 +10,7 @@ from typing import Any, Final
 import numpy as np
 from pydantic_core import to_jsonable_python
 
-from pgchroma.client.fields import MetadataField
+from pgchroma.client.typed.fields import MetadataField
 from pgchroma.model.metadata import fits_int64
 
 __all__ = ("check_read", "check_written", "operand", "plain", "stored")

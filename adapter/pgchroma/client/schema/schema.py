@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Literal, Self, TypeAlias
 
 from pgchroma.client.functions import Function
-from pgchroma.client.indexes import (
+from pgchroma.client.schema.indexes import (
     DOCUMENT_KEY,
     EMBEDDING_KEY,
     BoolInvertedIndexConfig,

@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ValidationError
 
-from pgchroma.client.fields import MetadataField, RecordFields, input_key
-from pgchroma.client.values import check_read, check_written, operand, plain, stored
+from pgchroma.client.typed.fields import MetadataField, RecordFields, input_key
+from pgchroma.client.typed.values import check_read, check_written, operand, plain, stored
 from pgchroma.embeddings.adapting import AdaptedFunction
 from pgchroma.embeddings.protocol import normalize_embeddings, validate_embeddings
 from pgchroma.embeddings.sourcing import Sourcing

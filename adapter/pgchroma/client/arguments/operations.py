@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from pgchroma.client.validation import (
+from pgchroma.client.arguments.checks import (
     as_list,
     check_batch_size,
     check_documents,
@@ -18,7 +18,7 @@ from pgchroma.client.validation import (
     check_page,
     clean_embeddings,
 )
-from pgchroma.client.where import check_where, check_where_document
+from pgchroma.client.arguments.where import check_where, check_where_document
 from pgchroma.model.filters import Filter, combine, parse_where, parse_where_document
 from pgchroma.model.indexing import check_recall
 from pgchroma.model.metadata import fits_int64

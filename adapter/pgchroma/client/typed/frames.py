@@ -11,8 +11,8 @@ from uuid import UUID
 
 import numpy as np
 
-from pgchroma.client.fields import MetadataField, RecordFields
-from pgchroma.client.rows import ABSENT
+from pgchroma.client.typed.fields import MetadataField, RecordFields
+from pgchroma.client.typed.rows import ABSENT
 from pgchroma.extras import load_extra
 from pgchroma.model.metadata import fits_int64
 

@@ -7,8 +7,7 @@ from typing import Any, Final, TypeVar
 
 from pydantic import BaseModel
 
-from pgchroma.client.fields import RecordFields
-from pgchroma.client.indexes import (
+from pgchroma.client.schema.indexes import (
     BoolInvertedIndexConfig,
     FloatInvertedIndexConfig,
     HnswIndexConfig,
@@ -16,7 +15,8 @@ from pgchroma.client.indexes import (
     StringInvertedIndexConfig,
     VectorIndexConfig,
 )
-from pgchroma.client.schema import Schema
+from pgchroma.client.schema.schema import Schema
+from pgchroma.client.typed.fields import RecordFields
 from pgchroma.embeddings.minilm import DefaultEmbeddingFunction
 from pgchroma.embeddings.registry import embedding_function_to_config
 from pgchroma.model.entities import CollectionModel

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from pgchroma.client._async.client import AsyncClient
 from pgchroma.client._sync.client import Client as ClientFacade
-from pgchroma.client.factory import AsyncPostgresClient, Client, PersistentClient, PostgresClient
+from pgchroma.client.factories import AsyncPostgresClient, Client, PersistentClient, PostgresClient
 from pgchroma.client.http import AsyncHttpClient, HttpClient
 from pgchroma.client.origin import directory_origin
 from pgchroma.client.postgres import embedded_postgres

@@ -1,0 +1,1 @@
+"""Arguments of methods, checked and made operations; no I/O."""

@@ -1,0 +1,1 @@
+"""Chroma's `Schema` and its index configurations."""

@@ -1,0 +1,1 @@
+"""Records of pydantic models: their fields, rows, values, frames and schema."""
