@@ -108,7 +108,7 @@ def embedding_table() -> str:
     """Compare the default embedding functions on the same weights."""
     home = Path(tempfile.mkdtemp(prefix="pgchroma-bench-home-"))
     export = (
-        "from pathlib import Path; from pgchroma.embeddings.weights import export_onnx; "
+        "from pathlib import Path; from pgchroma.embeddings.minilm.weights import export_onnx; "
         f"export_onnx(Path({str(home)!r}) / '.cache/chroma/onnx_models/all-MiniLM-L6-v2/onnx')"
     )
     subprocess.run([str(PEERS["pgchroma"]), "-c", export], check=True)

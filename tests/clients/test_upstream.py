@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from pgchroma.embeddings.weights import export_onnx
+from pgchroma.embeddings.minilm.weights import export_onnx
 
 ENVIRONMENT = Path(__file__).parents[2] / ".venv" / "upstream"
 

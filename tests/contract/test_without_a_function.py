@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 import pgchroma
-from pgchroma.embeddings.minilm import DefaultEmbeddingFunction
+from pgchroma.embeddings.minilm.function import DefaultEmbeddingFunction
 from tests.conftest import Mode
 
 REFUSED = "You must provide an embedding function"

@@ -20,9 +20,9 @@ from pgchroma.embeddings import (
     ONNXMiniLM_L6_V2,
     TextEmbeddingFunction,
 )
-from pgchroma.embeddings.adapting import creatable
-from pgchroma.embeddings.batched import BatchedEmbeddingFunction, Purpose
-from pgchroma.embeddings.cache import VectorCache, class_identity, content_key
+from pgchroma.embeddings.calls.batched import BatchedEmbeddingFunction, Purpose
+from pgchroma.embeddings.calls.cache import VectorCache, class_identity, content_key
+from pgchroma.embeddings.lancedb.adapters import creatable
 from pgchroma.embeddings.providers.imagebind import ImageBindEmbeddingFunction, _Sound
 
 

@@ -26,8 +26,8 @@ from pgchroma.embeddings import (
     register,
     register_embedding_function,
 )
-from pgchroma.embeddings.adapting import chroma_function
 from pgchroma.embeddings.known import PROVIDERS, KnownFunctions
+from pgchroma.embeddings.lancedb.adapters import chroma_function
 from pgchroma.errors import EmbeddingError
 from pgchroma.utils import embedding_functions
 

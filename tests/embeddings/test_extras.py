@@ -9,7 +9,7 @@ import pytest
 
 from pgchroma import extras
 from pgchroma.embeddings import DefaultEmbeddingFunction, ONNXMiniLM_L6_V2
-from pgchroma.embeddings.images import ImageLoader
+from pgchroma.embeddings.images.loaders import ImageLoader
 from pgchroma.extras import check_installed, load_extra
 
 HEAVY = {"onnx", "onnxruntime", "tokenizers", "safetensors", "httpx", "rich", "PIL"}

@@ -16,15 +16,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
-from pgchroma.embeddings import DefaultEmbeddingFunction, ONNXMiniLM_L6_V2, encoder
-from pgchroma.embeddings.weights import Weights, find_weights
+from pgchroma.embeddings import DefaultEmbeddingFunction, ONNXMiniLM_L6_V2
+from pgchroma.embeddings.minilm import encoder
+from pgchroma.embeddings.minilm.weights import Weights, find_weights
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from numpy.typing import NDArray
 
-    from pgchroma.embeddings.archive import Archive
+    from pgchroma.embeddings.minilm.archive import Archive
 
 # Words that are one token each, so that a text of n words has n + 2 tokens.
 WORDS = ["river", "mountain", "house", "green", "stone", "paper", "window", "music", "garden"]

@@ -17,11 +17,12 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from pgchroma.embeddings import ONNXMiniLM_L6_V2, export_onnx, weights
-from pgchroma.embeddings.archive import Archive, fetch_archive
-from pgchroma.embeddings.encoder import load_runtime
-from pgchroma.embeddings.graph import build_graph
-from pgchroma.embeddings.weights import Weights, find_weights, load_graph, user_cache
+from pgchroma.embeddings import ONNXMiniLM_L6_V2, export_onnx
+from pgchroma.embeddings.minilm import weights
+from pgchroma.embeddings.minilm.archive import Archive, fetch_archive
+from pgchroma.embeddings.minilm.encoder import load_runtime
+from pgchroma.embeddings.minilm.graph import build_graph
+from pgchroma.embeddings.minilm.weights import Weights, find_weights, load_graph, user_cache
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

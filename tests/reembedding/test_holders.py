@@ -13,7 +13,7 @@ import pytest
 
 import pgchroma
 from pgchroma import errors
-from pgchroma.embeddings.adapting import chroma_function
+from pgchroma.embeddings.lancedb.adapters import chroma_function
 from pgchroma.model.operations import AddRecords
 from pgchroma.model.records import RecordBatch
 from pgchroma.records import Record, Vector

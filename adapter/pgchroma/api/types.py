@@ -60,7 +60,7 @@ from pgchroma.client.schema.indexes import (
     VectorIndexConfig,
 )
 from pgchroma.client.schema.schema import Schema
-from pgchroma.embeddings.minilm import DefaultEmbeddingFunction
+from pgchroma.embeddings.minilm.function import DefaultEmbeddingFunction
 from pgchroma.embeddings.protocol import (
     DataLoader,
     Embeddable,

@@ -13,8 +13,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from pgchroma.client.callers import is_called_by_langchain
-from pgchroma.embeddings.adapting import chroma_function
-from pgchroma.embeddings.minilm import DefaultEmbeddingFunction
+from pgchroma.embeddings.lancedb.adapters import chroma_function
+from pgchroma.embeddings.minilm.function import DefaultEmbeddingFunction
 from pgchroma.embeddings.protocol import EmbeddingFunction
 from pgchroma.embeddings.registry import (
     config_to_embedding_function,

@@ -3,10 +3,11 @@
 Importing this loads neither a model nor a package that only models need.
 """
 
-from pgchroma.embeddings.catalogue import EmbeddingFunctionRegistry, get_registry, register
-from pgchroma.embeddings.functions import MultiModalEmbeddingFunction, TextEmbeddingFunction
-from pgchroma.embeddings.minilm import DefaultEmbeddingFunction, ONNXMiniLM_L6_V2
-from pgchroma.embeddings.options import Options
+from pgchroma.embeddings.calls.options import Options
+from pgchroma.embeddings.lancedb.functions import MultiModalEmbeddingFunction, TextEmbeddingFunction
+from pgchroma.embeddings.lancedb.registry import EmbeddingFunctionRegistry, get_registry, register
+from pgchroma.embeddings.minilm.function import DefaultEmbeddingFunction, ONNXMiniLM_L6_V2
+from pgchroma.embeddings.minilm.weights import export_onnx
 from pgchroma.embeddings.protocol import (
     DataLoader,
     EmbeddingFunction,
@@ -19,7 +20,6 @@ from pgchroma.embeddings.registry import (
     known_embedding_functions,
     register_embedding_function,
 )
-from pgchroma.embeddings.weights import export_onnx
 
 __all__ = (
     "DataLoader",

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 from warnings import warn
 
-from pgchroma.embeddings.adapting import CreatedFunction, chroma_function
 from pgchroma.embeddings.known import KnownFunctions
-from pgchroma.embeddings.minilm import DefaultEmbeddingFunction, ONNXMiniLM_L6_V2
+from pgchroma.embeddings.lancedb.adapters import CreatedFunction, chroma_function
+from pgchroma.embeddings.minilm.function import DefaultEmbeddingFunction, ONNXMiniLM_L6_V2
 from pgchroma.embeddings.protocol import EmbeddingFunction
 from pgchroma.embeddings.trust import check_trusted
 

@@ -1,5 +1,5 @@
 """The data loaders, where Chroma's users import them from."""
 
-from pgchroma.embeddings.images import ChromaLangchainPassthroughDataLoader, ImageLoader
+from pgchroma.embeddings.images.loaders import ChromaLangchainPassthroughDataLoader, ImageLoader
 
 __all__ = ("ChromaLangchainPassthroughDataLoader", "ImageLoader")

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pgchroma.embeddings.batched import BatchedEmbeddingFunction
+from pgchroma.embeddings.calls.batched import BatchedEmbeddingFunction
 from tests.embeddings.providers.serving import Answer, Request
 
 __all__ = ("KEY", "Case")

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from pgchroma.embeddings.batched import BatchedEmbeddingFunction
+from pgchroma.embeddings.calls.batched import BatchedEmbeddingFunction
 from pgchroma.embeddings.providers.baseten import BasetenEmbeddingFunction
 from pgchroma.embeddings.providers.chroma_cloud_qwen import (
     ChromaCloudQwenEmbeddingFunction,

@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pgchroma.embeddings.calling import Caller, batches, is_transient
-from pgchroma.embeddings.options import Options
+from pgchroma.embeddings.calls.caller import Caller, batches, is_transient
+from pgchroma.embeddings.calls.options import Options
 from pgchroma.embeddings.providers.ollama import OllamaEmbeddingFunction
 from pgchroma.errors import EmbeddingError
 from tests.embeddings.providers.serving import Answer, Provider, Request, serving, vector_of

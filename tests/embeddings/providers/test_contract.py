@@ -18,7 +18,7 @@ import pytest
 
 import tests.embeddings.providers as here
 from pgchroma.embeddings import config_to_embedding_function, embedding_function_to_config
-from pgchroma.embeddings.batched import BatchedEmbeddingFunction
+from pgchroma.embeddings.calls.batched import BatchedEmbeddingFunction
 from pgchroma.errors import EmbeddingError
 from tests.embeddings.providers.cases import KEY, Case
 from tests.embeddings.providers.serving import Answer, Provider, serving, vector_of

@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from pgchroma.embeddings import config_to_embedding_function
-from pgchroma.embeddings.batched import BatchedEmbeddingFunction
+from pgchroma.embeddings.calls.batched import BatchedEmbeddingFunction
 from pgchroma.embeddings.keys import ApiKey
 from pgchroma.embeddings.providers.baseten import BasetenEmbeddingFunction
 from pgchroma.embeddings.providers.chroma_cloud_qwen import ChromaCloudQwenEmbeddingFunction

@@ -24,8 +24,8 @@ from pgchroma.client.typed.derived import derived_model
 from pgchroma.client.typed.fields import read_fields
 from pgchroma.client.typed.schema import check_alone, one_model, table_schema
 from pgchroma.config import Settings
-from pgchroma.embeddings.adapting import chroma_function
-from pgchroma.embeddings.minilm import DefaultEmbeddingFunction
+from pgchroma.embeddings.lancedb.adapters import chroma_function
+from pgchroma.embeddings.minilm.function import DefaultEmbeddingFunction
 from pgchroma.embeddings.protocol import DataLoader
 from pgchroma.errors import InvalidArgumentError, NotFoundError
 from pgchroma.model.configuration import CollectionConfiguration

@@ -13,7 +13,7 @@ from pgchroma.client._async.concurrency import aside
 from pgchroma.client._async.reembedding import AsyncReembedder
 from pgchroma.client._async.reopening import reopened_collection
 from pgchroma.client._async.table import AsyncTable
-from pgchroma.client.arguments import operations as requests
+from pgchroma.client.arguments import operations
 from pgchroma.client.arguments.checks import check_include, check_lengths, in_method
 from pgchroma.client.arguments.operations import Queries, RecordSet
 from pgchroma.client.functions import Function, configuration_update_json, resolve
@@ -22,7 +22,7 @@ from pgchroma.client.results import shape_get, shape_query
 from pgchroma.client.schema.schema import Schema
 from pgchroma.client.typed.fields import read_fields
 from pgchroma.client.typed.schema import check_fits
-from pgchroma.embeddings.adapting import chroma_function
+from pgchroma.embeddings.lancedb.adapters import chroma_function
 from pgchroma.embeddings.protocol import DataLoader, normalize_embeddings, validate_embeddings
 from pgchroma.embeddings.registry import embedding_function_to_config
 from pgchroma.errors import UnimplementedError
@@ -306,7 +306,7 @@ class AsyncCollection:
         with in_method("add"):
             records = await self._record_set(ids, embeddings, metadatas, documents, images, uris)
             if records.embeddings is None:
-                await self._embed_records(records, requests.EMBEDDABLE)
+                await self._embed_records(records, operations.EMBEDDABLE)
         batch = await aside(records.batch, removals=False)
         await self._backend.execute(AddRecords(ref, batch))
 
@@ -329,7 +329,7 @@ class AsyncCollection:
                 ids, embeddings, metadatas, documents, images, uris, is_update=True
             )
             if records.embeddings is None:
-                await self._embed_records(records, requests.EMBEDDABLE_IN_UPDATES)
+                await self._embed_records(records, operations.EMBEDDABLE_IN_UPDATES)
         batch = await aside(records.batch, removals=True)
         await self._backend.execute(UpsertRecords(ref, batch))
 
@@ -356,7 +356,7 @@ class AsyncCollection:
             )
             embeddable = records.documents is not None or records.images is not None
             if records.embeddings is None and embeddable:
-                await self._embed_records(records, requests.EMBEDDABLE_IN_UPDATES)
+                await self._embed_records(records, operations.EMBEDDABLE_IN_UPDATES)
         batch = await aside(records.batch, removals=True)
         await self._backend.execute(UpdateRecords(ref, batch))
 
@@ -388,7 +388,7 @@ class AsyncCollection:
             NotFoundError: The collection has been deleted.
         """
         with in_method("get"):
-            operation, columns = requests.get_request(
+            operation, columns = operations.get_request(
                 self._ref,
                 ids,
                 where,
@@ -445,11 +445,11 @@ class AsyncCollection:
         """
         ref = self._ref
         with in_method("query"):
-            queries = requests.queries(query_embeddings, query_texts, query_images, query_uris)
+            queries = operations.queries(query_embeddings, query_texts, query_images, query_uris)
             columns = check_include(list(_QUERY_COLUMNS) if include is None else include)
             self._check_data(columns)
             embeddings = await self._embed_queries(queries)
-            operation = requests.query_request(
+            operation = operations.query_request(
                 ref, embeddings, ids, n_results, where, where_document, columns
             )
         found = await self._backend.execute(operation)
@@ -479,9 +479,9 @@ class AsyncCollection:
         """
         ref = self._ref
         with in_method("explain"):
-            queries = requests.queries(query_embeddings, query_texts, query_images, query_uris)
+            queries = operations.queries(query_embeddings, query_texts, query_images, query_uris)
             embeddings = await self._embed_queries(queries)
-            operation = requests.query_request(
+            operation = operations.query_request(
                 ref,
                 embeddings,
                 ids,
@@ -516,7 +516,9 @@ class AsyncCollection:
             NotFoundError: The collection has been deleted.
         """
         with in_method("recall"):
-            operation = requests.recall_request(self._ref, sample, n_results, where, where_document)
+            operation = operations.recall_request(
+                self._ref, sample, n_results, where, where_document
+            )
         return await self._backend.execute(operation)
 
     async def get_indexing_status(self) -> IndexingStatus:
@@ -548,7 +550,7 @@ class AsyncCollection:
             How many records there were to remove.
         """
         with in_method("delete"):
-            operation = requests.delete_request(self._ref, ids, where, where_document, limit)
+            operation = operations.delete_request(self._ref, ids, where, where_document, limit)
         return DeleteResult(deleted=await self._backend.execute(operation))
 
     async def modify(
@@ -704,7 +706,7 @@ class AsyncCollection:
 
     async def _record_set(self, *columns: Any, is_update: bool = False) -> RecordSet:
         most = (await self._backend.limits()).max_batch_size
-        return await aside(requests.record_set, *columns, most=most, is_update=is_update)
+        return await aside(operations.record_set, *columns, most=most, is_update=is_update)
 
     def _function(self) -> Function:
         persisted = self._model.configuration.embedding_function
@@ -715,7 +717,7 @@ class AsyncCollection:
         inputs = getattr(records, source)
         if source == "uris":
             inputs = await self._load(inputs)
-        if fields is requests.EMBEDDABLE_IN_UPDATES:
+        if fields is operations.EMBEDDABLE_IN_UPDATES:
             records.modality = "text" if source == "documents" else "image"
         records.embeddings = await aside(self._function(), inputs)
         check_lengths({"ids": records.ids, "embeddings": records.embeddings})

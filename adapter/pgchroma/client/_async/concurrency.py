@@ -12,7 +12,7 @@ from contextvars import copy_context
 from queue import Empty, SimpleQueue
 from typing import ParamSpec, TypeVar
 
-from pgchroma.embeddings.ending import awaited
+from pgchroma.embeddings.calls.cancellation import awaited
 
 __all__ = ("aside", "beside", "pause")
 
@@ -29,8 +29,9 @@ _MOST_THREADS = min(32, (os.cpu_count() or 1) + 4)
 async def aside(work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
     """Do `work` in a thread of its own, in this context, and wait for it.
 
-    If the waiting is cancelled the work is told so, see `pgchroma.embeddings.ending`, and what
-    comes of it is dropped; neither the event loop nor the program waits for it to end.
+    If the waiting is cancelled the work is told so, see
+    `pgchroma.embeddings.calls.cancellation`, and what comes of it is dropped; neither the event
+    loop nor the program waits for it to end.
     """
     loop = asyncio.get_running_loop()
     settled = loop.create_future()

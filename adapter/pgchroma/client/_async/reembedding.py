@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from pgchroma.client._async.concurrency import aside, beside, pause
 from pgchroma.client.functions import Function
-from pgchroma.embeddings.progress import progress_bar
+from pgchroma.embeddings.calls.progress import progress_bar
 from pgchroma.embeddings.protocol import DataLoader
 from pgchroma.embeddings.registry import embedding_function_to_config
 from pgchroma.errors import DeadlineExceededError, EmbeddingError, UnavailableError

@@ -9,7 +9,7 @@ import asyncio
 from typing import TYPE_CHECKING, TypeVar
 
 from pgchroma.client.origin import Origin
-from pgchroma.embeddings.minilm import DefaultEmbeddingFunction
+from pgchroma.embeddings.minilm.function import DefaultEmbeddingFunction
 from pgchroma.errors import InvalidArgumentError
 from pgchroma.model.entities import CollectionModel, Limits
 from pgchroma.model.operations import Operation

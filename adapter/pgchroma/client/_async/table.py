@@ -23,7 +23,7 @@ from pgchroma.client.typed.rows import (
     read_columns,
     validate_models,
 )
-from pgchroma.embeddings.images import ImageLoader
+from pgchroma.embeddings.images.loaders import ImageLoader
 from pgchroma.records import as_vector
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from pgchroma.client._sync.concurrency import aside
 from pgchroma.client._sync.reembedding import Reembedder
 from pgchroma.client._sync.reopening import reopened_collection
 from pgchroma.client._sync.table import Table
-from pgchroma.client.arguments import operations as requests
+from pgchroma.client.arguments import operations
 from pgchroma.client.arguments.checks import check_include, check_lengths, in_method
 from pgchroma.client.arguments.operations import Queries, RecordSet
 from pgchroma.client.functions import Function, configuration_update_json, resolve
@@ -23,7 +23,7 @@ from pgchroma.client.results import shape_get, shape_query
 from pgchroma.client.schema.schema import Schema
 from pgchroma.client.typed.fields import read_fields
 from pgchroma.client.typed.schema import check_fits
-from pgchroma.embeddings.adapting import chroma_function
+from pgchroma.embeddings.lancedb.adapters import chroma_function
 from pgchroma.embeddings.protocol import DataLoader, normalize_embeddings, validate_embeddings
 from pgchroma.embeddings.registry import embedding_function_to_config
 from pgchroma.errors import UnimplementedError
@@ -307,7 +307,7 @@ class Collection:
         with in_method("add"):
             records = self._record_set(ids, embeddings, metadatas, documents, images, uris)
             if records.embeddings is None:
-                self._embed_records(records, requests.EMBEDDABLE)
+                self._embed_records(records, operations.EMBEDDABLE)
         batch = aside(records.batch, removals=False)
         self._backend.execute(AddRecords(ref, batch))
 
@@ -330,7 +330,7 @@ class Collection:
                 ids, embeddings, metadatas, documents, images, uris, is_update=True
             )
             if records.embeddings is None:
-                self._embed_records(records, requests.EMBEDDABLE_IN_UPDATES)
+                self._embed_records(records, operations.EMBEDDABLE_IN_UPDATES)
         batch = aside(records.batch, removals=True)
         self._backend.execute(UpsertRecords(ref, batch))
 
@@ -357,7 +357,7 @@ class Collection:
             )
             embeddable = records.documents is not None or records.images is not None
             if records.embeddings is None and embeddable:
-                self._embed_records(records, requests.EMBEDDABLE_IN_UPDATES)
+                self._embed_records(records, operations.EMBEDDABLE_IN_UPDATES)
         batch = aside(records.batch, removals=True)
         self._backend.execute(UpdateRecords(ref, batch))
 
@@ -389,7 +389,7 @@ class Collection:
             NotFoundError: The collection has been deleted.
         """
         with in_method("get"):
-            operation, columns = requests.get_request(
+            operation, columns = operations.get_request(
                 self._ref,
                 ids,
                 where,
@@ -446,11 +446,11 @@ class Collection:
         """
         ref = self._ref
         with in_method("query"):
-            queries = requests.queries(query_embeddings, query_texts, query_images, query_uris)
+            queries = operations.queries(query_embeddings, query_texts, query_images, query_uris)
             columns = check_include(list(_QUERY_COLUMNS) if include is None else include)
             self._check_data(columns)
             embeddings = self._embed_queries(queries)
-            operation = requests.query_request(
+            operation = operations.query_request(
                 ref, embeddings, ids, n_results, where, where_document, columns
             )
         found = self._backend.execute(operation)
@@ -480,9 +480,9 @@ class Collection:
         """
         ref = self._ref
         with in_method("explain"):
-            queries = requests.queries(query_embeddings, query_texts, query_images, query_uris)
+            queries = operations.queries(query_embeddings, query_texts, query_images, query_uris)
             embeddings = self._embed_queries(queries)
-            operation = requests.query_request(
+            operation = operations.query_request(
                 ref,
                 embeddings,
                 ids,
@@ -517,7 +517,9 @@ class Collection:
             NotFoundError: The collection has been deleted.
         """
         with in_method("recall"):
-            operation = requests.recall_request(self._ref, sample, n_results, where, where_document)
+            operation = operations.recall_request(
+                self._ref, sample, n_results, where, where_document
+            )
         return self._backend.execute(operation)
 
     def get_indexing_status(self) -> IndexingStatus:
@@ -549,7 +551,7 @@ class Collection:
             How many records there were to remove.
         """
         with in_method("delete"):
-            operation = requests.delete_request(self._ref, ids, where, where_document, limit)
+            operation = operations.delete_request(self._ref, ids, where, where_document, limit)
         return DeleteResult(deleted=self._backend.execute(operation))
 
     def modify(
@@ -705,7 +707,7 @@ class Collection:
 
     def _record_set(self, *columns: Any, is_update: bool = False) -> RecordSet:
         most = (self._backend.limits()).max_batch_size
-        return aside(requests.record_set, *columns, most=most, is_update=is_update)
+        return aside(operations.record_set, *columns, most=most, is_update=is_update)
 
     def _function(self) -> Function:
         persisted = self._model.configuration.embedding_function
@@ -716,7 +718,7 @@ class Collection:
         inputs = getattr(records, source)
         if source == "uris":
             inputs = self._load(inputs)
-        if fields is requests.EMBEDDABLE_IN_UPDATES:
+        if fields is operations.EMBEDDABLE_IN_UPDATES:
             records.modality = "text" if source == "documents" else "image"
         records.embeddings = aside(self._function(), inputs)
         check_lengths({"ids": records.ids, "embeddings": records.embeddings})

@@ -7,7 +7,7 @@ from threading import Lock
 from typing import TYPE_CHECKING
 
 from pgchroma.client.origin import Origin
-from pgchroma.embeddings.minilm import DefaultEmbeddingFunction
+from pgchroma.embeddings.minilm.function import DefaultEmbeddingFunction
 from pgchroma.model.entities import CollectionModel
 
 if TYPE_CHECKING:

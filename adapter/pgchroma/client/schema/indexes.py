@@ -9,7 +9,7 @@ from typing import Any, Final, Generic, Self, TypeAlias, TypeVar
 
 from pydantic import BaseModel, ConfigDict, field_validator
 
-from pgchroma.embeddings.minilm import DefaultEmbeddingFunction
+from pgchroma.embeddings.minilm.function import DefaultEmbeddingFunction
 from pgchroma.model.configuration import Quantization
 from pgchroma.model.types import Space
 

@@ -14,9 +14,9 @@ from uuid import UUID
 from pydantic import AliasChoices, AliasPath, BaseModel, TypeAdapter
 from pydantic.fields import FieldInfo
 
-from pgchroma.embeddings.adapting import chroma_function
-from pgchroma.embeddings.functions import MultiModalEmbeddingFunction, TextEmbeddingFunction
-from pgchroma.embeddings.sourcing import SourceOf, VectorOf
+from pgchroma.embeddings.lancedb.adapters import chroma_function
+from pgchroma.embeddings.lancedb.fields import SourceOf, VectorOf
+from pgchroma.embeddings.lancedb.functions import MultiModalEmbeddingFunction, TextEmbeddingFunction
 from pgchroma.errors import InvalidArgumentError
 from pgchroma.model.indexed import Kind
 from pgchroma.model.metadata import parse_metadata

@@ -18,9 +18,9 @@ from pydantic import BaseModel, ValidationError
 
 from pgchroma.client.typed.fields import MetadataField, RecordFields, input_key
 from pgchroma.client.typed.values import check_read, check_written, operand, plain, stored
-from pgchroma.embeddings.adapting import AdaptedFunction
+from pgchroma.embeddings.lancedb.adapters import AdaptedFunction
+from pgchroma.embeddings.lancedb.fields import Sourcing
 from pgchroma.embeddings.protocol import normalize_embeddings, validate_embeddings
-from pgchroma.embeddings.sourcing import Sourcing
 from pgchroma.extras import load_extra
 from pgchroma.records import as_vector
 

@@ -17,7 +17,7 @@ from pgchroma.client.schema.indexes import (
 )
 from pgchroma.client.schema.schema import Schema
 from pgchroma.client.typed.fields import RecordFields
-from pgchroma.embeddings.minilm import DefaultEmbeddingFunction
+from pgchroma.embeddings.minilm.function import DefaultEmbeddingFunction
 from pgchroma.embeddings.registry import embedding_function_to_config
 from pgchroma.model.entities import CollectionModel
 from pgchroma.model.indexed import Kind

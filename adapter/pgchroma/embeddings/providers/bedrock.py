@@ -6,13 +6,13 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Self
 
-from pgchroma.embeddings.batched import (
+from pgchroma.embeddings.calls.batched import (
     BatchedEmbeddingFunction,
     Purpose,
     check_primitives,
     refuse_changes,
 )
-from pgchroma.embeddings.calling import TRANSIENT_STATUS
+from pgchroma.embeddings.calls.caller import TRANSIENT_STATUS
 from pgchroma.embeddings.keys import without_login, without_secrets
 from pgchroma.embeddings.protocol import Documents, Space
 from pgchroma.embeddings.providers.http import field

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any, ClassVar, TypeAlias
 
-from pgchroma.embeddings.batched import Purpose
+from pgchroma.embeddings.calls.batched import Purpose
 from pgchroma.embeddings.keys import ApiKey
 from pgchroma.embeddings.protocol import Documents
 from pgchroma.embeddings.providers.http import VendorEmbeddingFunction, check_url

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
-from pgchroma.embeddings.batched import Purpose
+from pgchroma.embeddings.calls.batched import Purpose
+from pgchroma.embeddings.images.pictures import check_texts_and_images
 from pgchroma.embeddings.keys import ApiKey
-from pgchroma.embeddings.pictures import check_texts_and_images
 from pgchroma.embeddings.protocol import Embeddable, Space
 from pgchroma.embeddings.providers.http import VendorEmbeddingFunction
 from pgchroma.embeddings.providers.png import is_image, png_base64

@@ -10,10 +10,10 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
-from pgchroma.embeddings.batched import Purpose
+from pgchroma.embeddings.calls.batched import Purpose
 from pgchroma.embeddings.keys import ApiKey
 from pgchroma.embeddings.protocol import Documents
-from pgchroma.embeddings.providers.adc import DefaultCredentials
+from pgchroma.embeddings.providers.google_credentials import DefaultCredentials
 from pgchroma.embeddings.providers.http import VendorEmbeddingFunction, field
 from pgchroma.errors import EmbeddingError
 from pgchroma.extras import check_installed

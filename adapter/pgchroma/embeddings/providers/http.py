@@ -19,8 +19,8 @@ from urllib.parse import parse_qsl, quote, urlsplit
 
 import orjson
 
-from pgchroma.embeddings.batched import BatchedEmbeddingFunction, Purpose, refuse_changes
-from pgchroma.embeddings.calling import TRANSIENT_STATUS
+from pgchroma.embeddings.calls.batched import BatchedEmbeddingFunction, Purpose, refuse_changes
+from pgchroma.embeddings.calls.caller import TRANSIENT_STATUS
 from pgchroma.embeddings.keys import ApiKey, hide_secrets, is_secret_name, login_of, without_login
 from pgchroma.embeddings.protocol import Embeddable
 from pgchroma.errors import EmbeddingError

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, TypedDict
 
-from pgchroma.embeddings.batched import Purpose
+from pgchroma.embeddings.calls.batched import Purpose
+from pgchroma.embeddings.images.pictures import check_texts_and_images
 from pgchroma.embeddings.keys import ApiKey
-from pgchroma.embeddings.pictures import check_texts_and_images
+from pgchroma.embeddings.lancedb.fields import Sourcing
 from pgchroma.embeddings.protocol import Embeddable
 from pgchroma.embeddings.providers.openai import OpenAIProtocolFunction
 from pgchroma.embeddings.providers.png import is_image, png_base64
-from pgchroma.embeddings.sourcing import Sourcing
 
 __all__ = ("JinaEmbeddingFunction", "JinaQueryConfig")
 

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any, TypeAlias, cast, overload
 
+from pgchroma.embeddings.lancedb.fields import Sourcing
 from pgchroma.embeddings.protocol import (
     Embeddable,
     EmbeddingFunction,
@@ -13,7 +14,6 @@ from pgchroma.embeddings.protocol import (
     normalize_embeddings,
     validate_embeddings,
 )
-from pgchroma.embeddings.sourcing import Sourcing
 
 __all__ = ("ChromaLangchainEmbeddingFunction", "create_langchain_embedding")
 

@@ -12,7 +12,7 @@ from typing import Any, ClassVar, TypeVar
 
 import orjson
 
-from pgchroma.embeddings.batched import BatchedEmbeddingFunction, Purpose
+from pgchroma.embeddings.calls.batched import BatchedEmbeddingFunction, Purpose
 from pgchroma.embeddings.protocol import Embeddable
 from pgchroma.errors import EmbeddingError
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from pgchroma.embeddings.batched import Purpose
+from pgchroma.embeddings.calls.batched import Purpose
 from pgchroma.embeddings.keys import ApiKey
 from pgchroma.embeddings.protocol import Documents
 from pgchroma.embeddings.providers.http import check_url

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any, ClassVar, Self
 from urllib.parse import urlsplit
 
-from pgchroma.embeddings.batched import Purpose
+from pgchroma.embeddings.calls.batched import Purpose
 from pgchroma.embeddings.protocol import Documents
 from pgchroma.embeddings.providers.http import VendorEmbeddingFunction, check_url
 

@@ -8,16 +8,16 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from pgchroma.embeddings.batched import Purpose, refuse_changes
-from pgchroma.embeddings.pictures import (
+from pgchroma.embeddings.calls.batched import Purpose, refuse_changes
+from pgchroma.embeddings.images.pictures import (
     check_texts_and_images,
     load_images,
     pixels_of,
     to_pillow,
 )
+from pgchroma.embeddings.lancedb.fields import as_inputs
 from pgchroma.embeddings.protocol import Embeddable, Embeddings
 from pgchroma.embeddings.providers.local import LocalEmbeddingFunction
-from pgchroma.embeddings.sourcing import as_inputs
 from pgchroma.extras import check_installed, load_extra
 
 __all__ = ("OpenCLIPEmbeddingFunction",)

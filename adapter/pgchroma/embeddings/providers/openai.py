@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Self, TypeVar
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from pgchroma.embeddings.batched import Purpose
+from pgchroma.embeddings.calls.batched import Purpose
 from pgchroma.embeddings.keys import ApiKey, without_secrets
 from pgchroma.embeddings.protocol import Documents, Embeddable
 from pgchroma.embeddings.providers.http import VendorEmbeddingFunction, check_url, field, in_path

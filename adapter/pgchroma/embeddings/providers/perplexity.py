@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from pgchroma.embeddings.batched import Purpose
+from pgchroma.embeddings.calls.batched import Purpose
 from pgchroma.embeddings.keys import ApiKey
 from pgchroma.embeddings.protocol import Documents
 from pgchroma.embeddings.providers.openai import OpenAIProtocolFunction, read_embeddings

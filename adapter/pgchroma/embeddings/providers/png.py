@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from pgchroma.embeddings.pictures import to_pillow
+from pgchroma.embeddings.images.pictures import to_pillow
 
 __all__ = ("is_image", "png_base64")
 

@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from io import BytesIO
 from typing import Any, ClassVar
 
-from pgchroma.embeddings.batched import Purpose
+from pgchroma.embeddings.calls.batched import Purpose
+from pgchroma.embeddings.images.pictures import check_texts_and_images, to_pillow
 from pgchroma.embeddings.keys import ApiKey, without_login
-from pgchroma.embeddings.pictures import check_texts_and_images, to_pillow
 from pgchroma.embeddings.protocol import Embeddable, Image
 from pgchroma.embeddings.providers.http import HttpEmbeddingFunction, check_url, field
 from pgchroma.errors import EmbeddingError

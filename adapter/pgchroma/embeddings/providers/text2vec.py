@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from pgchroma.embeddings.batched import Purpose
+from pgchroma.embeddings.calls.batched import Purpose
 from pgchroma.embeddings.protocol import Documents
 from pgchroma.embeddings.providers.local import LocalEmbeddingFunction
 from pgchroma.extras import check_installed, load_extra

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pgchroma.embeddings.batched import Purpose, refuse_changes
+from pgchroma.embeddings.calls.batched import Purpose, refuse_changes
 from pgchroma.embeddings.protocol import Documents
 from pgchroma.embeddings.providers.local import LocalEmbeddingFunction
 from pgchroma.extras import check_installed, load_extra

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from functools import lru_cache
 from typing import Any
 
-from pgchroma.embeddings.batched import check_texts
+from pgchroma.embeddings.calls.batched import check_texts
 from pgchroma.embeddings.protocol import Documents
 from pgchroma.embeddings.sparse.murmur import murmur3_32
 from pgchroma.embeddings.sparse.stopwords import ENGLISH_STOPWORDS

@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Mapping
 from typing import Any
 
-from pgchroma.embeddings.batched import check_primitives
+from pgchroma.embeddings.calls.batched import check_primitives
 from pgchroma.embeddings.providers.local import without_token
 from pgchroma.embeddings.sparse.tasked import Task, TaskedSparseFunction
 from pgchroma.embeddings.sparse_protocol import normalize_sparse_vector

@@ -9,10 +9,10 @@ from dataclasses import replace
 from enum import StrEnum
 from typing import Any, Self
 
-from pgchroma.embeddings.batched import check_texts
-from pgchroma.embeddings.calling import Caller, kept_caller
+from pgchroma.embeddings.calls.batched import check_texts
+from pgchroma.embeddings.calls.caller import Caller, kept_caller
+from pgchroma.embeddings.calls.options import OPTION_NAMES, Options
 from pgchroma.embeddings.keys import ApiKey
-from pgchroma.embeddings.options import OPTION_NAMES, Options
 from pgchroma.embeddings.protocol import Documents
 from pgchroma.embeddings.providers.http import ask, field
 from pgchroma.embeddings.sparse_protocol import SparseEmbeddingFunction, normalize_sparse_vector

@@ -7,7 +7,7 @@ from abc import abstractmethod
 from collections.abc import Mapping
 from typing import Any, Literal, TypeAlias, TypedDict
 
-from pgchroma.embeddings.batched import check_texts
+from pgchroma.embeddings.calls.batched import check_texts
 from pgchroma.embeddings.protocol import Documents
 from pgchroma.embeddings.sparse_protocol import SparseEmbeddingFunction
 from pgchroma.model.sparse import SparseVectors

@@ -10,7 +10,7 @@ from pkgutil import iter_modules
 from typing import TYPE_CHECKING, Any
 
 from pgchroma.embeddings.known import PROVIDERS
-from pgchroma.embeddings.minilm import DefaultEmbeddingFunction, ONNXMiniLM_L6_V2
+from pgchroma.embeddings.minilm.function import DefaultEmbeddingFunction, ONNXMiniLM_L6_V2
 from pgchroma.embeddings.protocol import EmbeddingFunction
 from pgchroma.embeddings.registry import (
     config_to_embedding_function,

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pgchroma.embeddings.archive import fetch_archive
-from pgchroma.embeddings.graph import GRAPH_VERSION, build_graph
+from pgchroma.embeddings.minilm.archive import fetch_archive
+from pgchroma.embeddings.minilm.graph import GRAPH_VERSION, build_graph
 
 if TYPE_CHECKING:
-    from pgchroma.embeddings.archive import Archive
+    from pgchroma.embeddings.minilm.archive import Archive
 
 __all__ = ("PATH_VARIABLE", "Weights", "export_onnx", "find_weights", "load_graph", "user_cache")
 

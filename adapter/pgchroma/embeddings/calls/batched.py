@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, TypeAlias, TypeV
 
 import orjson
 
-from pgchroma.embeddings.cache import class_identity
-from pgchroma.embeddings.calling import Caller, kept_caller
-from pgchroma.embeddings.options import OPTION_NAMES, Options
+from pgchroma.embeddings.calls.cache import class_identity
+from pgchroma.embeddings.calls.caller import Caller, kept_caller
+from pgchroma.embeddings.calls.options import OPTION_NAMES, Options
+from pgchroma.embeddings.lancedb.fields import Sourcing
 from pgchroma.embeddings.protocol import Embeddable, EmbeddingFunction, Embeddings, Space
-from pgchroma.embeddings.sourcing import Sourcing
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -6,8 +6,9 @@ import inspect
 import sys
 from typing import Any, ClassVar
 
-from pgchroma.embeddings.batched import BatchedEmbeddingFunction, Purpose, refuse_changes
-from pgchroma.embeddings.functions import (
+from pgchroma.embeddings.calls.batched import BatchedEmbeddingFunction, Purpose, refuse_changes
+from pgchroma.embeddings.lancedb.fields import Sourcing
+from pgchroma.embeddings.lancedb.functions import (
     MultiModalEmbeddingFunction,
     TextEmbeddingFunction,
     stored_names,
@@ -20,7 +21,6 @@ from pgchroma.embeddings.protocol import (
     normalize_embeddings,
     validate_embeddings,
 )
-from pgchroma.embeddings.sourcing import Sourcing
 
 __all__ = ("AdaptedFunction", "CreatedFunction", "adapt", "chroma_function", "creatable")
 

@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from pgchroma.embeddings.cache import VectorCache, content_key
-from pgchroma.embeddings.ending import ending
-from pgchroma.embeddings.progress import progress_bar
+from pgchroma.embeddings.calls.cache import VectorCache, content_key
+from pgchroma.embeddings.calls.cancellation import ending
+from pgchroma.embeddings.calls.progress import progress_bar
 from pgchroma.embeddings.protocol import normalize_embeddings, validate_embeddings
 from pgchroma.errors import EmbeddingError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from pgchroma.embeddings.options import Options
+    from pgchroma.embeddings.calls.options import Options
     from pgchroma.embeddings.protocol import Embeddings
 
 __all__ = ("TRANSIENT_STATUS", "Caller", "batches", "is_transient", "kept_caller")

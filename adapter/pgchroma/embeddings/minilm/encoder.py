@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pgchroma.embeddings.weights import find_weights, load_graph
+from pgchroma.embeddings.minilm.weights import find_weights, load_graph
 from pgchroma.extras import load_extra
 
 if TYPE_CHECKING:
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from pgchroma.embeddings.archive import Archive
-    from pgchroma.embeddings.weights import Weights
+    from pgchroma.embeddings.minilm.archive import Archive
+    from pgchroma.embeddings.minilm.weights import Weights
 
 __all__ = ("DIMENSION", "MAX_TOKENS", "Encoder", "EncoderRequest", "load_runtime", "shared_encoder")
 

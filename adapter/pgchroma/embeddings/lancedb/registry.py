@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from pgchroma.embeddings.adapting import adapt, creatable
-from pgchroma.embeddings.functions import MultiModalEmbeddingFunction
+from pgchroma.embeddings.lancedb.adapters import adapt, creatable
+from pgchroma.embeddings.lancedb.functions import MultiModalEmbeddingFunction
 from pgchroma.embeddings.protocol import EmbeddingFunction
 from pgchroma.embeddings.registry import known_embedding_functions, register_embedding_function
 from pgchroma.embeddings.variables import get_var, set_var

@@ -12,13 +12,13 @@ import orjson
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, SecretBytes, SecretStr
 from pydantic_core import to_jsonable_python
 
-from pgchroma.embeddings.batched import check_texts
-from pgchroma.embeddings.cache import class_identity
-from pgchroma.embeddings.calling import Caller, kept_caller
+from pgchroma.embeddings.calls.batched import check_texts
+from pgchroma.embeddings.calls.cache import class_identity
+from pgchroma.embeddings.calls.caller import Caller, kept_caller
+from pgchroma.embeddings.calls.options import OPTION_NAMES, Options
 from pgchroma.embeddings.keys import is_secret_name, without_login
-from pgchroma.embeddings.options import OPTION_NAMES, Options
+from pgchroma.embeddings.lancedb.fields import Sourcing, as_inputs
 from pgchroma.embeddings.protocol import Embeddings, Space
-from pgchroma.embeddings.sourcing import Sourcing, as_inputs
 from pgchroma.embeddings.variables import resolve_variables
 
 __all__ = (

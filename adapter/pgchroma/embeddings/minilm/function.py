@@ -8,10 +8,10 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from pgchroma.embeddings.archive import FOLDER, Archive
-from pgchroma.embeddings.encoder import MAX_TOKENS, EncoderRequest, shared_encoder
+from pgchroma.embeddings.minilm.archive import FOLDER, Archive
+from pgchroma.embeddings.minilm.encoder import MAX_TOKENS, EncoderRequest, shared_encoder
+from pgchroma.embeddings.minilm.weights import PATH_VARIABLE, Weights, find_weights
 from pgchroma.embeddings.protocol import Documents, EmbeddingFunction, Embeddings, Space
-from pgchroma.embeddings.weights import PATH_VARIABLE, Weights, find_weights
 from pgchroma.extras import check_installed
 
 if TYPE_CHECKING:

@@ -1,0 +1,1 @@
+"""Images: loaded from files and URLs, and made arrays of pixels."""
