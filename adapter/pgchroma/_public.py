@@ -40,7 +40,7 @@ from pgchroma.embeddings.protocol import DataLoader, EmbeddingFunction
 from pgchroma.embeddings.registry import register_embedding_function
 from pgchroma.embeddings.sparse_protocol import SparseEmbeddingFunction
 from pgchroma.execution.expression import K, Key, Knn, Rrf, Search
-from pgchroma.model.indexing import IndexingStatus, QueryPlan, Recall
+from pgchroma.model.inspection import IndexingStatus, QueryPlan, Recall
 from pgchroma.model.names import DEFAULT_DATABASE, DEFAULT_TENANT
 from pgchroma.model.sparse import SparseVector, SparseVectors
 from pgchroma.model.types import (

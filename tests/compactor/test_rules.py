@@ -24,7 +24,7 @@ from pgchroma.compactor.bookkeeping import (
     reconcile,
 )
 from pgchroma.model.configuration import CollectionConfiguration
-from pgchroma.model.indexed import Indexed
+from pgchroma.model.filterable import Indexed
 from pgchroma.store.layout.secondary import SecondaryIndex, secondary_name
 from pgchroma.store.layout.segments import row_bytes
 from pgchroma.store.layout.tables import CollectionTables

@@ -21,9 +21,9 @@ from pgchroma import errors
 from pgchroma.errors import ChromaError
 from pgchroma.model.configuration import CollectionConfiguration, HnswConfiguration
 from pgchroma.model.entities import CollectionModel, Database, DatabaseRef, Tenant, UserIdentity
+from pgchroma.model.filterable import KINDS, Indexed
 from pgchroma.model.filters import combine, parse_where, parse_where_document
-from pgchroma.model.indexed import KINDS, Indexed
-from pgchroma.model.indexing import IndexingStatus, QueryPlan, Recall, SegmentUse
+from pgchroma.model.inspection import IndexingStatus, QueryPlan, Recall, SegmentUse
 from pgchroma.model.metadata import parse_collection_metadata
 from pgchroma.model.operations import (
     AddRecords,

@@ -70,7 +70,7 @@ from pgchroma.embeddings.protocol import (
     validate_embeddings,
 )
 from pgchroma.embeddings.sparse_protocol import SparseEmbeddingFunction, validate_sparse_vectors
-from pgchroma.model.indexing import IndexingStatus, QueryPlan, Recall, SegmentUse
+from pgchroma.model.inspection import IndexingStatus, QueryPlan, Recall, SegmentUse
 from pgchroma.model.search.result import SearchResult, SearchResultRow
 from pgchroma.model.sparse import SparseVector, SparseVectors
 from pgchroma.model.types import (

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Final, Literal, Self, TypeAlias, get_args
 
 from pgchroma.errors import InvalidArgumentError
-from pgchroma.model.indexed import Indexed
+from pgchroma.model.filterable import Indexed
 from pgchroma.model.metadata import fits_int64
 from pgchroma.model.plain import below, brief, plain_scalar, shown
 from pgchroma.model.text import check_text

@@ -21,9 +21,9 @@ from pgchroma.model.entities import (
     Tenant,
     UserIdentity,
 )
+from pgchroma.model.filterable import Indexed
 from pgchroma.model.filters import Filter
-from pgchroma.model.indexed import Indexed
-from pgchroma.model.indexing import IndexingStatus, QueryPlan, Recall
+from pgchroma.model.inspection import IndexingStatus, QueryPlan, Recall
 from pgchroma.model.records import QueriedRecords, RecordBatch, RecordColumns
 from pgchroma.model.reembedding import Comparison, Reembedding, Unembedded
 from pgchroma.model.types import CollectionMetadata, Space

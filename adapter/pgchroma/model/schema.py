@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from pgchroma.errors import InvalidArgumentError, MalformedRequestError
 from pgchroma.model.configuration import CollectionConfiguration, HnswConfiguration
-from pgchroma.model.indexed import KINDS, Indexed, Kind
+from pgchroma.model.filterable import KINDS, Indexed, Kind
 from pgchroma.model.text import check_text
 
 __all__ = ("indexed_json", "merge_schema", "read_indexed", "read_vector_index", "schema_json")

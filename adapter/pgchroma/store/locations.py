@@ -24,8 +24,8 @@ import orjson
 from pgchroma.errors import InvalidArgumentError, NotFoundError
 from pgchroma.model.configuration import clamped
 from pgchroma.model.entities import DatabaseRef, Limits
+from pgchroma.model.filterable import Indexed
 from pgchroma.model.filters import Filter
-from pgchroma.model.indexed import Indexed
 from pgchroma.model.operations import CollectionRef
 from pgchroma.model.types import Space
 from pgchroma.store.layout.secondary import ASKED_ENOUGH, SecondaryIndex, wanted_indexes

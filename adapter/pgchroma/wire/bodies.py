@@ -9,7 +9,7 @@ from typing import Annotated, Any, Final, Literal, TypeAlias
 
 from msgspec import UNSET, Meta, Struct, UnsetType, field
 
-from pgchroma.model.indexing import MOST_SAMPLED, Strategy
+from pgchroma.model.inspection import MOST_SAMPLED, Strategy
 from pgchroma.model.reembedding import MOST_COMPARED, MOST_PATIENCE, MOST_UNEMBEDDED
 from pgchroma.model.types import Modality, Space
 from pgchroma.wire.configuration import ConfigurationBody, NewConfigurationBody

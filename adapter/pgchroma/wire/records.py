@@ -9,7 +9,7 @@ import numpy as np
 
 from pgchroma.errors import InvalidArgumentError, MalformedRequestError
 from pgchroma.model.filters import Filter, combine, parse_where, parse_where_document
-from pgchroma.model.indexing import IndexingStatus, QueryPlan, Recall, SegmentUse
+from pgchroma.model.inspection import IndexingStatus, QueryPlan, Recall, SegmentUse
 from pgchroma.model.operations import (
     AddRecords,
     CountRecords,

@@ -27,7 +27,7 @@ from pgchroma.embeddings.protocol import DataLoader, normalize_embeddings, valid
 from pgchroma.embeddings.registry import embedding_function_to_config
 from pgchroma.errors import UnimplementedError
 from pgchroma.model.entities import CollectionModel, DatabaseRef
-from pgchroma.model.indexing import IndexingStatus, QueryPlan, Recall
+from pgchroma.model.inspection import IndexingStatus, QueryPlan, Recall
 from pgchroma.model.metadata import parse_collection_metadata
 from pgchroma.model.names import check_name
 from pgchroma.model.operations import (

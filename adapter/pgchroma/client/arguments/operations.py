@@ -20,7 +20,7 @@ from pgchroma.client.arguments.checks import (
 )
 from pgchroma.client.arguments.where import check_where, check_where_document
 from pgchroma.model.filters import Filter, combine, parse_where, parse_where_document
-from pgchroma.model.indexing import check_recall
+from pgchroma.model.inspection import check_recall
 from pgchroma.model.metadata import fits_int64
 from pgchroma.model.operations import (
     CollectionRef,

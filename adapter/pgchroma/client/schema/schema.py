@@ -30,7 +30,7 @@ from pgchroma.client.schema.indexes import (
     VectorIndexConfig,
 )
 from pgchroma.embeddings.registry import config_to_embedding_function, embedding_function_to_config
-from pgchroma.model.indexed import Indexed
+from pgchroma.model.filterable import Indexed
 from pgchroma.model.schema import merge_schema
 
 __all__ = ("Schema", "apply_schema")

@@ -18,7 +18,7 @@ from pgchroma.embeddings.lancedb.adapters import chroma_function
 from pgchroma.embeddings.lancedb.fields import SourceOf, VectorOf
 from pgchroma.embeddings.lancedb.functions import MultiModalEmbeddingFunction, TextEmbeddingFunction
 from pgchroma.errors import InvalidArgumentError
-from pgchroma.model.indexed import Kind
+from pgchroma.model.filterable import Kind
 from pgchroma.model.metadata import parse_metadata
 from pgchroma.records import VectorOfLength
 

@@ -20,7 +20,7 @@ from pgchroma.client.typed.fields import RecordFields
 from pgchroma.embeddings.minilm.function import DefaultEmbeddingFunction
 from pgchroma.embeddings.registry import embedding_function_to_config
 from pgchroma.model.entities import CollectionModel
-from pgchroma.model.indexed import Kind
+from pgchroma.model.filterable import Kind
 from pgchroma.model.types import Space
 
 __all__ = ("check_alone", "check_fits", "one_model", "table_schema")

@@ -34,7 +34,7 @@ from uuid import UUID
 
 from psycopg import sql
 
-from pgchroma.model.indexed import Indexed
+from pgchroma.model.filterable import Indexed
 from pgchroma.model.types import Space
 from pgchroma.store.layout.view import typed_columns
 from pgchroma.store.running.steps import Statement, render

@@ -6,7 +6,7 @@ from typing import Final, LiteralString
 
 from psycopg import sql
 
-from pgchroma.model.indexed import Indexed, Kind
+from pgchroma.model.filterable import Indexed, Kind
 from pgchroma.store.running.steps import Rendered, text_of
 
 __all__ = ("OWN_COLUMNS", "typed_columns")

@@ -15,7 +15,7 @@ from psycopg import sql
 
 from pgchroma.errors import InvalidArgumentError
 from pgchroma.model.configuration import clamped
-from pgchroma.model.indexing import IndexingStatus, QueryPlan, Recall, SegmentUse
+from pgchroma.model.inspection import IndexingStatus, QueryPlan, Recall, SegmentUse
 from pgchroma.model.operations import (
     ExplainQuery,
     GetIndexingStatus,

@@ -29,7 +29,7 @@ import numpy as np
 from psycopg import sql
 
 from pgchroma.errors import InvalidArgumentError
-from pgchroma.model.indexing import Strategy
+from pgchroma.model.inspection import Strategy
 from pgchroma.model.operations import QueryRecords
 from pgchroma.model.plain import shown
 from pgchroma.model.records import QueriedRecords
