@@ -32,14 +32,14 @@ demo: $(READY)  ## Index the standard library's documentation and ask it questio
 
 clients: $(CLIENTS) $(if $(shell command -v npm),$(NODE))  ## Install Chroma's clients, to test with
 
-$(CLIENTS): tests/clients/requirements.txt tests/clients/alone.txt | $(READY)
+$(CLIENTS): tests/third_party/requirements.txt tests/third_party/alone.txt | $(READY)
 	test -x $(VENV)/clients/bin/python || $(PYTHON) -m venv $(VENV)/clients
 	$(VENV)/clients/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
 	$(VENV)/clients/bin/python -m pip install --quiet --disable-pip-version-check --no-deps \
-		--requirement tests/clients/alone.txt
+		--requirement tests/third_party/alone.txt
 	@touch $(CLIENTS)
 
-$(NODE): tests/clients/package.json | $(READY)
+$(NODE): tests/third_party/package.json | $(READY)
 	@mkdir -p $(VENV)/node
 	cp $< $(VENV)/node/package.json
 	npm install --prefix $(VENV)/node --silent --no-package-lock --omit=optional
@@ -79,9 +79,9 @@ test-versions: $(READY)  ## Run tests on other Pythons and PostgreSQLs that can 
 	$(BIN)/python tools/other_versions.py $(ARGS)
 
 upstream: $(READY) $(UPSTREAM)  ## Run Chroma's own tests against a server; takes some minutes
-	$(BIN)/python -m pytest -n 0 -m slow tests/clients/test_upstream.py
+	$(BIN)/python -m pytest -n 0 -m slow tests/third_party/test_upstream.py
 
-$(UPSTREAM): tests/clients/upstream.txt | $(READY)
+$(UPSTREAM): tests/third_party/upstream.txt | $(READY)
 	test -x $(VENV)/upstream/bin/python || $(PYTHON) -m venv $(VENV)/upstream
 	$(VENV)/upstream/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
 	@touch $(UPSTREAM)

@@ -19,9 +19,9 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 import pgchroma
 from pgchroma.catalog.upgrade import prepare
-from tests import bouncing
+from tests import pgbouncer
 from tests.postgres import Postgres, serving_postgres
-from tests.serving import Server, running
+from tests.server_process import Server, running
 
 settings.register_profile(
     "default",
@@ -179,9 +179,9 @@ async def mode(request: pytest.FixtureRequest) -> AsyncIterator[Any]:
 @pytest.fixture(scope="session")
 def bouncer(server: Postgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A connection string through a PgBouncer in transaction mode."""
-    if bouncing.PROGRAM is None:
+    if pgbouncer.PROGRAM is None:
         pytest.skip("PgBouncer is not installed: apt-get install pgbouncer")
-    with bouncing.bouncing(server.conninfo, tmp_path_factory.mktemp("bouncer")) as conninfo:
+    with pgbouncer.bouncing(server.conninfo, tmp_path_factory.mktemp("bouncer")) as conninfo:
         yield conninfo
 
 

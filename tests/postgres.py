@@ -19,7 +19,7 @@ from psycopg.conninfo import make_conninfo
 
 from pgchroma.embedded import EmbeddedPostgres
 from pgchroma.embedded.accounts import Account, named_user
-from tests.serving import eventually
+from tests.server_process import eventually
 
 __all__ = ("VARIABLE", "Postgres", "serving_postgres")
 

@@ -18,7 +18,7 @@ from pgchroma import errors
 from pgchroma.catalog.upgrade import upgrade
 from pgchroma.cli import main
 from tests.administration.conftest import QUIET, command
-from tests.invoking import runner
+from tests.commands import runner
 
 SCHEMA = "default_tenant__default_database"
 

@@ -17,7 +17,7 @@ import pgchroma
 from pgchroma import errors
 from pgchroma.cli import main
 from tests.administration.conftest import QUIET
-from tests.invoking import runner
+from tests.commands import runner
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from psycopg.conninfo import make_conninfo
 import pgchroma
 from pgchroma import errors
 from pgchroma.cli import main
-from tests.invoking import runner
+from tests.commands import runner
 
 NOWHERE = "postgresql://app:sesame@127.0.0.1:1/app"
 

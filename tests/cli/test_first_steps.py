@@ -8,7 +8,7 @@ import click
 import pytest
 
 from pgchroma.cli import main
-from tests.invoking import runner
+from tests.commands import runner
 
 URL = "postgresql://app:ses@me@db.example/app"
 PLACES = [URL, "postgres://app:sesame@db/app", "host=db password=sesame", "jdbc:postgresql://db/x"]

@@ -15,8 +15,8 @@ import psycopg
 import pytest
 
 from pgchroma.cli import main
-from tests.invoking import runner
-from tests.serving import eventually
+from tests.commands import runner
+from tests.server_process import eventually
 
 TRACED = [sys.executable, "-X", "importtime", "-m"]
 """Python that writes a line to standard error whenever a module was imported."""

@@ -19,7 +19,7 @@ from pgchroma.backends.connect import connect
 from pgchroma.cli import main
 from pgchroma.model.credentials import FindCredential, FoundCredential, Kind
 from pgchroma.model.hashes import Key, is_match
-from tests.invoking import runner
+from tests.commands import runner
 
 PASSWORD = "correct horse"
 DEFAULT = ["--tenant", "default_tenant", "--database", "default_database"]

@@ -16,9 +16,9 @@ from psycopg.conninfo import make_conninfo
 import pgchroma
 from pgchroma.cli import main
 from pgchroma.embedded import EmbeddedPostgres, host
+from tests.commands import runner
 from tests.embedded.conftest import postmaster, server_lives
-from tests.invoking import runner
-from tests.serving import eventually
+from tests.server_process import eventually
 
 START = [sys.executable, "-m", "pgchroma"]
 Started = Callable[..., subprocess.Popen[str]]

@@ -30,7 +30,7 @@ from pgchroma.backends.http import Endpoint, HttpBackend
 from pgchroma.client._sync.client import AdminClient
 from pgchroma.client.endpoints import endpoint_of
 from pgchroma.model.operations import CreateTenant, GetTenant, Heartbeat
-from tests.serving import Server, free_port, running
+from tests.server_process import Server, free_port, running
 
 FASTAPI = "chromadb.api.fastapi.FastAPI"
 

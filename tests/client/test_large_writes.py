@@ -10,7 +10,7 @@ import pytest
 
 import pgchroma
 from pgchroma import errors
-from tests.serving import running
+from tests.server_process import running
 
 
 def test_a_write_that_is_too_long_for_one_request_is_parted(emptied: str) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from pgchroma.embedded import host
 from pgchroma.embedded.platforms import missing_binaries
-from tests.serving import Server
+from tests.server_process import Server
 
 ROOT = Path(__file__).parents[2]
 

@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 import pgchroma
 from pgchroma import errors
 from pgchroma.backends import direct
-from tests.serving import eventually
+from tests.server_process import eventually
 
 LEVELS = ("REPEATABLE READ", "SERIALIZABLE")
 

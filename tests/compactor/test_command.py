@@ -13,6 +13,7 @@ from click.testing import Result
 import pgchroma
 from pgchroma.cli import main
 from pgchroma.compactor.runner import Compaction
+from tests.commands import runner
 from tests.compactor.conftest import (
     QUIET,
     as_numbered,
@@ -23,7 +24,6 @@ from tests.compactor.conftest import (
     more,
     segments,
 )
-from tests.invoking import runner
 
 
 def _run(*arguments: str, **environment: str) -> Result:

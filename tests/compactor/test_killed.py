@@ -15,6 +15,7 @@ import pytest
 import pgchroma
 from pgchroma.cli import main
 from pgchroma.compactor import bookkeeping
+from tests.commands import runner
 from tests.compactor.conftest import (
     as_numbered,
     assert_at_rest,
@@ -24,8 +25,7 @@ from tests.compactor.conftest import (
     lasting_builds,
     more,
 )
-from tests.invoking import runner
-from tests.serving import eventually
+from tests.server_process import eventually
 
 STEPS = [
     ("examine", "before", 0.0),

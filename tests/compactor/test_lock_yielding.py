@@ -42,7 +42,7 @@ from tests.compactor.conftest import (
     tables,
     vectors,
 )
-from tests.serving import eventually
+from tests.server_process import eventually
 
 
 @dataclass

@@ -11,7 +11,7 @@ import pgchroma
 from pgchroma.compactor import thread as compactor_thread
 from pgchroma.compactor.runner import Compaction
 from tests.compactor.conftest import SMALL, as_numbered, assert_right, compact, filled, tables
-from tests.serving import eventually
+from tests.server_process import eventually
 
 
 def _leave_behind(url: str, collection: pgchroma.Collection) -> None:

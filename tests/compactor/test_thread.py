@@ -40,7 +40,7 @@ from tests.compactor.conftest import (
     segments,
     vectors,
 )
-from tests.serving import eventually, running
+from tests.server_process import eventually, running
 
 EAGERLY = pgchroma.Settings(pgchroma_segment_bytes=0)
 
@@ -229,7 +229,7 @@ def test_a_fork_during_a_build_harms_neither_side(url: str) -> None:
         import pgchroma
         from pgchroma.compactor import thread as compactor
         from tests.compactor.conftest import filled, indexes
-        from tests.serving import eventually
+        from tests.server_process import eventually
 
         compactor.TICK = compactor.SETTLED = 0.1
         settings = pgchroma.Settings(pgchroma_segment_bytes=0)

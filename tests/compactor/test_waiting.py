@@ -18,7 +18,7 @@ from pgchroma.model.entities import DatabaseRef
 from pgchroma.store.layout.tables import CollectionTables
 from pgchroma.store.locations import Location
 from tests.compactor.conftest import filled, indexes, more, tables
-from tests.serving import eventually
+from tests.server_process import eventually
 
 EAGERLY = pgchroma.Settings(pgchroma_segment_bytes=0)
 

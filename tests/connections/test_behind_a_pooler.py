@@ -19,7 +19,7 @@ import pgchroma
 from pgchroma.embedded import EmbeddedPostgres
 from pgchroma.model.names import DEFAULT_DATABASE, DEFAULT_TENANT
 from pgchroma.store.running.prepared_statements import may_prepare, name_statements
-from tests import bouncing
+from tests import pgbouncer
 
 CLIENTS, THREADS, TURNS = 4, 4, 30
 
@@ -29,10 +29,10 @@ def narrow_bouncer(
     server: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[str]:
     """A connection string through a PgBouncer that has two sessions for everybody."""
-    if bouncing.PROGRAM is None:
+    if pgbouncer.PROGRAM is None:
         pytest.skip("PgBouncer is not installed: apt-get install pgbouncer")
     directory = tmp_path_factory.mktemp("narrow")
-    with bouncing.bouncing(server.conninfo, directory, pool_size=2) as conninfo:
+    with pgbouncer.bouncing(server.conninfo, directory, pool_size=2) as conninfo:
         yield conninfo
 
 

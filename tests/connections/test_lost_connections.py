@@ -19,7 +19,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 import pgchroma
 from pgchroma import errors
 from tests.connections.relay import Relay, relaying
-from tests.serving import Server, eventually, running
+from tests.server_process import Server, eventually, running
 
 QUIET = pgchroma.Settings(pgchroma_compaction=False)
 

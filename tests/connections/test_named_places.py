@@ -17,8 +17,8 @@ from sqlalchemy.ext.asyncio import create_async_engine
 import pgchroma
 from pgchroma.cli import main
 from pgchroma.embedded import EmbeddedPostgres
-from tests.invoking import runner
-from tests.serving import free_port, running
+from tests.commands import runner
+from tests.server_process import free_port, running
 
 SETTINGS = pgchroma.Settings(pgchroma_compaction=False, pgchroma_pool_timeout=1)
 

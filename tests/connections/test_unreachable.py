@@ -17,7 +17,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 import pgchroma
 from pgchroma import errors
 from pgchroma.backends.pool import Pool
-from tests.serving import running
+from tests.server_process import running
 
 QUIET = pgchroma.Settings(pgchroma_compaction=False)
 

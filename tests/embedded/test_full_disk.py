@@ -15,7 +15,7 @@ import pytest
 import pgchroma
 from pgchroma.embedded import EmbeddedPostgres
 from pgchroma.errors import ChromaError, StorageFullError, UnavailableError
-from tests.serving import running
+from tests.server_process import running
 
 from .conftest import eventually, mounted, postmaster, rows, server_lives
 

@@ -20,9 +20,9 @@ from pgchroma.cli import main
 from pgchroma.embedded import EmbeddedPostgres
 from pgchroma.errors import UnavailableError
 from pgchroma.records import Record, Vector
-from tests.invoking import runner
-from tests.serving import eventually as soon
-from tests.serving import running
+from tests.commands import runner
+from tests.server_process import eventually as soon
+from tests.server_process import running
 
 from .conftest import postmaster, rows, server_lives
 

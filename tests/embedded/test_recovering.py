@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pgchroma.embedded import EmbeddedPostgres, cluster, host
-from tests.serving import eventually as soon
+from tests.server_process import eventually as soon
 
 from .conftest import postmaster, rows, server_lives
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.installed.conftest import ROOT, Environment, environment
-from tests.serving import eventually, free_port
+from tests.server_process import eventually, free_port
 
 pytestmark = [pytest.mark.installed, pytest.mark.timeout(900)]  # it downloads much
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 import pgchroma
-from tests.planner.building import quiet
+from tests.planner.segments import quiet
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from psycopg.conninfo import make_conninfo
 
 import pgchroma
 from pgchroma.store.search import queries
-from tests.planner.building import (
+from tests.planner.segments import (
     compact,
     create,
     environment,

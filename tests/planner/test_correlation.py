@@ -12,7 +12,7 @@ from psycopg.conninfo import make_conninfo
 
 import pgchroma
 from pgchroma.store.search import queries
-from tests.planner.building import compact, create, quiet
+from tests.planner.segments import compact, create, quiet
 
 RECORDS = 6_000
 DIMENSION = 24

@@ -17,7 +17,7 @@ from pgchroma.model.filters import parse_where, parse_where_document
 from pgchroma.store.layout.secondary import KINDS, SecondaryIndex, create_secondary
 from pgchroma.store.locations import Indexes
 from tests.oracle import Record, matches
-from tests.planner.building import create, environment, index_for, quiet, tables, watched
+from tests.planner.segments import create, environment, index_for, quiet, tables, watched
 from tests.strategies import text
 
 LONG = "".join(map(chr, random.Random(1).choices(range(0x4E00, 0x9FFF), k=4_000)))

@@ -13,7 +13,7 @@ from psycopg.conninfo import make_conninfo
 
 import pgchroma
 from pgchroma import Schema, errors
-from tests.planner.building import compact, create, nearest, quiet
+from tests.planner.segments import compact, create, nearest, quiet
 
 ROWS, DIMENSION = 1_500, 12
 

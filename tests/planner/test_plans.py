@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 import pgchroma
 from pgchroma.store.layout.segments import candidates
 from pgchroma.store.search import queries
-from tests.planner.building import (
+from tests.planner.segments import (
     QUANTIZATIONS,
     SPACES,
     compact,

@@ -19,8 +19,8 @@ import pgchroma
 from pgchroma import errors
 from pgchroma.store import locations
 from pgchroma.store.search import queries
-from tests.planner.building import compact, create, quiet, watched
 from tests.planner.proxy import Counted, counting
+from tests.planner.segments import compact, create, quiet, watched
 
 ROWS, DIMENSION = 3_000, 32
 CONDITIONS: tuple[dict[str, Any], ...] = (

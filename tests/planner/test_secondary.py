@@ -21,7 +21,7 @@ from pgchroma.store.layout.secondary import (
 )
 from pgchroma.store.locations import Observed
 from tests.oracle import Record, matches
-from tests.planner.building import (
+from tests.planner.segments import (
     compact,
     create,
     environment,

@@ -12,7 +12,7 @@ from psycopg.conninfo import make_conninfo
 
 import pgchroma
 from pgchroma import errors
-from tests.planner.building import compact, create, forget, nearest, quiet, seal
+from tests.planner.segments import compact, create, forget, nearest, quiet, seal
 
 RANDOM = np.random.default_rng(17)
 

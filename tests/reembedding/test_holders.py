@@ -18,7 +18,7 @@ from pgchroma.model.operations import AddRecords
 from pgchroma.model.records import RecordBatch
 from pgchroma.records import Record, Vector
 from tests.reembedding.functions import Hashed, vector_of
-from tests.serving import eventually
+from tests.server_process import eventually
 from tests.typed.letters import Letters, done
 
 LETTERS = Letters.create()

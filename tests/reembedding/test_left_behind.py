@@ -11,7 +11,7 @@ from psycopg.conninfo import make_conninfo
 
 import pgchroma
 from tests.reembedding.functions import Hashed
-from tests.reembedding.test_meanwhile import _client, _filled, _Slow
+from tests.reembedding.test_writes_during_reembedding import _client, _filled, _Slow
 
 SCHEMA = "default_tenant__default_database"
 

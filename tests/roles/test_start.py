@@ -15,7 +15,7 @@ from pgchroma import errors
 from pgchroma.store.conditions import condition as conditions
 from pgchroma.store.roles import group_name
 from tests.roles.conftest import APP, SETTINGS, roles, rows
-from tests.serving import running
+from tests.server_process import running
 
 UNSEALED = pgchroma.Settings(pgchroma_role_per_tenant="unsealed")
 

@@ -20,7 +20,7 @@ from pgchroma.model import operations
 from pgchroma.model.entities import DatabaseRef
 from pgchroma.store.roles import group_name, role_name, tenant_of
 from tests.roles.conftest import SETTINGS, admin_of, roles, rows
-from tests.serving import eventually
+from tests.server_process import eventually
 
 PLAIN = pgchroma.Settings(allow_reset=True)
 

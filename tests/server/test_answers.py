@@ -14,7 +14,7 @@ import httpx
 import pytest
 
 from pgchroma._version import __version__
-from tests.serving import Server
+from tests.server_process import Server
 
 TENANTS = "/api/v2/tenants"
 DEFAULT = f"{TENANTS}/default_tenant/databases"

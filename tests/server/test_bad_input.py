@@ -18,7 +18,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.serving import Server, running
+from tests.server_process import Server, running
 
 TENANTS = "/api/v2/tenants"
 C = f"{TENANTS}/default_tenant/databases/default_database/collections"

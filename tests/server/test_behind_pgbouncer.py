@@ -9,7 +9,7 @@ import numpy as np
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 import pgchroma
-from tests.serving import running
+from tests.server_process import running
 
 
 def through(bouncer: str, url: str) -> str:

@@ -17,7 +17,7 @@ from typing import Any
 import httpx
 
 from pgchroma.model.hashes import Key
-from tests.serving import PATIENCE, eventually, running
+from tests.server_process import PATIENCE, eventually, running
 
 KEY = re.compile(r"pgc_\w+")
 FILE = "pgchroma-admin.key"

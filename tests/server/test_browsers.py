@@ -14,7 +14,7 @@ from pgchroma.server.http.errors import (
     ForeignOriginError,
     UnsupportedMediaTypeError,
 )
-from tests.serving import running
+from tests.server_process import running
 
 JSON = {"content-type": "application/json"}
 

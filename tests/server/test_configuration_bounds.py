@@ -9,7 +9,7 @@ import pytest
 
 import pgchroma
 from pgchroma import errors
-from tests.serving import Server
+from tests.server_process import Server
 
 C = "/api/v2/tenants/default_tenant/databases/default_database/collections"
 

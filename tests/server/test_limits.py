@@ -7,7 +7,7 @@ from pathlib import Path
 import httpx
 import psycopg
 
-from tests.serving import running
+from tests.server_process import running
 
 
 def test_a_rate_is_each_credentials_own_and_nobodys_for_what_is_public(

@@ -18,7 +18,7 @@ from psycopg.conninfo import make_conninfo
 
 from pgchroma.errors import InternalError
 from pgchroma.server.observability.logs import JsonFormatter, TextFormatter, describe
-from tests.serving import Server, running
+from tests.server_process import Server, running
 
 SENTINEL = "sesame-7f3a"
 BASE = "/api/v2/tenants/default_tenant/databases/default_database/collections"

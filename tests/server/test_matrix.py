@@ -34,7 +34,7 @@ from pgchroma.model.operations import (
     UpdateTenant,
 )
 from pgchroma.server.http.handlers import handlers
-from tests.serving import running
+from tests.server_process import running
 
 PASSWORD = "correct horse"
 

@@ -10,7 +10,7 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.serving import Server, eventually, free_port, running
+from tests.server_process import Server, eventually, free_port, running
 
 BASE = "/api/v2/tenants/default_tenant/databases/default_database/collections"
 WORKERS = 2

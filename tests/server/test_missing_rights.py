@@ -16,7 +16,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 import pgchroma
 from pgchroma import errors
 from pgchroma.cli import main
-from tests.serving import running
+from tests.server_process import running
 
 DATABASE = "/api/v2/tenants/default_tenant/databases/default_database"
 

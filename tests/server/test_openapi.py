@@ -15,7 +15,7 @@ import pytest
 from pgchroma.server.http.handlers import handlers
 from pgchroma.server.http.openapi import openapi
 from tests.server.browsing import ALONE, chromium
-from tests.serving import running
+from tests.server_process import running
 
 PREFIX = "/api/v2"
 C = "/tenants/{tenant}/databases/{database}/collections"

@@ -26,7 +26,7 @@ from pgchroma.catalog.upgrade import HEAD
 from pgchroma.embedded import EmbeddedPostgres
 from pgchroma.server.process.health import Health
 from pgchroma.server.process.run_directory import Workplace
-from tests.serving import PATIENCE, Server, eventually, free_port, running
+from tests.server_process import PATIENCE, Server, eventually, free_port, running
 
 COLLECTIONS = "/api/v2/tenants/default_tenant/databases/default_database/collections"
 

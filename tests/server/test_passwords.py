@@ -29,8 +29,8 @@ from pgchroma.server.auth.passwords import (
     PasswordVerifier,
     network_of,
 )
-from tests.server.test_door import PASSWORD, Counting, _basic, _bearer, _key
-from tests.serving import eventually, running
+from tests.server.test_authentication import PASSWORD, Counting, _basic, _bearer, _key
+from tests.server_process import eventually, running
 
 HERE, THERE = "198.51.100.7", "203.0.113.9"
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from pgchroma.backends.refusal import is_refused_for_good
-from tests.serving import PATIENCE, eventually, free_port
+from tests.server_process import PATIENCE, eventually, free_port
 
 Refuse = Callable[[str], str]
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from schemathesis.checks import CHECKS
 
 from pgchroma.server.http.openapi import openapi
-from tests.serving import Server
+from tests.server_process import Server
 
 C = "/api/v2/tenants/default_tenant/databases/default_database/collections"
 

@@ -14,7 +14,7 @@ from pgchroma.model.hashes import Key
 from pgchroma.server.loading import CHROMAS_WITHOUT_EFFECT, load_settings
 from pgchroma.server.settings import GROUPS, ServerSettings
 from pgchroma.variables import SERVER_SETTINGS
-from tests.invoking import runner
+from tests.commands import runner
 
 
 @pytest.fixture

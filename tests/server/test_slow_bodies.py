@@ -17,7 +17,7 @@ from pgchroma.backends.connect import connect
 from pgchroma.model.credentials import RevokeCredential, Scope, new_key, new_user
 from pgchroma.model.operations import DeleteCollection
 from pgchroma.server.http.dispatch import RECHECK_AFTER
-from tests.serving import Server, running
+from tests.server_process import Server, running
 
 C = "/api/v2/tenants/default_tenant/databases/default_database/collections"
 BODY = json.dumps({"ids": ["late"], "embeddings": [[1.0, 2.0]]}).encode()

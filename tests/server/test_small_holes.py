@@ -16,7 +16,7 @@ from pgchroma.backends.connect import connect
 from pgchroma.model.configuration import MAX_FUNCTION_BYTES
 from pgchroma.model.credentials import Scope, new_key
 from pgchroma.server.observability.logs import TextFormatter
-from tests.serving import Server, eventually, running
+from tests.server_process import Server, eventually, running
 
 C = "/api/v2/tenants/default_tenant/databases/default_database/collections"
 D = "/api/v2/tenants/default_tenant/databases/default_database"

@@ -19,7 +19,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from pgchroma.errors import InvalidArgumentError
 from pgchroma.server.process.supervisor import serve
 from pgchroma.server.settings import OpenTelemetry, ServerSettings
-from tests.serving import eventually, running
+from tests.server_process import eventually, running
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 TRACEPARENT = f"00-{TRACE}-b7ad6b7169203331-01"

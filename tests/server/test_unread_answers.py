@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 
 from pgchroma.server.http.unread import PART_BYTES, UnreadAnswers
-from tests.serving import eventually, running
+from tests.server_process import eventually, running
 
 C = "/api/v2/tenants/default_tenant/databases/default_database/collections"
 

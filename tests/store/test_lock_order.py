@@ -14,7 +14,7 @@ import pgchroma
 from pgchroma.backends import direct
 from pgchroma.model.operations import UpsertRecords
 from pgchroma.model.records import RecordBatch
-from tests.serving import eventually
+from tests.server_process import eventually
 
 SCHEMA = "default_tenant__default_database"
 

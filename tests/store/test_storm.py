@@ -17,7 +17,7 @@ import pytest
 from psycopg.conninfo import make_conninfo
 
 import pgchroma
-from tests.serving import eventually
+from tests.server_process import eventually
 from tests.store.storming import GROUPS, Deed, after, state_of
 
 WRITERS = 5

@@ -32,7 +32,7 @@ from pgchroma.embeddings.providers.openai import OpenAIEmbeddingFunction
 from pgchroma.embeddings.providers.perplexity import PerplexityEmbeddingFunction
 from pgchroma.embeddings.providers.together_ai import TogetherAIEmbeddingFunction
 from pgchroma.embeddings.providers.voyageai import VoyageAIEmbeddingFunction
-from tests.clients.test_unmodified import PYTHON, installed
+from tests.third_party.test_unmodified import PYTHON, installed
 
 QWEN = ChromaCloudQwenEmbeddingModel.QWEN3_EMBEDDING_0p6B
 

@@ -7,7 +7,7 @@ import runpy
 from pathlib import Path
 from typing import Any
 
-from tests.clients.test_unmodified import PYTHON, installed
+from tests.third_party.test_unmodified import PYTHON, installed
 
 ROOT = Path(__file__).parents[2]
 

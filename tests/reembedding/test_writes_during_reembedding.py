@@ -21,7 +21,7 @@ import pgchroma
 from pgchroma import errors
 from pgchroma.store.reembedding import handlers as reembedding
 from tests.reembedding.functions import Hashed, vector_of
-from tests.serving import eventually
+from tests.server_process import eventually
 
 COUNT = 400
 
@@ -117,7 +117,7 @@ def test_readers_and_writers_go_on(url: str) -> None:
 KILLED = """
 import sys
 import pgchroma
-from tests.reembedding.test_meanwhile import _Slow
+from tests.reembedding.test_writes_during_reembedding import _Slow
 
 settings = pgchroma.Settings(pgchroma_compaction=False)
 with pgchroma.PostgresClient(sys.argv[1], settings) as client:

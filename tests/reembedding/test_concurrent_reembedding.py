@@ -19,7 +19,7 @@ from pgchroma import errors
 from pgchroma.compactor.runner import Compaction, CompactionSettings
 from pgchroma.model.operations import GetReembedding, SwitchEmbeddings
 from tests.reembedding.functions import Hashed, vector_of
-from tests.serving import eventually
+from tests.server_process import eventually
 
 COUNT = 60
 
