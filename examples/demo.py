@@ -131,8 +131,8 @@ def show(results: Any, title: str) -> None:
     table.add_column("document", overflow="ellipsis", no_wrap=True, ratio=4)
     columns = ("distances", "ids", "metadatas", "documents")
     for distance, id, metadata, document in zip(*(results[c][0] for c in columns), strict=True):
-        first_line = " ".join(document.split())[:120]
-        table.add_row(f"{distance:.3f}", id, metadata["kind"], first_line)
+        primary_message = " ".join(document.split())[:120]
+        table.add_row(f"{distance:.3f}", id, metadata["kind"], primary_message)
     console.print(table)
 
 

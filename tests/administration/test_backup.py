@@ -174,7 +174,7 @@ def test_a_tenant_in_another_database(
     ((_, is_ready, is_there),) = _hnsw(restored_url)
     assert (is_ready, is_there) == (True, True)
     with Compaction(restored_url, SMALL, Event()) as working:
-        assert not any(each.has_rest for each in working.collections())
+        assert not any(each.has_leftovers for each in working.collections())
     _go_on(restored_url, **PLACE)
 
 

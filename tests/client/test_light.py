@@ -31,7 +31,7 @@ sys.meta_path.insert(0, Blocker())
 """
 """Has Python find none of the packages that talk to a database, start one or serve."""
 
-ABSENT = """
+MISSING = """
 import importlib.metadata as metadata
 found = metadata.version
 def version(name):
@@ -109,7 +109,7 @@ MODEL = ["onnx", "onnxruntime", "safetensors", "tokenizers"]
 def test_everything_that_is_missing_is_named_before_a_directory_is_made(
     call: str, tmp_path: Path
 ) -> None:
-    absent = ABSENT.format(absent={*EVERYTHING, *MODEL})
+    absent = MISSING.format(absent={*EVERYTHING, *MODEL})
     said = python(
         f"{absent}{BLOCK}import asyncio, pgchroma\ntry:\n    {call}\n"
         "except pgchroma.errors.MissingExtraError as error:\n    print(error)",
@@ -133,7 +133,7 @@ def test_everything_that_is_missing_is_named_before_a_directory_is_made(
     ],
 )
 def test_a_client_of_a_database_names_what_it_needs(call: str, name: str) -> None:
-    absent = ABSENT.format(absent=EVERYTHING)
+    absent = MISSING.format(absent=EVERYTHING)
     said = python(
         f"{absent}{BLOCK}import asyncio, pgchroma\ntry:\n    {call}\n"
         "except ImportError as error:\n    print(error)"
@@ -160,7 +160,7 @@ def test_a_missing_libpq_is_named() -> None:
 
 
 def test_the_command_names_what_it_needs() -> None:
-    absent = ABSENT.format(absent=EVERYTHING)
+    absent = MISSING.format(absent=EVERYTHING)
     script = f"{absent}{BLOCK}from pgchroma.__main__ import main\nmain()"
     done = subprocess.run(
         [sys.executable, "-c", script, "keys", "list"], capture_output=True, text=True, check=False
@@ -194,7 +194,7 @@ def test_the_command_names_what_it_needs() -> None:
 def test_a_server_names_everything_at_once(
     arguments: list[str], absent: set[str], needed: str, extras: str, tmp_path: Path
 ) -> None:
-    script = f"{ABSENT.format(absent=absent)}from pgchroma.__main__ import main\nmain()"
+    script = f"{MISSING.format(absent=absent)}from pgchroma.__main__ import main\nmain()"
     done = subprocess.run(
         [sys.executable, "-c", script, *arguments],
         capture_output=True, text=True, check=False, cwd=tmp_path,

@@ -35,7 +35,7 @@ def attempts(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     attempt = direct.DirectBackend._attempt
 
     def note(self: direct.DirectBackend, operation: Any) -> Any:
-        if self.is_joined:
+        if self.in_caller_transaction:
             begun.append(operation)
         return attempt(self, operation)
 

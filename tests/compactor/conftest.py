@@ -87,14 +87,14 @@ def compact(
     settings: CompactionSettings = SMALL,
     *,
     names: tuple[str, ...] = (),
-    is_final: bool = True,
+    merges_all: bool = True,
 ) -> None:
     """Do all there is to do."""
     with Compaction(url, settings, Event()) as working:
         for each in working.collections():
             if not names or each.name in names:
                 # Another one may be at it, or be dead and PostgreSQL has not noticed yet.
-                while not working.compact(each, is_final=is_final):
+                while not working.compact(each, merges_all=merges_all):
                     time.sleep(0.02)
 
 

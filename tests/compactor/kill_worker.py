@@ -54,7 +54,7 @@ def _main() -> None:
     with Compaction(url, CompactionSettings(segment_bytes=0), Event()) as working:
         for each in working.collections():
             # PostgreSQL may not have noticed yet that the one before is dead.
-            while not working.compact(each, is_final=True):
+            while not working.compact(each, merges_all=True):
                 time.sleep(0.02)
 
 

@@ -12,7 +12,7 @@ import pytest
 import pgchroma
 from pgchroma.compactor import bookkeeping
 from pgchroma.compactor.runner import CompactionSettings
-from pgchroma.store.layout.segments import row_bytes
+from pgchroma.store.layout.segments import build_memory_per_row
 from tests.compactor.conftest import (
     DIMENSION,
     SMALL,
@@ -47,7 +47,7 @@ def test_what_is_written_later_is_found_behind_the_segments_and_merged(
     compact(url)
     more(collection, 90, start=300)
     assert_right(collection, as_numbered((0, 300), (300, 90)))
-    compact(url, is_final=False)
+    compact(url, merges_all=False)
     assert len(segments(url, collection)) == 1, "the tail is not due"
     more(collection, 90, start=390)
     compact(url)
@@ -74,7 +74,7 @@ def test_changed_settings_build_the_index_anew(
     before = indexes(url, collection)
     collection.modify(configuration={"hnsw": change})
     assert_right(collection, as_numbered((0, 300)))
-    compact(url, is_final=False)
+    compact(url, merges_all=False)
     assert_at_rest(url, collection)
     assert not before.keys() & indexes(url, collection).keys()
     if change != {"quantization": "bit"}:
@@ -126,7 +126,7 @@ def test_a_range_whose_index_was_dropped_by_hand_is_read_and_gets_another(
     collection = filled(client, count=900)
     compact(url)
     more(collection, 100, start=900)
-    compact(url, is_final=False)
+    compact(url, merges_all=False)
     assert len(segments(url, collection)) == 2
     first = segments(url, collection)[0][0]
     superuser.execute(f'drop index default_tenant__default_database."{first}"')
@@ -137,7 +137,7 @@ def test_a_range_whose_index_was_dropped_by_hand_is_read_and_gets_another(
 
 
 def _memory_for(rows: int, neighbors: int = 16) -> CompactionSettings:
-    return replace(SMALL, memory=rows * row_bytes(DIMENSION, "none", neighbors))
+    return replace(SMALL, memory=rows * build_memory_per_row(DIMENSION, "none", neighbors))
 
 
 def test_little_memory_gives_several_segments(url: str, client: pgchroma.ClientAPI) -> None:

@@ -143,7 +143,7 @@ def _folding(tables: CollectionTables) -> Any:
         def __init__(self) -> None:
             self.tables = tables
 
-    yield bookkeeping.fold_counts(OfTables())  # type: ignore[arg-type]
+    yield bookkeeping.merge_counts(OfTables())  # type: ignore[arg-type]
 
 
 @pytest.mark.usefixtures("hasty")

@@ -26,7 +26,7 @@ import pgchroma
 from pgchroma.client._sync.client import AdminClient
 from pgchroma.compactor import bookkeeping
 from pgchroma.compactor import thread as compactor_thread
-from pgchroma.compactor.runner import Compaction, StoppedError
+from pgchroma.compactor.runner import BuildInterruptedError, Compaction
 from pgchroma.compactor.thread import Compactor
 from pgchroma.embedded import EmbeddedPostgres
 from tests.compactor.conftest import (
@@ -61,8 +61,8 @@ class Working:
         try:
             with Compaction(self.url, SMALL, self.stop) as working:
                 for each in working.collections():
-                    working.compact(each, is_final=True)
-        except (StoppedError, psycopg.Error) as fault:
+                    working.compact(each, merges_all=True)
+        except (BuildInterruptedError, psycopg.Error) as fault:
             self.fault = fault
 
     def ended(self) -> BaseException | None:
@@ -95,7 +95,7 @@ def test_whoever_deletes_does_not_wait_for_a_build(
             AdminClient(client._backend).delete_database("default_database")
         else:
             client.reset()
-        assert isinstance(working.ended(), StoppedError), "while the build could not end"
+        assert isinstance(working.ended(), BuildInterruptedError), "while the build could not end"
     assert indexes(url, collection) == {}
 
 
@@ -127,7 +127,7 @@ def test_a_build_yields_to_who_alters_the_table(url: str, client: pgchroma.Clien
         other.execute(f"lock table {name} in share row exclusive mode")
         other.execute(f"alter table {records} add column note text")
         other.commit()
-        assert isinstance(working.ended(), StoppedError)
+        assert isinstance(working.ended(), BuildInterruptedError)
     assert list(indexes(url, collection).values()) == [False]
     compact(url)
     assert_at_rest(url, collection)
@@ -154,10 +154,10 @@ def test_a_drop_that_waits_for_a_reader_yields_too(url: str, client: pgchroma.Cl
             return drop(collection, step, *more, **named)
 
         working._attended = attended  # type: ignore[method-assign]
-        done = pool.submit(working.compact, each, is_final=True)
+        done = pool.submit(working.compact, each, merges_all=True)
         assert begun.wait(30)
         stop.set()
-        with pytest.raises(StoppedError):
+        with pytest.raises(BuildInterruptedError):
             done.result(30)
     assert_right(collection, as_numbered((0, 300), (300, 100)))
     compact(url)
@@ -300,7 +300,7 @@ def test_an_invalid_index_is_dropped_at_the_start(
         with _followed(url):
             eventually(lambda: not indexes(url, collection))
     else:
-        compact(url, is_final=False)
+        compact(url, merges_all=False)
         assert indexes(url, collection) == {}
 
 
@@ -351,5 +351,5 @@ def test_a_collection_deleted_between_two_steps_is_no_fault(
     with Compaction(url, SMALL, Event()) as working:
         (each,) = working.collections()
         monkeypatch.setattr(bookkeeping, step, gone)
-        assert working.compact(each, is_final=True)
+        assert working.compact(each, merges_all=True)
     assert indexes(url, collection) == {}

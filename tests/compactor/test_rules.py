@@ -16,17 +16,17 @@ from pgchroma.compactor import bookkeeping
 from pgchroma.compactor.bookkeeping import (
     Build,
     Collection,
-    Examined,
     Form,
+    Inspection,
     SegmentRow,
     choose_build,
     choose_secondary,
     reconcile,
 )
 from pgchroma.model.configuration import CollectionConfiguration
-from pgchroma.model.filterable import Indexed
+from pgchroma.model.filterable import FilterableKeys
 from pgchroma.store.layout.secondary import SecondaryIndex, secondary_name
-from pgchroma.store.layout.segments import row_bytes
+from pgchroma.store.layout.segments import build_memory_per_row
 from pgchroma.store.layout.tables import CollectionTables
 from pgchroma.store.running.steps import Statement
 
@@ -49,13 +49,13 @@ def _row(id: int, first: int, end: int, *, rows: int | None = None, **more: Any)
     return SegmentRow(id, first, end, f"i{id}", entries, **values)
 
 
-def _examined(*rows: SegmentRow, tail: int = 0, **more: Any) -> Examined:
+def _examined(*rows: SegmentRow, tail: int = 0, **more: Any) -> Inspection:
     names = frozenset(row.index_name for row in rows)
     end = max((row.end_pos for row in rows if row.is_ready), default=1) + tail
-    return Examined(rows, names, tail=tail, end_pos=end, **more)
+    return Inspection(rows, names, tail=tail, end_pos=end, **more)
 
 
-def _choose(collection: Collection, examined: Examined, **more: Any) -> Build | None:
+def _choose(collection: Collection, examined: Inspection, **more: Any) -> Build | None:
     rules = {"segment_bytes": 0, "memory": PLENTY, "is_at_rest": True, "is_final": False}
     return choose_build(collection, examined, **{**rules, **more})
 
@@ -71,8 +71,8 @@ def test_a_tail_is_due_by_its_rows_and_by_its_bytes() -> None:
 def test_a_short_tail_is_taken_along_at_the_end_and_not_before() -> None:
     examined = _examined(_row(1, 1, 1001), tail=99)
     assert _choose(COLLECTION, examined) is None
-    assert _choose(_collection(batch_size=99), examined, is_final=True) == Build(1, 1100, 1099)
-    assert _choose(COLLECTION, _examined(tail=99), is_final=True) is None, "too few for an index"
+    assert _choose(_collection(batch_size=99), examined, merges_all=True) == Build(1, 1100, 1099)
+    assert _choose(COLLECTION, _examined(tail=99), merges_all=True) is None, "too few for an index"
 
 
 def test_segments_merge_with_what_is_not_much_shorter() -> None:
@@ -83,16 +83,16 @@ def test_segments_merge_with_what_is_not_much_shorter() -> None:
     assert _choose(COLLECTION, _examined(long, short, tail=400)) == Build(1, 1501, 1500)
     # At rest there is time for more, and while somebody writes for nothing but the tail.
     assert _choose(COLLECTION, _examined(_row(1, 1, 801), short)) == Build(1, 1101, 900)
-    assert _choose(COLLECTION, _examined(_row(1, 1, 801), short), is_at_rest=False) is None
+    assert _choose(COLLECTION, _examined(_row(1, 1, 801), short), is_idle=False) is None
     assert _choose(COLLECTION, _examined(long, short)) is None
-    assert _choose(COLLECTION, _examined(long, short), is_final=True) == Build(1, 1101, 1100)
+    assert _choose(COLLECTION, _examined(long, short), merges_all=True) == Build(1, 1101, 1100)
 
 
 def test_what_is_mostly_dead_or_of_another_form_is_built_anew() -> None:
     alive, dying = _row(1, 1, 1001, live=800), _row(1, 1, 1001, live=799)
     assert _choose(COLLECTION, _examined(alive)) is None
     assert _choose(COLLECTION, _examined(dying)) == Build(1, 1001, 799)
-    assert _choose(COLLECTION, _examined(dying), is_at_rest=False) is None
+    assert _choose(COLLECTION, _examined(dying), is_idle=False) is None
     fine = _row(1, 1, 1001)
     for changed in ({"max_neighbors": 8}, {"quantization": "halfvec"}, {"ef_construction": 50}):
         assert _choose(_collection(**changed), _examined(fine)) == Build(1, 1001, 1000)
@@ -111,9 +111,9 @@ def test_a_range_whose_index_somebody_dropped_gets_another() -> None:
 
 
 def test_no_more_is_merged_than_fits_into_memory() -> None:
-    memory = 1000 * row_bytes(4, "none", 16)
+    memory = 1000 * build_memory_per_row(4, "none", 16)
     halves = (_row(1, 1, 601), _row(2, 601, 1201))
-    assert _choose(COLLECTION, _examined(*halves), memory=memory, is_final=True) is None
+    assert _choose(COLLECTION, _examined(*halves), memory=memory, merges_all=True) is None
     assert _choose(COLLECTION, _examined(*halves), memory=2 * memory) == Build(1, 1201, 1200)
     # A tail that is too long is cut when it is built.
     assert _choose(COLLECTION, _examined(tail=5000), memory=memory) == Build(1, 5001, 5000)
@@ -128,17 +128,17 @@ class _Log:
         self.built = 0
         self.indexed: list[int] = []
         self.memory = memory
-        self.most = memory // row_bytes(4, "none", 16)
+        self.most = memory // build_memory_per_row(4, "none", 16)
 
     def write(self, count: int) -> None:
         self.tail += count
         self.indexed += [0] * count
 
-    def settle(self, *, is_at_rest: bool, is_final: bool = False) -> None:
+    def settle(self, *, is_idle: bool, merges_all: bool = False) -> None:
         for _ in range(1000):
             examined = _examined(*self.rows, tail=self.tail)
             build = _choose(
-                COLLECTION, examined, memory=self.memory, is_at_rest=is_at_rest, is_final=is_final
+                COLLECTION, examined, memory=self.memory, is_idle=is_idle, merges_all=merges_all
             )
             if build is None:
                 return
@@ -179,15 +179,15 @@ def test_a_growing_log_is_indexed_a_few_times_and_in_few_segments(
     batches: list[tuple[int, bool]],
 ) -> None:
     log = _Log()
-    for count, is_at_rest in batches:
+    for count, is_idle in batches:
         log.write(count)
-        log.settle(is_at_rest=is_at_rest)
+        log.settle(is_idle=is_idle)
         log.check()
         doublings = math.log2(max(len(log.indexed) / 100, 1)) + 1
         assert len(log.rows) <= doublings + 1
     # At rest up to an eighth more is enough to build the whole anew.
     assert max(log.indexed) <= 8 * (math.log(max(len(log.indexed) / 100, 1), 9 / 8) / 4 + 4)
-    log.settle(is_at_rest=True, is_final=True)
+    log.settle(is_idle=True, merges_all=True)
     assert len(log.rows) <= 1
 
 
@@ -195,7 +195,7 @@ def test_a_log_that_grows_without_a_rest_is_indexed_logarithmically() -> None:
     log = _Log()
     for _ in range(1000):
         log.write(100)
-        log.settle(is_at_rest=False)
+        log.settle(is_idle=False)
     log.check()
     assert max(log.indexed) <= 3 * math.log2(1000)
     assert sum(log.indexed) / len(log.indexed) <= 2 * math.log2(1000)
@@ -205,12 +205,12 @@ def test_a_log_that_grows_without_a_rest_is_indexed_logarithmically() -> None:
 def test_bounded_memory_gives_several_segments_and_an_end(
     batches: list[tuple[int, bool]], most: int
 ) -> None:
-    log = _Log(most * row_bytes(4, "none", 16))
-    for count, is_at_rest in batches:
+    log = _Log(most * build_memory_per_row(4, "none", 16))
+    for count, is_idle in batches:
         log.write(count)
-        log.settle(is_at_rest=is_at_rest)
+        log.settle(is_idle=is_idle)
         log.check()
-    log.settle(is_at_rest=True, is_final=True)
+    log.settle(is_idle=True, merges_all=True)
     assert all(row.rows <= most for row in log.rows)
     for one, other in zip(log.rows, log.rows[1:], strict=False):
         assert one.rows + other.rows > most
@@ -224,7 +224,7 @@ def test_secondary_indexes_are_for_large_collections_that_want_them() -> None:
         given = {key: options.pop(key) for key in list(options) if key in _FIELDS}
         return choose_secondary(collection, replace(large, **given), **options)
 
-    large = Examined(records=bookkeeping.LEAST_INDEXED, asked={number: 10, trigrams: 10})
+    large = Inspection(records=bookkeeping.LEAST_INDEXED, asked={number: 10, trigrams: 10})
     assert choose() == number
     assert choose(secondary={number: True}) == trigrams
     assert choose(secondary={number: False}) == number
@@ -234,7 +234,8 @@ def test_secondary_indexes_are_for_large_collections_that_want_them() -> None:
     assert choose(records=bookkeeping.LEAST_INDEXED - 1) is None
     keys = {"year": {"int": True}, "title": {"string": True}}
     declared = replace(
-        COLLECTION, configuration=replace(COLLECTION.configuration, indexed=Indexed(keys=keys))
+        COLLECTION,
+        configuration=replace(COLLECTION.configuration, indexed=FilterableKeys(keys=keys)),
     )
     assert choose(declared, is_automatic=False) == SecondaryIndex("value", "title")
 
@@ -242,7 +243,7 @@ def test_secondary_indexes_are_for_large_collections_that_want_them() -> None:
 _FIELDS = ("records", "asked", "secondary")
 
 
-def _reconciled(examined: Examined) -> tuple[bool, list[str], list[str]]:
+def _reconciled(examined: Inspection) -> tuple[bool, list[str], list[str]]:
     exchange, sent = reconcile(COLLECTION, examined), []
     try:
         step = next(exchange)
@@ -283,17 +284,17 @@ def test_rests_are_adopted_forgotten_or_dropped(
     is_changed: bool,
     leftovers: list[str],
 ) -> None:
-    examined = Examined(tuple(rows), frozenset(valid), frozenset(invalid))
+    examined = Inspection(tuple(rows), frozenset(valid), frozenset(invalid))
     assert _reconciled(examined)[:2] == (is_changed, leftovers)
 
 
 def test_a_secondary_index_is_known_for_what_it_is() -> None:
     index = SecondaryIndex("number", "year")
     name = secondary_name(TABLES, index)
-    built = Examined(valid=frozenset([name]), secondary={index: False})
-    gone = Examined(secondary={index: True})
+    built = Inspection(valid=frozenset([name]), secondary={index: False})
+    gone = Inspection(secondary={index: True})
     assert _reconciled(built)[:2] == (True, [])
     assert _reconciled(gone)[:2] == (True, [])
     assert _reconciled(replace(built, secondary={index: True}))[:2] == (False, [])
-    broken = Examined(invalid=frozenset([name]), secondary={index: False})
+    broken = Inspection(invalid=frozenset([name]), secondary={index: False})
     assert _reconciled(broken)[:2] == (False, [name])

@@ -35,7 +35,7 @@ def _count(url: str, collection: pgchroma.Collection) -> int:
 def _rest(url: str) -> None:
     with Compaction(url, SMALL, Event()) as working:
         for each in working.collections():
-            assert working.compact(each, is_at_rest=True)
+            assert working.compact(each, is_idle=True)
 
 
 @pytest.mark.parametrize("count", [20, 300])

@@ -21,10 +21,10 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 import pgchroma
 from pgchroma.compactor import bookkeeping
 from pgchroma.compactor import thread as compactor_thread
-from pgchroma.compactor.runner import Compaction, StoppedError
+from pgchroma.compactor.runner import BuildInterruptedError, Compaction
 from pgchroma.compactor.thread import Compactor
 from pgchroma.errors import UnavailableError
-from pgchroma.store.layout.secondary import ASKED_ENOUGH
+from pgchroma.store.layout.secondary import DEMAND_THRESHOLD
 from tests.compactor.conftest import (
     EAGER,
     SMALL,
@@ -113,7 +113,7 @@ def test_an_index_that_lost_its_row_to_a_killed_client_is_dropped(
     left = filled(client, count=900)
     compact(url)
     more(left, 100, start=900)
-    compact(url, is_final=False)
+    compact(url, merges_all=False)
     unused, used = (name for name, *_ in segments(url, left))
     left.delete(where={"number": {"$lt": 900}})
     _dies(url, "drop_segments", "after")
@@ -315,7 +315,7 @@ def test_filters_that_keep_asking_get_an_index(
     with pgchroma.PostgresClient(url, EAGERLY) as client:
         collection = filled(client, count=150)
         expected = [str(n) for n in range(3)] if is_number else []
-        for _ in range(ASKED_ENOUGH):
+        for _ in range(DEMAND_THRESHOLD):
             assert collection.get(where=wanted)["ids"] == expected
         eventually(lambda: any("_by_" in name for name in indexes(url, collection)))
         eventually(lambda: _is_indexed(url, collection))
@@ -331,7 +331,7 @@ def test_filters_by_keys_of_any_length_do_not_stop_it(
         collection = client.create_collection(
             "papers", configuration=EAGER, embedding_function=None
         )
-        for _ in range(2 * ASKED_ENOUGH):
+        for _ in range(2 * DEMAND_THRESHOLD):
             assert collection.get(where={key: 1})["ids"] == []
         more(collection, 150)
         eventually(lambda: _is_indexed(url, collection))
@@ -372,7 +372,7 @@ def test_who_waits_for_a_table_while_it_looks_does_not_end_it(
     def stops_once(self: Compaction, collection: Any) -> int:
         if not stopped.is_set():
             stopped.set()
-            raise StoppedError
+            raise BuildInterruptedError
         return look(self, collection)
 
     monkeypatch.setattr(Compaction, "look", stops_once)

@@ -16,7 +16,7 @@ import pytest
 
 import pgchroma
 from pgchroma import errors
-from pgchroma.compactor.runner import Compaction, CompactionSettings, StoppedError
+from pgchroma.compactor.runner import BuildInterruptedError, Compaction, CompactionSettings
 from pgchroma.store import locations
 from pgchroma.store.search import queries
 from tests.compactor.conftest import (
@@ -196,8 +196,8 @@ def _keep_compacting(url: str, stop: Event, memory: int) -> int:
         while not stop.is_set():
             try:
                 for each in working.collections():
-                    done += working.compact(each, is_at_rest=done % 2 == 0)
-            except StoppedError:
+                    done += working.compact(each, is_idle=done % 2 == 0)
+            except BuildInterruptedError:
                 continue
             stop.wait(0.02)
     return done
@@ -268,7 +268,7 @@ def _all_at_once(url: str, turns: int) -> None:
 @pytest.fixture
 def narrow(monkeypatch: pytest.MonkeyPatch) -> None:
     """Conditions that hold for a few hundred records are searched for in indexes, too."""
-    monkeypatch.setattr(queries, "LEAST_BOUND", 50)
+    monkeypatch.setattr(queries, "MIN_EXACT_SCAN", 50)
 
 
 @pytest.mark.usefixtures("narrow")
@@ -305,7 +305,7 @@ def test_two_compactors_share_the_work(url: str, client: pgchroma.ClientAPI) -> 
 
             working._create = counted  # type: ignore[method-assign]
             for each in working.collections():
-                while not working.compact(each, is_final=True):
+                while not working.compact(each, merges_all=True):
                     pass
 
     threads = [threading.Thread(target=work) for _ in range(2)]

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root to become another user")
 
-NOBODY = 65534
+ANONYMOUS = 65534
 UNNAMED = 54321
 _INTRUDE = """
 import psycopg
@@ -74,7 +74,7 @@ def test_no_process_of_nobody_gets_at_a_server_of_roots(
         pid, data = postmaster(open_place / "data"), open_place / "data" / "postgres"
         assert _uid(pid) in accounts.OWN_UIDS
         arguments = (postgres.conninfo, str(data), str(pid))
-        said = program(_INTRUDE, *arguments, prefix=_as(NOBODY)).finish().splitlines()
+        said = program(_INTRUDE, *arguments, prefix=_as(ANONYMOUS)).finish().splitlines()
     assert said == ["refused", "closed", "closed", "out of reach"]
 
 
@@ -84,7 +84,7 @@ def test_no_process_of_nobody_gets_at_a_throw_away_server_of_roots(
     with EmbeddedPostgres.open_ephemeral() as postgres:
         pid = postmaster(postgres.directory)
         arguments = (postgres.conninfo, str(postgres.directory / "postgres"), str(pid))
-        said = program(_INTRUDE, *arguments, prefix=_as(NOBODY)).finish().splitlines()
+        said = program(_INTRUDE, *arguments, prefix=_as(ANONYMOUS)).finish().splitlines()
     assert said == ["refused", "closed", "closed", "out of reach"]
 
 
@@ -94,12 +94,12 @@ def test_data_of_nobodys_in_roots_directory_gets_a_user_of_its_own(
     with EmbeddedPostgres.open(open_place) as postgres:
         rows(postgres, "create table t as select 42 as answer")
     data = open_place / "postgres"
-    subprocess.run(["chown", "-R", f"{NOBODY}:{NOBODY}", str(data)], check=True)
+    subprocess.run(["chown", "-R", f"{ANONYMOUS}:{ANONYMOUS}", str(data)], check=True)
     with EmbeddedPostgres.open(open_place) as postgres:
         assert rows(postgres, "select answer from t") == [(42,)]
         assert _uid(postmaster(open_place)) == data.stat().st_uid in accounts.OWN_UIDS
         arguments = (postgres.conninfo, str(data), str(postmaster(open_place)))
-        said = program(_INTRUDE, *arguments, prefix=_as(NOBODY)).finish().splitlines()
+        said = program(_INTRUDE, *arguments, prefix=_as(ANONYMOUS)).finish().splitlines()
     assert said == ["refused", "closed", "closed", "out of reach"]
 
 
@@ -112,9 +112,9 @@ def test_a_server_keeps_its_user(open_place: Path) -> None:
 
 
 def test_a_directory_of_an_ordinary_users_is_served_as_that_user(open_place: Path) -> None:
-    os.chown(open_place, NOBODY, NOBODY)
+    os.chown(open_place, ANONYMOUS, ANONYMOUS)
     with EmbeddedPostgres.open(open_place):
-        assert _uid(postmaster(open_place)) == NOBODY
+        assert _uid(postmaster(open_place)) == ANONYMOUS
 
 
 def test_initdb_runs_where_no_other_process_of_its_user_gets_in(

@@ -22,7 +22,7 @@ from pgchroma.embeddings import (
 )
 from pgchroma.embeddings.calls.batched import BatchedEmbeddingFunction, Purpose
 from pgchroma.embeddings.calls.cache import VectorCache, class_identity, content_key
-from pgchroma.embeddings.lancedb.adapters import creatable
+from pgchroma.embeddings.lancedb.adapters import with_create
 from pgchroma.embeddings.providers.imagebind import ImageBindEmbeddingFunction, _Sound
 
 
@@ -76,8 +76,8 @@ def test_a_function_that_does_not_tell_its_settings_has_no_cache(file: Path) -> 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         with pytest.raises(ValueError, match=r"_Unsaid cannot have a cache: .* no get_config"):
-            creatable(_Unsaid).create(factor=2.0, cache=file)
-    assert creatable(_Unsaid).create(factor=2.0, batch_size=1)(["a"])[0].tolist() == [2.0]
+            with_create(_Unsaid).create(factor=2.0, cache=file)
+    assert with_create(_Unsaid).create(factor=2.0, batch_size=1)(["a"])[0].tolist() == [2.0]
     assert not file.exists()
 
 
@@ -108,7 +108,7 @@ class _Two(_Named):
 
 
 def test_classes_of_one_name_are_kept_apart(file: Path) -> None:
-    made = [creatable(kind).create(cache=file)(["a"])[0].tolist() for kind in (_One, _Two)]
+    made = [with_create(kind).create(cache=file)(["a"])[0].tolist() for kind in (_One, _Two)]
     assert made == [[1.0], [2.0]]
 
 
@@ -152,7 +152,7 @@ def test_the_default_functions_are_told_by_their_model(
     file: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    function = creatable(kind).create(cache=file)
+    function = with_create(kind).create(cache=file)
     packaged = function._identity("document")
     monkeypatch.setenv("PGCHROMA_MODEL_PATH", str(exported_model))
     exported = function._identity("document")
@@ -170,8 +170,8 @@ def test_the_default_functions_are_told_by_their_model(
 
 
 def test_a_model_that_was_given_is_told(exported_model: Path, file: Path) -> None:
-    plain = creatable(ONNXMiniLM_L6_V2).create(cache=file)
-    given = creatable(ONNXMiniLM_L6_V2).create(cache=file, model_path=exported_model)
+    plain = with_create(ONNXMiniLM_L6_V2).create(cache=file)
+    given = with_create(ONNXMiniLM_L6_V2).create(cache=file, model_path=exported_model)
     assert plain._identity("document") != given._identity("document")
 
 

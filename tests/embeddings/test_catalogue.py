@@ -26,7 +26,7 @@ from pgchroma.embeddings import (
     register,
     register_embedding_function,
 )
-from pgchroma.embeddings.known import PROVIDERS, KnownFunctions
+from pgchroma.embeddings.known import PROVIDERS, FunctionRegistry
 from pgchroma.embeddings.lancedb.adapters import chroma_function
 from pgchroma.errors import EmbeddingError
 from pgchroma.utils import embedding_functions
@@ -381,7 +381,7 @@ class TestLookingUp:
 
 class TestKnown:
     def fresh(self) -> Any:
-        return KnownFunctions({"default": DefaultEmbeddingFunction})
+        return FunctionRegistry({"default": DefaultEmbeddingFunction})
 
     def test_a_providers_module_is_loaded_when_it_is_used(self) -> None:
         code = """

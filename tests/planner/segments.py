@@ -19,7 +19,7 @@ from pgchroma.compactor.runner import Compaction, CompactionSettings
 from pgchroma.store import run
 from pgchroma.store.layout.secondary import SecondaryIndex
 from pgchroma.store.layout.tables import CollectionTables
-from pgchroma.store.locations import Environment, Observed
+from pgchroma.store.locations import Activity, Environment
 
 SPACES = ("l2", "ip", "cosine")
 QUANTIZATIONS = ("none", "halfvec", "bit")
@@ -48,12 +48,12 @@ def create(client: pgchroma.ClientAPI, name: str = "papers", **hnsw: Any) -> pgc
 
 
 def compact(
-    url: str, collection: pgchroma.Collection, *, is_at_rest: bool = True, is_final: bool = False
+    url: str, collection: pgchroma.Collection, *, is_idle: bool = True, merges_all: bool = False
 ) -> None:
     """Build all indexes there are to build, and have the client know of them."""
     with Compaction(url, CompactionSettings(segment_bytes=0), Event()) as compactor:
         (found,) = compactor.collections({collection.id})
-        assert compactor.compact(found, is_at_rest=is_at_rest, is_final=is_final)
+        assert compactor.compact(found, is_idle=is_idle, merges_all=merges_all)
     collection._backend._environment.forget()  # type: ignore[attr-defined]
 
 
@@ -79,7 +79,7 @@ def index_for(
         collection._backend._environment.forget()  # type: ignore[attr-defined]
 
 
-def note_asked(url: str, observed: Observed) -> None:
+def note_asked(url: str, observed: Activity) -> None:
     """Keep what filters asked for, as the compactor's thread does."""
     _, asked = observed.taken()
     with Compaction(url, CompactionSettings(), Event()) as compactor:

@@ -32,8 +32,8 @@ BOUND = 20
 @pytest.fixture(autouse=True)
 def small_bound(monkeypatch: pytest.MonkeyPatch) -> None:
     """A gate that opens for more than so many matching records."""
-    monkeypatch.setattr(queries, "LEAST_BOUND", BOUND)
-    monkeypatch.setattr(queries, "SEARCH_COST", 0)
+    monkeypatch.setattr(queries, "MIN_EXACT_SCAN", BOUND)
+    monkeypatch.setattr(queries, "INDEX_ROW_COST", 0)
 
 
 @pytest.fixture
@@ -183,7 +183,7 @@ def test_answers_are_complete(
         ]
         assert np.mean(recalls) >= (0.7 if quantization == "bit" else 0.99)
     # What the compactor makes of it is as complete.
-    compact(url, log.collection, is_final=True)
+    compact(url, log.collection, merges_all=True)
     recalls = [log.check(space, arguments, 12, 2) for arguments in _arguments(log)]
     assert np.mean(recalls) >= (0.7 if quantization == "bit" else 0.99)
 
@@ -314,7 +314,7 @@ def test_what_is_known_of_segments_may_be_old(
     (location,) = known._locations.values()
     fresh = location.seen_at + 10**6
     log.add(30)
-    compact(url, log.collection, is_final=True)
+    compact(url, log.collection, merges_all=True)
     for indexes in (location.indexes, replace(location.indexes, ef_search=1)):
         known.remember(replace(location, indexes=indexes, seen_at=fresh))
         names = {segment.index_name for segment in indexes.segments}

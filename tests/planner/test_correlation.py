@@ -26,8 +26,8 @@ Ranks = NDArray[np.int64]
 @pytest.fixture(autouse=True)
 def small_bound(monkeypatch: pytest.MonkeyPatch) -> None:
     """A gate that opens for more than so many matching records."""
-    monkeypatch.setattr(queries, "LEAST_BOUND", BOUND)
-    monkeypatch.setattr(queries, "SEARCH_COST", 0)
+    monkeypatch.setattr(queries, "MIN_EXACT_SCAN", BOUND)
+    monkeypatch.setattr(queries, "INDEX_ROW_COST", 0)
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +50,7 @@ def collection(
         client.reset()
         made = create(client, ef_search=20, max_neighbors=12, quantization=request.param)
         made.add(ids=[str(row) for row in range(RECORDS)], embeddings=vectors)
-        compact(module_url, made, is_final=True)
+        compact(module_url, made, merges_all=True)
         yield made
 
 

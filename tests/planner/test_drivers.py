@@ -14,7 +14,7 @@ from psycopg.pq import PipelineStatus, TransactionStatus
 
 import pgchroma
 from pgchroma.store import run, run_async
-from pgchroma.store.running.steps import Atomic, Exchange, Statement, Step, Tuned
+from pgchroma.store.running.steps import Atomic, Statement, Step, Steps, WithSettings
 
 INSERT = Statement(b"insert into kept values (%(n)s)", {"n": 1})
 FAIL = Statement(b"select 1 / %(n)s::int", {"n": 0})
@@ -23,7 +23,7 @@ ROW = Statement(b"select 7")
 EMPTY = Statement(b"delete from kept")
 SHOW = Statement(b"show work_mem")
 
-Work = Callable[[psycopg.AsyncConnection[Any] | psycopg.Connection[Any], Exchange[Any]], Any]
+Work = Callable[[psycopg.AsyncConnection[Any] | psycopg.Connection[Any], Steps[Any]], Any]
 
 
 @pytest.fixture
@@ -32,14 +32,14 @@ def kept(connection: psycopg.Connection[Any]) -> psycopg.Connection[Any]:
     return connection
 
 
-def _steps(*steps: Step) -> Exchange[Any]:
+def _steps(*steps: Step) -> Steps[Any]:
     rows = None
     for step in steps:
         rows = yield step
     return rows
 
 
-def _atomic(exchange: Exchange[Any]) -> Exchange[Any]:
+def _atomic(exchange: Steps[Any]) -> Steps[Any]:
     return (yield Atomic(exchange))
 
 
@@ -53,10 +53,10 @@ GROUPS: list[Step] = [
     (SETTING, INSERT, WRONG, INSERT),
     (INSERT, Statement(b"selec"), INSERT),
     (INSERT, Statement(b"select nothing from kept")),
-    Tuned((SETTING,), FAIL),
-    Tuned((WRONG,), ROW),
-    Tuned((SETTING, WRONG, SETTING), ROW),
-    Tuned((), FAIL),
+    WithSettings((SETTING,), FAIL),
+    WithSettings((WRONG,), ROW),
+    WithSettings((SETTING, WRONG, SETTING), ROW),
+    WithSettings((), FAIL),
 ]
 
 
@@ -81,7 +81,9 @@ def test_a_failing_statement_undoes_its_group(
                 assert run(connection, _steps(SHOW)) == [("4MB",)]
                 assert run(connection, _steps((INSERT, ROW), (EMPTY,), (ROW,))) == [(7,)]
                 inserts = [INSERT] * (turn + 1)
-                assert run(connection, _steps(*inserts, Tuned((SETTING,), COUNT))) == [(turn + 1,)]
+                assert run(connection, _steps(*inserts, WithSettings((SETTING,), COUNT))) == [
+                    (turn + 1,)
+                ]
 
 
 def test_in_the_callers_transaction_only_the_group_is_undone(
@@ -96,7 +98,7 @@ def test_in_the_callers_transaction_only_the_group_is_undone(
                 with pytest.raises(psycopg.Error), owner.transaction():
                     run(owner, _steps(INSERT, group))
                 assert _is_clean(owner, TransactionStatus.INTRANS), group
-                assert run(owner, _steps(Tuned((SETTING,), ROW))) == [(7,)]
+                assert run(owner, _steps(WithSettings((SETTING,), ROW))) == [(7,)]
                 assert run(owner, _steps(SHOW)) == [("4MB",)]
             run(owner, _steps((INSERT, INSERT)))
             owner.commit()
@@ -110,7 +112,7 @@ def test_within_an_atomic_step_everything_is_undone(kept: psycopg.Connection[Any
             run(kept, _atomic(_steps(INSERT, (INSERT, ROW), group)))
         assert _is_clean(kept, TransactionStatus.IDLE), group
         assert run(kept, _steps(COUNT)) == [(0,)]
-        assert run(kept, _atomic(_steps((INSERT, ROW), Tuned((SETTING,), COUNT)))) == [(1,)]
+        assert run(kept, _atomic(_steps((INSERT, ROW), WithSettings((SETTING,), COUNT)))) == [(1,)]
         assert run(kept, _steps(COUNT)) == [(1,)]
 
 
@@ -119,7 +121,7 @@ def test_a_handler_that_copes_with_a_fault_is_not_resumed_after_it(
 ) -> None:
     ended = []
 
-    def handler() -> Exchange[None]:
+    def handler() -> Steps[None]:
         try:
             yield (INSERT, FAIL)
         finally:
@@ -131,7 +133,7 @@ def test_a_handler_that_copes_with_a_fault_is_not_resumed_after_it(
 
 
 def test_what_a_tuned_statement_writes_is_not_kept(kept: psycopg.Connection[Any]) -> None:
-    run(kept, _steps(Tuned((SETTING,), INSERT)))
+    run(kept, _steps(WithSettings((SETTING,), INSERT)))
     assert run(kept, _steps(COUNT)) == [(0,)]
 
 
@@ -145,7 +147,9 @@ async def test_asynchronous_groups_are_undone_too(kept: psycopg.Connection[Any],
                 with pytest.raises(psycopg.Error):
                     await run_async(connection, _atomic(_steps(INSERT, group)))
                 assert _is_clean(connection, TransactionStatus.IDLE)
-            found = await run_async(connection, _steps((INSERT, ROW), Tuned((SETTING,), COUNT)))
+            found = await run_async(
+                connection, _steps((INSERT, ROW), WithSettings((SETTING,), COUNT))
+            )
             assert found == [(turn + 1,)]
     async with await psycopg.AsyncConnection.connect(url) as owner:
         await owner.execute("insert into kept values (0)")
@@ -164,7 +168,7 @@ SLEEP = Statement(b"select pg_sleep(0.3)")
 
 @pytest.mark.parametrize(
     "group",
-    [(INSERT, SLEEP, INSERT), (SLEEP, INSERT), Tuned((SETTING,), SLEEP), SLEEP],
+    [(INSERT, SLEEP, INSERT), (SLEEP, INSERT), WithSettings((SETTING,), SLEEP), SLEEP],
     ids=["middle", "first", "tuned", "alone"],
 )
 @pytest.mark.parametrize("seconds", [0.0, 0.001, 0.1])

@@ -33,8 +33,8 @@ CONDITIONS: tuple[dict[str, Any], ...] = (
 @pytest.fixture
 def small_bound(monkeypatch: pytest.MonkeyPatch) -> None:
     """A gate that opens at a size that tests have."""
-    monkeypatch.setattr(queries, "LEAST_BOUND", 50)
-    monkeypatch.setattr(queries, "SEARCH_COST", 1)
+    monkeypatch.setattr(queries, "MIN_EXACT_SCAN", 50)
+    monkeypatch.setattr(queries, "INDEX_ROW_COST", 1)
 
 
 def vectors(rows: int, seed: int = 3) -> NDArray[np.float32]:

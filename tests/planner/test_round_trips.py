@@ -36,8 +36,8 @@ SHOWN = ("hnsw.ef_search", "hnsw.iterative_scan", "hnsw.scan_mem_multiplier", "e
 
 @pytest.fixture(autouse=True)
 def small_bound(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(queries, "LEAST_BOUND", 50)
-    monkeypatch.setattr(queries, "SEARCH_COST", 0)
+    monkeypatch.setattr(queries, "MIN_EXACT_SCAN", 50)
+    monkeypatch.setattr(queries, "INDEX_ROW_COST", 0)
     # Once a second somebody looks whether there are new indexes.
     monkeypatch.setattr(locations, "FRESH_SECONDS", 3_600.0)
 

@@ -13,13 +13,13 @@ from pgchroma import Schema
 from pgchroma.compactor import bookkeeping
 from pgchroma.model.filters import parse_where, parse_where_document
 from pgchroma.store.layout.secondary import (
-    ASKED_ENOUGH,
+    DEMAND_THRESHOLD,
     LONGEST_KEY,
     SecondaryIndex,
+    candidate_indexes,
     secondary_name,
-    wanted_indexes,
 )
-from pgchroma.store.locations import Observed
+from pgchroma.store.locations import Activity
 from tests.oracle import Record, matches
 from tests.planner.segments import (
     compact,
@@ -244,7 +244,7 @@ def test_what_filters_keep_asking_for_gets_an_index(
     monkeypatch.setattr(bookkeeping, "LEAST_INDEXED", 100)
     collection = create(client)
     _add(collection, _stored()[:200])
-    environment(client).observed = observed = Observed()
+    environment(client).observed = observed = Activity()
     wheres: list[dict[str, Any]] = [
         {"where": {"n": {"$gt": 5}}},
         {
@@ -255,7 +255,7 @@ def test_what_filters_keep_asking_for_gets_an_index(
         {"where": {"l": {"$contains": "e5"}}},
         {"where_document": {"$contains": "word5"}},
     ]
-    for turn in range(ASKED_ENOUGH):
+    for turn in range(DEMAND_THRESHOLD):
         for arguments in wheres:
             if turn % 2:
                 collection.get(**arguments)
@@ -289,8 +289,8 @@ def test_a_key_that_filters_keep_asking_for_may_be_long(
         embeddings=np.ones((50, 2)),
         metadatas=[{key: n if n % 2 else f"s{n}"} for n in range(50)],
     )
-    environment(client).observed = observed = Observed()
-    for _ in range(ASKED_ENOUGH):
+    environment(client).observed = observed = Activity()
+    for _ in range(DEMAND_THRESHOLD):
         assert len(collection.get(where={key: {"$gt": 5}})["ids"]) == 22
         assert collection.get(where={key: "s4"})["ids"] == ["id4"]
         collection.get(where={"short": 1})
@@ -320,4 +320,4 @@ def test_an_index_is_wanted_by_what_it_can_serve_alone() -> None:
             {SecondaryIndex("number", "a"), SecondaryIndex("value", "b")},
         ),
     ):
-        assert wanted_indexes(parse_where(where)) == expected, where
+        assert candidate_indexes(parse_where(where)) == expected, where

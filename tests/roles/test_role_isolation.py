@@ -17,7 +17,7 @@ from pgchroma.model.entities import DatabaseRef
 from pgchroma.model.operations import CreateCollection, GetTenant, ListCollections, Operation
 from pgchroma.store import handlers
 from pgchroma.store.conditions import condition as conditions
-from pgchroma.store.running.steps import Atomic, Exchange, Statement
+from pgchroma.store.running.steps import Atomic, Statement, Steps
 from tests.roles.conftest import admin_of, rows
 
 
@@ -241,7 +241,7 @@ class Probe(Operation[Any]):
     step: Any
 
 
-def _run_probe(operation: Probe, _: Any) -> Exchange[Any]:
+def _run_probe(operation: Probe, _: Any) -> Steps[Any]:
     return (yield operation.step)
 
 
@@ -254,14 +254,14 @@ async def _probe(backend: Any, tenant: str | None, step: Any) -> Any:
         del handlers[Probe]
 
 
-def iter_of(*steps: Any) -> Exchange[Any]:
+def iter_of(*steps: Any) -> Steps[Any]:
     rows: Any = None
     for step in steps:
         rows = yield step
     return rows
 
 
-def _failing() -> Exchange[Any]:
+def _failing() -> Steps[Any]:
     yield Statement(b"select 1")
     yield Statement(b"select 1/0")
 

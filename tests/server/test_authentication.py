@@ -32,9 +32,9 @@ from pgchroma.model.hashes import Key
 from pgchroma.model.operations import CreateCollection, DeleteCollection
 from pgchroma.server.auth import authenticator as doors
 from pgchroma.server.auth import passwords
-from pgchroma.server.auth.authenticator import LockedDoor, OpenDoor, identity
+from pgchroma.server.auth.authenticator import AllowAll, CredentialAuthenticator, identity
 from pgchroma.server.auth.bootstrap import create_first_key
-from pgchroma.server.auth.headers import Presented, parse_presented, plain_headers
+from pgchroma.server.auth.headers import HeaderCredential, parse_credential_headers, plain_headers
 
 DEFAULT = DatabaseRef("default_tenant", "default_database")
 PASSWORD = "correct horse"
@@ -69,8 +69,8 @@ async def backend(url: str) -> AsyncIterator[Counting]:
 
 
 @pytest.fixture
-def door(backend: Counting) -> LockedDoor:
-    return LockedDoor(backend)
+def door(backend: Counting) -> CredentialAuthenticator:
+    return CredentialAuthenticator(backend)
 
 
 async def _key(backend: Counting, name: str = "ci", role: Role = "read", *rest: Any) -> Key:
@@ -88,14 +88,14 @@ def _basic(login: str, password: str) -> dict[str, str]:
     return {"authorization": f"Basic {pair}"}
 
 
-async def _refused(door: doors.Door, headers: dict[str, str]) -> str:
+async def _refused(door: doors.Authenticator, headers: dict[str, str]) -> str:
     with pytest.raises(errors.ChromaAuthError) as caught:
         await door.admit(headers)
     return caught.value.message()
 
 
 async def test_a_key_is_taken_in_every_way_chromas_clients_send_it(
-    backend: Counting, door: LockedDoor
+    backend: Counting, door: CredentialAuthenticator
 ) -> None:
     key = await _key(backend, "ci", "write", Scope("default_tenant", "default_database"))
     caller = Caller("ci", "write", Scope("default_tenant", "default_database"))
@@ -112,7 +112,9 @@ async def test_a_key_is_taken_in_every_way_chromas_clients_send_it(
         assert await door.admit(headers) == caller
 
 
-async def test_a_user_is_let_in_with_his_password(backend: Counting, door: LockedDoor) -> None:
+async def test_a_user_is_let_in_with_his_password(
+    backend: Counting, door: CredentialAuthenticator
+) -> None:
     await backend.execute(new_user("jane", "pässword: ✓", "admin"))
     assert await door.admit(_basic("jane", "pässword: ✓")) == Caller("jane", "admin")
     assert await _refused(door, _bearer("pässword: ✓".encode().hex())) == (
@@ -121,7 +123,7 @@ async def test_a_user_is_let_in_with_his_password(backend: Counting, door: Locke
 
 
 async def test_what_is_wrong_is_refused_in_one_sentence(
-    backend: Counting, door: LockedDoor
+    backend: Counting, door: CredentialAuthenticator
 ) -> None:
     key, other = await _key(backend), await _key(backend, "other")
     revoked = await _key(backend, "revoked")
@@ -180,7 +182,7 @@ async def test_a_malformed_header_is_refused_without_asking_the_database(
     headers: dict[str, str],
 ) -> None:
     # A door without a backend: to ask it would raise another error.
-    message = await _refused(LockedDoor(None), headers)  # type: ignore[arg-type]
+    message = await _refused(CredentialAuthenticator(None), headers)  # type: ignore[arg-type]
     assert len(message) < 200
 
 
@@ -197,7 +199,7 @@ printable_headers = st.dictionaries(
 @given(printable_headers)
 def test_no_header_makes_the_parser_fail_otherwise(headers: dict[str, str]) -> None:
     try:
-        presented = parse_presented(headers)
+        presented = parse_credential_headers(headers)
     except errors.ChromaAuthError:
         return
     assert presented.secret
@@ -208,16 +210,16 @@ def test_a_repeated_header_is_no_credential() -> None:
     headers = plain_headers(raw)
     assert headers == {"authorization": "Bearer one, Bearer two", "a": "ÿ"}
     with pytest.raises(errors.ChromaAuthError):
-        parse_presented(headers)
+        parse_credential_headers(headers)
 
 
 def test_no_secret_is_in_a_repr() -> None:
-    assert "abc" not in repr(Presented("jane", "abc"))
+    assert "abc" not in repr(HeaderCredential("jane", "abc"))
 
 
 async def test_a_caller_is_remembered_and_then_asked_about_again(backend: Counting) -> None:
     key = await _key(backend)
-    door = LockedDoor(backend, cache_seconds=0.2)
+    door = CredentialAuthenticator(backend, cache_seconds=0.2)
     for _ in range(5):
         await door.admit(_bearer(key.text))
     assert backend.asked == 1
@@ -230,7 +232,7 @@ async def test_revocation_takes_effect_within_the_time_and_at_once_after_forget(
     backend: Counting,
 ) -> None:
     one, two = await _key(backend, "one"), await _key(backend, "two")
-    door = LockedDoor(backend, cache_seconds=0.3)
+    door = CredentialAuthenticator(backend, cache_seconds=0.3)
     await door.admit(_bearer(one.text))
     await backend.execute(RevokeCredential("key", "one"))
     assert await door.admit(_bearer(one.text))
@@ -246,7 +248,7 @@ async def test_deleting_what_a_key_is_for_ends_it(backend: Counting) -> None:
     await backend.execute(CreateCollection(DEFAULT, "papers"))
     scope = Scope("default_tenant", "default_database", "papers")
     key = await _key(backend, "ci", "write", scope)
-    door = LockedDoor(backend, cache_seconds=0)
+    door = CredentialAuthenticator(backend, cache_seconds=0)
     caller = await door.admit(_bearer(key.text))
     assert caller.scope.collection_id is not None
     await backend.execute(DeleteCollection(DEFAULT, "papers"))
@@ -257,7 +259,7 @@ async def test_deleting_what_a_key_is_for_ends_it(backend: Counting) -> None:
 async def test_a_key_expires_while_it_is_remembered(backend: Counting) -> None:
     soon = datetime.now(UTC) + timedelta(seconds=0.5)
     key = await _key(backend, "ci", "read", Scope(), soon)
-    door = LockedDoor(backend, cache_seconds=60)
+    door = CredentialAuthenticator(backend, cache_seconds=60)
     await door.admit(_bearer(key.text))
     await asyncio.sleep(0.55)
     await _refused(door, _bearer(key.text))
@@ -274,7 +276,7 @@ async def test_a_password_is_verified_once_and_its_user_looked_up_each_time(
 
     monkeypatch.setattr(passwords, "is_match", verify)
     await backend.execute(new_user("jane", PASSWORD, "read"))
-    door = LockedDoor(backend, cache_seconds=0)
+    door = CredentialAuthenticator(backend, cache_seconds=0)
     for _ in range(3):
         await door.admit(_basic("jane", PASSWORD))
     assert verified == [PASSWORD]
@@ -288,7 +290,7 @@ async def test_a_password_is_verified_once_and_its_user_looked_up_each_time(
 
 async def test_one_question_is_asked_for_many_that_come_at_once(backend: Counting) -> None:
     await backend.execute(new_user("jane", PASSWORD, "read"))
-    door = LockedDoor(backend)
+    door = CredentialAuthenticator(backend)
     callers = await asyncio.gather(*(door.admit(_basic("jane", PASSWORD)) for _ in range(100)))
     assert set(callers) == {Caller("jane", "read")}
     assert backend.asked == 1
@@ -296,7 +298,7 @@ async def test_one_question_is_asked_for_many_that_come_at_once(backend: Countin
 
 async def test_who_hangs_up_does_not_take_the_answer_from_the_others(backend: Counting) -> None:
     await backend.execute(new_user("jane", PASSWORD, "read"))
-    door = LockedDoor(backend)
+    door = CredentialAuthenticator(backend)
     waiting = [asyncio.create_task(door.admit(_basic("jane", PASSWORD))) for _ in range(3)]
     await asyncio.sleep(0)
     waiting[0].cancel()
@@ -309,7 +311,7 @@ async def test_a_fault_of_the_database_is_neither_a_refusal_nor_remembered(
     backend: Counting,
 ) -> None:
     key = await _key(backend)
-    door = LockedDoor(backend)
+    door = CredentialAuthenticator(backend)
     backend.is_down = True
     with pytest.raises(errors.UnavailableError):
         await door.admit(_bearer(key.text))
@@ -328,7 +330,7 @@ async def test_memory_is_bounded_and_failures_crowd_out_no_caller(
 ) -> None:
     monkeypatch.setattr(doors, "REMEMBERED", 20)
     key = await _key(backend)
-    door = LockedDoor(backend, cache_seconds=60)
+    door = CredentialAuthenticator(backend, cache_seconds=60)
     await door.admit(_bearer(key.text))
     for number in range(100):
         await _refused(door, _bearer(f"wrong-{number}"))
@@ -341,7 +343,7 @@ async def test_memory_is_bounded_and_failures_crowd_out_no_caller(
 
 
 async def test_a_failure_is_remembered_no_longer_than_a_success(backend: Counting) -> None:
-    door = LockedDoor(backend, cache_seconds=0.2)
+    door = CredentialAuthenticator(backend, cache_seconds=0.2)
     await _refused(door, _basic("jane", PASSWORD))
     await backend.execute(new_user("jane", PASSWORD, "read"))
     await asyncio.sleep(0.25)
@@ -350,7 +352,7 @@ async def test_a_failure_is_remembered_no_longer_than_a_success(backend: Countin
 
 async def test_nothing_presented_is_kept(backend: Counting) -> None:
     key = await _key(backend)
-    door = LockedDoor(backend)
+    door = CredentialAuthenticator(backend)
     await door.admit(_bearer(key.text))
     await backend.execute(new_user("jane", PASSWORD, "read"))
     await door.admit(_basic("jane", PASSWORD))
@@ -361,7 +363,7 @@ async def test_nothing_presented_is_kept(backend: Counting) -> None:
 
 async def test_an_unknown_user_takes_as_long_as_a_wrong_password(backend: Counting) -> None:
     await backend.execute(new_user("jane", PASSWORD, "read"))
-    door = LockedDoor(backend, cache_seconds=0)
+    door = CredentialAuthenticator(backend, cache_seconds=0)
 
     async def fastest(login: str) -> float:
         times = []
@@ -376,7 +378,7 @@ async def test_an_unknown_user_takes_as_long_as_a_wrong_password(backend: Counti
 
 
 async def test_the_open_door_lets_everybody_do_everything() -> None:
-    door = OpenDoor()
+    door = AllowAll()
     door.forget()
     for headers in ({}, _bearer("anything"), {"authorization": "nonsense"}):
         assert await door.admit(headers) == Caller("", "admin")
@@ -403,6 +405,6 @@ async def test_of_servers_that_start_at_once_one_makes_the_first_key(backend: Co
     keys = [Key.generate() for _ in range(6)]
     made = await asyncio.gather(*(create_first_key(backend, key) for key in keys))
     (key,) = (key for key, is_made in zip(keys, made, strict=True) if is_made)
-    caller = await LockedDoor(backend).admit(_bearer(key.text))
+    caller = await CredentialAuthenticator(backend).admit(_bearer(key.text))
     assert caller == Caller("admin", "admin")
     assert not await create_first_key(backend, Key.generate())

@@ -25,7 +25,7 @@ from psycopg.conninfo import make_conninfo
 from pgchroma.catalog.upgrade import HEAD
 from pgchroma.embedded import EmbeddedPostgres
 from pgchroma.server.process.health import Health
-from pgchroma.server.process.run_directory import Workplace
+from pgchroma.server.process.run_directory import RunDirectory
 from tests.server_process import PATIENCE, Server, eventually, free_port, running
 
 COLLECTIONS = "/api/v2/tenants/default_tenant/databases/default_database/collections"
@@ -114,7 +114,7 @@ def test_the_admin_port_and_a_killed_worker(module_url: str, log: Path) -> None:
 def test_a_worker_that_hangs_and_one_that_is_gone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    workplace = Workplace(tmp_path)
+    workplace = RunDirectory(tmp_path)
     workplace.metrics.mkdir()
     health = Health(workplace, "host=/nowhere", workers=1)
 

@@ -21,7 +21,7 @@ from pgchroma.backends.connect import connect, connect_async
 from pgchroma.model.credentials import Caller, new_key, new_user
 from pgchroma.model.hashes import hash_password, is_match
 from pgchroma.server.auth import passwords
-from pgchroma.server.auth.authenticator import LockedDoor
+from pgchroma.server.auth.authenticator import CredentialAuthenticator
 from pgchroma.server.auth.passwords import (
     LOCKED_SECONDS,
     MAX_FAILURES,
@@ -56,7 +56,9 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return verified
 
 
-async def outcome(door: LockedDoor, login: str, password: str, address: str = HERE) -> Any:
+async def outcome(
+    door: CredentialAuthenticator, login: str, password: str, address: str = HERE
+) -> Any:
     try:
         return await door.admit(_basic(login, password), address)
     except errors.ChromaError as error:
@@ -68,7 +70,7 @@ async def test_a_login_is_locked_for_an_address_and_for_no_other(
 ) -> None:
     for name in ("jane", "john"):
         await backend.execute(new_user(name, PASSWORD, "read"))
-    door = LockedDoor(backend, cache_seconds=0)
+    door = CredentialAuthenticator(backend, cache_seconds=0)
     for number in range(MAX_FAILURES):
         assert await outcome(door, "jane", f"wrong-{number}") is errors.ChromaAuthError
     with pytest.raises(errors.RateLimitError, match="wrong passwords of this user") as caught:
@@ -88,7 +90,7 @@ async def test_a_lock_ends(
     backend: Counting, quick: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await backend.execute(new_user("jane", PASSWORD, "read"))
-    door = LockedDoor(backend, cache_seconds=0)
+    door = CredentialAuthenticator(backend, cache_seconds=0)
     for number in range(MAX_FAILURES):
         await outcome(door, "jane", f"wrong-{number}")
     assert await outcome(door, "jane", PASSWORD) is errors.RateLimitError
@@ -101,7 +103,7 @@ async def test_the_same_wrong_password_locks_nobody_out(
     backend: Counting, quick: list[str]
 ) -> None:
     await backend.execute(new_user("jane", PASSWORD, "read"))
-    door = LockedDoor(backend, cache_seconds=0)
+    door = CredentialAuthenticator(backend, cache_seconds=0)
     for _ in range(3 * MAX_FAILURES):
         assert await outcome(door, "jane", "an old password") is errors.ChromaAuthError
     assert await outcome(door, "jane", PASSWORD) == Caller("jane", "read")
@@ -112,7 +114,7 @@ async def test_guesses_at_once_are_counted_before_they_are_verified(
     login: str, backend: Counting, quick: list[str]
 ) -> None:
     await backend.execute(new_user("john", PASSWORD, "read"))
-    door = LockedDoor(backend, cache_seconds=0)
+    door = CredentialAuthenticator(backend, cache_seconds=0)
     guesses = [outcome(door, login.format(n), f"wrong-{n}") for n in range(100)]
     storm = asyncio.gather(*guesses)
     await asyncio.sleep(0)
@@ -129,7 +131,7 @@ async def test_a_flood_from_one_address_turns_nobody_else_away(
     monkeypatch.setattr(passwords, "MAX_WAITING", 20)
     await backend.execute(new_user("jane", PASSWORD, "read"))
     key = await _key(backend)
-    door = LockedDoor(backend, cache_seconds=0)
+    door = CredentialAuthenticator(backend, cache_seconds=0)
     flood = [asyncio.create_task(outcome(door, f"l-{n}", "wrong")) for n in range(200)]
     while door._passwords._size < 20:
         await asyncio.sleep(0)

@@ -7,7 +7,7 @@ import pytest
 from psycopg import errors as pg
 
 from pgchroma import errors
-from pgchroma.store.running.errors import has_lost_connection, translated
+from pgchroma.store.running.errors import has_lost_connection, mapped_errors
 
 
 @pytest.mark.parametrize(
@@ -19,12 +19,12 @@ from pgchroma.store.running.errors import has_lost_connection, translated
 )
 def test_a_lost_prepared_statement_is_named_as_the_cause(fault: psycopg.Error) -> None:
     assert not has_lost_connection(fault)
-    with pytest.raises(errors.InternalError, match="pgchroma_prepared_statements"), translated():
+    with pytest.raises(errors.InternalError, match="pgchroma_prepared_statements"), mapped_errors():
         raise fault
 
 
 def test_a_poolers_own_refusal_is_a_database_that_cannot_be_reached() -> None:
     fault = pg.ProtocolViolation("server login has been failing")
     assert has_lost_connection(fault)
-    with pytest.raises(errors.UnavailableError, match="cannot be reached"), translated():
+    with pytest.raises(errors.UnavailableError, match="cannot be reached"), mapped_errors():
         raise fault

@@ -19,7 +19,7 @@ from sqlalchemy import create_engine, text
 import pgchroma
 from pgchroma.backends import direct
 from pgchroma.store import locations, run, run_async
-from pgchroma.store.running.steps import Atomic, Statement, Tuned
+from pgchroma.store.running.steps import Atomic, Statement, WithSettings
 from tests.planner.proxy import counting
 
 DEFAULTS = ("serializable", "repeatable read", "read uncommitted")
@@ -37,7 +37,7 @@ def together() -> Any:
 
 
 def tuned() -> Any:
-    return (yield Tuned((Statement(b"set local jit = off"),), SHOW))[0][0]
+    return (yield WithSettings((Statement(b"set local jit = off"),), SHOW))[0][0]
 
 
 def atomic() -> Any:
@@ -103,13 +103,13 @@ def test_an_engine_is_left_as_it_was(url: str) -> None:
 @pytest.fixture
 def faults(monkeypatch: pytest.MonkeyPatch) -> list[BaseException]:
     met: list[BaseException] = []
-    judge = direct.may_pass
+    judge = direct.is_retryable
 
     def note(fault: BaseException) -> bool:
         met.append(fault)
         return judge(fault)
 
-    monkeypatch.setattr(direct, "may_pass", note)
+    monkeypatch.setattr(direct, "is_retryable", note)
     return met
 
 
@@ -201,7 +201,7 @@ class Slow(dict[str, Any]):
 
 
 def failing() -> Any:
-    rest = Statement(b"select length(%(text)s)", Slow(text="x" * 100_000), is_kept=False)
+    rest = Statement(b"select length(%(text)s)", Slow(text="x" * 100_000), reuses_plan=False)
     return (yield Statement(b"select 1 / 0"), rest, rest, rest)
 
 

@@ -83,13 +83,13 @@ INSERT = "insert into {} (seq, id, created_at, updated_at) values (1000000, %(id
 def faults(monkeypatch: pytest.MonkeyPatch) -> list[BaseException]:
     """What PostgreSQL refused, though it was tried again."""
     met: list[BaseException] = []
-    judge = direct.may_pass
+    judge = direct.is_retryable
 
     def note(fault: BaseException) -> bool:
         met.append(fault)
         return judge(fault)
 
-    monkeypatch.setattr(direct, "may_pass", note)
+    monkeypatch.setattr(direct, "is_retryable", note)
     return met
 
 

@@ -21,7 +21,7 @@ from pgchroma import errors
 from pgchroma.errors import ChromaError
 from pgchroma.model.configuration import CollectionConfiguration, HnswConfiguration
 from pgchroma.model.entities import CollectionModel, Database, DatabaseRef, Tenant, UserIdentity
-from pgchroma.model.filterable import KINDS, Indexed
+from pgchroma.model.filterable import KINDS, FilterableKeys
 from pgchroma.model.filters import combine, parse_where, parse_where_document
 from pgchroma.model.inspection import IndexingStatus, QueryPlan, Recall, SegmentUse
 from pgchroma.model.metadata import parse_collection_metadata
@@ -125,7 +125,7 @@ configurations = _optional(
 
 kinds = st.sampled_from(KINDS)
 indexed = st.builds(
-    Indexed,
+    FilterableKeys,
     st.dictionaries(kinds, st.just(False)),
     st.dictionaries(strategies.keys, st.dictionaries(kinds, st.booleans(), min_size=1), max_size=3),
     st.booleans(),
@@ -230,7 +230,7 @@ OPERATIONS: dict[Any, st.SearchStrategy[Any]] = {
         st.none() | scalar_metadata,
         st.booleans(),
         # Where everything is indexed, nothing is said of it.
-        indexed.map(lambda one: None if one == Indexed() else one),
+        indexed.map(lambda one: None if one == FilterableKeys() else one),
     ),
     GetCollection: st.builds(GetCollection, scopes, looked_up),
     GetCollectionById: st.builds(GetCollectionById, refs),

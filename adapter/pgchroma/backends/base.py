@@ -16,7 +16,7 @@ class Backend(Protocol):
     """Answers operations, one at a time for each thread that asks."""
 
     @property
-    def is_joined(self) -> bool:
+    def in_caller_transaction(self) -> bool:
         """Whether all it does is part of the caller's transaction, on his one connection."""
         ...
 
@@ -41,7 +41,7 @@ class AsyncBackend(Protocol):
     """Answers operations for an event loop."""
 
     @property
-    def is_joined(self) -> bool:
+    def in_caller_transaction(self) -> bool:
         """Whether all it does is part of the caller's transaction, on his one connection."""
         ...
 

@@ -12,12 +12,12 @@ from tenacity import Retrying
 from pgchroma.backends.conninfo import complete_conninfo
 from pgchroma.backends.direct import AGAIN, AsyncDirectBackend, DirectBackend
 from pgchroma.backends.sources import (
+    AsyncCallerConnection,
     AsyncEngineSource,
-    AsyncJoinedSource,
     AsyncPoolSource,
     AsyncSource,
+    CallerConnection,
     EngineSource,
-    JoinedSource,
     PoolSource,
     Source,
 )
@@ -29,9 +29,9 @@ from pgchroma.config import Settings
 from pgchroma.errors import InvalidArgumentError
 from pgchroma.model.entities import Limits
 from pgchroma.store import Environment, run
-from pgchroma.store.locations import Observed
+from pgchroma.store.locations import Activity
 from pgchroma.store.roles import prepare_roles
-from pgchroma.store.running.errors import translated
+from pgchroma.store.running.errors import mapped_errors
 from pgchroma.store.running.sessions import Sessions
 
 __all__ = ("compaction_settings", "connect", "connect_async")
@@ -75,12 +75,14 @@ def _by_owner(owner: object, settings: Settings) -> DirectBackend:
     sessions = Sessions(settings.pgchroma_prepared_statements)
     source = _source(owner, sessions)
     _refuse_joined(source, settings)
-    with translated(), source.lend() as connection:
+    with mapped_errors(), source.lend() as connection:
         facts = _prepare(connection, settings)
         conninfo = _conninfo_of(connection)
-    compactor = None if source.is_joined else _compactor(conninfo, settings)
-    environment = _environment(facts, settings, compactor, sessions, is_joined=source.is_joined)
-    executing = _executing(settings, is_joined=source.is_joined)
+    compactor = None if source.in_caller_transaction else _compactor(conninfo, settings)
+    environment = _environment(
+        facts, settings, compactor, sessions, in_caller_transaction=source.in_caller_transaction
+    )
+    executing = _executing(settings, in_caller_transaction=source.in_caller_transaction)
     return DirectBackend(source, environment, compactor, **executing)
 
 
@@ -91,7 +93,7 @@ def _source(owner: object, sessions: Sessions) -> Source:
     if isinstance(owner, Engine):
         return EngineSource(owner, sessions)
     if isinstance(owner, Connection | Session):
-        return JoinedSource(owner, sessions)
+        return CallerConnection(owner, sessions)
     raise InvalidArgumentError(
         f"expected a URL, or a SQLAlchemy Engine, Connection or Session, got {owner!r}"
     )
@@ -111,18 +113,20 @@ async def _by_owner_async(owner: object, settings: Settings) -> AsyncDirectBacke
     sessions = Sessions(settings.pgchroma_prepared_statements)
     source = _async_source(owner, sessions)
     _refuse_joined(source, settings)
-    with translated():
+    with mapped_errors():
         async with source.lend() as connection:
             conninfo = _conninfo_of(connection)
     facts = await asyncio.to_thread(_look, conninfo, settings)
-    compactor = None if source.is_joined else _compactor(conninfo, settings)
-    environment = _environment(facts, settings, compactor, sessions, is_joined=source.is_joined)
-    executing = _executing(settings, is_joined=source.is_joined)
+    compactor = None if source.in_caller_transaction else _compactor(conninfo, settings)
+    environment = _environment(
+        facts, settings, compactor, sessions, in_caller_transaction=source.in_caller_transaction
+    )
+    executing = _executing(settings, in_caller_transaction=source.in_caller_transaction)
     return AsyncDirectBackend(source, environment, compactor, **executing)
 
 
 def _refuse_joined(source: Source | AsyncSource, settings: Settings) -> None:
-    if source.is_joined and settings.pgchroma_role_per_tenant:
+    if source.in_caller_transaction and settings.pgchroma_role_per_tenant:
         raise InvalidArgumentError(
             "pgchroma_role_per_tenant changes the role in every transaction, and this one is "
             "yours: connect with a URL or an engine, or switch it off"
@@ -145,7 +149,7 @@ def _prepare_once(connection: psycopg.Connection[Any], settings: Settings) -> Se
 def _look(conninfo: str, settings: Settings) -> ServerFacts:
     # Alembic is synchronous, so the catalog is looked after on a connection of its own.
     place = place_of(conninfo)
-    with translated(place), psycopg.connect(conninfo, autocommit=True) as connection:
+    with mapped_errors(place), psycopg.connect(conninfo, autocommit=True) as connection:
         return _prepare(connection, settings)
 
 
@@ -159,7 +163,7 @@ def _async_source(owner: object, sessions: Sessions) -> AsyncSource:
     if isinstance(owner, AsyncEngine):
         return AsyncEngineSource(owner, sessions)
     if isinstance(owner, AsyncConnection | AsyncSession):
-        return AsyncJoinedSource(owner, sessions)
+        return AsyncCallerConnection(owner, sessions)
     raise InvalidArgumentError(
         "expected a URL, or a SQLAlchemy AsyncEngine, AsyncConnection or AsyncSession, "
         f"got {owner!r}"
@@ -173,10 +177,10 @@ def _pool(settings: Settings) -> dict[str, Any]:
     }
 
 
-def _executing(settings: Settings, *, is_joined: bool = False) -> dict[str, Any]:
+def _executing(settings: Settings, *, in_caller_transaction: bool = False) -> dict[str, Any]:
     connections = min(settings.pgchroma_query_connections, settings.pgchroma_pool_size)
     return {
-        "query_connections": 1 if is_joined else connections,
+        "query_connections": 1 if in_caller_transaction else connections,
         "request_timeout": settings.pgchroma_request_timeout,
     }
 
@@ -190,7 +194,7 @@ def _compactor(conninfo: str, settings: Settings) -> Compactor | None:
     if not settings.pgchroma_compaction:
         return None
     url = settings.pgchroma_compaction_url
-    observed = Observed(takes_filters=settings.pgchroma_auto_index)
+    observed = Activity(takes_filters=settings.pgchroma_auto_index)
     target = complete_conninfo(conninfo if url is None else url)
     return Compactor(target, compaction_settings(settings), observed)
 
@@ -210,14 +214,16 @@ def _environment(
     compactor: Compactor | None,
     sessions: Sessions,
     *,
-    is_joined: bool = False,
+    in_caller_transaction: bool = False,
 ) -> Environment:
     timeouts = [round(settings.pgchroma_regex_timeout * 1000), facts.statement_timeout_ms]
     environment = Environment(
         cast("int", facts.vector_oid),
         # In the caller's transaction his own limit holds.
-        regex_timeout_ms=None if is_joined else min(limit for limit in timeouts if limit),
-        is_forgetful=is_joined,
+        regex_timeout_ms=None
+        if in_caller_transaction
+        else min(limit for limit in timeouts if limit),
+        caches_nothing=in_caller_transaction,
         allows_reset=settings.allow_reset,
         limits=Limits(settings.pgchroma_max_batch_size),
         has_tenant_roles=bool(settings.pgchroma_role_per_tenant),

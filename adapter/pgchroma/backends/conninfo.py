@@ -9,7 +9,7 @@ from psycopg import pq
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from pgchroma.backends.urls import check_url
-from pgchroma.store.running.errors import translated
+from pgchroma.store.running.errors import mapped_errors
 
 __all__ = ("complete_conninfo", "plain_conninfo")
 
@@ -48,7 +48,7 @@ def complete_conninfo(url: str) -> str:
     Raises:
         InvalidArgumentError: It is neither.
     """
-    with translated():
+    with mapped_errors():
         given = conninfo_to_dict(plain_conninfo(url))
         defaults = {key: value for key, value in _DEFAULTS.items() if not _is_set(key)}
         completed = {**defaults, **given, "client_encoding": "UTF8"}

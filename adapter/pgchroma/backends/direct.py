@@ -34,15 +34,15 @@ from pgchroma.model.entities import Limits
 from pgchroma.model.operations import Operation, QueryRecords
 from pgchroma.store import Environment, handlers, run, run_async
 from pgchroma.store.refusals import missing_right, refusal_behind
-from pgchroma.store.roles import is_mendable, role_for
+from pgchroma.store.roles import is_role_error, role_for
 from pgchroma.store.running.caller_transaction import joined, joined_async
 from pgchroma.store.running.errors import (
-    first_line,
     has_lost_connection,
     has_lost_statement,
     is_recovery_conflict,
-    may_pass,
-    translated,
+    is_retryable,
+    mapped_errors,
+    primary_message,
 )
 from pgchroma.store.running.search_path import add_schema, lacks_schema
 from pgchroma.store.running.weight import is_heavy
@@ -55,7 +55,7 @@ LEAST_PART = 8
 """Queries that are worth a connection of their own."""
 
 AGAIN: Final[dict[str, Any]] = {
-    "retry": retry_if_exception(may_pass),
+    "retry": retry_if_exception(is_retryable),
     "stop": stop_after_attempt(6),
     "wait": wait_random_exponential(multiplier=0.01, max=0.5),
     "reraise": True,
@@ -85,9 +85,9 @@ class DirectBackend:
         self._pid = os.getpid()
 
     @property
-    def is_joined(self) -> bool:
+    def in_caller_transaction(self) -> bool:
         """Whether all it does is part of the caller's transaction, on his one connection."""
-        return self._source.is_joined
+        return self._source.in_caller_transaction
 
     def execute(self, operation: Operation[R]) -> R:
         """Carry an operation out, many queries on several connections at once."""
@@ -101,7 +101,11 @@ class DirectBackend:
         refusal = refusal_behind(error)
         if refusal is None:
             return error
-        with suppress(psycopg.Error, ChromaError), translated(), self._source.lend() as connection:
+        with (
+            suppress(psycopg.Error, ChromaError),
+            mapped_errors(),
+            self._source.lend() as connection,
+        ):
             exchange = missing_right(operation, refusal)
             return run(connection, exchange)  # type: ignore[no-any-return]
         return error
@@ -132,7 +136,7 @@ class DirectBackend:
 
     def _execute(self, operation: Operation[R]) -> R:
         """Carry an operation out, again where that may mend a fault and does no harm."""
-        with translated(), _outcome_told(operation, self._source):
+        with mapped_errors(), _outcome_told(operation, self._source):
             try:
                 return self._attempt(operation)
             except psycopg.Error as fault:
@@ -146,7 +150,7 @@ class DirectBackend:
         _check_process(self._pid)
         with self._source.lend() as connection, self._bounded(connection):
             exchange = handlers[type(operation)](operation, self._environment)
-            if not self._source.is_joined:
+            if not self._source.in_caller_transaction:
                 role = run(connection, role_for(operation, self._environment))
                 return run(connection, exchange, role)  # type: ignore[no-any-return]
             with joined(connection):
@@ -181,9 +185,9 @@ class AsyncDirectBackend:
         self._pid = os.getpid()
 
     @property
-    def is_joined(self) -> bool:
+    def in_caller_transaction(self) -> bool:
         """Whether all it does is part of the caller's transaction, on his one connection."""
-        return self._source.is_joined
+        return self._source.in_caller_transaction
 
     async def execute(self, operation: Operation[R]) -> R:
         """Carry an operation out, many queries on several connections at once."""
@@ -199,7 +203,7 @@ class AsyncDirectBackend:
         refusal = refusal_behind(error)
         if refusal is None:
             return error
-        with suppress(psycopg.Error, ChromaError), translated():
+        with suppress(psycopg.Error, ChromaError), mapped_errors():
             async with self._source.lend() as connection:
                 exchange = missing_right(operation, refusal)
                 return await run_async(connection, exchange)  # type: ignore[no-any-return]
@@ -238,7 +242,7 @@ class AsyncDirectBackend:
 
     async def _execute(self, operation: Operation[R]) -> R:
         """Carry an operation out, again where that may mend a fault and does no harm."""
-        with translated(), _outcome_told(operation, self._source):
+        with mapped_errors(), _outcome_told(operation, self._source):
             try:
                 return await self._attempt(operation)
             except psycopg.Error as fault:
@@ -254,7 +258,7 @@ class AsyncDirectBackend:
             with self._bounded(connection):
                 exchange = handlers[type(operation)](operation, self._environment)
                 weight = is_heavy(operation)
-                if not self._source.is_joined:
+                if not self._source.in_caller_transaction:
                     role = await run_async(connection, role_for(operation, self._environment))
                     return await run_async(connection, exchange, role, is_heavy=weight)  # type: ignore[no-any-return]
                 async with joined_async(connection):
@@ -296,7 +300,7 @@ def _is_repeated(
         source.lose_statements()
         return True
     # Looked at again, a tenant's role is given what it lacks. That is tried once.
-    is_mendable_role = environment.has_tenant_roles and is_mendable(fault)
+    is_mendable_role = environment.has_tenant_roles and is_role_error(fault)
     return is_mendable_role or _may_pass(fault, operation, source)
 
 
@@ -305,14 +309,14 @@ def _may_pass(
 ) -> bool:
     if has_lost_connection(fault):
         # What was asked may have been done. And the caller's transaction is gone with it.
-        return operation.only_reads and not source.is_joined
-    return may_pass(fault)
+        return operation.only_reads and not source.in_caller_transaction
+    return is_retryable(fault)
 
 
 def _is_conflict(
     fault: BaseException, operation: Operation[Any], source: Source | AsyncSource
 ) -> bool:
-    return operation.only_reads and not source.is_joined and is_recovery_conflict(fault)
+    return operation.only_reads and not source.in_caller_transaction and is_recovery_conflict(fault)
 
 
 def _policy(
@@ -340,11 +344,12 @@ def _outcome_told(
         if _is_conflict(fault, operation, source):
             raise ReadOnlyReplicaError(
                 f"the read-only replica gave up a read in favour of replication: "
-                f"{first_line(fault)}; try again, or raise max_standby_streaming_delay on it"
+                f"{primary_message(fault)}; try again, or raise max_standby_streaming_delay on it"
             ) from fault
-        if operation.only_reads or source.is_joined or not has_lost_connection(fault):
+        if operation.only_reads or source.in_caller_transaction or not has_lost_connection(fault):
             raise
         raise OutcomeUnknownError(
-            f"the connection to the database was lost after a write was sent: {first_line(fault)}. "
-            "The write took effect as a whole or not at all; read the records to find out which"
+            "the connection to the database was lost after a write was sent: "
+            f"{primary_message(fault)}. The write took effect as a whole or not at all; read the "
+            "records to find out which"
         ) from fault

@@ -122,7 +122,7 @@ def _context(verify: bool | str) -> bool | ssl.SSLContext:
 class HttpBackend:
     """Sends operations to a server."""
 
-    is_joined = False
+    in_caller_transaction = False
 
     def __init__(self, endpoint: Endpoint) -> None:
         self._endpoint = endpoint
@@ -173,7 +173,7 @@ class HttpBackend:
 class AsyncHttpBackend:
     """Sends operations to a server; it has a client, with connections, for each event loop."""
 
-    is_joined = False
+    in_caller_transaction = False
 
     def __init__(self, endpoint: Endpoint) -> None:
         self._endpoint = endpoint

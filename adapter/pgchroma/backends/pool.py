@@ -25,7 +25,7 @@ from pgchroma.backends.limits import has_input, limited, limited_async
 from pgchroma.backends.refusal import is_refused_for_good
 from pgchroma.backends.urls import place_of
 from pgchroma.errors import DeadlineExceededError, PoolExhaustedError, UnavailableError
-from pgchroma.store.running.errors import first_line, translated
+from pgchroma.store.running.errors import mapped_errors, primary_message
 
 __all__ = ("AsyncPool", "Pool")
 
@@ -236,7 +236,7 @@ class Pool(_Shared[Connection]):
     def _connect(self, attempts: _Attempts) -> _Held[Connection] | None:
         """Open a connection; None: look for an idle one again and then try again."""
         try:
-            with translated(self._place):
+            with mapped_errors(self._place):
                 connection = psycopg.connect(self._conninfo, autocommit=True)
                 self._configured(connection)
         except UnavailableError as fault:
@@ -345,7 +345,7 @@ class AsyncPool(_Shared[AsyncConnection]):
 
     async def _connect(self, attempts: _Attempts) -> _Held[AsyncConnection] | None:
         try:
-            with translated(self._place):
+            with mapped_errors(self._place):
                 connection = await psycopg.AsyncConnection.connect(self._conninfo, autocommit=True)
                 await self._configured(connection)
         except UnavailableError as fault:
@@ -391,4 +391,6 @@ async def answers_async(connection: AsyncConnection) -> bool:
 
 
 def _reason(fault: UnavailableError) -> str:
-    return first_line(fault.__cause__) if isinstance(fault.__cause__, Exception) else str(fault)
+    return (
+        primary_message(fault.__cause__) if isinstance(fault.__cause__, Exception) else str(fault)
+    )

@@ -23,7 +23,7 @@ from pgchroma.backends.pool import AsyncPool, Pool, answers, answers_async, need
 from pgchroma.backends.turns import turn, turn_async
 from pgchroma.backends.urls import place_of
 from pgchroma.errors import InvalidArgumentError, UnavailableError
-from pgchroma.store.running.errors import translated
+from pgchroma.store.running.errors import mapped_errors
 from pgchroma.store.running.sessions import SESSION_FACTS, Sessions
 
 if TYPE_CHECKING:
@@ -34,12 +34,12 @@ if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
 __all__ = (
+    "AsyncCallerConnection",
     "AsyncEngineSource",
-    "AsyncJoinedSource",
     "AsyncPoolSource",
     "AsyncSource",
+    "CallerConnection",
     "EngineSource",
-    "JoinedSource",
     "PoolSource",
     "Source",
 )
@@ -49,10 +49,10 @@ class Source(Protocol):
     """Lends connections.
 
     Attributes:
-        is_joined: Whether the connection is in a transaction that is the caller's to end.
+        in_caller_transaction: Whether the connection is in a transaction that the caller ends.
     """
 
-    is_joined: bool
+    in_caller_transaction: bool
 
     def lend(self) -> Any:
         """Return a context manager whose value is a `psycopg.Connection`."""
@@ -70,7 +70,7 @@ class Source(Protocol):
 class PoolSource:
     """A pool of our own."""
 
-    is_joined = False
+    in_caller_transaction = False
 
     def __init__(
         self,
@@ -112,7 +112,7 @@ class PoolSource:
 class EngineSource:
     """The caller's SQLAlchemy engine; each operation is a transaction of its own."""
 
-    is_joined = False
+    in_caller_transaction = False
 
     def __init__(self, engine: Engine, sessions: Sessions) -> None:
         _require_psycopg(engine.dialect.driver)
@@ -122,7 +122,7 @@ class EngineSource:
     @contextmanager
     def lend(self) -> Generator[psycopg.Connection[Any], None, None]:
         """Check a connection out of the engine's pool."""
-        with translated(_place(self._engine.url)), _faults_of_sqlalchemy():
+        with mapped_errors(_place(self._engine.url)), _faults_of_sqlalchemy():
             connection = self._working()
         with connection:
             yield _driver_connection(connection)
@@ -151,14 +151,14 @@ class EngineSource:
                 raise
 
 
-class JoinedSource:
+class CallerConnection:
     """The caller's connection or session: what we do is part of his transaction.
 
     Calls from several threads take turns. What the caller does on it himself has to wait for
     them, as everywhere in SQLAlchemy.
     """
 
-    is_joined = True
+    in_caller_transaction = True
 
     def __init__(self, owner: SqlalchemyConnection | Session, sessions: Sessions) -> None:
         self._owner = owner
@@ -197,7 +197,7 @@ class JoinedSource:
 class AsyncSource(Protocol):
     """Lends asynchronous connections; see `Source`."""
 
-    is_joined: bool
+    in_caller_transaction: bool
 
     def statistics(self) -> dict[str, int]:
         """Tell how the pool is; empty where there is none of ours."""
@@ -219,7 +219,7 @@ class AsyncSource(Protocol):
 class AsyncPoolSource(AsyncSource):
     """A pool of our own."""
 
-    is_joined = False
+    in_caller_transaction = False
 
     def __init__(
         self,
@@ -264,7 +264,7 @@ class AsyncPoolSource(AsyncSource):
 class AsyncEngineSource(AsyncSource):
     """The caller's asynchronous SQLAlchemy engine."""
 
-    is_joined = False
+    in_caller_transaction = False
 
     def __init__(self, engine: AsyncEngine, sessions: Sessions) -> None:
         _require_psycopg(engine.dialect.driver)
@@ -274,7 +274,7 @@ class AsyncEngineSource(AsyncSource):
     @asynccontextmanager
     async def lend(self) -> AsyncGenerator[psycopg.AsyncConnection[Any], None]:
         """Check a connection out of the engine's pool."""
-        with translated(_place(self._engine.url)), _faults_of_sqlalchemy():
+        with mapped_errors(_place(self._engine.url)), _faults_of_sqlalchemy():
             connection = await self._working()
         try:
             yield await _async_driver_connection(connection)
@@ -305,10 +305,10 @@ class AsyncEngineSource(AsyncSource):
                 raise
 
 
-class AsyncJoinedSource(AsyncSource):
-    """The caller's asynchronous connection or session, in his transaction; see `JoinedSource`."""
+class AsyncCallerConnection(AsyncSource):
+    """The caller's asynchronous connection or session; see `CallerConnection`."""
 
-    is_joined = True
+    in_caller_transaction = True
 
     def __init__(self, owner: SqlalchemyAsyncConnection | AsyncSession, sessions: Sessions) -> None:
         self._owner = owner

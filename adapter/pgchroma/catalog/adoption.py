@@ -25,7 +25,7 @@ from pgchroma.store.layout.tables import (
     schema_name,
     view_name,
 )
-from pgchroma.store.running.steps import Atomic, Exchange, Statement, render
+from pgchroma.store.running.steps import Atomic, Statement, Steps, render
 
 __all__ = ("Adopted", "Wanted", "adopt", "has_catalog")
 
@@ -83,19 +83,19 @@ class _Found:
     @property
     def live(self) -> tuple[int, int | None]:
         """The generation and the dimension of the embeddings in use."""
-        for _, is_spare, generation, dimension in self.vectors:
-            if not is_spare:
+        for _, is_shadow, generation, dimension in self.vectors:
+            if not is_shadow:
                 return generation, dimension
         return 1, None
 
 
-def has_catalog() -> Exchange[bool]:
+def has_catalog() -> Steps[bool]:
     """Tell whether there is a catalog."""
     rows = yield Statement(_EXISTS, {"name": "pgchroma.alembic_version"})
     return bool(rows[0][0])
 
 
-def adopt(wanted: Wanted) -> Exchange[Adopted]:
+def adopt(wanted: Wanted) -> Steps[Adopted]:
     """Take all there is, or what is wanted, into the catalog; each schema in one transaction."""
     adopted = Adopted()
     schemas = yield Statement(_SCHEMAS, {"schema": wanted.schema})
@@ -108,7 +108,7 @@ def adopt(wanted: Wanted) -> Exchange[Adopted]:
 
 def _adopt_schema(
     schema: str, database_id: UUID | None, wanted: Wanted, adopted: Adopted
-) -> Exchange[None]:
+) -> Steps[None]:
     entries = yield from _entries(schema)
     if database_id is None:
         place = _place(schema, entries.get(_NIL), wanted)
@@ -134,7 +134,7 @@ def _adopt_schema(
         )
 
 
-def _entries(schema: str) -> Exchange[dict[UUID, dict[str, Any]]]:
+def _entries(schema: str) -> Steps[dict[UUID, dict[str, Any]]]:
     """Read the copy of the catalog, which is made if it is missing."""
     copy = sql.Identifier(schema, COPY)
     if not (yield Statement(_EXISTS, {"name": copy.as_string(None)}))[0][0]:
@@ -158,7 +158,7 @@ def _place(schema: str, entry: Mapping[str, Any] | None, wanted: Wanted) -> tupl
 
 def _insert_database(
     schema: str, tenant: str, name: str, entry: Mapping[str, Any] | None
-) -> Exchange[UUID | None]:
+) -> Steps[UUID | None]:
     wanted = UUID(entry["id"]) if entry else uuid4()
     named = {"id": wanted, "spare": uuid4(), "tenant": tenant, "name": name, "schema": schema}
     yield Statement(_INSERT_TENANT, named)
@@ -179,7 +179,7 @@ def _adopt_collection(
     entry: Mapping[str, Any] | None,
     space: Space | None,
     adopted: Adopted,
-) -> Exchange[None]:
+) -> Steps[None]:
     known = _derived(found, space) if entry is None else entry
     if isinstance(known, str):
         adopted.problems.append(f"schema {schema}, collection {found.id}: {known}")
@@ -209,12 +209,12 @@ def _adopt_collection(
     adopted.collections.append((schema, known["name"]))
 
 
-def _adopt_rest(schema: str, found: _Found, entry: Mapping[str, Any]) -> Exchange[None]:
+def _adopt_rest(schema: str, found: _Found, entry: Mapping[str, Any]) -> Steps[None]:
     """Take in the second embeddings, the indexes and the view."""
     second = entry.get("reembedding")
     kept = None if second is None else second["generation"]
-    for name, is_spare, generation, _ in found.vectors:
-        if is_spare and generation != kept:
+    for name, is_shadow, generation, _ in found.vectors:
+        if is_shadow and generation != kept:
             # Nobody could go on with it, and its name would be in the next one's way.
             yield Statement(render("drop table {it}", it=sql.Identifier(schema, name)))
     for table, rows in (
@@ -233,8 +233,8 @@ def _adopt_rest(schema: str, found: _Found, entry: Mapping[str, Any]) -> Exchang
 
 def _has_spare(found: _Found, second: Mapping[str, Any]) -> bool:
     return any(
-        is_spare and generation == second["generation"]
-        for _, is_spare, generation, _ in found.vectors
+        is_shadow and generation == second["generation"]
+        for _, is_shadow, generation, _ in found.vectors
     )
 
 

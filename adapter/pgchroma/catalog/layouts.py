@@ -15,18 +15,18 @@ from pgchroma.store.layout.tables import (
     NAME_BYTES,
     CollectionTables,
     create_counts,
-    create_zeros,
+    create_zero_vector_index,
     view_name,
 )
 from pgchroma.store.running.search_path import ADD_SCHEMA
-from pgchroma.store.running.steps import Exchange, Statement, render
+from pgchroma.store.running.steps import Statement, Steps, render
 
 __all__ = ("upgrade_some",)
 
 AT_ONCE = 50
 
 
-def upgrade_some() -> Exchange[bool]:
+def upgrade_some() -> Steps[bool]:
     """Bring some collections' tables along; say whether there were any."""
     yield ADD_SCHEMA
     rows = yield Statement(_SELECT, {"version": LAYOUT_VERSION, "limit": AT_ONCE})
@@ -36,7 +36,7 @@ def upgrade_some() -> Exchange[bool]:
     return bool(rows)
 
 
-def _upgrade(id: Any, schema: str, name: str, space: str, dimension: int | None) -> Exchange[None]:
+def _upgrade(id: Any, schema: str, name: str, space: str, dimension: int | None) -> Steps[None]:
     """From layout 1 to 2: counts, and the index of zero vectors."""
     tables = CollectionTables(schema, id)
     if name.startswith("counts_") and len(name) <= NAME_BYTES:
@@ -51,7 +51,7 @@ def _upgrade(id: Any, schema: str, name: str, space: str, dimension: int | None)
     give = "alter table {counts} owner to {owner}"
     yield Statement(render(give, counts=tables.counts, owner=sql.Identifier(owner)))
     if dimension is not None and space == "cosine":
-        yield create_zeros(tables)
+        yield create_zero_vector_index(tables)
 
 
 _SELECT = render(

@@ -28,7 +28,7 @@ from pgchroma.errors import MissingRightError, VersionMismatchError
 from pgchroma.store.layout.sequences import advance_all, advance_segments
 from pgchroma.store.refusals import missing_right_to_upgrade
 from pgchroma.store.running.driver import run
-from pgchroma.store.running.errors import first_line
+from pgchroma.store.running.errors import primary_message
 from pgchroma.store.running.parameters import connection_parameters
 from pgchroma.store.running.search_path import add_schema
 
@@ -184,7 +184,7 @@ def _create_extension(connection: psycopg.Connection[Any], text: str) -> None:
         # The server has the files, so it is something else, such as a provider's list of what is
         # allowed; the server says what.
         raise VersionMismatchError(
-            f"the extension vector cannot be created: {first_line(fault)}"
+            f"the extension vector cannot be created: {primary_message(fault)}"
         ) from fault
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from psycopg import sql
 
-from pgchroma.store.running.steps import Exchange, Rendered, Rows, Statement, render
+from pgchroma.store.running.steps import ComposedSQL, Rows, Statement, Steps, render
 
 __all__ = ("Kept", "restore_view", "views_in", "what_is_kept")
 
@@ -41,7 +41,7 @@ def views_in(text: str) -> list[str]:
     return re.findall(rf"^create or replace view {SCHEMA}\.(\w+)", text, re.MULTILINE)
 
 
-def what_is_kept(views: Sequence[str]) -> Exchange[list[Kept]]:
+def what_is_kept(views: Sequence[str]) -> Steps[list[Kept]]:
     """Look what those of these views that exist have."""
     found = []
     for view in views:
@@ -51,7 +51,7 @@ def what_is_kept(views: Sequence[str]) -> Exchange[list[Kept]]:
     return found
 
 
-def restore_view(kept: Kept, *, is_new: bool) -> Exchange[None]:
+def restore_view(kept: Kept, *, is_new: bool) -> Steps[None]:
     """Give a view back what it had, after it was replaced or dropped and made anew."""
     for text in (*kept.settings, *(kept.rights if is_new else ())):
         yield Statement(text)
@@ -79,10 +79,12 @@ def _setting(view: sql.Identifier, name: str, value: str) -> bytes:
 def _grant(
     view: sql.Identifier, privilege: str, column: str | None, grantee: str | None, may_grant: bool
 ) -> bytes:
-    columns = Rendered(b"") if column is None else sql.SQL(" ({})").format(sql.Identifier(column))
+    columns = (
+        ComposedSQL(b"") if column is None else sql.SQL(" ({})").format(sql.Identifier(column))
+    )
     return render(
         "grant {privilege}{columns} on {view} to {grantee}{ending}",
-        privilege=Rendered(privilege.encode()),
+        privilege=ComposedSQL(privilege.encode()),
         columns=columns,
         view=view,
         grantee=sql.SQL("public") if grantee is None else sql.Identifier(grantee),

@@ -18,7 +18,7 @@ from pgchroma.cli.postgres import postgres
 from pgchroma.cli.psql import psql
 from pgchroma.cli.run import run
 from pgchroma.cli.tenants import db, tenants
-from pgchroma.store.running.errors import translated
+from pgchroma.store.running.errors import mapped_errors
 
 __all__ = ("main",)
 
@@ -53,7 +53,7 @@ def migrate(target: Database) -> None:
     """Make or upgrade pgchroma's catalog in a database."""
     with (
         exit_on_error(),
-        translated(),
+        mapped_errors(),
         target.conninfo() as conninfo,
         psycopg.connect(conninfo, autocommit=True) as connection,
     ):

@@ -13,7 +13,7 @@ from pgchroma.catalog.upgrade import prepare
 from pgchroma.cli.database import Database, on_database
 from pgchroma.cli.errors import CommandError, exit_on_error
 from pgchroma.cli.printing import printable
-from pgchroma.store.running.errors import translated
+from pgchroma.store.running.errors import mapped_errors
 
 __all__ = ("adopt",)
 
@@ -39,7 +39,7 @@ def adopt(target: Database, **given: Any) -> None:
         raise click.UsageError("--tenant needs --database")
     with (
         exit_on_error(),
-        translated(),
+        mapped_errors(),
         target.conninfo() as conninfo,
         psycopg.connect(conninfo, autocommit=True) as connection,
     ):

@@ -18,10 +18,10 @@ from pgchroma.cli.errors import exit_on_error
 from pgchroma.cli.printing import printable
 from pgchroma.compactor.bookkeeping import Collection
 from pgchroma.compactor.dropping import drop_all_discarded
-from pgchroma.compactor.runner import Compaction, CompactionSettings, StoppedError
+from pgchroma.compactor.runner import BuildInterruptedError, Compaction, CompactionSettings
 from pgchroma.config import Settings
 from pgchroma.errors import ChromaError, UnavailableError
-from pgchroma.store.running.errors import translated, why_not_indexed
+from pgchroma.store.running.errors import mapped_errors, why_not_indexed
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -61,7 +61,7 @@ def compact(target: Database, wait: bool, names: tuple[str, ...]) -> None:
 
 def _compact_all(target: Database, names: tuple[str, ...], *, wait: bool) -> bool:
     """Compact collections, print how they are, and return whether nothing went wrong."""
-    with translated(), ExitStack() as opened:
+    with mapped_errors(), ExitStack() as opened:
         conninfo = opened.enter_context(target.conninfo())
         with psycopg.connect(conninfo, autocommit=True) as connection:
             prepare(connection, "validate")
@@ -101,9 +101,9 @@ def _attempt(compaction: Compaction, collection: Collection, *, wait: bool) -> b
 def _compact(compaction: Compaction, collection: Collection, *, wait: bool) -> bool:
     while True:
         try:
-            if compaction.compact(collection, is_final=wait):
+            if compaction.compact(collection, merges_all=wait):
                 return True
-        except StoppedError:
+        except BuildInterruptedError:
             # Somebody waits for its tables; it may be gone by now.
             if not compaction.has(collection.tables.id):
                 return True

@@ -27,7 +27,7 @@ from pgchroma.cli.hints import refuse_url
 from pgchroma.config import Settings
 from pgchroma.errors import InvalidArgumentError, UnavailableError
 from pgchroma.extras import check_extras
-from pgchroma.store.running.errors import first_line, translated
+from pgchroma.store.running.errors import mapped_errors, primary_message
 from pgchroma.variables import check_variables, environment
 
 if TYPE_CHECKING:
@@ -88,14 +88,14 @@ class Database:
         with self._named():
             conninfo = complete_conninfo(self.url or "")
         try:
-            with translated(place_of(conninfo)):
+            with mapped_errors(place_of(conninfo)):
                 yield conninfo
         except UnavailableError as error:
             if not is_refused_for_good(conninfo):
                 raise
             cause = error.__cause__ if isinstance(error.__cause__, psycopg.Error) else error
             raise CommandError(
-                f"{self.source}: {place_of(conninfo)} cannot be used: {first_line(cause)}", 2
+                f"{self.source}: {place_of(conninfo)} cannot be used: {primary_message(cause)}", 2
             ) from error
 
     @contextmanager

@@ -11,7 +11,7 @@ from pgchroma.cli.errors import CommandError, exit_on_error
 from pgchroma.store.access import Access, access_of, schemas_of_databases
 from pgchroma.store.rights import Profile, grants_for
 from pgchroma.store.running.driver import run
-from pgchroma.store.running.errors import translated
+from pgchroma.store.running.errors import mapped_errors
 
 __all__ = ("grants",)
 
@@ -38,7 +38,7 @@ def grants(
         raise click.UsageError("--database needs --tenant")
     with (
         exit_on_error(),
-        translated(),
+        mapped_errors(),
         target.conninfo() as conninfo,
         psycopg.connect(conninfo, autocommit=True) as connection,
     ):

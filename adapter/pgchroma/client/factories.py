@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from pgchroma.client._async.client import AsyncAdminClient, AsyncClient
 from pgchroma.client._sync.client import AdminClient as AdminFacade
 from pgchroma.client._sync.client import Client as ClientFacade
-from pgchroma.client.http import http_backend, settled_client
+from pgchroma.client.http import client_from_settings, http_backend
 from pgchroma.client.origin import (
     Origin,
     directory_origin,
@@ -73,7 +73,7 @@ def Client(  # noqa: N802
     settings = settings or get_settings()
     check_destination(settings, "Client")
     if is_http(settings):
-        return settled_client(settings, tenant, database)
+        return client_from_settings(settings, tenant, database)
     if settings.is_persistent:
         return PersistentClient(settings.persist_directory, settings, tenant, database)
     return EphemeralClient(settings, tenant, database)

@@ -33,7 +33,7 @@ PATIENCE: Final = 0.1
 class HealingBackend:
     """Direct access to an embedded server. It leaves the server to its owner."""
 
-    is_joined = False
+    in_caller_transaction = False
 
     def __init__(self, server: EmbeddedPostgres, settings: Settings) -> None:
         self._server = server
@@ -94,7 +94,7 @@ class HealingBackend:
 class AsyncHealingBackend:
     """What `HealingBackend` is, for an event loop; and it leaves the server when it is closed."""
 
-    is_joined = False
+    in_caller_transaction = False
 
     def __init__(
         self, server: EmbeddedPostgres, settings: Settings, backend: AsyncDirectBackend

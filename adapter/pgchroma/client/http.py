@@ -23,8 +23,8 @@ __all__ = (
     "AsyncHttpClient",
     "CloudClient",
     "HttpClient",
+    "client_from_settings",
     "http_backend",
-    "settled_client",
 )
 
 _UNREACHABLE: Final = "Could not connect to a Chroma server. Are you sure it is running?"
@@ -55,7 +55,7 @@ def HttpClient(  # noqa: N802
         ChromaAuthError: The server does not accept the credentials.
         NotFoundError: The tenant or the database does not exist.
     """
-    return settled_client(_settings(host, port, ssl, headers, settings), tenant, database)
+    return client_from_settings(_settings(host, port, ssl, headers, settings), tenant, database)
 
 
 async def AsyncHttpClient(  # noqa: N802
@@ -136,7 +136,7 @@ def CloudClient(  # noqa: N802
     )
 
 
-def settled_client(settings: Settings, tenant: str, database: str) -> Client:
+def client_from_settings(settings: Settings, tenant: str, database: str) -> Client:
     """Make a client of the server that the settings name."""
     client = Client(http_backend(settings), settings, origin=server_origin(settings))
     return _entered(client, lambda identity: _place(settings, identity, tenant, database))

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from pgchroma.model.records import QueriedRecords, RecordColumns
 from pgchroma.model.types import GetResult, IncludeColumn, QueryResult
 
-__all__ = ("shape_get", "shape_query")
+__all__ = ("get_result", "query_result")
 
 
-def shape_get(records: RecordColumns, include: Sequence[IncludeColumn]) -> GetResult:
+def get_result(records: RecordColumns, include: Sequence[IncludeColumn]) -> GetResult:
     """Shape one list of records."""
     return GetResult(
         ids=records.ids,
@@ -27,7 +27,7 @@ def shape_get(records: RecordColumns, include: Sequence[IncludeColumn]) -> GetRe
     )
 
 
-def shape_query(found: list[QueriedRecords], include: Sequence[IncludeColumn]) -> QueryResult:
+def query_result(found: list[QueriedRecords], include: Sequence[IncludeColumn]) -> QueryResult:
     """Shape one list of records for each query."""
     columns = [queried.records for queried in found]
     wants = set(include)

@@ -25,7 +25,7 @@ from pgchroma.model.operations import Operation
 if TYPE_CHECKING:
     from pgchroma.embedded import EmbeddedPostgres
 
-__all__ = ("SharedBackend", "clear_system_cache", "ephemeral_backend", "persistent_backend")
+__all__ = ("EmbeddedBackend", "clear_system_cache", "ephemeral_backend", "persistent_backend")
 
 R = TypeVar("R")
 
@@ -37,7 +37,7 @@ _EPHEMERAL: Final = "ephemeral"
 _NOT_SHARED: Final = {"pgchroma_http_timeout", "pgchroma_trust_stored_functions"}
 
 
-def ephemeral_backend(settings: Settings) -> SharedBackend:
+def ephemeral_backend(settings: Settings) -> EmbeddedBackend:
     """Use this process's throw-away server.
 
     Raises:
@@ -50,7 +50,7 @@ def ephemeral_backend(settings: Settings) -> SharedBackend:
 
 def persistent_backend(
     path: str | Path, settings: Settings, *, create: bool = True
-) -> SharedBackend:
+) -> EmbeddedBackend:
     """Use the server of a directory.
 
     Args:
@@ -85,10 +85,10 @@ def clear_system_cache() -> None:
         EmbeddedPostgres.forget_ephemeral()
 
 
-class SharedBackend:
+class EmbeddedBackend:
     """One client's use of a server and of the connections to it."""
 
-    is_joined = False
+    in_caller_transaction = False
 
     def __init__(self, connections: _Connections) -> None:
         self._connections: _Connections | None = connections
@@ -164,7 +164,7 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forget_parent)
 
 
-def _share(key: str, settings: Settings, start: Callable[[], EmbeddedPostgres]) -> SharedBackend:
+def _share(key: str, settings: Settings, start: Callable[[], EmbeddedPostgres]) -> EmbeddedBackend:
     with _lock:
         _release_in_background()
         known = _by_key.get(key)
@@ -175,10 +175,10 @@ def _share(key: str, settings: Settings, start: Callable[[], EmbeddedPostgres]) 
             _check_same(key, known.settings, settings)
             known.backend.heal()
             _prepare_too(known, settings)
-            return SharedBackend(known)
+            return EmbeddedBackend(known)
         server = start()
         try:
-            return SharedBackend(_Connections(key, settings, server))
+            return EmbeddedBackend(_Connections(key, settings, server))
         except BaseException:
             server.close()
             raise

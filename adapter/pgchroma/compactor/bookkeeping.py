@@ -21,7 +21,7 @@ from psycopg import sql
 
 from pgchroma.model.configuration import CollectionConfiguration, HnswConfiguration
 from pgchroma.store.layout.secondary import (
-    ASKED_ENOUGH,
+    DEMAND_THRESHOLD,
     LONGEST_KEY,
     SecondaryIndex,
     secondary_name,
@@ -29,41 +29,41 @@ from pgchroma.store.layout.secondary import (
 )
 from pgchroma.store.layout.segments import (
     Quantization,
-    chosen_quantization,
+    build_memory_per_row,
     create_segment,
+    effective_quantization,
     is_due,
-    row_bytes,
     segment_prefix,
 )
 from pgchroma.store.layout.tables import CollectionTables
-from pgchroma.store.running.steps import Exchange, Statement, render, text_of
+from pgchroma.store.running.steps import Statement, Steps, render, text_of
 
 __all__ = (
     "Build",
     "Collection",
-    "Examined",
     "Form",
+    "Inspection",
     "SegmentRow",
     "analyze",
     "announce_build",
     "choose_build",
     "choose_secondary",
     "clipped",
+    "disable_index_vacuum",
     "drop_index",
     "drop_segments",
     "examine",
     "find_collections",
     "finish_build",
-    "fold_counts",
-    "heal_counts",
-    "leave_alone",
     "list_collections",
     "live_rows",
     "lock_collection",
     "look",
+    "merge_counts",
     "note_asked",
     "note_error",
     "reconcile",
+    "recount",
     "segment_statement",
     "set_secondary",
     "sweep",
@@ -84,7 +84,7 @@ DEAD_PART: Final = 0.2
 CLEAN_PART: Final = 0.005
 """An index of which no more is dead loses that to vacuum."""
 
-MOST_ASKED: Final = 32
+MAX_AUTO_INDEXES: Final = 32
 """Secondary indexes of a collection, asked for or declared, above which no more can be asked for:
 each costs writes something, and any reader can ask."""
 
@@ -125,8 +125,8 @@ class Collection:
         role: The tenant's own role, if that owns the tables; what a tenant may have tied to its
             tables must not be run with more rights than its own.
         waiting: At most so many embeddings no segment covers.
-        has_rest: Whether its segments and secondary indexes are not those the catalog has, as when
-            a compactor was killed; or what an index waited for is there.
+        has_leftovers: Whether its segments and secondary indexes differ from those in the catalog,
+            as after a compactor was killed; or an index can be built that could not before.
     """
 
     tables: CollectionTables
@@ -136,7 +136,7 @@ class Collection:
     tenant: str
     role: str | None
     waiting: int
-    has_rest: bool
+    has_leftovers: bool
 
     @property
     def hnsw(self) -> HnswConfiguration:
@@ -146,7 +146,7 @@ class Collection:
     @property
     def quantization(self) -> Quantization:
         """The form its indexes keep embeddings in."""
-        return chosen_quantization(self.hnsw.quantization, self.dimension or 0)
+        return effective_quantization(self.hnsw.quantization, self.dimension or 0)
 
     @property
     def form(self) -> Form:
@@ -191,7 +191,7 @@ class Build:
 
 
 @dataclass(frozen=True, slots=True)
-class Examined:
+class Inspection:
     """What a look at a collection found.
 
     Attributes:
@@ -234,7 +234,7 @@ class Examined:
         return max((segment.end_pos for segment in self.ready), default=1)
 
 
-def list_collections(ids: Sequence[UUID] | None, after: UUID | None) -> Exchange[list[UUID]]:
+def list_collections(ids: Sequence[UUID] | None, after: UUID | None) -> Steps[list[UUID]]:
     """List collections, a page at a time, in the order of their ids.
 
     Args:
@@ -246,7 +246,7 @@ def list_collections(ids: Sequence[UUID] | None, after: UUID | None) -> Exchange
     return [id for (id,) in rows]
 
 
-def find_collections(ids: Sequence[UUID]) -> Exchange[list[Collection]]:
+def find_collections(ids: Sequence[UUID]) -> Steps[list[Collection]]:
     """Find collections, in the order of their ids.
 
     One whose embeddings are being made anew comes twice: with the table in use and with the other.
@@ -257,18 +257,18 @@ def find_collections(ids: Sequence[UUID]) -> Exchange[list[Collection]]:
     return [_collection(row) for row in rows]
 
 
-def lock_collection(id: UUID) -> Exchange[bool]:
+def lock_collection(id: UUID) -> Steps[bool]:
     """Take a collection for oneself, unless another compactor has it."""
     rows = yield Statement(_LOCK, _lock_keys(id))
     return bool(rows[0][0])
 
 
-def unlock_collection(id: UUID) -> Exchange[None]:
+def unlock_collection(id: UUID) -> Steps[None]:
     """Let others have a collection."""
     yield Statement(_UNLOCK, _lock_keys(id))
 
 
-def examine(collection: Collection) -> Exchange[Examined]:
+def examine(collection: Collection) -> Steps[Inspection]:
     """Look at a collection's segments, indexes and tail, and count what lives of them."""
     id, tables = collection.tables.id, collection.tables
     rows = yield Statement(_SEGMENTS, _key(collection))
@@ -284,7 +284,7 @@ def examine(collection: Collection) -> Exchange[Examined]:
         },
     )
     records = (yield Statement(text_of(tables.record_count)))[0][0]
-    examined = Examined(
+    examined = Inspection(
         tuple(segments),
         frozenset(name for name, is_valid in found if is_valid),
         frozenset(name for name, is_valid in found if not is_valid),
@@ -308,7 +308,7 @@ def examine(collection: Collection) -> Exchange[Examined]:
     return replace(examined, segments=tuple(counted), gaps=tuple(gaps))
 
 
-def look(collection: Collection) -> Exchange[tuple[int, int]]:
+def look(collection: Collection) -> Steps[tuple[int, int]]:
     """Tell at most how many embeddings are behind the last segment, and how many rows counts has.
 
     Reads one entry of an index, and so can be asked often.
@@ -325,12 +325,12 @@ def look(collection: Collection) -> Exchange[tuple[int, int]]:
 
 def choose_build(
     collection: Collection,
-    examined: Examined,
+    examined: Inspection,
     *,
     segment_bytes: int,
     memory: int,
-    is_at_rest: bool,
-    is_final: bool,
+    is_idle: bool,
+    merges_all: bool,
 ) -> Build | None:
     """Choose the segment to build next, if there is one.
 
@@ -344,22 +344,22 @@ def choose_build(
         examined: What it is like.
         segment_bytes: The least a tail has to have, in bytes, to be worth an index.
         memory: Bytes that a build may take.
-        is_at_rest: Whether nobody seems to write: only then is done what need not be.
-        is_final: Whether everything is to become one segment, whatever it costs now.
+        is_idle: Whether nobody seems to write: only then is done what need not be.
+        merges_all: Whether everything is to become one segment, whatever it costs now.
     """
     if collection.dimension is None:
         return None
     ready, tail = examined.ready, examined.tail
-    most = memory // row_bytes(
+    most = memory // build_memory_per_row(
         collection.dimension, collection.quantization, collection.hnsw.max_neighbors
     )
     is_tail_due = is_due(
         tail, collection.dimension, collection.hnsw.sync_threshold, segment_bytes
-    ) or (is_final and bool(ready) and tail >= collection.hnsw.batch_size)
+    ) or (merges_all and bool(ready) and tail >= collection.hnsw.batch_size)
     if is_tail_due:
         build = Build(examined.tail_start, examined.end_pos, tail)
-        return _merged(build, ready, most, None if is_final else _SEALING) or build
-    if not (is_at_rest or is_final):
+        return _merged(build, ready, most, None if merges_all else _SEALING) or build
+    if not (is_idle or merges_all):
         return None
     if examined.gaps:
         before = [each for each in ready if each.end_pos <= examined.gaps[0].first_pos]
@@ -367,22 +367,22 @@ def choose_build(
     for index, segment in enumerate(ready):
         if _is_stale(collection, segment):
             build = Build(segment.first_pos, segment.end_pos, segment.rows)
-            return _merged(build, ready[:index], most, None if is_final else _SEALING) or build
+            return _merged(build, ready[:index], most, None if merges_all else _SEALING) or build
     if not ready:
         return None
     last = Build(ready[-1].first_pos, ready[-1].end_pos, ready[-1].rows)
-    return _merged(last, ready[:-1], most, None if is_final else _RESTING)
+    return _merged(last, ready[:-1], most, None if merges_all else _RESTING)
 
 
 def choose_secondary(
-    collection: Collection, examined: Examined, *, has_trigrams: bool, is_automatic: bool
+    collection: Collection, examined: Inspection, *, has_trigrams: bool, is_automatic: bool
 ) -> SecondaryIndex | None:
     """Choose the secondary index to build next: one declared, or one that filters ask for."""
     if examined.records < LEAST_INDEXED:
         return None
     wanted = _declared(collection)
     if is_automatic:
-        wanted += [index for index, asked in examined.asked.items() if asked >= ASKED_ENOUGH]
+        wanted += [index for index, asked in examined.asked.items() if asked >= DEMAND_THRESHOLD]
     for index in wanted:
         if index.kind == "trigrams" and not has_trigrams:
             continue
@@ -391,7 +391,7 @@ def choose_secondary(
     return None
 
 
-def clipped(collection: Collection, build: Build, most: int) -> Exchange[Build]:
+def clipped(collection: Collection, build: Build, most: int) -> Steps[Build]:
     """Cut a build off behind so many embeddings."""
     text = render(_CLIP, vectors=collection.tables.vectors)
     rows = yield Statement(text, {"first": build.first_pos, "most": max(most, 1)})
@@ -399,7 +399,7 @@ def clipped(collection: Collection, build: Build, most: int) -> Exchange[Build]:
     return Build(build.first_pos, min(end, build.end_pos), min(most, build.rows))
 
 
-def announce_build(collection: Collection, build: Build) -> Exchange[SegmentRow]:
+def announce_build(collection: Collection, build: Build) -> Steps[SegmentRow]:
     """Write a segment's row, and so name its index."""
     form = collection.form
     rows = yield Statement(
@@ -431,20 +431,20 @@ def segment_statement(collection: Collection, segment: SegmentRow) -> Statement:
     )
 
 
-def drop_segments(collection: Collection, build: Build) -> Exchange[None]:
+def drop_segments(collection: Collection, build: Build) -> Steps[None]:
     """Let queries no longer use the segments of a range."""
     bounds = {"first": build.first_pos, "end": build.end_pos}
     yield Statement(_DROP, {**_key(collection), **bounds})
 
 
-def live_rows(collection: Collection, first: int, end: int) -> Exchange[int]:
+def live_rows(collection: Collection, first: int, end: int) -> Steps[int]:
     """Count the embeddings at the positions of a range."""
     text = render(_LIVE, vectors=collection.tables.vectors)
     rows = yield Statement(text, {"first": first, "end": end})
     return int(rows[0][0])
 
 
-def finish_build(segment: SegmentRow, entries: int) -> Exchange[bool]:
+def finish_build(segment: SegmentRow, entries: int) -> Steps[bool]:
     """Let queries use a segment, and no longer those within it; say whether there were any.
 
     Of one that was too long to be built anew in one piece, queries go on using what is behind.
@@ -454,15 +454,13 @@ def finish_build(segment: SegmentRow, entries: int) -> Exchange[bool]:
     return bool(rows)
 
 
-def set_secondary(
-    collection: Collection, index: SecondaryIndex, *, is_ready: bool
-) -> Exchange[None]:
+def set_secondary(collection: Collection, index: SecondaryIndex, *, is_ready: bool) -> Steps[None]:
     """Let filters use a secondary index, or no longer."""
     named = {"id": collection.tables.id, "kind": index.kind, "key": index.key}
     yield Statement(_SET_SECONDARY, {**named, "is_ready": is_ready})
 
 
-def reconcile(collection: Collection, examined: Examined) -> Exchange[tuple[bool, list[str]]]:
+def reconcile(collection: Collection, examined: Inspection) -> Steps[tuple[bool, list[str]]]:
     """Bring the catalog and PostgreSQL together.
 
     A build that was killed leaves an index that PostgreSQL cannot use, and one killed right
@@ -493,7 +491,7 @@ def reconcile(collection: Collection, examined: Examined) -> Exchange[tuple[bool
     return changed, sorted(leftovers.union(examined.valid - known))
 
 
-def _is_replaced(segment: SegmentRow, examined: Examined) -> bool:
+def _is_replaced(segment: SegmentRow, examined: Inspection) -> bool:
     """Whether a later segment has all of a segment's positions."""
     return any(
         each.id > segment.id
@@ -509,7 +507,7 @@ def drop_index(collection: Collection, name: str) -> Statement:
     return Statement(render("drop index concurrently if exists {index}", index=index))
 
 
-def leave_alone(collection: Collection) -> Statement:
+def disable_index_vacuum(collection: Collection) -> Statement:
     """Have vacuum leave the indexes of embeddings alone from now on, unless it is told otherwise.
 
     It takes HNSW longer to lose entries one by one than to be built anew.
@@ -525,24 +523,24 @@ def sweep(collection: Collection, start: int = 1) -> Statement:
     return Statement(text, {"start": start})
 
 
-def sweep_start(examined: Examined, *, is_final: bool) -> int:
+def sweep_start(examined: Inspection, *, merges_all: bool) -> int:
     """Choose the position from which on to look for embeddings that are no record's.
 
     Such are left by writers of one record at the same time, and so are in the tail. If there are
     more embeddings than records then there are such, wherever they are.
     """
-    is_whole = is_final or examined.embeddings > examined.records
+    is_whole = merges_all or examined.embeddings > examined.records
     return 1 if is_whole else examined.tail_start
 
 
-def fold_counts(collection: Collection) -> Statement:
+def merge_counts(collection: Collection) -> Statement:
     """Add up what many writes have left word of."""
     tables = collection.tables
     text = render(_FOLD, counts=tables.counts, log=tables.log_literal)
     return Statement(text, {"many": MANY_CHANGES})
 
 
-def vacuum(collection: Collection, examined: Examined) -> Statement:
+def vacuum(collection: Collection, examined: Inspection) -> Statement:
     """Give dead embeddings' space back, and their entries where an index has few of them.
 
     An HNSW index loses entries one by one, each for some searches; one that has many dead ones is
@@ -570,10 +568,10 @@ def note_asked(asked: Set[tuple[UUID, SecondaryIndex]]) -> Statement:
     rows = sorted((id, index.kind, index.key) for id, index in asked)
     names = ("ids", "kinds", "keys")
     columns = {name: [row[column] for row in rows] for column, name in enumerate(names)}
-    return Statement(_ASKED, {**columns, "asked": ASKED_ENOUGH, "most": MOST_ASKED})
+    return Statement(_ASKED, {**columns, "asked": DEMAND_THRESHOLD, "most": MAX_AUTO_INDEXES})
 
 
-def heal_counts(collection: Collection) -> Statement:
+def recount(collection: Collection) -> Statement:
     """Count the records, and put right what writes have left word of."""
     tables = collection.tables
     text = render(
@@ -586,24 +584,24 @@ def heal_counts(collection: Collection) -> Statement:
     return Statement(text)
 
 
-def note_error(id: UUID, error: str | None) -> Exchange[Noted]:
+def note_error(id: UUID, error: str | None) -> Steps[Noted]:
     """Keep what stopped a build, or that nothing did."""
     rows = yield Statement(_ERROR, {"id": id, "error": error})
     return Noted(*rows[0])
 
 
 def _collection(row: Sequence[Any]) -> Collection:
-    id, generation, is_spare, name, schema, stored, dimension, tenant, role, *found = row
-    waiting, has_rest = found
+    id, generation, is_shadow, name, schema, stored, dimension, tenant, role, *found = row
+    waiting, has_leftovers = found
     return Collection(
-        CollectionTables(schema, id, generation, is_spare),
+        CollectionTables(schema, id, generation, is_shadow),
         name,
         CollectionConfiguration.from_json(orjson.loads(stored)),
         dimension,
         tenant,
         role,
         waiting,
-        has_rest,
+        has_leftovers,
     )
 
 
@@ -612,7 +610,7 @@ def _segment(row: Sequence[Any]) -> SegmentRow:
     return SegmentRow(id, first_pos, end_pos, index_name, entries, is_ready, Form(*form))
 
 
-def _tail_rows(collection: Collection, start: int) -> Exchange[tuple[int, int]]:
+def _tail_rows(collection: Collection, start: int) -> Steps[tuple[int, int]]:
     """Count the embeddings from a position on; and tell a position behind all of them."""
     text = render(_TAIL, vectors=collection.tables.vectors)
     rows = yield Statement(text, {"start": start})

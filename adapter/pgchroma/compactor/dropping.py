@@ -14,7 +14,7 @@ import psycopg
 from pgchroma.store import run
 from pgchroma.store.discarded import Leftovers, drop_discarded
 from pgchroma.store.roles import drop_roles
-from pgchroma.store.running.errors import first_line
+from pgchroma.store.running.errors import primary_message
 from pgchroma.store.waits import COMPACTOR
 
 __all__ = ("drop_all_discarded",)
@@ -41,7 +41,7 @@ def drop_all_discarded(conninfo: str, stop: Event) -> str | None:
         ) as connection:
             return _drop_all(connection, stop)
     except psycopg.Error as fault:
-        return first_line(fault)
+        return primary_message(fault)
 
 
 def _drop_all(connection: psycopg.Connection[object], stop: Event) -> str | None:

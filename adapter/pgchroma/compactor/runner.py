@@ -21,21 +21,21 @@ import psycopg
 from psycopg import errors as pg
 
 from pgchroma.compactor import bookkeeping
-from pgchroma.compactor.bookkeeping import Build, Collection, Examined, SegmentRow
+from pgchroma.compactor.bookkeeping import Build, Collection, Inspection, SegmentRow
 from pgchroma.compactor.waiting import Waiting
 from pgchroma.errors import UnavailableError
 from pgchroma.store import Environment, run
 from pgchroma.store.layout.secondary import SecondaryIndex, create_secondary, secondary_name
-from pgchroma.store.layout.segments import row_bytes
+from pgchroma.store.layout.segments import build_memory_per_row
 from pgchroma.store.layout.sequences import advance, advance_segments
 from pgchroma.store.locations import FRESH_SECONDS
 from pgchroma.store.roles import role_of_tenant
 from pgchroma.store.running.isolation import set_isolation
 from pgchroma.store.running.search_path import add_for_session
-from pgchroma.store.running.steps import Exchange, Statement, render
+from pgchroma.store.running.steps import Statement, Steps, render
 from pgchroma.store.waits import COMPACTOR, blockers, holders
 
-__all__ = ("Compaction", "CompactionSettings", "Progress", "StoppedError")
+__all__ = ("BuildInterruptedError", "Compaction", "CompactionSettings", "Progress")
 
 _log = logging.getLogger("pgchroma.compaction")
 
@@ -62,7 +62,7 @@ Progress = Callable[[Collection, str, int, int], None]
 """Told how far a build is: of what, its index's name, rows done, rows in all."""
 
 
-class StoppedError(Exception):
+class BuildInterruptedError(Exception):
     """A build was given up: somebody waits for the table, or the compactor is to stop."""
 
 
@@ -168,14 +168,14 @@ class Compaction:
         look = bookkeeping.look(collection)
         waiting, changes = self._attended(collection, look, collection.role)
         if changes > bookkeeping.MANY_CHANGES:
-            self._attended(collection, bookkeeping.fold_counts(collection), collection.role)
+            self._attended(collection, bookkeeping.merge_counts(collection), collection.role)
         return int(waiting)
 
     def count_without_index(self, collection: Collection) -> int:
         """Count the embeddings of a collection that has no index; 0 if it has one."""
         with suppress(pg.UndefinedTable):
             look = bookkeeping.examine(collection)
-            examined: Examined = run(self._work, look, collection.role)
+            examined: Inspection = run(self._work, look, collection.role)
             return 0 if examined.segments else examined.tail
         return 0
 
@@ -192,17 +192,17 @@ class Compaction:
         return _note_error(self._work, id, error)
 
     def compact(
-        self, collection: Collection, *, is_at_rest: bool = True, is_final: bool = False
+        self, collection: Collection, *, is_idle: bool = True, merges_all: bool = False
     ) -> bool:
         """Do all that there is to do for a collection; false if another compactor is at it.
 
         Args:
             collection: Which.
-            is_at_rest: Whether nobody seems to write to it: what can wait for that is done then.
-            is_final: Whether its segments are to become one, whatever that costs now.
+            is_idle: Whether nobody seems to write to it: what can wait for that is done then.
+            merges_all: Whether its segments are to become one, whatever that costs now.
 
         Raises:
-            StoppedError: Somebody waits for the tables, or the compactor is to stop.
+            BuildInterruptedError: Somebody waits for the tables, or the compactor is to stop.
             psycopg.Error: PostgreSQL did not carry something out; queries go on as before.
             MissingRightError: The user may not become the tenant's role.
         """
@@ -216,7 +216,7 @@ class Compaction:
             self.obstacles.pop(id, None)
             live = collection.tables if collection.dimension is not None else None
             run(self._work, advance(collection.tables, live, None), collection.role)
-            while self._step(collection, is_at_rest=is_at_rest, is_final=is_final):
+            while self._step(collection, is_idle=is_idle, merges_all=merges_all):
                 pass
             return self._note_obstacle(collection)
         except pg.UndefinedTable:
@@ -243,36 +243,36 @@ class Compaction:
             return bool(noted.is_done)
         return True
 
-    def _step(self, collection: Collection, *, is_at_rest: bool, is_final: bool) -> bool:
+    def _step(self, collection: Collection, *, is_idle: bool, merges_all: bool) -> bool:
         """Do the next thing there is to do; false if there was none but to tidy up."""
         if self._stop.is_set():
-            raise StoppedError
+            raise BuildInterruptedError
         examined = self._tidy(collection)
         build = bookkeeping.choose_build(
             collection,
             examined,
             segment_bytes=self._settings.segment_bytes,
             memory=self._settings.memory,
-            is_at_rest=is_at_rest,
-            is_final=is_final,
+            is_idle=is_idle,
+            merges_all=merges_all,
         )
         if build is not None:
             self._build(collection, build)
             return True
         index = self._choose_secondary(collection, examined)
-        if index is not None and is_at_rest:
+        if index is not None and is_idle:
             self._build_secondary(collection, index, examined.records)
             return True
-        if collection.dimension is not None and (is_at_rest or is_final):
-            start = bookkeeping.sweep_start(examined, is_final=is_final)
+        if collection.dimension is not None and (is_idle or merges_all):
+            start = bookkeeping.sweep_start(examined, merges_all=merges_all)
             self._attended(collection, bookkeeping.sweep(collection, start), collection.role)
-        if is_final:
-            self._attended(collection, bookkeeping.heal_counts(collection), collection.role)
-        self._attended(collection, bookkeeping.fold_counts(collection), collection.role)
+        if merges_all:
+            self._attended(collection, bookkeeping.recount(collection), collection.role)
+        self._attended(collection, bookkeeping.merge_counts(collection), collection.role)
         return False
 
     def _choose_secondary(
-        self, collection: Collection, examined: Examined
+        self, collection: Collection, examined: Inspection
     ) -> SecondaryIndex | None:
         is_automatic = self._settings.is_automatic
         index = bookkeeping.choose_secondary(
@@ -289,12 +289,12 @@ class Compaction:
             collection, examined, has_trigrams=False, is_automatic=is_automatic
         )
 
-    def _tidy(self, collection: Collection) -> Examined:
+    def _tidy(self, collection: Collection) -> Inspection:
         """Drop what nobody uses, and bring the catalog and PostgreSQL together."""
         has_dropped = False
         while True:
             look = bookkeeping.examine(collection)
-            examined: Examined = self._attended(collection, look, collection.role)
+            examined: Inspection = self._attended(collection, look, collection.role)
             changed, leftovers = self._attended(
                 collection, bookkeeping.reconcile(collection, examined)
             )
@@ -324,7 +324,7 @@ class Compaction:
         segment: SegmentRow = self._attended(collection, announce)
         _log.info("building %s over %d embeddings", segment.index_name, build.rows)
         self._make_room(collection, build)
-        self._attended(collection, bookkeeping.leave_alone(collection))
+        self._attended(collection, bookkeeping.disable_index_vacuum(collection))
         statement = bookkeeping.segment_statement(collection, segment)
         self._create(collection, statement, segment.index_name, build.rows)
         count = bookkeeping.live_rows(collection, segment.first_pos, segment.end_pos)
@@ -358,7 +358,7 @@ class Compaction:
     @staticmethod
     def _memory_of_one(collection: Collection) -> int:
         neighbors = collection.hnsw.max_neighbors
-        return row_bytes(collection.dimension or 0, collection.quantization, neighbors)
+        return build_memory_per_row(collection.dimension or 0, collection.quantization, neighbors)
 
     def _create(self, collection: Collection, statement: Statement, name: str, rows: int) -> None:
         """Build an index, in parallel if there is room for that."""
@@ -385,7 +385,7 @@ class Compaction:
     def _attended(
         self,
         collection: Collection,
-        step: Statement | Exchange[Any],
+        step: Statement | Steps[Any],
         role: str | None = None,
         tell: Callable[[int], None] | None = None,
         is_patient: bool = False,
@@ -413,7 +413,7 @@ class Compaction:
             return running.result()
         except BaseException:
             # Whoever is interrupted here must not have to wait for the end of it.
-            with suppress(psycopg.Error, StoppedError):
+            with suppress(psycopg.Error, BuildInterruptedError):
                 self._cancel(running)
             raise
 
@@ -451,7 +451,7 @@ class Compaction:
         # It may have ended meanwhile, which is as well.
         with suppress(pg.QueryCanceled):
             return running.result()
-        raise StoppedError
+        raise BuildInterruptedError
 
     def _find_trigrams(self) -> str | None:
         found = self._work.execute(_TRIGRAMS).fetchone()
@@ -464,7 +464,7 @@ class Compaction:
         run(self._work, _alone(statement), role)
 
 
-def _alone(statement: Statement) -> Exchange[None]:
+def _alone(statement: Statement) -> Steps[None]:
     yield statement
 
 

@@ -19,11 +19,11 @@ import psycopg
 
 from pgchroma.compactor.bookkeeping import Collection
 from pgchroma.compactor.dropping import drop_all_discarded
-from pgchroma.compactor.runner import Compaction, CompactionSettings, StoppedError
+from pgchroma.compactor.runner import BuildInterruptedError, Compaction, CompactionSettings
 from pgchroma.errors import ChromaError
 from pgchroma.store.layout.segments import is_due
-from pgchroma.store.locations import Observed
-from pgchroma.store.running.errors import first_line, why_not_indexed
+from pgchroma.store.locations import Activity
+from pgchroma.store.running.errors import primary_message, why_not_indexed
 
 __all__ = ("Compactor",)
 
@@ -80,7 +80,7 @@ class Compactor:
 
     conninfo: str
     settings: CompactionSettings
-    observed: Observed = field(default_factory=Observed)
+    observed: Activity = field(default_factory=Activity)
     _lock: Lock = field(default_factory=Lock)
     _stop: Event = field(default_factory=Event)
     _woken: Event = field(default_factory=Event)
@@ -130,14 +130,14 @@ class Compactor:
                     self._follow(compaction)
                 # No connection is held while nothing happens.
                 self._woken.wait(SWEEP)
-            except StoppedError:
+            except BuildInterruptedError:
                 return
             except (psycopg.Error, ChromaError) as fault:
                 # The database is away, or nothing can be built this way.
                 pause = _pause(RETRY, self._absences, LONGEST_ABSENCE)
                 _log.warning(
                     "indexes are not being built: %s; trying again in %g s",
-                    first_line(fault),
+                    primary_message(fault),
                     pause,
                 )
                 self._absences += 1
@@ -174,7 +174,7 @@ class Compactor:
         if self._swept_at is None or now - self._swept_at > SWEEP:
             self._swept_at = now
             for collection in compaction.collections():
-                if collection.has_rest or self._is_due(collection, collection.waiting):
+                if collection.has_leftovers or self._is_due(collection, collection.waiting):
                     self._watched.setdefault(collection.tables.id, _Watched(now))
 
     def _drop_discarded(self) -> None:
@@ -201,7 +201,7 @@ class Compactor:
             try:
                 if self._tend_one(compaction, found[id], self._watched[id]):
                     del self._watched[id]
-            except StoppedError:
+            except BuildInterruptedError:
                 if self._stop.is_set():
                     raise
                 # Somebody waited for its tables, and may do so again.
@@ -237,13 +237,13 @@ class Compactor:
             # Others write to it, too.
             watched.changed_at = now
         watched.waiting, watched.seen_at = waiting, now
-        is_at_rest = now - watched.changed_at >= SETTLED
+        is_idle = now - watched.changed_at >= SETTLED
         is_due = any(map(self._is_due, tables, looks))
-        if not (is_at_rest or (is_due and not is_bursting)):
+        if not (is_idle or (is_due and not is_bursting)):
             return False
-        if all([compaction.compact(each, is_at_rest=is_at_rest) for each in tables]):
+        if all([compaction.compact(each, is_idle=is_idle) for each in tables]):
             watched.failures = 0
-            return is_at_rest
+            return is_idle
         # Another compactor has it.
         watched.not_before = time.monotonic() + SETTLED
         return False

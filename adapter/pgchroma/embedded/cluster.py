@@ -57,7 +57,7 @@ class Cluster:
         self._durable = durable
         self.announce = announce
         self._watched = watched
-        self._leash: int | None = None
+        self._owner_pipe: int | None = None
         self._joined: PidFile | None = None
         self.data = directory / "postgres"
         self.log = ServerLog(directory / "postgres.log")
@@ -186,15 +186,15 @@ class Cluster:
 
         It takes a line to wake it: the pipe does not end while a forked child has it too.
         """
-        leash, self._leash = self._leash, None
-        if leash is None:
+        owner_pipe, self._owner_pipe = self._owner_pipe, None
+        if owner_pipe is None:
             return False
         try:
-            os.write(leash, b"\n")
+            os.write(owner_pipe, b"\n")
         except BrokenPipeError:
             return False
         finally:
-            os.close(leash)
+            os.close(owner_pipe)
         notice = f"pgchroma: waiting for PostgreSQL to leave {self.directory}"
         for _ in patiently(self.announce, notice, _LONGEST_STOP):
             if not self.directory.exists():
@@ -227,7 +227,7 @@ class Cluster:
         arguments = [str(self.directory), str(sockets.parent), *command]
         # The leash of a server which crashed stays as it is: letting go of it now would have its
         # watcher remove the directory from under this one.
-        self._leash = spawn(arguments, lock, self.log.open(), watched=self._watched)
+        self._owner_pipe = spawn(arguments, lock, self.log.open(), watched=self._watched)
 
     def _prepare(self, binaries: Path, account: Account, mutex: FileLock) -> None:
         """See that there is data of our user's and version, without a dead server's traces."""

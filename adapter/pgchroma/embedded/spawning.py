@@ -46,7 +46,7 @@ def spawn(arguments: list[str], lock: FileLock, log: int, *, watched: bool) -> i
     Returns:
         The descriptor by which a watched server's watcher is told to end it.
     """
-    end, leash = os.pipe()
+    end, owner_pipe = os.pipe()
     try:
         subprocess.run(  # noqa: S603
             ["/bin/sh", "-c", _START_WATCHED if watched else _START, *arguments],
@@ -62,5 +62,5 @@ def spawn(arguments: list[str], lock: FileLock, log: int, *, watched: bool) -> i
         os.close(end)
         os.close(log)
         if not watched:
-            os.close(leash)
-    return leash if watched else None
+            os.close(owner_pipe)
+    return owner_pipe if watched else None

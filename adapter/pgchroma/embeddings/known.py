@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from pgchroma.embeddings.protocol import EmbeddingFunction
 
-__all__ = ("PROVIDERS", "KnownFunctions", "load_provider")
+__all__ = ("PROVIDERS", "FunctionRegistry", "load_provider")
 
 PROVIDERS: dict[str, tuple[str, str]] = {
     "amazon_bedrock": ("bedrock", "AmazonBedrockEmbeddingFunction"),
@@ -55,7 +55,7 @@ def load_provider(name: str) -> Any:
     return getattr(loaded, function_class)
 
 
-class KnownFunctions(dict[str, "type[EmbeddingFunction[Any]]"]):
+class FunctionRegistry(dict[str, "type[EmbeddingFunction[Any]]"]):
     """A dict that has the providers' classes from the beginning, and imports each upon its use."""
 
     def __init__(self, known: Mapping[str, type[EmbeddingFunction[Any]]]) -> None:
@@ -72,19 +72,19 @@ class KnownFunctions(dict[str, "type[EmbeddingFunction[Any]]"]):
         return key in self._pending or super().__contains__(key)
 
     def __len__(self) -> int:
-        return super(KnownFunctions, self._all()).__len__()
+        return super(FunctionRegistry, self._all()).__len__()
 
     # That this is written out also keeps `dict(known)` from taking what is there without asking.
     def __iter__(self) -> Iterator[str]:
-        return super(KnownFunctions, self._all()).__iter__()
+        return super(FunctionRegistry, self._all()).__iter__()
 
     def __reversed__(self) -> Iterator[str]:
-        return super(KnownFunctions, self._all()).__reversed__()
+        return super(FunctionRegistry, self._all()).__reversed__()
 
     def __eq__(self, other: object) -> bool:
-        if isinstance(other, KnownFunctions):
+        if isinstance(other, FunctionRegistry):
             other._all()
-        return super(KnownFunctions, self._all()).__eq__(other)
+        return super(FunctionRegistry, self._all()).__eq__(other)
 
     def __ne__(self, other: object) -> bool:
         return not self == other
@@ -92,7 +92,7 @@ class KnownFunctions(dict[str, "type[EmbeddingFunction[Any]]"]):
     __hash__ = None
 
     def __repr__(self) -> str:
-        return super(KnownFunctions, self._all()).__repr__()
+        return super(FunctionRegistry, self._all()).__repr__()
 
     def __delitem__(self, key: str) -> None:
         self._load(key)
@@ -115,7 +115,7 @@ class KnownFunctions(dict[str, "type[EmbeddingFunction[Any]]"]):
 
     def popitem(self) -> tuple[str, type[EmbeddingFunction[Any]]]:
         """Remove the last name and return it with its class."""
-        return super(KnownFunctions, self._all()).popitem()
+        return super(FunctionRegistry, self._all()).popitem()
 
     def clear(self) -> None:
         """Remove all names."""
@@ -128,17 +128,17 @@ class KnownFunctions(dict[str, "type[EmbeddingFunction[Any]]"]):
 
     def keys(self) -> KeysView[str]:  # type: ignore[override]
         """View the names."""
-        return super(KnownFunctions, self._all()).keys()
+        return super(FunctionRegistry, self._all()).keys()
 
     def values(self) -> ValuesView[type[EmbeddingFunction[Any]]]:  # type: ignore[override]
         """View the classes."""
-        return super(KnownFunctions, self._all()).values()
+        return super(FunctionRegistry, self._all()).values()
 
     def items(self) -> ItemsView[str, type[EmbeddingFunction[Any]]]:  # type: ignore[override]
         """View the names with their classes."""
-        return super(KnownFunctions, self._all()).items()
+        return super(FunctionRegistry, self._all()).items()
 
-    def _all(self) -> KnownFunctions:
+    def _all(self) -> FunctionRegistry:
         for name in sorted(self._pending):
             self._load(name)
         return self

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 from warnings import warn
 
-from pgchroma.embeddings.known import KnownFunctions
-from pgchroma.embeddings.lancedb.adapters import CreatedFunction, chroma_function
+from pgchroma.embeddings.known import FunctionRegistry
+from pgchroma.embeddings.lancedb.adapters import ChromaAdapter, chroma_function
 from pgchroma.embeddings.minilm.function import DefaultEmbeddingFunction, ONNXMiniLM_L6_V2
 from pgchroma.embeddings.protocol import EmbeddingFunction
 from pgchroma.embeddings.trust import check_trusted
@@ -23,7 +23,7 @@ __all__ = (
 
 Class = TypeVar("Class", bound="type[EmbeddingFunction[Any]]")
 
-known_embedding_functions: dict[str, type[EmbeddingFunction[Any]]] = KnownFunctions(
+known_embedding_functions: dict[str, type[EmbeddingFunction[Any]]] = FunctionRegistry(
     {"default": DefaultEmbeddingFunction, "onnx_mini_lm_l6_v2": ONNXMiniLM_L6_V2}
 )
 """Name to class; `register_embedding_function` adds to it."""
@@ -137,7 +137,7 @@ def _known_config(embedding_function: EmbeddingFunction[Any]) -> dict[str, Any] 
     name, settings = embedding_function.name(), embedding_function.get_config()
     embedding_function.validate_config(settings)
     function_class = type(embedding_function)
-    if isinstance(embedding_function, CreatedFunction):
+    if isinstance(embedding_function, ChromaAdapter):
         function_class = embedding_function.function_class
     register_embedding_function(function_class)
     return {"type": "known", "name": name, "config": settings}

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Final, Literal, Self, TypeAlias, get_args
 
 from pgchroma.errors import InvalidArgumentError
-from pgchroma.model.filterable import Indexed
+from pgchroma.model.filterable import FilterableKeys
 from pgchroma.model.metadata import fits_int64
 from pgchroma.model.plain import below, brief, plain_scalar, shown
 from pgchroma.model.text import check_text
@@ -139,14 +139,14 @@ class CollectionConfiguration:
 
     hnsw: HnswConfiguration
     embedding_function: Mapping[str, Any] | None = None
-    indexed: Indexed = field(default_factory=Indexed)
+    indexed: FilterableKeys = field(default_factory=FilterableKeys)
 
     @classmethod
     def parse(
         cls,
         configuration: Mapping[str, Any] | None,
         metadata: Mapping[str, Any] | None,
-        indexed: Indexed | None = None,
+        indexed: FilterableKeys | None = None,
     ) -> Self:
         """Parse what a create request carries.
 
@@ -162,7 +162,7 @@ class CollectionConfiguration:
         if hnsw == HnswConfiguration():
             hnsw = _from_metadata(metadata or {})
         function = _parse_embedding_function(configuration.get("embedding_function"))
-        return cls(hnsw, function, indexed or Indexed())
+        return cls(hnsw, function, indexed or FilterableKeys())
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> Self:
@@ -170,7 +170,7 @@ class CollectionConfiguration:
         return cls(
             HnswConfiguration.read(stored["hnsw"]),
             stored.get("embedding_function"),
-            Indexed.from_json(stored.get("indexed")),
+            FilterableKeys.from_json(stored.get("indexed")),
         )
 
     def updated(self, changes: Mapping[str, Any]) -> Self:

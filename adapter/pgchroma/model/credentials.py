@@ -104,7 +104,7 @@ class Scope:
             return False
         return not self._has_collection or self._is_collection(target)
 
-    def leads_through(self, target: Target) -> bool:
+    def is_ancestor(self, target: Target) -> bool:
         """Whether `target` is the scope's very tenant or database."""
         if target.collection_id is not None or target.collection_name is not None:
             return False
@@ -147,7 +147,7 @@ class Caller:
             AuthorizationError: He may not. The message repeats the request; it is the same
                 whether or not there is such a thing.
         """
-        has_sight = role == "read" and target.is_lookup and self.scope.leads_through(target)
+        has_sight = role == "read" and target.is_lookup and self.scope.is_ancestor(target)
         if not (self._holds(role) and (has_sight or self.scope.covers(target))):
             raise AuthorizationError(f"this needs the role {role} for {target}")
 

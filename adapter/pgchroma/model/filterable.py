@@ -13,7 +13,7 @@ from typing import Any, Final, Literal, Self, TypeAlias
 from pgchroma.errors import InvalidArgumentError
 from pgchroma.model.filters import Comparison, Filter, Junction, TextMatch
 
-__all__ = ("KINDS", "Indexed", "Kind")
+__all__ = ("KINDS", "FilterableKeys", "Kind")
 
 Kind: TypeAlias = Literal["string", "int", "float", "bool"]
 KINDS: Final[tuple[Kind, ...]] = ("string", "int", "float", "bool")
@@ -28,7 +28,7 @@ _KIND_OF: Final[dict[type, tuple[Kind, str]]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Indexed:
+class FilterableKeys:
     """What may be filtered by.
 
     Attributes:
@@ -48,7 +48,7 @@ class Indexed:
 
     def to_json(self) -> dict[str, Any] | None:
         """Everything, for the catalog; None if everything is indexed."""
-        if self == Indexed():
+        if self == FilterableKeys():
             return None
         return {"defaults": self.defaults, "keys": self.keys, "documents": self.documents}
 

@@ -21,7 +21,7 @@ from pgchroma.model.entities import (
     Tenant,
     UserIdentity,
 )
-from pgchroma.model.filterable import Indexed
+from pgchroma.model.filterable import FilterableKeys
 from pgchroma.model.filters import Filter
 from pgchroma.model.inspection import IndexingStatus, QueryPlan, Recall
 from pgchroma.model.records import QueriedRecords, RecordBatch, RecordColumns
@@ -192,7 +192,7 @@ class CreateCollection(Operation[CollectionModel]):
     configuration: Mapping[str, Any] | None = None
     metadata: CollectionMetadata | None = None
     get_or_create: bool = False
-    indexed: Indexed | None = None
+    indexed: FilterableKeys | None = None
 
 
 @dataclass(frozen=True, slots=True)

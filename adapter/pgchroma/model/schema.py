@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from pgchroma.errors import InvalidArgumentError, MalformedRequestError
 from pgchroma.model.configuration import CollectionConfiguration, HnswConfiguration
-from pgchroma.model.filterable import KINDS, Indexed, Kind
+from pgchroma.model.filterable import KINDS, FilterableKeys, Kind
 from pgchroma.model.text import check_text
 
 __all__ = ("indexed_json", "merge_schema", "read_indexed", "read_vector_index", "schema_json")
@@ -77,7 +77,7 @@ def schema_json(configuration: CollectionConfiguration) -> dict[str, Any]:
     }
 
 
-def indexed_json(indexed: Indexed) -> dict[str, Any]:
+def indexed_json(indexed: FilterableKeys) -> dict[str, Any]:
     """Write the part of a schema that says by what may be filtered; `read_indexed` reads it."""
     keys = {
         key: {kind: _inverted(kind, kinds) for kind in kinds} for key, kinds in indexed.keys.items()
@@ -92,7 +92,7 @@ def indexed_json(indexed: Indexed) -> dict[str, Any]:
     }
 
 
-def read_indexed(schema: Mapping[str, Any]) -> Indexed:
+def read_indexed(schema: Mapping[str, Any]) -> FilterableKeys:
     """Read by what may be filtered.
 
     Raises:
@@ -106,7 +106,7 @@ def read_indexed(schema: Mapping[str, Any]) -> Indexed:
     }
     documents = _enabled(_get(_get(schema, "keys"), _DOCUMENT), "string", "fts_index")
     off = {kind: False for kind, is_on in flags.items() if not is_on}
-    return Indexed(off, keys, documents is not False)
+    return FilterableKeys(off, keys, documents is not False)
 
 
 def read_vector_index(schema: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -117,7 +117,7 @@ def read_vector_index(schema: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def merge_schema(
     configuration: Mapping[str, Any] | None, schema: Mapping[str, Any] | None
-) -> tuple[Mapping[str, Any] | None, Indexed | None]:
+) -> tuple[Mapping[str, Any] | None, FilterableKeys | None]:
     """Bring a create request's configuration and its schema together.
 
     Chroma's client sends a default configuration along with every schema; so one that says
@@ -135,7 +135,7 @@ def merge_schema(
     _check(schema)
     indexed = read_indexed(schema)
     merged = _merged(configuration, read_vector_index(schema))
-    return merged, None if indexed == Indexed() else indexed
+    return merged, None if indexed == FilterableKeys() else indexed
 
 
 def _merged(

@@ -33,7 +33,7 @@ class Database:
     back connects anew.
     """
 
-    is_joined = False
+    in_caller_transaction = False
 
     def __init__(
         self,

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from pgchroma.store.running.steps import Exchange, Statement, render
+from pgchroma.store.running.steps import Statement, Steps, render
 
 __all__ = (
     "CATALOG",
@@ -96,7 +96,7 @@ class Access:
         return sorted({*schemas, *(each.owner for each in self.relations)})
 
 
-def access_of(schemas: Sequence[str], user: str | None = None) -> Exchange[Access]:
+def access_of(schemas: Sequence[str], user: str | None = None) -> Steps[Access]:
     """Look at what a user may do in the catalog and in schemas of Chroma databases.
 
     Args:
@@ -117,13 +117,13 @@ def access_of(schemas: Sequence[str], user: str | None = None) -> Exchange[Acces
     return Access(who, database, owner, may_create, data, vector, tuple(found), ours, creators)
 
 
-def schemas_of_databases(tenant: str | None, database: str | None) -> Exchange[list[str]]:
+def schemas_of_databases(tenant: str | None, database: str | None) -> Steps[list[str]]:
     """Name the schemas of all Chroma databases, of those of a tenant, or of one."""
     rows = yield Statement(_DATABASES, {"tenant": tenant, "database": database})
     return [schema for (schema,) in rows]
 
 
-def schemas_with_collections() -> Exchange[list[str]]:
+def schemas_with_collections() -> Steps[list[str]]:
     """Name the schemas in which collections are, for a user who may not read the catalog."""
     return [schema for (schema,) in (yield Statement(_WITH_COLLECTIONS))]
 

@@ -35,7 +35,7 @@ from pgchroma.store.layout.tables import (
 )
 from pgchroma.store.locations import Environment
 from pgchroma.store.records.metadata import decode_metadata, encode_metadata
-from pgchroma.store.running.steps import Atomic, Exchange, Statement, render
+from pgchroma.store.running.steps import Atomic, Statement, Steps, render
 
 __all__ = (
     "count_collections",
@@ -52,7 +52,7 @@ __all__ = (
 @handles(CreateCollection)
 def create_collection(
     operation: CreateCollection, environment: Environment
-) -> Exchange[CollectionModel]:
+) -> Steps[CollectionModel]:
     """Insert a collection and make its tables, or find the one that has the name."""
     configuration = CollectionConfiguration.parse(
         _wanted(operation), operation.metadata, operation.indexed
@@ -72,7 +72,7 @@ def create_collection(
 
 
 @handles(GetCollection)
-def get_collection(operation: GetCollection, environment: Environment) -> Exchange[CollectionModel]:
+def get_collection(operation: GetCollection, environment: Environment) -> Steps[CollectionModel]:
     """Look a collection up by name."""
     rows = yield _select(operation.scope, "and c.name = %(name)s", {"name": operation.name})
     if not rows:
@@ -83,7 +83,7 @@ def get_collection(operation: GetCollection, environment: Environment) -> Exchan
 @handles(GetCollectionById)
 def get_collection_by_id(
     operation: GetCollectionById, environment: Environment
-) -> Exchange[CollectionModel]:
+) -> Steps[CollectionModel]:
     """Look a collection up by id."""
     collection = operation.collection
     rows = yield _select(collection.scope, "and c.id = %(id)s", {"id": collection.id})
@@ -95,7 +95,7 @@ def get_collection_by_id(
 @handles(GetCollectionByCrn)
 def get_collection_by_crn(
     operation: GetCollectionByCrn, environment: Environment
-) -> Exchange[CollectionModel]:
+) -> Steps[CollectionModel]:
     """Look a collection up by its tenant's resource name, its database and its name."""
     crn = (operation.tenant_resource_name, operation.database, operation.name)
     rows = yield Statement(_BY_CRN, dict(zip(("resource", "database", "name"), crn, strict=True)))
@@ -107,7 +107,7 @@ def get_collection_by_crn(
 @handles(ListCollections)
 def list_collections(
     operation: ListCollections, environment: Environment
-) -> Exchange[list[CollectionModel]]:
+) -> Steps[list[CollectionModel]]:
     """Read a page of a database's collections."""
     page = {"limit": operation.limit, "offset": operation.offset or 0}
     rows = yield _select(
@@ -119,7 +119,7 @@ def list_collections(
 
 
 @handles(CountCollections)
-def count_collections(operation: CountCollections, environment: Environment) -> Exchange[int]:
+def count_collections(operation: CountCollections, environment: Environment) -> Steps[int]:
     """Count a database's collections."""
     rows = yield Statement(
         _COUNT, {"tenant": operation.scope.tenant, "database": operation.scope.database}
@@ -128,14 +128,14 @@ def count_collections(operation: CountCollections, environment: Environment) -> 
 
 
 @handles(ModifyCollection)
-def modify_collection(operation: ModifyCollection, environment: Environment) -> Exchange[None]:
+def modify_collection(operation: ModifyCollection, environment: Environment) -> Steps[None]:
     """Change a collection's name (and its view's), metadata and configuration."""
     yield Atomic(_modify(operation))
     environment.forget_location(operation.collection)
 
 
 @handles(DeleteCollection)
-def delete_collection(operation: DeleteCollection, environment: Environment) -> Exchange[None]:
+def delete_collection(operation: DeleteCollection, environment: Environment) -> Steps[None]:
     """Delete a collection's row and drop its tables."""
     yield Atomic(_delete(operation))
 
@@ -153,7 +153,7 @@ def _wanted(operation: CreateCollection) -> Mapping[str, Any] | None:
 
 def _create(
     operation: CreateCollection, configuration: CollectionConfiguration
-) -> Exchange[CollectionModel | None]:
+) -> Steps[CollectionModel | None]:
     scope, id = operation.scope, uuid4()
     rows = yield Statement(_SELECT_DATABASE, {"tenant": scope.tenant, "database": scope.database})
     if not rows:
@@ -186,7 +186,7 @@ def _create(
     )
 
 
-def _modify(operation: ModifyCollection) -> Exchange[None]:
+def _modify(operation: ModifyCollection) -> Steps[None]:
     collection = operation.collection
     rows = yield _select(
         collection.scope, "and c.id = %(id)s for update of c", {"id": collection.id}
@@ -210,13 +210,13 @@ def _modify(operation: ModifyCollection) -> Exchange[None]:
     )
 
 
-def _claim_name(id: UUID, name: str) -> Exchange[None]:
+def _claim_name(id: UUID, name: str) -> Steps[None]:
     rows = yield Statement(_RENAME, {"id": id, "name": name})
     if not rows:
         raise UniqueConstraintError(f"Collection [{name}] already exists")
 
 
-def _delete(operation: DeleteCollection) -> Exchange[None]:
+def _delete(operation: DeleteCollection) -> Steps[None]:
     scope = operation.scope
     named = {"tenant": scope.tenant, "database": scope.database, "name": operation.name}
     # Locked first: what deletes it sees all the tables that it was given until then.

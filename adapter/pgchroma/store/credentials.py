@@ -18,7 +18,7 @@ from pgchroma.model.credentials import (
 )
 from pgchroma.store.handlers import handles
 from pgchroma.store.locations import Environment
-from pgchroma.store.running.steps import Atomic, Exchange, Rendered, Statement, render
+from pgchroma.store.running.steps import Atomic, ComposedSQL, Statement, Steps, render
 
 __all__ = (
     "create_credential",
@@ -30,9 +30,7 @@ __all__ = (
 
 
 @handles(CreateCredential)
-def create_credential(
-    operation: CreateCredential, environment: Environment
-) -> Exchange[Credential]:
+def create_credential(operation: CreateCredential, environment: Environment) -> Steps[Credential]:
     """Look up what the scope names, and insert the credential."""
     return (yield Atomic(_create(operation)))  # type: ignore[no-any-return]
 
@@ -40,7 +38,7 @@ def create_credential(
 @handles(CreateFirstCredential)
 def create_first_credential(
     operation: CreateFirstCredential, environment: Environment
-) -> Exchange[bool]:
+) -> Steps[bool]:
     """Insert the credential if there is no live one.
 
     Of several that do at once only one succeeds: they give it the same name.
@@ -57,7 +55,7 @@ def create_first_credential(
 @handles(FindCredential)
 def find_credential(
     operation: FindCredential, environment: Environment
-) -> Exchange[FoundCredential | None]:
+) -> Steps[FoundCredential | None]:
     """Read a live credential with the current names of what it is for."""
     text = _FIND_KEY if operation.kind == "key" else _FIND_USER
     rows = yield Statement(text, {"handle": operation.handle})
@@ -70,7 +68,7 @@ def find_credential(
 @handles(ListCredentials)
 def list_credentials(
     operation: ListCredentials, environment: Environment
-) -> Exchange[list[Credential]]:
+) -> Steps[list[Credential]]:
     """Read all keys, or all users."""
     parameters = {"kind": operation.kind, "with_revoked": operation.with_revoked}
     rows = yield Statement(_LIST, parameters)
@@ -78,9 +76,7 @@ def list_credentials(
 
 
 @handles(RevokeCredential)
-def revoke_credential(
-    operation: RevokeCredential, environment: Environment
-) -> Exchange[Credential]:
+def revoke_credential(operation: RevokeCredential, environment: Environment) -> Steps[Credential]:
     """Note when the credential ended; its row stays until what it was for is deleted."""
     parameters = {"kind": operation.kind, "handle": operation.name_or_id}
     rows = yield Statement(_REVOKE, parameters)
@@ -92,7 +88,7 @@ def revoke_credential(
     return _shape(rows[0])
 
 
-def _create(operation: CreateCredential) -> Exchange[Credential]:
+def _create(operation: CreateCredential) -> Steps[Credential]:
     database_id, collection_id = yield from _locate(operation.scope)
     parameters = {
         "id": operation.id,
@@ -114,7 +110,7 @@ def _create(operation: CreateCredential) -> Exchange[Credential]:
     return _shape(rows[0])
 
 
-def _locate(scope: Scope) -> Exchange[tuple[UUID | None, UUID | None]]:
+def _locate(scope: Scope) -> Steps[tuple[UUID | None, UUID | None]]:
     """Find and hold what a scope names, so that it cannot be deleted meanwhile."""
     if scope.tenant is None:
         return None, None
@@ -199,14 +195,14 @@ _REVOKE = render(
     """
 )
 
-_COLUMNS = Rendered(
+_COLUMNS = ComposedSQL(
     b"""
     k.id, k.kind, k.name, k.role, k.tenant, d.name, c.name, c.id,
     k.created_at, k.expires_at, k.revoked_at,
     k.revoked_at is null and (k.expires_at is null or k.expires_at > now())
     """
 )
-_TABLES = Rendered(
+_TABLES = ComposedSQL(
     b"""
     pgchroma.credentials as k
     left join pgchroma.databases as d on d.id = k.database_id
@@ -238,7 +234,7 @@ def _find(condition: LiteralString) -> bytes:
         """,
         columns=_COLUMNS,
         tables=_TABLES,
-        condition=Rendered(condition.encode()),
+        condition=ComposedSQL(condition.encode()),
     )
 
 

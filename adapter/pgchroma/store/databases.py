@@ -41,8 +41,8 @@ from pgchroma.store.layout.tables import (
     stem,
 )
 from pgchroma.store.locations import Environment
-from pgchroma.store.roles import drop_roles, give_schema, give_table, lock_roles, role_of_tenant
-from pgchroma.store.running.steps import Atomic, Exchange, Rows, Statement, render
+from pgchroma.store.roles import drop_roles, give_table, lock_roles, role_of_tenant, transfer_schema
+from pgchroma.store.running.steps import Atomic, Rows, Statement, Steps, render
 
 __all__ = (
     "create_database",
@@ -63,28 +63,28 @@ PATIENCE_SECONDS: Final = 0.4
 
 
 @handles(Heartbeat)
-def heartbeat(operation: Heartbeat, environment: Environment) -> Exchange[int]:
+def heartbeat(operation: Heartbeat, environment: Environment) -> Steps[int]:
     """Ask the database for its time."""
     rows = yield Statement(_TIME)
     return int(rows[0][0])
 
 
 @handles(GetVersion)
-def get_version(operation: GetVersion, environment: Environment) -> Exchange[str]:
+def get_version(operation: GetVersion, environment: Environment) -> Steps[str]:
     """Return the version of this package."""
     yield from ()
     return __version__
 
 
 @handles(GetIdentity)
-def get_identity(operation: GetIdentity, environment: Environment) -> Exchange[UserIdentity]:
+def get_identity(operation: GetIdentity, environment: Environment) -> Steps[UserIdentity]:
     """Return nobody in particular: straight on the database everybody is everybody."""
     yield from ()
     return UserIdentity("", DEFAULT_TENANT, [DEFAULT_DATABASE])
 
 
 @handles(CreateTenant)
-def create_tenant(operation: CreateTenant, environment: Environment) -> Exchange[None]:
+def create_tenant(operation: CreateTenant, environment: Environment) -> Steps[None]:
     """Insert a tenant."""
     rows = yield Statement(_INSERT_TENANT, {"name": operation.name})
     if not rows:
@@ -92,7 +92,7 @@ def create_tenant(operation: CreateTenant, environment: Environment) -> Exchange
 
 
 @handles(GetTenant)
-def get_tenant(operation: GetTenant, environment: Environment) -> Exchange[Tenant]:
+def get_tenant(operation: GetTenant, environment: Environment) -> Steps[Tenant]:
     """Look a tenant up."""
     rows = yield Statement(_SELECT_TENANT, {"name": operation.name})
     if not rows:
@@ -101,7 +101,7 @@ def get_tenant(operation: GetTenant, environment: Environment) -> Exchange[Tenan
 
 
 @handles(UpdateTenant)
-def update_tenant(operation: UpdateTenant, environment: Environment) -> Exchange[None]:
+def update_tenant(operation: UpdateTenant, environment: Environment) -> Steps[None]:
     """Set a tenant's resource name, which once set stays."""
     parameters = {"name": operation.name, "resource_name": operation.resource_name}
     rows = yield Statement(_UPDATE_TENANT, parameters)
@@ -115,7 +115,7 @@ def update_tenant(operation: UpdateTenant, environment: Environment) -> Exchange
 
 
 @handles(CreateDatabase)
-def create_database(operation: CreateDatabase, environment: Environment) -> Exchange[None]:
+def create_database(operation: CreateDatabase, environment: Environment) -> Steps[None]:
     """Insert a database and make its schema."""
     yield from get_tenant(GetTenant(operation.scope.tenant), environment)
     owner = yield from _owner(operation.scope.tenant, environment)
@@ -123,14 +123,14 @@ def create_database(operation: CreateDatabase, environment: Environment) -> Exch
 
 
 @handles(GetDatabase)
-def get_database(operation: GetDatabase, environment: Environment) -> Exchange[Database]:
+def get_database(operation: GetDatabase, environment: Environment) -> Steps[Database]:
     """Look a database up."""
     database, _ = yield from _find(operation.scope, ". Are you sure it exists?")
     return database
 
 
 @handles(ListDatabases)
-def list_databases(operation: ListDatabases, environment: Environment) -> Exchange[list[Database]]:
+def list_databases(operation: ListDatabases, environment: Environment) -> Steps[list[Database]]:
     """Read a page of a tenant's databases."""
     rows = yield Statement(
         _LIST_DATABASES,
@@ -144,14 +144,14 @@ def list_databases(operation: ListDatabases, environment: Environment) -> Exchan
 
 
 @handles(DeleteDatabase)
-def delete_database(operation: DeleteDatabase, environment: Environment) -> Exchange[None]:
+def delete_database(operation: DeleteDatabase, environment: Environment) -> Steps[None]:
     """Delete a database whole, in one short transaction; drop its tables afterwards."""
     yield Atomic(_delete_database(operation.scope))
     yield from _drop_tables(environment)
 
 
 @handles(Reset)
-def reset(operation: Reset, environment: Environment) -> Exchange[None]:
+def reset(operation: Reset, environment: Environment) -> Steps[None]:
     """Delete every database and tenant and make the default ones anew, whole or not at all.
 
     The tables are dropped afterwards. Whoever creates something meanwhile waits.
@@ -168,7 +168,7 @@ def reset(operation: Reset, environment: Environment) -> Exchange[None]:
         yield from drop_roles()
 
 
-def _delete_database(scope: DatabaseRef) -> Exchange[None]:
+def _delete_database(scope: DatabaseRef) -> Steps[None]:
     # In the order in which a reset locks them.
     yield Statement(_LOCK_CATALOG)
     rows = yield Statement(_LOCK_DATABASE, {"tenant": scope.tenant, "name": scope.database})
@@ -177,7 +177,7 @@ def _delete_database(scope: DatabaseRef) -> Exchange[None]:
     yield from _discard(rows)
 
 
-def _reset(environment: Environment) -> Exchange[None]:
+def _reset(environment: Environment) -> Steps[None]:
     yield lock_roles(), Statement(_LOCK_CATALOG_WHOLE)
     yield from _discard((yield Statement(_ALL_DATABASES)))
     yield Statement(_DELETE_TENANTS)
@@ -189,7 +189,7 @@ def _reset(environment: Environment) -> Exchange[None]:
     yield from _create_database(scope, UUID(int=0), owner)
 
 
-def _discard(databases: Rows) -> Exchange[None]:
+def _discard(databases: Rows) -> Steps[None]:
     """Delete databases, given by id, name and schema, but for what has to be dropped of them."""
     ids = [id for id, _, _ in databases]
     yield from _refuse_foreign(databases)
@@ -197,10 +197,10 @@ def _discard(databases: Rows) -> Exchange[None]:
     yield from discard_schemas([schema for _, _, schema in databases])
 
 
-def _drop_tables(environment: Environment) -> Exchange[bool]:
+def _drop_tables(environment: Environment) -> Steps[bool]:
     """Drop tables of deleted databases, and leave those that take too long to the compactor."""
     # All that is done in a transaction of the caller's holds its locks until the caller commits.
-    is_brief = environment.is_forgetful or environment.observed is not None
+    is_brief = environment.caches_nothing or environment.observed is not None
     seconds = 0.0 if is_brief else PATIENCE_SECONDS
     leftovers = yield from drop_discarded(seconds)
     if not leftovers.is_done:
@@ -208,13 +208,13 @@ def _drop_tables(environment: Environment) -> Exchange[bool]:
     return leftovers.is_done
 
 
-def _owner(tenant: str, environment: Environment) -> Exchange[str | None]:
+def _owner(tenant: str, environment: Environment) -> Steps[str | None]:
     if not environment.has_tenant_roles:
         return None
     return (yield from role_of_tenant(tenant, environment))
 
 
-def _create_database(scope: DatabaseRef, id: UUID, owner: str | None) -> Exchange[None]:
+def _create_database(scope: DatabaseRef, id: UUID, owner: str | None) -> Steps[None]:
     schema = schema_name(scope.tenant, scope.database)
     rows = yield Statement(
         _INSERT_DATABASE,
@@ -228,11 +228,11 @@ def _create_database(scope: DatabaseRef, id: UUID, owner: str | None) -> Exchang
     named = {"id": UUID(int=0), "entry": orjson.dumps(entry).decode()}
     yield Statement(render(_INSERT_COPY, copy=copy), named)
     if owner is not None:
-        yield give_schema(schema, owner)
+        yield transfer_schema(schema, owner)
         yield give_table(schema, COPY, owner)
 
 
-def _find(scope: DatabaseRef, advice: str) -> Exchange[tuple[Database, str]]:
+def _find(scope: DatabaseRef, advice: str) -> Steps[tuple[Database, str]]:
     rows = yield Statement(_SELECT_DATABASE, {"tenant": scope.tenant, "name": scope.database})
     if not rows:
         raise NotFoundError(f"Database [{scope.database}] not found{advice}")
@@ -240,7 +240,7 @@ def _find(scope: DatabaseRef, advice: str) -> Exchange[tuple[Database, str]]:
     return Database(id, scope.database, scope.tenant), schema
 
 
-def _refuse_foreign(databases: Rows) -> Exchange[None]:
+def _refuse_foreign(databases: Rows) -> Steps[None]:
     """Refuse to delete what somebody else keeps something in, or has something depend on."""
     named = {"ids": [id for id, _, _ in databases]}
     contained = yield Statement(_CONTAINED, named)

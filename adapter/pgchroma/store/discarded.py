@@ -20,8 +20,8 @@ from uuid import uuid4
 import psycopg
 from psycopg import sql
 
-from pgchroma.store.running.errors import first_line, has_lost_connection
-from pgchroma.store.running.steps import Attempt, Exchange, Statement, render
+from pgchroma.store.running.errors import has_lost_connection, primary_message
+from pgchroma.store.running.steps import Attempt, Statement, Steps, render
 
 __all__ = ("Leftovers", "discard_schemas", "drop_discarded")
 
@@ -56,7 +56,7 @@ class Leftovers:
     obstacle: str | None = None
 
 
-def discard_schemas(schemas: Sequence[str]) -> Exchange[None]:
+def discard_schemas(schemas: Sequence[str]) -> Steps[None]:
     """Take schemas out of use: under names that nobody looks for, and out of tenants' reach."""
     rows = yield Statement(_OWNED, {"schemas": list(schemas)})
     statements = [
@@ -66,7 +66,7 @@ def discard_schemas(schemas: Sequence[str]) -> Exchange[None]:
         yield tuple(statements)
 
 
-def drop_discarded(seconds: float) -> Exchange[Leftovers]:
+def drop_discarded(seconds: float) -> Steps[Leftovers]:
     """Drop what discarded schemas have: one batch, and more for about so many seconds.
 
     What cannot be dropped is passed over: somebody still reads it, or made something that depends
@@ -87,7 +87,7 @@ def drop_discarded(seconds: float) -> Exchange[Leftovers]:
         for row in rows if isinstance(attempt, psycopg.Error) else ():
             attempt = yield Attempt(_drop([row], IMPATIENCE))
             if isinstance(attempt, psycopg.Error):
-                obstacle = obstacle or f"{row[1]}.{row[2] or '*'}: {first_line(attempt)}"
+                obstacle = obstacle or f"{row[1]}.{row[2] or '*'}: {primary_message(attempt)}"
                 passed_over.append(row[0])
                 dropped -= 1
                 if has_lost_connection(attempt):
@@ -107,7 +107,7 @@ def _discard(schema: str, is_foreign: bool) -> list[Statement]:
     return statements
 
 
-def _drop(rows: Sequence[Sequence[Any]], patience: str) -> Exchange[bool]:
+def _drop(rows: Sequence[Sequence[Any]], patience: str) -> Steps[bool]:
     """Drop some of what there is; false if somebody else is at it."""
     is_free, lock_timeout = (yield Statement(_TAKE))[0]
     if not is_free:

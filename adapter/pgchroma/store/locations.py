@@ -24,24 +24,24 @@ import orjson
 from pgchroma.errors import InvalidArgumentError, NotFoundError
 from pgchroma.model.configuration import clamped
 from pgchroma.model.entities import DatabaseRef, Limits
-from pgchroma.model.filterable import Indexed
+from pgchroma.model.filterable import FilterableKeys
 from pgchroma.model.filters import Filter
 from pgchroma.model.operations import CollectionRef
 from pgchroma.model.types import Space
-from pgchroma.store.layout.secondary import ASKED_ENOUGH, SecondaryIndex, wanted_indexes
+from pgchroma.store.layout.secondary import DEMAND_THRESHOLD, SecondaryIndex, candidate_indexes
 from pgchroma.store.layout.segments import Segment
 from pgchroma.store.layout.tables import (
     MAX_DIMENSION,
     CollectionTables,
     create_vectors,
 )
-from pgchroma.store.running.steps import Exchange, Statement, render
+from pgchroma.store.running.steps import Statement, Steps, render
 
 __all__ = (
+    "Activity",
     "Environment",
     "Indexes",
     "Location",
-    "Observed",
     "locate",
     "locate_fitting",
     "make_vectors",
@@ -93,7 +93,7 @@ class Location:
     tables: CollectionTables
     space: Space
     dimension: int | None
-    indexed: Indexed = field(default_factory=Indexed)
+    indexed: FilterableKeys = field(default_factory=FilterableKeys)
     indexes: Indexes = field(default_factory=Indexes)
     spare: CollectionTables | None = None
     seen_at: float = 0.0
@@ -104,7 +104,7 @@ class Location:
         return time.monotonic() - self.seen_at > FRESH_SECONDS
 
 
-class Observed:
+class Activity:
     """What was done to collections, for the compactor of this process to look at.
 
     Args:
@@ -123,20 +123,20 @@ class Observed:
         self._misses: Counter[tuple[UUID, SecondaryIndex]] = Counter()
         self._has_discarded = False
 
-    def note_write(self, location: Location) -> None:
+    def record_write(self, location: Location) -> None:
         """Keep in mind that a collection was written to."""
         with self._lock:
             self._written.add(location.tables.id)
         self.wake()
 
-    def note_filter(self, location: Location, filter: Filter | None) -> None:
+    def record_missing_indexes(self, location: Location, filter: Filter | None) -> None:
         """Count the filters that would have used an index; those that are many are asked for.
 
         Each is asked for once: whoever only reads must not keep the compactor busy.
         """
         if not self._takes_filters:
             return
-        missing = wanted_indexes(filter) - location.indexes.secondary
+        missing = candidate_indexes(filter) - location.indexes.secondary
         if any(self._miss((location.tables.id, index)) for index in missing):
             self.wake()
 
@@ -163,7 +163,7 @@ class Observed:
             if index not in self._misses and len(self._misses) >= _COUNTED:
                 self._misses.clear()
             self._misses[index] += 1
-            if self._misses[index] != ASKED_ENOUGH:
+            if self._misses[index] != DEMAND_THRESHOLD:
                 return False
             self._asked.add(index)
             return True
@@ -177,7 +177,7 @@ class Environment:
         vector_oid: The object id of the type `vector` there.
         regex_timeout_ms: How long a statement with a regular expression may run; None to leave
             that to the caller, whose transaction it is.
-        is_forgetful: Whether nothing is remembered, since what was seen in the caller's
+        caches_nothing: Whether nothing is remembered, since what was seen in the caller's
             transaction may never have been.
         allows_reset: Whether everything may be deleted at once.
         limits: What one request may carry.
@@ -188,12 +188,12 @@ class Environment:
 
     vector_oid: int
     regex_timeout_ms: int | None = None
-    is_forgetful: bool = False
+    caches_nothing: bool = False
     allows_reset: bool = False
     limits: Limits = field(default_factory=Limits)
     has_tenant_roles: bool = False
     segment_bytes: int = 8 << 20
-    observed: Observed | None = None
+    observed: Activity | None = None
     _locations: dict[UUID, Location] = field(default_factory=dict)
     _roles: dict[str, str] = field(default_factory=dict)
     _advanced: set[UUID] = field(default_factory=set)
@@ -206,7 +206,7 @@ class Environment:
 
     def remember(self, location: Location) -> None:
         """Keep a location for later calls."""
-        if self.is_forgetful:
+        if self.caches_nothing:
             return
         with self._lock:
             if len(self._locations) >= _REMEMBERED:
@@ -218,20 +218,20 @@ class Environment:
         with self._lock:
             self._locations.pop(collection.id, None)
 
-    def note_write(self, location: Location) -> None:
+    def record_write(self, location: Location) -> None:
         """Leave word that a collection was written to."""
         if self.observed is not None:
-            self.observed.note_write(location)
+            self.observed.record_write(location)
 
     def note_discarded(self) -> None:
         """Leave word that tables of a deleted database are still to be dropped."""
         if self.observed is not None:
             self.observed.note_discarded()
 
-    def note_filter(self, location: Location, filter: Filter | None) -> None:
+    def record_missing_indexes(self, location: Location, filter: Filter | None) -> None:
         """Leave word of the indexes that a filter would have used."""
         if self.observed is not None and filter is not None:
-            self.observed.note_filter(location, filter)
+            self.observed.record_missing_indexes(location, filter)
 
     def is_advanced(self, id: UUID) -> bool:
         """Whether a collection's sequence was looked at since the last connection was made."""
@@ -280,7 +280,7 @@ def _nobody() -> None:
 
 def locate(
     collection: CollectionRef, environment: Environment, *, is_fresh: bool = False
-) -> Exchange[Location]:
+) -> Steps[Location]:
     """Find a collection: from memory if its dimension is known there, else with a look-up.
 
     Args:
@@ -308,13 +308,13 @@ def locate(
     schema, generation, space, dimension, indexed, ef_search, spare, *found = rows[0]
     segments, secondary = found
     tables = CollectionTables(schema, collection.id, generation)
-    allowed = Indexed.from_json(None if indexed is None else orjson.loads(indexed))
+    allowed = FilterableKeys.from_json(None if indexed is None else orjson.loads(indexed))
     indexes = Indexes(
         tuple(Segment(*columns) for columns in orjson.loads(segments or "[]")),
         frozenset(SecondaryIndex(*columns) for columns in orjson.loads(secondary or "[]")),
         clamped("ef_search", int(ef_search)),
     )
-    second = None if spare is None else replace(tables, generation=spare, is_spare=True)
+    second = None if spare is None else replace(tables, generation=spare, is_shadow=True)
     location = Location(
         collection.scope, tables, space, dimension, allowed, indexes, second, seen_at
     )
@@ -324,7 +324,7 @@ def locate(
 
 def locate_fitting(
     collection: CollectionRef, environment: Environment, dimension: int, *, is_fresh: bool = False
-) -> Exchange[Location]:
+) -> Steps[Location]:
     """Find a collection that embeddings of this length are compared with.
 
     Raises:
@@ -363,7 +363,7 @@ def _is_meant(location: Location, collection: CollectionRef) -> bool:
 
 def make_vectors(
     collection: CollectionRef, location: Location, environment: Environment, dimension: int
-) -> Exchange[Location]:
+) -> Steps[Location]:
     """Fix a collection's dimension and make its table of vectors, as part of the first write.
 
     Of two first writers one does, and the other waits for its transaction at the catalog's row.

@@ -40,8 +40,8 @@ from pgchroma.model.tenancy import DeleteTenant
 from pgchroma.store.access import Access, access_of, schemas_with_collections
 from pgchroma.store.layout.tables import schema_name, view_name
 from pgchroma.store.rights import Profile, missing_grants, missing_grants_to_upgrade
-from pgchroma.store.running.errors import first_line
-from pgchroma.store.running.steps import Exchange
+from pgchroma.store.running.errors import primary_message
+from pgchroma.store.running.steps import Steps
 
 __all__ = ("missing_right", "missing_right_to_upgrade", "refusal_behind")
 
@@ -69,23 +69,21 @@ def refusal_behind(error: BaseException) -> pg.InsufficientPrivilege | None:
     return cause if isinstance(cause, pg.InsufficientPrivilege) else None
 
 
-def missing_right(
-    operation: Operation[Any] | None, refusal: Exception
-) -> Exchange[MissingRightError]:
+def missing_right(operation: Operation[Any] | None, refusal: Exception) -> Steps[MissingRightError]:
     """Find out which rights the user lacks for an operation; None: to open the database."""
     scope = _scope(operation)
     schemas = [] if scope is None else [schema_name(scope.tenant, scope.database)]
     access = yield from access_of(schemas)
     need = _need(operation, access)
     wanted = missing_grants(access, need.profile, owned=need.owned, administers=need.administers)
-    return MissingRightError(_text(first_line(refusal), access, need.profile, wanted))
+    return MissingRightError(_text(primary_message(refusal), access, need.profile, wanted))
 
 
-def missing_right_to_upgrade(refusal: Exception) -> Exchange[MissingRightError]:
+def missing_right_to_upgrade(refusal: Exception) -> Steps[MissingRightError]:
     """Find out which rights the user lacks for making or upgrading the catalog."""
     access = yield from access_of((yield from schemas_with_collections()))
     wanted = missing_grants_to_upgrade(access)
-    return MissingRightError(_text(first_line(refusal), access, Profile.OWNER, wanted))
+    return MissingRightError(_text(primary_message(refusal), access, Profile.OWNER, wanted))
 
 
 def _scope(operation: Operation[Any] | None) -> DatabaseRef | None:

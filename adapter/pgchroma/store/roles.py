@@ -32,21 +32,21 @@ from pgchroma.model.operations import (
 )
 from pgchroma.store.layout.tables import COPY, relation_names, stem
 from pgchroma.store.locations import Environment
-from pgchroma.store.running.steps import Atomic, Attempt, Exchange, Statement, render
+from pgchroma.store.running.steps import Atomic, Attempt, Statement, Steps, render
 
 __all__ = (
-    "as_role",
     "drop_roles",
-    "give_schema",
     "give_table",
     "group_name",
-    "is_mendable",
+    "is_role_error",
     "lock_roles",
     "prepare_roles",
     "role_for",
     "role_name",
     "role_of_tenant",
+    "set_role",
     "tenant_of",
+    "transfer_schema",
 )
 
 AT_ONCE = 50
@@ -77,7 +77,7 @@ def tenant_of(operation: Operation[Any]) -> str | None:
     return place.tenant if isinstance(place, DatabaseRef) else None
 
 
-def role_for(operation: Operation[Any], environment: Environment) -> Exchange[str | None]:
+def role_for(operation: Operation[Any], environment: Environment) -> Steps[str | None]:
     """Find the role an operation runs as; None to run as the user who is logged in."""
     tenant = tenant_of(operation) if environment.has_tenant_roles else None
     if tenant is None:
@@ -85,7 +85,7 @@ def role_for(operation: Operation[Any], environment: Environment) -> Exchange[st
     return (yield from role_of_tenant(tenant, environment))
 
 
-def role_of_tenant(tenant: str, environment: Environment) -> Exchange[str]:
+def role_of_tenant(tenant: str, environment: Environment) -> Steps[str]:
     """Find a tenant's role: from memory, in the catalog, or after it was made.
 
     For a tenant that does not exist it is the group, which sees nothing.
@@ -104,7 +104,7 @@ def role_of_tenant(tenant: str, environment: Environment) -> Exchange[str]:
     return str(role)
 
 
-def as_role(role: str) -> Statement:
+def set_role(role: str) -> Statement:
     """Become a role until the transaction ends.
 
     Not `set local`, which warns where the transaction is only a pipeline's.
@@ -112,7 +112,7 @@ def as_role(role: str) -> Statement:
     return Statement(_BECOME, {"role": role})
 
 
-def give_schema(schema: str, role: str) -> Statement:
+def transfer_schema(schema: str, role: str) -> Statement:
     """Make a role the owner of a schema."""
     template = "alter schema {schema} owner to {role}"
     return Statement(render(template, schema=sql.Identifier(schema), role=sql.Identifier(role)))
@@ -125,7 +125,7 @@ def give_table(schema: str, name: str, role: str) -> Statement:
     return Statement(render(template, **parts))
 
 
-def is_mendable(fault: BaseException) -> bool:
+def is_role_error(fault: BaseException) -> bool:
     """Whether a tenant's role may be missing, or a right that it ought to have.
 
     Another user of the database may have made tables in its schema, or dropped the role.
@@ -133,7 +133,7 @@ def is_mendable(fault: BaseException) -> bool:
     return isinstance(fault, pg.InsufficientPrivilege | pg.InvalidParameterValue)
 
 
-def drop_roles() -> Exchange[None]:
+def drop_roles() -> Steps[None]:
     """Drop the roles of tenants that are gone, but for those with a part in another database."""
     database = (yield Statement(_DATABASE))[0][0]
     # One that somebody has given rights elsewhere stays, and the tenants are gone all the same.
@@ -146,7 +146,7 @@ def lock_roles() -> Statement:
     return Statement(_LOCK)
 
 
-def _drop_some(group: str) -> Exchange[bool]:
+def _drop_some(group: str) -> Steps[bool]:
     yield lock_roles()
     rows = yield Statement(_DROPPABLE, {"group": group, "limit": AT_ONCE})
     statements = [
@@ -159,7 +159,7 @@ def _drop_some(group: str) -> Exchange[bool]:
     return bool(statements)
 
 
-def prepare_roles(*, is_strict: bool = True) -> Exchange[None]:
+def prepare_roles(*, is_strict: bool = True) -> Steps[None]:
     """Make sure that tenants can have roles, and that nobody gets out of one.
 
     Raises:
@@ -176,13 +176,13 @@ def prepare_roles(*, is_strict: bool = True) -> Exchange[None]:
     if not state.is_granted:
         yield Atomic(_make_group(state))
     state = yield from _look()
-    if state.is_superuser and state.remedies():
+    if state.is_superuser and state.required_commands():
         yield Atomic(_seal())
-    elif is_strict and state.remedies():
+    elif is_strict and state.required_commands():
         raise MissingRightError(
             "a statement smuggled into a request could leave its tenant's role, or the role lacks "
             f"a right. As a superuser, in database {state.database}, run: "
-            f"{'; '.join(state.remedies())}"
+            f"{'; '.join(state.required_commands())}"
         )
 
 
@@ -209,7 +209,7 @@ class _State:
     may_create: bool
     hidden_schema: str | None
 
-    def remedies(self) -> list[str]:
+    def required_commands(self) -> list[str]:
         """List the commands that close what is open."""
         wanted = []
         if self.may_escape:
@@ -224,13 +224,13 @@ class _State:
         return wanted
 
 
-def _look() -> Exchange[_State]:
+def _look() -> Steps[_State]:
     database = (yield Statement(_DATABASE))[0][0]
     rows = yield Statement(_STATE, {"group": group_name(database), "function": _SET_CONFIG})
     return _State(database, *rows[0])
 
 
-def _make_group(state: _State) -> Exchange[None]:
+def _make_group(state: _State) -> Steps[None]:
     yield Statement(_LOCK)
     group = group_name(state.database)
     yield from _ensure_role(group)
@@ -238,15 +238,15 @@ def _make_group(state: _State) -> Exchange[None]:
         yield Statement(render(template, role=sql.Identifier(group)))
 
 
-def _seal() -> Exchange[None]:
+def _seal() -> Steps[None]:
     yield Statement(_LOCK)
     # Another process may have done it meanwhile.
     state = yield from _look()
-    for remedy in state.remedies():
+    for remedy in state.required_commands():
         yield Statement(remedy.encode())
 
 
-def _make(database: str, tenant: str) -> Exchange[str | None]:
+def _make(database: str, tenant: str) -> Steps[str | None]:
     yield Statement(_LOCK)
     rows = yield Statement(_SELECT_ROLE, {"tenant": tenant})
     if not rows:
@@ -260,7 +260,7 @@ def _make(database: str, tenant: str) -> Exchange[str | None]:
     return str(role)
 
 
-def _ensure_role(role: str) -> Exchange[None]:
+def _ensure_role(role: str) -> Steps[None]:
     """Make a role, and the user who is logged in a member of it who has its rights."""
     membership = yield Statement(_SELECT_MEMBERSHIP, {"role": role})
     if not membership:
@@ -277,14 +277,14 @@ def _ensure_role(role: str) -> Exchange[None]:
     yield Statement(render(_JOIN, role=sql.Identifier(role)))
 
 
-def _hand_over(tenant: str, role: str) -> Exchange[bool]:
+def _hand_over(tenant: str, role: str) -> Steps[bool]:
     """Give some of a tenant's schemas and tables to its role; say whether there were any."""
     yield Statement(_LOCK)
     named = {"tenant": tenant, "role": role}
     schemas = yield Statement(_FOREIGN_SCHEMAS, {**named, "limit": AT_ONCE})
     if schemas:
         for (schema,) in schemas:
-            yield give_schema(schema, role)
+            yield transfer_schema(schema, role)
         return True
     foreign = yield Statement(_FOREIGN_RELATIONS, named)
     collections = (yield Statement(_COLLECTIONS, named)) if foreign else ()

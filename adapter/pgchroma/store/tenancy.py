@@ -7,7 +7,7 @@ from pgchroma.model.entities import Tenant
 from pgchroma.model.tenancy import DeleteTenant, ListTenants
 from pgchroma.store.handlers import handles
 from pgchroma.store.locations import Environment
-from pgchroma.store.running.steps import Exchange, Statement, render
+from pgchroma.store.running.steps import Statement, Steps, render
 
 __all__ = ("delete_tenant", "list_tenants")
 
@@ -15,13 +15,13 @@ MOST_NAMES = 5
 
 
 @handles(ListTenants)
-def list_tenants(operation: ListTenants, environment: Environment) -> Exchange[list[Tenant]]:
+def list_tenants(operation: ListTenants, environment: Environment) -> Steps[list[Tenant]]:
     """Read all tenants."""
     return [Tenant(*row) for row in (yield Statement(_LIST))]
 
 
 @handles(DeleteTenant)
-def delete_tenant(operation: DeleteTenant, environment: Environment) -> Exchange[None]:
+def delete_tenant(operation: DeleteTenant, environment: Environment) -> Steps[None]:
     """Delete a tenant's row; a role that was made for it is left, without rights."""
     named = {"name": operation.name}
     databases = [name for (name,) in (yield Statement(_DATABASES, named))]

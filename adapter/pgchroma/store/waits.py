@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import Final, LiteralString
 from uuid import UUID
 
-from pgchroma.store.running.steps import Exchange, Statement, render
+from pgchroma.store.running.steps import Statement, Steps, render
 
 __all__ = ("COMPACTOR", "Blocker", "backend_pid", "blockers", "compactor_blockers", "holders")
 
@@ -36,26 +36,26 @@ class Blocker:
         return f"{found}, whose transaction has lasted {timedelta(seconds=self.seconds)}"
 
 
-def backend_pid() -> Exchange[int]:
+def backend_pid() -> Steps[int]:
     """Ask for the process that serves this transaction, which a pooler does not tell."""
     rows = yield Statement(_PID)
     return int(rows[0][0])
 
 
-def blockers(pid: int) -> Exchange[list[Blocker]]:
+def blockers(pid: int) -> Steps[list[Blocker]]:
     """Find the sessions that a process waits for; none if it does not wait."""
     rows = yield Statement(_BLOCKERS, {"pid": pid})
     return [Blocker(*row) for row in rows]
 
 
-def holders(collection: UUID) -> Exchange[list[Blocker]]:
+def holders(collection: UUID) -> Steps[list[Blocker]]:
     """Find the sessions that keep others from reading or writing a collection's tables."""
     tables = [f"{table}_{collection.hex}" for table in ("records", "counts", "log")]
     rows = yield Statement(_HOLDERS, {"tables": tables})
     return [Blocker(*row) for row in rows]
 
 
-def compactor_blockers() -> Exchange[list[Blocker]]:
+def compactor_blockers() -> Steps[list[Blocker]]:
     """Find the sessions that compactors of this database wait for."""
     rows = yield Statement(_COMPACTOR_BLOCKERS, {"application": COMPACTOR})
     return [Blocker(*row) for row in rows]

@@ -57,7 +57,7 @@ from pgchroma.wire.configuration import read_settings
 from pgchroma.wire.route import Request, Route, collection_id, database_ref
 from pgchroma.wire.schema import check_shape, decode_configuration
 
-__all__ = ("CATALOG_ROUTES", "COLLECTIONS", "collection_path", "read_nothing", "respond_nothing")
+__all__ = ("CATALOG_ROUTES", "COLLECTIONS", "collection_path", "empty_response", "ignore_response")
 
 TENANTS = "/tenants"
 TENANT = "/tenants/{tenant}"
@@ -66,12 +66,12 @@ DATABASE = "/tenants/{tenant}/databases/{database}"
 COLLECTIONS = DATABASE + "/collections"
 
 
-def respond_nothing(request: Request, answer: None) -> Any:
+def empty_response(request: Request, answer: None) -> Any:
     """Answer with an empty object."""
     return {}
 
 
-def read_nothing(operation: Any, body: Any) -> None:
+def ignore_response(operation: Any, body: Any) -> None:
     """Read an answer that says nothing but that it worked."""
 
 
@@ -265,14 +265,14 @@ CATALOG_ROUTES: tuple[Route[Any, Any], ...] = (
         Reset, "reset", "POST", "/reset", "admin", _encode_plain,
         lambda request: Reset(),
         lambda request, answer: True,
-        read_nothing,
+        ignore_response,
         bool,
     ),
     Route(
         CreateTenant, "create_tenant", "POST", TENANTS, "admin",
         lambda operation: Request(body=NamedBody(operation.name)),
         lambda request: CreateTenant(check_tenant_name(request.body.name)),
-        respond_nothing, read_nothing, Empty, body=NamedBody,
+        empty_response, ignore_response, Empty, body=NamedBody,
     ),
     Route(
         GetTenant, "get_tenant", "GET", TENANT, "sight",
@@ -290,7 +290,7 @@ CATALOG_ROUTES: tuple[Route[Any, Any], ...] = (
         lambda request: UpdateTenant(
             _decode_tenant(request), check_resource_name(request.body.resource_name)
         ),
-        respond_nothing, read_nothing, Empty, body=UpdateTenantBody,
+        empty_response, ignore_response, Empty, body=UpdateTenantBody,
     ),
     Route(
         CreateDatabase, "create_database", "POST", DATABASES, "admin",
@@ -298,7 +298,7 @@ CATALOG_ROUTES: tuple[Route[Any, Any], ...] = (
             {"tenant": operation.scope.tenant}, body=NamedBody(operation.scope.database)
         ),
         _decode_create_database,
-        respond_nothing, read_nothing, Empty, body=NamedBody,
+        empty_response, ignore_response, Empty, body=NamedBody,
     ),
     Route(
         ListDatabases, "list_databases", "GET", DATABASES, "read",
@@ -320,7 +320,7 @@ CATALOG_ROUTES: tuple[Route[Any, Any], ...] = (
     Route(
         DeleteDatabase, "delete_database", "DELETE", DATABASE, "admin", _encode_database,
         lambda request: DeleteDatabase(request.scope),
-        respond_nothing, read_nothing, Empty,
+        empty_response, ignore_response, Empty,
     ),
     Route(
         CreateCollection, "create_collection", "POST", COLLECTIONS, "write",
@@ -370,7 +370,7 @@ CATALOG_ROUTES: tuple[Route[Any, Any], ...] = (
     Route(
         ModifyCollection, "update_collection", "PUT", COLLECTIONS + "/{collection_id}", "write",
         _encode_modify, _decode_modify,
-        respond_nothing, read_nothing, Empty, body=ModifyCollectionBody,
+        empty_response, ignore_response, Empty, body=ModifyCollectionBody,
     ),
     Route(
         DeleteCollection, "delete_collection", "DELETE", COLLECTIONS + "/{collection}", "write",
@@ -378,6 +378,6 @@ CATALOG_ROUTES: tuple[Route[Any, Any], ...] = (
         lambda request: DeleteCollection(
             request.scope, check_looked_up(request.path["collection"])
         ),
-        respond_nothing, read_nothing, Empty,
+        empty_response, ignore_response, Empty,
     ),
 )  # fmt: skip

@@ -53,8 +53,8 @@ from pgchroma.wire.bodies import (
 from pgchroma.wire.catalog import (
     COLLECTIONS,
     collection_path,
-    read_nothing,
-    respond_nothing,
+    empty_response,
+    ignore_response,
 )
 from pgchroma.wire.embeddings import decode_columns, decode_sent, encode_columns, encode_sent
 from pgchroma.wire.filters import encode_filter
@@ -354,20 +354,20 @@ RECORD_ROUTES: tuple[Route[Any, Any], ...] = (
         AddRecords, "collection_add", "POST", RECORDS + "/add", "write",
         lambda operation: _encode_write(operation, AddBody),
         lambda request: _decode_write(request, AddRecords),
-        respond_nothing, read_nothing, Empty, body=AddBody,
+        empty_response, ignore_response, Empty, body=AddBody,
         most_bytes=None, status=201,
     ),
     Route(
         UpsertRecords, "collection_upsert", "POST", RECORDS + "/upsert", "write",
         lambda operation: _encode_write(operation, UpsertBody),
         lambda request: _decode_write(request, UpsertRecords),
-        respond_nothing, read_nothing, Empty, body=UpsertBody, most_bytes=None,
+        empty_response, ignore_response, Empty, body=UpsertBody, most_bytes=None,
     ),
     Route(
         UpdateRecords, "collection_update", "POST", RECORDS + "/update", "write",
         lambda operation: _encode_write(operation, UpdateBody),
         lambda request: _decode_write(request, UpdateRecords),
-        respond_nothing, read_nothing, Empty, body=UpdateBody, most_bytes=None,
+        empty_response, ignore_response, Empty, body=UpdateBody, most_bytes=None,
     ),
     Route(
         DeleteRecords, "collection_delete", "POST", RECORDS + "/delete", "write",

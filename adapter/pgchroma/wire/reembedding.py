@@ -30,7 +30,7 @@ from pgchroma.wire.bodies import (
     UnembeddedBody,
     UnembeddedQuery,
 )
-from pgchroma.wire.catalog import COLLECTIONS, collection_path, read_nothing, respond_nothing
+from pgchroma.wire.catalog import COLLECTIONS, collection_path, empty_response, ignore_response
 from pgchroma.wire.embeddings import decode_vectors, encode_vectors
 from pgchroma.wire.route import Request, Route
 
@@ -105,7 +105,7 @@ REEMBEDDING_ROUTES: tuple[Route[Any, Any], ...] = (
         DropReembedding, "drop_reembedding", "DELETE", REEMBEDDING, "write",
         lambda operation: Request(collection_path(operation.collection)),
         lambda request: DropReembedding(request.collection),
-        respond_nothing, read_nothing, Empty,
+        empty_response, ignore_response, Empty,
     ),
     Route(
         GetUnembedded, "get_unembedded", "GET", REEMBEDDING + "/records", "write",
@@ -124,7 +124,7 @@ REEMBEDDING_ROUTES: tuple[Route[Any, Any], ...] = (
     ),
     Route(
         StoreReembedded, "store_reembedded", "POST", REEMBEDDING + "/records", "write",
-        _encode_store, _decode_store, respond_nothing, read_nothing, Empty,
+        _encode_store, _decode_store, empty_response, ignore_response, Empty,
         body=ReembeddedBody, most_bytes=None, is_idempotent=True,
     ),
     Route(

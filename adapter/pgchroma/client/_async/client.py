@@ -22,7 +22,7 @@ from pgchroma.client.schema.schema import Schema, apply_schema
 from pgchroma.client.shared import clear_system_cache
 from pgchroma.client.typed.derived import derived_model
 from pgchroma.client.typed.fields import read_fields
-from pgchroma.client.typed.schema import check_alone, one_model, table_schema
+from pgchroma.client.typed.schema import check_only_model, one_model, table_schema
 from pgchroma.config import Settings
 from pgchroma.embeddings.lancedb.adapters import chroma_function
 from pgchroma.embeddings.minilm.function import DefaultEmbeddingFunction
@@ -288,7 +288,7 @@ class AsyncClient(AsyncAdministration):
             ValueError: It was made with another embedding function, or the model does not fit it.
         """
         if model is not None:
-            check_alone(None, embedding_function)
+            check_only_model(None, embedding_function)
             embedding_function = read_fields(model).function
         found = await self._backend.execute(GetCollection(self._scope, check_looked_up(name)))
         check_conflict(embedding_function, found.configuration.embedding_function)
@@ -442,7 +442,7 @@ class AsyncClient(AsyncAdministration):
         is_replacing: bool = False,
     ) -> AsyncCollection | AsyncTable[Any]:
         if model is not None:
-            check_alone(schema, embedding_function)
+            check_only_model(schema, embedding_function)
             fields = read_fields(model)
             schema, configuration = table_schema(fields, configuration), None
             embedding_function = None

@@ -14,14 +14,14 @@ from pgchroma.client._async.reembedding import AsyncReembedder
 from pgchroma.client._async.reopening import reopened_collection
 from pgchroma.client._async.table import AsyncTable
 from pgchroma.client.arguments import operations
-from pgchroma.client.arguments.checks import check_include, check_lengths, in_method
-from pgchroma.client.arguments.operations import Queries, RecordSet
+from pgchroma.client.arguments.checks import check_include, check_lengths, naming_method
+from pgchroma.client.arguments.operations import QueryArguments, WriteArguments
 from pgchroma.client.functions import Function, configuration_update_json, resolve
 from pgchroma.client.origin import NOT_PICKLED, Origin
-from pgchroma.client.results import shape_get, shape_query
+from pgchroma.client.results import get_result, query_result
 from pgchroma.client.schema.schema import Schema
 from pgchroma.client.typed.fields import read_fields
-from pgchroma.client.typed.schema import check_fits
+from pgchroma.client.typed.schema import check_compatible
 from pgchroma.embeddings.lancedb.adapters import chroma_function
 from pgchroma.embeddings.protocol import DataLoader, normalize_embeddings, validate_embeddings
 from pgchroma.embeddings.registry import embedding_function_to_config
@@ -195,7 +195,7 @@ class AsyncCollection:
             ValueError: The collection's embeddings are not the model's.
         """
         fields = read_fields(model)
-        check_fits(fields, self._model)
+        check_compatible(fields, self._model)
         function = self._embedding_function if fields.function is None else fields.function
         seen = AsyncCollection(
             self._backend,
@@ -303,7 +303,7 @@ class AsyncCollection:
             NotFoundError: The collection has been deleted.
         """
         ref = self._ref
-        with in_method("add"):
+        with naming_method("add"):
             records = await self._record_set(ids, embeddings, metadatas, documents, images, uris)
             if records.embeddings is None:
                 await self._embed_records(records, operations.EMBEDDABLE)
@@ -324,7 +324,7 @@ class AsyncCollection:
         Takes and raises what `add` does.
         """
         ref = self._ref
-        with in_method("upsert"):
+        with naming_method("upsert"):
             records = await self._record_set(
                 ids, embeddings, metadatas, documents, images, uris, is_update=True
             )
@@ -350,7 +350,7 @@ class AsyncCollection:
         Takes and raises what `add` does.
         """
         ref = self._ref
-        with in_method("update"):
+        with naming_method("update"):
             records = await self._record_set(
                 ids, embeddings, metadatas, documents, images, uris, is_update=True
             )
@@ -387,7 +387,7 @@ class AsyncCollection:
             InvalidArgumentError: A filter is malformed; the message names the path.
             NotFoundError: The collection has been deleted.
         """
-        with in_method("get"):
+        with naming_method("get"):
             operation, columns = operations.get_request(
                 self._ref,
                 ids,
@@ -399,7 +399,7 @@ class AsyncCollection:
             )
             self._check_data(columns)
         records = await self._backend.execute(operation)
-        result = shape_get(records, columns)
+        result = get_result(records, columns)
         if "data" in columns:
             result["data"] = await self._load(records.uris or [])
         return result
@@ -444,7 +444,7 @@ class AsyncCollection:
             NotFoundError: The collection has been deleted.
         """
         ref = self._ref
-        with in_method("query"):
+        with naming_method("query"):
             queries = operations.queries(query_embeddings, query_texts, query_images, query_uris)
             columns = check_include(list(_QUERY_COLUMNS) if include is None else include)
             self._check_data(columns)
@@ -453,7 +453,7 @@ class AsyncCollection:
                 ref, embeddings, ids, n_results, where, where_document, columns
             )
         found = await self._backend.execute(operation)
-        result = shape_query(found, columns)
+        result = query_result(found, columns)
         if "data" in columns:
             result["data"] = [await self._load(queried.records.uris or []) for queried in found]
         return result
@@ -478,7 +478,7 @@ class AsyncCollection:
         Takes and raises what `query` does.
         """
         ref = self._ref
-        with in_method("explain"):
+        with naming_method("explain"):
             queries = operations.queries(query_embeddings, query_texts, query_images, query_uris)
             embeddings = await self._embed_queries(queries)
             operation = operations.query_request(
@@ -515,7 +515,7 @@ class AsyncCollection:
             ValueError: A filter is not of the form Chroma's client takes.
             NotFoundError: The collection has been deleted.
         """
-        with in_method("recall"):
+        with naming_method("recall"):
             operation = operations.recall_request(
                 self._ref, sample, n_results, where, where_document
             )
@@ -549,7 +549,7 @@ class AsyncCollection:
         Returns:
             How many records there were to remove.
         """
-        with in_method("delete"):
+        with naming_method("delete"):
             operation = operations.delete_request(self._ref, ids, where, where_document, limit)
         return DeleteResult(deleted=await self._backend.execute(operation))
 
@@ -704,7 +704,7 @@ class AsyncCollection:
             return True
         return False
 
-    async def _record_set(self, *columns: Any, is_update: bool = False) -> RecordSet:
+    async def _record_set(self, *columns: Any, is_update: bool = False) -> WriteArguments:
         most = (await self._backend.limits()).max_batch_size
         return await aside(operations.record_set, *columns, most=most, is_update=is_update)
 
@@ -712,7 +712,7 @@ class AsyncCollection:
         persisted = self._model.configuration.embedding_function
         return resolve(self._embedding_function, persisted, is_trusted=self._is_trusting)
 
-    async def _embed_records(self, records: RecordSet, fields: tuple[str, ...]) -> None:
+    async def _embed_records(self, records: WriteArguments, fields: tuple[str, ...]) -> None:
         source = records.source(fields)
         inputs = getattr(records, source)
         if source == "uris":
@@ -722,7 +722,7 @@ class AsyncCollection:
         records.embeddings = await aside(self._function(), inputs)
         check_lengths({"ids": records.ids, "embeddings": records.embeddings})
 
-    async def _embed_queries(self, queries: Queries) -> Any:
+    async def _embed_queries(self, queries: QueryArguments) -> Any:
         if queries.embeddings is not None:
             return queries.embeddings
         inputs = queries.texts or queries.images

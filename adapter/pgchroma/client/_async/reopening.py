@@ -48,7 +48,7 @@ def reopened_collection(
 class _ReopenedBackend:
     """A backend that connects upon its first use, in the event loop of that."""
 
-    is_joined = False
+    in_caller_transaction = False
 
     def __init__(self, origin: Origin) -> None:
         self._origin = origin

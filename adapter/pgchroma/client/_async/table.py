@@ -10,7 +10,7 @@ import numpy as np
 from pydantic import BaseModel
 
 from pgchroma.client._async.concurrency import aside
-from pgchroma.client.arguments.checks import check_batch_size, check_ids, in_method
+from pgchroma.client.arguments.checks import check_batch_size, check_ids, naming_method
 from pgchroma.client.typed.fields import RecordFields, read_fields
 from pgchroma.client.typed.frames import DISTANCE, to_arrow, to_list, to_pandas
 from pgchroma.client.typed.rows import (
@@ -85,7 +85,7 @@ class AsyncTable(Generic[M]):
             EmbeddingError: The embedding function failed.
             NotFoundError: The collection has been deleted.
         """
-        with in_method("add"):
+        with naming_method("add"):
             prepared = await self._prepared(rows)
         if prepared.ids:
             metadatas = prepared.metadata_to_add()
@@ -97,7 +97,7 @@ class AsyncTable(Generic[M]):
 
         Takes, returns and raises what `add` does.
         """
-        with in_method("upsert"):
+        with naming_method("upsert"):
             prepared = await self._prepared(rows)
             source = self._fields.source
             if source is not None and source.kind != "image" and None in prepared.sources:

@@ -15,14 +15,14 @@ from pgchroma.client._sync.reembedding import Reembedder
 from pgchroma.client._sync.reopening import reopened_collection
 from pgchroma.client._sync.table import Table
 from pgchroma.client.arguments import operations
-from pgchroma.client.arguments.checks import check_include, check_lengths, in_method
-from pgchroma.client.arguments.operations import Queries, RecordSet
+from pgchroma.client.arguments.checks import check_include, check_lengths, naming_method
+from pgchroma.client.arguments.operations import QueryArguments, WriteArguments
 from pgchroma.client.functions import Function, configuration_update_json, resolve
 from pgchroma.client.origin import NOT_PICKLED, Origin
-from pgchroma.client.results import shape_get, shape_query
+from pgchroma.client.results import get_result, query_result
 from pgchroma.client.schema.schema import Schema
 from pgchroma.client.typed.fields import read_fields
-from pgchroma.client.typed.schema import check_fits
+from pgchroma.client.typed.schema import check_compatible
 from pgchroma.embeddings.lancedb.adapters import chroma_function
 from pgchroma.embeddings.protocol import DataLoader, normalize_embeddings, validate_embeddings
 from pgchroma.embeddings.registry import embedding_function_to_config
@@ -196,7 +196,7 @@ class Collection:
             ValueError: The collection's embeddings are not the model's.
         """
         fields = read_fields(model)
-        check_fits(fields, self._model)
+        check_compatible(fields, self._model)
         function = self._embedding_function if fields.function is None else fields.function
         seen = Collection(
             self._backend,
@@ -304,7 +304,7 @@ class Collection:
             NotFoundError: The collection has been deleted.
         """
         ref = self._ref
-        with in_method("add"):
+        with naming_method("add"):
             records = self._record_set(ids, embeddings, metadatas, documents, images, uris)
             if records.embeddings is None:
                 self._embed_records(records, operations.EMBEDDABLE)
@@ -325,7 +325,7 @@ class Collection:
         Takes and raises what `add` does.
         """
         ref = self._ref
-        with in_method("upsert"):
+        with naming_method("upsert"):
             records = self._record_set(
                 ids, embeddings, metadatas, documents, images, uris, is_update=True
             )
@@ -351,7 +351,7 @@ class Collection:
         Takes and raises what `add` does.
         """
         ref = self._ref
-        with in_method("update"):
+        with naming_method("update"):
             records = self._record_set(
                 ids, embeddings, metadatas, documents, images, uris, is_update=True
             )
@@ -388,7 +388,7 @@ class Collection:
             InvalidArgumentError: A filter is malformed; the message names the path.
             NotFoundError: The collection has been deleted.
         """
-        with in_method("get"):
+        with naming_method("get"):
             operation, columns = operations.get_request(
                 self._ref,
                 ids,
@@ -400,7 +400,7 @@ class Collection:
             )
             self._check_data(columns)
         records = self._backend.execute(operation)
-        result = shape_get(records, columns)
+        result = get_result(records, columns)
         if "data" in columns:
             result["data"] = self._load(records.uris or [])
         return result
@@ -445,7 +445,7 @@ class Collection:
             NotFoundError: The collection has been deleted.
         """
         ref = self._ref
-        with in_method("query"):
+        with naming_method("query"):
             queries = operations.queries(query_embeddings, query_texts, query_images, query_uris)
             columns = check_include(list(_QUERY_COLUMNS) if include is None else include)
             self._check_data(columns)
@@ -454,7 +454,7 @@ class Collection:
                 ref, embeddings, ids, n_results, where, where_document, columns
             )
         found = self._backend.execute(operation)
-        result = shape_query(found, columns)
+        result = query_result(found, columns)
         if "data" in columns:
             result["data"] = [self._load(queried.records.uris or []) for queried in found]
         return result
@@ -479,7 +479,7 @@ class Collection:
         Takes and raises what `query` does.
         """
         ref = self._ref
-        with in_method("explain"):
+        with naming_method("explain"):
             queries = operations.queries(query_embeddings, query_texts, query_images, query_uris)
             embeddings = self._embed_queries(queries)
             operation = operations.query_request(
@@ -516,7 +516,7 @@ class Collection:
             ValueError: A filter is not of the form Chroma's client takes.
             NotFoundError: The collection has been deleted.
         """
-        with in_method("recall"):
+        with naming_method("recall"):
             operation = operations.recall_request(
                 self._ref, sample, n_results, where, where_document
             )
@@ -550,7 +550,7 @@ class Collection:
         Returns:
             How many records there were to remove.
         """
-        with in_method("delete"):
+        with naming_method("delete"):
             operation = operations.delete_request(self._ref, ids, where, where_document, limit)
         return DeleteResult(deleted=self._backend.execute(operation))
 
@@ -705,7 +705,7 @@ class Collection:
             return True
         return False
 
-    def _record_set(self, *columns: Any, is_update: bool = False) -> RecordSet:
+    def _record_set(self, *columns: Any, is_update: bool = False) -> WriteArguments:
         most = (self._backend.limits()).max_batch_size
         return aside(operations.record_set, *columns, most=most, is_update=is_update)
 
@@ -713,7 +713,7 @@ class Collection:
         persisted = self._model.configuration.embedding_function
         return resolve(self._embedding_function, persisted, is_trusted=self._is_trusting)
 
-    def _embed_records(self, records: RecordSet, fields: tuple[str, ...]) -> None:
+    def _embed_records(self, records: WriteArguments, fields: tuple[str, ...]) -> None:
         source = records.source(fields)
         inputs = getattr(records, source)
         if source == "uris":
@@ -723,7 +723,7 @@ class Collection:
         records.embeddings = aside(self._function(), inputs)
         check_lengths({"ids": records.ids, "embeddings": records.embeddings})
 
-    def _embed_queries(self, queries: Queries) -> Any:
+    def _embed_queries(self, queries: QueryArguments) -> Any:
         if queries.embeddings is not None:
             return queries.embeddings
         inputs = queries.texts or queries.images

@@ -152,7 +152,7 @@ class Reembedder:
     def _take_into_use(self) -> int:
         """Try the switch once; return how many embeddings it lacks."""
         operation = SwitchEmbeddings(self._collection, self._generation, PATIENCE)
-        if self._backend.is_joined:
+        if self._backend.in_caller_transaction:
             # On one connection nobody could store what is missing.
             return self._backend.execute(replace(operation, patience=0.0))
         return beside(partial(self._backend.execute, operation), self._catch_up)

@@ -31,7 +31,7 @@ __all__ = (
     "check_n_results",
     "check_page",
     "clean_embeddings",
-    "in_method",
+    "naming_method",
 )
 
 T = TypeVar("T")
@@ -40,7 +40,7 @@ _SHOWN_DUPLICATES = 10
 
 
 @contextmanager
-def in_method(name: str) -> Generator[None, None, None]:
+def naming_method(name: str) -> Generator[None, None, None]:
     """Let every exception raised inside say which method it was raised in."""
     try:
         yield

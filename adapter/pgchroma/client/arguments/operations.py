@@ -34,8 +34,8 @@ from pgchroma.model.records import RecordBatch, parse_embeddings, parse_ids
 from pgchroma.model.types import IncludeColumn, Modality
 
 __all__ = (
-    "Queries",
-    "RecordSet",
+    "QueryArguments",
+    "WriteArguments",
     "delete_request",
     "get_request",
     "queries",
@@ -53,7 +53,7 @@ _COLUMNS = ("ids", "embeddings", "metadatas", "documents", "images", "uris")
 
 
 @dataclass(slots=True)
-class RecordSet:
+class WriteArguments:
     """The columns of a write as lists, checked as far as Chroma's client checks them."""
 
     ids: list[str]
@@ -89,7 +89,7 @@ class RecordSet:
 
 
 @dataclass(slots=True)
-class Queries:
+class QueryArguments:
     """What to search for: embeddings, or something they are to be made from."""
 
     embeddings: Any
@@ -108,9 +108,9 @@ def record_set(
     *,
     most: int,
     is_update: bool = False,
-) -> RecordSet:
+) -> WriteArguments:
     """Check the arguments of a write; single values become lists of one."""
-    records = RecordSet(
+    records = WriteArguments(
         ids=check_ids(as_list(ids)),
         embeddings=clean_embeddings(embeddings),
         metadatas=as_list(metadatas),
@@ -148,7 +148,7 @@ def get_request(
     return operation, columns
 
 
-def queries(embeddings: Any, texts: Any, images: Any, uris: Any) -> Queries:
+def queries(embeddings: Any, texts: Any, images: Any, uris: Any) -> QueryArguments:
     """Check what to search for: embeddings, or without them exactly one of the others.
 
     Raises:
@@ -169,7 +169,7 @@ def queries(embeddings: Any, texts: Any, images: Any, uris: Any) -> Queries:
         check_images(given["query_images"])
     if given["query_texts"] is not None:
         check_documents(given["query_texts"], nullable=False)
-    return Queries(*given.values())
+    return QueryArguments(*given.values())
 
 
 def query_request(

@@ -30,7 +30,7 @@ from pgchroma.client.schema.indexes import (
     VectorIndexConfig,
 )
 from pgchroma.embeddings.registry import config_to_embedding_function, embedding_function_to_config
-from pgchroma.model.filterable import Indexed
+from pgchroma.model.filterable import FilterableKeys
 from pgchroma.model.schema import merge_schema
 
 __all__ = ("Schema", "apply_schema")
@@ -227,7 +227,7 @@ class Schema:
 
 def apply_schema(
     schema: Schema | None, configuration: dict[str, Any], function: Function | None
-) -> tuple[Mapping[str, Any], Function | None, Indexed | None]:
+) -> tuple[Mapping[str, Any], Function | None, FilterableKeys | None]:
     """Bring what a create request says of the configuration together with its schema.
 
     Args:

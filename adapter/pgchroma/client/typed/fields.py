@@ -15,7 +15,7 @@ from pydantic import AliasChoices, AliasPath, BaseModel, TypeAdapter
 from pydantic.fields import FieldInfo
 
 from pgchroma.embeddings.lancedb.adapters import chroma_function
-from pgchroma.embeddings.lancedb.fields import SourceOf, VectorOf
+from pgchroma.embeddings.lancedb.fields import SourceMarker, VectorMarker
 from pgchroma.embeddings.lancedb.functions import MultiModalEmbeddingFunction, TextEmbeddingFunction
 from pgchroma.errors import InvalidArgumentError
 from pgchroma.model.filterable import Kind
@@ -175,7 +175,7 @@ def _vector_field(model: type[BaseModel]) -> tuple[str, int]:
         if (length := _length(field)) is not None
     ]
     for name, field in model.model_fields.items():
-        if isinstance(field.json_schema_extra, VectorOf) and _length(field) is None:
+        if isinstance(field.json_schema_extra, VectorMarker) and _length(field) is None:
             raise _refused(model, name, f"a VectorField is a Vector(n), not {field.annotation}")
     if len(found) != 1:
         names = ", ".join(name for name, _ in found) or "none"
@@ -202,8 +202,8 @@ def _marks(annotation: Any) -> Iterator[Any]:
 def _source_field(model: type[BaseModel], vector: str) -> tuple[SourceField | None, Any]:
     fields = model.model_fields
     extra = fields[vector].json_schema_extra
-    function = extra.function if isinstance(extra, VectorOf) else None
-    sources = [name for name, f in fields.items() if isinstance(f.json_schema_extra, SourceOf)]
+    function = extra.function if isinstance(extra, VectorMarker) else None
+    sources = [name for name, f in fields.items() if isinstance(f.json_schema_extra, SourceMarker)]
     if len(sources) > 1:
         raise TypeError(
             f"{model.__name__}: a record has one field that is embedded; here are "

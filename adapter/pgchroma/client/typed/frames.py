@@ -12,7 +12,7 @@ from uuid import UUID
 import numpy as np
 
 from pgchroma.client.typed.fields import MetadataField, RecordFields
-from pgchroma.client.typed.rows import ABSENT
+from pgchroma.client.typed.rows import MISSING
 from pgchroma.extras import load_extra
 from pgchroma.model.metadata import fits_int64
 
@@ -85,7 +85,7 @@ def _array(arrow: Any, name: str, values: Sequence[Any], kind: Any) -> Any:
 
 def _complete(fields: RecordFields, columns: Mapping[str, Sequence[Any]]) -> dict[str, list[Any]]:
     return {
-        name: [_default(fields, name) if value is ABSENT else value for value in values]
+        name: [_default(fields, name) if value is MISSING else value for value in values]
         for name, values in columns.items()
     }
 

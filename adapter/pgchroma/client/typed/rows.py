@@ -18,14 +18,14 @@ from pydantic import BaseModel, ValidationError
 
 from pgchroma.client.typed.fields import MetadataField, RecordFields, input_key
 from pgchroma.client.typed.values import check_read, check_written, operand, plain, stored
-from pgchroma.embeddings.lancedb.adapters import AdaptedFunction
-from pgchroma.embeddings.lancedb.fields import Sourcing
+from pgchroma.embeddings.lancedb.adapters import LanceDBAdapter
+from pgchroma.embeddings.lancedb.fields import LanceDBMethods
 from pgchroma.embeddings.protocol import normalize_embeddings, validate_embeddings
 from pgchroma.extras import load_extra
 from pgchroma.records import as_vector
 
 __all__ = (
-    "ABSENT",
+    "MISSING",
     "PreparedRows",
     "as_image",
     "convert_where",
@@ -36,7 +36,7 @@ __all__ = (
     "validate_models",
 )
 
-ABSENT: Final = object()
+MISSING: Final = object()
 """Stands for a value that a record does not have and its field has no way to say."""
 
 
@@ -104,10 +104,10 @@ def prepare_rows(fields: RecordFields, rows: Any) -> PreparedRows:
 
 def opens_uris(function: Any) -> bool:
     """Whether a function that is given URIs as what to store embeds what they point at."""
-    if isinstance(function, AdaptedFunction):
+    if isinstance(function, LanceDBAdapter):
         return True
     own = getattr(type(function), "compute_source_embeddings", None)
-    return own not in (None, Sourcing.compute_source_embeddings)
+    return own not in (None, LanceDBMethods.compute_source_embeddings)
 
 
 def embed(function: Any, inputs: list[Any]) -> list[Any]:
@@ -204,7 +204,7 @@ def validate_models(
     keys = {name: input_key(model, name) if name in known else name for name in columns}
     made = []
     for number in range(len(next(iter(columns.values()), ()))):
-        row = {keys[n]: v[number] for n, v in columns.items() if v[number] is not ABSENT}
+        row = {keys[n]: v[number] for n, v in columns.items() if v[number] is not MISSING}
         try:
             made.append(model.model_validate(row, strict=False))
         except ValidationError as fault:
@@ -368,7 +368,7 @@ def _read(each: MetadataField, metadata: Mapping[str, Any], id: str) -> Any:
     if value is None:
         if each.is_nullable:
             return None
-        return [] if each.is_list else ABSENT
+        return [] if each.is_list else MISSING
     value = check_read(each, value, f"record {id!r}: {each.name}")
     if each.restore is None:
         return value

@@ -23,7 +23,7 @@ from pgchroma.model.entities import CollectionModel
 from pgchroma.model.filterable import Kind
 from pgchroma.model.types import Space
 
-__all__ = ("check_alone", "check_fits", "one_model", "table_schema")
+__all__ = ("check_compatible", "check_only_model", "one_model", "table_schema")
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -85,13 +85,13 @@ def one_model(model: type[M] | None, schema: type[M] | None) -> type[M]:
     return given[0]
 
 
-def check_alone(schema: Schema | None, function: Any) -> None:
+def check_only_model(schema: Schema | None, function: Any) -> None:
     """Refuse what a model already says; the default function is what nobody gave."""
     if schema is not None or not isinstance(function, DefaultEmbeddingFunction | None):
         raise ValueError("A model has its own schema and embedding function: give no other")
 
 
-def check_fits(fields: RecordFields, collection: CollectionModel) -> None:
+def check_compatible(fields: RecordFields, collection: CollectionModel) -> None:
     """Refuse a collection whose embeddings are not the model's.
 
     Raises:

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, TypeAlias, TypeV
 import orjson
 
 from pgchroma.embeddings.calls.cache import class_identity
-from pgchroma.embeddings.calls.caller import Caller, kept_caller
+from pgchroma.embeddings.calls.caller import Caller, runner_of
 from pgchroma.embeddings.calls.options import OPTION_NAMES, Options
-from pgchroma.embeddings.lancedb.fields import Sourcing
+from pgchroma.embeddings.lancedb.fields import LanceDBMethods
 from pgchroma.embeddings.protocol import Embeddable, EmbeddingFunction, Embeddings, Space
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ Purpose: TypeAlias = Literal["document", "query"]
 D = TypeVar("D", bound=Embeddable)
 
 
-class BatchedEmbeddingFunction(Sourcing, EmbeddingFunction[D]):
+class BatchedEmbeddingFunction(LanceDBMethods, EmbeddingFunction[D]):
     """Embeds any number of inputs by `embed_batch`, which a subclass writes and which takes some.
 
     What a subclass embeds with is set by its constructor, which is Chroma's; how it is called, by
@@ -171,20 +171,20 @@ class BatchedEmbeddingFunction(Sourcing, EmbeddingFunction[D]):
         """The most of these inputs that a call can take; None: as many as of any."""
         return None
 
-    def joins_inputs(self, purpose: Purpose) -> bool:
+    def embeds_jointly(self, purpose: Purpose) -> bool:
         """Whether each input is embedded in the light of the others, so that all go together."""
         return False
 
     def _embed(self, inputs: Any, purpose: Purpose) -> Embeddings:
         self.check_inputs(inputs)
         embed = partial(self.embed_batch, purpose=purpose)
-        if inputs and self.joins_inputs(purpose):
+        if inputs and self.embeds_jointly(purpose):
             return self._caller().run_together(embed, inputs)
         identity = partial(self._identity, purpose)
         return self._caller().run(embed, inputs, identity, self.most_inputs(inputs))
 
     def _caller(self) -> Caller:
-        return kept_caller(
+        return runner_of(
             self,
             lambda: Caller(
                 self._options,

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from pgchroma.embeddings.calls.options import Options
     from pgchroma.embeddings.protocol import Embeddings
 
-__all__ = ("TRANSIENT_STATUS", "Caller", "batches", "is_transient", "kept_caller")
+__all__ = ("TRANSIENT_STATUS", "Caller", "batches", "is_transient", "runner_of")
 
 T = TypeVar("T")
 
@@ -237,7 +237,7 @@ class Caller:
         return embeddings
 
 
-def kept_caller(function: Any, make: Callable[[], Caller]) -> Caller:
+def runner_of(function: Any, make: Callable[[], Caller]) -> Caller:
     """Return the one caller of an embedding function, which is made at its first call.
 
     Args:

@@ -7,7 +7,7 @@ import sys
 from typing import Any, ClassVar
 
 from pgchroma.embeddings.calls.batched import BatchedEmbeddingFunction, Purpose, refuse_changes
-from pgchroma.embeddings.lancedb.fields import Sourcing
+from pgchroma.embeddings.lancedb.fields import LanceDBMethods
 from pgchroma.embeddings.lancedb.functions import (
     MultiModalEmbeddingFunction,
     TextEmbeddingFunction,
@@ -22,10 +22,10 @@ from pgchroma.embeddings.protocol import (
     validate_embeddings,
 )
 
-__all__ = ("AdaptedFunction", "CreatedFunction", "adapt", "chroma_function", "creatable")
+__all__ = ("ChromaAdapter", "LanceDBAdapter", "adapt", "chroma_function", "with_create")
 
 
-class AdaptedFunction(Sourcing, EmbeddingFunction[Any]):
+class LanceDBAdapter(LanceDBMethods, EmbeddingFunction[Any]):
     """One of LanceDB's functions with Chroma's methods; `adapt` makes a subclass for each class.
 
     Attributes:
@@ -70,8 +70,8 @@ class AdaptedFunction(Sourcing, EmbeddingFunction[Any]):
         refuse_changes(old_config, new_config, "name", "model", "model_name")
 
 
-class CreatedFunction(BatchedEmbeddingFunction[Any]):
-    """One of Chroma's functions that LanceDB's users can create; `creatable` makes a subclass."""
+class ChromaAdapter(BatchedEmbeddingFunction[Any]):
+    """One of Chroma's functions that LanceDB's users can create; `with_create` makes a subclass."""
 
     batch_size: ClassVar[int] = sys.maxsize  # the function itself knows best
     model_parameter: ClassVar[str | None] = None
@@ -121,7 +121,7 @@ def chroma_function(given: Any) -> Any:
 
 def adapt(
     function_class: type[MultiModalEmbeddingFunction], alias: str | None
-) -> type[AdaptedFunction]:
+) -> type[LanceDBAdapter]:
     """Make the class under which collections remember a class of LanceDB's.
 
     Args:
@@ -136,9 +136,9 @@ def adapt(
         "function_class": function_class,
     }
     if alias is None:
-        return type(function_class.__name__, (AdaptedFunction,), members)
+        return type(function_class.__name__, (LanceDBAdapter,), members)
 
-    def build_from_config(config: dict[str, Any]) -> AdaptedFunction:
+    def build_from_config(config: dict[str, Any]) -> LanceDBAdapter:
         # How it is called, and which file is its cache, is not for who stored it to say.
         foreign = config.keys() - stored_names(function_class)
         if foreign:
@@ -147,14 +147,14 @@ def adapt(
 
     members["name"] = staticmethod(lambda: alias)
     members["build_from_config"] = staticmethod(build_from_config)
-    made: type[AdaptedFunction] = type(function_class.__name__, (AdaptedFunction,), members)
+    made: type[LanceDBAdapter] = type(function_class.__name__, (LanceDBAdapter,), members)
     _adapted[function_class] = made
     return made
 
 
-def creatable(function_class: type[EmbeddingFunction[Any]]) -> type[Any]:
+def with_create(function_class: type[EmbeddingFunction[Any]]) -> type[Any]:
     """Return a class with `create` and LanceDB's methods that embeds as this one of Chroma's."""
-    if issubclass(function_class, AdaptedFunction):
+    if issubclass(function_class, LanceDBAdapter):
         return function_class.function_class
     if issubclass(function_class, BatchedEmbeddingFunction):
         return function_class
@@ -172,9 +172,9 @@ def creatable(function_class: type[EmbeddingFunction[Any]]) -> type[Any]:
             "build_from_config": staticmethod(function_class.build_from_config),
             "validate_config": staticmethod(function_class.validate_config),
         }
-        _created[function_class] = type(function_class.__name__, (CreatedFunction,), members)
+        _created[function_class] = type(function_class.__name__, (ChromaAdapter,), members)
     return _created[function_class]
 
 
-_adapted: dict[type[MultiModalEmbeddingFunction], type[AdaptedFunction]] = {}
-_created: dict[type[EmbeddingFunction[Any]], type[CreatedFunction]] = {}
+_adapted: dict[type[MultiModalEmbeddingFunction], type[LanceDBAdapter]] = {}
+_created: dict[type[EmbeddingFunction[Any]], type[ChromaAdapter]] = {}

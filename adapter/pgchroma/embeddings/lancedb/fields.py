@@ -10,10 +10,10 @@ import numpy as np
 if TYPE_CHECKING:
     from pgchroma.embeddings.protocol import Embeddings
 
-__all__ = ("SourceOf", "Sourcing", "VectorOf", "as_inputs")
+__all__ = ("LanceDBMethods", "SourceMarker", "VectorMarker", "as_inputs")
 
 
-class Sourcing:
+class LanceDBMethods:
     """Beside Chroma's methods those of LanceDB's functions, on top of ``__call__``."""
 
     _ndims: int | None = None
@@ -40,11 +40,11 @@ class Sourcing:
 
     def SourceField(self, **kwargs: Any) -> Any:  # noqa: N802
         """Declare the field of a pydantic model that is embedded; takes what `Field` takes."""
-        return _field(SourceOf(self), kwargs)
+        return _field(SourceMarker(self), kwargs)
 
     def VectorField(self, **kwargs: Any) -> Any:  # noqa: N802
         """Declare the field that holds the embedding; None until the record is stored."""
-        return _field(VectorOf(self), {"default": None, **kwargs})
+        return _field(VectorMarker(self), {"default": None, **kwargs})
 
 
 class _FieldOf:
@@ -60,13 +60,13 @@ class _FieldOf:
         schema["pgchroma"] = self.kind
 
 
-class SourceOf(_FieldOf):
+class SourceMarker(_FieldOf):
     """Marks the field that is embedded."""
 
     kind = "source"
 
 
-class VectorOf(_FieldOf):
+class VectorMarker(_FieldOf):
     """Marks the field that holds the embedding."""
 
     kind = "vector"

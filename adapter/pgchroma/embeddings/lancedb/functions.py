@@ -14,10 +14,10 @@ from pydantic_core import to_jsonable_python
 
 from pgchroma.embeddings.calls.batched import check_texts
 from pgchroma.embeddings.calls.cache import class_identity
-from pgchroma.embeddings.calls.caller import Caller, kept_caller
+from pgchroma.embeddings.calls.caller import Caller, runner_of
 from pgchroma.embeddings.calls.options import OPTION_NAMES, Options
 from pgchroma.embeddings.keys import is_secret_name, without_login
-from pgchroma.embeddings.lancedb.fields import Sourcing, as_inputs
+from pgchroma.embeddings.lancedb.fields import LanceDBMethods, as_inputs
 from pgchroma.embeddings.protocol import Embeddings, Space
 from pgchroma.embeddings.variables import resolve_variables
 
@@ -32,7 +32,7 @@ BATCH_SIZE = 100
 """The most inputs of one call, unless the user says."""
 
 
-class MultiModalEmbeddingFunction(Sourcing, BaseModel):
+class MultiModalEmbeddingFunction(LanceDBMethods, BaseModel):
     """Embeds texts, images and whatever else a model takes.
 
     The fields of a subclass are its settings. A collection that was made with it keeps them, but
@@ -143,7 +143,7 @@ class TextEmbeddingFunction(MultiModalEmbeddingFunction):
         return self.compute_source_embeddings(query)
 
     def _caller(self) -> Caller:
-        return kept_caller(
+        return runner_of(
             self,
             lambda: Caller(
                 replace(self._options, max_retries=self.max_retries),

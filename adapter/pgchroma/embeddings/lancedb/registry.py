@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from pgchroma.embeddings.lancedb.adapters import adapt, creatable
+from pgchroma.embeddings.lancedb.adapters import adapt, with_create
 from pgchroma.embeddings.lancedb.functions import MultiModalEmbeddingFunction
 from pgchroma.embeddings.protocol import EmbeddingFunction
 from pgchroma.embeddings.registry import known_embedding_functions, register_embedding_function
@@ -45,7 +45,7 @@ class EmbeddingFunctionRegistry:
         plain = name.replace("-", "_")
         for known in (_CHROMA_NAMES.get(plain, plain), plain, name, name.replace("_", "-")):
             if known in known_embedding_functions:
-                return creatable(known_embedding_functions[known])
+                return with_create(known_embedding_functions[known])
         raise KeyError(f"Embedding function {name} not found; there are {', '.join(self.names())}")
 
     def names(self) -> list[str]:
@@ -87,7 +87,7 @@ class EmbeddingFunctionRegistry:
                 self._classes[name] = function_class
             elif issubclass(function_class, EmbeddingFunction):
                 register_embedding_function(function_class)
-                self._classes[name] = creatable(function_class)
+                self._classes[name] = with_create(function_class)
             else:
                 raise TypeError(f"{function_class!r} is no class of embedding functions")
             return function_class

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, TypedDict
 from pgchroma.embeddings.calls.batched import Purpose
 from pgchroma.embeddings.images.pictures import check_texts_and_images
 from pgchroma.embeddings.keys import ApiKey
-from pgchroma.embeddings.lancedb.fields import Sourcing
+from pgchroma.embeddings.lancedb.fields import LanceDBMethods
 from pgchroma.embeddings.protocol import Embeddable
 from pgchroma.embeddings.providers.openai import OpenAIProtocolFunction
 from pgchroma.embeddings.providers.png import is_image, png_base64
@@ -91,14 +91,14 @@ class JinaEmbeddingFunction(OpenAIProtocolFunction[Embeddable]):
         """Raise ValueError unless all inputs are texts or images."""
         check_texts_and_images(inputs)
 
-    def joins_inputs(self, purpose: Purpose) -> bool:
+    def embeds_jointly(self, purpose: Purpose) -> bool:
         """Whether the inputs of a call are chunks of one document."""
         return bool(self._wishes(purpose).get("late_chunking"))
 
     def ndims(self) -> int:
         """The length of the embeddings; bits are packed in bytes."""
         is_packed = self.embedding_type in ("binary", "ubinary")
-        return Sourcing.ndims(self) if is_packed else super().ndims()
+        return LanceDBMethods.ndims(self) if is_packed else super().ndims()
 
     def _body(self, batch: list[Any], purpose: Purpose) -> dict[str, Any]:
         inputs = batch

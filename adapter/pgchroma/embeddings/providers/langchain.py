@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any, TypeAlias, cast, overload
 
-from pgchroma.embeddings.lancedb.fields import Sourcing
+from pgchroma.embeddings.lancedb.fields import LanceDBMethods
 from pgchroma.embeddings.protocol import (
     Embeddable,
     EmbeddingFunction,
@@ -21,7 +21,7 @@ Numbers: TypeAlias = list[float]
 """One embedding, as LangChain has it."""
 
 
-class ChromaLangchainEmbeddingFunction(Sourcing, EmbeddingFunction[Embeddable]):
+class ChromaLangchainEmbeddingFunction(LanceDBMethods, EmbeddingFunction[Embeddable]):
     """Makes an embedding function of an object of LangChain's, and one of LangChain's of ours.
 
     It embeds with whatever has ``embed_documents`` and ``embed_query``, or is an embedding function

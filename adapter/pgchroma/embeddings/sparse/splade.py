@@ -10,7 +10,7 @@ from enum import StrEnum
 from typing import Any, Self
 
 from pgchroma.embeddings.calls.batched import check_texts
-from pgchroma.embeddings.calls.caller import Caller, kept_caller
+from pgchroma.embeddings.calls.caller import Caller, runner_of
 from pgchroma.embeddings.calls.options import OPTION_NAMES, Options
 from pgchroma.embeddings.keys import ApiKey
 from pgchroma.embeddings.protocol import Documents
@@ -89,7 +89,7 @@ class ChromaCloudSpladeEmbeddingFunction(SparseEmbeddingFunction[Documents]):
         return self._caller().gather(self._ask, input)
 
     def _caller(self) -> Caller:
-        return kept_caller(
+        return runner_of(
             self,
             lambda: Caller(
                 self._options,

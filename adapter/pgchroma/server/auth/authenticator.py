@@ -1,8 +1,9 @@
-"""Who is let in, and as whom.
+"""Authentication: which caller a request's credential stands for.
 
-`OpenDoor` lets in everybody. `LockedDoor` asks the database, and remembers the answer for some
-seconds: as long, a credential that was revoked elsewhere, or whose tenant, database or collection
-was deleted or renamed, may go on as before. `forget` ends that at once for this process.
+`AllowAll` accepts every request. `CredentialAuthenticator` looks credentials up in the database and
+caches the result for some seconds. For that long, a credential still works that was revoked by
+another process, or whose tenant, database or collection was deleted or renamed. `forget` clears the
+cache of this process.
 """
 
 from __future__ import annotations
@@ -27,11 +28,11 @@ from pgchroma.model.credentials import (
 from pgchroma.model.entities import UserIdentity
 from pgchroma.model.hashes import DECOY, Key, is_match
 from pgchroma.model.names import DEFAULT_DATABASE, DEFAULT_TENANT
-from pgchroma.server.auth.headers import Presented, parse_presented
+from pgchroma.server.auth.headers import HeaderCredential, parse_credential_headers
 from pgchroma.server.auth.passwords import Lockout, PasswordVerifier, network_of
 from pgchroma.server.limits import RequestLimiter
 
-__all__ = ("Door", "LockedDoor", "OpenDoor", "identity")
+__all__ = ("AllowAll", "Authenticator", "CredentialAuthenticator", "identity")
 
 V = TypeVar("V")
 
@@ -39,7 +40,7 @@ REMEMBERED: Final = 4096
 """How many callers, and how many failures, are remembered at most."""
 
 
-class Door(Protocol):
+class Authenticator(Protocol):
     """Decides who is let in."""
 
     async def admit(self, headers: Mapping[str, str], address: str = "") -> Caller:
@@ -60,7 +61,7 @@ class Door(Protocol):
         ...
 
 
-class OpenDoor:
+class AllowAll:
     """Everybody may do everything."""
 
     async def admit(self, headers: Mapping[str, str], address: str = "") -> Caller:
@@ -71,7 +72,7 @@ class OpenDoor:
         """Nothing is remembered."""
 
 
-class LockedDoor:
+class CredentialAuthenticator:
     """Lets in who has a live key, or a live user's name and password.
 
     Args:
@@ -97,8 +98,8 @@ class LockedDoor:
         self._recent = _Recent()
 
     async def admit(self, headers: Mapping[str, str], address: str = "") -> Caller:
-        """Return whose credential the headers have; see `Door`."""
-        presented = parse_presented(headers)
+        """Return whose credential the headers have; see `Authenticator`."""
+        presented = parse_credential_headers(headers)
         digest = self._digest(presented)
         recent = self._recent
         caller = recent.admitted.recall(digest)
@@ -114,7 +115,9 @@ class LockedDoor:
         # A question under way keeps its answer to the old memory.
         self._recent = _Recent()
 
-    async def _ask_once(self, presented: Presented, digest: bytes, network: str) -> Caller | None:
+    async def _ask_once(
+        self, presented: HeaderCredential, digest: bytes, network: str
+    ) -> Caller | None:
         """Ask the database, or wait for somebody who is asking about the same."""
         pending = self._recent.pending
         task = pending.get(digest)
@@ -126,7 +129,7 @@ class LockedDoor:
         return await asyncio.shield(task)
 
     async def _ask(
-        self, presented: Presented, digest: bytes, network: str, recent: _Recent
+        self, presented: HeaderCredential, digest: bytes, network: str, recent: _Recent
     ) -> Caller | None:
         asked_at = time.monotonic()
         found = await self._verify(presented, digest, network)
@@ -139,7 +142,7 @@ class LockedDoor:
         return caller
 
     async def _verify(
-        self, presented: Presented, digest: bytes, network: str
+        self, presented: HeaderCredential, digest: bytes, network: str
     ) -> FoundCredential | None:
         login, secret = presented.login, presented.secret
         key = Key.parse(secret)
@@ -181,7 +184,7 @@ class LockedDoor:
         async with self._limiter.slot():
             return await self._backend.execute(FindCredential(kind, login))
 
-    def _digest(self, presented: Presented) -> bytes:
+    def _digest(self, presented: HeaderCredential) -> bytes:
         text = repr((presented.login, presented.secret))
         return hmac.digest(self._hashing_key, text.encode(), "sha256")
 

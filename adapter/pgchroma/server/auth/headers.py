@@ -12,14 +12,14 @@ from litestar.types import Scope
 
 from pgchroma.errors import ChromaAuthError
 
-__all__ = ("Presented", "address_of", "parse_presented", "plain_headers")
+__all__ = ("HeaderCredential", "address_of", "parse_credential_headers", "plain_headers")
 
 MOST_CHARACTERS: Final = 8192
 """A longer header is not read; the longest password fits."""
 
 
 @dataclass(frozen=True, slots=True)
-class Presented:
+class HeaderCredential:
     """A key, or a login with a password.
 
     Attributes:
@@ -30,7 +30,7 @@ class Presented:
     secret: str = field(repr=False)
 
 
-def parse_presented(headers: Mapping[str, str]) -> Presented:
+def parse_credential_headers(headers: Mapping[str, str]) -> HeaderCredential:
     """Read ``Authorization`` and ``X-Chroma-Token``; header names are in lower case.
 
     Raises:
@@ -41,7 +41,7 @@ def parse_presented(headers: Mapping[str, str]) -> Presented:
     if authorization is not None:
         found.add(_parse_authorization(_checked(authorization)))
     if token is not None:
-        found.add(Presented(None, _parse_token(_checked(token))))
+        found.add(HeaderCredential(None, _parse_token(_checked(token))))
     if not found:
         raise ChromaAuthError(
             "this server wants a key; send it as `Authorization: Bearer <key>` or as "
@@ -76,11 +76,11 @@ def _checked(text: str) -> str:
     return text.strip()
 
 
-def _parse_authorization(text: str) -> Presented:
+def _parse_authorization(text: str) -> HeaderCredential:
     scheme, _, rest = text.partition(" ")
     match scheme.lower():
         case "bearer":
-            return Presented(None, _one_word(rest))
+            return HeaderCredential(None, _one_word(rest))
         case "basic":
             return _parse_basic(_one_word(rest))
         case _:
@@ -92,7 +92,7 @@ def _parse_token(text: str) -> str:
     return _one_word(rest if scheme.lower() == "bearer" else text)
 
 
-def _parse_basic(text: str) -> Presented:
+def _parse_basic(text: str) -> HeaderCredential:
     try:
         login, colon, password = base64.b64decode(text, validate=True).decode().partition(":")
     except (binascii.Error, UnicodeDecodeError) as fault:
@@ -100,7 +100,7 @@ def _parse_basic(text: str) -> Presented:
     # scrypt ends a password where NULs begin, so with them it would match the one without.
     if not (login and colon and password) or "\0" in login + password:
         raise _malformed()
-    return Presented(login, password)
+    return HeaderCredential(login, password)
 
 
 def _one_word(text: str) -> str:

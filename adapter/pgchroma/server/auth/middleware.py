@@ -8,18 +8,18 @@ from litestar.connection import ASGIConnection
 from litestar.middleware import AbstractAuthenticationMiddleware, AuthenticationResult
 from litestar.types import ASGIApp
 
-from pgchroma.server.auth.authenticator import Door
+from pgchroma.server.auth.authenticator import Authenticator
 from pgchroma.server.auth.headers import address_of, plain_headers
-from pgchroma.server.http.dispatch import Answering
+from pgchroma.server.http.dispatch import Dispatcher
 from pgchroma.server.http.middleware import CALLER
 
-__all__ = ("PUBLIC", "Gate")
+__all__ = ("PUBLIC", "AuthenticationMiddleware")
 
 PUBLIC = "public"
 """A handler's option: whoever asks for it need not say who he is."""
 
 
-class Gate(AbstractAuthenticationMiddleware):
+class AuthenticationMiddleware(AbstractAuthenticationMiddleware):
     """Asks the door of the application's state about each request."""
 
     def __init__(self, app: ASGIApp) -> None:
@@ -33,8 +33,8 @@ class Gate(AbstractAuthenticationMiddleware):
         Raises:
             ChromaAuthError: There is no valid credential.
         """
-        door: Door = connection.app.state.door
-        answering: Answering = connection.app.state.answering
+        door: Authenticator = connection.app.state.door
+        answering: Dispatcher = connection.app.state.answering
         scope = connection.scope
         async with answering.limiter.deadline():
             caller = await door.admit(plain_headers(scope["headers"]), address_of(scope))

@@ -14,18 +14,18 @@ from litestar.middleware.rate_limit import RateLimitConfig
 from litestar.types import ASGIApp, Middleware
 
 from pgchroma.errors import ChromaError
-from pgchroma.server.auth.authenticator import LockedDoor, OpenDoor
-from pgchroma.server.auth.middleware import PUBLIC, Gate
+from pgchroma.server.auth.authenticator import AllowAll, CredentialAuthenticator
+from pgchroma.server.auth.middleware import PUBLIC, AuthenticationMiddleware
 from pgchroma.server.database import Database
 from pgchroma.server.http.browsers import BrowserGuard
-from pgchroma.server.http.dispatch import Answering
+from pgchroma.server.http.dispatch import Dispatcher
 from pgchroma.server.http.errors import EXCEPTION_HANDLERS
 from pgchroma.server.http.handlers import handlers
-from pgchroma.server.http.middleware import CALLER, Front
+from pgchroma.server.http.middleware import CALLER, RequestMiddleware
 from pgchroma.server.http.pages import pages
 from pgchroma.server.http.unread import UnreadAnswers
 from pgchroma.server.limits import RequestLimiter
-from pgchroma.server.process.run_directory import Workplace
+from pgchroma.server.process.run_directory import RunDirectory
 from pgchroma.server.process.worker import give_up, working
 from pgchroma.server.settings import ServerSettings
 
@@ -46,7 +46,9 @@ def _space(settings: ServerSettings) -> Space | None:
     return Space(settings.persist_path.expanduser().resolve())
 
 
-def create_app(settings: ServerSettings, conninfo: str, workplace: Workplace) -> Front:
+def create_app(
+    settings: ServerSettings, conninfo: str, workplace: RunDirectory
+) -> RequestMiddleware:
     """Make the application of a worker.
 
     Args:
@@ -68,7 +70,7 @@ def create_app(settings: ServerSettings, conninfo: str, workplace: Workplace) ->
     )
     if telemetry is not None:
         application = telemetry.wrap(application)
-    return Front(
+    return RequestMiddleware(
         application,
         logs_requests=settings.log_requests,
         metrics=metrics,
@@ -77,7 +79,7 @@ def create_app(settings: ServerSettings, conninfo: str, workplace: Workplace) ->
     )
 
 
-def _metrics(settings: ServerSettings, workplace: Workplace) -> Metrics | None:
+def _metrics(settings: ServerSettings, workplace: RunDirectory) -> Metrics | None:
     if settings.admin_port is None:
         return None
     from pgchroma.server.observability.metrics import count_in  # noqa: PLC0415  (not where nobody looks)
@@ -96,7 +98,7 @@ def _telemetry(settings: ServerSettings) -> Telemetry | None:
 def _lifespan(
     settings: ServerSettings,
     database: Database,
-    workplace: Workplace,
+    workplace: RunDirectory,
     metrics: Metrics | None,
     telemetry: Telemetry | None,
 ) -> Any:
@@ -113,11 +115,11 @@ def _lifespan(
         state = application.state
         limiter = RequestLimiter(settings.circuit_breaker.requests, settings.request_timeout)
         state.door = (
-            LockedDoor(database, settings.auth_cache_seconds, limiter)
+            CredentialAuthenticator(database, settings.auth_cache_seconds, limiter)
             if settings.auth
-            else OpenDoor()
+            else AllowAll()
         )
-        state.answering = Answering(database, state.door, limiter, settings)
+        state.answering = Dispatcher(database, state.door, limiter, settings)
         try:
             async with working(workplace, None if metrics is None else beat):
                 yield
@@ -130,7 +132,7 @@ def _lifespan(
 
 
 def _middleware(settings: ServerSettings) -> list[Middleware]:
-    middleware: list[Middleware] = [Gate]
+    middleware: list[Middleware] = [AuthenticationMiddleware]
     if not settings.auth:
         guard = DefineMiddleware(
             BrowserGuard, hosts=settings.allowed_hosts, origins=settings.cors_allow_origins

@@ -33,7 +33,7 @@ from pgchroma.model.operations import (
     UpdateRecords,
     UpsertRecords,
 )
-from pgchroma.server.auth.authenticator import Door, identity
+from pgchroma.server.auth.authenticator import Authenticator, identity
 from pgchroma.server.auth.headers import address_of, plain_headers
 from pgchroma.server.http.decoding import Codec
 from pgchroma.server.http.errors import (
@@ -46,7 +46,7 @@ from pgchroma.server.limits import RequestLimiter
 from pgchroma.server.settings import ServerSettings
 from pgchroma.wire.route import Access, Route, read_path
 
-__all__ = ("Answering", "target_of")
+__all__ = ("Dispatcher", "target_of")
 
 R = TypeVar("R")
 
@@ -55,17 +55,21 @@ AnyRequest = Request[Any, Any, Any]
 RECHECK_AFTER = 1.0
 """Seconds that a body may take to arrive before the credential is checked again."""
 
-NOBODY = Caller("", "read")
+ANONYMOUS = Caller("", "read")
 
 _MOVING = (DeleteCollection, DeleteDatabase, ModifyCollection, Reset)
 """What changes what credentials are for."""
 
 
-class Answering:
+class Dispatcher:
     """Answers requests on a backend, within the limits of the settings."""
 
     def __init__(
-        self, backend: AsyncBackend, door: Door, limiter: RequestLimiter, settings: ServerSettings
+        self,
+        backend: AsyncBackend,
+        door: Authenticator,
+        limiter: RequestLimiter,
+        settings: ServerSettings,
     ) -> None:
         self.limiter = limiter
         self.limits = Limits(settings.max_batch_size, settings.max_payload_size_bytes)
@@ -82,7 +86,7 @@ class Answering:
         """
         path = read_path(route.path, request.path_params.values())
         # Before the body is read: whoever may not ask need not be listened to.
-        caller = NOBODY if route.access == "public" else permit(request, route.access, path)
+        caller = ANONYMOUS if route.access == "public" else permit(request, route.access, path)
         started = time.monotonic()
         body = await self._body(route, request) if route.body is not None else None
         parsed, operation = await self._codec.decode(route, path, request.query_params, body)

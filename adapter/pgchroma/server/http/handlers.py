@@ -10,7 +10,7 @@ from litestar.handlers import HTTPRouteHandler
 
 from pgchroma.model.operations import Heartbeat
 from pgchroma.server.auth.middleware import PUBLIC
-from pgchroma.server.http.dispatch import Answering, permit
+from pgchroma.server.http.dispatch import Dispatcher, permit
 from pgchroma.server.http.errors import json_response
 from pgchroma.wire.catalog import COLLECTIONS
 from pgchroma.wire.route import PREFIX, Access, Route, read_path
@@ -49,21 +49,21 @@ def _of_route(route: Route[Any, Any]) -> HTTPRouteHandler:
 
 def _answer(route: Route[Any, Any]) -> Answer:
     async def answer(request: AnyRequest) -> Response[Any]:
-        answering: Answering = request.app.state.answering
+        answering: Dispatcher = request.app.state.answering
         return await answering.answer(route, request)
 
     return answer
 
 
 async def _healthcheck(request: AnyRequest) -> Response[Any]:
-    answering: Answering = request.app.state.answering
+    answering: Dispatcher = request.app.state.answering
     is_ready = await answering.is_ready()
     body = {"is_executor_ready": is_ready, "is_log_client_ready": is_ready}
     return json_response(body, 200 if is_ready else 503)
 
 
 async def _limits(request: AnyRequest) -> Response[Any]:
-    answering: Answering = request.app.state.answering
+    answering: Dispatcher = request.app.state.answering
     return json_response(
         {
             "max_batch_size": answering.limits.max_batch_size,

@@ -15,12 +15,12 @@ from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
 
 from pgchroma.server.http.errors import allowed
 from pgchroma.server.http.unread import PART_BYTES, UnreadAnswers
-from pgchroma.server.observability.logs import Answered, note
+from pgchroma.server.observability.logs import AccessRecord, note
 
 if TYPE_CHECKING:
     from pgchroma.server.observability.metrics import Metrics
 
-__all__ = ("CALLER", "Front")
+__all__ = ("CALLER", "RequestMiddleware")
 
 CALLER = "pgchroma.caller"
 """The key of the request's state under which the caller is noted, for the log."""
@@ -34,7 +34,7 @@ _HUNG_UP = 499
 """What a request is noted with whose caller did not wait for the answer."""
 
 
-class Front:
+class RequestMiddleware:
     """Wraps the application; the server calls this.
 
     Args:
@@ -181,11 +181,11 @@ def _as_it_came(scope: HTTPScope) -> HTTPScope:
     return passed
 
 
-def _answered(scope: HTTPScope, response: _Response, body: _Body, seconds: float) -> Answered:
+def _answered(scope: HTTPScope, response: _Response, body: _Body, seconds: float) -> AccessRecord:
     # Neither query strings nor bodies: they may hold what is nobody's business.
     state: dict[str, Any] = scope.get("state") or {}
     client = scope.get("client") or ("", 0)
-    return Answered(
+    return AccessRecord(
         response.operation,
         scope["method"],
         scope["raw_path"].decode(errors="replace").split("?", 1)[0][:500],

@@ -22,7 +22,7 @@ from pythonjsonlogger.orjson import OrjsonFormatter
 from pgchroma.errors import ChromaError
 
 __all__ = (
-    "Answered",
+    "AccessRecord",
     "JsonFormatter",
     "TextFormatter",
     "configure_logs",
@@ -37,7 +37,7 @@ _uncaught = logging.getLogger("pgchroma.server")
 
 
 @dataclass(frozen=True, slots=True)
-class Answered:
+class AccessRecord:
     """A request that was answered.
 
     Attributes:
@@ -62,7 +62,7 @@ class Answered:
     trace_id: str
 
 
-def note(answered: Answered) -> None:
+def note(answered: AccessRecord) -> None:
     """Log a request."""
     _requests.info(
         "%s %s %d", answered.method, answered.path, answered.status, extra={"answered": answered}
@@ -127,7 +127,7 @@ class TextFormatter(logging.Formatter):
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802  (logging's name)
         """Add to a request's line what came of it."""
-        answered: Answered | None = getattr(record, "answered", None)
+        answered: AccessRecord | None = getattr(record, "answered", None)
         line = _printable(super().formatMessage(record))
         if answered is None:
             return line
@@ -170,7 +170,7 @@ class JsonFormatter(OrjsonFormatter):
 
     def process_log_record(self, log_data: dict[str, Any]) -> dict[str, Any]:
         """Spread what is known of a request over fields of its own."""
-        answered: Answered | None = log_data.pop("answered", None)
+        answered: AccessRecord | None = log_data.pop("answered", None)
         if answered is not None:
             fields = asdict(answered)
             fields["milliseconds"] = round(fields.pop("seconds") * 1000, 2)

@@ -19,7 +19,7 @@ from pgchroma.model.operations import (
     UpdateRecords,
     UpsertRecords,
 )
-from pgchroma.server.observability.logs import Answered
+from pgchroma.server.observability.logs import AccessRecord
 
 __all__ = ("Metrics", "count_in")
 
@@ -77,7 +77,7 @@ class Metrics:
         """Note that a request came."""
         self._in_progress.inc()
 
-    def end(self, answered: Answered) -> None:
+    def end(self, answered: AccessRecord) -> None:
         """Note what became of it."""
         self._in_progress.dec()
         self._counter(answered).inc()
@@ -121,7 +121,7 @@ class Metrics:
             found = self._of_operation[operation] = labelled
         return found
 
-    def _counter(self, answered: Answered) -> Any:
+    def _counter(self, answered: AccessRecord) -> Any:
         method = answered.method if answered.method in _METHODS else "other"
         key = (answered.operation, method, answered.status)
         counter = self._of_answer.get(key)

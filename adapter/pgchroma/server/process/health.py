@@ -28,8 +28,8 @@ from pgchroma.backends.conninfo import plain_conninfo
 from pgchroma.catalog.upgrade import prepare
 from pgchroma.errors import ChromaError, UnavailableError, VersionMismatchError
 from pgchroma.server.process.addresses import Address
-from pgchroma.server.process.run_directory import LATE, LOST, Workplace
-from pgchroma.store.running.errors import translated
+from pgchroma.server.process.run_directory import LATE, LOST, RunDirectory
+from pgchroma.store.running.errors import mapped_errors
 
 __all__ = ("Health", "administering")
 
@@ -49,7 +49,7 @@ class Health:
 
     def __init__(
         self,
-        workplace: Workplace,
+        workplace: RunDirectory,
         conninfo: str,
         workers: int,
         is_stopping: Callable[[], bool] = lambda: False,
@@ -98,7 +98,7 @@ class Health:
         # What PostgreSQL says is kept back: it names users, hosts and databases.
         try:
             conninfo = make_conninfo(plain_conninfo(self._conninfo), connect_timeout=_PATIENCE)
-            with translated(), psycopg.connect(conninfo, autocommit=True) as connection:
+            with mapped_errors(), psycopg.connect(conninfo, autocommit=True) as connection:
                 prepare(connection, "validate")
         except UnavailableError:
             return {"database": "cannot be reached"}

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-__all__ = ("LATE", "LOST", "Workplace", "opened")
+__all__ = ("LATE", "LOST", "RunDirectory", "opened")
 
 LATE = 5.0
 """A worker that gave no sign for so many seconds does not answer in time."""
@@ -26,7 +26,7 @@ _PREFIX = "alive-"
 
 
 @dataclass(frozen=True, slots=True)
-class Workplace:
+class RunDirectory:
     """The shared directory; the same value in every process."""
 
     directory: Path
@@ -72,9 +72,9 @@ class Workplace:
 
 
 @contextmanager
-def opened() -> Generator[Workplace, None, None]:
+def opened() -> Generator[RunDirectory, None, None]:
     """Make a workplace, and remove it at the end."""
     with TemporaryDirectory(prefix="pgchroma-server-") as directory:
-        workplace = Workplace(Path(directory))
+        workplace = RunDirectory(Path(directory))
         workplace.metrics.mkdir()
         yield workplace

@@ -42,10 +42,10 @@ from pgchroma.server.auth.bootstrap import bootstrap_admin_key
 from pgchroma.server.observability.logs import configure_logs, describe, log_configuration
 from pgchroma.server.process.addresses import Address, reserved, resolve
 from pgchroma.server.process.embedded_postgres import kept_running
-from pgchroma.server.process.run_directory import Workplace, opened
+from pgchroma.server.process.run_directory import RunDirectory, opened
 from pgchroma.server.process.worker import load
 from pgchroma.server.settings import InvalidSettingError, ServerSettings
-from pgchroma.store.running.errors import first_line, translated
+from pgchroma.store.running.errors import mapped_errors, primary_message
 
 if TYPE_CHECKING:
     from pgchroma.embedded import EmbeddedPostgres
@@ -160,7 +160,7 @@ def _prepare(conninfo: str, settings: ServerSettings) -> None:
 def _prepare_once(conninfo: str, settings: ServerSettings) -> None:
     try:
         place = place_of(conninfo)
-        with translated(place), psycopg.connect(conninfo, autocommit=True) as connection:
+        with mapped_errors(place), psycopg.connect(conninfo, autocommit=True) as connection:
             facts = prepare(connection, settings.migrations)
     except UnavailableError as error:
         if is_refused_for_good(conninfo):
@@ -177,7 +177,9 @@ def _prepare_once(conninfo: str, settings: ServerSettings) -> None:
 
 
 def _cause(error: Exception) -> str:
-    return first_line(error.__cause__) if isinstance(error.__cause__, Exception) else str(error)
+    return (
+        primary_message(error.__cause__) if isinstance(error.__cause__, Exception) else str(error)
+    )
 
 
 def _versions() -> str:
@@ -194,7 +196,7 @@ def _say_waiting(state: RetryCallState) -> None:
 def _administering(
     settings: ServerSettings,
     conninfo: str,
-    workplace: Workplace,
+    workplace: RunDirectory,
     server: Any,
 ) -> Generator[None, None, None]:
     if settings.admin_port is None:
@@ -236,7 +238,7 @@ def _granian(settings: ServerSettings, address: Address) -> Any:
         raise InvalidSettingError("ssl_certificate", reason) from fault
 
 
-def _run(server: Any, loader: Callable[[], Any], workplace: Workplace, start: _Start) -> None:
+def _run(server: Any, loader: Callable[[], Any], workplace: RunDirectory, start: _Start) -> None:
     """Run the workers until a signal comes.
 
     Raises:
@@ -267,7 +269,7 @@ class _Start:
         self._ended = Event()
 
     @contextmanager
-    def watched(self, workplace: Workplace) -> Generator[None, None, None]:
+    def watched(self, workplace: RunDirectory) -> Generator[None, None, None]:
         """Watch from a thread: this one waits for signals."""
         thread = Thread(target=self._watch, args=(workplace,), daemon=True)
         thread.start()
@@ -277,7 +279,7 @@ class _Start:
             self._ended.set()
             thread.join()
 
-    def _watch(self, workplace: Workplace) -> None:
+    def _watch(self, workplace: RunDirectory) -> None:
         while not self._ended.wait(0.05):
             if workplace.failure() is not None:
                 # What keeps one worker from starting keeps the next one, too.

@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager, suppress
 from typing import Any, NoReturn
 
 from pgchroma.server.observability.logs import describe, log_uncaught
-from pgchroma.server.process.run_directory import Workplace
+from pgchroma.server.process.run_directory import RunDirectory
 from pgchroma.server.settings import ServerSettings
 
 __all__ = ("give_up", "load", "working")
@@ -23,7 +23,7 @@ HEARTBEAT = 1.0
 """Seconds between two signs of life."""
 
 
-def load(settings: ServerSettings, conninfo: str, workplace: Workplace) -> Any:
+def load(settings: ServerSettings, conninfo: str, workplace: RunDirectory) -> Any:
     """Return the application; what a worker process begins with."""
     log_uncaught()
     try:
@@ -36,7 +36,7 @@ def load(settings: ServerSettings, conninfo: str, workplace: Workplace) -> Any:
         give_up(workplace, describe(fault))
 
 
-def give_up(workplace: Workplace, reason: str) -> NoReturn:
+def give_up(workplace: RunDirectory, reason: str) -> NoReturn:
     """End this process, and let the supervisor say why."""
     workplace.fail(reason)
     # The frameworks around us would each print a traceback, of what is no fault of theirs.
@@ -44,7 +44,7 @@ def give_up(workplace: Workplace, reason: str) -> NoReturn:
 
 
 @asynccontextmanager
-async def working(workplace: Workplace, beat: Any) -> AsyncGenerator[None, None]:
+async def working(workplace: RunDirectory, beat: Any) -> AsyncGenerator[None, None]:
     """Give signs of life, and end when the supervisor is gone.
 
     Args:
@@ -64,14 +64,14 @@ async def working(workplace: Workplace, beat: Any) -> AsyncGenerator[None, None]
             await task
 
 
-async def _beat(workplace: Workplace, beat: Any) -> None:
+async def _beat(workplace: RunDirectory, beat: Any) -> None:
     while True:
         workplace.give_sign()
         beat()
         await asyncio.sleep(HEARTBEAT)
 
 
-def _end_with_parent(workplace: Workplace) -> None:
+def _end_with_parent(workplace: RunDirectory) -> None:
     parent = multiprocessing.parent_process()
     if parent is None:
         return

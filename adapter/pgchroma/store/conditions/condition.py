@@ -8,19 +8,19 @@ from psycopg import sql
 
 from pgchroma.model.filters import Comparison, Filter, Junction
 from pgchroma.store.conditions.filters import Parameters, compile_filter, has_regex
-from pgchroma.store.layout.secondary import SecondaryIndex, wanted_indexes
+from pgchroma.store.layout.secondary import SecondaryIndex, candidate_indexes
 from pgchroma.store.locations import Environment
-from pgchroma.store.running.steps import Rendered, Statement, Step, Tuned, render
+from pgchroma.store.running.steps import ComposedSQL, Statement, Step, WithSettings, render
 
-__all__ = ("BY_IDS", "compile_conditions", "keeps_plan", "reading", "time_bound")
+__all__ = ("BY_IDS", "can_reuse_plan", "compile_conditions", "reading", "time_bound")
 
-BY_IDS = Rendered(b"r.id = any(%(ids)b::text[])")
+BY_IDS = ComposedSQL(b"r.id = any(%(ids)b::text[])")
 """Holds for the records whose id is in the parameter ``ids``."""
 
 LONG_LIST = 8
 """Values of a list from the next on which PostgreSQL looks them up by their hashes."""
 
-_ALL = Rendered(b"true")
+_ALL = ComposedSQL(b"true")
 
 
 def compile_conditions(
@@ -43,14 +43,14 @@ def compile_conditions(
     return parameters, sql.SQL(" and ").join(conditions) if conditions else _ALL
 
 
-def keeps_plan(filter: Filter | None, secondary: Set[SecondaryIndex]) -> bool:
+def can_reuse_plan(filter: Filter | None, secondary: Set[SecondaryIndex]) -> bool:
     """Whether one plan of a statement with this filter does for all values.
 
     How many records a range or a text has decides whether its index is of use. And only a list
     that PostgreSQL plans with it makes a hash table of: else each record is compared with all of
     it, which took fifty times as long with 500 values.
     """
-    return not (wanted_indexes(filter) & secondary or _has_long_list(filter))
+    return not (candidate_indexes(filter) & secondary or _has_long_list(filter))
 
 
 def _has_long_list(filter: Filter | None) -> bool:
@@ -73,4 +73,4 @@ def time_bound(filter: Filter | None, environment: Environment) -> tuple[Stateme
 
 def reading(statement: Statement, settings: tuple[Statement, ...]) -> Step:
     """Run a statement that only reads, with its settings if it has any."""
-    return Tuned(settings, statement) if settings else statement
+    return WithSettings(settings, statement) if settings else statement

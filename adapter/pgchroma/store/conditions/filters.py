@@ -21,7 +21,7 @@ from pgchroma.store.layout.secondary import (
     SHORTEST_LITERAL,
     SecondaryIndex,
     indexed_value,
-    is_cut,
+    is_truncated,
     kind_for,
     number_of,
     value_of,
@@ -180,7 +180,7 @@ def _valued(key: str, operator: str, operand: Any, parameters: Parameters) -> sq
         values = parameters.bind([indexed_value(each) for each in operand])
         found = sql.SQL("{} = any({}::text[])").format(indexed, values)
         operands = operand
-    if not any(is_cut(each) for each in operands):
+    if not any(is_truncated(each) for each in operands):
         return found
     return sql.SQL("({} and {})").format(found, _among(key, operands, parameters))
 

@@ -21,31 +21,31 @@ from psycopg import sql
 from pgchroma.model.filters import Comparison, Filter, Junction, TextMatch
 from pgchroma.model.regex import required_text
 from pgchroma.store.layout.tables import CollectionTables
-from pgchroma.store.running.steps import Rendered, Statement, render, text_of
+from pgchroma.store.running.steps import ComposedSQL, Statement, render, text_of
 
 __all__ = (
-    "ASKED_ENOUGH",
+    "DEMAND_THRESHOLD",
     "KINDS",
     "LONGEST_KEY",
     "SHORTEST_LITERAL",
     "IndexKind",
     "SecondaryIndex",
+    "candidate_indexes",
     "create_secondary",
     "indexed_value",
-    "is_cut",
+    "is_truncated",
     "key_literal",
     "kind_for",
     "number_of",
     "secondary_name",
     "secondary_prefix",
     "value_of",
-    "wanted_indexes",
 )
 
 IndexKind: TypeAlias = Literal["number", "value", "elements", "trigrams"]
 KINDS: Final[tuple[IndexKind, ...]] = ("number", "value", "elements", "trigrams")
 
-ASKED_ENOUGH: Final = 10
+DEMAND_THRESHOLD: Final = 10
 """So many filters have to miss an index before it is built."""
 
 SHORTEST_LITERAL: Final = 3
@@ -66,7 +66,7 @@ class SecondaryIndex:
     key: str = ""
 
 
-def wanted_indexes(filter: Filter | None) -> set[SecondaryIndex]:
+def candidate_indexes(filter: Filter | None) -> set[SecondaryIndex]:
     """List the indexes that would serve a filter, if they were there."""
     return set(_wanted(filter))
 
@@ -122,14 +122,14 @@ def indexed_value(operand: str | bool) -> str:
     return f"s{operand}"[:LONGEST_VALUE]
 
 
-def is_cut(operand: str | bool) -> bool:
+def is_truncated(operand: str | bool) -> bool:
     """Whether an index has only the beginning of a value."""
     return isinstance(operand, str) and len(operand) >= LONGEST_VALUE
 
 
 def key_literal(key: str) -> sql.Composable:
     """Compose a key as a literal, which stands in the text of a statement with placeholders."""
-    return Rendered(text_of(sql.Literal(key)).replace(b"%", b"%%"))
+    return ComposedSQL(text_of(sql.Literal(key)).replace(b"%", b"%%"))
 
 
 def secondary_name(tables: CollectionTables, index: SecondaryIndex) -> str:

@@ -23,14 +23,14 @@ from pgchroma.store.running.steps import Statement, render
 __all__ = (
     "Quantization",
     "Segment",
+    "build_memory_per_row",
     "candidates",
-    "chosen_quantization",
     "create_segment",
     "distance",
+    "effective_quantization",
     "is_due",
-    "nearness",
+    "order_by_distance",
     "ranges_without",
-    "row_bytes",
     "segment_prefix",
     "within",
 )
@@ -77,7 +77,7 @@ class Segment:
     quantization: Quantization
 
 
-def chosen_quantization(wanted: Quantization | None, dimension: int) -> Quantization:
+def effective_quantization(wanted: Quantization | None, dimension: int) -> Quantization:
     """Tell which form an index keeps: the one asked for, or the longest that can be indexed."""
     forms: tuple[Quantization, ...] = ("none", "halfvec", "bit")
     first = 0 if wanted is None else forms.index(wanted)
@@ -117,7 +117,7 @@ def distance(space: Space) -> sql.SQL:
     return sql.SQL(_OPERATORS[space])
 
 
-def nearness(space: Space, quantization: Quantization, dimension: int) -> sql.Composable:
+def order_by_distance(space: Space, quantization: Quantization, dimension: int) -> sql.Composable:
     """Compose what an index of embeddings ``v`` is ordered by for a query ``q``."""
     operator: LiteralString = "<~>" if quantization == "bit" else _OPERATORS[space]
     return sql.SQL("{} " + operator + " {}").format(
@@ -142,7 +142,7 @@ def _neighbors(wanted: int) -> int:
     return min(max(wanted, 2), 100)
 
 
-def row_bytes(dimension: int, quantization: Quantization, max_neighbors: int) -> int:
+def build_memory_per_row(dimension: int, quantization: Quantization, max_neighbors: int) -> int:
     """Estimate the memory that building an index takes for each embedding, in bytes.
 
     Fitted to what pgvector 0.8 says when it runs out of ``maintenance_work_mem``: 2,252 bytes at

@@ -17,7 +17,7 @@ from psycopg import sql
 
 from pgchroma.store.layout.tables import CollectionTables
 from pgchroma.store.locations import Environment, Location
-from pgchroma.store.running.steps import Exchange, Statement, render
+from pgchroma.store.running.steps import Statement, Steps, render
 
 __all__ = ("advance", "advance_all", "advance_once", "advance_segments")
 
@@ -29,7 +29,7 @@ AT_ONCE: Final = 1_000_000
 PAGE: Final = 500
 
 
-def advance_once(location: Location, environment: Environment) -> Exchange[None]:
+def advance_once(location: Location, environment: Environment) -> Steps[None]:
     """Look at the sequence of a collection, unless that was done since the last connection."""
     id = location.tables.id
     if environment.is_advanced(id):
@@ -41,7 +41,7 @@ def advance_once(location: Location, environment: Environment) -> Exchange[None]
 
 def advance(
     tables: CollectionTables, live: CollectionTables | None, spare: CollectionTables | None
-) -> Exchange[bool]:
+) -> Steps[bool]:
     """Advance a collection's sequence if it is behind; say whether it was.
 
     Args:
@@ -80,7 +80,7 @@ def advance(
     return True
 
 
-def advance_all() -> Exchange[int]:
+def advance_all() -> Steps[int]:
     """Advance the sequences of all collections that are behind; return how many were."""
     advanced, after = 0, UUID(int=0)
     while True:
@@ -90,7 +90,7 @@ def advance_all() -> Exchange[int]:
             spare = (
                 None
                 if spare_generation is None
-                else CollectionTables(schema, id, spare_generation, is_spare=True)
+                else CollectionTables(schema, id, spare_generation, is_shadow=True)
             )
             advanced += yield from advance(tables, tables if has_vectors else None, spare)
             after = id
@@ -98,7 +98,7 @@ def advance_all() -> Exchange[int]:
             return advanced
 
 
-def advance_segments() -> Exchange[None]:
+def advance_segments() -> Steps[None]:
     """Advance the sequence that numbers segments."""
     yield Statement(_SEGMENTS)
 

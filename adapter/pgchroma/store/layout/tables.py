@@ -34,7 +34,7 @@ from uuid import UUID
 
 from psycopg import sql
 
-from pgchroma.model.filterable import Indexed
+from pgchroma.model.filterable import FilterableKeys
 from pgchroma.model.types import Space
 from pgchroma.store.layout.view import typed_columns
 from pgchroma.store.running.steps import Statement, render
@@ -47,11 +47,11 @@ __all__ = (
     "create_copy",
     "create_counts",
     "create_schema",
-    "create_spare",
+    "create_shadow",
     "create_tables",
     "create_vectors",
     "create_view",
-    "create_zeros",
+    "create_zero_vector_index",
     "drop_tables",
     "relation_names",
     "rename_view",
@@ -112,13 +112,13 @@ class CollectionTables:
 
     Attributes:
         generation: Which of the tables of embeddings it had or has.
-        is_spare: Whether that one is not in use.
+        is_shadow: Whether that one is not in use.
     """
 
     schema: str
     id: UUID
     generation: int = 1
-    is_spare: bool = False
+    is_shadow: bool = False
 
     @cached_property
     def records(self) -> sql.Identifier:
@@ -154,7 +154,7 @@ class CollectionTables:
     @property
     def vectors_name(self) -> str:
         """The table of embeddings by its mere name."""
-        return f"{'spare' if self.is_spare else 'vectors'}_{self._numbered}"
+        return f"{'spare' if self.is_shadow else 'vectors'}_{self._numbered}"
 
     @property
     def of_vectors(self) -> str:
@@ -208,7 +208,7 @@ def create_copy(schema: str) -> Statement:
 
 
 def create_tables(
-    tables: CollectionTables, collection: str, indexed: Indexed
+    tables: CollectionTables, collection: str, indexed: FilterableKeys
 ) -> tuple[Statement, ...]:
     """Make a collection's sequence, its table of records and its view."""
     log = render("create sequence {log}", log=tables.log)
@@ -238,7 +238,7 @@ def create_tables(
 
 
 def create_view(
-    tables: CollectionTables, collection: str, indexed: Indexed, *, has_vectors: bool
+    tables: CollectionTables, collection: str, indexed: FilterableKeys, *, has_vectors: bool
 ) -> Statement:
     """Make a collection's view, or with vectors put it in the place of the one there is.
 
@@ -287,14 +287,14 @@ def create_counts(tables: CollectionTables) -> Statement:
 
 
 def create_vectors(
-    tables: CollectionTables, collection: str, dimension: int, space: Space, indexed: Indexed
+    tables: CollectionTables, collection: str, dimension: int, space: Space, indexed: FilterableKeys
 ) -> tuple[Statement, ...]:
     """Make a collection's table of embeddings and show them in its view."""
-    table, *zeros = create_spare(tables, dimension, space)
+    table, *zeros = create_shadow(tables, dimension, space)
     return table, create_view(tables, collection, indexed, has_vectors=True), *zeros
 
 
-def create_spare(tables: CollectionTables, dimension: int, space: Space) -> tuple[Statement, ...]:
+def create_shadow(tables: CollectionTables, dimension: int, space: Space) -> tuple[Statement, ...]:
     """Make a table of embeddings that no view shows."""
     storage = "plain" if dimension <= MAX_PLAIN_DIMENSION else "external"
     vectors = render(
@@ -310,19 +310,19 @@ def create_spare(tables: CollectionTables, dimension: int, space: Space) -> tupl
         dimension=sql.Literal(dimension),
         storage=sql.SQL(storage),
     )
-    zeros = (create_zeros(tables),) if space == "cosine" else ()
+    zeros = (create_zero_vector_index(tables),) if space == "cosine" else ()
     return Statement(vectors), *zeros
 
 
 def take_into_use(
-    live: CollectionTables, spare: CollectionTables, collection: str, indexed: Indexed
+    live: CollectionTables, spare: CollectionTables, collection: str, indexed: FilterableKeys
 ) -> tuple[Statement, ...]:
     """Let a spare table of embeddings and the one in use change places.
 
     The view goes first: whoever reads it locks it before its tables, too.
     """
     rename = "alter table {old} rename to {new}"
-    used, unused = replace(spare, is_spare=False), replace(live, is_spare=True)
+    used, unused = replace(spare, is_shadow=False), replace(live, is_shadow=True)
     renames = (
         render(rename, old=old.vectors, new=sql.Identifier(new.vectors_name))
         for old, new in ((live, unused), (spare, used))
@@ -331,7 +331,7 @@ def take_into_use(
     return view, *map(Statement, renames)
 
 
-def create_zeros(tables: CollectionTables) -> Statement:
+def create_zero_vector_index(tables: CollectionTables) -> Statement:
     """Make the index of embeddings without a direction, which HNSW leaves out under cosine."""
     text = render(
         "create index {name} on {vectors} (pos) where vector_norm(embedding) = 0",
@@ -345,7 +345,7 @@ def drop_tables(
     tables: CollectionTables, collection: str, spare_generation: int | None = None
 ) -> tuple[Statement, ...]:
     """Drop all of a collection, with its spare table of embeddings if it has one."""
-    spare = replace(tables, generation=spare_generation or 1, is_spare=True)
+    spare = replace(tables, generation=spare_generation or 1, is_shadow=True)
     return (
         Statement(render("drop view if exists {view}", view=tables.view(collection))),
         Statement(

@@ -6,8 +6,8 @@ from typing import Final, LiteralString
 
 from psycopg import sql
 
-from pgchroma.model.filterable import Indexed, Kind
-from pgchroma.store.running.steps import Rendered, text_of
+from pgchroma.model.filterable import FilterableKeys, Kind
+from pgchroma.store.running.steps import ComposedSQL, text_of
 
 __all__ = ("OWN_COLUMNS", "typed_columns")
 
@@ -22,7 +22,7 @@ MOST: Final = 1_000
 NAME_BYTES: Final = 63
 
 
-def typed_columns(indexed: Indexed, table: LiteralString) -> sql.Composable:
+def typed_columns(indexed: FilterableKeys, table: LiteralString) -> sql.Composable:
     """Compose a view's last columns, each with a comma in front, in the order of their names.
 
     A value of another type than declared is null there. Left out are keys with several types,
@@ -36,7 +36,7 @@ def typed_columns(indexed: Indexed, table: LiteralString) -> sql.Composable:
     return sql.SQL("").join(_column(key, kind, table) for key, kind in declared[:MOST])
 
 
-def _kind(indexed: Indexed, key: str) -> Kind | None:
+def _kind(indexed: FilterableKeys, key: str) -> Kind | None:
     kinds = [kind for kind, is_on in indexed.keys[key].items() if is_on]
     fits = 0 < len(key.encode()) <= NAME_BYTES and key not in OWN_COLUMNS
     return kinds[0] if fits and len(kinds) == 1 else None
@@ -53,7 +53,7 @@ def _column(key: str, kind: Kind, table: LiteralString) -> sql.Composable:
 
 def _placed(part: sql.Composable) -> sql.Composable:
     # It stands in the text of a statement with placeholders.
-    return Rendered(text_of(part).replace(b"%", b"%%"))
+    return ComposedSQL(text_of(part).replace(b"%", b"%%"))
 
 
 # A float keeps its point in jsonb, which is how ints are told apart. The inner case is for the

@@ -14,7 +14,7 @@ from pgchroma.store.layout.tables import CollectionTables
 from pgchroma.store.locations import Location
 from pgchroma.store.records.metadata import decode_metadata
 from pgchroma.store.records.vectors import unpack_vectors
-from pgchroma.store.running.steps import Rendered, render
+from pgchroma.store.running.steps import ComposedSQL, render
 
 __all__ = ("LONGEST_REMEMBERED", "columns_of", "compose", "selected", "shape")
 
@@ -75,7 +75,7 @@ def _compose(
         records=tables.records,
         vectors=tables.vectors,
         columns=selected(columns),
-        **{name: Rendered(clause) for name, clause in clauses},
+        **{name: ComposedSQL(clause) for name, clause in clauses},
     )
 
 

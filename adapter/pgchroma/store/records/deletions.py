@@ -7,18 +7,18 @@ from typing import LiteralString
 from psycopg import sql
 
 from pgchroma.model.operations import DeleteRecords
-from pgchroma.store.conditions.condition import compile_conditions, keeps_plan, time_bound
+from pgchroma.store.conditions.condition import can_reuse_plan, compile_conditions, time_bound
 from pgchroma.store.handlers import handles
 from pgchroma.store.layout.sequences import advance_once
 from pgchroma.store.locations import Environment, Location, locate
 from pgchroma.store.records.row_locks import HELD, IS_HELD, LOCK, hold
-from pgchroma.store.running.steps import Exchange, Statement, render
+from pgchroma.store.running.steps import Statement, Steps, render
 
 __all__ = ("delete_records",)
 
 
 @handles(DeleteRecords)
-def delete_records(operation: DeleteRecords, environment: Environment) -> Exchange[int]:
+def delete_records(operation: DeleteRecords, environment: Environment) -> Steps[int]:
     """Delete records with their embeddings."""
     # Also of second embeddings, which somebody may just have begun, none is to be left behind.
     location = yield from locate(operation.collection, environment, is_fresh=True)
@@ -47,10 +47,10 @@ def delete_records(operation: DeleteRecords, environment: Environment) -> Exchan
     )
     lock = render(LOCK, records=location.tables.records, condition=condition)
     settings = time_bound(operation.filter, environment)
-    is_kept = keeps_plan(operation.filter, location.indexes.secondary)
-    statements = (Statement(sent, parameters, is_kept) for sent in (lock, text))
+    reuses_plan = can_reuse_plan(operation.filter, location.indexes.secondary)
+    statements = (Statement(sent, parameters, reuses_plan) for sent in (lock, text))
     rows = yield from hold(*settings, *statements)
-    environment.note_write(location)
+    environment.record_write(location)
     return int(rows[0][0])
 
 

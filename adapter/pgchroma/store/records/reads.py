@@ -8,17 +8,22 @@ from psycopg import sql
 
 from pgchroma.model.operations import CountRecords, GetRecords
 from pgchroma.model.records import RecordColumns
-from pgchroma.store.conditions.condition import compile_conditions, keeps_plan, reading, time_bound
+from pgchroma.store.conditions.condition import (
+    can_reuse_plan,
+    compile_conditions,
+    reading,
+    time_bound,
+)
 from pgchroma.store.handlers import handles
 from pgchroma.store.locations import Environment, locate
 from pgchroma.store.records.columns import columns_of, compose, shape
-from pgchroma.store.running.steps import Exchange, Statement, text_of
+from pgchroma.store.running.steps import Statement, Steps, text_of
 
 __all__ = ("count_records", "get_records")
 
 
 @handles(CountRecords)
-def count_records(operation: CountRecords, environment: Environment) -> Exchange[int]:
+def count_records(operation: CountRecords, environment: Environment) -> Steps[int]:
     """Add up what writes have left word of, which takes no longer for many records."""
     location = yield from locate(operation.collection, environment)
     rows = yield Statement(text_of(location.tables.record_count))
@@ -26,12 +31,12 @@ def count_records(operation: CountRecords, environment: Environment) -> Exchange
 
 
 @handles(GetRecords)
-def get_records(operation: GetRecords, environment: Environment) -> Exchange[RecordColumns]:
+def get_records(operation: GetRecords, environment: Environment) -> Steps[RecordColumns]:
     """Read a page of records in insertion order."""
     is_filtered = operation.filter is not None
     location = yield from locate(operation.collection, environment, is_fresh=is_filtered)
     location.indexed.check(operation.filter)
-    environment.note_filter(location, operation.filter)
+    environment.record_missing_indexes(location, operation.filter)
     parameters, condition = compile_conditions(
         operation.ids, operation.filter, location.indexes.secondary
     )
@@ -46,8 +51,8 @@ def get_records(operation: GetRecords, environment: Environment) -> Exchange[Rec
     )
     parameters |= {"limit": operation.limit, "offset": operation.offset or 0}
     settings = time_bound(operation.filter, environment)
-    is_kept = keeps_plan(operation.filter, location.indexes.secondary)
-    rows = yield reading(Statement(text, parameters, is_kept), settings)
+    reuses_plan = can_reuse_plan(operation.filter, location.indexes.secondary)
+    rows = yield reading(Statement(text, parameters, reuses_plan), settings)
     return shape(rows, columns, operation.include, location)
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import Any, Final, LiteralString
 
-from pgchroma.store.running.steps import Exchange, Rows, Statement
+from pgchroma.store.running.steps import Rows, Statement, Steps
 
 __all__ = ("HELD", "IS_HELD", "LOCK", "hold")
 
@@ -42,7 +42,7 @@ IS_HELD: Final[LiteralString] = "(select count(*) from locked) = (select count(*
 """Whether the change was made; the last column of what the statement returns."""
 
 
-def hold(*statements: Statement) -> Exchange[Rows]:
+def hold(*statements: Statement) -> Steps[Rows]:
     """Send a lock and a change, again until the change was made; return the change's rows."""
     while True:
         rows: Any = yield statements

@@ -64,7 +64,7 @@ def pack_lists(statement: Statement) -> Statement:
     }
     if not packed:
         return statement
-    return Statement(statement.text, {**statement.parameters, **packed}, statement.is_kept)
+    return Statement(statement.text, {**statement.parameters, **packed}, statement.reuses_plan)
 
 
 def _are_texts(values: list[Any]) -> bool:

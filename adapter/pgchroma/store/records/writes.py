@@ -40,26 +40,26 @@ from pgchroma.store.locations import (
 from pgchroma.store.records.metadata import encode_metadata
 from pgchroma.store.records.row_locks import HELD, IS_HELD, LOCK, hold
 from pgchroma.store.records.vectors import VectorArray, pack_vectors
-from pgchroma.store.running.steps import Atomic, Exchange, Statement, render
+from pgchroma.store.running.steps import Atomic, Statement, Steps, render
 
 __all__ = ("add_records", "update_records", "upsert_records")
 
 
 @handles(AddRecords)
-def add_records(operation: AddRecords, environment: Environment) -> Exchange[None]:
+def add_records(operation: AddRecords, environment: Environment) -> Steps[None]:
     """Insert the records whose id is new; of several with one id the first."""
     yield from _write(_ADD, operation, operation.records, environment)
 
 
 @handles(UpsertRecords)
-def upsert_records(operation: UpsertRecords, environment: Environment) -> Exchange[None]:
+def upsert_records(operation: UpsertRecords, environment: Environment) -> Steps[None]:
     """Update the records that are there, insert the others."""
     records = operation.records.merged()
     yield from _write(_UPSERT, operation, records, environment)
 
 
 @handles(UpdateRecords)
-def update_records(operation: UpdateRecords, environment: Environment) -> Exchange[None]:
+def update_records(operation: UpdateRecords, environment: Environment) -> Steps[None]:
     """Update the records that are there."""
     records = operation.records.merged()
     yield from _write(_UPDATE, operation, records, environment)
@@ -89,7 +89,7 @@ def _write(
     operation: AddRecords | UpsertRecords | UpdateRecords,
     records: RecordBatch,
     environment: Environment,
-) -> Exchange[None]:
+) -> Steps[None]:
     if not len(records):
         return
     if records.dimension is None:
@@ -101,7 +101,7 @@ def _write(
         yield Atomic(_write_first(form, operation.collection, records, location, environment))
     else:
         yield from _send(form, records, location, environment)
-    environment.note_write(location)
+    environment.record_write(location)
 
 
 def _write_first(
@@ -110,7 +110,7 @@ def _write_first(
     records: RecordBatch,
     location: Location,
     environment: Environment,
-) -> Exchange[None]:
+) -> Steps[None]:
     """Write the first embeddings: their dimension, their table and they themselves, or nothing."""
     location = yield from make_vectors(collection, location, environment, records.dimension or 0)
     yield from _send(form, records, location, environment)
@@ -118,7 +118,7 @@ def _write_first(
 
 def _send(
     form: _Form, records: RecordBatch, location: Location, environment: Environment
-) -> Exchange[None]:
+) -> Steps[None]:
     has_vectors = records.dimension is not None
     claim, change = _texts(form, location.tables, location.spare, has_vectors, records.modality)
     columns = _columns(records)

@@ -40,12 +40,12 @@ from pgchroma.store.layout.sequences import advance_once
 from pgchroma.store.layout.tables import (
     MAX_DIMENSION,
     CollectionTables,
-    create_spare,
+    create_shadow,
     take_into_use,
 )
 from pgchroma.store.locations import Environment, locate
 from pgchroma.store.records.vectors import pack_vectors
-from pgchroma.store.running.steps import Atomic, Exchange, Statement, render, text_of
+from pgchroma.store.running.steps import Atomic, Statement, Steps, render, text_of
 
 __all__ = (
     "compare_embeddings",
@@ -102,9 +102,7 @@ class _Second:
 
 
 @handles(StartReembedding)
-def start_reembedding(
-    operation: StartReembedding, environment: Environment
-) -> Exchange[int | None]:
+def start_reembedding(operation: StartReembedding, environment: Environment) -> Steps[int | None]:
     """Make a table, unless there is one for the same function."""
     if not 1 <= operation.dimension <= MAX_DIMENSION:
         raise InvalidArgumentError(
@@ -115,14 +113,14 @@ def start_reembedding(
     environment.forget_location(operation.collection)
     if generation is not None:
         # The compactor looks after both tables.
-        environment.note_write((yield from locate(operation.collection, environment)))
+        environment.record_write((yield from locate(operation.collection, environment)))
     return generation
 
 
 @handles(GetReembedding)
 def get_reembedding(
     operation: GetReembedding, environment: Environment
-) -> Exchange[Reembedding | None]:
+) -> Steps[Reembedding | None]:
     """Count the embeddings of both tables, and those without an index."""
     second = yield from _find(operation.collection)
     if second.spare is None:
@@ -132,7 +130,7 @@ def get_reembedding(
     total, embedded, without_document, tail = (yield Statement(render(_COUNT, **parts), named))[0]
     threshold = second.configuration.hnsw.sync_threshold
     # In a transaction of the caller's nobody else sees the table, and so nobody indexes it.
-    is_waiting = not environment.is_forgetful and is_due(
+    is_waiting = not environment.caches_nothing and is_due(
         tail, second.spare_dimension, threshold, environment.segment_bytes
     )
     return Reembedding(
@@ -148,7 +146,7 @@ def get_reembedding(
 
 
 @handles(GetUnembedded)
-def get_unembedded(operation: GetUnembedded, environment: Environment) -> Exchange[Unembedded]:
+def get_unembedded(operation: GetUnembedded, environment: Environment) -> Steps[Unembedded]:
     """Read records whose position the second table does not have."""
     second = yield from _find(operation.collection)
     if second.is_used(operation.generation):
@@ -160,7 +158,7 @@ def get_unembedded(operation: GetUnembedded, environment: Environment) -> Exchan
 
 
 @handles(StoreReembedded)
-def store_reembedded(operation: StoreReembedded, environment: Environment) -> Exchange[None]:
+def store_reembedded(operation: StoreReembedded, environment: Environment) -> Steps[None]:
     """Insert embeddings at the positions that still are somebody's."""
     count, dimension = operation.embeddings.shape
     if len(operation.positions) != count:
@@ -180,13 +178,11 @@ def store_reembedded(operation: StoreReembedded, environment: Environment) -> Ex
         render(_STORE, **_tables(second)),
         {"positions": operation.positions, "embeddings": vectors},
     )
-    environment.note_write((yield from locate(operation.collection, environment)))
+    environment.record_write((yield from locate(operation.collection, environment)))
 
 
 @handles(CompareEmbeddings)
-def compare_embeddings(
-    operation: CompareEmbeddings, environment: Environment
-) -> Exchange[Comparison]:
+def compare_embeddings(operation: CompareEmbeddings, environment: Environment) -> Steps[Comparison]:
     """Look for the neighbours of the same records in both tables, exactly."""
     second = yield from _find(operation.collection)
     is_used = second.is_used(operation.generation)
@@ -204,7 +200,7 @@ def compare_embeddings(
 
 
 @handles(SwitchEmbeddings)
-def switch_embeddings(operation: SwitchEmbeddings, environment: Environment) -> Exchange[int]:
+def switch_embeddings(operation: SwitchEmbeddings, environment: Environment) -> Steps[int]:
     """Exchange the tables while nobody writes; readers wait for the blink of an eye."""
     missing: int = yield Atomic(_switch(operation))
     environment.forget_location(operation.collection)
@@ -212,12 +208,12 @@ def switch_embeddings(operation: SwitchEmbeddings, environment: Environment) -> 
 
 
 @handles(DropReembedding)
-def drop_reembedding(operation: DropReembedding, environment: Environment) -> Exchange[None]:
+def drop_reembedding(operation: DropReembedding, environment: Environment) -> Steps[None]:
     """Drop the second table."""
     yield Atomic(_drop(operation.collection))
 
 
-def _start(operation: StartReembedding) -> Exchange[int | None]:
+def _start(operation: StartReembedding) -> Steps[int | None]:
     second = yield from _find(operation.collection, is_locked=True)
     configuration = replace(
         second.in_use.updated({"embedding_function": operation.embedding_function}),
@@ -234,7 +230,7 @@ def _start(operation: StartReembedding) -> Exchange[int | None]:
         return None
     yield from _check_owner(second)
     generation = yield from _draw(second)
-    spare = replace(second.live, generation=generation, is_spare=True)
+    spare = replace(second.live, generation=generation, is_shadow=True)
     yield Statement(
         _INSERT,
         {
@@ -244,13 +240,13 @@ def _start(operation: StartReembedding) -> Exchange[int | None]:
             "dimension": operation.dimension,
         },
     )
-    yield create_spare(spare, operation.dimension, configuration.hnsw.space)
+    yield create_shadow(spare, operation.dimension, configuration.hnsw.space)
     # Writers clear second embeddings, too.
     yield from _copy_grants(second, spare)
     return generation
 
 
-def _draw(second: _Second) -> Exchange[int]:
+def _draw(second: _Second) -> Steps[int]:
     """Draw a generation that nobody knows: not the first, nor one whose table was dropped."""
     draw = render("select nextval({log})", log=second.live.log_literal)
     generation = 1
@@ -259,7 +255,7 @@ def _draw(second: _Second) -> Exchange[int]:
     return generation
 
 
-def _check_owner(second: _Second) -> Exchange[None]:
+def _check_owner(second: _Second) -> Steps[None]:
     """Tell before anything is embedded what only the owner of the tables may do in the end."""
     rows = yield Statement(render(_OWNER, vectors=sql.Literal(second.live.vectors.as_string(None))))
     owner, is_owner = rows[0]
@@ -292,7 +288,7 @@ def _function_name(function: Mapping[str, Any] | None) -> str:
     return str((function or {}).get("name", "a function that is not stored"))
 
 
-def _switch(operation: SwitchEmbeddings) -> Exchange[int]:
+def _switch(operation: SwitchEmbeddings) -> Steps[int]:
     lock_timeout, isolation = (yield Statement(_SETTINGS))[0]
     if isolation != "read committed":
         # What a writer has committed while this waited for him could not be seen.
@@ -324,7 +320,7 @@ def _switch(operation: SwitchEmbeddings) -> Exchange[int]:
     return missing
 
 
-def _await_missing(second: _Second, patience: float) -> Exchange[int]:
+def _await_missing(second: _Second, patience: float) -> Steps[int]:
     """Return how many embeddings are still missing, once there is none or patience is over."""
     parts = _tables(second)
     # Nobody writes any more, so that others than these will not be missing.
@@ -341,7 +337,7 @@ def _limit_locks(timeout: str) -> Statement:
     return Statement(render("set local lock_timeout = {value}", value=sql.Literal(timeout)))
 
 
-def _copy_grants(second: _Second, spare: CollectionTables) -> Exchange[None]:
+def _copy_grants(second: _Second, spare: CollectionTables) -> Steps[None]:
     """Let whoever reads and writes the embeddings in use do so with those that take their place."""
     grants = yield Statement(_GRANTS, {"old": second.live.vectors_name, "schema": spare.schema})
     for privileges, grantee, option in grants:
@@ -350,7 +346,7 @@ def _copy_grants(second: _Second, spare: CollectionTables) -> Exchange[None]:
         yield Statement(text_of(sql.Composed([*parts, *ending])))
 
 
-def _exchange(second: _Second, spare: CollectionTables) -> Exchange[None]:
+def _exchange(second: _Second, spare: CollectionTables) -> Steps[None]:
     yield from _copy_grants(second, spare)
     yield take_into_use(second.live, spare, second.name, second.in_use.indexed)
     # What else was configured since the second embeddings were begun stays.
@@ -377,7 +373,7 @@ def _exchange(second: _Second, spare: CollectionTables) -> Exchange[None]:
     )
 
 
-def _drop(collection: CollectionRef) -> Exchange[None]:
+def _drop(collection: CollectionRef) -> Steps[None]:
     second = yield from _find(collection, is_locked=True)
     if second.spare is None:
         return
@@ -388,7 +384,7 @@ def _drop(collection: CollectionRef) -> Exchange[None]:
     )
 
 
-def _find(collection: CollectionRef, *, is_locked: bool = False) -> Exchange[_Second]:
+def _find(collection: CollectionRef, *, is_locked: bool = False) -> Steps[_Second]:
     named = {
         "id": collection.id,
         "tenant": collection.scope.tenant,
@@ -406,7 +402,7 @@ def _find(collection: CollectionRef, *, is_locked: bool = False) -> Exchange[_Se
     spare_generation, spare_stored, spare_dimension, is_previous = other
     if spare_generation is None:
         return _Second(name, live, in_use, dimension, None, in_use, 0, False)
-    spare = replace(live, generation=spare_generation, is_spare=True)
+    spare = replace(live, generation=spare_generation, is_shadow=True)
     configuration = CollectionConfiguration.from_json(orjson.loads(spare_stored))
     return _Second(
         name, live, in_use, dimension, spare, configuration, spare_dimension, is_previous

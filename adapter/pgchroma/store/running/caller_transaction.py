@@ -15,8 +15,8 @@ import psycopg
 from psycopg import AsyncConnection, Connection
 
 from pgchroma.store.running.driver import run, run_async, transaction, transaction_async
-from pgchroma.store.running.errors import is_serialization_fault, may_pass, serialization_error
-from pgchroma.store.running.steps import Exchange, Statement
+from pgchroma.store.running.errors import is_retryable, is_serialization_fault, serialization_error
+from pgchroma.store.running.steps import Statement, Steps
 
 __all__ = ("joined", "joined_async")
 
@@ -32,7 +32,7 @@ def joined(connection: Connection[Any]) -> Generator[None, None, None]:
         with transaction(connection):
             yield
     except psycopg.Error as fault:
-        if not may_pass(fault) or connection.closed:
+        if not is_retryable(fault) or connection.closed:
             raise
         if is_serialization_fault(fault) or run(connection, _sees_one_moment()):
             raise serialization_error(fault) from fault
@@ -46,15 +46,15 @@ async def joined_async(connection: AsyncConnection[Any]) -> AsyncGenerator[None,
         async with transaction_async(connection):
             yield
     except psycopg.Error as fault:
-        if not may_pass(fault) or connection.closed:
+        if not is_retryable(fault) or connection.closed:
             raise
         if is_serialization_fault(fault) or await run_async(connection, _sees_one_moment()):
             raise serialization_error(fault) from fault
         raise
 
 
-def _sees_one_moment() -> Exchange[bool]:
-    rows = yield Statement(_SHOW, is_kept=False)
+def _sees_one_moment() -> Steps[bool]:
+    rows = yield Statement(_SHOW, reuses_plan=False)
     return rows[0][0] in {"repeatable read", "serializable"}
 
 

@@ -23,7 +23,7 @@ from psycopg.pq import PipelineStatus
 from psycopg.rows import tuple_row
 
 from pgchroma.store.records.text_arrays import pack_lists
-from pgchroma.store.roles import as_role
+from pgchroma.store.roles import set_role
 from pgchroma.store.running.isolation import (
     ASKING,
     COMMITTED,
@@ -41,11 +41,11 @@ from pgchroma.store.running.search_path import ADD_SCHEMA, lacks_schema
 from pgchroma.store.running.steps import (
     Atomic,
     Attempt,
-    Exchange,
     Rows,
     Statement,
     Step,
-    Tuned,
+    Steps,
+    WithSettings,
 )
 
 __all__ = ("run", "run_async", "transaction", "transaction_async")
@@ -57,7 +57,7 @@ PAGE: Final = 500
 """Rows that are taken over at a time; an event loop is let go in between."""
 
 
-def run(connection: Connection[Any], exchange: Exchange[Any], role: str | None = None) -> Any:
+def run(connection: Connection[Any], exchange: Steps[Any], role: str | None = None) -> Any:
     """Run a handler to its end on a connection, as a role or as who is logged in.
 
     The connection has to know how to send vectors; see
@@ -75,7 +75,7 @@ def run(connection: Connection[Any], exchange: Exchange[Any], role: str | None =
 
 async def run_async(
     connection: AsyncConnection[Any],
-    exchange: Exchange[Any],
+    exchange: Steps[Any],
     role: str | None = None,
     *,
     is_heavy: bool = False,
@@ -109,7 +109,7 @@ class _Done:
     value: Any
 
 
-def _advance(exchange: Exchange[Any], answer: Any) -> Step | _Done:
+def _advance(exchange: Steps[Any], answer: Any) -> Step | _Done:
     try:
         return exchange.send(answer)
     except StopIteration as done:
@@ -140,7 +140,7 @@ def _take(connection: Connection[Any], step: Step, role: str | None) -> Any:
     match step:
         case Statement():
             return _send(connection, (*prefix, step), brackets_for(connection))
-        case Tuned(settings, statement):
+        case WithSettings(settings, statement):
             brackets = _undone_for(connection)
             return _send(connection, (*prefix, *settings, statement), brackets)
         case Atomic(exchange):
@@ -236,7 +236,7 @@ async def _take_async(
     match step:
         case Statement():
             return await _send_async(connection, (*prefix, step), brackets_for(connection))
-        case Tuned(settings, statement):
+        case WithSettings(settings, statement):
             brackets = _undone_for(connection)
             return await _send_async(connection, (*prefix, *settings, statement), brackets)
         case Atomic(exchange):
@@ -258,8 +258,8 @@ def _packed(step: Step) -> Step:
     match step:
         case Statement():
             return pack_lists(step)
-        case Tuned(settings, statement):
-            return Tuned(settings, pack_lists(statement))
+        case WithSettings(settings, statement):
+            return WithSettings(settings, pack_lists(statement))
         case Atomic() | Attempt():
             return step
         case statements:
@@ -342,7 +342,7 @@ def _kept_for(connection: BaseConnection[Any]) -> Brackets:
 def _prefix(connection: BaseConnection[Any], role: str | None) -> tuple[Statement, ...]:
     """What a transaction begins with. The role comes last: it may set nothing."""
     path = (ADD_SCHEMA,) if lacks_schema(connection) and is_idle(connection) else ()
-    return path if role is None else (*path, as_role(role))
+    return path if role is None else (*path, set_role(role))
 
 
 def _undone_for(connection: BaseConnection[Any]) -> Brackets:
@@ -374,7 +374,7 @@ async def _execute_async(
 
 
 def _prepares(connection: BaseConnection[Any], statement: Statement) -> bool | None:
-    return None if statement.is_kept and may_prepare(connection) else False
+    return None if statement.reuses_plan and may_prepare(connection) else False
 
 
 def _rows(cursor: Cursor[Any]) -> Rows:

@@ -26,14 +26,14 @@ from pgchroma.errors import (
 )
 
 __all__ = (
-    "first_line",
     "has_lost_connection",
     "has_lost_statement",
     "is_recovery_conflict",
+    "is_retryable",
     "is_serialization_fault",
-    "may_pass",
+    "mapped_errors",
+    "primary_message",
     "serialization_error",
-    "translated",
     "why_not_indexed",
 )
 
@@ -59,7 +59,7 @@ _UNREACHABLE: Final = (
 )
 
 
-def may_pass(fault: BaseException) -> bool:
+def is_retryable(fault: BaseException) -> bool:
     """Whether the same operation, with a fresh look at the catalog, may well succeed.
 
     Another writer was faster; what it belongs to was just deleted; or a table was not where it was
@@ -78,7 +78,7 @@ def serialization_error(fault: psycopg.Error) -> SerializationError:
     """Return what tells the caller to run the transaction again."""
     sqlstate = str(fault.sqlstate) if is_serialization_fault(fault) else "40001"
     return SerializationError(
-        f"another transaction is in the way of this one: {first_line(fault)} (SQLSTATE "
+        f"another transaction is in the way of this one: {primary_message(fault)} (SQLSTATE "
         f"{_sqlstate(fault)}). Roll the transaction back and run it again from its beginning",
         sqlstate=sqlstate,
     )
@@ -107,7 +107,7 @@ def is_recovery_conflict(fault: BaseException) -> bool:
     return isinstance(fault, pg.SerializationFailure | pg.DeadlockDetected)
 
 
-def first_line(fault: Exception) -> str:
+def primary_message(fault: Exception) -> str:
     """Return what a fault says, without its details."""
     diagnosis = fault.diag.message_primary if isinstance(fault, psycopg.Error) else None
     return diagnosis or (str(fault).strip().splitlines() or [type(fault).__name__])[0]
@@ -115,14 +115,14 @@ def first_line(fault: Exception) -> str:
 
 def why_not_indexed(fault: Exception) -> str:
     """Return what a fault that ended the building of an index says, and what to do about it."""
-    text = first_line(fault)
+    text = primary_message(fault)
     if isinstance(fault, pg.InsufficientPrivilege):
         return f"{text}; only the owner of the tables can index them: run `pgchroma compact` as it"
     return text
 
 
 @contextmanager
-def translated(place: str = "") -> Generator[None, None, None]:
+def mapped_errors(place: str = "") -> Generator[None, None, None]:
     """Raise PostgreSQL's faults inside as errors of the product, with the cause chained.
 
     Args:
@@ -138,7 +138,7 @@ def translated(place: str = "") -> Generator[None, None, None]:
 
 
 def _translate(fault: psycopg.Error, place: str) -> ChromaError:
-    message = first_line(fault)
+    message = primary_message(fault)
     if has_lost_connection(fault):
         named = " ".join(("the database", _place_tried(fault) or place)).strip()
         return UnavailableError(f"{named} cannot be reached: {message}")

@@ -77,7 +77,7 @@ def set_isolation(connection: Connection[Any]) -> None:
 
 
 def _bracket(*texts: bytes) -> tuple[Statement, ...]:
-    return tuple(Statement(text, is_kept=False) for text in texts)
+    return tuple(Statement(text, reuses_plan=False) for text in texts)
 
 
 _are_default: WeakKeyDictionary[BaseConnection[Any], bool] = WeakKeyDictionary()

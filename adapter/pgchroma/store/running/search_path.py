@@ -12,7 +12,7 @@ from weakref import WeakSet
 
 from psycopg import BaseConnection, Connection
 
-from pgchroma.store.running.steps import Exchange, Statement
+from pgchroma.store.running.steps import Statement, Steps
 
 __all__ = ("ADD_SCHEMA", "add_for_session", "add_schema", "lacks_schema", "note_schema")
 
@@ -44,7 +44,7 @@ def lacks_schema(connection: BaseConnection[Any]) -> bool:
     return connection in _lacking
 
 
-def add_schema() -> Exchange[None]:
+def add_schema() -> Steps[None]:
     """Add the extension's schema to the search path until the transaction ends."""
     yield ADD_SCHEMA
 

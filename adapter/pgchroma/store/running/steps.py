@@ -11,12 +11,12 @@ from psycopg import sql
 __all__ = (
     "Atomic",
     "Attempt",
-    "Exchange",
-    "Rendered",
+    "ComposedSQL",
     "Rows",
     "Statement",
     "Step",
-    "Tuned",
+    "Steps",
+    "WithSettings",
     "render",
     "text_of",
 )
@@ -29,12 +29,12 @@ class Statement:
     """SQL text with named placeholders, and what they stand for.
 
     Attributes:
-        is_kept: Whether PostgreSQL may keep a plan of it that holds for all parameters.
+        reuses_plan: Whether PostgreSQL may keep a plan of it that holds for all parameters.
     """
 
     text: bytes
     parameters: Mapping[str, Any] = field(default_factory=dict)
-    is_kept: bool = True
+    reuses_plan: bool = True
 
 
 Rows: TypeAlias = Sequence[Sequence[Any]]
@@ -62,7 +62,7 @@ class Attempt:
 
 
 @dataclass(frozen=True, slots=True)
-class Tuned:
+class WithSettings:
     """A statement that only reads, under settings that hold for nothing else: one round trip.
 
     Its transaction, or its savepoint within the caller's own, is rolled back, and with it what
@@ -73,16 +73,16 @@ class Tuned:
     statement: Statement
 
 
-Step: TypeAlias = Statement | tuple[Statement, ...] | Tuned | Atomic | Attempt
+Step: TypeAlias = Statement | tuple[Statement, ...] | WithSettings | Atomic | Attempt
 """A statement, or several as one transaction of which the last one's rows come back: both one
 round trip to PostgreSQL, and so is a statement with its settings. Or a transaction of several
 round trips, which the handler may survive."""
 
-Exchange: TypeAlias = Generator[Step, Any, R]
+Steps: TypeAlias = Generator[Step, Any, R]
 """A handler at work: it yields steps, is sent their rows and returns the answer."""
 
 
-class Rendered(sql.Composable):
+class ComposedSQL(sql.Composable):
     """A clause that was rendered before."""
 
     def as_bytes(self, context: object = None) -> bytes:

@@ -27,7 +27,7 @@ from pgchroma.store.handlers import handles
 from pgchroma.store.layout.segments import Segment, is_due, ranges_without, within
 from pgchroma.store.locations import Environment, Location, locate
 from pgchroma.store.records.vectors import unpack_vectors
-from pgchroma.store.running.steps import Exchange, Statement, render, text_of
+from pgchroma.store.running.steps import Statement, Steps, render, text_of
 from pgchroma.store.search.queries import PreparedQuery, locate_query, prepare_query
 from pgchroma.store.waits import compactor_blockers
 
@@ -37,7 +37,7 @@ __all__ = ("explain_query", "get_indexing_status", "measure_recall")
 @handles(GetIndexingStatus)
 def get_indexing_status(
     operation: GetIndexingStatus, environment: Environment
-) -> Exchange[IndexingStatus]:
+) -> Steps[IndexingStatus]:
     """Count the embeddings that wait for an index, and look how far a build is."""
     environment.forget_location(operation.collection)
     location = yield from locate(operation.collection, environment, is_fresh=True)
@@ -68,7 +68,7 @@ def get_indexing_status(
 
 
 @handles(ExplainQuery)
-def explain_query(operation: ExplainQuery, environment: Environment) -> Exchange[QueryPlan]:
+def explain_query(operation: ExplainQuery, environment: Environment) -> Steps[QueryPlan]:
     """Run a query's statement and read PostgreSQL's account of it; of the second run, too."""
     query = operation.query
     if not len(query.embeddings):
@@ -86,7 +86,7 @@ def explain_query(operation: ExplainQuery, environment: Environment) -> Exchange
 
 
 @handles(MeasureRecall)
-def measure_recall(operation: MeasureRecall, environment: Environment) -> Exchange[Recall]:
+def measure_recall(operation: MeasureRecall, environment: Environment) -> Steps[Recall]:
     """Ask for the neighbours of some embeddings twice, and compare."""
     location = yield from locate(operation.collection, environment, is_fresh=True)
     location.indexed.check(operation.filter)
@@ -122,7 +122,7 @@ def measure_recall(operation: MeasureRecall, environment: Environment) -> Exchan
     )
 
 
-def _explain(prepared: PreparedQuery) -> Exchange[QueryPlan]:
+def _explain(prepared: PreparedQuery) -> Steps[QueryPlan]:
     explained = Statement(
         b"explain (analyze, buffers, format json) " + prepared.statement.text,
         prepared.statement.parameters,
@@ -134,7 +134,7 @@ def _explain(prepared: PreparedQuery) -> Exchange[QueryPlan]:
 
 def _ids(
     query: QueryRecords, location: Location, environment: Environment, *, is_certain: bool
-) -> Exchange[list[str]]:
+) -> Steps[list[str]]:
     prepared = prepare_query(query, location, environment, is_certain=is_certain)
     rows = yield reading(prepared.statement, prepared.settings)
     if not prepared.is_complete(rows):

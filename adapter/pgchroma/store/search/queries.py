@@ -34,13 +34,18 @@ from pgchroma.model.operations import QueryRecords
 from pgchroma.model.plain import shown
 from pgchroma.model.records import QueriedRecords
 from pgchroma.model.types import Space
-from pgchroma.store.conditions.condition import compile_conditions, keeps_plan, reading, time_bound
+from pgchroma.store.conditions.condition import (
+    can_reuse_plan,
+    compile_conditions,
+    reading,
+    time_bound,
+)
 from pgchroma.store.handlers import handles
 from pgchroma.store.layout.segments import (
     GREATEST_HALF,
     Segment,
     candidates,
-    nearness,
+    order_by_distance,
     ranges_without,
     within,
 )
@@ -48,14 +53,14 @@ from pgchroma.store.layout.tables import MAX_PLAIN_DIMENSION, CollectionTables
 from pgchroma.store.locations import Environment, Indexes, Location, locate, locate_fitting
 from pgchroma.store.records.columns import LONGEST_REMEMBERED, columns_of, compose, shape
 from pgchroma.store.records.vectors import pack_vector, pack_vectors
-from pgchroma.store.running.steps import Exchange, Rendered, Rows, Statement, render, text_of
+from pgchroma.store.running.steps import ComposedSQL, Rows, Statement, Steps, render, text_of
 
-__all__ = ("PreparedQuery", "exact_bound", "locate_query", "prepare_query", "query_records")
+__all__ = ("PreparedQuery", "exact_scan_limit", "locate_query", "prepare_query", "query_records")
 
-LEAST_BOUND: Final = 10_000
+MIN_EXACT_SCAN: Final = 10_000
 """So many matching records are always read exactly."""
 
-SEARCH_COST: Final = 10
+INDEX_ROW_COST: Final = 10
 """What it costs to take a row from an index, in rows read exactly: measured 6 to 8, and an exact
 answer is worth something."""
 
@@ -78,9 +83,7 @@ MOST_UNDER_CONDITION: Final = GREATEST_SEARCH // RELIABLE
 
 
 @handles(QueryRecords)
-def query_records(
-    operation: QueryRecords, environment: Environment
-) -> Exchange[list[QueriedRecords]]:
+def query_records(operation: QueryRecords, environment: Environment) -> Steps[list[QueriedRecords]]:
     """Find the nearest records to each query."""
     if not len(operation.embeddings):
         yield from locate(operation.collection, environment)
@@ -101,7 +104,7 @@ def query_records(
     return _shape(rows, operation, location)
 
 
-def _check_ids(operation: QueryRecords, location: Location) -> Exchange[None]:
+def _check_ids(operation: QueryRecords, location: Location) -> Steps[None]:
     """Look for the ids of a query whose answer has no row to tell of them."""
     if operation.ids:
         text = render("select {missing}", missing=_missing(location.tables))
@@ -124,27 +127,27 @@ def _missing(tables: CollectionTables) -> sql.Composable:
     return sql.SQL(_MISSING_IDS).format(records=tables.records, limit=sql.Literal(MOST_NAMED + 1))
 
 
-def locate_query(operation: QueryRecords, environment: Environment) -> Exchange[Location]:
+def locate_query(operation: QueryRecords, environment: Environment) -> Steps[Location]:
     """Find the collection that a query is about, as it is now, and check that they fit."""
     dimension = operation.embeddings.shape[1]
     location = yield from locate_fitting(
         operation.collection, environment, dimension, is_fresh=True
     )
     location.indexed.check(operation.filter)
-    environment.note_filter(location, operation.filter)
+    environment.record_missing_indexes(location, operation.filter)
     return location
 
 
-def exact_bound(indexes: Indexes) -> int:
+def exact_scan_limit(indexes: Indexes) -> int:
     """Tell how many matching records are read exactly rather than searched for in indexes.
 
     Reading m of n records costs m. To collect ef of them, an index gives ef n / m rows, at
-    `SEARCH_COST` each. Both cost the same at the root of their product.
+    `INDEX_ROW_COST` each. Both cost the same at the root of their product.
     """
-    return max(LEAST_BOUND, isqrt(SEARCH_COST * indexes.ef_search * indexes.entries))
+    return max(MIN_EXACT_SCAN, isqrt(INDEX_ROW_COST * indexes.ef_search * indexes.entries))
 
 
-def breadth(indexes: Indexes, wanted: int, *, is_gated: bool) -> int:
+def breadth(indexes: Indexes, wanted: int, *, is_adaptive: bool) -> int:
     """Tell how many candidates the search of an index keeps, pgvector's hnsw.ef_search.
 
     Under a condition more than the bound match: were they spread evenly, the wanted ones would be
@@ -153,8 +156,8 @@ def breadth(indexes: Indexes, wanted: int, *, is_gated: bool) -> int:
     most = max(
         candidates(each.quantization, wanted, indexes.ef_search) for each in indexes.segments
     )
-    if is_gated:
-        most = max(most, wanted * indexes.entries // exact_bound(indexes))
+    if is_adaptive:
+        most = max(most, wanted * indexes.entries // exact_scan_limit(indexes))
     return min(max(indexes.ef_search, most), GREATEST_SEARCH)
 
 
@@ -164,7 +167,7 @@ class PreparedQuery:
 
     Attributes:
         strategy: How it is run, unless fewer records match than are worth a search.
-        is_gated: Whether the statement itself counts what matches, and decides.
+        is_adaptive: Whether the statement itself counts what matches, and decides.
         segments: The segments it searches.
         settings: What is set for it.
         limit: How many records are wanted for each query.
@@ -172,7 +175,7 @@ class PreparedQuery:
     """
 
     strategy: Strategy
-    is_gated: bool
+    is_adaptive: bool
     segments: tuple[Segment, ...]
     settings: tuple[Statement, ...]
     statement: Statement
@@ -185,7 +188,7 @@ class PreparedQuery:
         It has not if a row of vectors was no record's, or if an index gave fewer than wanted.
         """
         found = [0] * (self.count + 1)
-        is_searched = self.strategy == "index" and not self.is_gated
+        is_searched = self.strategy == "index" and not self.is_adaptive
         for row in rows:
             is_searched = is_searched or row[_IS_SEARCHED]
             if row[_DISTANCE] is None:
@@ -222,7 +225,7 @@ def prepare_query(
         operation.ids, operation.filter, location.indexes.secondary
     )
     segments = location.indexes.segments if strategy == "index" else ()
-    is_gated = strategy == "index" and has_condition
+    is_adaptive = strategy == "index" and has_condition
     template = _template(strategy, has_condition=has_condition or is_certain)
     is_single = len(operation.embeddings) == 1
     form = _Form(
@@ -233,7 +236,7 @@ def prepare_query(
         operation.n_results,
         columns_of(operation.include, location),
         is_single,
-        is_gated,
+        is_adaptive,
         has_ids=bool(operation.ids),
     )
     text = _text(template, form, text_of(condition))
@@ -242,17 +245,17 @@ def prepare_query(
         if is_single
         else pack_vectors(operation.embeddings, None, environment.vector_oid)
     )
-    settings = _settings(location, operation.n_results, is_gated) if segments else ()
+    settings = _settings(location, operation.n_results, is_adaptive) if segments else ()
     # Where ids are looked for record by record, that takes a hash table of them.
-    is_kept = keeps_plan(operation.filter, location.indexes.secondary) and not (
-        is_gated and operation.ids is not None
+    reuses_plan = can_reuse_plan(operation.filter, location.indexes.secondary) and not (
+        is_adaptive and operation.ids is not None
     )
     return PreparedQuery(
         strategy,
-        is_gated,
+        is_adaptive,
         segments,
         (*settings, *time_bound(operation.filter, environment)),
-        Statement(text, parameters | {"queries": given}, is_kept),
+        Statement(text, parameters | {"queries": given}, reuses_plan),
         operation.n_results,
         len(operation.embeddings),
     )
@@ -264,7 +267,7 @@ def _strategy(operation: QueryRecords, location: Location) -> Strategy:
     if not indexes.segments or wanted * 10 > indexes.entries or wanted > MOST_SEARCHED:
         return "exact"
     has_condition = operation.ids is not None or operation.filter is not None
-    bound = exact_bound(indexes)
+    bound = exact_scan_limit(indexes)
     if has_condition and (indexes.entries <= bound or wanted > MOST_UNDER_CONDITION):
         return "exact"
     if operation.ids is not None and len(operation.ids) <= bound:
@@ -279,17 +282,18 @@ def _strategy(operation: QueryRecords, location: Location) -> Strategy:
     return "index"
 
 
-def _settings(location: Location, wanted: int, is_gated: bool) -> tuple[Statement, ...]:
+def _settings(location: Location, wanted: int, is_adaptive: bool) -> tuple[Statement, ...]:
     # Dead entries and records that do not match must not make an answer short.
     settings = [
-        b"set local hnsw.ef_search = %d" % breadth(location.indexes, wanted, is_gated=is_gated),
+        b"set local hnsw.ef_search = %d"
+        % breadth(location.indexes, wanted, is_adaptive=is_adaptive),
         b"set local hnsw.iterative_scan = relaxed_order",
     ]
-    if is_gated:
+    if is_adaptive:
         settings.append(b"set local hnsw.scan_mem_multiplier = 4")
         # Else it would fill up what is missing with rows it had put aside as too far.
         settings.append(b"set local hnsw.max_scan_tuples = 1000000")
-    if is_gated or (location.dimension or 0) > MAX_PLAIN_DIMENSION:
+    if is_adaptive or (location.dimension or 0) > MAX_PLAIN_DIMENSION:
         # The planner cannot know that a condition which few records seem to meet is met by more
         # than the bound: it would rather sort all records than take them in the index's order.
         # Nor does it see that long embeddings lie elsewhere and are dear to read.
@@ -302,7 +306,7 @@ def _settings(location: Location, wanted: int, is_gated: bool) -> tuple[Statemen
 
 def _template(strategy: Strategy, *, has_condition: bool) -> LiteralString:
     if strategy == "index":
-        return _GATED if has_condition else _SEARCHED
+        return _ADAPTIVE if has_condition else _SEARCHED
     return _MATCHING if has_condition else _ALL
 
 
@@ -321,7 +325,7 @@ class _Form:
     limit: int
     columns: tuple[str, ...]
     is_single: bool
-    is_gated: bool
+    is_adaptive: bool
     has_ids: bool
 
     def clauses(self, condition: bytes) -> dict[str, bytes]:
@@ -332,12 +336,12 @@ class _Form:
             "queries": sql.SQL(queries),
             "distance": sql.SQL(distance),
             "limit": sql.Literal(self.limit),
-            "condition": Rendered(condition),
+            "condition": ComposedSQL(condition),
             "missing": _missing(self.tables) if self.has_ids else sql.SQL("null"),
         }
         if self.indexes.segments:
-            clauses["bound"] = sql.Literal(exact_bound(self.indexes))
-            branches = self._branches(Rendered(condition))
+            clauses["bound"] = sql.Literal(exact_scan_limit(self.indexes))
+            branches = self._branches(ComposedSQL(condition))
             clauses["branches"] = sql.SQL("\nunion all\n").join(branches)
         return {name: text_of(clause) for name, clause in clauses.items()}
 
@@ -356,18 +360,18 @@ class _Form:
 
     def _searched(self, condition: sql.Composable, segment: Segment) -> sql.Composable:
         count = candidates(segment.quantization, self.limit, self.indexes.ef_search)
-        if self.is_gated:
+        if self.is_adaptive:
             count = max(count, self.indexes.ef_search)
         range = within("v.pos", segment.first_pos, segment.end_pos)
         if self.space == "cosine" and segment.quantization == "bit":
             # Bits have zeros like all others; they are found by the index they have of their own.
             range = sql.SQL("{} and vector_norm(v.embedding) > 0").format(range)
-        reliable = RELIABLE * breadth(self.indexes, self.limit, is_gated=self.is_gated)
+        reliable = RELIABLE * breadth(self.indexes, self.limit, is_adaptive=self.is_adaptive)
         return self._branch(
-            _GATED_BRANCH if self.is_gated else _SEARCHED_BRANCH,
+            _GATED_BRANCH if self.is_adaptive else _SEARCHED_BRANCH,
             condition,
             range,
-            nearness=nearness(self.space, segment.quantization, self.dimension),
+            order_by_distance=order_by_distance(self.space, segment.quantization, self.dimension),
             count=sql.Literal(count),
             reliable=sql.Literal(reliable),
         )
@@ -380,9 +384,9 @@ class _Form:
         **parts: sql.Composable,
     ) -> sql.Composable:
         distance: LiteralString = _DISTANCES[self.space]
-        gate: LiteralString = "(select is_searched from gate) and " if self.is_gated else ""
+        gate: LiteralString = "(select is_searched from gate) and " if self.is_adaptive else ""
         joined: sql.Composable = sql.SQL("")
-        if self.is_gated:
+        if self.is_adaptive:
             joined = sql.SQL(_PROBED).format(records=self.tables.records, condition=condition)
         return sql.SQL(template).format(
             vectors=self.tables.vectors,
@@ -492,7 +496,7 @@ order by q.n, v.distance, v.seq
 """
 
 # The gate's row comes back even if nothing is found: it says what was not found how.
-_GATED: LiteralString = """
+_ADAPTIVE: LiteralString = """
 with matching as materialized (
     select r.pos from {records} as r where r.pos is not null and {condition} limit {bound} + 1
 ),
