@@ -8,7 +8,7 @@ from scale.session import Measures, Session
 from scale.weighing import forget_peak, peak
 
 BATCH = 1_000
-MOST_IN_BATCHES = 20_000
+MAX_IN_BATCHES = 20_000
 """How many records are added to compare batches' sizes."""
 
 
@@ -43,7 +43,7 @@ def load(session: Session, _: int) -> Measures:
 def batches(session: Session, size: int) -> Measures:
     """Add some records to a new collection, in batches of a size; 0 stands for the biggest."""
     session.peer.create(session.data.dimension)
-    count = min(len(session.data), MOST_IN_BATCHES)
+    count = min(len(session.data), MAX_IN_BATCHES)
     size = size or session.peer.biggest_batch
     begin = time.perf_counter()
     _add(session, count, size)

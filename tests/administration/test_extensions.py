@@ -53,7 +53,7 @@ def test_the_sql_for_review_is_whole_or_not_at_all(empty_url: str) -> None:
 @pytest.fixture
 def asked(url: str, monkeypatch: pytest.MonkeyPatch) -> pgchroma.ClientAPI:
     """A client with a collection whose documents filters keep searching, without pg_trgm."""
-    monkeypatch.setattr(bookkeeping, "LEAST_INDEXED", 10)
+    monkeypatch.setattr(bookkeeping, "MIN_INDEXED", 10)
     with psycopg.connect(url, autocommit=True) as plain:
         plain.execute("drop extension pg_trgm")
     with pgchroma.PostgresClient(url, QUIET) as client:
@@ -103,9 +103,9 @@ def test_the_command_says_it(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     with pgchroma.PostgresClient(url, QUIET) as client:
         papers = client.create_collection("papers", embedding_function=None)
         papers.add(
-            ids=[str(n) for n in range(bookkeeping.LEAST_INDEXED)],
-            embeddings=[[1.0]] * bookkeeping.LEAST_INDEXED,
-            documents=["text"] * bookkeeping.LEAST_INDEXED,
+            ids=[str(n) for n in range(bookkeeping.MIN_INDEXED)],
+            embeddings=[[1.0]] * bookkeeping.MIN_INDEXED,
+            documents=["text"] * bookkeeping.MIN_INDEXED,
         )
     with psycopg.connect(url, autocommit=True) as plain:
         plain.execute(

@@ -23,7 +23,7 @@ from psycopg import sql
 import pgchroma
 from pgchroma import errors
 from pgchroma.catalog import upgrade as schema
-from pgchroma.catalog.pgvector import LEAST_PGVECTOR, check_version, is_too_old
+from pgchroma.catalog.pgvector import MIN_PGVECTOR, check_version, is_too_old
 from pgchroma.catalog.upgrade import offline_sql, prepare
 from pgchroma.embedded.host import binaries
 from tests.postgres import VARIABLE, Postgres, serving_postgres
@@ -201,7 +201,7 @@ def test_an_old_postgres_is_refused_before_anything_is_created(
     empty_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Few machines have an old server, so here the bound is moved instead.
-    monkeypatch.setattr(schema, "LEAST_POSTGRES", 990_000)
+    monkeypatch.setattr(schema, "MIN_POSTGRES", 990_000)
     before = _contents(empty_url)
     assert "is too old: pgchroma needs 16 or newer" in _by_client(empty_url)
     assert _contents(empty_url) == before
@@ -215,7 +215,7 @@ def test_the_sql_for_review_refuses_an_old_pgvector(empty_url: str, provide: Pro
             plain.execute(offline_sql().encode())
         plain.execute("rollback")
     assert _contents(empty_url) == before
-    least = ".".join(map(str, LEAST_PGVECTOR))
+    least = ".".join(map(str, MIN_PGVECTOR))
     provide(least)
     with psycopg.connect(empty_url, autocommit=True) as plain:
         plain.execute(offline_sql().encode())

@@ -45,7 +45,7 @@ def _main() -> None:
     _, url, step, _, seconds = sys.argv
     if step == "any":
         Timer(float(seconds), _die).start()
-    bookkeeping.LEAST_INDEXED = 100  # type: ignore[misc]
+    bookkeeping.MIN_INDEXED = 100  # type: ignore[misc]
     runner.FRESH_SECONDS = 0.05
     runner.run = _dying(runner.run, lambda _, exchange, *__: exchange.__name__)
     Compaction._run = _dying(  # type: ignore[method-assign]

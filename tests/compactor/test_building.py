@@ -234,7 +234,7 @@ def test_secondary_indexes_come_when_filters_ask_and_go_when_they_are_broken(
     superuser: psycopg.Connection[Any],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(bookkeeping, "LEAST_INDEXED", 100)
+    monkeypatch.setattr(bookkeeping, "MIN_INDEXED", 100)
     collection = filled(client)
     superuser.execute(
         "insert into pgchroma.secondary_indexes (collection_id, kind, key, asked) "

@@ -120,7 +120,7 @@ def rounds(
 ) -> Iterator[Rounds]:
     """A collection with one segment."""
     monkeypatch.setattr(sys.modules["pgchroma.cli.compact"], "RETRY_SECONDS", 0.05)
-    monkeypatch.setattr(bookkeeping, "LEAST_INDEXED", 100)
+    monkeypatch.setattr(bookkeeping, "MIN_INDEXED", 100)
     prepared = Rounds(url, client)
     prepared.write()
     prepared.finish()

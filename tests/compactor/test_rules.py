@@ -224,14 +224,14 @@ def test_secondary_indexes_are_for_large_collections_that_want_them() -> None:
         given = {key: options.pop(key) for key in list(options) if key in _FIELDS}
         return choose_secondary(collection, replace(large, **given), **options)
 
-    large = Inspection(records=bookkeeping.LEAST_INDEXED, asked={number: 10, trigrams: 10})
+    large = Inspection(records=bookkeeping.MIN_INDEXED, asked={number: 10, trigrams: 10})
     assert choose() == number
     assert choose(secondary={number: True}) == trigrams
     assert choose(secondary={number: False}) == number
     assert choose(secondary={number: True}, has_trigrams=False) is None
     assert choose(asked={number: 9}) is None
     assert choose(is_automatic=False) is None
-    assert choose(records=bookkeeping.LEAST_INDEXED - 1) is None
+    assert choose(records=bookkeeping.MIN_INDEXED - 1) is None
     keys = {"year": {"int": True}, "title": {"string": True}}
     declared = replace(
         COLLECTION,

@@ -310,7 +310,7 @@ def test_behind_a_pooler_it_says_what_it_needs_and_changes_no_setting(
 def test_filters_that_keep_asking_get_an_index(
     url: str, monkeypatch: pytest.MonkeyPatch, is_number: bool
 ) -> None:
-    monkeypatch.setattr(bookkeeping, "LEAST_INDEXED", 100)
+    monkeypatch.setattr(bookkeeping, "MIN_INDEXED", 100)
     wanted: dict[str, Any] = {"number": {"$lt": 3}} if is_number else {"kind": "x"}
     with pgchroma.PostgresClient(url, EAGERLY) as client:
         collection = filled(client, count=150)

@@ -110,7 +110,7 @@ def test_a_server_that_cannot_stop_is_ended_by_whoever_opens_its_directory(
     starter.kill()
     os.kill(postmaster(crashed), signal.SIGINT)
     soon(lambda: "stopping" in (crashed / "postgres" / "postmaster.pid").read_text())
-    monkeypatch.setattr(cluster, "_LONGEST_STOP", 0.5)
+    monkeypatch.setattr(cluster, "_MAX_STOP_SECONDS", 0.5)
     told: list[str] = []
     with EmbeddedPostgres.open(crashed, announce=told.append) as postgres:
         assert rows(postgres, "select count(*) from t") == [(ROWS,)]

@@ -14,7 +14,7 @@ from pgchroma.compactor import bookkeeping
 from pgchroma.model.filters import parse_where, parse_where_document
 from pgchroma.store.layout.secondary import (
     DEMAND_THRESHOLD,
-    LONGEST_KEY,
+    MAX_KEY_BYTES,
     SecondaryIndex,
     candidate_indexes,
     secondary_name,
@@ -210,7 +210,7 @@ def _indexes(client: pgchroma.ClientAPI, collection: pgchroma.Collection) -> set
 def test_declared_keys_get_an_index(
     client: pgchroma.ClientAPI, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bookkeeping, "LEAST_INDEXED", 100)
+    monkeypatch.setattr(bookkeeping, "MIN_INDEXED", 100)
     schema = Schema()
     schema.create_index(config=pgchroma.StringInvertedIndexConfig(), key="title")
     schema.create_index(config=pgchroma.IntInvertedIndexConfig(), key="year")
@@ -241,7 +241,7 @@ def test_declared_keys_get_an_index(
 def test_what_filters_keep_asking_for_gets_an_index(
     client: pgchroma.ClientAPI, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bookkeeping, "LEAST_INDEXED", 100)
+    monkeypatch.setattr(bookkeeping, "MIN_INDEXED", 100)
     collection = create(client)
     _add(collection, _stored()[:200])
     environment(client).observed = observed = Activity()
@@ -282,7 +282,7 @@ def test_what_filters_keep_asking_for_gets_an_index(
 def test_a_key_that_filters_keep_asking_for_may_be_long(
     client: pgchroma.ClientAPI, url: str, monkeypatch: pytest.MonkeyPatch, key: str
 ) -> None:
-    monkeypatch.setattr(bookkeeping, "LEAST_INDEXED", 10)
+    monkeypatch.setattr(bookkeeping, "MIN_INDEXED", 10)
     collection = create(client)
     collection.add(
         ids=[f"id{n}" for n in range(50)],
@@ -301,7 +301,7 @@ def test_a_key_that_filters_keep_asking_for_may_be_long(
     indexes = _indexes(client, collection)
     assert SecondaryIndex("number", "short") in indexes
     # A longer one does not fit PostgreSQL's catalog before version 18.
-    assert (SecondaryIndex("number", key) in indexes) == (len(key.encode()) <= LONGEST_KEY)
+    assert (SecondaryIndex("number", key) in indexes) == (len(key.encode()) <= MAX_KEY_BYTES)
     assert collection.get_indexing_status().error is None
 
 

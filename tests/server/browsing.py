@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-LEAST_DESCRIPTOR = 10
+MIN_DESCRIPTOR = 10
 """Above the two that Chromium reads commands from and answers on."""
 
 ALONE = (
@@ -90,7 +90,7 @@ def browsing(profile: Path) -> Iterator[Page]:
     browser = chromium()
     descriptors = [*os.pipe(), *os.pipe()]
     for place, descriptor in enumerate(descriptors):
-        descriptors[place] = fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, LEAST_DESCRIPTOR)
+        descriptors[place] = fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, MIN_DESCRIPTOR)
         os.close(descriptor)
     their_commands, commands, answers, their_answers = descriptors
     with (profile / "browser.log").open("wb") as log:

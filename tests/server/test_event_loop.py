@@ -21,11 +21,11 @@ C = "/api/v2/tenants/default_tenant/databases/default_database/collections"
 LARGEST = 40 * 1024 * 1024
 """Bytes of the largest body a server takes."""
 
-MOST_SECONDS = 0.05
+MAX_SECONDS = 0.05
 """Seconds of its own time that the loop may spend without looking at other requests."""
 
 LARGE = ("documents", "one document", "embeddings in base64", "a filter of one text")
-LONGEST_SENT = 0.15
+MAX_SEND_SECONDS = 0.15
 """Where forty megabytes go on to PostgreSQL, its library copies them in one go."""
 
 IDEOGRAPHS = [chr(0x4E00 + 2 * number) for number in range(9_000)]
@@ -273,7 +273,7 @@ async def test_no_body_occupies_the_event_loop(url: str) -> None:
         for kind, (action, make, status) in HOSTILE.items():
             body = make()
             place = f"{records}/{action}" if action else C
-            most = LONGEST_SENT if kind in LARGE else MOST_SECONDS
+            most = MAX_SEND_SECONDS if kind in LARGE else MAX_SECONDS
             answer, seconds = await _measured(http, place, body)
             for _ in range(0 if seconds <= most or not action else 4):
                 # A collection of garbage, or another process, makes a measurement longer only.

@@ -11,7 +11,7 @@ import pytest
 
 from pgchroma.errors import ChromaError
 from pgchroma.wire.bodies import AddBody, GetBody, QueryBody, UpdateBody, UpsertBody
-from pgchroma.wire.reading import LARGE, MOST_VALUES, read_body
+from pgchroma.wire.reading import LARGE, MAX_VALUES, read_body
 
 BODIES: list[tuple[Any, Any]] = [
     (AddBody, {"ids": ["a", "b"], "embeddings": [[1, 2.5], [-1e-3, 4e38]], "uris": None}),
@@ -65,12 +65,12 @@ def test_what_is_not_json_is_refused(end: bytes) -> None:
 def test_values_are_counted_where_they_are_values() -> None:
     for unit in ("[{,", 'x"', "\\", '\\"', "\\\\,", ",\\"):
         for shift in range(3):
-            text = json.dumps("," * shift + unit * MOST_VALUES)
+            text = json.dumps("," * shift + unit * MAX_VALUES)
             body = f'{{"where": {{"k": {text}}}}}'.encode()
             assert read_body(body, GetBody).where == {"k": json.loads(text)}
     for value in ("[]", "{}", "1", '"\\\\"', '"\\""'):
-        listed = ",".join([value] * (MOST_VALUES + 1))
-        with pytest.raises(ChromaError, match=f"where: more than {MOST_VALUES} values"):
+        listed = ",".join([value] * (MAX_VALUES + 1))
+        with pytest.raises(ChromaError, match=f"where: more than {MAX_VALUES} values"):
             read_body(f'{{"where": [{listed}]}}'.encode(), GetBody)
 
 

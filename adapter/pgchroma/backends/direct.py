@@ -51,7 +51,7 @@ __all__ = ("AGAIN", "AsyncDirectBackend", "DirectBackend")
 
 R = TypeVar("R")
 
-LEAST_PART = 8
+MIN_PART = 8
 """Queries that are worth a connection of their own."""
 
 AGAIN: Final[dict[str, Any]] = {
@@ -277,7 +277,7 @@ def _parts(operation: Operation[Any], connections: int) -> list[QueryRecords]:
     """Part queries for several connections; empty if one is enough."""
     if connections < 2 or not isinstance(operation, QueryRecords):  # noqa: PLR2004
         return []
-    parts = operation.split(min(connections, len(operation.embeddings) // LEAST_PART))
+    parts = operation.split(min(connections, len(operation.embeddings) // MIN_PART))
     return parts if len(parts) > 1 else []
 
 

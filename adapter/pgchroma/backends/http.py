@@ -46,7 +46,7 @@ R = TypeVar("R")
 ATTEMPTS: Final = 6
 """How often a request is sent that may be sent again: some four seconds for a server to restart."""
 
-LONGEST_WAIT: Final = 30.0
+MAX_WAIT_SECONDS: Final = 30.0
 """Seconds; a server that asks for more patience than this gets the next attempt earlier."""
 
 _LIMITS_URL = f"{PREFIX}/pre-flight-checks"
@@ -342,7 +342,7 @@ def _policy(is_idempotent: bool) -> dict[str, Any]:
     def wait(state: RetryCallState) -> float:
         fault = state.outcome.exception() if state.outcome is not None else None
         asked = fault.retry_after if isinstance(fault, UnavailableError) else 0.0
-        return max(back_off(state), min(asked, LONGEST_WAIT))
+        return max(back_off(state), min(asked, MAX_WAIT_SECONDS))
 
     return {
         "retry": retry_if_exception(lambda fault: _may_send_again(fault, is_idempotent)),

@@ -11,9 +11,9 @@ from typing import Final
 
 from pgchroma.errors import VersionMismatchError
 
-__all__ = ("LEAST_PGVECTOR", "check_creatable", "check_version", "is_too_old")
+__all__ = ("MIN_PGVECTOR", "check_creatable", "check_version", "is_too_old")
 
-LEAST_PGVECTOR: Final = (0, 8, 4)
+MIN_PGVECTOR: Final = (0, 8, 4)
 
 _FIXES: Final = (
     ((0, 8, 2), "a buffer overflow in parallel builds of HNSW indexes"),
@@ -25,7 +25,7 @@ _FIXES: Final = (
 
 def is_too_old(version: str) -> bool:
     """Whether this version lacks what pgchroma relies on."""
-    return _numbers(version) < LEAST_PGVECTOR
+    return _numbers(version) < MIN_PGVECTOR
 
 
 def check_creatable(available: str | None, server_version: int) -> None:
@@ -80,7 +80,7 @@ def check_version(installed: str, available: str | None, server_version: int) ->
 
 
 def _reason(version: str) -> str:
-    least = ".".join(map(str, LEAST_PGVECTOR))
+    least = ".".join(map(str, MIN_PGVECTOR))
     fixes = [
         f"{what} ({'.'.join(map(str, fixed))})"
         for fixed, what in _FIXES

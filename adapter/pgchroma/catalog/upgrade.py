@@ -26,7 +26,7 @@ MigrationMode: TypeAlias = Literal["apply", "validate", "none"]
 HEAD: Final = "0006"
 """The revision this code works with; a test holds that it is Alembic's newest."""
 
-LEAST_POSTGRES: Final = 160_000
+MIN_POSTGRES: Final = 160_000
 
 _MIGRATE = "pgchroma migrate --url URL"
 
@@ -157,7 +157,7 @@ def _check_server(facts: ServerFacts) -> None:
 
 
 def _check_postgres(facts: ServerFacts) -> None:
-    if facts.version < LEAST_POSTGRES:
+    if facts.version < MIN_POSTGRES:
         raise VersionMismatchError(
             f"PostgreSQL {facts.version // 10_000} is too old: pgchroma needs 16 or newer. "
             "Upgrade the server with pg_upgrade"

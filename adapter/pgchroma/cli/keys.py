@@ -26,7 +26,7 @@ from pgchroma.model.credentials import (
     new_key,
     new_user,
 )
-from pgchroma.model.hashes import MOST_PASSWORD, Key
+from pgchroma.model.hashes import MAX_PASSWORD_CHARACTERS, Key
 
 __all__ = ("keys", "users")
 
@@ -192,7 +192,7 @@ def _scope(tenant: str | None, database: str | None, collection: str | None) -> 
 
 def _password(from_stdin: bool) -> str:
     if from_stdin:
-        given = sys.stdin.read(MOST_PASSWORD + len("\r\n") + 1)
+        given = sys.stdin.read(MAX_PASSWORD_CHARACTERS + len("\r\n") + 1)
         return given.removesuffix("\n").removesuffix("\r")
     return str(click.prompt("Password", hide_input=True, confirmation_prompt=True, err=True))
 

@@ -22,7 +22,7 @@ from psycopg import sql
 from pgchroma.model.configuration import CollectionConfiguration, HnswConfiguration
 from pgchroma.store.layout.secondary import (
     DEMAND_THRESHOLD,
-    LONGEST_KEY,
+    MAX_KEY_BYTES,
     SecondaryIndex,
     secondary_name,
     secondary_prefix,
@@ -75,7 +75,7 @@ __all__ = (
 PAGE: Final = 200
 """Collections looked at in one statement, which locks the sequence of each."""
 
-LEAST_INDEXED: Final = 5_000
+MIN_INDEXED: Final = 5_000
 """A collection of fewer records is read as fast without a secondary index."""
 
 DEAD_PART: Final = 0.2
@@ -378,7 +378,7 @@ def choose_secondary(
     collection: Collection, examined: Inspection, *, has_trigrams: bool, is_automatic: bool
 ) -> SecondaryIndex | None:
     """Choose the secondary index to build next: one declared, or one that filters ask for."""
-    if examined.records < LEAST_INDEXED:
+    if examined.records < MIN_INDEXED:
         return None
     wanted = _declared(collection)
     if is_automatic:
@@ -651,7 +651,7 @@ def _merged(
 def _declared(collection: Collection) -> list[SecondaryIndex]:
     found = []
     for key, kinds in sorted(collection.configuration.indexed.keys.items()):
-        if len(key.encode()) > LONGEST_KEY:
+        if len(key.encode()) > MAX_KEY_BYTES:
             continue
         if kinds.get("int") or kinds.get("float"):
             found.append(SecondaryIndex("number", key))

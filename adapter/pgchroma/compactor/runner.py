@@ -48,7 +48,7 @@ TELL_SECONDS: Final = 2.0
 PATIENCE_SECONDS: Final = 5.0
 """How long anything but an index that is built or dropped waits for a lock."""
 
-LEAST_MEMORY: Final = 64 << 20
+MIN_MEMORY_BYTES: Final = 64 << 20
 
 NO_TRIGRAMS: Final = (
     "filters keep searching its documents, which have no index, because the extension pg_trgm is "
@@ -338,7 +338,7 @@ class Compaction:
     def _build_secondary(self, collection: Collection, index: SecondaryIndex, records: int) -> None:
         name = secondary_name(collection.tables, index)
         _log.info("building %s over %d records", name, records)
-        self._set("maintenance_work_mem", f"{LEAST_MEMORY >> 10}kB")
+        self._set("maintenance_work_mem", f"{MIN_MEMORY_BYTES >> 10}kB")
         statement = create_secondary(collection.tables, index, self._trigrams_schema)
         self._create(collection, statement, name, records)
         self._attended(collection, bookkeeping.set_secondary(collection, index, is_ready=True))
@@ -350,7 +350,7 @@ class Compaction:
 
     def _make_room(self, collection: Collection, build: Build) -> None:
         needed = build.rows * self._memory_of_one(collection)
-        memory = min(max(needed, LEAST_MEMORY), self._settings.memory)
+        memory = min(max(needed, MIN_MEMORY_BYTES), self._settings.memory)
         self._set("maintenance_work_mem", f"{memory >> 10}kB")
         workers = min(max(collection.hnsw.num_threads - 1, 0), 16)
         self._set("max_parallel_maintenance_workers", str(workers))

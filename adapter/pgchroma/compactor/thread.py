@@ -46,10 +46,10 @@ RETRY: Final = 1.0
 """Seconds after which something that failed is tried again; after each further failure twice as
 many."""
 
-LONGEST_RETRY: Final = 3600.0
+MAX_RETRY_SECONDS: Final = 3600.0
 """The longest pause for a collection whose index cannot be built."""
 
-LONGEST_ABSENCE: Final = 60.0
+MAX_RECONNECT_SECONDS: Final = 60.0
 """The longest pause where a connection was lost or none can be made."""
 
 
@@ -134,7 +134,7 @@ class Compactor:
                 return
             except (psycopg.Error, ChromaError) as fault:
                 # The database is away, or nothing can be built this way.
-                pause = _pause(RETRY, self._absences, LONGEST_ABSENCE)
+                pause = _pause(RETRY, self._absences, MAX_RECONNECT_SECONDS)
                 _log.warning(
                     "indexes are not being built: %s; trying again in %g s",
                     primary_message(fault),
@@ -145,7 +145,7 @@ class Compactor:
             except Exception:
                 # Nobody sees to it that a thread which has ended is started again.
                 _log.exception("indexes are not being built")
-                self._stop.wait(_pause(RETRY, self._absences, LONGEST_ABSENCE))
+                self._stop.wait(_pause(RETRY, self._absences, MAX_RECONNECT_SECONDS))
                 self._absences += 1
 
     def _follow(self, compaction: Compaction) -> None:
@@ -256,7 +256,7 @@ class Compactor:
 
     @staticmethod
     def _put_off(watched: _Watched, seconds: float) -> None:
-        pause = _pause(seconds, watched.failures, LONGEST_RETRY)
+        pause = _pause(seconds, watched.failures, MAX_RETRY_SECONDS)
         watched.not_before = time.monotonic() + pause
         watched.failures += 1
 

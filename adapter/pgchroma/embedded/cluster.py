@@ -33,9 +33,9 @@ if TYPE_CHECKING:
 __all__ = ("Cluster",)
 
 _NAME = "pgchroma"  # of the database and of its one user.
-_LONGEST_STOP = 60.0
-_LONGEST_REFUSAL = 30.0
-_LONGEST_SOCKET_GAP = 0.5
+_MAX_STOP_SECONDS = 60.0
+_MAX_REFUSAL_SECONDS = 30.0
+_MAX_SOCKET_GAP_SECONDS = 0.5
 _FULL_DISK = 32 << 20
 
 
@@ -90,9 +90,9 @@ class Cluster:
             except psycopg.OperationalError as error:
                 refused_since = refused_since or time.monotonic()
                 refused = time.monotonic() - refused_since
-                if refused > _LONGEST_REFUSAL:
+                if refused > _MAX_REFUSAL_SECONDS:
                     raise self._unreachable(error) from error
-                if refused > _LONGEST_SOCKET_GAP and self._has_lost_socket():
+                if refused > _MAX_SOCKET_GAP_SECONDS and self._has_lost_socket():
                     self._stop_unreachable()
                     started, refused_since = False, None
         raise AssertionError("waiting has no end")
@@ -121,7 +121,7 @@ class Cluster:
         # was committed is in the log of a renamed directory, and is recovered from there.
         os.kill(self._joined.pid, signal.SIGQUIT)
         notice = f"pgchroma: waiting for PostgreSQL to leave {self.directory}, which is gone"
-        for _ in patiently(self.announce, notice, _LONGEST_STOP):
+        for _ in patiently(self.announce, notice, _MAX_STOP_SECONDS):
             if not host.is_postmaster(self._joined.pid, self.data):
                 break
         shutil.rmtree(Path(self._joined.socket_directory).parent, ignore_errors=True)
@@ -169,7 +169,7 @@ class Cluster:
         notice = f"pgchroma: waiting for PostgreSQL in {self.directory} to write everything down"
         signalled = False
         with FileLock(self.lock_file) as lock:
-            for _ in patiently(self.announce, notice, _LONGEST_STOP):
+            for _ in patiently(self.announce, notice, _MAX_STOP_SECONDS):
                 if lock.try_exclusive():
                     host.clear_socket_directory(self.data)
                     return
@@ -196,7 +196,7 @@ class Cluster:
         finally:
             os.close(owner_pipe)
         notice = f"pgchroma: waiting for PostgreSQL to leave {self.directory}"
-        for _ in patiently(self.announce, notice, _LONGEST_STOP):
+        for _ in patiently(self.announce, notice, _MAX_STOP_SECONDS):
             if not self.directory.exists():
                 return True
         return False
@@ -330,7 +330,7 @@ class Cluster:
             return
         now = time.monotonic()
         self._stopping_since = since = self._stopping_since or now
-        if now - since > _LONGEST_STOP and host.is_postmaster(found.pid, self.data):
+        if now - since > _MAX_STOP_SECONDS and host.is_postmaster(found.pid, self.data):
             os.kill(found.pid, signal.SIGQUIT)
 
     def _name_database(self, conninfo: str) -> None:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ("FileLock", "patiently")
 
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.004, 0.2
+_FIRST_PAUSE, _MAX_PAUSE_SECONDS = 0.004, 0.2
 _PATIENCE = 5.0
 
 
@@ -87,4 +87,4 @@ def patiently(
             announce(notice if isinstance(notice, str) else notice())
             told = True
         time.sleep(pause)
-        pause = min(pause * 1.2, _LONGEST_PAUSE)
+        pause = min(pause * 1.2, _MAX_PAUSE_SECONDS)

@@ -14,13 +14,13 @@ from typing import Any, Final, Literal, TypeAlias, cast
 from pgchroma.errors import InvalidArgumentError
 from pgchroma.model.metadata import fits_int64
 from pgchroma.model.plain import below, plain_operand, plain_scalar, shown
-from pgchroma.model.regex import MOST_CHARACTERS, translate_regex
+from pgchroma.model.regex import MAX_CHARACTERS, translate_regex
 from pgchroma.model.text import check_text
 
 __all__ = (
+    "MAX_CLAUSES",
     "MAX_DEPTH",
-    "MOST_CLAUSES",
-    "MOST_OPERANDS",
+    "MAX_OPERANDS",
     "Comparison",
     "Filter",
     "Junction",
@@ -46,10 +46,10 @@ TEXT_OPERATORS = ("$contains", "$not_contains", "$regex", "$not_regex")
 JUNCTIONS = ("$and", "$or")
 MAX_DEPTH = 100
 """How deep filters may nest; far below what exhausts a stack, here or in PostgreSQL."""
-MOST_CLAUSES: Final = 1_000
+MAX_CLAUSES: Final = 1_000
 """How many conditions a filter may have, `$and` and `$or` counted. Every record is compared with
 each of them. Chroma's own limit is about as many."""
-MOST_OPERANDS: Final = 250_000
+MAX_OPERANDS: Final = 250_000
 """How many values the lists of a filter may have, all together."""
 
 
@@ -160,13 +160,13 @@ class _Parser:
 
     def count_operands(self, count: int, path: str) -> None:
         self._operands += count
-        if self._operands > MOST_OPERANDS:
-            raise self.refused(path, f"the filter has more than {MOST_OPERANDS} values in lists")
+        if self._operands > MAX_OPERANDS:
+            raise self.refused(path, f"the filter has more than {MAX_OPERANDS} values in lists")
 
     def count_pattern(self, pattern: str, path: str) -> None:
         self._characters += len(pattern)
-        if self._characters > MOST_CHARACTERS:
-            reason = f"the filter's patterns have more than {MOST_CHARACTERS} characters"
+        if self._characters > MAX_CHARACTERS:
+            reason = f"the filter's patterns have more than {MAX_CHARACTERS} characters"
             raise self.refused(path, reason)
 
     def refused(self, path: str, reason: str) -> InvalidArgumentError:
@@ -174,9 +174,9 @@ class _Parser:
 
     def _count_clause(self, path: str) -> None:
         self._clauses += 1
-        if self._clauses > MOST_CLAUSES:
+        if self._clauses > MAX_CLAUSES:
             reason = (
-                f"the filter has more than {MOST_CLAUSES} conditions; "
+                f"the filter has more than {MAX_CLAUSES} conditions; "
                 "use $in for alternatives of one key"
             )
             raise self.refused(path, reason)

@@ -27,8 +27,8 @@ __all__ = (
     "new_id",
 )
 
-LEAST_PASSWORD: Final = 8
-MOST_PASSWORD: Final = 1024
+MIN_PASSWORD_CHARACTERS: Final = 8
+MAX_PASSWORD_CHARACTERS: Final = 1024
 
 _KEY: Final = re.compile(r"pgc_([0-9a-f]{16})_([A-Za-z0-9_-]{43})", re.ASCII)
 
@@ -72,10 +72,10 @@ def check_password(password: str) -> str:
         InvalidArgumentError: It is too short or too long, or has the form of a key.
     """
     check_text(password, "password")
-    if not LEAST_PASSWORD <= len(password) <= MOST_PASSWORD:
+    if not MIN_PASSWORD_CHARACTERS <= len(password) <= MAX_PASSWORD_CHARACTERS:
         raise InvalidArgumentError(
-            f"a password has {LEAST_PASSWORD} to {MOST_PASSWORD} characters, this one "
-            f"{len(password)}"
+            f"a password has {MIN_PASSWORD_CHARACTERS} to {MAX_PASSWORD_CHARACTERS} characters, "
+            f"this one {len(password)}"
         )
     if Key.parse(password) is not None:
         raise InvalidArgumentError("a password may not have the form of a key")

@@ -10,7 +10,7 @@ from pgchroma.errors import InvalidArgumentError
 from pgchroma.model.plain import shown
 
 __all__ = (
-    "MOST_SAMPLED",
+    "MAX_SAMPLED",
     "IndexingStatus",
     "QueryPlan",
     "Recall",
@@ -19,7 +19,7 @@ __all__ = (
     "check_recall",
 )
 
-MOST_SAMPLED: Final = 1_000
+MAX_SAMPLED: Final = 1_000
 """The most embeddings that one measurement asks for; each is compared with every record."""
 
 Strategy: TypeAlias = Literal["exact", "index"]
@@ -143,9 +143,9 @@ def check_recall(sample: Any, n_results: Any) -> None:
     Raises:
         InvalidArgumentError: One of the numbers is out of bounds.
     """
-    if not _is_whole(sample) or not 1 <= sample <= MOST_SAMPLED:
+    if not _is_whole(sample) or not 1 <= sample <= MAX_SAMPLED:
         raise InvalidArgumentError(
-            f"sample: expected an int from 1 to {MOST_SAMPLED:,}, got {shown(sample)}"
+            f"sample: expected an int from 1 to {MAX_SAMPLED:,}, got {shown(sample)}"
         )
     if not _is_whole(n_results) or n_results < 1:
         raise InvalidArgumentError(

@@ -80,7 +80,7 @@ def parse_collection_metadata(
 def _key(given: object, path: str) -> str:
     """Bring a key to a plain str, and check it."""
     key: Any = plain_scalar(given)
-    is_short = isinstance(key, str) and len(key) <= _LONGEST_REMEMBERED
+    is_short = isinstance(key, str) and len(key) <= _MAX_CACHED_CHARACTERS
     fault = (_remembered_fault if is_short else _key_fault)(key)
     if fault is not None:
         raise InvalidArgumentError(f"{path}: {fault}")
@@ -106,7 +106,7 @@ def _key_fault(key: object) -> str | None:
 # A batch has a thousand records and a handful of keys.
 _remembered_fault = lru_cache(maxsize=4096)(_key_fault)
 
-_LONGEST_REMEMBERED: Final = 200
+_MAX_CACHED_CHARACTERS: Final = 200
 
 
 def _is_plain(value: object) -> bool:

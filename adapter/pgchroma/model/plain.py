@@ -11,7 +11,7 @@ import numpy as np
 __all__ = ("below", "brief", "plain_operand", "plain_scalar", "shown")
 
 _LONGEST: Final = 80
-_LONGEST_PATH: Final = 300
+_MAX_PATH_CHARACTERS: Final = 300
 
 _PLAIN: Final = frozenset({str, bool, int, float})
 
@@ -68,7 +68,7 @@ def below(path: str, part: str) -> str:
 
     It is cut while it grows: a key may be megabytes long, and have a list of as many values.
     """
-    return (path + part)[-_LONGEST_PATH:]
+    return (path + part)[-_MAX_PATH_CHARACTERS:]
 
 
 def _cut(text: str) -> str:
@@ -102,9 +102,9 @@ class _Short(reprlib.Repr):
     def repr_int(self, x: int, level: int) -> str:
         """Write an integer, or how long it is: Python refuses to write very long ones."""
         bits = int.bit_length(x)
-        return super().repr_int(x, level) if bits <= _MOST_BITS else f"<int of {bits} bits>"
+        return super().repr_int(x, level) if bits <= _MAX_BITS else f"<int of {bits} bits>"
 
 
-_MOST_BITS: Final = 4_096
+_MAX_BITS: Final = 4_096
 
 _SHORT: Final = _Short()

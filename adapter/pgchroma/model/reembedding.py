@@ -10,9 +10,9 @@ from pgchroma.errors import InvalidArgumentError
 from pgchroma.model.types import Space
 
 __all__ = (
-    "MOST_COMPARED",
-    "MOST_PATIENCE",
-    "MOST_UNEMBEDDED",
+    "MAX_COMPARED",
+    "MAX_PATIENCE_SECONDS",
+    "MAX_UNEMBEDDED",
     "Comparison",
     "Reembedding",
     "ReembeddingReport",
@@ -21,14 +21,14 @@ __all__ = (
     "check_whole",
 )
 
-MOST_UNEMBEDDED: Final = 10_000
+MAX_UNEMBEDDED: Final = 10_000
 """The most records handed out at once to be embedded."""
 
-MOST_COMPARED: Final = 1_000
+MAX_COMPARED: Final = 1_000
 """The most records whose neighbours are compared; each is compared with every record, twice."""
 
 
-MOST_PATIENCE: Final = 60.0
+MAX_PATIENCE_SECONDS: Final = 60.0
 """The most seconds for which writers are held off."""
 
 

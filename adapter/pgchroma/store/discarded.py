@@ -30,7 +30,7 @@ PREFIX: Final = "pgchroma:discarded:"
 AT_ONCE: Final = 60
 """Tables or views dropped in one transaction; each takes up to ten of PostgreSQL's shared locks."""
 
-MOST_PASSED_OVER: Final = 50
+MAX_SKIPPED: Final = 50
 """So many objects that cannot be dropped are tried before the rest is left for later."""
 
 PATIENCE: Final = "1s"
@@ -75,7 +75,7 @@ def drop_discarded(seconds: float) -> Steps[Leftovers]:
     until = time.monotonic() + seconds
     passed_over: list[int] = []
     dropped, obstacle = 0, None
-    while len(passed_over) <= MOST_PASSED_OVER:
+    while len(passed_over) <= MAX_SKIPPED:
         named = {"prefix": PREFIX, "passed_over": passed_over, "limit": AT_ONCE}
         rows = yield Statement(_NEXT, named)
         if not rows:

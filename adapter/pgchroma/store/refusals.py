@@ -45,7 +45,7 @@ from pgchroma.store.running.steps import Steps
 
 __all__ = ("missing_right", "missing_right_to_upgrade", "refusal_behind")
 
-MOST_STATEMENTS: Final = 50
+MAX_STATEMENTS: Final = 50
 """A message names no more; `pgchroma grants` prints all."""
 
 
@@ -139,7 +139,7 @@ def _text(refusal: str, access: Access, profile: Profile, wanted: list[str]) -> 
         return f"{lack}; {command} prints what such a user needs"
     others = [owner for owner in access.owners() if owner != access.user]
     owners = " or ".join([*others, "a superuser"])
-    if len(wanted) > MOST_STATEMENTS:
+    if len(wanted) > MAX_STATEMENTS:
         return f"{lack}: it takes {len(wanted)} statements. {command} prints them, for {owners}"
     return (
         f"{lack}; {command} prints all that such a user needs. As {owners}, in database "

@@ -11,7 +11,7 @@ from pgchroma.store.running.steps import Statement, Steps, render
 
 __all__ = ("delete_tenant", "list_tenants")
 
-MOST_NAMES = 5
+MAX_NAMES = 5
 
 
 @handles(ListTenants)
@@ -26,7 +26,7 @@ def delete_tenant(operation: DeleteTenant, environment: Environment) -> Steps[No
     named = {"name": operation.name}
     databases = [name for (name,) in (yield Statement(_DATABASES, named))]
     if databases:
-        shown = ", ".join(name[:63] for name in databases[:MOST_NAMES])
+        shown = ", ".join(name[:63] for name in databases[:MAX_NAMES])
         raise InvalidArgumentError(
             f"Tenant [{operation.name[:63]}] has {len(databases)} databases: {shown}; delete them "
             "first"

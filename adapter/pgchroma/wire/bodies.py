@@ -9,8 +9,8 @@ from typing import Annotated, Any, Final, Literal, TypeAlias
 
 from msgspec import UNSET, Meta, Struct, UnsetType, field
 
-from pgchroma.model.inspection import MOST_SAMPLED, Strategy
-from pgchroma.model.reembedding import MOST_COMPARED, MOST_PATIENCE, MOST_UNEMBEDDED
+from pgchroma.model.inspection import MAX_SAMPLED, Strategy
+from pgchroma.model.reembedding import MAX_COMPARED, MAX_PATIENCE_SECONDS, MAX_UNEMBEDDED
 from pgchroma.model.types import Modality, Space
 from pgchroma.wire.configuration import ConfigurationBody, NewConfigurationBody
 
@@ -268,7 +268,7 @@ class QueryBody(Struct):
 class RecallBody(Struct):
     """How many stored embeddings to ask for, how many neighbours of each, and among which."""
 
-    sample: Annotated[int, Meta(ge=1, le=MOST_SAMPLED)] = 100
+    sample: Annotated[int, Meta(ge=1, le=MAX_SAMPLED)] = 100
     n_results: Annotated[int, Meta(ge=1, le=MAX_COUNT)] = 10
     where: Any = None
     where_document: Any = None
@@ -351,7 +351,7 @@ class UnembeddedQuery(Struct):
 
     generation: Generation
     after: Position = 0
-    limit: Annotated[int, Meta(ge=1, le=MOST_UNEMBEDDED)] = 1_000
+    limit: Annotated[int, Meta(ge=1, le=MAX_UNEMBEDDED)] = 1_000
 
 
 class UnembeddedBody(Struct):
@@ -375,8 +375,8 @@ class CompareBody(Struct):
     """How many records to compare by, and how many neighbours of each."""
 
     generation: Generation
-    sample: Annotated[int, Meta(ge=1, le=MOST_COMPARED)] = 20
-    n_results: Annotated[int, Meta(ge=1, le=MOST_COMPARED)] = 10
+    sample: Annotated[int, Meta(ge=1, le=MAX_COMPARED)] = 20
+    n_results: Annotated[int, Meta(ge=1, le=MAX_COMPARED)] = 10
 
 
 class ComparisonBody(Struct):
@@ -391,7 +391,7 @@ class SwitchBody(Struct):
     """Which second embeddings are to be used, and how long writers may be held off for it."""
 
     generation: Generation
-    patience: Annotated[float, Meta(ge=0, le=MOST_PATIENCE)] = 0.0
+    patience: Annotated[float, Meta(ge=0, le=MAX_PATIENCE_SECONDS)] = 0.0
 
 
 class MissingBody(Struct):

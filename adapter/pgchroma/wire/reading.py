@@ -21,18 +21,18 @@ from msgspec.structs import FieldInfo, fields
 from pgchroma.errors import InvalidArgumentError, MalformedRequestError
 from pgchroma.wire.duplicates import duplicate_field, raw_fields
 
-__all__ = ("MOST_VALUES", "read_body")
+__all__ = ("MAX_VALUES", "read_body")
 
 LARGE: Final = 1 << 18
 """Bytes of a body above which it is read in parts."""
 
-MOST_VALUES: Final = 600_000
+MAX_VALUES: Final = 600_000
 """Values in a field of a body, embeddings apart; the largest filter there may be has fewer."""
 
-MOST_NUMBERS: Final = 16_000
+MAX_NUMBERS: Final = 16_000
 """Numbers of an embedding; PostgreSQL stores no longer ones."""
 
-MOST_EMBEDDINGS: Final = 100_000
+MAX_EMBEDDINGS: Final = 100_000
 
 _EMBEDDINGS: Final = ("embeddings", "query_embeddings")
 
@@ -124,9 +124,9 @@ def _embeddings(text: bytes, field: FieldInfo) -> list[Any]:
     is_ended = bool(start[1])
     while not is_ended:
         element = _ELEMENT.match(text, at)
-        if len(found) == MOST_EMBEDDINGS:
+        if len(found) == MAX_EMBEDDINGS:
             raise InvalidArgumentError(
-                f"{field.encode_name}: more than {MOST_EMBEDDINGS} embeddings in one request"
+                f"{field.encode_name}: more than {MAX_EMBEDDINGS} embeddings in one request"
             )
         if element is None:
             _refuse_element(text, at, f"$.{field.encode_name}[{len(found)}]")
@@ -145,7 +145,7 @@ def _element_of(shape: Any) -> Any:
 def _refuse_element(text: bytes, at: int, path: str) -> NoReturn:
     if _TOO_LONG.match(text, at):
         raise InvalidArgumentError(
-            f"{path}: expected an embedding of at most {MOST_NUMBERS} numbers, "
+            f"{path}: expected an embedding of at most {MAX_NUMBERS} numbers, "
             "as a list or in base64"
         )
     _malformed(f"Expected an embedding - at `{path}`")
@@ -154,17 +154,17 @@ def _refuse_element(text: bytes, at: int, path: str) -> NoReturn:
 def _embedding(element: bytes, kind: Any, path: str) -> Any:
     if element[:1] != b"[":
         return _decode(element, kind, path)
-    if element.count(b",") >= MOST_NUMBERS:
-        raise InvalidArgumentError(f"{path}: an embedding has at most {MOST_NUMBERS} numbers")
+    if element.count(b",") >= MAX_NUMBERS:
+        raise InvalidArgumentError(f"{path}: an embedding has at most {MAX_NUMBERS} numbers")
     with np.errstate(over="ignore"):
         return np.array(_decode(element, list[float], path), dtype=np.float32)
 
 
 def _check_count(text: bytes, name: str) -> None:
     """Refuse a field of too many values; what else would become of them is much larger."""
-    if _separators(text) > MOST_VALUES and _structural(text) > MOST_VALUES:
+    if _separators(text) > MAX_VALUES and _structural(text) > MAX_VALUES:
         raise InvalidArgumentError(
-            f"{name}: more than {MOST_VALUES} values in one request; send it in several"
+            f"{name}: more than {MAX_VALUES} values in one request; send it in several"
         )
 
 
@@ -181,7 +181,7 @@ def _structural(text: bytes) -> int:
         count += _separators(b"".join(parts[0 if is_outside else 1 :: 2]))
         if len(parts) % 2 == 0:
             is_outside = not is_outside
-        if count > MOST_VALUES:
+        if count > MAX_VALUES:
             break
     return count
 

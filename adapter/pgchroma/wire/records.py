@@ -64,8 +64,8 @@ __all__ = ("RECORD_ROUTES",)
 
 RECORDS = COLLECTIONS + "/{collection_id}"
 
-MOST_QUERIES: Final = 5_000
-MOST_IDS: Final = 250_000
+MAX_QUERIES: Final = 5_000
+MAX_IDS: Final = 250_000
 
 Write: TypeAlias = AddRecords | UpsertRecords | UpdateRecords
 W = TypeVar("W", AddRecords, UpsertRecords, UpdateRecords)
@@ -205,10 +205,10 @@ def _encode_query(operation: QueryRecords) -> Request:
 
 def _decode_query(request: Request) -> QueryRecords:
     body: QueryBody = request.body
-    if len(body.query_embeddings) > MOST_QUERIES:
+    if len(body.query_embeddings) > MAX_QUERIES:
         raise InvalidArgumentError(
             f"query_embeddings: {len(body.query_embeddings)} queries are more than the "
-            f"{MOST_QUERIES} that one request may have; send them in several"
+            f"{MAX_QUERIES} that one request may have; send them in several"
         )
     matrix, _ = parse_embeddings(body.query_embeddings)
     return QueryRecords(
@@ -325,9 +325,9 @@ def _read_status(operation: Any, body: Any) -> IndexingStatus:
 def _ids(body: Any) -> list[str] | None:
     if body.ids is None:
         return None
-    if len(body.ids) > MOST_IDS:
+    if len(body.ids) > MAX_IDS:
         raise InvalidArgumentError(
-            f"ids: {len(body.ids)} ids are more than the {MOST_IDS} that one request may name; "
+            f"ids: {len(body.ids)} ids are more than the {MAX_IDS} that one request may name; "
             "send them in several"
         )
     return parse_ids(body.ids)

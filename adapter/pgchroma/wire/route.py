@@ -33,7 +33,7 @@ PREFIX: Final = "/api/v2"
 SMALL: Final = 1 << 20
 """Bytes of a body that describes something, and carries no records."""
 
-LEAST_DATABASE_NAME: Final = 3
+MIN_DATABASE_NAME: Final = 3
 
 Access: TypeAlias = Literal["public", "known", "sight", "read", "write", "admin", "operator"]
 """Who may ask: anybody; whoever shows a credential; whoever's scope lies within the tenant or
@@ -152,7 +152,7 @@ def encode_json(value: Any) -> bytes:
 
 def database_ref(tenant: str, database: str) -> DatabaseRef:
     """Check the names in a path."""
-    if len(database) < LEAST_DATABASE_NAME:
+    if len(database) < MIN_DATABASE_NAME:
         raise InvalidArgumentError("database name must be at least 3 characters")
     return DatabaseRef(check_looked_up(tenant), check_looked_up(database))
 

@@ -44,8 +44,8 @@ from pgchroma.model.operations import (
     UpsertRecords,
 )
 from pgchroma.model.reembedding import (
-    MOST_COMPARED,
-    MOST_UNEMBEDDED,
+    MAX_COMPARED,
+    MAX_UNEMBEDDED,
     Comparison,
     Reembedding,
     ReembeddingReport,
@@ -644,10 +644,10 @@ class AsyncCollection:
             NotFoundError: The collection has been deleted.
         """
         check_space(space)
-        check_whole("batch_size", batch_size, MOST_UNEMBEDDED)
+        check_whole("batch_size", batch_size, MAX_UNEMBEDDED)
         if sample:
-            check_whole("sample", sample, MOST_COMPARED)
-            check_whole("n_results", n_results, MOST_COMPARED)
+            check_whole("sample", sample, MAX_COMPARED)
+            check_whole("n_results", n_results, MAX_COMPARED)
         function = chroma_function(embedding_function)
         if await self._has(function, space):
             return ReembeddingReport(0, self._model.dimension, None, is_switched=True)

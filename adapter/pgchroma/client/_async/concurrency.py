@@ -22,7 +22,7 @@ R = TypeVar("R")
 BETWEEN = 0.01
 """Seconds between two looks."""
 
-_MOST_THREADS = min(32, (os.cpu_count() or 1) + 4)
+_MAX_THREADS = min(32, (os.cpu_count() or 1) + 4)
 """As many as asyncio's own."""
 
 
@@ -128,6 +128,6 @@ class _Threads:
             del work
 
 
-_threads = _Threads(_MOST_THREADS)
+_threads = _Threads(_MAX_THREADS)
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_threads.forget)

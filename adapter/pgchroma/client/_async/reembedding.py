@@ -36,14 +36,14 @@ __all__ = ("AsyncReembedder",)
 ATTEMPTS: Final = 60
 """How often the switch is tried while others go on writing."""
 
-MOST_BATCHES: Final = 10
+MAX_BATCHES: Final = 10
 """How many batches are embedded before the switch is tried: there may always be one more."""
 
 PATIENCE: Final = 2.0
 """Seconds for which the switch holds writers off while the last records are embedded."""
 
-SHORTEST_PAUSE: Final = 0.2
-LONGEST_PAUSE: Final = 5.0
+MIN_PAUSE_SECONDS: Final = 0.2
+MAX_PAUSE_SECONDS: Final = 5.0
 """Seconds between two looks whether the index is built, or two tries of the switch."""
 
 COMPARED_AT_ONCE: Final = 200_000
@@ -130,7 +130,7 @@ class AsyncReembedder:
             UnavailableError: Others write more than can be embedded while they are held off.
             DeadlineExceededError: Somebody held the tables all the time.
         """
-        seconds = SHORTEST_PAUSE
+        seconds = MIN_PAUSE_SECONDS
         for attempt in range(ATTEMPTS):
             await self._catch_up()
             try:
@@ -142,7 +142,7 @@ class AsyncReembedder:
                     raise
             # Others waited behind this, and go first now.
             await pause(seconds)
-            seconds = min(2 * seconds, LONGEST_PAUSE)
+            seconds = min(2 * seconds, MAX_PAUSE_SECONDS)
         raise UnavailableError(
             "records are written faster than they are embedded anew; all that was done is kept: "
             "call reembed again when fewer are written"
@@ -158,8 +158,8 @@ class AsyncReembedder:
 
     async def _catch_up(self) -> None:
         """Embed what was written early and committed late; and then, at once, what since."""
-        await self._fill(0, most=MOST_BATCHES)
-        await self._fill(self._cursor, most=MOST_BATCHES)
+        await self._fill(0, most=MAX_BATCHES)
+        await self._fill(self._cursor, most=MAX_BATCHES)
 
     def report(
         self, dimension: int | None, comparison: Comparison | None, *, is_switched: bool
@@ -237,7 +237,7 @@ class AsyncReembedder:
         return await aside(self._data_loader, [page.uris[n] for n in rows])
 
     async def _wait_for_index(self, timeout: float) -> None:
-        waited, seconds = 0.0, SHORTEST_PAUSE
+        waited, seconds = 0.0, MIN_PAUSE_SECONDS
         while True:
             status = await self._backend.execute(GetReembedding(self._collection))
             if status is None or status.waiting == 0:
@@ -250,4 +250,4 @@ class AsyncReembedder:
                 )
             await pause(seconds)
             waited += seconds
-            seconds = min(2 * seconds, LONGEST_PAUSE)
+            seconds = min(2 * seconds, MAX_PAUSE_SECONDS)

@@ -37,14 +37,14 @@ __all__ = ("Reembedder",)
 ATTEMPTS: Final = 60
 """How often the switch is tried while others go on writing."""
 
-MOST_BATCHES: Final = 10
+MAX_BATCHES: Final = 10
 """How many batches are embedded before the switch is tried: there may always be one more."""
 
 PATIENCE: Final = 2.0
 """Seconds for which the switch holds writers off while the last records are embedded."""
 
-SHORTEST_PAUSE: Final = 0.2
-LONGEST_PAUSE: Final = 5.0
+MIN_PAUSE_SECONDS: Final = 0.2
+MAX_PAUSE_SECONDS: Final = 5.0
 """Seconds between two looks whether the index is built, or two tries of the switch."""
 
 COMPARED_AT_ONCE: Final = 200_000
@@ -131,7 +131,7 @@ class Reembedder:
             UnavailableError: Others write more than can be embedded while they are held off.
             DeadlineExceededError: Somebody held the tables all the time.
         """
-        seconds = SHORTEST_PAUSE
+        seconds = MIN_PAUSE_SECONDS
         for attempt in range(ATTEMPTS):
             self._catch_up()
             try:
@@ -143,7 +143,7 @@ class Reembedder:
                     raise
             # Others waited behind this, and go first now.
             pause(seconds)
-            seconds = min(2 * seconds, LONGEST_PAUSE)
+            seconds = min(2 * seconds, MAX_PAUSE_SECONDS)
         raise UnavailableError(
             "records are written faster than they are embedded anew; all that was done is kept: "
             "call reembed again when fewer are written"
@@ -159,8 +159,8 @@ class Reembedder:
 
     def _catch_up(self) -> None:
         """Embed what was written early and committed late; and then, at once, what since."""
-        self._fill(0, most=MOST_BATCHES)
-        self._fill(self._cursor, most=MOST_BATCHES)
+        self._fill(0, most=MAX_BATCHES)
+        self._fill(self._cursor, most=MAX_BATCHES)
 
     def report(
         self, dimension: int | None, comparison: Comparison | None, *, is_switched: bool
@@ -236,7 +236,7 @@ class Reembedder:
         return aside(self._data_loader, [page.uris[n] for n in rows])
 
     def _wait_for_index(self, timeout: float) -> None:
-        waited, seconds = 0.0, SHORTEST_PAUSE
+        waited, seconds = 0.0, MIN_PAUSE_SECONDS
         while True:
             status = self._backend.execute(GetReembedding(self._collection))
             if status is None or status.waiting == 0:
@@ -249,4 +249,4 @@ class Reembedder:
                 )
             pause(seconds)
             waited += seconds
-            seconds = min(2 * seconds, LONGEST_PAUSE)
+            seconds = min(2 * seconds, MAX_PAUSE_SECONDS)

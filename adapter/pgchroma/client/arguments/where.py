@@ -19,7 +19,7 @@ _LISTING = ("$in", "$nin")
 _CONTAINMENT = ("$contains", "$not_contains")
 _OPERATORS = (*_ORDERING, "$ne", "$eq", *_LISTING, *_CONTAINMENT)
 _TEXT_OPERATORS = (*_CONTAINMENT, "$regex", "$not_regex")
-_LEAST_CLAUSES = 2
+_MIN_CLAUSES = 2
 
 
 def check_where(where: Any, depth: int = 0) -> None:
@@ -93,7 +93,7 @@ def _check_clauses(clauses: Any, depth: int) -> None:
             "Expected where value for $and or $or to be a list of where expressions, "
             f"got {brief(clauses)}"
         )
-    if len(clauses) < _LEAST_CLAUSES:
+    if len(clauses) < _MIN_CLAUSES:
         raise ValueError(
             "Expected where value for $and or $or to be a list with at least two where "
             f"expressions, got {brief(clauses)}"
@@ -169,7 +169,7 @@ def _check_document_clauses(clauses: Any, depth: int) -> None:
             "Expected document value for $and or $or to be a list of where document expressions, "
             f"got {brief(clauses)}"
         )
-    if len(clauses) < _LEAST_CLAUSES:
+    if len(clauses) < _MIN_CLAUSES:
         raise ValueError(
             "Expected document value for $and or $or to be a list with at least two where "
             f"document expressions, got {brief(clauses)}"

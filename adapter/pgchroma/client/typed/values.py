@@ -20,7 +20,7 @@ _TYPES: Final[dict[str, type[Any]]] = {"string": str, "int": int, "float": float
 _EXACT: Final = Context(prec=MAX_PREC, Emax=MAX_EMAX, Emin=MIN_EMIN)
 """Does not round, as decimal's own context does."""
 
-_MOST_ZEROS: Final = 400
+_MAX_ZEROS: Final = 400
 """Decimals of more are written with an exponent; a float's largest has 308."""
 
 
@@ -109,7 +109,7 @@ def _decimal(value: Any) -> Any:
     if not number:
         return "0"
     shortest = number.normalize(_EXACT)
-    return str(shortest) if abs(shortest.adjusted()) > _MOST_ZEROS else format(shortest, "f")
+    return str(shortest) if abs(shortest.adjusted()) > _MAX_ZEROS else format(shortest, "f")
 
 
 def _as_float(value: int) -> int | float:

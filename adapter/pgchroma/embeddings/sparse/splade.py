@@ -22,7 +22,7 @@ from pgchroma.model.sparse import SparseVector, SparseVectors
 __all__ = ("ChromaCloudSpladeEmbeddingFunction", "ChromaCloudSpladeEmbeddingModel")
 
 _BATCH_SIZE = 100
-_MOST_BYTES = 1_000_000
+_MAX_BYTES = 1_000_000
 _CONCURRENCY = 8
 _HONOURED = OPTION_NAMES - {"cache"}
 
@@ -96,7 +96,7 @@ class ChromaCloudSpladeEmbeddingFunction(SparseEmbeddingFunction[Documents]):
                 name=self.name(),
                 batch_size=_BATCH_SIZE,
                 concurrency=_CONCURRENCY,
-                most_bytes=_MOST_BYTES,
+                most_bytes=_MAX_BYTES,
             ),
         )
 

@@ -14,7 +14,7 @@ there in terms that mean the same under every collation, or refused.
 Three things differ from Rust on purpose. A pattern that compiles to more than Rust's ten megabytes
 is translated if PostgreSQL can take it, where Chroma silently finds nothing. U+0000 is valid in a
 pattern, but no PostgreSQL text has it, so it matches nothing. And what counts as too large, see
-`printer`, is PostgreSQL's measure. A pattern has at most `MOST_CHARACTERS`, and what it takes to
+`printer`, is PostgreSQL's measure. A pattern has at most `MAX_CHARACTERS`, and what it takes to
 read it grows with them alone.
 """
 
@@ -28,9 +28,9 @@ from pgchroma.model.regex.literals import longest_literal
 from pgchroma.model.regex.parser import parse
 from pgchroma.model.regex.printer import print_are
 
-__all__ = ("MOST_CHARACTERS", "required_text", "translate_regex")
+__all__ = ("MAX_CHARACTERS", "required_text", "translate_regex")
 
-MOST_CHARACTERS: Final = 10_000
+MAX_CHARACTERS: Final = 10_000
 """The length of the longest pattern."""
 
 
@@ -51,10 +51,10 @@ def translate_regex(pattern: str) -> str:
             PostgreSQL cannot express it; the message has the construct and the position of its
             first character, counted from 0.
     """
-    if len(pattern) > MOST_CHARACTERS:
+    if len(pattern) > MAX_CHARACTERS:
         raise InvalidArgumentError(
             f"Regex syntax error: the pattern has {len(pattern)} characters, more than "
-            f"{MOST_CHARACTERS}"
+            f"{MAX_CHARACTERS}"
         )
     return print_are(parse(pattern))
 

@@ -19,7 +19,7 @@ from pgchroma.model.regex.syntax import (
 
 __all__ = ("Edges",)
 
-_MOST_RANGES: Final = 2_000
+_MAX_RANGES: Final = 2_000
 """Alternatives that start with more ranges than this are taken to start with anything."""
 
 Edge: TypeAlias = CharSet | None
@@ -89,6 +89,6 @@ class Edges:
             if edge is None:
                 return None
             ranges.update(edge.ranges)
-            if len(ranges) > _MOST_RANGES:
+            if len(ranges) > _MAX_RANGES:
                 return None
         return CharSet.of(*ranges)

@@ -43,7 +43,7 @@ _LARGEST_BOUND: Final = 255
 _LARGEST_EXPANSION: Final = 5_000
 _LARGEST_EMPTY_EXPANSION: Final = 250
 _LARGEST_PATTERN: Final = 40_000
-_LONGEST_OUTPUT: Final = 1_000_000
+_MAX_OUTPUT_CHARACTERS: Final = 1_000_000
 
 _PLACES: Final = {
     Place.TEXT_START: "^",
@@ -74,8 +74,8 @@ def print_are(node: Node) -> str:
 
 
 def _check_length(length: int) -> None:
-    if length > _LONGEST_OUTPUT:
-        reason = f"its translation has more than {_LONGEST_OUTPUT} characters"
+    if length > _MAX_OUTPUT_CHARACTERS:
+        reason = f"its translation has more than {_MAX_OUTPUT_CHARACTERS} characters"
         raise untranslatable("the pattern", 0, reason)
 
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 __all__ = ("Flags", "Reader")
 
-_MOST_RANGES: Final = 200_000
+_MAX_RANGES: Final = 200_000
 """Ranges of characters that a pattern's classes may be computed from, which takes some tenths of a
 second. Intersections and nested classes of large sets need many for each character typed."""
 
@@ -48,8 +48,8 @@ class Reader:
             InvalidArgumentError: The pattern's sets take too much work.
         """
         self._ranges += ranges
-        if self._ranges > _MOST_RANGES:
-            reason = f"they are made from more than {_MOST_RANGES} ranges of characters"
+        if self._ranges > _MAX_RANGES:
+            reason = f"they are made from more than {_MAX_RANGES} ranges of characters"
             raise untranslatable("the pattern's character classes", 0, reason)
 
     @property

@@ -14,7 +14,7 @@ from pgchroma.errors import ChromaAuthError
 
 __all__ = ("HeaderCredential", "address_of", "parse_credential_headers", "plain_headers")
 
-MOST_CHARACTERS: Final = 8192
+MAX_CHARACTERS: Final = 8192
 """A longer header is not read; the longest password fits."""
 
 
@@ -71,7 +71,7 @@ def address_of(scope: Scope) -> str:
 
 
 def _checked(text: str) -> str:
-    if len(text) > MOST_CHARACTERS or not text.isascii() or not text.isprintable():
+    if len(text) > MAX_CHARACTERS or not text.isascii() or not text.isprintable():
         raise _malformed()
     return text.strip()
 

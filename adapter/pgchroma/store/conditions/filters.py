@@ -18,7 +18,7 @@ from psycopg import sql
 from pgchroma.model.filters import Comparison, Filter, Junction, TextMatch
 from pgchroma.model.regex import required_text, translate_regex
 from pgchroma.store.layout.secondary import (
-    SHORTEST_LITERAL,
+    MIN_LITERAL_CHARACTERS,
     SecondaryIndex,
     indexed_value,
     is_truncated,
@@ -101,7 +101,7 @@ def _compile_text(
 
 
 def _compile_contains(text: str, parameters: Parameters, has_trigrams: bool) -> sql.Composable:
-    if has_trigrams and len(text) >= SHORTEST_LITERAL:
+    if has_trigrams and len(text) >= MIN_LITERAL_CHARACTERS:
         pattern = parameters.bind(f"%{_LIKE_SPECIAL.sub(_ESCAPED, text)}%")
         return sql.SQL("r.document like {}").format(pattern)
     # Without an index strpos takes three quarters of the time of like.
@@ -111,7 +111,7 @@ def _compile_contains(text: str, parameters: Parameters, has_trigrams: bool) -> 
 def _compile_regex(pattern: str, parameters: Parameters, has_trigrams: bool) -> sql.Composable:
     matching = sql.SQL("r.document ~ {}").format(parameters.bind(translate_regex(pattern)))
     literal = required_text(pattern)
-    if len(literal) < SHORTEST_LITERAL:
+    if len(literal) < MIN_LITERAL_CHARACTERS:
         return matching
     # A case, since PostgreSQL would test the pattern first: it takes both for equally cheap.
     cased = sql.SQL("case when strpos(r.document, {}) > 0 then {} else false end").format(

@@ -26,8 +26,8 @@ from pgchroma.store.running.steps import ComposedSQL, Statement, render, text_of
 __all__ = (
     "DEMAND_THRESHOLD",
     "KINDS",
-    "LONGEST_KEY",
-    "SHORTEST_LITERAL",
+    "MAX_KEY_BYTES",
+    "MIN_LITERAL_CHARACTERS",
     "IndexKind",
     "SecondaryIndex",
     "candidate_indexes",
@@ -48,13 +48,13 @@ KINDS: Final[tuple[IndexKind, ...]] = ("number", "value", "elements", "trigrams"
 DEMAND_THRESHOLD: Final = 10
 """So many filters have to miss an index before it is built."""
 
-SHORTEST_LITERAL: Final = 3
+MIN_LITERAL_CHARACTERS: Final = 3
 """Shorter texts have no trigram, and are in so many documents that nothing finds them fast."""
 
-LONGEST_VALUE: Final = 200
+MAX_VALUE_CHARACTERS: Final = 200
 """Characters of a value that an index has, with one in front that tells texts from truth values."""
 
-LONGEST_KEY: Final = 500
+MAX_KEY_BYTES: Final = 500
 """Bytes of a key: an index's expression has to fit a row of the catalog before PostgreSQL 18."""
 
 
@@ -112,19 +112,21 @@ def value_of(metadata: LiteralString, key: str) -> sql.Composable:
         "(case jsonb_typeof({0} -> {1}) when 'string' then left('s' || ({0} ->> {1}), {2}) "
         "when 'boolean' then 'b' || ({0} ->> {1}) end collate \"C\")"
     )
-    return sql.SQL(template).format(sql.SQL(metadata), key_literal(key), sql.Literal(LONGEST_VALUE))
+    return sql.SQL(template).format(
+        sql.SQL(metadata), key_literal(key), sql.Literal(MAX_VALUE_CHARACTERS)
+    )
 
 
 def indexed_value(operand: str | bool) -> str:
     """Return what an index has for a value."""
     if isinstance(operand, bool):
         return "btrue" if operand else "bfalse"
-    return f"s{operand}"[:LONGEST_VALUE]
+    return f"s{operand}"[:MAX_VALUE_CHARACTERS]
 
 
 def is_truncated(operand: str | bool) -> bool:
     """Whether an index has only the beginning of a value."""
-    return isinstance(operand, str) and len(operand) >= LONGEST_VALUE
+    return isinstance(operand, str) and len(operand) >= MAX_VALUE_CHARACTERS
 
 
 def key_literal(key: str) -> sql.Composable:
@@ -148,9 +150,9 @@ def _wanted(filter: Filter | None) -> Iterator[SecondaryIndex]:
         case Junction(_, clauses):
             for clause in clauses:
                 yield from _wanted(clause)
-        case TextMatch("$contains", text) if len(text) >= SHORTEST_LITERAL:
+        case TextMatch("$contains", text) if len(text) >= MIN_LITERAL_CHARACTERS:
             yield SecondaryIndex("trigrams")
-        case TextMatch("$regex", pattern) if len(required_text(pattern)) >= SHORTEST_LITERAL:
+        case TextMatch("$regex", pattern) if len(required_text(pattern)) >= MIN_LITERAL_CHARACTERS:
             yield SecondaryIndex("trigrams")
         case Comparison(key, operator, operand) if not key.startswith(("#", "chroma:")):
             yield from _wanted_by_key(key, operator, operand)
@@ -162,7 +164,7 @@ def _wanted_by_key(key: str, operator: str, operand: Any) -> Iterator[SecondaryI
     match operator:
         case "$contains":
             yield SecondaryIndex("elements")
-        case "$eq" | "$in" | "$gt" | "$gte" | "$lt" | "$lte" if len(key.encode()) <= LONGEST_KEY:
+        case "$eq" | "$in" | "$gt" | "$gte" | "$lt" | "$lte" if len(key.encode()) <= MAX_KEY_BYTES:
             yield SecondaryIndex(kind_for(operand), key)
         case _:
             # A negation holds for most records: no index finds them faster.

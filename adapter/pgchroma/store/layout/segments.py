@@ -40,7 +40,7 @@ Quantization: TypeAlias = Literal["none", "halfvec", "bit"]
 LONGEST: Final = {"none": 2_000, "halfvec": 4_000, "bit": 64_000}
 """The most dimensions of an HNSW index."""
 
-GREATEST_HALF: Final = 65_504.0
+MAX_HALF: Final = 65_504.0
 """What does not fit a half is refused by its type; who asks for more than that reads exactly."""
 
 _OPERATORS: Final[dict[Space, LiteralString]] = {"l2": "<->", "ip": "<#>", "cosine": "<=>"}

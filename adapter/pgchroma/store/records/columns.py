@@ -16,9 +16,9 @@ from pgchroma.store.records.metadata import decode_metadata
 from pgchroma.store.records.vectors import unpack_vectors
 from pgchroma.store.running.steps import ComposedSQL, render
 
-__all__ = ("LONGEST_REMEMBERED", "columns_of", "compose", "selected", "shape")
+__all__ = ("MAX_CACHED_BYTES", "columns_of", "compose", "selected", "shape")
 
-LONGEST_REMEMBERED = 4_000
+MAX_CACHED_BYTES = 4_000
 """Bytes of clauses above which a statement's text is composed anew each time."""
 
 
@@ -41,7 +41,7 @@ def compose(
     # Composing a statement takes half as long as a small one runs, and shapes come back; those
     # of very long filters hardly do, and would fill the memory.
     given = tuple(clauses.items())
-    is_short = sum(map(len, clauses.values())) <= LONGEST_REMEMBERED
+    is_short = sum(map(len, clauses.values())) <= MAX_CACHED_BYTES
     return (_remembered if is_short else _compose)(template, tables, columns, given)
 
 

@@ -31,7 +31,7 @@ __all__ = (
 
 VECTOR_HEADER_BYTES = 4
 
-MOST_BYTES = 1_000_000_000
+MAX_BYTES = 1_000_000_000
 """PostgreSQL takes values of up to 1 GB."""
 
 
@@ -69,9 +69,9 @@ def pack_vectors(
         vector_oid: The type `vector`'s object id in this database.
     """
     count, dimension = matrix.shape
-    if count * 4 * (dimension + 2) > MOST_BYTES:
+    if count * 4 * (dimension + 2) > MAX_BYTES:
         raise BatchSizeExceededError(
-            f"{count} embeddings of {dimension} dimensions are more than the {MOST_BYTES} bytes "
+            f"{count} embeddings of {dimension} dimensions are more than the {MAX_BYTES} bytes "
             "that one request can carry; write them in smaller batches"
         )
     element = np.dtype(

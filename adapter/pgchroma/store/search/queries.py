@@ -42,7 +42,7 @@ from pgchroma.store.conditions.condition import (
 )
 from pgchroma.store.handlers import handles
 from pgchroma.store.layout.segments import (
-    GREATEST_HALF,
+    MAX_HALF,
     Segment,
     candidates,
     order_by_distance,
@@ -51,7 +51,7 @@ from pgchroma.store.layout.segments import (
 )
 from pgchroma.store.layout.tables import MAX_PLAIN_DIMENSION, CollectionTables
 from pgchroma.store.locations import Environment, Indexes, Location, locate, locate_fitting
-from pgchroma.store.records.columns import LONGEST_REMEMBERED, columns_of, compose, shape
+from pgchroma.store.records.columns import MAX_CACHED_BYTES, columns_of, compose, shape
 from pgchroma.store.records.vectors import pack_vector, pack_vectors
 from pgchroma.store.running.steps import ComposedSQL, Rows, Statement, Steps, render, text_of
 
@@ -64,13 +64,13 @@ INDEX_ROW_COST: Final = 10
 """What it costs to take a row from an index, in rows read exactly: measured 6 to 8, and an exact
 answer is worth something."""
 
-MOST_SEARCHED: Final = 10_000
+MAX_SEARCHED: Final = 10_000
 """More results are read exactly: pgvector ends a scan after 20,000 rows, found or not."""
 
-MOST_NAMED: Final = 10
+MAX_NAMED: Final = 10
 """Ids a message names."""
 
-GREATEST_SEARCH: Final = 1_000
+MAX_EF_SEARCH: Final = 1_000
 """pgvector's greatest hnsw.ef_search."""
 
 RELIABLE: Final = 3
@@ -78,7 +78,7 @@ RELIABLE: Final = 3
 records, for those from a rank on: at 3 times all are found, at 5 times nine in ten, at 10 times
 seven in ten."""
 
-MOST_UNDER_CONDITION: Final = GREATEST_SEARCH // RELIABLE
+MAX_FILTERED_RESULTS: Final = MAX_EF_SEARCH // RELIABLE
 """More results under a condition are read exactly: of a thousand, an index misses one in ten."""
 
 
@@ -115,8 +115,8 @@ def _check_ids(operation: QueryRecords, location: Location) -> Steps[None]:
 def _refuse_missing(missing: Sequence[str] | None) -> None:
     if not missing:
         return
-    listed = ", ".join(shown(id) for id in missing[:MOST_NAMED])
-    more = " and others" if len(missing) > MOST_NAMED else ""
+    listed = ", ".join(shown(id) for id in missing[:MAX_NAMED])
+    more = " and others" if len(missing) > MAX_NAMED else ""
     raise InvalidArgumentError(
         f"Error finding id: the collection has no record {listed}{more}; "
         "ids of a query are those of records that are there"
@@ -124,7 +124,7 @@ def _refuse_missing(missing: Sequence[str] | None) -> None:
 
 
 def _missing(tables: CollectionTables) -> sql.Composable:
-    return sql.SQL(_MISSING_IDS).format(records=tables.records, limit=sql.Literal(MOST_NAMED + 1))
+    return sql.SQL(_MISSING_IDS).format(records=tables.records, limit=sql.Literal(MAX_NAMED + 1))
 
 
 def locate_query(operation: QueryRecords, environment: Environment) -> Steps[Location]:
@@ -158,7 +158,7 @@ def breadth(indexes: Indexes, wanted: int, *, is_adaptive: bool) -> int:
     )
     if is_adaptive:
         most = max(most, wanted * indexes.entries // exact_scan_limit(indexes))
-    return min(max(indexes.ef_search, most), GREATEST_SEARCH)
+    return min(max(indexes.ef_search, most), MAX_EF_SEARCH)
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,20 +264,16 @@ def prepare_query(
 def _strategy(operation: QueryRecords, location: Location) -> Strategy:
     indexes = location.indexes
     wanted = operation.n_results
-    if not indexes.segments or wanted * 10 > indexes.entries or wanted > MOST_SEARCHED:
+    if not indexes.segments or wanted * 10 > indexes.entries or wanted > MAX_SEARCHED:
         return "exact"
     has_condition = operation.ids is not None or operation.filter is not None
     bound = exact_scan_limit(indexes)
-    if has_condition and (indexes.entries <= bound or wanted > MOST_UNDER_CONDITION):
+    if has_condition and (indexes.entries <= bound or wanted > MAX_FILTERED_RESULTS):
         return "exact"
     if operation.ids is not None and len(operation.ids) <= bound:
         return "exact"
     has_halves = any(segment.quantization == "halfvec" for segment in indexes.segments)
-    if (
-        has_halves
-        and location.space != "cosine"
-        and np.abs(operation.embeddings).max() > GREATEST_HALF
-    ):
+    if has_halves and location.space != "cosine" and np.abs(operation.embeddings).max() > MAX_HALF:
         return "exact"
     return "index"
 
@@ -401,7 +397,7 @@ class _Form:
 
 def _text(template: LiteralString, form: _Form, condition: bytes) -> bytes:
     # As with other statements; this one takes longer to compose than a small one to run.
-    is_short = len(condition) <= LONGEST_REMEMBERED
+    is_short = len(condition) <= MAX_CACHED_BYTES
     return (_remembered_text if is_short else _compose_text)(template, form, condition)
 
 
