@@ -124,8 +124,8 @@ def test_a_compactor_takes_it_up_when_it_appears(
     url: str, asked: pgchroma.ClientAPI, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked.close()
-    monkeypatch.setattr(compactor, "SWEEP", 0.2)
-    monkeypatch.setattr(compactor, "SETTLED", 0.1)
+    monkeypatch.setattr(compactor, "SCAN_SECONDS", 0.2)
+    monkeypatch.setattr(compactor, "IDLE_SECONDS", 0.1)
     settings = pgchroma.Settings(pgchroma_segment_bytes=1 << 40)
     with pgchroma.PostgresClient(url, settings) as client:
         papers = client.get_collection("papers", embedding_function=None)

@@ -17,7 +17,7 @@ from pgchroma.variables import WITHOUT_EFFECT
 
 CHROMAS_PYTHON = Path(__file__).parents[2] / ".venv" / "clients" / "bin" / "python"
 FASTAPI = "chromadb.api.fastapi.FastAPI"
-SETTLED = {"chroma_server_host": "h", "chroma_server_http_port": "8000"}
+IDLE_SECONDS = {"chroma_server_host": "h", "chroma_server_http_port": "8000"}
 
 
 @pytest.fixture(autouse=True)
@@ -28,21 +28,21 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("settings", "advice"),
     [
-        ({"chroma_api_impl": "rest", **SETTLED}, "HttpClient(host='h', port=8000)"),
+        ({"chroma_api_impl": "rest", **IDLE_SECONDS}, "HttpClient(host='h', port=8000)"),
         ({"chroma_api_impl": "rest"}, "HttpClient(host='localhost', port=8000)"),
         ({"chroma_api_impl": "local", "persist_directory": "./db"}, "PersistentClient('./db')"),
         ({"chroma_api_impl": "chromadb.api.local.LocalAPI"}, "EphemeralClient()"),
-        ({"chroma_api_impl": "mine.Api", **SETTLED}, "HttpClient(host='h', port=8000)"),
+        ({"chroma_api_impl": "mine.Api", **IDLE_SECONDS}, "HttpClient(host='h', port=8000)"),
         (
             {"chroma_db_impl": "duckdb+parquet", "persist_directory": "./db"},
             "PersistentClient('./db')",
         ),
         ({"chroma_db_impl": "duckdb"}, "EphemeralClient()"),
         ({"chroma_db_impl": "clickhouse", "clickhouse_host": "h"}, "PostgresClient(url)"),
-        (SETTLED, "HttpClient(host='h', port=8000)"),
+        (IDLE_SECONDS, "HttpClient(host='h', port=8000)"),
         ({"chroma_server_host": "https://u:sesame@h"}, "HttpClient(host='https://h', port=8000)"),
         ({"chroma_server_http_port": 9000}, "HttpClient(host='localhost', port=9000)"),
-        ({**SETTLED, "is_persistent": True}, "HttpClient(host='h', port=8000)"),
+        ({**IDLE_SECONDS, "is_persistent": True}, "HttpClient(host='h', port=8000)"),
         ({"persist_directory": "./db"}, "PersistentClient('./db')"),
         ({"persist_directory": "./db", "is_persistent": False}, "PersistentClient('./db')"),
         (
@@ -102,7 +102,7 @@ def test_variables_are_refused_too(
 @pytest.mark.parametrize(
     "settings",
     [
-        {"chroma_api_impl": FASTAPI, **SETTLED},
+        {"chroma_api_impl": FASTAPI, **IDLE_SECONDS},
         {"chroma_server_host": "h"},
         {"persist_directory": "./other"},
         {"chroma_db_impl": "duckdb+parquet"},

@@ -145,7 +145,7 @@ def test_a_drop_that_waits_for_a_reader_yields_too(url: str, client: pgchroma.Cl
         Compaction(url, SMALL, stop) as working,
     ):
         (each,) = working.collections()
-        drop, begun = working._attended, Event()
+        drop, begun = working._run_interruptible, Event()
 
         def attended(collection: Any, step: Any, *more: Any, **named: Any) -> Any:
             if getattr(step, "text", b"").startswith(b"drop index"):
@@ -153,7 +153,7 @@ def test_a_drop_that_waits_for_a_reader_yields_too(url: str, client: pgchroma.Cl
                 begun.set()
             return drop(collection, step, *more, **named)
 
-        working._attended = attended  # type: ignore[method-assign]
+        working._run_interruptible = attended  # type: ignore[method-assign]
         done = pool.submit(working.compact, each, merges_all=True)
         assert begun.wait(30)
         stop.set()

@@ -356,7 +356,7 @@ def test_it_survives_a_restart_of_the_database_and_faults_of_its_own(
             eventually(lambda: "not being built" in caplog.text)
         eventually(lambda: _is_indexed(url, collection))
         with monkeypatch.context() as broken:
-            broken.setattr(Compaction, "look", _fails)
+            broken.setattr(Compaction, "peek", _fails)
             more(collection, 150, start=300)
             eventually(lambda: "a fault of its own" in caplog.text)
         eventually(lambda: len(indexes(url, collection)) == 1 and _is_indexed(url, collection))
@@ -367,15 +367,15 @@ def test_it_survives_a_restart_of_the_database_and_faults_of_its_own(
 def test_who_waits_for_a_table_while_it_looks_does_not_end_it(
     url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    look, stopped = Compaction.look, threading.Event()
+    peek, stopped = Compaction.peek, threading.Event()
 
     def stops_once(self: Compaction, collection: Any) -> int:
         if not stopped.is_set():
             stopped.set()
             raise BuildInterruptedError
-        return look(self, collection)
+        return peek(self, collection)
 
-    monkeypatch.setattr(Compaction, "look", stops_once)
+    monkeypatch.setattr(Compaction, "peek", stops_once)
     with pgchroma.PostgresClient(url, EAGERLY) as client:
         collection = filled(client)
         eventually(lambda: _is_indexed(url, collection))

@@ -70,7 +70,7 @@ class Truth:
     def _move(self, low: int, high: int) -> None:
         self.bounds.append((self.bounds[-1][0] + low, self.bounds[-1][1] + high))
 
-    def look(self) -> Callable[[], tuple[dict[str, np.ndarray], int, int]]:
+    def peek(self) -> Callable[[], tuple[dict[str, np.ndarray], int, int]]:
         """Begin to look; what it returns says what was certain from then to when it is called."""
         with self._lock:
             known = {id: row for id, row in self.records.items() if id not in self.in_doubt}
@@ -151,12 +151,12 @@ class Writer:
 
 def _check(collection: pgchroma.Collection, truth: Truth, chance: np.random.Generator) -> None:
     query = chance.standard_normal(DIMENSION).astype(np.float32)
-    since = truth.look()
+    since = truth.peek()
     count = collection.count()
     _, low, high = since()
     assert low <= count <= high
 
-    since = truth.look()
+    since = truth.peek()
     found = _query(collection, query, MOST)
     known, *_ = since()
     assert known.keys() <= found.keys(), "nothing committed is missing"
@@ -165,7 +165,7 @@ def _check(collection: pgchroma.Collection, truth: Truth, chance: np.random.Gene
         assert found[id] == pytest.approx(float(((row - query) ** 2).sum()), rel=1e-4, abs=1e-5)
 
     _assert_existed(_query(collection, query, 10), query, truth)
-    since = truth.look()
+    since = truth.peek()
     found = _query(collection, query, 10, where={"kind": "odd"})
     known, *_ = since()
     assert len(found) == 10 or sum(int(id.split("-")[0]) % 2 for id in known) < 10

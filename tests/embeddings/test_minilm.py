@@ -145,7 +145,7 @@ def test_threads_that_come_at_once_load_the_model_once(
     monkeypatch.setattr(encoder, "find_weights", find)
     monkeypatch.setattr(ONNXMiniLM_L6_V2, "DOWNLOAD_PATH", tmp_path)
     request = ONNXMiniLM_L6_V2()._request()
-    shelf, barrier = encoder._Shelf(), threading.Barrier(6)
+    shelf, barrier = encoder.ModelCache(), threading.Barrier(6)
 
     def get() -> encoder.Encoder:
         barrier.wait()

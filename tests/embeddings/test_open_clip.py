@@ -190,7 +190,7 @@ def test_neither_the_model_nor_its_weights_may_change(clip: Clip) -> None:
 def test_functions_of_the_same_weights_share_a_model(
     weights: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(local, "_shelf", local._Shelf())
+    monkeypatch.setattr(local, "_shelf", local.ModelCache())
     Clip(TINY_CLIP, weights)(["a"])
     Clip(TINY_CLIP, weights)(["b"])
     assert len(local._shelf._models) == 1

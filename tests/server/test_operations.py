@@ -122,7 +122,7 @@ def test_a_worker_that_hangs_and_one_that_is_gone(
         for file in tmp_path.glob("alive-*"):
             os.utime(file, (time.monotonic() - seconds,) * 2)
 
-    workplace.give_sign()
+    workplace.beat()
     assert (health.is_live(), health.running()) == ({}, [os.getpid()])
     assert health.is_ready() == {"database": "cannot be reached"}
     wait(10)
@@ -134,7 +134,7 @@ def test_a_worker_that_hangs_and_one_that_is_gone(
 
     monkeypatch.setattr(os, "getpid", lambda: 2**22 + 1)  # more than there are
     (workplace.metrics / f"gauge_livesum_{os.getpid()}.db").touch()
-    workplace.give_sign()
+    workplace.beat()
     assert health.is_live() == {}, "it may be replaced"
     assert health.running() == []
     assert list(workplace.metrics.iterdir()) == []

@@ -10,7 +10,7 @@ from psycopg.conninfo import make_conninfo
 from tenacity import Retrying
 
 from pgchroma.backends.conninfo import complete_conninfo
-from pgchroma.backends.direct import AGAIN, AsyncDirectBackend, DirectBackend
+from pgchroma.backends.direct import RETRY, AsyncDirectBackend, DirectBackend
 from pgchroma.backends.sources import (
     AsyncCallerConnection,
     AsyncEngineSource,
@@ -135,7 +135,7 @@ def _refuse_joined(source: Source | AsyncSource, settings: Settings) -> None:
 
 def _prepare(connection: psycopg.Connection[Any], settings: Settings) -> ServerFacts:
     # Others read the catalog meanwhile, in whose way what alters several of its tables may come.
-    return Retrying(**AGAIN)(_prepare_once, connection, settings)
+    return Retrying(**RETRY)(_prepare_once, connection, settings)
 
 
 def _prepare_once(connection: psycopg.Connection[Any], settings: Settings) -> ServerFacts:

@@ -47,14 +47,14 @@ from pgchroma.store.running.errors import (
 from pgchroma.store.running.search_path import add_schema, lacks_schema
 from pgchroma.store.running.weight import is_heavy
 
-__all__ = ("AGAIN", "AsyncDirectBackend", "DirectBackend")
+__all__ = ("RETRY", "AsyncDirectBackend", "DirectBackend")
 
 R = TypeVar("R")
 
 MIN_PART = 8
 """Queries that are worth a connection of their own."""
 
-AGAIN: Final[dict[str, Any]] = {
+RETRY: Final[dict[str, Any]] = {
     "retry": retry_if_exception(is_retryable),
     "stop": stop_after_attempt(6),
     "wait": wait_random_exponential(multiplier=0.01, max=0.5),
@@ -330,7 +330,7 @@ def _policy(
         return _may_pass(fault, operation, source) and not _is_conflict(fault, operation, source)
 
     retry = retry_if_exception(may_pass_again)
-    return {**AGAIN, "before": before, "retry": retry}
+    return {**RETRY, "before": before, "retry": retry}
 
 
 @contextmanager

@@ -1,6 +1,6 @@
 """What the compactor does to a collection: it looks, decides, and does one thing at a time.
 
-Looking is `examine`. Deciding is `choose_build`, which touches no database. What is done survives
+Looking is `inspect`. Deciding is `choose_build`, which touches no database. What is done survives
 being killed anywhere: a segment's row is written before its index is built and marked as ready
 after, so the next look finds either an index to adopt or a rest to drop.
 
@@ -48,25 +48,25 @@ __all__ = (
     "announce_build",
     "choose_build",
     "choose_secondary",
-    "clipped",
+    "delete_orphans",
     "disable_index_vacuum",
     "drop_index",
     "drop_segments",
-    "examine",
     "find_collections",
     "finish_build",
+    "inspect",
+    "limited_to",
     "list_collections",
     "live_rows",
     "lock_collection",
-    "look",
     "merge_counts",
     "note_asked",
     "note_error",
+    "peek",
     "reconcile",
     "recount",
     "segment_statement",
     "set_secondary",
-    "sweep",
     "sweep_start",
     "unlock_collection",
     "vacuum",
@@ -268,7 +268,7 @@ def unlock_collection(id: UUID) -> Steps[None]:
     yield Statement(_UNLOCK, _lock_keys(id))
 
 
-def examine(collection: Collection) -> Steps[Inspection]:
+def inspect(collection: Collection) -> Steps[Inspection]:
     """Look at a collection's segments, indexes and tail, and count what lives of them."""
     id, tables = collection.tables.id, collection.tables
     rows = yield Statement(_SEGMENTS, _key(collection))
@@ -308,7 +308,7 @@ def examine(collection: Collection) -> Steps[Inspection]:
     return replace(examined, segments=tuple(counted), gaps=tuple(gaps))
 
 
-def look(collection: Collection) -> Steps[tuple[int, int]]:
+def peek(collection: Collection) -> Steps[tuple[int, int]]:
     """Tell at most how many embeddings are behind the last segment, and how many rows counts has.
 
     Reads one entry of an index, and so can be asked often.
@@ -391,7 +391,7 @@ def choose_secondary(
     return None
 
 
-def clipped(collection: Collection, build: Build, most: int) -> Steps[Build]:
+def limited_to(collection: Collection, build: Build, most: int) -> Steps[Build]:
     """Cut a build off behind so many embeddings."""
     text = render(_CLIP, vectors=collection.tables.vectors)
     rows = yield Statement(text, {"first": build.first_pos, "most": max(most, 1)})
@@ -516,7 +516,7 @@ def disable_index_vacuum(collection: Collection) -> Statement:
     return Statement(render(text, vectors=collection.tables.vectors))
 
 
-def sweep(collection: Collection, start: int = 1) -> Statement:
+def delete_orphans(collection: Collection, start: int = 1) -> Statement:
     """Delete the embeddings, from a position on, that are no record's."""
     tables = collection.tables
     text = render(_SWEEP, records=tables.records, vectors=tables.vectors)

@@ -163,19 +163,21 @@ class Compaction:
         """Whether a collection is still there."""
         return bool(run(self._work, bookkeeping.list_collections([id], None)))
 
-    def look(self, collection: Collection) -> int:
+    def peek(self, collection: Collection) -> int:
         """Tell at most how many embeddings have no index, and add up counts that are many."""
-        look = bookkeeping.look(collection)
-        waiting, changes = self._attended(collection, look, collection.role)
+        peek = bookkeeping.peek(collection)
+        waiting, changes = self._run_interruptible(collection, peek, collection.role)
         if changes > bookkeeping.MANY_CHANGES:
-            self._attended(collection, bookkeeping.merge_counts(collection), collection.role)
+            self._run_interruptible(
+                collection, bookkeeping.merge_counts(collection), collection.role
+            )
         return int(waiting)
 
     def count_without_index(self, collection: Collection) -> int:
         """Count the embeddings of a collection that has no index; 0 if it has one."""
         with suppress(pg.UndefinedTable):
-            look = bookkeeping.examine(collection)
-            examined: Inspection = run(self._work, look, collection.role)
+            peek = bookkeeping.inspect(collection)
+            examined: Inspection = run(self._work, peek, collection.role)
             return 0 if examined.segments else examined.tail
         return 0
 
@@ -247,7 +249,7 @@ class Compaction:
         """Do the next thing there is to do; false if there was none but to tidy up."""
         if self._stop.is_set():
             raise BuildInterruptedError
-        examined = self._tidy(collection)
+        examined = self._clean_up(collection)
         build = bookkeeping.choose_build(
             collection,
             examined,
@@ -265,10 +267,12 @@ class Compaction:
             return True
         if collection.dimension is not None and (is_idle or merges_all):
             start = bookkeeping.sweep_start(examined, merges_all=merges_all)
-            self._attended(collection, bookkeeping.sweep(collection, start), collection.role)
+            self._run_interruptible(
+                collection, bookkeeping.delete_orphans(collection, start), collection.role
+            )
         if merges_all:
-            self._attended(collection, bookkeeping.recount(collection), collection.role)
-        self._attended(collection, bookkeeping.merge_counts(collection), collection.role)
+            self._run_interruptible(collection, bookkeeping.recount(collection), collection.role)
+        self._run_interruptible(collection, bookkeeping.merge_counts(collection), collection.role)
         return False
 
     def _choose_secondary(
@@ -289,47 +293,49 @@ class Compaction:
             collection, examined, has_trigrams=False, is_automatic=is_automatic
         )
 
-    def _tidy(self, collection: Collection) -> Inspection:
+    def _clean_up(self, collection: Collection) -> Inspection:
         """Drop what nobody uses, and bring the catalog and PostgreSQL together."""
         has_dropped = False
         while True:
-            look = bookkeeping.examine(collection)
-            examined: Inspection = self._attended(collection, look, collection.role)
-            changed, leftovers = self._attended(
+            peek = bookkeeping.inspect(collection)
+            examined: Inspection = self._run_interruptible(collection, peek, collection.role)
+            changed, leftovers = self._run_interruptible(
                 collection, bookkeeping.reconcile(collection, examined)
             )
             if changed:
                 self._analyze(collection)
             for name in leftovers:
                 drop = bookkeeping.drop_index(collection, name)
-                self._attended(collection, drop, is_patient=True)
+                self._run_interruptible(collection, drop, is_patient=True)
                 has_dropped = True
             if not (changed or leftovers):
                 break
         if has_dropped and collection.dimension is not None:
-            self._attended(collection, bookkeeping.vacuum(collection, examined))
+            self._run_interruptible(collection, bookkeeping.vacuum(collection, examined))
         return examined
 
     def _build(self, collection: Collection, build: Build) -> None:
         if build.rows == 0:
             # Nothing is left in the range, so nothing finds less without its index.
-            self._attended(collection, bookkeeping.drop_segments(collection, build))
+            self._run_interruptible(collection, bookkeeping.drop_segments(collection, build))
             return
-        self._attended(collection, bookkeeping.sweep(collection), collection.role)
+        self._run_interruptible(collection, bookkeeping.delete_orphans(collection), collection.role)
         most = self._settings.memory // self._memory_of_one(collection)
         if build.rows > most:
-            clip = bookkeeping.clipped(collection, build, most)
-            build = self._attended(collection, clip, collection.role)
+            clip = bookkeeping.limited_to(collection, build, most)
+            build = self._run_interruptible(collection, clip, collection.role)
         announce = bookkeeping.announce_build(collection, build)
-        segment: SegmentRow = self._attended(collection, announce)
+        segment: SegmentRow = self._run_interruptible(collection, announce)
         _log.info("building %s over %d embeddings", segment.index_name, build.rows)
-        self._make_room(collection, build)
-        self._attended(collection, bookkeeping.disable_index_vacuum(collection))
+        self._set_build_limits(collection, build)
+        self._run_interruptible(collection, bookkeeping.disable_index_vacuum(collection))
         statement = bookkeeping.segment_statement(collection, segment)
         self._create(collection, statement, segment.index_name, build.rows)
         count = bookkeeping.live_rows(collection, segment.first_pos, segment.end_pos)
-        entries = self._attended(collection, count, collection.role)
-        has_replaced = self._attended(collection, bookkeeping.finish_build(segment, entries))
+        entries = self._run_interruptible(collection, count, collection.role)
+        has_replaced = self._run_interruptible(
+            collection, bookkeeping.finish_build(segment, entries)
+        )
         self._analyze(collection)
         if has_replaced:
             # Readers may know the old ones for a while yet, before they are dropped.
@@ -341,14 +347,16 @@ class Compaction:
         self._set("maintenance_work_mem", f"{MIN_MEMORY_BYTES >> 10}kB")
         statement = create_secondary(collection.tables, index, self._trigrams_schema)
         self._create(collection, statement, name, records)
-        self._attended(collection, bookkeeping.set_secondary(collection, index, is_ready=True))
+        self._run_interruptible(
+            collection, bookkeeping.set_secondary(collection, index, is_ready=True)
+        )
         self._analyze(collection)
 
     def _analyze(self, collection: Collection) -> None:
         for statement in bookkeeping.analyze(collection):
-            self._attended(collection, statement)
+            self._run_interruptible(collection, statement)
 
-    def _make_room(self, collection: Collection, build: Build) -> None:
+    def _set_build_limits(self, collection: Collection, build: Build) -> None:
         needed = build.rows * self._memory_of_one(collection)
         memory = min(max(needed, MIN_MEMORY_BYTES), self._settings.memory)
         self._set("maintenance_work_mem", f"{memory >> 10}kB")
@@ -369,20 +377,20 @@ class Compaction:
 
         for is_last in (False, True):
             try:
-                self._attended(collection, statement, tell=tell, is_patient=True)
+                self._run_interruptible(collection, statement, tell=tell, is_patient=True)
                 return
             except psycopg.Error as fault:
                 # What there is of it takes room, and from every write time to keep it right.
                 with suppress(psycopg.Error):
                     drop = bookkeeping.drop_index(collection, name)
-                    self._attended(collection, drop, is_patient=True)
+                    self._run_interruptible(collection, drop, is_patient=True)
                 if is_last or not isinstance(fault, _SCARCE):
                     raise
             # A parallel build keeps its graph in shared memory, of which containers have little.
             _log.info("building %s again with one process", name)
             self._set("max_parallel_maintenance_workers", "0")
 
-    def _attended(
+    def _run_interruptible(
         self,
         collection: Collection,
         step: Statement | Steps[Any],

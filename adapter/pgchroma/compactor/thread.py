@@ -29,13 +29,13 @@ __all__ = ("Compactor",)
 
 _log = logging.getLogger("pgchroma.compaction")
 
-TICK: Final = 0.5
+POLL_SECONDS: Final = 0.5
 """Seconds between two looks at collections that are written to."""
 
-SETTLED: Final = 2.0
+IDLE_SECONDS: Final = 2.0
 """Seconds without a write after which a collection counts as being at rest."""
 
-SWEEP: Final = 300.0
+SCAN_SECONDS: Final = 300.0
 """Seconds between two looks at all collections there are."""
 
 PATIENCE: Final = 10.0
@@ -129,7 +129,7 @@ class Compactor:
                 with Compaction(self.conninfo, self.settings, self._stop) as compaction:
                     self._follow(compaction)
                 # No connection is held while nothing happens.
-                self._woken.wait(SWEEP)
+                self._woken.wait(SCAN_SECONDS)
             except BuildInterruptedError:
                 return
             except (psycopg.Error, ChromaError) as fault:
@@ -157,8 +157,8 @@ class Compactor:
             self._tend(compaction)
             self._absences = 0
             if self._watched:
-                self._stop.wait(TICK)
-            elif not self._woken.wait(SETTLED):
+                self._stop.wait(POLL_SECONDS)
+            elif not self._woken.wait(IDLE_SECONDS):
                 return
 
     def _take_in(self, compaction: Compaction) -> None:
@@ -171,7 +171,7 @@ class Compactor:
         # Last, since it may fail: what was written is known by now.
         if asked:
             compaction.note_asked(asked)
-        if self._swept_at is None or now - self._swept_at > SWEEP:
+        if self._swept_at is None or now - self._swept_at > SCAN_SECONDS:
             self._swept_at = now
             for collection in compaction.collections():
                 if collection.has_leftovers or self._is_due(collection, collection.waiting):
@@ -181,7 +181,7 @@ class Compactor:
         """Drop what deleted databases have left; what cannot be dropped, with the next sweep."""
         now = time.monotonic()
         is_asked = self.observed.taken_discarded()
-        if not (is_asked or self._dropped_at is None or now - self._dropped_at > SWEEP):
+        if not (is_asked or self._dropped_at is None or now - self._dropped_at > SCAN_SECONDS):
             return
         self._dropped_at = now
         obstacle = drop_all_discarded(self.conninfo, self._stop)
@@ -205,7 +205,7 @@ class Compactor:
                 if self._stop.is_set():
                     raise
                 # Somebody waited for its tables, and may do so again.
-                self._put_off(self._watched[id], SETTLED)
+                self._put_off(self._watched[id], IDLE_SECONDS)
             except (psycopg.Error, ChromaError) as fault:
                 if compaction.is_broken:
                     raise
@@ -215,7 +215,7 @@ class Compactor:
     def _pass_over(self, compaction: Compaction, id: UUID) -> None:
         """Forget a collection that is gone; one whose tables somebody has is looked at later."""
         if compaction.has(id):
-            self._put_off(self._watched[id], SETTLED)
+            self._put_off(self._watched[id], IDLE_SECONDS)
         else:
             del self._watched[id]
 
@@ -229,15 +229,15 @@ class Compactor:
             tables: The collection with each of its tables of embeddings.
             watched: What is known of it.
         """
-        looks = [compaction.look(each) for each in tables]
+        looks = [compaction.peek(each) for each in tables]
         waiting, now = sum(looks), time.monotonic()
-        growth = (waiting - watched.waiting) / max(now - watched.seen_at, TICK)
+        growth = (waiting - watched.waiting) / max(now - watched.seen_at, POLL_SECONDS)
         is_bursting = watched.waiting < 0 or growth * PATIENCE > waiting / 2
         if waiting != watched.waiting:
             # Others write to it, too.
             watched.changed_at = now
         watched.waiting, watched.seen_at = waiting, now
-        is_idle = now - watched.changed_at >= SETTLED
+        is_idle = now - watched.changed_at >= IDLE_SECONDS
         is_due = any(map(self._is_due, tables, looks))
         if not (is_idle or (is_due and not is_bursting)):
             return False
@@ -245,7 +245,7 @@ class Compactor:
             watched.failures = 0
             return is_idle
         # Another compactor has it.
-        watched.not_before = time.monotonic() + SETTLED
+        watched.not_before = time.monotonic() + IDLE_SECONDS
         return False
 
     def _fail(self, compaction: Compaction, id: UUID, fault: psycopg.Error | ChromaError) -> None:

@@ -21,7 +21,7 @@ from pgchroma.embedded import host
 from pgchroma.embedded.accounts import Account
 from pgchroma.embedded.conninfo import ignore_missing_service, private_conninfo
 from pgchroma.embedded.initdb import Initdb
-from pgchroma.embedded.locks import FileLock, patiently
+from pgchroma.embedded.locks import FileLock, poll
 from pgchroma.embedded.reports import PidFile, ServerLog
 from pgchroma.embedded.space import Space
 from pgchroma.embedded.spawning import spawn
@@ -81,7 +81,7 @@ class Cluster:
         """
         self.log.trim()
         started, refused_since = False, None
-        for _ in patiently(self.announce, self._still_starting):
+        for _ in poll(self.announce, self._still_starting):
             started = self._start_if_down(mutex, started) or started
             try:
                 if conninfo := self._answer():
@@ -121,7 +121,7 @@ class Cluster:
         # was committed is in the log of a renamed directory, and is recovered from there.
         os.kill(self._joined.pid, signal.SIGQUIT)
         notice = f"pgchroma: waiting for PostgreSQL to leave {self.directory}, which is gone"
-        for _ in patiently(self.announce, notice, _MAX_STOP_SECONDS):
+        for _ in poll(self.announce, notice, _MAX_STOP_SECONDS):
             if not host.is_postmaster(self._joined.pid, self.data):
                 break
         shutil.rmtree(Path(self._joined.socket_directory).parent, ignore_errors=True)
@@ -169,7 +169,7 @@ class Cluster:
         notice = f"pgchroma: waiting for PostgreSQL in {self.directory} to write everything down"
         signalled = False
         with FileLock(self.lock_file) as lock:
-            for _ in patiently(self.announce, notice, _MAX_STOP_SECONDS):
+            for _ in poll(self.announce, notice, _MAX_STOP_SECONDS):
                 if lock.try_exclusive():
                     host.clear_socket_directory(self.data)
                     return
@@ -196,7 +196,7 @@ class Cluster:
         finally:
             os.close(owner_pipe)
         notice = f"pgchroma: waiting for PostgreSQL to leave {self.directory}"
-        for _ in patiently(self.announce, notice, _MAX_STOP_SECONDS):
+        for _ in poll(self.announce, notice, _MAX_STOP_SECONDS):
             if not self.directory.exists():
                 return True
         return False

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-__all__ = ("FileLock", "patiently")
+__all__ = ("FileLock", "poll")
 
 _FIRST_PAUSE, _MAX_PAUSE_SECONDS = 0.004, 0.2
 _PATIENCE = 5.0
@@ -73,7 +73,7 @@ class FileLock:
         return True
 
 
-def patiently(
+def poll(
     announce: Callable[[str], None], notice: str | Callable[[], str], limit: float = float("inf")
 ) -> Iterator[None]:
     """Yield, at growing intervals, until the caller has what it waits for or `limit` has passed.

@@ -14,7 +14,7 @@ import os
 import time
 from typing import TYPE_CHECKING, Final
 
-from pgchroma.embedded.locks import FileLock, patiently
+from pgchroma.embedded.locks import FileLock, poll
 from pgchroma.errors import InvalidArgumentError, UnavailableError
 
 if TYPE_CHECKING:
@@ -177,7 +177,7 @@ def locked(path: Path, announce: Callable[[str], None]) -> Iterator[FileLock]:
     """Hold a lock exclusively, after waiting for it."""
     notice = f"pgchroma: waiting for another process to start or stop PostgreSQL in {path.parent}"
     with FileLock(path) as lock:
-        for _ in patiently(announce, notice):
+        for _ in poll(announce, notice):
             if lock.try_exclusive():
                 break
         yield lock

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pgchroma.embeddings.calls.caller import Caller, batches, is_transient
+from pgchroma.embeddings.calls.caller import BatchRunner, batches, is_transient
 from pgchroma.embeddings.calls.options import Options
 from pgchroma.embeddings.providers.ollama import OllamaEmbeddingFunction
 from pgchroma.errors import EmbeddingError
@@ -41,11 +41,11 @@ def _function(provider: Provider, **options: Any) -> OllamaEmbeddingFunction:
     return OllamaEmbeddingFunction(provider.url).with_options(**{**QUICK, **options})
 
 
-def _caller(**options: Any) -> Caller:
-    return Caller(Options(**{**QUICK, **options}), name="mine", batch_size=2, concurrency=4)
+def _caller(**options: Any) -> BatchRunner:
+    return BatchRunner(Options(**{**QUICK, **options}), name="mine", batch_size=2, concurrency=4)
 
 
-def _run(caller: Caller, embed: Callable[[list[Any]], object], inputs: list[Any]) -> Any:
+def _run(caller: BatchRunner, embed: Callable[[list[Any]], object], inputs: list[Any]) -> Any:
     return caller.run(embed, inputs, lambda: "identity")
 
 

@@ -12,7 +12,7 @@ from pydantic import BaseModel
 
 from pgchroma.client._async.administration import AsyncAdministration
 from pgchroma.client._async.collection import AsyncCollection
-from pgchroma.client._async.concurrency import aside
+from pgchroma.client._async.concurrency import in_thread
 from pgchroma.client._async.reopening import reopened_client
 from pgchroma.client._async.table import AsyncTable
 from pgchroma.client.arguments.checks import check_page
@@ -374,7 +374,7 @@ class AsyncClient(AsyncAdministration):
         if model is not None:
             return await self.get_collection(name, model=model)
         collection = await self.get_collection(name)
-        model = await aside(
+        model = await in_thread(
             derived_model, collection.get_model(), collection.configuration["embedding_function"]
         )
         return collection.typed(model)

@@ -9,7 +9,7 @@ from uuid import UUID
 
 from pydantic import BaseModel
 
-from pgchroma.client._async.concurrency import aside
+from pgchroma.client._async.concurrency import in_thread
 from pgchroma.client._async.reembedding import AsyncReembedder
 from pgchroma.client._async.reopening import reopened_collection
 from pgchroma.client._async.table import AsyncTable
@@ -307,7 +307,7 @@ class AsyncCollection:
             records = await self._record_set(ids, embeddings, metadatas, documents, images, uris)
             if records.embeddings is None:
                 await self._embed_records(records, operations.EMBEDDABLE)
-        batch = await aside(records.batch, removals=False)
+        batch = await in_thread(records.batch, removals=False)
         await self._backend.execute(AddRecords(ref, batch))
 
     async def upsert(
@@ -330,7 +330,7 @@ class AsyncCollection:
             )
             if records.embeddings is None:
                 await self._embed_records(records, operations.EMBEDDABLE_IN_UPDATES)
-        batch = await aside(records.batch, removals=True)
+        batch = await in_thread(records.batch, removals=True)
         await self._backend.execute(UpsertRecords(ref, batch))
 
     async def update(
@@ -357,7 +357,7 @@ class AsyncCollection:
             embeddable = records.documents is not None or records.images is not None
             if records.embeddings is None and embeddable:
                 await self._embed_records(records, operations.EMBEDDABLE_IN_UPDATES)
-        batch = await aside(records.batch, removals=True)
+        batch = await in_thread(records.batch, removals=True)
         await self._backend.execute(UpdateRecords(ref, batch))
 
     async def get(
@@ -706,7 +706,7 @@ class AsyncCollection:
 
     async def _record_set(self, *columns: Any, is_update: bool = False) -> WriteArguments:
         most = (await self._backend.limits()).max_batch_size
-        return await aside(operations.record_set, *columns, most=most, is_update=is_update)
+        return await in_thread(operations.record_set, *columns, most=most, is_update=is_update)
 
     def _function(self) -> Function:
         persisted = self._model.configuration.embedding_function
@@ -719,7 +719,7 @@ class AsyncCollection:
             inputs = await self._load(inputs)
         if fields is operations.EMBEDDABLE_IN_UPDATES:
             records.modality = "text" if source == "documents" else "image"
-        records.embeddings = await aside(self._function(), inputs)
+        records.embeddings = await in_thread(self._function(), inputs)
         check_lengths({"ids": records.ids, "embeddings": records.embeddings})
 
     async def _embed_queries(self, queries: QueryArguments) -> Any:
@@ -730,13 +730,13 @@ class AsyncCollection:
             inputs = await self._load(queries.uris or [])
         function = self._function()
         # A plain callable has no embed_query, and a subclass's own is not checked as its call is.
-        embedded = await aside(getattr(function, "embed_query", function), inputs)
+        embedded = await in_thread(getattr(function, "embed_query", function), inputs)
         return validate_embeddings(normalize_embeddings(embedded))
 
     async def _load(self, uris: Sequence[str | None]) -> list[Any]:
         if self._data_loader is None:
             raise ValueError("You must set a data loader on the collection if loading from URIs.")
-        return await aside(self._data_loader, uris)
+        return await in_thread(self._data_loader, uris)
 
     def _check_data(self, columns: Sequence[str]) -> None:
         if "data" in columns and self._data_loader is None:

@@ -12,9 +12,9 @@ from contextvars import copy_context
 from queue import Empty, SimpleQueue
 from typing import ParamSpec, TypeVar
 
-from pgchroma.embeddings.calls.cancellation import awaited
+from pgchroma.embeddings.calls.cancellation import current_call
 
-__all__ = ("aside", "beside", "pause")
+__all__ = ("in_thread", "run_while", "sleep")
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -26,7 +26,7 @@ _MAX_THREADS = min(32, (os.cpu_count() or 1) + 4)
 """As many as asyncio's own."""
 
 
-async def aside(work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+async def in_thread(work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
     """Do `work` in a thread of its own, in this context, and wait for it.
 
     If the waiting is cancelled the work is told so, see
@@ -37,7 +37,7 @@ async def aside(work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
     settled = loop.create_future()
     outcome: Future[R] = Future()
     context = copy_context()
-    context.run(awaited.set, outcome)
+    context.run(current_call.set, outcome)
 
     def settle() -> None:
         if not settled.done():
@@ -57,7 +57,9 @@ async def aside(work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
     return outcome.result()
 
 
-async def beside(work: Callable[[], Awaitable[R]], meanwhile: Callable[[], Awaitable[object]]) -> R:
+async def run_while(
+    work: Callable[[], Awaitable[R]], meanwhile: Callable[[], Awaitable[object]]
+) -> R:
     """Do `work`, and `meanwhile` again and again until that is done."""
     task = asyncio.ensure_future(work())
     try:
@@ -70,7 +72,7 @@ async def beside(work: Callable[[], Awaitable[R]], meanwhile: Callable[[], Await
     return await task
 
 
-async def pause(seconds: float) -> None:
+async def sleep(seconds: float) -> None:
     """Let others work for a while."""
     await asyncio.sleep(seconds)
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from pgchroma.client._async.concurrency import aside, beside, pause
+from pgchroma.client._async.concurrency import in_thread, run_while, sleep
 from pgchroma.client.functions import Function
 from pgchroma.embeddings.calls.progress import progress_bar
 from pgchroma.embeddings.protocol import DataLoader
@@ -86,7 +86,7 @@ class AsyncReembedder:
             How long the new embeddings are; None: the collection has none, and has the function
             now.
         """
-        dimension = len((await aside(self._function, ["a"]))[0])
+        dimension = len((await in_thread(self._function, ["a"]))[0])
         config = embedding_function_to_config(self._function)
         generation = await self._backend.execute(
             StartReembedding(self._collection, config, dimension, space)
@@ -141,7 +141,7 @@ class AsyncReembedder:
                 if attempt == ATTEMPTS - 1:
                     raise
             # Others waited behind this, and go first now.
-            await pause(seconds)
+            await sleep(seconds)
             seconds = min(2 * seconds, MAX_PAUSE_SECONDS)
         raise UnavailableError(
             "records are written faster than they are embedded anew; all that was done is kept: "
@@ -154,7 +154,7 @@ class AsyncReembedder:
         if self._backend.in_caller_transaction:
             # On one connection nobody could store what is missing.
             return await self._backend.execute(replace(operation, patience=0.0))
-        return await beside(partial(self._backend.execute, operation), self._catch_up)
+        return await run_while(partial(self._backend.execute, operation), self._catch_up)
 
     async def _catch_up(self) -> None:
         """Embed what was written early and committed late; and then, at once, what since."""
@@ -218,7 +218,7 @@ class AsyncReembedder:
         return np.array([made[n] for n in range(len(page.positions))], dtype=np.float32)
 
     async def _called(self, inputs: Sequence[Any]) -> Any:
-        embeddings = await aside(self._function, list(inputs))
+        embeddings = await in_thread(self._function, list(inputs))
         if len(embeddings) != len(inputs):
             raise EmbeddingError(
                 f"the embedding function returned {len(embeddings)} embeddings for "
@@ -234,7 +234,7 @@ class AsyncReembedder:
                 f"records without a document or uri cannot be embedded again: {shown}; give them "
                 "one or delete them"
             )
-        return await aside(self._data_loader, [page.uris[n] for n in rows])
+        return await in_thread(self._data_loader, [page.uris[n] for n in rows])
 
     async def _wait_for_index(self, timeout: float) -> None:
         waited, seconds = 0.0, MIN_PAUSE_SECONDS
@@ -248,6 +248,6 @@ class AsyncReembedder:
                     f"{status.waiting} wait for one. Where no compactor runs, run `pgchroma "
                     "compact`; all that was done is kept, call reembed again"
                 )
-            await pause(seconds)
+            await sleep(seconds)
             waited += seconds
             seconds = min(2 * seconds, MAX_PAUSE_SECONDS)

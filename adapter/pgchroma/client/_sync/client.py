@@ -13,7 +13,7 @@ from pydantic import BaseModel
 
 from pgchroma.client._sync.administration import Administration
 from pgchroma.client._sync.collection import Collection
-from pgchroma.client._sync.concurrency import aside
+from pgchroma.client._sync.concurrency import in_thread
 from pgchroma.client._sync.reopening import reopened_client
 from pgchroma.client._sync.table import Table
 from pgchroma.client.arguments.checks import check_page
@@ -375,7 +375,7 @@ class Client(Administration):
         if model is not None:
             return self.get_collection(name, model=model)
         collection = self.get_collection(name)
-        model = aside(
+        model = in_thread(
             derived_model, collection.get_model(), collection.configuration["embedding_function"]
         )
         return collection.typed(model)

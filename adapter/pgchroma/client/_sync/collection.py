@@ -10,7 +10,7 @@ from uuid import UUID
 
 from pydantic import BaseModel
 
-from pgchroma.client._sync.concurrency import aside
+from pgchroma.client._sync.concurrency import in_thread
 from pgchroma.client._sync.reembedding import Reembedder
 from pgchroma.client._sync.reopening import reopened_collection
 from pgchroma.client._sync.table import Table
@@ -308,7 +308,7 @@ class Collection:
             records = self._record_set(ids, embeddings, metadatas, documents, images, uris)
             if records.embeddings is None:
                 self._embed_records(records, operations.EMBEDDABLE)
-        batch = aside(records.batch, removals=False)
+        batch = in_thread(records.batch, removals=False)
         self._backend.execute(AddRecords(ref, batch))
 
     def upsert(
@@ -331,7 +331,7 @@ class Collection:
             )
             if records.embeddings is None:
                 self._embed_records(records, operations.EMBEDDABLE_IN_UPDATES)
-        batch = aside(records.batch, removals=True)
+        batch = in_thread(records.batch, removals=True)
         self._backend.execute(UpsertRecords(ref, batch))
 
     def update(
@@ -358,7 +358,7 @@ class Collection:
             embeddable = records.documents is not None or records.images is not None
             if records.embeddings is None and embeddable:
                 self._embed_records(records, operations.EMBEDDABLE_IN_UPDATES)
-        batch = aside(records.batch, removals=True)
+        batch = in_thread(records.batch, removals=True)
         self._backend.execute(UpdateRecords(ref, batch))
 
     def get(
@@ -707,7 +707,7 @@ class Collection:
 
     def _record_set(self, *columns: Any, is_update: bool = False) -> WriteArguments:
         most = (self._backend.limits()).max_batch_size
-        return aside(operations.record_set, *columns, most=most, is_update=is_update)
+        return in_thread(operations.record_set, *columns, most=most, is_update=is_update)
 
     def _function(self) -> Function:
         persisted = self._model.configuration.embedding_function
@@ -720,7 +720,7 @@ class Collection:
             inputs = self._load(inputs)
         if fields is operations.EMBEDDABLE_IN_UPDATES:
             records.modality = "text" if source == "documents" else "image"
-        records.embeddings = aside(self._function(), inputs)
+        records.embeddings = in_thread(self._function(), inputs)
         check_lengths({"ids": records.ids, "embeddings": records.embeddings})
 
     def _embed_queries(self, queries: QueryArguments) -> Any:
@@ -731,13 +731,13 @@ class Collection:
             inputs = self._load(queries.uris or [])
         function = self._function()
         # A plain callable has no embed_query, and a subclass's own is not checked as its call is.
-        embedded = aside(getattr(function, "embed_query", function), inputs)
+        embedded = in_thread(getattr(function, "embed_query", function), inputs)
         return validate_embeddings(normalize_embeddings(embedded))
 
     def _load(self, uris: Sequence[str | None]) -> list[Any]:
         if self._data_loader is None:
             raise ValueError("You must set a data loader on the collection if loading from URIs.")
-        return aside(self._data_loader, uris)
+        return in_thread(self._data_loader, uris)
 
     def _check_data(self, columns: Sequence[str]) -> None:
         if "data" in columns and self._data_loader is None:

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from contextvars import copy_context
 from typing import ParamSpec, TypeVar
 
-__all__ = ("aside", "beside", "pause")
+__all__ = ("in_thread", "run_while", "sleep")
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -17,12 +17,12 @@ BETWEEN = 0.01
 """Seconds between two looks."""
 
 
-def aside(work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+def in_thread(work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
     """Do `work`."""
     return work(*args, **kwargs)
 
 
-def beside(work: Callable[[], R], meanwhile: Callable[[], object]) -> R:
+def run_while(work: Callable[[], R], meanwhile: Callable[[], object]) -> R:
     """Do `work` in a thread of its own, and `meanwhile` again and again until that is done."""
     with ThreadPoolExecutor(1, "pgchroma-beside") as threads:
         outcome = threads.submit(copy_context().run, work)
@@ -32,6 +32,6 @@ def beside(work: Callable[[], R], meanwhile: Callable[[], object]) -> R:
         return outcome.result()
 
 
-def pause(seconds: float) -> None:
+def sleep(seconds: float) -> None:
     """Wait for a while."""
     time.sleep(seconds)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from pgchroma.client._sync.concurrency import aside, beside, pause
+from pgchroma.client._sync.concurrency import in_thread, run_while, sleep
 from pgchroma.client.functions import Function
 from pgchroma.embeddings.calls.progress import progress_bar
 from pgchroma.embeddings.protocol import DataLoader
@@ -87,7 +87,7 @@ class Reembedder:
             How long the new embeddings are; None: the collection has none, and has the function
             now.
         """
-        dimension = len((aside(self._function, ["a"]))[0])
+        dimension = len((in_thread(self._function, ["a"]))[0])
         config = embedding_function_to_config(self._function)
         generation = self._backend.execute(
             StartReembedding(self._collection, config, dimension, space)
@@ -142,7 +142,7 @@ class Reembedder:
                 if attempt == ATTEMPTS - 1:
                     raise
             # Others waited behind this, and go first now.
-            pause(seconds)
+            sleep(seconds)
             seconds = min(2 * seconds, MAX_PAUSE_SECONDS)
         raise UnavailableError(
             "records are written faster than they are embedded anew; all that was done is kept: "
@@ -155,7 +155,7 @@ class Reembedder:
         if self._backend.in_caller_transaction:
             # On one connection nobody could store what is missing.
             return self._backend.execute(replace(operation, patience=0.0))
-        return beside(partial(self._backend.execute, operation), self._catch_up)
+        return run_while(partial(self._backend.execute, operation), self._catch_up)
 
     def _catch_up(self) -> None:
         """Embed what was written early and committed late; and then, at once, what since."""
@@ -217,7 +217,7 @@ class Reembedder:
         return np.array([made[n] for n in range(len(page.positions))], dtype=np.float32)
 
     def _called(self, inputs: Sequence[Any]) -> Any:
-        embeddings = aside(self._function, list(inputs))
+        embeddings = in_thread(self._function, list(inputs))
         if len(embeddings) != len(inputs):
             raise EmbeddingError(
                 f"the embedding function returned {len(embeddings)} embeddings for "
@@ -233,7 +233,7 @@ class Reembedder:
                 f"records without a document or uri cannot be embedded again: {shown}; give them "
                 "one or delete them"
             )
-        return aside(self._data_loader, [page.uris[n] for n in rows])
+        return in_thread(self._data_loader, [page.uris[n] for n in rows])
 
     def _wait_for_index(self, timeout: float) -> None:
         waited, seconds = 0.0, MIN_PAUSE_SECONDS
@@ -247,6 +247,6 @@ class Reembedder:
                     f"{status.waiting} wait for one. Where no compactor runs, run `pgchroma "
                     "compact`; all that was done is kept, call reembed again"
                 )
-            pause(seconds)
+            sleep(seconds)
             waited += seconds
             seconds = min(2 * seconds, MAX_PAUSE_SECONDS)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 import numpy as np
 from pydantic import BaseModel
 
-from pgchroma.client._sync.concurrency import aside
+from pgchroma.client._sync.concurrency import in_thread
 from pgchroma.client.arguments.checks import check_batch_size, check_ids, naming_method
 from pgchroma.client.typed.fields import RecordFields, read_fields
 from pgchroma.client.typed.frames import DISTANCE, to_arrow, to_list, to_pandas
@@ -161,7 +161,7 @@ class Table(Generic[M]):
 
     def _prepared(self, rows: Any) -> PreparedRows:
         fields = self._fields
-        prepared = aside(prepare_rows, fields, rows)
+        prepared = in_thread(prepare_rows, fields, rows)
         # Before anybody pays for embeddings that cannot be stored.
         if prepared.ids:
             check_ids(prepared.ids)
@@ -169,7 +169,7 @@ class Table(Generic[M]):
         missing = prepared.missing()
         if missing:
             inputs = self._inputs([prepared.sources[number] for number in missing])
-            made = aside(embed, self.collection._function(), inputs)
+            made = in_thread(embed, self.collection._function(), inputs)
             prepared.fill(made, fields.vector, fields.length)
         return prepared
 
@@ -178,7 +178,7 @@ class Table(Generic[M]):
         if source is not None and source.kind == "image":
             return [as_image(image) for image in sources]
         if source is not None and source.kind == "uri" and not opens_uris(function):
-            return list(aside(self.collection._data_loader or ImageLoader(), sources))
+            return list(in_thread(self.collection._data_loader or ImageLoader(), sources))
         return sources
 
     def _columns(self, prepared: PreparedRows) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, TypeAlias, TypeV
 import orjson
 
 from pgchroma.embeddings.calls.cache import class_identity
-from pgchroma.embeddings.calls.caller import Caller, runner_of
+from pgchroma.embeddings.calls.caller import BatchRunner, runner_of
 from pgchroma.embeddings.calls.options import OPTION_NAMES, Options
 from pgchroma.embeddings.lancedb.fields import LanceDBMethods
 from pgchroma.embeddings.protocol import Embeddable, EmbeddingFunction, Embeddings, Space
@@ -65,7 +65,7 @@ class BatchedEmbeddingFunction(LanceDBMethods, EmbeddingFunction[D]):
     """The length of the embeddings of well-known models, by name."""
 
     _options: Options = Options()
-    _kept_caller: Caller | None = None
+    _runner: BatchRunner | None = None
 
     @abstractmethod
     def embed_batch(self, batch: list[Any], purpose: Purpose) -> object:
@@ -123,7 +123,7 @@ class BatchedEmbeddingFunction(LanceDBMethods, EmbeddingFunction[D]):
         """
         changed = copy.copy(self)
         changed._options = replace(self._options, **options)
-        changed._kept_caller = None
+        changed._runner = None
         if changed._options.cache is not None and changed.get_config() is NotImplemented:
             raise ValueError(
                 f"{type(self).__name__} cannot have a cache: as it has no get_config, it would get "
@@ -183,10 +183,10 @@ class BatchedEmbeddingFunction(LanceDBMethods, EmbeddingFunction[D]):
         identity = partial(self._identity, purpose)
         return self._caller().run(embed, inputs, identity, self.most_inputs(inputs))
 
-    def _caller(self) -> Caller:
+    def _caller(self) -> BatchRunner:
         return runner_of(
             self,
-            lambda: Caller(
+            lambda: BatchRunner(
                 self._options,
                 name=self.name(),
                 batch_size=self.batch_size,

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from pgchroma.embeddings.calls.cache import VectorCache, content_key
-from pgchroma.embeddings.calls.cancellation import ending
+from pgchroma.embeddings.calls.cancellation import cancel_event
 from pgchroma.embeddings.calls.progress import progress_bar
 from pgchroma.embeddings.protocol import normalize_embeddings, validate_embeddings
 from pgchroma.errors import EmbeddingError
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from pgchroma.embeddings.calls.options import Options
     from pgchroma.embeddings.protocol import Embeddings
 
-__all__ = ("TRANSIENT_STATUS", "Caller", "batches", "is_transient", "runner_of")
+__all__ = ("TRANSIENT_STATUS", "BatchRunner", "batches", "is_transient", "runner_of")
 
 T = TypeVar("T")
 
@@ -34,7 +34,7 @@ TRANSIENT_STATUS = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 529})
 """The statuses of answers after which the same request may succeed."""
 
 
-class Caller:
+class BatchRunner:
     """Calls one embedding function; safe to use from several threads.
 
     Attributes:
@@ -64,7 +64,7 @@ class Caller:
         self._batch_size = options.batch_size or batch_size
         self._concurrency = options.concurrency or concurrency
         self._most_bytes = most_bytes
-        self._pace = _Pace(options.requests_per_minute)
+        self._pace = RateLimiter(options.requests_per_minute)
 
     def run(
         self,
@@ -115,7 +115,7 @@ class Caller:
         Raises:
             EmbeddingError: As for `run`.
         """
-        with ending() as ended:
+        with cancel_event() as ended:
             made = self._checked(self._call(embed, list(inputs), ended), len(inputs))
         return _of_one_length(made, self._name)
 
@@ -135,7 +135,7 @@ class Caller:
             note: Told at once what was made of which inputs, by several threads.
 
         Raises:
-            EmbeddingError: A call failed for good, or nobody waits any more, see `ending`.
+            EmbeddingError: A call failed for good, or nobody waits any more, see `cancel_event`.
         """
         count = self._batch_size if most is None else min(most, self._batch_size)
         spans = batches(inputs, count, self._most_bytes)
@@ -156,7 +156,7 @@ class Caller:
         self, run: Callable[[slice, threading.Event], list[T]], spans: Sequence[slice]
     ) -> list[list[T]]:
         # After a failure, or an interrupt, nothing new is begun and nobody waits on.
-        with ending() as ended:
+        with cancel_event() as ended:
             if len(spans) <= 1 or self._concurrency == 1:
                 return [run(span, ended) for span in spans]
             waiting = deque(enumerate(spans))
@@ -237,21 +237,21 @@ class Caller:
         return embeddings
 
 
-def runner_of(function: Any, make: Callable[[], Caller]) -> Caller:
+def runner_of(function: Any, make: Callable[[], BatchRunner]) -> BatchRunner:
     """Return the one caller of an embedding function, which is made at its first call.
 
     Args:
-        function: Keeps it in its attribute ``_kept_caller``, which is None before.
+        function: Keeps it in its attribute ``_runner``, which is None before.
         make: Makes it.
     """
     with _making:
-        if function._kept_caller is None:
-            function._kept_caller = make()
-        kept: Caller = function._kept_caller
+        if function._runner is None:
+            function._runner = make()
+        kept: BatchRunner = function._runner
         return kept
 
 
-class _Pace:
+class RateLimiter:
     """Begins calls no faster than a rate, and none while it is held."""
 
     def __init__(self, per_minute: float | None) -> None:

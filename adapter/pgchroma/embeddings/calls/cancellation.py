@@ -11,17 +11,17 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from concurrent.futures import Future
 
-__all__ = ("awaited", "ending")
+__all__ = ("cancel_event", "current_call")
 
-awaited: ContextVar[Future[Any] | None] = ContextVar("awaited", default=None)
+current_call: ContextVar[Future[Any] | None] = ContextVar("awaited", default=None)
 """The outcome of what runs in this context; whoever no longer waits for it cancels it."""
 
 
 @contextmanager
-def ending() -> Iterator[threading.Event]:
+def cancel_event() -> Iterator[threading.Event]:
     """Give an event that is set when the block is left, or before if nobody waits any more."""
     ended = threading.Event()
-    if (outcome := awaited.get()) is not None:
+    if (outcome := current_call.get()) is not None:
         outcome.add_done_callback(lambda _: ended.set())
     try:
         yield ended

@@ -22,11 +22,11 @@ from pgchroma.embeddings.protocol import (
     validate_embeddings,
 )
 
-__all__ = ("ChromaAdapter", "LanceDBAdapter", "adapt", "chroma_function", "with_create")
+__all__ = ("ChromaAdapter", "LanceDBAdapter", "chroma_function", "with_create", "wrap_lancedb")
 
 
 class LanceDBAdapter(LanceDBMethods, EmbeddingFunction[Any]):
-    """One of LanceDB's functions with Chroma's methods; `adapt` makes a subclass for each class.
+    """A function of LanceDB's kind with Chroma's methods. `wrap_lancedb` makes a subclass for each.
 
     Attributes:
         function: The function itself.
@@ -116,10 +116,10 @@ def chroma_function(given: Any) -> Any:
     """Make a function of LanceDB's one of Chroma's; anything else stays what it is."""
     if not isinstance(given, MultiModalEmbeddingFunction):
         return given
-    return (_adapted.get(type(given)) or adapt(type(given), None))(given)
+    return (_adapted.get(type(given)) or wrap_lancedb(type(given), None))(given)
 
 
-def adapt(
+def wrap_lancedb(
     function_class: type[MultiModalEmbeddingFunction], alias: str | None
 ) -> type[LanceDBAdapter]:
     """Make the class under which collections remember a class of LanceDB's.

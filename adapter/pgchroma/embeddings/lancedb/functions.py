@@ -14,7 +14,7 @@ from pydantic_core import to_jsonable_python
 
 from pgchroma.embeddings.calls.batched import check_texts
 from pgchroma.embeddings.calls.cache import class_identity
-from pgchroma.embeddings.calls.caller import Caller, runner_of
+from pgchroma.embeddings.calls.caller import BatchRunner, runner_of
 from pgchroma.embeddings.calls.options import OPTION_NAMES, Options
 from pgchroma.embeddings.keys import is_secret_name, without_login
 from pgchroma.embeddings.lancedb.fields import LanceDBMethods, as_inputs
@@ -55,7 +55,7 @@ class MultiModalEmbeddingFunction(LanceDBMethods, BaseModel):
     """What `create` takes besides the fields: nobody calls this but its user."""
 
     _options: Options = PrivateAttr(default_factory=Options)
-    _kept_caller: Caller | None = PrivateAttr(default=None)
+    _runner: BatchRunner | None = PrivateAttr(default=None)
 
     @classmethod
     def create(cls, **settings: Any) -> Self:
@@ -142,10 +142,10 @@ class TextEmbeddingFunction(MultiModalEmbeddingFunction):
         """Embed what is searched for; the same as what is stored, unless overridden."""
         return self.compute_source_embeddings(query)
 
-    def _caller(self) -> Caller:
+    def _caller(self) -> BatchRunner:
         return runner_of(
             self,
-            lambda: Caller(
+            lambda: BatchRunner(
                 replace(self._options, max_retries=self.max_retries),
                 name=type(self).__name__,
                 batch_size=BATCH_SIZE,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from pgchroma.embeddings.lancedb.adapters import adapt, with_create
+from pgchroma.embeddings.lancedb.adapters import with_create, wrap_lancedb
 from pgchroma.embeddings.lancedb.functions import MultiModalEmbeddingFunction
 from pgchroma.embeddings.protocol import EmbeddingFunction
 from pgchroma.embeddings.registry import known_embedding_functions, register_embedding_function
@@ -83,7 +83,7 @@ class EmbeddingFunctionRegistry:
         def add(function_class: Class) -> Class:
             name = alias or function_class.__name__
             if issubclass(function_class, MultiModalEmbeddingFunction):
-                known_embedding_functions[name] = adapt(function_class, name)
+                known_embedding_functions[name] = wrap_lancedb(function_class, name)
                 self._classes[name] = function_class
             elif issubclass(function_class, EmbeddingFunction):
                 register_embedding_function(function_class)

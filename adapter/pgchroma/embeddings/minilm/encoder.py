@@ -216,7 +216,7 @@ class EncoderRequest:
     providers: tuple[str, ...] | None
 
 
-class _Shelf:
+class ModelCache:
     """The encoders of this process, each loaded once and kept."""
 
     def __init__(self) -> None:
@@ -245,7 +245,7 @@ class _Shelf:
         self._encoders.clear()
 
 
-_shelf = _Shelf()
+_shelf = ModelCache()
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_shelf.forget)
 

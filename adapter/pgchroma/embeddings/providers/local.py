@@ -83,7 +83,7 @@ class _SharedModel:
     lock: threading.Lock = field(default_factory=threading.Lock)
 
 
-class _Shelf:
+class ModelCache:
     """The models of this process, each loaded once and kept."""
 
     def __init__(self) -> None:
@@ -110,7 +110,7 @@ class _Shelf:
             shared.lock = threading.Lock()
 
 
-_shelf = _Shelf()
+_shelf = ModelCache()
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_shelf.survive_fork)
 

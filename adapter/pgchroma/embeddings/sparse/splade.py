@@ -10,7 +10,7 @@ from enum import StrEnum
 from typing import Any, Self
 
 from pgchroma.embeddings.calls.batched import check_texts
-from pgchroma.embeddings.calls.caller import Caller, runner_of
+from pgchroma.embeddings.calls.caller import BatchRunner, runner_of
 from pgchroma.embeddings.calls.options import OPTION_NAMES, Options
 from pgchroma.embeddings.keys import ApiKey
 from pgchroma.embeddings.protocol import Documents
@@ -37,7 +37,7 @@ class ChromaCloudSpladeEmbeddingFunction(SparseEmbeddingFunction[Documents]):
     """Embeds texts by Chroma Cloud, or by the server that ``CHROMA_EMBED_URL`` names."""
 
     _options = Options()
-    _kept_caller: Caller | None = None
+    _runner: BatchRunner | None = None
 
     def __init__(
         self,
@@ -75,7 +75,7 @@ class ChromaCloudSpladeEmbeddingFunction(SparseEmbeddingFunction[Documents]):
             )
         changed = copy.copy(self)
         changed._options = replace(self._options, **options)
-        changed._kept_caller = None
+        changed._runner = None
         return changed
 
     def __call__(self, input: Documents) -> SparseVectors:
@@ -88,10 +88,10 @@ class ChromaCloudSpladeEmbeddingFunction(SparseEmbeddingFunction[Documents]):
         check_texts(input)
         return self._caller().gather(self._ask, input)
 
-    def _caller(self) -> Caller:
+    def _caller(self) -> BatchRunner:
         return runner_of(
             self,
-            lambda: Caller(
+            lambda: BatchRunner(
                 self._options,
                 name=self.name(),
                 batch_size=_BATCH_SIZE,

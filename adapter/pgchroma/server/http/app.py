@@ -82,9 +82,9 @@ def create_app(
 def _metrics(settings: ServerSettings, workplace: RunDirectory) -> Metrics | None:
     if settings.admin_port is None:
         return None
-    from pgchroma.server.observability.metrics import count_in  # noqa: PLC0415  (not where nobody looks)
+    from pgchroma.server.observability.metrics import enable_multiprocess  # noqa: PLC0415  (not where nobody looks)
 
-    return count_in(workplace.metrics)
+    return enable_multiprocess(workplace.metrics)
 
 
 def _telemetry(settings: ServerSettings) -> Telemetry | None:
@@ -104,7 +104,7 @@ def _lifespan(
 ) -> Any:
     def beat() -> None:
         if metrics is not None:
-            metrics.note_pool(database.statistics())
+            metrics.set_pool(database.statistics())
 
     @asynccontextmanager
     async def lifespan(application: Litestar) -> AsyncGenerator[None, None]:

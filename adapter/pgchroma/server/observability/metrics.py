@@ -1,7 +1,7 @@
 """What a worker counts, for Prometheus.
 
 Each worker counts in files of its own, which the supervising process adds up. The place of the
-files has to be known before `prometheus_client` is imported, hence `count_in`.
+files has to be known before `prometheus_client` is imported, hence `enable_multiprocess`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from pgchroma.model.operations import (
 )
 from pgchroma.server.observability.logs import AccessRecord
 
-__all__ = ("Metrics", "count_in")
+__all__ = ("Metrics", "enable_multiprocess")
 
 _METHODS = frozenset(("DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"))
 
@@ -103,7 +103,7 @@ class Metrics:
             case _:
                 pass
 
-    def note_pool(self, statistics: dict[str, int]) -> None:
+    def set_pool(self, statistics: dict[str, int]) -> None:
         """Note how the pool of connections is."""
         size, idle = statistics.get("size", 0), statistics.get("idle", 0)
         self._pool.labels("idle").set(idle)
@@ -131,7 +131,7 @@ class Metrics:
         return counter
 
 
-def count_in(directory: Path) -> Metrics:
+def enable_multiprocess(directory: Path) -> Metrics:
     """Count in files in this directory."""
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(directory)
     return Metrics()

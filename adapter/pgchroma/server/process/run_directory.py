@@ -36,7 +36,7 @@ class RunDirectory:
         """Where workers count, for Prometheus."""
         return self.directory / "metrics"
 
-    def give_sign(self) -> None:
+    def beat(self) -> None:
         """Say that this worker is alive."""
         # By the clock that nobody sets; it is the same for every process of the machine.
         file = self.directory / f"{_PREFIX}{os.getpid()}"

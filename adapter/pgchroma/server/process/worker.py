@@ -66,7 +66,7 @@ async def working(workplace: RunDirectory, beat: Any) -> AsyncGenerator[None, No
 
 async def _beat(workplace: RunDirectory, beat: Any) -> None:
     while True:
-        workplace.give_sign()
+        workplace.beat()
         beat()
         await asyncio.sleep(HEARTBEAT)
 

@@ -49,8 +49,10 @@ def advance(
         live: Those with its embeddings; None: it has none.
         spare: Those with its second embeddings; None: it has none.
     """
-    of_vectors: LiteralString = ", (select max(pos) from {vectors})"
-    vectors = [sql.SQL(of_vectors).format(vectors=each.vectors) for each in (live, spare) if each]
+    last_position: LiteralString = ", (select max(pos) from {vectors})"
+    vectors = [
+        sql.SQL(last_position).format(vectors=each.vectors) for each in (live, spare) if each
+    ]
     text = render(
         _STATE,
         log=tables.log_literal,

@@ -57,7 +57,7 @@ __all__ = (
     "rename_view",
     "schema_name",
     "stem",
-    "take_into_use",
+    "swap",
     "view_name",
 )
 
@@ -157,7 +157,7 @@ class CollectionTables:
         return f"{'spare' if self.is_shadow else 'vectors'}_{self._numbered}"
 
     @property
-    def of_vectors(self) -> str:
+    def vectors_prefix(self) -> str:
         """What the names of the constraints and indexes of the embeddings begin with.
 
         They stay as they are when the table is taken into use or out of it.
@@ -306,7 +306,7 @@ def create_shadow(tables: CollectionTables, dimension: int, space: Space) -> tup
         )
         """,
         vectors=tables.vectors,
-        pkey=sql.Identifier(f"{tables.of_vectors}_pkey"),
+        pkey=sql.Identifier(f"{tables.vectors_prefix}_pkey"),
         dimension=sql.Literal(dimension),
         storage=sql.SQL(storage),
     )
@@ -314,7 +314,7 @@ def create_shadow(tables: CollectionTables, dimension: int, space: Space) -> tup
     return Statement(vectors), *zeros
 
 
-def take_into_use(
+def swap(
     live: CollectionTables, spare: CollectionTables, collection: str, indexed: FilterableKeys
 ) -> tuple[Statement, ...]:
     """Let a spare table of embeddings and the one in use change places.
@@ -335,7 +335,7 @@ def create_zero_vector_index(tables: CollectionTables) -> Statement:
     """Make the index of embeddings without a direction, which HNSW leaves out under cosine."""
     text = render(
         "create index {name} on {vectors} (pos) where vector_norm(embedding) = 0",
-        name=sql.Identifier(f"{tables.of_vectors}_zeros"),
+        name=sql.Identifier(f"{tables.vectors_prefix}_zeros"),
         vectors=tables.vectors,
     )
     return Statement(text)

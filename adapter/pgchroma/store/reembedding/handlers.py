@@ -41,7 +41,7 @@ from pgchroma.store.layout.tables import (
     MAX_DIMENSION,
     CollectionTables,
     create_shadow,
-    take_into_use,
+    swap,
 )
 from pgchroma.store.locations import Environment, locate
 from pgchroma.store.records.vectors import pack_vectors
@@ -348,7 +348,7 @@ def _copy_grants(second: _Second, spare: CollectionTables) -> Steps[None]:
 
 def _exchange(second: _Second, spare: CollectionTables) -> Steps[None]:
     yield from _copy_grants(second, spare)
-    yield take_into_use(second.live, spare, second.name, second.in_use.indexed)
+    yield swap(second.live, spare, second.name, second.in_use.indexed)
     # What else was configured since the second embeddings were begun stays.
     hnsw = replace(second.in_use.hnsw, space=second.configuration.hnsw.space)
     function = second.configuration.embedding_function

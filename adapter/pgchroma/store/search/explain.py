@@ -81,7 +81,7 @@ def explain_query(operation: ExplainQuery, environment: Environment) -> Steps[Qu
     # PostgreSQL's account does not have the rows, by which a query decides whether to run again.
     if prepared.is_complete((yield reading(prepared.statement, prepared.settings))):
         return plan
-    again = prepare_query(query, location, environment, is_certain=True)
+    again = prepare_query(query, location, environment, force_exact=True)
     return replace(plan, again=(yield from _explain(again)))
 
 
@@ -106,9 +106,9 @@ def measure_recall(operation: MeasureRecall, environment: Environment) -> Steps[
             operation.filter,
         )
         begin = time.perf_counter()
-        ids = yield from _ids(query, location, environment, is_certain=False)
+        ids = yield from _ids(query, location, environment, force_exact=False)
         middle = time.perf_counter()
-        truth = yield from _ids(query, location, environment, is_certain=True)
+        truth = yield from _ids(query, location, environment, force_exact=True)
         times.append(middle - begin)
         exact_times.append(time.perf_counter() - middle)
         found += len(set(ids) & set(truth))
@@ -133,12 +133,12 @@ def _explain(prepared: PreparedQuery) -> Steps[QueryPlan]:
 
 
 def _ids(
-    query: QueryRecords, location: Location, environment: Environment, *, is_certain: bool
+    query: QueryRecords, location: Location, environment: Environment, *, force_exact: bool
 ) -> Steps[list[str]]:
-    prepared = prepare_query(query, location, environment, is_certain=is_certain)
+    prepared = prepare_query(query, location, environment, force_exact=force_exact)
     rows = yield reading(prepared.statement, prepared.settings)
     if not prepared.is_complete(rows):
-        return (yield from _ids(query, location, environment, is_certain=True))
+        return (yield from _ids(query, location, environment, force_exact=True))
     return prepared.ids(rows)
 
 

@@ -95,7 +95,7 @@ def query_records(operation: QueryRecords, environment: Environment) -> Steps[li
     query = prepare_query(operation, location, environment)
     rows = yield reading(query.statement, query.settings)
     if not query.is_complete(rows):
-        again = prepare_query(operation, location, environment, is_certain=True)
+        again = prepare_query(operation, location, environment, force_exact=True)
         rows = yield reading(again.statement, again.settings)
     if rows:
         _refuse_missing(rows[0][_MISSING])
@@ -209,7 +209,7 @@ def prepare_query(
     location: Location,
     environment: Environment,
     *,
-    is_certain: bool = False,
+    force_exact: bool = False,
 ) -> PreparedQuery:
     """Choose how a query is run, and compose it.
 
@@ -217,16 +217,16 @@ def prepare_query(
         operation: What is asked for.
         location: The collection, which has a dimension.
         environment: The database.
-        is_certain: Whether the answer has to be exact, and of records alone.
+        force_exact: Whether the answer has to be exact, and of records alone.
     """
     has_condition = operation.ids is not None or operation.filter is not None
-    strategy: Strategy = "exact" if is_certain else _strategy(operation, location)
+    strategy: Strategy = "exact" if force_exact else _strategy(operation, location)
     parameters, condition = compile_conditions(
         operation.ids, operation.filter, location.indexes.secondary
     )
     segments = location.indexes.segments if strategy == "index" else ()
     is_adaptive = strategy == "index" and has_condition
-    template = _template(strategy, has_condition=has_condition or is_certain)
+    template = _template(strategy, has_condition=has_condition or force_exact)
     is_single = len(operation.embeddings) == 1
     form = _Form(
         location.tables,

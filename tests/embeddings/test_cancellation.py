@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from pgchroma.client._async.concurrency import _Threads, aside
+from pgchroma.client._async.concurrency import _Threads, in_thread
 from pgchroma.embeddings.providers.ollama import OllamaEmbeddingFunction
 from tests.embeddings.providers.serving import Answer, Provider, Request, serving, vector_of
 
@@ -60,8 +60,11 @@ async def _until(is_so: Callable[[], bool]) -> None:
 async def test_work_has_its_callers_context_and_gives_back_what_it_makes() -> None:
     _word.set("mine")
     caller = threading.get_ident()
-    assert await aside(lambda: (_word.get(), threading.get_ident() == caller)) == ("mine", False)
-    await aside(_word.set, "another")
+    assert await in_thread(lambda: (_word.get(), threading.get_ident() == caller)) == (
+        "mine",
+        False,
+    )
+    await in_thread(_word.set, "another")
     assert _word.get() == "mine"
 
 
@@ -72,7 +75,7 @@ async def test_what_work_raises_reaches_its_caller(fault: type[Exception]) -> No
 
     # A coroutine cannot raise StopIteration.
     with pytest.raises((ValueError, RuntimeError), match=r"^(no|coroutine raised StopIteration)$"):
-        await asyncio.wait_for(aside(fail), timeout=5)
+        await asyncio.wait_for(in_thread(fail), timeout=5)
 
 
 @pytest.mark.parametrize("texts", [["a"], ["a", "b", "c"]])
@@ -81,7 +84,7 @@ async def test_who_waits_no_more_ends_the_wait_for_a_retry(
 ) -> None:
     provider.speaks = lambda request: Answer(status=429, headers={"Retry-After": "30"})
     work = _Told(_function(provider, batch_size=1, concurrency=4))
-    task = asyncio.create_task(aside(work, texts))
+    task = asyncio.create_task(in_thread(work, texts))
     await _until(lambda: len(provider.requests) >= 1)
     await asyncio.sleep(0.05)
     asked = len(provider.requests)
@@ -96,7 +99,7 @@ async def test_batches_are_not_begun_once_nobody_waits(provider: Provider) -> No
     # Those that are under way succeed, and the rest is left over.
     provider.speaks = lambda request: Answer(_speaks(request).body, seconds=0.15)
     work = _Told(_function(provider, batch_size=1, concurrency=2))
-    task = asyncio.create_task(aside(work, [str(n) for n in range(20)]))
+    task = asyncio.create_task(in_thread(work, [str(n) for n in range(20)]))
     await _until(lambda: len(provider.requests) == 2)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -108,7 +111,7 @@ async def test_batches_are_not_begun_once_nobody_waits(provider: Provider) -> No
 
 async def test_two_calls_in_one_piece_of_work_end_apart(provider: Provider) -> None:
     function = _function(provider)
-    first, second = await aside(lambda: (function(["a"]), function(["b"])))
+    first, second = await in_thread(lambda: (function(["a"]), function(["b"])))
     assert [first[0].tolist(), second[0].tolist()] == [vector_of("a"), vector_of("b")]
 
 
@@ -122,7 +125,7 @@ async def test_what_fails_after_its_caller_has_gone_is_dropped(
         raise ValueError("too late")
 
     work = _Told(fail)
-    task = asyncio.create_task(aside(work))
+    task = asyncio.create_task(in_thread(work))
     await asyncio.sleep(0.02)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -139,7 +142,7 @@ def test_a_loop_may_be_closed_before_work_ends(caplog: pytest.LogCaptureFixture)
     begun: list[asyncio.Task[Any]] = []
 
     async def begin() -> None:
-        begun.append(asyncio.create_task(aside(work)))
+        begun.append(asyncio.create_task(in_thread(work)))
         await asyncio.sleep(0)
 
     loop = asyncio.new_event_loop()
@@ -148,7 +151,7 @@ def test_a_loop_may_be_closed_before_work_ends(caplog: pytest.LogCaptureFixture)
     loop.close()
     closed.set()
     assert work.ended.wait(10)
-    assert asyncio.run(aside(lambda: 3)) == 3
+    assert asyncio.run(in_thread(lambda: 3)) == 3
     assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
 
 
