@@ -5,16 +5,17 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from psycopg.conninfo import conninfo_to_dict
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from pgchroma.errors import InvalidArgumentError
 
-__all__ = ("check_url", "place_of")
+__all__ = ("check_url", "place_of", "without_secrets")
 
 _URL: Final = re.compile(
     r"(?P<jdbc>jdbc:)?(?P<scheme>[a-z0-9]+)(\+(?P<driver>\w+))?://", re.IGNORECASE
 )
 _POSTGRES: Final = ("postgresql", "postgres")
+_SECRETS: Final = ("password", "sslpassword", "scram_client_key", "oauth_client_secret")
 
 
 def check_url(url: str) -> str:
@@ -44,6 +45,14 @@ def check_url(url: str) -> str:
             f"pgchroma connects through psycopg: write postgresql:// instead of {found[0][:40]}"
         )
     return url
+
+
+def without_secrets(url: str) -> str:
+    """Return a URL or connection string as a connection string without passwords and keys."""
+    scheme, separator, rest = url.partition("://")
+    plain = f"{scheme.partition('+')[0]}://{rest}" if separator else url
+    parts = {name: value for name, value in conninfo_to_dict(plain).items() if name not in _SECRETS}
+    return make_conninfo("", **parts)
 
 
 def place_of(conninfo: str) -> str:

@@ -29,8 +29,6 @@ NOT_PICKLED: Final = (
 
 Kind: TypeAlias = Literal["ephemeral", "directory", "postgres", "server"]
 
-_SECRETS: Final = ("password", "sslpassword", "scram_client_key", "oauth_client_secret")
-
 
 @dataclass(frozen=True, slots=True)
 class Origin:
@@ -65,16 +63,9 @@ def postgres_origin(url: object, settings: Settings) -> Origin | None:
     """Return the origin of a database; None for an engine, a connection or a session."""
     if not isinstance(url, str):
         return None
-    from psycopg.conninfo import (  # noqa: PLC0415  (a client of a server does without it)
-        conninfo_to_dict,
-        make_conninfo,
-    )
+    from pgchroma.backends.urls import without_secrets  # noqa: PLC0415  (it imports psycopg)
 
-    scheme, separator, rest = url.partition("://")
-    plain = f"{scheme.partition('+')[0]}://{rest}" if separator else url
-    parts: dict[str, Any] = {**conninfo_to_dict(plain)}
-    shown = {name: value for name, value in parts.items() if name not in _SECRETS}
-    return Origin("postgres", make_conninfo(**shown), _options(settings))
+    return Origin("postgres", without_secrets(url), _options(settings))
 
 
 def server_origin(settings: Settings) -> Origin:

@@ -6,12 +6,10 @@ import json
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
-import psycopg
-from psycopg.conninfo import conninfo_to_dict
 from pydantic import BaseModel, Field, SecretStr, ValidationInfo, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
-from pgchroma.backends.conninfo import plain_conninfo
+from pgchroma.backends.checks import check_conninfo
 from pgchroma.config import Settings
 from pgchroma.errors import ChromaError
 from pgchroma.model.hashes import Key
@@ -207,15 +205,9 @@ class ServerSettings(BaseModel):
         if not text:
             raise ValueError("is empty: give the URL of a database, or leave it out")
         try:
-            conninfo_to_dict(plain_conninfo(text))
+            check_conninfo(text)
         except ChromaError as error:
             raise ValueError(error.message()) from None
-        except psycopg.ProgrammingError:
-            # libpq's message quotes what it could not read, and that may be a password.
-            raise ValueError(
-                "is not a PostgreSQL URL or connection string; in a URL, characters such as @ : / "
-                "and % of a password are percent-encoded"
-            ) from None
         return SecretStr(text)
 
     @field_validator("persist_path", mode="before")

@@ -16,9 +16,9 @@ from collections.abc import Generator
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar, Literal
 
-import psycopg
 from pythonjsonlogger.orjson import OrjsonFormatter
 
+from pgchroma.backends.redaction import postgres_message, sqlstate_of
 from pgchroma.errors import ChromaError
 
 __all__ = (
@@ -113,8 +113,8 @@ def log_uncaught() -> None:
 def describe(fault: BaseException) -> str:
     """Say what kind of exception it is, and its message where that can quote nobody's data."""
     name = type(fault).__name__
-    if isinstance(fault, psycopg.Error) and fault.sqlstate:
-        name = f"{name} {fault.sqlstate}"
+    if sqlstate := sqlstate_of(fault):
+        name = f"{name} {sqlstate}"
     message = _message(fault)
     return f"{name}: {message}" if message else name
 
@@ -218,24 +218,12 @@ _TELLING = (
 )
 """Exceptions whose messages name types, files and code, but no values."""
 
-_TELLING_STATES = (
-    *("08", "0A", "25", "28", "3D", "3F", "40", "42", "53", "54", "55", "57", "58", "XX"),
-)
-"""Classes of SQLSTATE whose primary messages name objects of the database, but no values."""
-
 
 def _message(fault: BaseException) -> str:
-    if isinstance(fault, psycopg.Error):
-        return _said_by_postgres(fault)
+    message = postgres_message(fault)
+    if message is not None:
+        return message
     if isinstance(fault, ChromaError):
         is_telling = fault.__cause__ is None or bool(_message(fault.__cause__))
         return fault.message() if is_telling else ""
     return str(fault) if isinstance(fault, _TELLING) else ""
-
-
-def _said_by_postgres(fault: psycopg.Error) -> str:
-    if fault.sqlstate is None:
-        # Not from the server but from the way to it; libpq appends what the server said.
-        lines = str(fault).splitlines() if isinstance(fault, psycopg.OperationalError) else []
-        return lines[0] if lines else ""
-    return (fault.diag.message_primary or "") if fault.sqlstate[:2] in _TELLING_STATES else ""

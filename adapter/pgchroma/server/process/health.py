@@ -18,18 +18,15 @@ from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
-import psycopg
 from prometheus_client import CollectorRegistry, ProcessCollector, make_wsgi_app
 from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
-from psycopg.conninfo import make_conninfo
 
+from pgchroma.backends.checks import prepare_database
 from pgchroma.backends.conninfo import plain_conninfo
-from pgchroma.catalog.upgrade import prepare
 from pgchroma.errors import ChromaError, UnavailableError, VersionMismatchError
 from pgchroma.server.process.addresses import Address
 from pgchroma.server.process.run_directory import LATE, LOST, RunDirectory
-from pgchroma.store.running.errors import mapped_errors
 
 __all__ = ("Health", "administering")
 
@@ -97,9 +94,8 @@ class Health:
     def _database(self) -> dict[str, str]:
         # What PostgreSQL says is kept back: it names users, hosts and databases.
         try:
-            conninfo = make_conninfo(plain_conninfo(self._conninfo), connect_timeout=_PATIENCE)
-            with mapped_errors(), psycopg.connect(conninfo, autocommit=True) as connection:
-                prepare(connection, "validate")
+            conninfo = plain_conninfo(self._conninfo)
+            prepare_database(conninfo, "validate", connect_timeout=_PATIENCE)
         except UnavailableError:
             return {"database": "cannot be reached"}
         except VersionMismatchError as fault:

@@ -18,7 +18,6 @@ from importlib.metadata import version
 from threading import Event, Thread
 from typing import TYPE_CHECKING, Any
 
-import psycopg
 from granian import Granian
 from granian.constants import HTTPModes, Interfaces, Loops
 from granian.http import HTTP1Settings
@@ -32,10 +31,10 @@ from tenacity import (
 )
 
 from pgchroma._version import __version__
+from pgchroma.backends.checks import prepare_database, reason_of
 from pgchroma.backends.conninfo import complete_conninfo
 from pgchroma.backends.refusal import is_refused_for_good
 from pgchroma.backends.urls import place_of
-from pgchroma.catalog.upgrade import prepare
 from pgchroma.errors import InternalError, InvalidArgumentError, UnavailableError
 from pgchroma.extras import check_extras
 from pgchroma.server.auth.bootstrap import bootstrap_admin_key
@@ -45,7 +44,6 @@ from pgchroma.server.process.embedded_postgres import kept_running
 from pgchroma.server.process.run_directory import RunDirectory, opened
 from pgchroma.server.process.worker import load
 from pgchroma.server.settings import InvalidSettingError, ServerSettings
-from pgchroma.store.running.errors import mapped_errors, primary_message
 
 if TYPE_CHECKING:
     from pgchroma.embedded import EmbeddedPostgres
@@ -159,12 +157,10 @@ def _prepare(conninfo: str, settings: ServerSettings) -> None:
 
 def _prepare_once(conninfo: str, settings: ServerSettings) -> None:
     try:
-        place = place_of(conninfo)
-        with mapped_errors(place), psycopg.connect(conninfo, autocommit=True) as connection:
-            facts = prepare(connection, settings.migrations)
+        facts = prepare_database(conninfo, settings.migrations)
     except UnavailableError as error:
         if is_refused_for_good(conninfo):
-            reason = f"{place_of(conninfo)} cannot be used: {_cause(error)}"
+            reason = f"{place_of(conninfo)} cannot be used: {reason_of(error)}"
             raise InvalidSettingError("url", reason) from error
         raise
     _log.info(
@@ -173,12 +169,6 @@ def _prepare_once(conninfo: str, settings: ServerSettings) -> None:
         *divmod(facts.version, 10_000),
         facts.vector_version,
         facts.revision,
-    )
-
-
-def _cause(error: Exception) -> str:
-    return (
-        primary_message(error.__cause__) if isinstance(error.__cause__, Exception) else str(error)
     )
 
 
