@@ -1,6 +1,6 @@
 """The limit: the same tables and the same work, written by hand in psycopg.
 
-What a careful user of psycopg and pgvector would write for one collection whose tables he knows:
+What a careful user of psycopg and pgvector would write for one collection whose tables are known:
 a pool, binary parameters and results, prepared statements, rows turned into the same columns. The
 difference to the direct client is what its checks and its generality cost.
 """

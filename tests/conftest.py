@@ -47,7 +47,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 @pytest.fixture(scope="session")
 def server() -> Iterator[Postgres]:
     """A PostgreSQL for the whole run."""
-    # Not below pytest's directory, which root keeps to himself: PgBouncer has to reach the socket.
+    # Not below pytest's directory, which only root may enter: PgBouncer has to reach the socket.
     with tempfile.TemporaryDirectory(prefix="pgchroma-tests-", dir=_memory()) as directory:
         Path(directory).chmod(0o755)
         with serving_postgres(Path(directory)) as postgres:

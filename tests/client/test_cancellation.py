@@ -25,7 +25,7 @@ async def test_a_request_that_is_given_up_gives_its_connection_back(url: str) ->
 
         for _ in range(150):
             answers = await asyncio.gather(*(ask(chance.random() * 0.004) for _ in range(9)))
-            # Whoever got an answer got his own.
+            # Each call got its own answer.
             assert all(answer == ["a"] for answer in answers)
         for _ in range(50):
             statistics = client._backend.statistics()  # type: ignore[attr-defined]

@@ -185,7 +185,7 @@ def test_a_role_nobody_knows_may_do_nothing() -> None:
 def test_a_refusal_repeats_what_was_asked_for(target: Target, said: str) -> None:
     with pytest.raises(errors.AuthorizationError) as caught:
         Caller("someone", "read", Scope("other")).require("write", target)
-    assert caught.value.message() == f"this needs the role write for {said}"
+    assert caught.value.message() == f"permission denied: requires the role write on {said}"
 
 
 def test_a_key_reads_back_and_matches_its_hash_only() -> None:

@@ -17,7 +17,7 @@ class Backend(Protocol):
 
     @property
     def in_caller_transaction(self) -> bool:
-        """Whether all it does is part of the caller's transaction, on his one connection."""
+        """Whether every operation runs inside the caller's transaction."""
         ...
 
     def execute(self, operation: Operation[R]) -> R:
@@ -42,7 +42,7 @@ class AsyncBackend(Protocol):
 
     @property
     def in_caller_transaction(self) -> bool:
-        """Whether all it does is part of the caller's transaction, on his one connection."""
+        """Whether every operation runs inside the caller's transaction."""
         ...
 
     async def execute(self, operation: Operation[R]) -> R:

@@ -219,7 +219,7 @@ def _environment(
     timeouts = [round(settings.pgchroma_regex_timeout * 1000), facts.statement_timeout_ms]
     environment = Environment(
         cast("int", facts.vector_oid),
-        # In the caller's transaction his own limit holds.
+        # In the caller's transaction the caller's own limit applies.
         regex_timeout_ms=None
         if in_caller_transaction
         else min(limit for limit in timeouts if limit),

@@ -86,7 +86,7 @@ class DirectBackend:
 
     @property
     def in_caller_transaction(self) -> bool:
-        """Whether all it does is part of the caller's transaction, on his one connection."""
+        """Whether every operation runs inside the caller's transaction."""
         return self._source.in_caller_transaction
 
     def execute(self, operation: Operation[R]) -> R:
@@ -186,7 +186,7 @@ class AsyncDirectBackend:
 
     @property
     def in_caller_transaction(self) -> bool:
-        """Whether all it does is part of the caller's transaction, on his one connection."""
+        """Whether every operation runs inside the caller's transaction."""
         return self._source.in_caller_transaction
 
     async def execute(self, operation: Operation[R]) -> R:

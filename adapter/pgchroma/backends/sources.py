@@ -1,7 +1,7 @@
-"""Where the direct backends take their connections from.
+"""Connection sources of direct backends.
 
-A source lends a psycopg connection for one operation. It comes from a pool of ours, from the
-caller's SQLAlchemy engine, or it is the caller's own, inside his transaction.
+A source lends a psycopg connection for one operation. The connection comes from pgchroma's pool or
+from the caller's SQLAlchemy engine, or it is the caller's own, inside the caller's transaction.
 """
 
 from __future__ import annotations
@@ -152,10 +152,10 @@ class EngineSource:
 
 
 class CallerConnection:
-    """The caller's connection or session: what we do is part of his transaction.
+    """The caller's connection or session. Every operation is part of the caller's transaction.
 
-    Calls from several threads take turns. What the caller does on it himself has to wait for
-    them, as everywhere in SQLAlchemy.
+    Calls from several threads take turns. SQLAlchemy does not order the caller's own statements
+    with them: as always there, one connection is for one thread at a time.
     """
 
     in_caller_transaction = True
@@ -168,7 +168,7 @@ class CallerConnection:
 
     @contextmanager
     def lend(self) -> Generator[psycopg.Connection[Any], None, None]:
-        """Lend the caller's connection, after making sure his transaction has begun."""
+        """Lend the caller's connection after making sure that its transaction has begun."""
         with turn(self._owner):
             with _faults_of_sqlalchemy():
                 connection = self._connection()
@@ -316,7 +316,7 @@ class AsyncCallerConnection(AsyncSource):
 
     @asynccontextmanager
     async def lend(self) -> AsyncGenerator[psycopg.AsyncConnection[Any], None]:
-        """Lend the caller's connection, after making sure his transaction has begun."""
+        """Lend the caller's connection after making sure that its transaction has begun."""
         from sqlalchemy.ext.asyncio import AsyncSession  # noqa: PLC0415
 
         owner = self._owner

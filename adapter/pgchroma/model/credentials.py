@@ -141,15 +141,15 @@ class Caller:
     def require(self, role: Role, target: Target) -> None:
         """Return if the caller may act in `role` on `target`.
 
-        To look up what lies on the way to his own scope he may as well.
+        The caller may also look up the tenant and database that contain its scope.
 
         Raises:
-            AuthorizationError: He may not. The message repeats the request; it is the same
-                whether or not there is such a thing.
+            AuthorizationError: Permission denied. The message repeats the request; it is the same
+                whether or not the target exists.
         """
         has_sight = role == "read" and target.is_lookup and self.scope.is_ancestor(target)
         if not (self._holds(role) and (has_sight or self.scope.covers(target))):
-            raise AuthorizationError(f"this needs the role {role} for {target}")
+            raise AuthorizationError(f"permission denied: requires the role {role} on {target}")
 
     def _holds(self, role: Role) -> bool:
         return self.role in ROLES[ROLES.index(role) :]

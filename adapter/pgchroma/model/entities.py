@@ -110,7 +110,7 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class UserIdentity:
-    """Who the caller is to the database, and what he may see."""
+    """The caller as the database knows it: a user, and the tenant and databases it may use."""
 
     user_id: str
     tenant: str | None = None

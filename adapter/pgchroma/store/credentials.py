@@ -156,7 +156,7 @@ _HOLD_COLLECTION = render(
     """
 )
 
-# Who has expired does not keep his name.
+# An expired credential does not reserve its name.
 _RETIRE = render(
     """
     update pgchroma.credentials set revoked_at = now()

@@ -142,7 +142,7 @@ class VendorEmbeddingFunction(HttpEmbeddingFunction[D]):
             # Null stands for what is taken by default, as in Chroma.
             if value is not None or key not in parameters or parameters[key].default in _NOTHING
         }
-        # With a key of whoever stored it, texts would go to his account.
+        # With a stored key, texts would go to the account of the person who stored it.
         if "api_key" in parameters:
             settings["api_key"] = None
         return cls(**settings)

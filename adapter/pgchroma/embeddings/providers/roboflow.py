@@ -103,7 +103,7 @@ class RoboflowEmbeddingFunction(HttpEmbeddingFunction[Embeddable]):
     @staticmethod
     def build_from_config(config: dict[str, Any]) -> RoboflowEmbeddingFunction:
         """Make the function again from what ``get_config`` gave."""
-        # With a key of whoever stored it, images would go to his account.
+        # With a stored key, images would go to the account of the person who stored it.
         return RoboflowEmbeddingFunction(**{**config, "api_key": None})
 
     def validate_config_update(

@@ -16,7 +16,7 @@ from pgchroma.server.http.middleware import CALLER
 __all__ = ("PUBLIC", "AuthenticationMiddleware")
 
 PUBLIC = "public"
-"""A handler's option: whoever asks for it need not say who he is."""
+"""The option of a handler that answers requests without authentication."""
 
 
 class AuthenticationMiddleware(AbstractAuthenticationMiddleware):

@@ -1,4 +1,4 @@
-"""A request's way: who asks, may he, what does he want, do it, say so."""
+"""Handle a request: authorize the caller, decode the operation, execute it, encode the answer."""
 
 from __future__ import annotations
 
@@ -162,10 +162,10 @@ class Dispatcher:
 
 
 def permit(request: AnyRequest, access: Access, path: Mapping[str, str]) -> Caller:
-    """Return who asks, if he may.
+    """Return the caller if it may do what the route does.
 
     Raises:
-        AuthorizationError: He may not.
+        AuthorizationError: Permission denied.
     """
     caller: Caller = request.user
     if access == "operator":

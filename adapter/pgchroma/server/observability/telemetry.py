@@ -50,7 +50,7 @@ class Telemetry:
         self._tracer = self._tracers.get_tracer("pgchroma")
 
     def wrap(self, application: ASGIApp) -> ASGIApp:
-        """Make every request a span, part of the caller's trace where he sent ``traceparent``."""
+        """Make every request a span, in the trace of its ``traceparent`` header if it has one."""
         wrapped: Any = OpenTelemetryMiddleware(
             application,
             default_span_details=lambda scope: (scope["method"], {}),

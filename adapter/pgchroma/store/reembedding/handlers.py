@@ -291,7 +291,7 @@ def _function_name(function: Mapping[str, Any] | None) -> str:
 def _switch(operation: SwitchEmbeddings) -> Steps[int]:
     lock_timeout, isolation = (yield Statement(_SETTINGS))[0]
     if isolation != "read committed":
-        # What a writer has committed while this waited for him could not be seen.
+        # The switch could not see what a writer committed while the switch waited for that writer.
         raise InvalidArgumentError(
             "new embeddings can be taken into use in a transaction of the isolation level read "
             f"committed, not {isolation}"
@@ -315,7 +315,7 @@ def _switch(operation: SwitchEmbeddings) -> Steps[int]:
         )
         yield Statement(render(_SWEEP, **_tables(second)))
         yield from _exchange(second, _spare(second))
-    # In a transaction of the caller's it is his again.
+    # The caller's transaction continues with its own setting.
     yield _limit_locks(lock_timeout)
     return missing
 

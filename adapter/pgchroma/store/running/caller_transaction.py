@@ -1,8 +1,8 @@
-"""Work inside a transaction of the caller's: a savepoint, and faults that only the caller mends.
+"""Run inside the caller's transaction: in a savepoint, with errors that only the caller can handle.
 
-In a transaction above read committed everything is seen as of its beginning. Whoever tries again
-there meets what he met before, so what would pass elsewhere ends the transaction. A deadlock does
-so at any level: the locks that the transaction holds from before stay.
+Above read committed, a transaction sees the database as of its beginning. A retry within it meets
+the same conflict again, so an error that would be retried elsewhere ends the transaction. A
+deadlock does so at any level, because the transaction keeps the locks that it already holds.
 """
 
 from __future__ import annotations
