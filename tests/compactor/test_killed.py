@@ -28,8 +28,8 @@ from tests.compactor.conftest import (
 from tests.server_process import eventually
 
 STEPS = [
-    ("examine", "before", 0.0),
-    ("examine", "during", 0.001),
+    ("inspect", "before", 0.0),
+    ("inspect", "during", 0.001),
     ("reconcile", "before", 0.0),
     ("delete from", "after", 0.0),
     ("announce_build", "before", 0.0),
@@ -105,7 +105,7 @@ class Rounds:
     def finish(self) -> None:
         """Have the next one do the rest."""
         environment = {"PGCHROMA_SEGMENT_BYTES": "0"}
-        done = runner().invoke(main, ["compact", self.url, "--wait"], env=environment)
+        done = runner().invoke(main, ["compact", "--url", self.url, "--wait"], env=environment)
         assert done.exit_code == 0, done.output
         assert "1 of 1 collections" in done.output
         assert_at_rest(self.url, self.collection)
@@ -169,7 +169,9 @@ def test_its_connection_ended_while_it_builds(
     assert_right(collection, as_numbered((0, 300)))
     # What a cancelled build leaves it clears away itself.
     assert list(indexes(url, collection).values()) == ([] if is_cancelled else [False])
-    done = runner().invoke(main, ["compact", url, "--wait"], env={"PGCHROMA_SEGMENT_BYTES": "0"})
+    done = runner().invoke(
+        main, ["compact", "--url", url, "--wait"], env={"PGCHROMA_SEGMENT_BYTES": "0"}
+    )
     assert done.exit_code == 0, done.output
     assert_at_rest(url, collection)
     assert_right(collection, as_numbered((0, 300)))

@@ -179,7 +179,7 @@ def _followed(url: str) -> Iterator[Compactor]:
 @pytest.fixture
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     """A compactor that does not take its time."""
-    for name in ("TICK", "SETTLED", "RETRY"):
+    for name in ("POLL_SECONDS", "IDLE_SECONDS", "RETRY"):
         monkeypatch.setattr(compactor_thread, name, 0.1)
 
 
@@ -335,7 +335,7 @@ def test_an_interrupt_ends_the_command_and_its_build(url: str, client: pgchroma.
 
 
 @pytest.mark.parametrize(
-    "step", ["examine", "reconcile", "announce_build", "finish_build", "analyze", "fold_counts"]
+    "step", ["inspect", "reconcile", "announce_build", "finish_build", "analyze", "merge_counts"]
 )
 def test_a_collection_deleted_between_two_steps_is_no_fault(
     url: str, client: pgchroma.ClientAPI, monkeypatch: pytest.MonkeyPatch, step: str

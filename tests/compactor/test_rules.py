@@ -56,7 +56,7 @@ def _examined(*rows: SegmentRow, tail: int = 0, **more: Any) -> Inspection:
 
 
 def _choose(collection: Collection, examined: Inspection, **more: Any) -> Build | None:
-    rules = {"segment_bytes": 0, "memory": PLENTY, "is_at_rest": True, "is_final": False}
+    rules = {"segment_bytes": 0, "memory": PLENTY, "is_idle": True, "merges_all": False}
     return choose_build(collection, examined, **{**rules, **more})
 
 

@@ -69,7 +69,7 @@ def test_segments_are_swept_if_there_are_more_embeddings_than_records(
 def test_the_thread_sweeps_a_small_collection(
     url: str, client: pgchroma.ClientAPI, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("TICK", "SETTLED"):
+    for name in ("POLL_SECONDS", "IDLE_SECONDS"):
         monkeypatch.setattr(compactor_thread, name, 0.1)
     collection = filled(client, count=20)
     _leave_behind(url, collection)

@@ -47,7 +47,7 @@ EAGERLY = pgchroma.Settings(pgchroma_segment_bytes=0)
 
 @pytest.fixture(autouse=True)
 def _hasty(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("TICK", "SETTLED"):
+    for name in ("POLL_SECONDS", "IDLE_SECONDS"):
         monkeypatch.setattr(compactor_thread, name, 0.1)
 
 

@@ -26,6 +26,7 @@ from pgchroma.catalog.upgrade import HEAD
 from pgchroma.embedded import EmbeddedPostgres
 from pgchroma.server.process.health import Health
 from pgchroma.server.process.run_directory import RunDirectory
+from pgchroma.store.waits import COMPACTOR
 from tests.server_process import PATIENCE, Server, eventually, free_port, running
 
 COLLECTIONS = "/api/v2/tenants/default_tenant/databases/default_database/collections"
@@ -68,11 +69,16 @@ def list_collections(server: Server) -> httpx.Response:
 
 def waiting(server: Server, conninfo: str, threads: ThreadPoolExecutor) -> Future[httpx.Response]:
     """Send a request that waits for `held_up` to end, and see that it does."""
-    question = "select count(*) from pg_locks where not granted"
+    # The compactor looks for collections as well, and then waits for the same lock.
+    question = """
+        select count(*) from pg_stat_activity
+        where datname = current_database() and wait_event_type = 'Lock'
+            and application_name <> %s
+    """
     with psycopg.connect(conninfo, autocommit=True) as connection:
 
         def count() -> int:
-            return int(connection.execute(question).fetchall()[0][0])
+            return int(connection.execute(question, [COMPACTOR]).fetchall()[0][0])
 
         before = count()
         request = threads.submit(list_collections, server)

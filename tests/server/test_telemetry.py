@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -16,7 +16,8 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
 )
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from pgchroma.errors import InvalidArgumentError
+from pgchroma import extras
+from pgchroma.errors import MissingExtraError
 from pgchroma.server.process.supervisor import serve
 from pgchroma.server.settings import OpenTelemetry, ServerSettings
 from tests.server_process import eventually, running
@@ -139,9 +140,17 @@ def test_a_collector_that_is_away_stops_nothing(url: str, tmp_path: Path) -> Non
 
 
 def test_the_extra_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    found = extras.version
+
+    def version(name: str) -> str:
+        if name.startswith("opentelemetry"):
+            raise PackageNotFoundError(name)
+        return found(name)
+
+    monkeypatch.setattr(extras, "version", version)
+    monkeypatch.setattr(extras, "_complete", set())
     monkeypatch.setattr("pgchroma.server.process.supervisor._stop_at_once", lambda: None)
     monkeypatch.setattr("logging.config.dictConfig", lambda configuration: None)
     settings = ServerSettings(open_telemetry=OpenTelemetry(endpoint="http://localhost:4318"))
-    with pytest.raises(InvalidArgumentError, match=r"pip install 'pgchroma\[telemetry\]'"):
+    with pytest.raises(MissingExtraError, match=r"pip install 'pgchroma\[telemetry\]'"):
         serve(settings, print)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 __all__ = ("cancel_event", "current_call")
 
-current_call: ContextVar[Future[Any] | None] = ContextVar("awaited", default=None)
+current_call: ContextVar[Future[Any] | None] = ContextVar("current_call", default=None)
 """The outcome of what runs in this context; whoever no longer waits for it cancels it."""
 
 

@@ -529,7 +529,7 @@ _SEARCHED_BRANCH: LiteralString = """(
     from {vectors} as v
     {joined}
     where {gate} {range}
-    order by {nearness}
+    order by {order_by_distance}
     limit {count}
 )"""
 
@@ -539,7 +539,7 @@ _GATED_BRANCH: LiteralString = """(
         select v.pos, v.seq, v.embedding
         from {vectors} as v
         where {gate} {range}
-        order by {nearness}
+        order by {order_by_distance}
         limit {reliable}
     ) as v
     {joined}
