@@ -61,7 +61,7 @@ def seal(url: str, collection: pgchroma.Collection) -> None:
     """Make a segment of the tail alone."""
     with Compaction(url, CompactionSettings(segment_bytes=0), Event()) as compactor:
         (found,) = compactor.collections({collection.id})
-        examined = run(compactor._work, bookkeeping.examine(found))
+        examined = run(compactor._work, bookkeeping.inspect(found))
         build = bookkeeping.Build(examined.tail_start, examined.end_pos, examined.tail)
         compactor._build(found, build)
     collection._backend._environment.forget()  # type: ignore[attr-defined]
