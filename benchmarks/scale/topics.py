@@ -113,8 +113,8 @@ TOPICS = (
         "indexed",
         "seconds",
         "From the first add until queries find everything by an index. chromadb indexes while it "
-        "adds, pgchroma in the background meanwhile and afterwards, and by hand the index is made "
-        "when all is there.",
+        "adds, pgchroma indexes in the background during the load and after it, and by hand the "
+        "index is created after the load.",
         tuple(
             numbers(
                 "load",
@@ -136,7 +136,7 @@ TOPICS = (
         "times as long as at rest",
         "A writer adds batches of 1,000 to the same collection for ten seconds, as fast as it can: "
         "a thread of the reader's process, then a process of its own where the peer allows two. "
-        "The collection grows meanwhile by what is written.",
+        "The collection grows by what is written.",
         (
             *numbers(
                 "ingesting",
