@@ -1,4 +1,4 @@
-"""What is put aside runs in a thread; who waits no more ends it."""
+"""What is put in_thread runs in a thread; who waits no more ends it."""
 
 from __future__ import annotations
 
@@ -198,11 +198,11 @@ def test_a_thread_that_works_is_not_taken_for_an_idle_one() -> None:
 
 _ASYNC = """
 import asyncio, sys
-from pgchroma.client._async.concurrency import aside
+from pgchroma.client._async.concurrency import in_thread
 from pgchroma.embeddings.providers.ollama import OllamaEmbeddingFunction
 function = OllamaEmbeddingFunction(sys.argv[1]).with_options(initial_wait=60)
 async def main():
-    await aside(function, ["a"])
+    await in_thread(function, ["a"])
 asyncio.run(main())
 """
 
@@ -230,9 +230,9 @@ def test_an_interrupt_of_asyncios_run_is_obeyed_at_once(provider: Provider, answ
 
 _FORKING = """
 import asyncio, os
-from pgchroma.client._async.concurrency import aside
+from pgchroma.client._async.concurrency import in_thread
 async def main():
-    return await asyncio.wait_for(aside(lambda: 3), 10)
+    return await asyncio.wait_for(in_thread(lambda: 3), 10)
 assert asyncio.run(main()) == 3
 if os.fork() == 0:
     os._exit(0 if asyncio.run(main()) == 3 else 1)
