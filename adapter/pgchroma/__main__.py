@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 
 from pgchroma._version import __version__
-from pgchroma.errors import MissingExtraError
+from pgchroma.embedded.platforms import check_embedded
 from pgchroma.extras import check_driver, check_extras
 
 __all__ = ("main",)
@@ -22,9 +22,9 @@ def main() -> None:
     """Run the command that the command line names."""
     arguments = sys.argv[1:]
     try:
-        check_extras("pgchroma", *_extras(arguments))
+        _check(arguments)
         check_driver("pgchroma")
-    except MissingExtraError as error:
+    except ImportError as error:
         if arguments != ["--version"]:
             sys.exit(f"Error: {error}")
         print(f"pgchroma, version {__version__}")  # noqa: T201
@@ -38,19 +38,23 @@ def main() -> None:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
-def _extras(arguments: Sequence[str]) -> tuple[str, ...]:
-    """Return the extras that a command needs, as far as the command line tells.
+def _check(arguments: Sequence[str]) -> None:
+    """Check the extras that a command needs, as far as the command line tells.
 
     All of them are named in one message, so the arguments are read before what parses them.
     """
     if arguments[:1] != ["run"]:
-        has_path = any(argument.startswith("--path") for argument in arguments)
-        return ("embedded",) if has_path else ("postgres",)
+        if any(argument.startswith("--path") for argument in arguments):
+            check_embedded("pgchroma")
+        return
     has_file = len(arguments) > 1 and not arguments[1].startswith("-")
     has_url = any(argument.startswith("--url") for argument in arguments) or any(
         os.environ.get(name) for name in ("PGCHROMA_URL", "PGCHROMA_URL_FILE")
     )
-    return ("server",) if has_url or has_file else ("server", "embedded")
+    if has_url or has_file:
+        check_extras("pgchroma", "server")
+    else:
+        check_embedded("pgchroma", "server")
 
 
 if __name__ == "__main__":

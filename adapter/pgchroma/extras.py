@@ -37,10 +37,11 @@ def check_extras(user: str, *extras: str, offered: str | None = None) -> None:
     Raises:
         MissingExtraError: The message has the command that installs what is missing.
     """
-    lacking = [extra for extra in extras if _faults(extra)]
+    faults_by_extra = {extra: _faults(extra) for extra in extras}
+    lacking = [extra for extra, faults in faults_by_extra.items() if faults]
     if not lacking:
         return
-    faults = sorted({fault for extra in lacking for fault in _faults(extra)})
+    faults = sorted({fault for extra in lacking for fault in faults_by_extra[extra]})
     message = f"{user} needs {', '.join(faults)}: run {_command(*lacking)}"
     if offered is not None and (more := _faults(offered)):
         message += (
@@ -125,7 +126,7 @@ def _outdated(extra: str) -> str:
     """
     for requirement in _requirements(extra):
         found = _version(requirement)
-        if found is not None and not requirement.specifier.contains(found, prereleases=True):
+        if found is not None and _is_too_old(requirement, found):
             return (
                 f"The {requirement.name} python package has version {found}, but pgchroma needs "
                 f"{requirement.specifier}"
@@ -148,7 +149,7 @@ def _faults(extra: str) -> list[str]:
         if found is None:
             faults.append(requirement.name)
         # An old psycopg[binary] may well be used with a libpq of the system's.
-        elif not requirement.extras and not requirement.specifier.contains(found, prereleases=True):
+        elif not requirement.extras and _is_too_old(requirement, found):
             faults.append(f"{requirement.name} {requirement.specifier} (installed: {found})")
     if not faults:
         _complete.add(extra)
@@ -160,6 +161,10 @@ def _version(requirement: Requirement) -> str | None:
         return version(requirement.name)
     except PackageNotFoundError:
         return None
+
+
+def _is_too_old(requirement: Requirement, found: str) -> bool:
+    return not requirement.specifier.contains(found, prereleases=True)
 
 
 def _requirements(extra: str) -> Iterator[Requirement]:
@@ -179,10 +184,11 @@ def _requirements(extra: str) -> Iterator[Requirement]:
             or not marker.evaluate({"extra": extra})
         ):
             continue
-        if requirement.name != _OURS:
+        if requirement.name == _OURS:
+            for included in sorted(requirement.extras):
+                yield from _requirements(included)
+        else:
             yield requirement
-        for included in sorted(requirement.extras if requirement.name == _OURS else ()):
-            yield from _requirements(included)
 
 
 def _command(*extras: str) -> str:

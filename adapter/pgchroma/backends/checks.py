@@ -9,7 +9,7 @@ from pgchroma.backends.conninfo import plain_conninfo
 from pgchroma.backends.urls import place_of
 from pgchroma.catalog.upgrade import MigrationMode, ServerFacts, prepare
 from pgchroma.errors import InvalidArgumentError
-from pgchroma.store.running.errors import mapped_errors, primary_message
+from pgchroma.store.running.errors import mapped_errors, reason_of
 
 __all__ = ("check_conninfo", "prepare_database", "reason_of")
 
@@ -49,9 +49,3 @@ def prepare_database(
     place = place_of(conninfo)
     with mapped_errors(place), psycopg.connect(conninfo, autocommit=True) as connection:
         return prepare(connection, mode)
-
-
-def reason_of(error: Exception) -> str:
-    """Return the reason that PostgreSQL or the operating system gave for an error, in one line."""
-    cause = error.__cause__
-    return primary_message(cause) if isinstance(cause, Exception) else str(error)

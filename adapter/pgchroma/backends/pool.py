@@ -25,7 +25,7 @@ from pgchroma.backends.limits import has_input, limited, limited_async
 from pgchroma.backends.refusal import is_refused_for_good
 from pgchroma.backends.urls import place_of
 from pgchroma.errors import DeadlineExceededError, PoolExhaustedError, UnavailableError
-from pgchroma.store.running.errors import mapped_errors, primary_message
+from pgchroma.store.running.errors import mapped_errors, reason_of
 
 __all__ = ("AsyncPool", "Pool")
 
@@ -240,7 +240,7 @@ class Pool(_Shared[Connection]):
                 connection = psycopg.connect(self._conninfo, autocommit=True)
                 self._configured(connection)
         except UnavailableError as fault:
-            self._fault = _reason(fault)
+            self._fault = reason_of(fault)
             pause = attempts.pause()
             if pause is None or is_refused_for_good(self._conninfo):
                 raise
@@ -349,7 +349,7 @@ class AsyncPool(_Shared[AsyncConnection]):
                 connection = await psycopg.AsyncConnection.connect(self._conninfo, autocommit=True)
                 await self._configured(connection)
         except UnavailableError as fault:
-            self._fault = _reason(fault)
+            self._fault = reason_of(fault)
             pause = attempts.pause()
             if pause is None or await asyncio.to_thread(is_refused_for_good, self._conninfo):
                 raise
@@ -388,9 +388,3 @@ async def answers_async(connection: AsyncConnection) -> bool:
     except (psycopg.Error, DeadlineExceededError):
         return False
     return not connection.closed
-
-
-def _reason(fault: UnavailableError) -> str:
-    return (
-        primary_message(fault.__cause__) if isinstance(fault.__cause__, Exception) else str(fault)
-    )

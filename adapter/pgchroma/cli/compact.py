@@ -11,8 +11,8 @@ import click
 import psycopg
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt
 
+from pgchroma.backends.checks import prepare_database
 from pgchroma.backends.connect import compaction_settings
-from pgchroma.catalog.upgrade import prepare
 from pgchroma.cli.database import Database, on_database
 from pgchroma.cli.errors import exit_on_error
 from pgchroma.cli.printing import printable
@@ -63,8 +63,7 @@ def _compact_all(target: Database, names: tuple[str, ...], *, wait: bool) -> boo
     """Compact collections, print how they are, and return whether nothing went wrong."""
     with mapped_errors(), ExitStack() as opened:
         conninfo = opened.enter_context(target.conninfo())
-        with psycopg.connect(conninfo, autocommit=True) as connection:
-            prepare(connection, "validate")
+        prepare_database(conninfo, "validate")
         bars = _Bars(opened.enter_context(_progress()))
         settings = compaction_settings(Settings())
         compaction = opened.enter_context(Compaction(conninfo, settings, Event(), bars.show))

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
-import psycopg
 
 from pgchroma.backends.base import Backend
 from pgchroma.backends.connect import connect
@@ -25,9 +24,9 @@ from pgchroma.backends.urls import place_of
 from pgchroma.cli.errors import CommandError, exit_on_error
 from pgchroma.cli.hints import refuse_url
 from pgchroma.config import Settings
+from pgchroma.embedded.platforms import check_embedded
 from pgchroma.errors import InvalidArgumentError, UnavailableError
-from pgchroma.extras import check_extras
-from pgchroma.store.running.errors import mapped_errors, primary_message
+from pgchroma.store.running.errors import mapped_errors, reason_of
 from pgchroma.variables import check_variables, environment
 
 if TYPE_CHECKING:
@@ -93,9 +92,8 @@ class Database:
         except UnavailableError as error:
             if not is_refused_for_good(conninfo):
                 raise
-            cause = error.__cause__ if isinstance(error.__cause__, psycopg.Error) else error
             raise CommandError(
-                f"{self.source}: {place_of(conninfo)} cannot be used: {primary_message(cause)}", 2
+                f"{self.source}: {place_of(conninfo)} cannot be used: {reason_of(error)}", 2
             ) from error
 
     @contextmanager
@@ -106,7 +104,7 @@ class Database:
             CommandError: The directory has no database, which only `pgchroma run` makes.
             MissingExtraError: The PostgreSQL of a directory is not installed.
         """
-        check_extras(self.source, "embedded")
+        check_embedded(self.source)
         from pgchroma.embedded import EmbeddedPostgres  # noqa: PLC0415  (an extra)
 
         with self._named():

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pgchroma.extras import check_driver, check_extras
+from pgchroma.extras import check_driver
 
 if TYPE_CHECKING:
     from pgchroma.backends.direct import AsyncDirectBackend, DirectBackend
@@ -48,10 +48,9 @@ def embedded_postgres(user: str) -> type[EmbeddedPostgres]:
         ImportError: There is no embedded PostgreSQL for this platform.
         MissingExtraError: A package is not installed that `user` needs. Nothing was created.
     """
-    from pgchroma.embedded.platforms import check_platform  # noqa: PLC0415
+    from pgchroma.embedded.platforms import check_embedded  # noqa: PLC0415
 
-    check_platform()
-    check_extras(user, "embedded", offered="onnx")
+    check_embedded(user, offered="onnx")
     check_driver(user)
     from pgchroma.embedded import EmbeddedPostgres  # noqa: PLC0415
 

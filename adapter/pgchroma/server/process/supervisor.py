@@ -35,6 +35,7 @@ from pgchroma.backends.checks import prepare_database, reason_of
 from pgchroma.backends.conninfo import complete_conninfo
 from pgchroma.backends.refusal import is_refused_for_good
 from pgchroma.backends.urls import place_of
+from pgchroma.embedded.platforms import check_embedded
 from pgchroma.errors import InternalError, InvalidArgumentError, UnavailableError
 from pgchroma.extras import check_extras
 from pgchroma.server.auth.bootstrap import bootstrap_admin_key
@@ -121,7 +122,7 @@ def _stop_at_once() -> None:
 
 def _check_extras(settings: ServerSettings) -> None:
     if settings.url is None:
-        check_extras("A server with a PostgreSQL of its own", "embedded")
+        check_embedded("A server with a PostgreSQL of its own")
     if settings.open_telemetry is not None:
         check_extras("open_telemetry", "telemetry")
 

@@ -33,6 +33,7 @@ __all__ = (
     "is_serialization_fault",
     "mapped_errors",
     "primary_message",
+    "reason_of",
     "serialization_error",
     "why_not_indexed",
 )
@@ -111,6 +112,12 @@ def primary_message(fault: Exception) -> str:
     """Return what a fault says, without its details."""
     diagnosis = fault.diag.message_primary if isinstance(fault, psycopg.Error) else None
     return diagnosis or (str(fault).strip().splitlines() or [type(fault).__name__])[0]
+
+
+def reason_of(error: Exception) -> str:
+    """Return the reason that PostgreSQL or the operating system gave for an error, in one line."""
+    cause = error.__cause__
+    return primary_message(cause) if isinstance(cause, Exception) else str(error)
 
 
 def why_not_indexed(fault: Exception) -> str:
