@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import click
-import psycopg
 
 from pgchroma._version import DOCUMENTATION, __version__
 from pgchroma.catalog.migrations import tend
@@ -11,14 +10,13 @@ from pgchroma.catalog.upgrade import offline_sql, prepare
 from pgchroma.cli.adopt import adopt
 from pgchroma.cli.compact import compact
 from pgchroma.cli.database import Database, on_database
-from pgchroma.cli.errors import Commands, exit_on_error
+from pgchroma.cli.errors import Commands
 from pgchroma.cli.grants import grants
 from pgchroma.cli.keys import keys, users
 from pgchroma.cli.postgres import postgres
 from pgchroma.cli.psql import psql
 from pgchroma.cli.run import run
 from pgchroma.cli.tenants import db, tenants
-from pgchroma.store.running.errors import mapped_errors
 
 __all__ = ("main",)
 
@@ -51,12 +49,7 @@ def _print_sql(ctx: click.Context, _: click.Parameter, is_given: bool) -> None:
 @on_database()
 def migrate(target: Database) -> None:
     """Make or upgrade pgchroma's catalog in a database."""
-    with (
-        exit_on_error(),
-        mapped_errors(),
-        target.conninfo() as conninfo,
-        psycopg.connect(conninfo, autocommit=True) as connection,
-    ):
+    with target.connection() as connection:
         facts = prepare(connection, "apply")
         tend(connection)
     click.echo(f"the catalog is at revision {facts.revision}")

@@ -5,15 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import click
-import psycopg
 
 from pgchroma.catalog.adoption import Wanted
 from pgchroma.catalog.migrations import adopt as carry_out
 from pgchroma.catalog.upgrade import prepare
 from pgchroma.cli.database import Database, on_database
-from pgchroma.cli.errors import CommandError, exit_on_error
+from pgchroma.cli.errors import CommandError
 from pgchroma.cli.printing import printable
-from pgchroma.store.running.errors import mapped_errors
 
 __all__ = ("adopt",)
 
@@ -37,12 +35,7 @@ def adopt(target: Database, **given: Any) -> None:
         raise click.UsageError("--tenant and --database need --schema: which one is it about?")
     if given["tenant"] is not None and given["database"] is None:
         raise click.UsageError("--tenant needs --database")
-    with (
-        exit_on_error(),
-        mapped_errors(),
-        target.conninfo() as conninfo,
-        psycopg.connect(conninfo, autocommit=True) as connection,
-    ):
+    with target.connection() as connection:
         prepare(connection, "apply", adopts=False)
         adopted = carry_out(connection, Wanted(**given))
     for tenant, name, schema in adopted.databases:

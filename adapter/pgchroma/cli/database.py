@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+import psycopg
 
 from pgchroma.backends.base import Backend
 from pgchroma.backends.connect import connect
@@ -119,6 +120,17 @@ class Database:
             yield
         except InvalidArgumentError as error:
             raise CommandError(f"{self.source}: {error.message()}", 2) from error
+
+    @contextmanager
+    def connection(self) -> Generator[psycopg.Connection[Any], None, None]:
+        """Yield a connection to it, and end the command with a line where that or its use fails."""
+        with (
+            exit_on_error(),
+            mapped_errors(),
+            self.conninfo() as conninfo,
+            psycopg.connect(conninfo, autocommit=True) as connection,
+        ):
+            yield connection
 
     @contextmanager
     def backend(self) -> Generator[Backend, None, None]:

@@ -7,11 +7,10 @@ import psycopg
 
 from pgchroma.catalog.upgrade import prepare
 from pgchroma.cli.database import Database, on_database
-from pgchroma.cli.errors import CommandError, exit_on_error
+from pgchroma.cli.errors import CommandError
 from pgchroma.store.access import Access, access_of, schemas_of_databases
 from pgchroma.store.rights import Profile, grants_for
 from pgchroma.store.running.driver import run
-from pgchroma.store.running.errors import mapped_errors
 
 __all__ = ("grants",)
 
@@ -36,12 +35,7 @@ def grants(
     """
     if database is not None and tenant is None:
         raise click.UsageError("--database needs --tenant")
-    with (
-        exit_on_error(),
-        mapped_errors(),
-        target.conninfo() as conninfo,
-        psycopg.connect(conninfo, autocommit=True) as connection,
-    ):
+    with target.connection() as connection:
         prepare(connection, "validate")
         schemas = run(connection, schemas_of_databases(tenant, database))
         if not schemas:
