@@ -37,13 +37,13 @@ def check_extras(user: str, *extras: str, offered: str | None = None) -> None:
     Raises:
         MissingExtraError: The message has the command that installs what is missing.
     """
-    faults_by_extra = {extra: _faults(extra) for extra in extras}
-    lacking = [extra for extra, faults in faults_by_extra.items() if faults]
+    problems_by_extra = {extra: _errors(extra) for extra in extras}
+    lacking = [extra for extra, problems in problems_by_extra.items() if problems]
     if not lacking:
         return
-    faults = sorted({fault for extra in lacking for fault in faults_by_extra[extra]})
-    message = f"{user} needs {', '.join(faults)}: run {_command(*lacking)}"
-    if offered is not None and (more := _faults(offered)):
+    problems = sorted({error for extra in lacking for error in problems_by_extra[extra]})
+    message = f"{user} needs {', '.join(problems)}: run {_command(*lacking)}"
+    if offered is not None and (more := _errors(offered)):
         message += (
             f". The default embedding function needs {', '.join(sorted(more))} too: "
             f"{_command(*lacking, offered)} installs everything"
@@ -139,21 +139,21 @@ _complete: set[str] = set()
 installs it while the process runs."""
 
 
-def _faults(extra: str) -> list[str]:
+def _errors(extra: str) -> list[str]:
     """Name the packages of an extra that are missing or too old."""
     if extra in _complete:
         return []
-    faults = []
+    problems = []
     for requirement in _requirements(extra):
         found = _version(requirement)
         if found is None:
-            faults.append(requirement.name)
+            problems.append(requirement.name)
         # An old psycopg[binary] may well be used with a libpq of the system's.
         elif not requirement.extras and _is_too_old(requirement, found):
-            faults.append(f"{requirement.name} {requirement.specifier} (installed: {found})")
-    if not faults:
+            problems.append(f"{requirement.name} {requirement.specifier} (installed: {found})")
+    if not problems:
         _complete.add(extra)
-    return faults
+    return problems
 
 
 def _version(requirement: Requirement) -> str | None:

@@ -29,10 +29,10 @@ def _is_command() -> bool:
     )
 
 
-def _exit(kind: type[BaseException], fault: BaseException, trace: TracebackType | None) -> None:
+def _exit(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
     if issubclass(kind, KeyboardInterrupt):
         sys.exit(INTERRUPTED)
-    sys.__excepthook__(kind, fault, trace)
+    sys.__excepthook__(kind, error, trace)
 
 
 if _is_command():

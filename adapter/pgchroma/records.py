@@ -66,8 +66,8 @@ class VectorOfLength:
     def _check(self, value: Any) -> list[float]:
         try:
             numbers: list[float] = as_vector(value, self.length).tolist()
-        except ValueError as fault:
-            raise PydanticCustomError("vector", "{reason}", {"reason": str(fault)}) from fault
+        except ValueError as error:
+            raise PydanticCustomError("vector", "{reason}", {"reason": str(error)}) from error
         return numbers
 
 
@@ -80,8 +80,8 @@ def as_vector(value: Any, length: int) -> NDArray[np.float64]:
     expected = f"Expected a vector of {length} finite numbers"
     try:
         array = np.asarray(value)
-    except ValueError as fault:
-        raise ValueError(f"{expected}, got {value!r:.80}") from fault
+    except ValueError as error:
+        raise ValueError(f"{expected}, got {value!r:.80}") from error
     if array.ndim != 1 or array.dtype.kind not in "fiu":
         raise ValueError(f"{expected}, got {value!r:.80}")
     if len(array) != length:

@@ -261,8 +261,8 @@ asyncio.run(client.close())
 asyncio.run(client.close())
 try:
     asyncio.run(collection.count())
-except pgchroma.errors.InvalidArgumentError as fault:
-    print(fault)
+except pgchroma.errors.InvalidArgumentError as error:
+    print(error)
 """
 
 

@@ -112,8 +112,8 @@ def test_a_forks_child_leaves_its_parents_client_alone(tmp_path: Path) -> None:
         if child == 0:
             try:
                 client.heartbeat()
-            except pgchroma.errors.InvalidArgumentError as fault:
-                print("forked" in str(fault), flush=True)
+            except pgchroma.errors.InvalidArgumentError as error:
+                print("forked" in str(error), flush=True)
             print(pgchroma.PersistentClient({str(tmp_path / "data")!r}).count_collections())
             sys.exit(0)
         os.waitpid(child, 0)

@@ -203,9 +203,9 @@ def test_of_two_in_a_deadlock_one_is_told(
     def end(number: int) -> errors.SerializationError | None:
         try:
             inside[number].upsert(ids="ba"[number], embeddings=[2.0])
-        except errors.SerializationError as fault:
+        except errors.SerializationError as error:
             made[number].rollback()
-            return fault
+            return error
         made[number].commit()
         return None
 
@@ -214,10 +214,10 @@ def test_of_two_in_a_deadlock_one_is_told(
         ends = [threads.submit(end, 0)]
         eventually(waits)
         ends.append(threads.submit(end, 1))
-        told = [fault for ended in ends if (fault := ended.result(60))]
+        told = [error for ended in ends if (error := ended.result(60))]
     for owner in made:
         owner.close()
-    assert [fault.sqlstate for fault in told] == ["40P01"]
+    assert [error.sqlstate for error in told] == ["40P01"]
     assert len(attempts) == 2
     assert papers.count() == 2
 

@@ -51,7 +51,7 @@ class Working:
 
     url: str
     stop: Event = field(default_factory=Event)
-    fault: BaseException | None = None
+    error: BaseException | None = None
 
     def __post_init__(self) -> None:
         self.thread = threading.Thread(target=self._work)
@@ -62,14 +62,14 @@ class Working:
             with Compaction(self.url, SMALL, self.stop) as working:
                 for each in working.collections():
                     working.compact(each, merges_all=True)
-        except (BuildInterruptedError, psycopg.Error) as fault:
-            self.fault = fault
+        except (BuildInterruptedError, psycopg.Error) as error:
+            self.error = error
 
     def ended(self) -> BaseException | None:
         """Wait for it and return what stopped it."""
         self.thread.join(30)
         assert not self.thread.is_alive()
-        return self.fault
+        return self.error
 
 
 @contextmanager

@@ -119,7 +119,7 @@ READ, WRITE = Heartbeat(), CreateTenant("acme")
 
 
 @pytest.mark.parametrize(
-    ("operation", "fault", "attempts"),
+    ("operation", "error", "attempts"),
     [
         (READ, pg.SerializationFailure, 2),
         (READ, pg.DeadlockDetected, 2),
@@ -128,7 +128,7 @@ READ, WRITE = Heartbeat(), CreateTenant("acme")
 )
 async def test_a_read_that_a_standby_gives_up_is_repeated_once(
     operation: Operation[Any],
-    fault: type[psycopg.Error],
+    error: type[psycopg.Error],
     attempts: int,
     url: str,
     monkeypatch: pytest.MonkeyPatch,
@@ -137,7 +137,7 @@ async def test_a_read_that_a_standby_gives_up_is_repeated_once(
 
     def give_up(_: object, asked_for: Operation[Any]) -> None:
         asked.append(asked_for)
-        raise fault("canceling statement due to conflict with recovery")
+        raise error("canceling statement due to conflict with recovery")
 
     async def give_up_async(backend: object, asked_for: Operation[Any]) -> None:
         give_up(backend, asked_for)

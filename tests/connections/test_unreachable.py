@@ -51,18 +51,18 @@ def user(url: str, admin: psycopg.Connection[Any]) -> Iterator[str]:
             admin.execute(sql.SQL("drop role {}").format(role))
 
 
-@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("error", FAULTS)
 def test_a_login_that_is_refused_for_good_fails_at_once_with_the_reason(
-    url: str, admin: psycopg.Connection[Any], user: str, fault: str
+    url: str, admin: psycopg.Connection[Any], user: str, error: str
 ) -> None:
-    statement, reason = FAULTS[fault]
+    statement, reason = FAULTS[error]
     database = str(conninfo_to_dict(url)["dbname"])
     named = {"user": user, "database": database, "other": f"{user}_other"}
     settings = QUIET.model_copy(update={"pgchroma_pool_timeout": 600.0})
     with pgchroma.PostgresClient(make_conninfo(url, user=user), settings) as client:
         collection = client.create_collection("papers", embedding_function=None)
         identifiers = {key: sql.Identifier(value) for key, value in named.items()}
-        if fault == "database renamed":
+        if error == "database renamed":
             end = "select pg_terminate_backend(pid, 5000) from pg_stat_activity where datname = %s"
             admin.execute(end, [database])
         admin.execute(sql.SQL(statement).format(**identifiers))
@@ -73,7 +73,7 @@ def test_a_login_that_is_refused_for_good_fails_at_once_with_the_reason(
                     with pytest.raises(errors.UnavailableError, match=reason):
                         each.result()
         finally:
-            if fault == "database renamed":
+            if error == "database renamed":
                 admin.execute(
                     sql.SQL("alter database {other} rename to {database}").format(**identifiers)
                 )
@@ -156,6 +156,6 @@ def test_over_http_a_database_that_is_gone_and_a_busy_server_have_two_texts(
 def _said(call: Callable[[], Any]) -> str | None:
     try:
         call()
-    except errors.UnavailableError as fault:
-        return fault.message()
+    except errors.UnavailableError as error:
+        return error.message()
     return None

@@ -291,7 +291,7 @@ async def test_the_heartbeat_is_the_time_in_nanoseconds(mode: Any) -> None:
 
 @pytest.mark.filterwarnings("ignore:space .* is not supported")
 @pytest.mark.parametrize(
-    ("arguments", "fault", "message"),
+    ("arguments", "error", "message"),
     [
         ({"metadata": {"hnsw:space": "cosin"}}, errors.InvalidArgumentError,
          "hnsw:space: expected one of l2, cosine, ip, got 'cosin'"),
@@ -304,8 +304,8 @@ async def test_the_heartbeat_is_the_time_in_nanoseconds(mode: Any) -> None:
     ],
 )  # fmt: skip
 async def test_misspelt_settings_are_named_as_they_were_written(
-    mode: Any, arguments: dict[str, Any], fault: type[Exception], message: str
+    mode: Any, arguments: dict[str, Any], error: type[Exception], message: str
 ) -> None:
-    with pytest.raises(fault) as raised:
+    with pytest.raises(error) as raised:
         await mode.create_collection("misspelt", **arguments)
     assert message in str(raised.value)

@@ -51,9 +51,9 @@ def _write_until_full(collection: Any) -> int:
     for batch in range(1000):
         try:
             _write(collection, str(batch))
-        except ChromaError as fault:
-            assert fault.code() == 507
-            assert "disk" in str(fault)
+        except ChromaError as error:
+            assert error.code() == 507
+            assert "disk" in str(error)
             return batch
     raise AssertionError("the disk does not become full")
 

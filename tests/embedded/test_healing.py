@@ -121,7 +121,7 @@ def test_reads_that_meet_the_servers_death_are_answered_and_writes_are_not_done_
             os.kill(postmaster(used), how)
         load.wait_for(20)
         load.stop()
-        assert load.faults == []
+        assert load.problems == []
         assert set(load.done) <= set(load.collection.get(include=[])["ids"])
 
 
@@ -136,7 +136,7 @@ class _Load:
     def __init__(self, collection: Any) -> None:
         self.collection = collection
         self.done: list[str] = []
-        self.faults: list[BaseException] = []
+        self.problems: list[BaseException] = []
         self._stop = threading.Event()
         self._threads = [threading.Thread(target=self._read) for _ in range(3)]
         self._threads += [threading.Thread(target=self._write, args=(n,)) for n in range(2)]
@@ -147,7 +147,7 @@ class _Load:
 
     def wait_for(self, writes: int) -> None:
         enough = len(self.done) + writes
-        soon(lambda: len(self.done) >= enough or self.faults)
+        soon(lambda: len(self.done) >= enough or self.problems)
 
     def stop(self) -> None:
         self._stop.set()
@@ -158,8 +158,8 @@ class _Load:
         try:
             while not self._stop.is_set():
                 assert self.collection.get(ids=["1"])["ids"] == ["1"]
-        except BaseException as fault:
-            self.faults.append(fault)
+        except BaseException as error:
+            self.problems.append(error)
 
     def _write(self, writer: int) -> None:
         numbers = itertools.count()
@@ -169,8 +169,8 @@ class _Load:
                 with contextlib.suppress(UnavailableError):
                     self.collection.add(ids=id, embeddings=[1.0])
                     self.done.append(id)
-        except BaseException as fault:
-            self.faults.append(fault)
+        except BaseException as error:
+            self.problems.append(error)
 
 
 def test_a_backend_that_crashes_takes_nothing_along(used: Path) -> None:
@@ -250,8 +250,8 @@ def test_a_forks_child_does_not_heal_its_parents_server(
         time.sleep(0.5)
         try:
             client.heartbeat()
-        except pgchroma.errors.InvalidArgumentError as fault:
-            os._exit(0 if "forked" in str(fault) else 1)
+        except pgchroma.errors.InvalidArgumentError as error:
+            os._exit(0 if "forked" in str(error) else 1)
         os._exit(2)
     assert os.waitpid(child, 0)[1] == 0
     assert client.heartbeat() > 0

@@ -68,10 +68,10 @@ async def test_work_has_its_callers_context_and_gives_back_what_it_makes() -> No
     assert _word.get() == "mine"
 
 
-@pytest.mark.parametrize("fault", [ValueError, StopIteration])
-async def test_what_work_raises_reaches_its_caller(fault: type[Exception]) -> None:
+@pytest.mark.parametrize("error", [ValueError, StopIteration])
+async def test_what_work_raises_reaches_its_caller(error: type[Exception]) -> None:
     def fail() -> None:
-        raise fault("no")
+        raise error("no")
 
     # A coroutine cannot raise StopIteration.
     with pytest.raises((ValueError, RuntimeError), match=r"^(no|coroutine raised StopIteration)$"):

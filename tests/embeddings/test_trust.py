@@ -220,9 +220,9 @@ def test_what_does_not_is_followed(name: str, config: dict[str, Any]) -> None:
         warnings.simplefilter("ignore", DeprecationWarning)
         try:
             build(name, config)
-        except ValueError as fault:
+        except ValueError as error:
             # A key or a package may be missing here.
-            assert "stored configuration" not in str(fault)
+            assert "stored configuration" not in str(error)
 
 
 @register("trust-lengths")

@@ -22,7 +22,7 @@ GONE = (errors.NotFoundError, errors.InvalidArgumentError)
 @contextmanager
 def repeating(*works: Callable[[int], Any]) -> Iterator[list[BaseException]]:
     """Do things over and over in threads; what they raise, but for what is gone, is collected."""
-    stop, faults = threading.Event(), []
+    stop, problems = threading.Event(), []
 
     def repeat(work: Callable[[int], Any]) -> None:
         turn = 0
@@ -32,14 +32,14 @@ def repeating(*works: Callable[[int], Any]) -> Iterator[list[BaseException]]:
                 work(turn)
             except GONE:
                 continue
-            except BaseException as fault:
-                faults.append(fault)
+            except BaseException as error:
+                problems.append(error)
 
     threads = [threading.Thread(target=repeat, args=(work,)) for work in works]
     for thread in threads:
         thread.start()
     try:
-        yield faults
+        yield problems
     finally:
         stop.set()
         for thread in threads:
@@ -63,12 +63,12 @@ def test_resets_are_whole_while_others_create(url: str) -> None:
 
         with repeating(
             write, lambda turn: admin.create_database(f"database-{turn}"), make_tenant
-        ) as faults:
+        ) as problems:
             for _ in range(12):
                 client.reset()
                 client.get_or_create_collection("mine")
                 assert_default(url)
-        assert faults == []
+        assert problems == []
         assert_whole(url)
         client.reset()
         assert rows(url, "select name from pgchroma.databases") == ["default_database"]
@@ -96,11 +96,11 @@ def test_a_database_is_deleted_with_what_is_created_in_it_meanwhile(url: str) ->
         admin = admin_of(client)
         admin.create_database("docs")
         other.set_database("docs")
-        with repeating(lambda turn: other.create_collection(f"papers-{turn}")) as faults:
+        with repeating(lambda turn: other.create_collection(f"papers-{turn}")) as problems:
             for _ in range(8):
                 admin.delete_database("docs")
                 admin.create_database("docs")
-        assert faults == []
+        assert problems == []
         assert_whole(url)
 
 

@@ -182,8 +182,8 @@ def test_no_pattern_takes_long(pattern: str) -> None:
     try:
         translated = translate_regex(pattern)
         required_text(pattern)
-    except InvalidArgumentError as fault:
-        translated = fault.message()
+    except InvalidArgumentError as error:
+        translated = error.message()
         assert len(translated) < 500
     assert len(translated) < 1_100_000
     assert time.process_time() - start < 8

@@ -247,8 +247,8 @@ def test_steady_writers_neither_stop_the_switch_nor_deadlock_with_it(
             write = rival.add if turn % 2 else rival.upsert
             try:
                 write(ids=ids, embeddings=embeddings, documents=ids)
-            except errors.InvalidArgumentError as fault:
-                assert "get it again with get_collection" in str(fault)
+            except errors.InvalidArgumentError as error:
+                assert "get it again with get_collection" in str(error)
                 rival = client.get_collection("papers")
 
     with ThreadPoolExecutor() as threads:

@@ -86,8 +86,8 @@ class _Others:
             while not self._ended.is_set():
                 try:
                     work(papers)
-                except errors.InvalidArgumentError as fault:
-                    assert "get it again with get_collection" in str(fault)
+                except errors.InvalidArgumentError as error:
+                    assert "get it again with get_collection" in str(error)
                     papers = client.get_collection("papers")
 
     def _write(self, number: int, papers: pgchroma.Collection) -> None:

@@ -131,9 +131,9 @@ def test_requests_need_not_be_logged(url: str, tmp_path: Path) -> None:
         assert BASE not in server.log.read_text()
 
 
-def caught(fault: BaseException, cause: BaseException | None = None) -> Any:
+def caught(error: BaseException, cause: BaseException | None = None) -> Any:
     try:
-        raise fault from cause
+        raise error from cause
     except BaseException:
         return sys.exc_info()
 
@@ -141,17 +141,17 @@ def caught(fault: BaseException, cause: BaseException | None = None) -> Any:
 @pytest.mark.parametrize("formatter", [TextFormatter(), JsonFormatter()])
 def test_an_exception_is_told_without_values(formatter: logging.Formatter) -> None:
     cause = psycopg.errors.UniqueViolation(f"Key (id)=({SENTINEL}) already exists")
-    fault = InternalError(f"PostgreSQL reports 23505: {SENTINEL}")
+    error = InternalError(f"PostgreSQL reports 23505: {SENTINEL}")
     record = logging.makeLogRecord(
         {"name": "pgchroma.server", "msg": "answered %d", "args": (500,)}
     )
-    record.exc_info = caught(fault, cause)
+    record.exc_info = caught(error, cause)
     text = formatter.format(record)
     assert SENTINEL not in text
     assert "InternalError" in text
     assert "UniqueViolation 23505" in text
     assert "test_logs.py" in text
-    assert "raise fault from cause" in text
+    assert "raise error from cause" in text
 
 
 def test_a_group_is_told_whole() -> None:
@@ -164,7 +164,7 @@ def test_a_group_is_told_whole() -> None:
 
 
 @pytest.mark.parametrize(
-    ("fault", "text"),
+    ("error", "text"),
     [
         (ValueError(SENTINEL), "ValueError"),
         (KeyError(SENTINEL), "KeyError"),
@@ -175,5 +175,5 @@ def test_a_group_is_told_whole() -> None:
         (InternalError("the disk is full"), "InternalError: the disk is full"),
     ],
 )
-def test_what_is_said_of_an_exception(fault: BaseException, text: str) -> None:
-    assert describe(fault) == text
+def test_what_is_said_of_an_exception(error: BaseException, text: str) -> None:
+    assert describe(error) == text

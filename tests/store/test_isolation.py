@@ -101,13 +101,13 @@ def test_an_engine_is_left_as_it_was(url: str) -> None:
 
 
 @pytest.fixture
-def faults(monkeypatch: pytest.MonkeyPatch) -> list[BaseException]:
+def problems(monkeypatch: pytest.MonkeyPatch) -> list[BaseException]:
     met: list[BaseException] = []
     judge = direct.is_retryable
 
-    def note(fault: BaseException) -> bool:
-        met.append(fault)
-        return judge(fault)
+    def note(error: BaseException) -> bool:
+        met.append(error)
+        return judge(error)
 
     monkeypatch.setattr(direct, "is_retryable", note)
     return met
@@ -120,7 +120,7 @@ def test_no_write_and_no_read_fails_to_be_serialized(
     url: str,
     way: str,
     level: str,
-    faults: list[BaseException],
+    problems: list[BaseException],
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     strict(url, level)
@@ -145,7 +145,7 @@ def test_no_write_and_no_read_fails_to_be_serialized(
 
         with ThreadPoolExecutor(8) as threads:
             list(threads.map(work, range(8)))
-    assert faults == []
+    assert problems == []
     assert [record for record in caplog.records if record.name.startswith("psycopg")] == []
 
 

@@ -80,14 +80,14 @@ INSERT = "insert into {} (seq, id, created_at, updated_at) values (1000000, %(id
 
 
 @pytest.fixture
-def faults(monkeypatch: pytest.MonkeyPatch) -> list[BaseException]:
+def problems(monkeypatch: pytest.MonkeyPatch) -> list[BaseException]:
     """What PostgreSQL refused, though it was tried again."""
     met: list[BaseException] = []
     judge = direct.is_retryable
 
-    def note(fault: BaseException) -> bool:
-        met.append(fault)
-        return judge(fault)
+    def note(error: BaseException) -> bool:
+        met.append(error)
+        return judge(error)
 
     monkeypatch.setattr(direct, "is_retryable", note)
     return met
@@ -108,7 +108,7 @@ CHANGING = [write for write in WRITES if write != "add"]
 @pytest.mark.parametrize("first", CHANGING)
 @pytest.mark.parametrize("second", CHANGING)
 def test_a_record_that_appears_while_a_write_waits(
-    sessions: Sessions, faults: list[BaseException], first: str, second: str
+    sessions: Sessions, problems: list[BaseException], first: str, second: str
 ) -> None:
     sessions.papers.add(ids="m", embeddings=[0.0])
     with sessions.holding("m", LOCK):
@@ -119,13 +119,13 @@ def test_a_record_that_appears_while_a_write_waits(
         sessions.start(second, ["z", "m", "a"])
         sessions.start(first, ["z", "a"])
     sessions.finish()
-    assert faults == []
+    assert problems == []
 
 
 @pytest.mark.parametrize("first", ["add", "upsert", "upsert bare"])
 @pytest.mark.parametrize("second", list(WRITES))
 def test_a_record_that_appears_while_an_insertion_waits(
-    sessions: Sessions, faults: list[BaseException], first: str, second: str
+    sessions: Sessions, problems: list[BaseException], first: str, second: str
 ) -> None:
     with sessions.holding("m", INSERT):
         sessions.start(first, ["a", "m", "z"])
@@ -134,14 +134,14 @@ def test_a_record_that_appears_while_an_insertion_waits(
         sessions.start(second, ["z"])
         sessions.start("upsert", ["z", "a"])
     sessions.finish()
-    assert faults == []
+    assert problems == []
 
 
 @pytest.mark.parametrize(
     ("first", "second"), [("upsert", "upsert"), ("update", "delete"), ("delete", "upsert")]
 )
 def test_plans_that_are_kept_wait_in_the_same_order(
-    sessions: Sessions, faults: list[BaseException], first: str, second: str
+    sessions: Sessions, problems: list[BaseException], first: str, second: str
 ) -> None:
     def warm(number: int) -> None:
         for turn in range(16):
@@ -150,12 +150,12 @@ def test_plans_that_are_kept_wait_in_the_same_order(
 
     with ThreadPoolExecutor(8) as threads:
         list(threads.map(warm, range(8)))
-    test_a_record_that_appears_while_a_write_waits(sessions, faults, first, second)
+    test_a_record_that_appears_while_a_write_waits(sessions, problems, first, second)
 
 
 @pytest.mark.parametrize("write", [write for write in CHANGING if write != "upsert bare"])
 def test_a_batch_that_appears_while_a_write_waits_is_changed_whole_or_not_at_all(
-    sessions: Sessions, faults: list[BaseException], write: str
+    sessions: Sessions, problems: list[BaseException], write: str
 ) -> None:
     sessions.papers.add(ids="a", embeddings=[0.0])
     with sessions.holding("a", LOCK) as first:
@@ -172,12 +172,12 @@ def test_a_batch_that_appears_while_a_write_waits_is_changed_whole_or_not_at_all
     states = sessions.states(["x", "y"])
     assert len(set(states.values())) <= 1, states
     assert len(states) == (0 if write.startswith("delete") else 2)
-    assert faults == []
+    assert problems == []
 
 
 @pytest.mark.parametrize("write", ["delete", "delete where"])
 def test_a_batch_that_is_added_while_it_is_deleted_is_there_whole_or_not_at_all(
-    sessions: Sessions, faults: list[BaseException], write: str
+    sessions: Sessions, problems: list[BaseException], write: str
 ) -> None:
     sessions.papers.add(ids=["a", "z"], embeddings=[[0.0]] * 2)
     with sessions.holding("m", INSERT):
@@ -185,4 +185,4 @@ def test_a_batch_that_is_added_while_it_is_deleted_is_there_whole_or_not_at_all(
         sessions.start(write, ["a", "z"])
     sessions.finish()
     assert len(sessions.states(["a", "z"])) in {0, 2}
-    assert faults == []
+    assert problems == []

@@ -77,6 +77,6 @@ def test_a_view_of_the_users_own_stops_the_drop_and_is_named(
     connection.execute(f"create view {schema}.mine as select id from {schema}.papers")
     try:
         client.delete_collection("papers")
-    except pgchroma.errors.InvalidArgumentError as fault:
-        assert "mine" in str(fault)
+    except pgchroma.errors.InvalidArgumentError as error:
+        assert "mine" in str(error)
     assert collection.count() == 1

@@ -38,7 +38,7 @@ class Writer:
         self._number, self._seed = number, 0
         self._name = f"storm {number}"
         self._url = make_conninfo(url, application_name=self._name)
-        self._output, self._faults = directory / f"{number}.out", directory / f"{number}.err"
+        self._output, self._errors = directory / f"{number}.out", directory / f"{number}.err"
         self._start()
 
     @property
@@ -47,7 +47,7 @@ class Writer:
 
     def kill(self, papers: Any, url: str) -> None:
         """Kill it, and check that what it was told is done is done, and no more than it began."""
-        assert self._process.poll() is None, self._faults.read_text()
+        assert self._process.poll() is None, self._errors.read_text()
         self._process.send_signal(signal.SIGKILL)
         self._process.wait()
         eventually(lambda: not self._is_served(url))
@@ -61,9 +61,9 @@ class Writer:
 
     def _start(self) -> None:
         command = ["tests.store.storming", self._url, str(self._number), str(self._seed)]
-        with self._output.open("wb") as output, self._faults.open("wb") as faults:
+        with self._output.open("wb") as output, self._errors.open("wb") as problems:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", *command], stdout=output, stderr=faults
+                [sys.executable, "-m", *command], stdout=output, stderr=problems
             )
 
     def _possible(self) -> list[State]:

@@ -129,7 +129,7 @@ def test_all_predefined_fields_are_selected() -> None:
 
 
 @pytest.mark.parametrize(
-    ("make", "fault"),
+    ("make", "error"),
     [
         (lambda: Where.from_dict({}), ValueError("Where dict cannot be empty")),
         (lambda: Where.from_dict({"a": {"$bogus": 1}}), ValueError("Unknown operator: $bogus")),
@@ -179,8 +179,8 @@ def test_all_predefined_fields_are_selected() -> None:
     ],
 )
 def test_malformed_expressions_are_refused_as_chroma_refuses_them(
-    make: Any, fault: Exception
+    make: Any, error: Exception
 ) -> None:
-    with pytest.raises(type(fault)) as raised:
+    with pytest.raises(type(error)) as raised:
         make()
-    assert str(raised.value) == str(fault)
+    assert str(raised.value) == str(error)

@@ -77,8 +77,8 @@ def test_values_are_counted_where_they_are_values() -> None:
 def _read(text: bytes, shape: Any) -> str:
     try:
         read = msgspec.structs.asdict(read_body(text, shape))
-    except ChromaError as fault:
-        return type(fault).__name__
+    except ChromaError as error:
+        return type(error).__name__
     for name in ("embeddings", "query_embeddings"):
         if isinstance(read.get(name), list):
             read[name] = [_plain(each) for each in read[name]]

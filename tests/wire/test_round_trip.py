@@ -528,13 +528,13 @@ CLASSES = [
 
 @pytest.mark.parametrize("kind", CLASSES, ids=lambda kind: kind.__name__)
 def test_an_error_arrives_as_what_it_was(kind: type[ChromaError]) -> None:
-    fault = kind("it's “so”, \U0001f600")
-    body = orjson.loads(encode_json(encode_error(fault)))
+    error = kind("it's “so”, \U0001f600")
+    body = orjson.loads(encode_json(encode_error(error)))
     assert list(body) == ["error", "message"]
     headers = {"chroma-trace-id": "7" * 32, "retry-after": "3"}
-    arrived = decode_error(status_of(fault), body, headers)
+    arrived = decode_error(status_of(error), body, headers)
     assert type(arrived) is ARRIVES_AS.get(kind, kind)
-    assert arrived.message() == fault.message()
+    assert arrived.message() == error.message()
     assert arrived.trace_id == "7" * 32
     if isinstance(arrived, errors.UnavailableError):
         assert arrived.retry_after == 3.0
@@ -560,13 +560,13 @@ STATUSES = {
 
 @pytest.mark.parametrize("name", STATUSES)
 def test_an_error_has_chromas_status_and_word(name: str) -> None:
-    fault = getattr(errors, name)("so")
-    assert (status_of(fault), encode_error(fault)["error"]) == STATUSES[name]
+    error = getattr(errors, name)("so")
+    assert (status_of(error), encode_error(error)["error"]) == STATUSES[name]
 
 
 @pytest.mark.parametrize("body", ["", "<html>", None, [], {}, {"error": "NotFoundError"}, 3])
 def test_an_answer_that_is_no_error_of_ours_is_shown(body: Any) -> None:
-    fault = decode_error(418, body, {})
-    assert type(fault) is ChromaError
-    assert "418" in fault.message()
-    assert fault.trace_id is None
+    error = decode_error(418, body, {})
+    assert type(error) is ChromaError
+    assert "418" in error.message()
+    assert error.trace_id is None

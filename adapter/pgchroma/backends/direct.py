@@ -139,8 +139,8 @@ class DirectBackend:
         with mapped_errors(), _outcome_told(operation, self._source):
             try:
                 return self._attempt(operation)
-            except psycopg.Error as fault:
-                if not _is_repeated(fault, operation, self._source, self._environment):
+            except psycopg.Error as error:
+                if not _is_repeated(error, operation, self._source, self._environment):
                     raise
             policy = _policy(operation, self._source, self._environment)
             answer: R = Retrying(**policy)(self._attempt, operation)
@@ -216,9 +216,9 @@ class AsyncDirectBackend:
         try:
             async with asyncio.TaskGroup() as group:
                 tasks = [group.create_task(self._execute(part)) for part in parts]
-        except BaseExceptionGroup as faults:
+        except BaseExceptionGroup as errors:
             # The parts are one request, so their first fault is the request's.
-            raise faults.exceptions[0] from None
+            raise errors.exceptions[0] from None
         return cast("R", [answer for task in tasks for answer in task.result()])
 
     async def limits(self) -> Limits:
@@ -245,8 +245,8 @@ class AsyncDirectBackend:
         with mapped_errors(), _outcome_told(operation, self._source):
             try:
                 return await self._attempt(operation)
-            except psycopg.Error as fault:
-                if not _is_repeated(fault, operation, self._source, self._environment):
+            except psycopg.Error as error:
+                if not _is_repeated(error, operation, self._source, self._environment):
                     raise
             policy = _policy(operation, self._source, self._environment)
             answer: R = await AsyncRetrying(**policy)(self._attempt, operation)
@@ -290,33 +290,33 @@ def _check_process(pid: int) -> None:
 
 
 def _is_repeated(
-    fault: BaseException,
+    error: BaseException,
     operation: Operation[Any],
     source: Source | AsyncSource,
     environment: Environment,
 ) -> bool:
     """Whether a first attempt is followed by others, after what made it fail was mended."""
-    if has_lost_statement(fault):
+    if has_lost_statement(error):
         source.lose_statements()
         return True
     # Looked at again, a tenant's role is given what it lacks. That is tried once.
-    is_mendable_role = environment.has_tenant_roles and is_role_error(fault)
-    return is_mendable_role or _may_pass(fault, operation, source)
+    is_mendable_role = environment.has_tenant_roles and is_role_error(error)
+    return is_mendable_role or _may_pass(error, operation, source)
 
 
 def _may_pass(
-    fault: BaseException, operation: Operation[Any], source: Source | AsyncSource
+    error: BaseException, operation: Operation[Any], source: Source | AsyncSource
 ) -> bool:
-    if has_lost_connection(fault):
+    if has_lost_connection(error):
         # What was asked may have been done. And the caller's transaction is gone with it.
         return operation.only_reads and not source.in_caller_transaction
-    return is_retryable(fault)
+    return is_retryable(error)
 
 
 def _is_conflict(
-    fault: BaseException, operation: Operation[Any], source: Source | AsyncSource
+    error: BaseException, operation: Operation[Any], source: Source | AsyncSource
 ) -> bool:
-    return operation.only_reads and not source.in_caller_transaction and is_recovery_conflict(fault)
+    return operation.only_reads and not source.in_caller_transaction and is_recovery_conflict(error)
 
 
 def _policy(
@@ -325,9 +325,9 @@ def _policy(
     def before(_: RetryCallState) -> None:
         environment.forget()
 
-    def may_pass_again(fault: BaseException) -> bool:
+    def may_pass_again(error: BaseException) -> bool:
         # The second read was given up by the same standby; a third has no better prospects.
-        return _may_pass(fault, operation, source) and not _is_conflict(fault, operation, source)
+        return _may_pass(error, operation, source) and not _is_conflict(error, operation, source)
 
     retry = retry_if_exception(may_pass_again)
     return {**RETRY, "before": before, "retry": retry}
@@ -340,16 +340,16 @@ def _outcome_told(
     """Tell of a write whose answer was lost that it may have taken effect."""
     try:
         yield
-    except psycopg.Error as fault:
-        if _is_conflict(fault, operation, source):
+    except psycopg.Error as error:
+        if _is_conflict(error, operation, source):
             raise ReadOnlyReplicaError(
                 f"the read-only replica gave up a read in favour of replication: "
-                f"{primary_message(fault)}; try again, or raise max_standby_streaming_delay on it"
-            ) from fault
-        if operation.only_reads or source.in_caller_transaction or not has_lost_connection(fault):
+                f"{primary_message(error)}; try again, or raise max_standby_streaming_delay on it"
+            ) from error
+        if operation.only_reads or source.in_caller_transaction or not has_lost_connection(error):
             raise
         raise OutcomeUnknownError(
             "the connection to the database was lost after a write was sent: "
-            f"{primary_message(fault)}. The write took effect as a whole or not at all; read the "
+            f"{primary_message(error)}. The write took effect as a whole or not at all; read the "
             "records to find out which"
-        ) from fault
+        ) from error

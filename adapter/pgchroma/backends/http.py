@@ -84,8 +84,8 @@ class Endpoint:
                 )
         try:
             httpx.URL(self.url)
-        except httpx.InvalidURL as fault:
-            raise ValueError(f"not a server's URL: {fault}") from None
+        except httpx.InvalidURL as error:
+            raise ValueError(f"not a server's URL: {error}") from None
 
     @property
     def place(self) -> str:
@@ -262,11 +262,11 @@ def _understood(endpoint: Endpoint) -> Generator[None, None, None]:
     """Raise what an answer of another shape leads to as what it means."""
     try:
         yield
-    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as fault:
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
         raise ChromaError(
             f"what answers at {endpoint.place} is not a server of Chroma's API: its answer has "
-            f"another shape ({type(fault).__name__}: {fault})"
-        ) from fault
+            f"another shape ({type(error).__name__}: {error})"
+        ) from error
 
 
 @contextmanager
@@ -274,16 +274,16 @@ def _reached(endpoint: Endpoint, is_idempotent: bool) -> Generator[None, None, N
     """Raise httpx's faults as errors of the product."""
     try:
         yield
-    except httpx.HTTPError as fault:
-        error = _translate(fault, endpoint)
-        if type(error) is UnavailableError and not is_idempotent:
+    except httpx.HTTPError as error:
+        translated = _translate(error, endpoint)
+        if type(translated) is UnavailableError and not is_idempotent:
             # It was sent, or a part of it. Another client may have written since, so sending it
             # again could undo what that one did.
-            error = OutcomeUnknownError(
-                f"the answer of the server at {endpoint.place} was lost: {_words_of(fault)}. The "
+            translated = OutcomeUnknownError(
+                f"the answer of the server at {endpoint.place} was lost: {_words_of(error)}. The "
                 "write took effect as a whole or not at all; read the records to find out which"
             )
-        raise error from fault
+        raise translated from error
 
 
 def _read(response: httpx.Response) -> Any:
@@ -297,41 +297,41 @@ def _read(response: httpx.Response) -> Any:
     raise decode_error(response.status_code, body, response.headers)
 
 
-def _translate(fault: httpx.HTTPError, endpoint: Endpoint) -> ChromaError:
-    said = _words_of(fault)
-    if isinstance(fault, httpx.ReadTimeout | httpx.WriteTimeout):
+def _translate(error: httpx.HTTPError, endpoint: Endpoint) -> ChromaError:
+    said = _words_of(error)
+    if isinstance(error, httpx.ReadTimeout | httpx.WriteTimeout):
         return DeadlineExceededError(
             f"the server at {endpoint.place} did not answer within {endpoint.timeout:g} seconds"
         )
-    if (insecure := _tls_fault(fault)) is not None:
+    if (insecure := _tls_error(error)) is not None:
         return InsecureError(_tls_message(insecure, endpoint))
     kind = (
         _NotSentError
-        if isinstance(fault, httpx.ConnectError | httpx.ConnectTimeout | httpx.PoolTimeout)
+        if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout | httpx.PoolTimeout)
         else UnavailableError
     )
     return kind(f"the server at {endpoint.place} cannot be reached: {said}")
 
 
-def _words_of(fault: httpx.HTTPError) -> str:
-    return str(fault) or type(fault).__name__
+def _words_of(error: httpx.HTTPError) -> str:
+    return str(error) or type(error).__name__
 
 
-def _tls_fault(fault: BaseException | None) -> ssl.SSLError | None:
-    while fault is not None and not isinstance(fault, ssl.SSLError):
-        fault = fault.__cause__ or fault.__context__
-    return fault
+def _tls_error(error: BaseException | None) -> ssl.SSLError | None:
+    while error is not None and not isinstance(error, ssl.SSLError):
+        error = error.__cause__ or error.__context__
+    return error
 
 
-def _tls_message(fault: ssl.SSLError, endpoint: Endpoint) -> str:
-    if isinstance(fault, ssl.SSLCertVerificationError):
+def _tls_message(error: ssl.SSLError, endpoint: Endpoint) -> str:
+    if isinstance(error, ssl.SSLCertVerificationError):
         return (
             f"the certificate of the server at {endpoint.place} is not trusted: "
-            f"{fault.verify_message}. Set chroma_server_ssl_verify to the path of its authority's "
+            f"{error.verify_message}. Set chroma_server_ssl_verify to the path of its authority's "
             "certificate"
         )
     return (
-        f"no secure connection to the server at {endpoint.place}: {fault.reason or fault}. It may "
+        f"no secure connection to the server at {endpoint.place}: {error.reason or error}. It may "
         "speak plain HTTP"
     )
 
@@ -340,19 +340,19 @@ def _policy(is_idempotent: bool) -> dict[str, Any]:
     back_off = wait_random_exponential(multiplier=0.1, max=2.0)
 
     def wait(state: RetryCallState) -> float:
-        fault = state.outcome.exception() if state.outcome is not None else None
-        asked = fault.retry_after if isinstance(fault, UnavailableError) else 0.0
+        error = state.outcome.exception() if state.outcome is not None else None
+        asked = error.retry_after if isinstance(error, UnavailableError) else 0.0
         return max(back_off(state), min(asked, MAX_WAIT_SECONDS))
 
     return {
-        "retry": retry_if_exception(lambda fault: _may_send_again(fault, is_idempotent)),
+        "retry": retry_if_exception(lambda error: _may_send_again(error, is_idempotent)),
         "stop": stop_after_attempt(ATTEMPTS),
         "wait": wait,
         "reraise": True,
     }
 
 
-def _may_send_again(fault: BaseException, is_idempotent: bool) -> bool:
-    if not isinstance(fault, UnavailableError) or isinstance(fault, InsecureError):
+def _may_send_again(error: BaseException, is_idempotent: bool) -> bool:
+    if not isinstance(error, UnavailableError) or isinstance(error, InsecureError):
         return False
-    return is_idempotent or isinstance(fault, _NotSentError) or fault.had_no_effect
+    return is_idempotent or isinstance(error, _NotSentError) or error.had_no_effect

@@ -122,7 +122,7 @@ def limited_async(
 def _told(limit: Limit, seconds: float) -> Generator[None, None, None]:
     try:
         yield
-    except psycopg.Error as fault:
+    except psycopg.Error as error:
         if not limit.is_over:
             raise
         # A cancellation that comes too late would hit what is run next.
@@ -130,7 +130,7 @@ def _told(limit: Limit, seconds: float) -> Generator[None, None, None]:
         raise DeadlineExceededError(
             f"the database did not answer within {seconds:g} seconds, and the request was given "
             "up; a write may have taken effect"
-        ) from fault
+        ) from error
 
 
 async def _cancel_or_cut(limit: Limit, connection: psycopg.AsyncConnection[Any]) -> None:

@@ -72,7 +72,7 @@ class _Shared(Generic[C]):
         self._open = 0
         self._queued = 0
         self._is_closed = False
-        self._fault: str | None = None
+        self._error: str | None = None
         self._pid = os.getpid()
 
     def statistics(self) -> dict[str, int]:
@@ -105,7 +105,7 @@ class _Shared(Generic[C]):
 
     def _hold(self, connection: C) -> _Held[C]:
         self._open += 1
-        self._fault = None
+        self._error = None
         # psycopg warns of connections that are still open when they are collected, but for pools'.
         connection._pool = None
         now = time.monotonic()
@@ -127,7 +127,7 @@ class _Shared(Generic[C]):
         return needs_check(held.connection, held.used_at)
 
     def _exhausted(self) -> PoolExhaustedError:
-        last = "" if self._fault is None else f"; connecting failed last with: {self._fault}"
+        last = "" if self._error is None else f"; connecting failed last with: {self._error}"
         return PoolExhaustedError(
             f"all {self._size} connections of the pool were in use for {self._timeout:g} seconds; "
             f"raise pgchroma_pool_size or pgchroma_pool_timeout{last}"
@@ -239,8 +239,8 @@ class Pool(_Shared[Connection]):
             with mapped_errors(self._place):
                 connection = psycopg.connect(self._conninfo, autocommit=True)
                 self._configured(connection)
-        except UnavailableError as fault:
-            self._fault = reason_of(fault)
+        except UnavailableError as error:
+            self._error = reason_of(error)
             pause = attempts.pause()
             if pause is None or is_refused_for_good(self._conninfo):
                 raise
@@ -304,11 +304,11 @@ class AsyncPool(_Shared[AsyncConnection]):
         try:
             async with asyncio.timeout(self._timeout):
                 await waiter
-        except BaseException as fault:
+        except BaseException as error:
             if waiter.done() and not waiter.cancelled():
                 # The seat came with the cancellation.
                 self._leave()
-            if isinstance(fault, TimeoutError):
+            if isinstance(error, TimeoutError):
                 raise self._exhausted() from None
             raise
         finally:
@@ -348,8 +348,8 @@ class AsyncPool(_Shared[AsyncConnection]):
             with mapped_errors(self._place):
                 connection = await psycopg.AsyncConnection.connect(self._conninfo, autocommit=True)
                 await self._configured(connection)
-        except UnavailableError as fault:
-            self._fault = reason_of(fault)
+        except UnavailableError as error:
+            self._error = reason_of(error)
             pause = attempts.pause()
             if pause is None or await asyncio.to_thread(is_refused_for_good, self._conninfo):
                 raise

@@ -122,7 +122,7 @@ class EngineSource:
     @contextmanager
     def lend(self) -> Generator[psycopg.Connection[Any], None, None]:
         """Check a connection out of the engine's pool."""
-        with mapped_errors(_place(self._engine.url)), _faults_of_sqlalchemy():
+        with mapped_errors(_place(self._engine.url)), _errors_of_sqlalchemy():
             connection = self._working()
         with connection:
             yield _driver_connection(connection)
@@ -170,7 +170,7 @@ class CallerConnection:
     def lend(self) -> Generator[psycopg.Connection[Any], None, None]:
         """Lend the caller's connection after making sure that its transaction has begun."""
         with turn(self._owner):
-            with _faults_of_sqlalchemy():
+            with _errors_of_sqlalchemy():
                 connection = self._connection()
                 if not connection.in_transaction():
                     connection.begin()
@@ -274,7 +274,7 @@ class AsyncEngineSource(AsyncSource):
     @asynccontextmanager
     async def lend(self) -> AsyncGenerator[psycopg.AsyncConnection[Any], None]:
         """Check a connection out of the engine's pool."""
-        with mapped_errors(_place(self._engine.url)), _faults_of_sqlalchemy():
+        with mapped_errors(_place(self._engine.url)), _errors_of_sqlalchemy():
             connection = await self._working()
         try:
             yield await _async_driver_connection(connection)
@@ -321,7 +321,7 @@ class AsyncCallerConnection(AsyncSource):
 
         owner = self._owner
         async with turn_async(owner):
-            with _faults_of_sqlalchemy():
+            with _errors_of_sqlalchemy():
                 connection = await owner.connection() if isinstance(owner, AsyncSession) else owner
                 _require_psycopg(connection.dialect.driver)
                 if not connection.in_transaction():
@@ -350,7 +350,7 @@ def _require_psycopg(driver: str) -> None:
 
 
 @contextmanager
-def _faults_of_sqlalchemy() -> Generator[None, None, None]:
+def _errors_of_sqlalchemy() -> Generator[None, None, None]:
     """Raise what SQLAlchemy raises when it has no connection as what it means."""
     from sqlalchemy.exc import (  # noqa: PLC0415
         DBAPIError,
@@ -361,12 +361,12 @@ def _faults_of_sqlalchemy() -> Generator[None, None, None]:
 
     try:
         yield
-    except DBAPIError as fault:
-        raise fault.orig or fault from fault
-    except PoolTimeoutError as fault:
-        raise UnavailableError(f"the engine has no connection left: {fault}") from fault
-    except (ResourceClosedError, PendingRollbackError) as fault:
-        raise InvalidArgumentError(f"the connection cannot be used: {fault}") from fault
+    except DBAPIError as error:
+        raise error.orig or error from error
+    except PoolTimeoutError as error:
+        raise UnavailableError(f"the engine has no connection left: {error}") from error
+    except (ResourceClosedError, PendingRollbackError) as error:
+        raise InvalidArgumentError(f"the connection cannot be used: {error}") from error
 
 
 def _place(url: URL) -> str:

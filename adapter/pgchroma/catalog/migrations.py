@@ -150,8 +150,8 @@ def _upgrade_catalog(connection: psycopg.Connection[Any]) -> bool:
     try:
         with engine.begin() as migrating, watched_waits(connection):
             return _upgrade_in_transaction(connection, migrating)
-    except DBAPIError as fault:
-        raise fault.orig or fault from fault
+    except DBAPIError as error:
+        raise error.orig or error from error
     finally:
         engine.dispose()
 
@@ -174,18 +174,18 @@ def _upgrade_in_transaction(connection: psycopg.Connection[Any], migrating: Any)
 def _create_extension(connection: psycopg.Connection[Any], text: str) -> None:
     try:
         connection.execute(text.encode())
-    except pg.InsufficientPrivilege as fault:
+    except pg.InsufficientPrivilege as error:
         database = connection.info.dbname
         raise MissingRightError(
             f"the user {connection.info.user} may not create the extension vector. As a "
             f"superuser, in database {database[:63]}, run: create extension vector"
-        ) from fault
-    except (pg.FeatureNotSupported, pg.UndefinedFile) as fault:
+        ) from error
+    except (pg.FeatureNotSupported, pg.UndefinedFile) as error:
         # The server has the files, so it is something else, such as a provider's list of what is
         # allowed; the server says what.
         raise VersionMismatchError(
-            f"the extension vector cannot be created: {primary_message(fault)}"
-        ) from fault
+            f"the extension vector cannot be created: {primary_message(error)}"
+        ) from error
 
 
 def _run_revisions(connection: Any) -> None:
@@ -216,12 +216,12 @@ def _replace(connection: psycopg.Connection[Any], text: str) -> None:
 def _drop(connection: psycopg.Connection[Any], view: Kept) -> None:
     try:
         connection.execute(view.drop)
-    except pg.DependentObjectsStillExist as fault:
-        depending = " ".join((fault.diag.message_detail or "").split())
+    except pg.DependentObjectsStillExist as error:
+        depending = " ".join((error.diag.message_detail or "").split())
         raise VersionMismatchError(
             f"the upgrade changes the view {view.name}, and other objects depend on it: "
             f"{depending[:500]}. Nothing was changed. Drop them, upgrade, and create them again"
-        ) from fault
+        ) from error
 
 
 def _upgrade_layouts(connection: psycopg.Connection[Any]) -> None:

@@ -88,10 +88,10 @@ def _attempt(compaction: Compaction, collection: Collection, *, wait: bool) -> b
     """Compact a collection; None if that failed, for which the others are no worse off."""
     try:
         return _compact(compaction, collection, wait=wait)
-    except (psycopg.Error, ChromaError) as fault:
+    except (psycopg.Error, ChromaError) as error:
         if compaction.is_broken:
             raise
-        message = why_not_indexed(fault)
+        message = why_not_indexed(error)
         compaction.note_error(collection.tables.id, message)
         click.echo(f"Error: {printable(collection.name)}: {message}", err=True)
         return None

@@ -59,9 +59,9 @@ def _nothing(tenant: str | None, database: str | None) -> str:
 def _access(connection: psycopg.Connection[object], schemas: list[str], user: str) -> Access:
     try:
         access: Access = run(connection, access_of(schemas, user))
-    except psycopg.errors.UndefinedObject as fault:
+    except psycopg.errors.UndefinedObject as error:
         raise CommandError(
             f"there is no role {user[:63]!r} in PostgreSQL; create it first (create role … login)",
             2,
-        ) from fault
+        ) from error
     return access

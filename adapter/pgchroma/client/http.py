@@ -77,9 +77,9 @@ async def AsyncHttpClient(  # noqa: N802
     try:
         identity = await client.get_user_identity()
         await client.set_tenant(*_place(settings, identity, tenant, database))
-    except UnavailableError as fault:
+    except UnavailableError as error:
         await client.close()
-        raise ValueError(_unreachable(fault, settings)) from fault
+        raise ValueError(_unreachable(error, settings)) from error
     except BaseException:
         await client.close()
         raise
@@ -153,9 +153,9 @@ def _entered(client: Client, choose: Callable[[UserIdentity], tuple[str, str]]) 
     """Go to the tenant and database that are chosen once it is known who asks."""
     try:
         client.set_tenant(*choose(client.get_user_identity()))
-    except UnavailableError as fault:
+    except UnavailableError as error:
         client.close()
-        raise ValueError(_unreachable(fault, client.get_settings())) from fault
+        raise ValueError(_unreachable(error, client.get_settings())) from error
     except BaseException:
         client.close()
         raise
@@ -188,12 +188,12 @@ def _settings(
     )
 
 
-def _unreachable(fault: UnavailableError, settings: Settings) -> str:
+def _unreachable(error: UnavailableError, settings: Settings) -> str:
     """Say it in Chroma's words, which programs look for, and then where and why."""
     from pgchroma.backends.http import InsecureError  # noqa: PLC0415
 
-    reason, place = fault.message(), endpoint_of(settings).place
-    if isinstance(fault, InsecureError):
+    reason, place = error.message(), endpoint_of(settings).place
+    if isinstance(error, InsecureError):
         return reason
     return f"{_UNREACHABLE} ({reason if place in reason else f'{place}: {reason}'})"
 

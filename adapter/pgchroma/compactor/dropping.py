@@ -40,8 +40,8 @@ def drop_all_discarded(conninfo: str, stop: Event) -> str | None:
             conninfo, autocommit=True, application_name=COMPACTOR, prepare_threshold=None
         ) as connection:
             return _drop_all(connection, stop)
-    except psycopg.Error as fault:
-        return primary_message(fault)
+    except psycopg.Error as error:
+        return primary_message(error)
 
 
 def _drop_all(connection: psycopg.Connection[object], stop: Event) -> str | None:

@@ -379,12 +379,12 @@ class Compaction:
             try:
                 self._run_interruptible(collection, statement, tell=tell, is_patient=True)
                 return
-            except psycopg.Error as fault:
+            except psycopg.Error as error:
                 # What there is of it takes room, and from every write time to keep it right.
                 with suppress(psycopg.Error):
                     drop = bookkeeping.drop_index(collection, name)
                     self._run_interruptible(collection, drop, is_patient=True)
-                if is_last or not isinstance(fault, _SCARCE):
+                if is_last or not isinstance(error, _SCARCE):
                     raise
             # A parallel build keeps its graph in shared memory, of which containers have little.
             _log.info("building %s again with one process", name)
@@ -505,8 +505,8 @@ def _started(work: Callable[[], Any]) -> Future[Any]:
     def carry_out() -> None:
         try:
             answer = work()
-        except BaseException as fault:
-            future.set_exception(fault)
+        except BaseException as error:
+            future.set_exception(error)
         else:
             future.set_result(answer)
 

@@ -132,12 +132,12 @@ class Compactor:
                 self._woken.wait(SCAN_SECONDS)
             except BuildInterruptedError:
                 return
-            except (psycopg.Error, ChromaError) as fault:
+            except (psycopg.Error, ChromaError) as error:
                 # The database is away, or nothing can be built this way.
                 pause = _pause(RETRY, self._absences, MAX_RECONNECT_SECONDS)
                 _log.warning(
                     "indexes are not being built: %s; trying again in %g s",
-                    primary_message(fault),
+                    primary_message(error),
                     pause,
                 )
                 self._absences += 1
@@ -206,11 +206,11 @@ class Compactor:
                     raise
                 # Somebody waited for its tables, and may do so again.
                 self._put_off(self._watched[id], IDLE_SECONDS)
-            except (psycopg.Error, ChromaError) as fault:
+            except (psycopg.Error, ChromaError) as error:
                 if compaction.is_broken:
                     raise
                 if compaction.has(id):
-                    self._fail(compaction, id, fault)
+                    self._fail(compaction, id, error)
 
     def _pass_over(self, compaction: Compaction, id: UUID) -> None:
         """Forget a collection that is gone; one whose tables somebody has is looked at later."""
@@ -248,8 +248,8 @@ class Compactor:
         watched.not_before = time.monotonic() + IDLE_SECONDS
         return False
 
-    def _fail(self, compaction: Compaction, id: UUID, fault: psycopg.Error | ChromaError) -> None:
-        message = why_not_indexed(fault)
+    def _fail(self, compaction: Compaction, id: UUID, error: psycopg.Error | ChromaError) -> None:
+        message = why_not_indexed(error)
         _log.warning("building an index of collection %s failed: %s", id, message)
         compaction.note_error(id, message)
         self._put_off(self._watched[id], RETRY)

@@ -143,12 +143,12 @@ def _run_whole_group(
         start_new_session=True,
     ) as process:
         try:
-            output, faults = process.communicate()
+            output, problems = process.communicate()
         except BaseException:
             # All of it may have ended while the exception was on its way.
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
             raise
     if process.returncode:
-        said = (faults.strip() or output.strip()).splitlines()[-8:]
+        said = (problems.strip() or output.strip()).splitlines()[-8:]
         raise UnavailableError("\n".join(said))

@@ -208,9 +208,9 @@ def normalize_embeddings(target: object) -> Embeddings:
     """
     try:
         return _normalized(_as_array(target))
-    except (TypeError, OverflowError) as fault:
+    except (TypeError, OverflowError) as error:
         # A row that is no list, a value that is no number, or one that no float holds.
-        raise _kind_fault(target) from fault
+        raise _kind_error(target) from error
 
 
 def _as_array(target: object) -> object:
@@ -231,12 +231,12 @@ def _as_row(value: object) -> object:
         return value
     try:
         return np.asarray(value)
-    except Exception as fault:
+    except Exception as error:
         # A tensor on another device, or one that gradients hang on; it has a word for that.
         raise ValueError(
             f"Expected embeddings to be numbers, got a {type(value).__name__} that is no array: "
-            f"{brief(str(fault))}"
-        ) from fault
+            f"{brief(str(error))}"
+        ) from error
 
 
 def _normalized(target: object) -> Embeddings:
@@ -255,10 +255,10 @@ def _normalized(target: object) -> Embeddings:
             return [np.array(target, dtype=np.float32)]
         case list([list([first, *_]), *_]) if _is_number(first):
             return _stack(target)
-    raise _kind_fault(target)
+    raise _kind_error(target)
 
 
-def _kind_fault(target: object) -> ValueError:
+def _kind_error(target: object) -> ValueError:
     return ValueError(
         "Expected embeddings to be a list of floats or ints, a list of lists, a numpy array, "
         f"or a list of numpy arrays, got {brief(target)}"

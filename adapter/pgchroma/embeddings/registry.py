@@ -62,9 +62,9 @@ def _register(ef_class: Class) -> Class:
     return ef_class
 
 
-def _name_advice(ef_class: Any, fault: str) -> str:
+def _name_advice(ef_class: Any, error: str) -> str:
     return (
-        f"Failed to register embedding function: {ef_class!r:.200} needs a name, and {fault}. Give "
+        f"Failed to register embedding function: {ef_class!r:.200} needs a name, and {error}. Give "
         "the class a static method `name()` that returns a text"
     )
 

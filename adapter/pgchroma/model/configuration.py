@@ -247,15 +247,15 @@ def _from_metadata(metadata: Mapping[str, Any]) -> HnswConfiguration:
         settings[_LEGACY[key]] = value
     try:
         return HnswConfiguration.parse(settings, "metadata")
-    except InvalidArgumentError as fault:
+    except InvalidArgumentError as error:
         raise InvalidArgumentError(
-            f"Failed to parse hnsw parameters from segment metadata: {_as_written(fault, settings)}"
-        ) from fault
+            f"Failed to parse hnsw parameters from segment metadata: {_as_written(error, settings)}"
+        ) from error
 
 
-def _as_written(fault: InvalidArgumentError, settings: Mapping[str, Any]) -> str:
+def _as_written(error: InvalidArgumentError, settings: Mapping[str, Any]) -> str:
     """Return a message with the key that the metadata has, rather than the setting's own name."""
-    message = fault.message()
+    message = error.message()
     for key, setting in _LEGACY.items():
         if setting in settings:
             message = message.replace(f"metadata.{setting}:", f"{key}:")

@@ -124,8 +124,8 @@ class _Parser:
         leaf: Parses what is neither `$and` nor `$or`.
     """
 
-    def __init__(self, fault: str, leaf: _LeafParser) -> None:
-        self.fault = fault
+    def __init__(self, error: str, leaf: _LeafParser) -> None:
+        self.error = error
         self._leaf = leaf
         self._clauses = 0
         self._operands = 0
@@ -170,7 +170,7 @@ class _Parser:
             raise self.refused(path, reason)
 
     def refused(self, path: str, reason: str) -> InvalidArgumentError:
-        return InvalidArgumentError(f"{self.fault}: {path}: {reason}")
+        return InvalidArgumentError(f"{self.error}: {path}: {reason}")
 
     def _count_clause(self, path: str) -> None:
         self._clauses += 1
@@ -227,7 +227,7 @@ def _text_leaf(parser: _Parser, operator: str, value: Any, path: str) -> TextMat
     text = plain_scalar(value)
     if not isinstance(text, str):
         raise parser.refused(path, f"expected a str, got {shown(value)}")
-    check_text(text, f"{parser.fault}: {path}")
+    check_text(text, f"{parser.error}: {path}")
     if operator in ("$regex", "$not_regex"):
         parser.count_pattern(text, path)
         translate_regex(text)
@@ -237,7 +237,7 @@ def _text_leaf(parser: _Parser, operator: str, value: Any, path: str) -> TextMat
 def _scalar(parser: _Parser, operand: Any, path: str) -> Operand:
     value = plain_scalar(operand)
     if isinstance(value, str):
-        check_text(value, f"{parser.fault}: {path}")
+        check_text(value, f"{parser.error}: {path}")
         return value
     if isinstance(value, bool):
         return value

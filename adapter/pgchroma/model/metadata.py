@@ -81,13 +81,13 @@ def _key(given: object, path: str) -> str:
     """Bring a key to a plain str, and check it."""
     key: Any = plain_scalar(given)
     is_short = isinstance(key, str) and len(key) <= _MAX_CACHED_CHARACTERS
-    fault = (_remembered_fault if is_short else _key_fault)(key)
-    if fault is not None:
-        raise InvalidArgumentError(f"{path}: {fault}")
+    error = (_cached_error if is_short else _key_error)(key)
+    if error is not None:
+        raise InvalidArgumentError(f"{path}: {error}")
     return str(key)
 
 
-def _key_fault(key: object) -> str | None:
+def _key_error(key: object) -> str | None:
     if not isinstance(key, str):
         return f"expected a str as key, got {shown(key)}"
     if not key:
@@ -98,13 +98,13 @@ def _key_fault(key: object) -> str | None:
         return f"keys that start with 'chroma:' are reserved: {brief(key)}"
     try:
         check_text(key, f"key {shown(key)}")
-    except InvalidArgumentError as fault:
-        return fault.message()
+    except InvalidArgumentError as error:
+        return error.message()
     return None
 
 
 # A batch has a thousand records and a handful of keys.
-_remembered_fault = lru_cache(maxsize=4096)(_key_fault)
+_cached_error = lru_cache(maxsize=4096)(_key_error)
 
 _MAX_CACHED_CHARACTERS: Final = 200
 

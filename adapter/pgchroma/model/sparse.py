@@ -52,7 +52,7 @@ class SparseVector:
             _check_value(value, position)
         for position, label in enumerate(self.labels or ()):
             if not isinstance(label, str):
-                raise _kind_fault("labels must be strings", label, position)
+                raise _kind_error("labels must be strings", label, position)
 
     def _check_lists(self) -> None:
         lists: dict[str, Any] = {"indices": self.indices, "values": self.values}
@@ -72,7 +72,7 @@ class SparseVector:
 
     def _check_index(self, index: object, position: int) -> None:
         if not isinstance(index, int) or isinstance(index, bool):
-            raise _kind_fault("indices must be integers", index, position)
+            raise _kind_error("indices must be integers", index, position)
         if index < 0:
             raise ValueError(
                 f"SparseVector indices must be non-negative, got {index} at position {position}"
@@ -129,7 +129,7 @@ def sparse_error(key: str) -> UnimplementedError:
 
 def _check_value(value: object, position: int) -> None:
     if not isinstance(value, int | float) or isinstance(value, bool):
-        raise _kind_fault("values must be numbers", value, position)
+        raise _kind_error("values must be numbers", value, position)
     # JSON has no other numbers.
     if not _is_finite(value):
         raise ValueError(
@@ -144,5 +144,5 @@ def _is_finite(value: float) -> bool:
         return False
 
 
-def _kind_fault(rule: str, value: object, position: int) -> ValueError:
+def _kind_error(rule: str, value: object, position: int) -> ValueError:
     return ValueError(f"SparseVector {rule}, got {type(value).__name__} at position {position}")

@@ -25,7 +25,7 @@ def check_text(text: str, path: str) -> None:
 def _check_surrogates(text: str, path: str) -> None:
     try:
         text.encode()
-    except UnicodeEncodeError as fault:
+    except UnicodeEncodeError as error:
         raise InvalidArgumentError(
-            f"{path}: character {fault.start} is half of a surrogate pair, not a character"
-        ) from fault
+            f"{path}: character {error.start} is half of a surrogate pair, not a character"
+        ) from error

@@ -51,7 +51,7 @@ class RequestLimiter:
         try:
             async with asyncio.timeout(self._timeout):
                 yield
-        except TimeoutError as fault:
+        except TimeoutError as error:
             raise DeadlineExceededError(
                 f"the request took longer than {self._timeout:g} seconds and was given up"
-            ) from fault
+            ) from error

@@ -187,8 +187,8 @@ class ServerSettings(BaseModel):
         if value.lstrip().startswith("["):
             try:
                 return json.loads(value)
-            except ValueError as fault:
-                raise ValueError("is not a list in JSON") from fault
+            except ValueError as error:
+                raise ValueError("is not a list in JSON") from error
         return [origin.strip() for origin in value.split(",") if origin.strip()]
 
     @field_validator("listen_address", "admin_address")

@@ -341,20 +341,20 @@ def locate_fitting(
 
 
 def _check(location: Location, collection: CollectionRef, dimension: int) -> None:
-    faults = []
+    problems = []
     if location.dimension not in (None, dimension):
-        faults.append(
+        problems.append(
             f"Collection expecting embedding with dimension of {location.dimension}, "
             f"got {dimension}"
         )
     if not _is_meant(location, collection):
-        faults.append(
+        problems.append(
             f"Collection [{collection.id}] has been embedded anew, by another function or for "
             "another space, since this client got it; get it again with get_collection, so that "
             "embeddings of both are not mixed"
         )
-    if faults:
-        raise InvalidArgumentError(". ".join(faults))
+    if problems:
+        raise InvalidArgumentError(". ".join(problems))
 
 
 def _is_meant(location: Location, collection: CollectionRef) -> bool:

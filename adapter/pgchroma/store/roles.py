@@ -125,12 +125,12 @@ def give_table(schema: str, name: str, role: str) -> Statement:
     return Statement(render(template, **parts))
 
 
-def is_role_error(fault: BaseException) -> bool:
+def is_role_error(error: BaseException) -> bool:
     """Whether a tenant's role may be missing, or a right that it ought to have.
 
     Another user of the database may have made tables in its schema, or dropped the role.
     """
-    return isinstance(fault, pg.InsufficientPrivilege | pg.InvalidParameterValue)
+    return isinstance(error, pg.InsufficientPrivilege | pg.InvalidParameterValue)
 
 
 def drop_roles() -> Steps[None]:

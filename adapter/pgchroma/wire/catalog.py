@@ -108,10 +108,10 @@ def _decode_tenant(request: Request) -> str:
 def _decode_create_database(request: Request) -> CreateDatabase:
     try:
         name = check_name(request.body.name)
-    except InvalidArgumentError as fault:
+    except InvalidArgumentError as error:
         # Chroma says the same of collections with the field's name in front, of databases without.
-        message = fault.message().removeprefix("Validation error: name: ")
-        raise InvalidArgumentError(message) from fault
+        message = error.message().removeprefix("Validation error: name: ")
+        raise InvalidArgumentError(message) from error
     return CreateDatabase(database_ref(request.path["tenant"], name))
 
 
@@ -169,8 +169,8 @@ def _body(configuration: Mapping[str, Any] | None) -> Any:
 def _metadata(metadata: Any, **options: Any) -> dict[str, Any] | None:
     try:
         return parse_collection_metadata(metadata, **options)
-    except TypeError as fault:
-        raise MalformedRequestError(f"metadata: {fault}") from fault
+    except TypeError as error:
+        raise MalformedRequestError(f"metadata: {error}") from error
 
 
 def _decode_by_id(request: Request) -> GetCollectionById:

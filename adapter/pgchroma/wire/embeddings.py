@@ -106,8 +106,8 @@ def decode_columns(rows: Sequence[Sequence[float] | None] | None) -> NDArray[np.
 def _vector(text: str) -> NDArray[np.float32]:
     try:
         raw = binascii.a2b_base64(text, strict_mode=True)
-    except (binascii.Error, ValueError) as fault:
-        raise InvalidArgumentError(f"Invalid base64 string: {fault}") from fault
+    except (binascii.Error, ValueError) as error:
+        raise InvalidArgumentError(f"Invalid base64 string: {error}") from error
     if len(raw) % _WIDTH:
         raise InvalidArgumentError(
             f"Invalid byte length: {len(raw)} bytes cannot be converted to f32 values "

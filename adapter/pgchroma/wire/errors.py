@@ -57,21 +57,21 @@ _BY_STATUS: Final[dict[int, type[ChromaError]]] = {
 """What a ``ChromaError`` was before it went through the wire."""
 
 
-def status_of(fault: ChromaError) -> int:
+def status_of(error: ChromaError) -> int:
     """Return the HTTP status an error is sent with."""
-    return _STATUSES.get(type(fault), fault.code())
+    return _STATUSES.get(type(error), error.code())
 
 
-def effect_of(fault: UnavailableError) -> str:
+def effect_of(error: UnavailableError) -> str:
     """Return what the header `EFFECT` says of a request that could not be carried out."""
-    return "unknown" if isinstance(fault, OutcomeUnknownError) else "none"
+    return "unknown" if isinstance(error, OutcomeUnknownError) else "none"
 
 
-def encode_error(fault: ChromaError) -> dict[str, str]:
+def encode_error(error: ChromaError) -> dict[str, str]:
     """Return the body an error is sent as."""
-    is_away = isinstance(fault, UnavailableError) and not isinstance(fault, OutcomeUnknownError)
-    is_named = isinstance(fault, _NAMED) and not (is_away or isinstance(fault, StorageFullError))
-    return {"error": fault.name() if is_named else "ChromaError", "message": fault.message()}
+    is_away = isinstance(error, UnavailableError) and not isinstance(error, OutcomeUnknownError)
+    is_named = isinstance(error, _NAMED) and not (is_away or isinstance(error, StorageFullError))
+    return {"error": error.name() if is_named else "ChromaError", "message": error.message()}
 
 
 def decode_error(status: int, body: Any, headers: Mapping[str, str]) -> ChromaError:
@@ -87,13 +87,13 @@ def decode_error(status: int, body: Any, headers: Mapping[str, str]) -> ChromaEr
     effect = headers.get(EFFECT)
     if issubclass(kind, UnavailableError) and effect == "unknown":
         kind = OutcomeUnknownError
-    fault = kind(message)
-    fault.trace_id = headers.get("chroma-trace-id")
-    if isinstance(fault, UnavailableError):
-        fault.had_no_effect = effect == "none"
-    if isinstance(fault, UnavailableError | RateLimitError):
-        fault.retry_after = _seconds(headers.get("retry-after", ""))
-    return fault
+    error = kind(message)
+    error.trace_id = headers.get("chroma-trace-id")
+    if isinstance(error, UnavailableError):
+        error.had_no_effect = effect == "none"
+    if isinstance(error, UnavailableError | RateLimitError):
+        error.retry_after = _seconds(headers.get("retry-after", ""))
+    return error
 
 
 def _seconds(text: str) -> float:

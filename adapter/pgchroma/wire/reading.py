@@ -106,10 +106,10 @@ def _envelope(shape: Any) -> Any:
 def _decode(text: bytes, shape: Any, path: str = "$") -> Any:
     try:
         return msgspec.json.decode(text, type=shape)
-    except msgspec.ValidationError as fault:
-        _malformed(str(fault).replace("`$", f"`{path}"), fault)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as fault:
-        raise InvalidArgumentError(f"Failed to parse the request body as JSON: {fault}") from fault
+    except msgspec.ValidationError as error:
+        _malformed(str(error).replace("`$", f"`{path}"), error)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise InvalidArgumentError(f"Failed to parse the request body as JSON: {error}") from error
 
 
 def _embeddings(text: bytes, field: FieldInfo) -> list[Any]:

@@ -98,8 +98,8 @@ def _decode_write(request: Request, operation: type[W]) -> W:
             removals=operation is not AddRecords,
             modality=getattr(body, "modality", None),
         )
-    except TypeError as fault:
-        raise MalformedRequestError(f"metadatas: {fault}") from fault
+    except TypeError as error:
+        raise MalformedRequestError(f"metadatas: {error}") from error
     return operation(collection, records)
 
 
@@ -107,10 +107,10 @@ def _refuse_sparse(metadatas: Any) -> None:
     for metadata in metadatas or ():
         for key, value in (metadata or {}).items():
             if isinstance(value, dict):
-                raise _sparse_fault(key, value)
+                raise _sparse_error(key, value)
 
 
-def _sparse_fault(key: str, value: dict[str, Any]) -> Exception:
+def _sparse_error(key: str, value: dict[str, Any]) -> Exception:
     if is_sparse(value):
         return sparse_error(key)
     return MalformedRequestError(f"metadatas: the value of {key} is an object")

@@ -165,19 +165,19 @@ def collection_id(text: str, message: str = "Collection ID is not a valid UUIDv4
     """
     try:
         return UUID(text)
-    except ValueError as fault:
-        raise InvalidArgumentError(message) from fault
+    except ValueError as error:
+        raise InvalidArgumentError(message) from error
 
 
 def _unquote(text: str) -> str:
     try:
         return unquote(text, errors="strict")
-    except UnicodeDecodeError as fault:
-        raise InvalidArgumentError(f"the path is not UTF-8: {text[:200]}") from fault
+    except UnicodeDecodeError as error:
+        raise InvalidArgumentError(f"the path is not UTF-8: {text[:200]}") from error
 
 
 def _parse_query(query: Mapping[str, str], shape: Any) -> Any:
     try:
         return msgspec.convert(dict(query), shape, strict=False)
-    except msgspec.ValidationError as fault:
-        raise InvalidArgumentError(f"Failed to deserialize query string: {fault}") from fault
+    except msgspec.ValidationError as error:
+        raise InvalidArgumentError(f"Failed to deserialize query string: {error}") from error

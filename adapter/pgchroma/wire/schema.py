@@ -23,11 +23,11 @@ def check_shape(schema: Mapping[str, Any] | None) -> None:
     """
     try:
         msgspec.convert(read_vector_index(schema or {}), VectorIndexBody)
-    except msgspec.ValidationError as fault:
+    except msgspec.ValidationError as error:
         raise MalformedRequestError(
             "Failed to deserialize the JSON body into the target type: schema: "
-            f"the vector index's config: {fault}"
-        ) from fault
+            f"the vector index's config: {error}"
+        ) from error
 
 
 def decode_configuration(

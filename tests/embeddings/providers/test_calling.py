@@ -173,7 +173,7 @@ class _StatusError(Exception):
 
 
 @pytest.mark.parametrize(
-    ("fault", "expected"),
+    ("error", "expected"),
     [
         (EmbeddingError("x", is_transient=True), True),
         (EmbeddingError("x"), False),
@@ -186,15 +186,15 @@ class _StatusError(Exception):
         (ValueError(), False),
     ],
 )
-def test_some_failures_pass(fault: Exception, expected: bool) -> None:
-    assert is_transient(fault) is expected
+def test_some_failures_pass(error: Exception, expected: bool) -> None:
+    assert is_transient(error) is expected
     calls = []
 
     def embed(batch: list[Any]) -> object:
         calls.append(batch)
-        raise fault
+        raise error
 
-    with pytest.raises(type(fault)):
+    with pytest.raises(type(error)):
         _run(_caller(max_retries=2), embed, ["a"])
     assert len(calls) == (3 if expected else 1)
 

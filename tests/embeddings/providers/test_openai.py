@@ -71,6 +71,6 @@ def test_both_variables_that_may_have_the_key_are_named(monkeypatch: pytest.Monk
         monkeypatch.delenv(variable, raising=False)
     with pytest.raises(
         ValueError, match=r"^The CHROMA_OPENAI_API_KEY environment variable"
-    ) as fault:
+    ) as error:
         OpenAIEmbeddingFunction()
-    assert str(fault.value).endswith("Set it, or OPENAI_API_KEY.")
+    assert str(error.value).endswith("Set it, or OPENAI_API_KEY.")

@@ -40,7 +40,7 @@ def main() -> None:
     documents_are_changed(server)
     documents_are_deleted(server)
     metadata_is_summed_up(server)
-    faults_are_raised(server)
+    errors_are_raised(server)
     if key is None:
         asyncio.run(documents_are_read_asynchronously(server))
     server.client.close()
@@ -177,7 +177,7 @@ def metadata_is_summed_up(server: Server) -> None:
         assert fields.items() >= {"n": "long", "odd": "boolean", "x": "float"}.items(), fields
 
 
-def faults_are_raised(server: Server) -> None:
+def errors_are_raised(server: Server) -> None:
     with server.filled_store() as s:
         with raises(InvalidArgumentError, "expecting embedding with dimension of 2, got 3"):
             s.write_documents([Document("long", "too long", embedding=[1.0, 2.0, 3.0])])

@@ -49,7 +49,7 @@ def main() -> None:
     a_store_is_made_from_texts(client)
     stores_are_reset(client)
     texts_are_embedded_by_default(client)
-    faults_are_raised(client)
+    errors_are_raised(client)
     client.close()
 
 
@@ -172,7 +172,7 @@ def texts_are_embedded_by_default(client: chromadb.ClientAPI) -> None:
         DefaultEmbeddingFunction.__call__ = default
 
 
-def faults_are_raised(client: chromadb.ClientAPI) -> None:
+def errors_are_raised(client: chromadb.ClientAPI) -> None:
     with raises(NotFoundError, "does not exist"):
         Chroma(unique("missing"), client=client, create_collection_if_not_exists=False)
     with store(client) as s:

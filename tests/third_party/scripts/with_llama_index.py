@@ -32,7 +32,7 @@ def main() -> None:
     results_are_diverse(client)
     nodes_are_read(client)
     nodes_are_deleted(client)
-    faults_are_raised(client)
+    errors_are_raised(client)
     client.close()
 
 
@@ -140,7 +140,7 @@ def nodes_are_deleted(client: chromadb.ClientAPI) -> None:
         assert s.client.count() == 0
 
 
-def faults_are_raised(client: chromadb.ClientAPI) -> None:
+def errors_are_raised(client: chromadb.ClientAPI) -> None:
     with store(client) as s:
         with raises(InvalidArgumentError, "expecting embedding with dimension of 2, got 3"):
             s.add([node("n5", "up", [0.0, 0.0, 1.0], "compass")])

@@ -107,8 +107,8 @@ class AsyncClient(AsyncAdministration):
 
     async def __aexit__(
         self,
-        fault_type: type[BaseException] | None,
-        fault: BaseException | None,
+        error_type: type[BaseException] | None,
+        error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
         await self.close()
@@ -492,8 +492,8 @@ class AsyncAdminClient(AsyncAdministration):
 
     async def __aexit__(
         self,
-        fault_type: type[BaseException] | None,
-        fault: BaseException | None,
+        error_type: type[BaseException] | None,
+        error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
         await self.close()
@@ -512,5 +512,5 @@ def _uuid(id: UUID | str) -> UUID:
         return id
     try:
         return UUID(id)
-    except (ValueError, TypeError, AttributeError) as fault:
-        raise InvalidArgumentError(f"Collection ID is not a valid UUIDv4: {id!r}") from fault
+    except (ValueError, TypeError, AttributeError) as error:
+        raise InvalidArgumentError(f"Collection ID is not a valid UUIDv4: {id!r}") from error

@@ -84,8 +84,8 @@ def _fulfil(outcome: Future[R], work: Callable[[], R]) -> None:
     with suppress(InvalidStateError):
         try:
             made = work()
-        except BaseException as fault:
-            outcome.set_exception(fault)
+        except BaseException as error:
+            outcome.set_exception(error)
         else:
             outcome.set_result(made)
 

@@ -108,8 +108,8 @@ class Client(Administration):
 
     def __exit__(
         self,
-        fault_type: type[BaseException] | None,
-        fault: BaseException | None,
+        error_type: type[BaseException] | None,
+        error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
         self.close()
@@ -493,8 +493,8 @@ class AdminClient(Administration):
 
     def __exit__(
         self,
-        fault_type: type[BaseException] | None,
-        fault: BaseException | None,
+        error_type: type[BaseException] | None,
+        error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
         self.close()
@@ -513,5 +513,5 @@ def _uuid(id: UUID | str) -> UUID:
         return id
     try:
         return UUID(id)
-    except (ValueError, TypeError, AttributeError) as fault:
-        raise InvalidArgumentError(f"Collection ID is not a valid UUIDv4: {id!r}") from fault
+    except (ValueError, TypeError, AttributeError) as error:
+        raise InvalidArgumentError(f"Collection ID is not a valid UUIDv4: {id!r}") from error

@@ -46,9 +46,9 @@ def naming_method(name: str) -> Generator[None, None, None]:
         yield
     except MissingExtraError:
         raise  # its message ends with a command
-    except Exception as fault:
-        message = str(fault.args[0]) if fault.args else str(fault)
-        fault.args = (f"{message} in {name}.", *fault.args[1:])
+    except Exception as error:
+        message = str(error.args[0]) if error.args else str(error)
+        error.args = (f"{message} in {name}.", *error.args[1:])
         raise
 
 
@@ -208,8 +208,8 @@ def _check_metadata_key(key: Any, is_update: bool) -> None:
     if key == "chroma:document":
         raise ValueError("Expected metadata to not contain the reserved key chroma:document")
     if not isinstance(key, str):
-        fault = ValueError if is_update else TypeError
-        raise fault(
+        error = ValueError if is_update else TypeError
+        raise error(
             f"Expected metadata key to be a str, got {brief(key)} which is a {type(key).__name__}"
         )
 

@@ -389,6 +389,6 @@ def _built(persisted: Mapping[str, Any]) -> Function | None:
         return None
     try:
         return config_to_embedding_function(dict(persisted))
-    except ValueError as fault:
-        warnings.warn(f"the schema shows no embedding function: {fault}", UserWarning, stacklevel=2)
+    except ValueError as error:
+        warnings.warn(f"the schema shows no embedding function: {error}", UserWarning, stacklevel=2)
         return None

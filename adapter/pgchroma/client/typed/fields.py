@@ -284,8 +284,8 @@ def _check_stored(model: type[BaseModel], name: str, field: FieldInfo) -> None:
         raise _refused(model, name, "a field that is excluded from the model's dump is not stored")
     try:
         parse_metadata({name: ""}, f"{model.__name__}.{name}")
-    except InvalidArgumentError as fault:
-        raise TypeError(fault.message()) from fault
+    except InvalidArgumentError as error:
+        raise TypeError(error.message()) from error
 
 
 def _kind(annotation: Any) -> Kind | None:

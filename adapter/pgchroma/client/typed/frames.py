@@ -79,8 +79,8 @@ def to_arrow(fields: RecordFields, columns: Mapping[str, Sequence[Any]]) -> Any:
 def _array(arrow: Any, name: str, values: Sequence[Any], kind: Any) -> Any:
     try:
         return arrow.array([_plain(value) for value in values], type=kind)
-    except (arrow.ArrowException, OverflowError) as fault:
-        raise ValueError(f"the column {name} does not fit {kind}: {fault}") from fault
+    except (arrow.ArrowException, OverflowError) as error:
+        raise ValueError(f"the column {name} does not fit {kind}: {error}") from error
 
 
 def _complete(fields: RecordFields, columns: Mapping[str, Sequence[Any]]) -> dict[str, list[Any]]:

@@ -207,8 +207,8 @@ def validate_models(
         row = {keys[n]: v[number] for n, v in columns.items() if v[number] is not MISSING}
         try:
             made.append(model.model_validate(row, strict=False))
-        except ValidationError as fault:
-            raise ValueError(f"record {number} is no {model.__name__}: {_reason(fault)}") from fault
+        except ValidationError as error:
+            raise ValueError(f"record {number} is no {model.__name__}: {_reason(error)}") from error
     return made
 
 
@@ -244,9 +244,9 @@ def _validated(fields: RecordFields, row: Any, place: str) -> BaseModel:
         _check_known(fields, given, place)
     try:
         return model.model_validate(given)
-    except ValidationError as fault:
-        joint = "." if fault.errors()[0]["loc"] else ": "
-        raise ValueError(f"{place}{joint}{_reason(fault)}") from fault
+    except ValidationError as error:
+        joint = "." if error.errors()[0]["loc"] else ": "
+        raise ValueError(f"{place}{joint}{_reason(error)}") from error
 
 
 def _by_input_keys(fields: RecordFields, row: Mapping[Any, Any]) -> dict[Any, Any]:
@@ -272,8 +272,8 @@ def _check_known(fields: RecordFields, given: Mapping[Any, Any], place: str) -> 
         )
 
 
-def _reason(fault: ValidationError) -> str:
-    first = fault.errors(include_url=False, include_context=False, include_input=False)[0]
+def _reason(error: ValidationError) -> str:
+    first = error.errors(include_url=False, include_context=False, include_input=False)[0]
     # What is wrong with the whole has no location.
     return ": ".join(filter(None, (".".join(map(str, first["loc"])), first["msg"])))
 
@@ -295,8 +295,8 @@ def _checked_id(expected: type[Any], id: Any, place: str) -> str:
     text = str(id)
     try:
         expected(text)
-    except ValueError as fault:
-        raise ValueError(f"{place}.id: expected {expected.__name__}, got {id!r:.80}") from fault
+    except ValueError as error:
+        raise ValueError(f"{place}.id: expected {expected.__name__}, got {id!r:.80}") from error
     return text
 
 
@@ -306,8 +306,8 @@ def _vector(fields: RecordFields, valid: BaseModel, place: str) -> NDArray[np.fl
         return None
     try:
         return as_vector(value, fields.length)
-    except ValueError as fault:
-        raise ValueError(f"{place}.{fields.vector}: {fault}") from fault
+    except ValueError as error:
+        raise ValueError(f"{place}.{fields.vector}: {error}") from error
 
 
 def _metadata(fields: RecordFields, valid: BaseModel, place: str) -> dict[str, Any]:
@@ -355,8 +355,8 @@ def _id_value(fields: RecordFields, id: str) -> Any:
         return id
     try:
         return fields.id_type(id)
-    except ValueError as fault:
-        raise ValueError(f"record {id!r}: its id is no {fields.id_type.__name__}") from fault
+    except ValueError as error:
+        raise ValueError(f"record {id!r}: its id is no {fields.id_type.__name__}") from error
 
 
 def _row(row: NDArray[Any]) -> Any:
@@ -374,5 +374,5 @@ def _read(each: MetadataField, metadata: Mapping[str, Any], id: str) -> Any:
         return value
     try:
         return each.restore.validate_python(value, strict=False)
-    except ValidationError as fault:
-        raise ValueError(f"record {id!r}: {each.name}: {_reason(fault)}") from fault
+    except ValidationError as error:
+        raise ValueError(f"record {id!r}: {each.name}: {_reason(error)}") from error

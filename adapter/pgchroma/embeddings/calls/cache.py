@@ -74,8 +74,8 @@ class VectorCache:
                 connection,
             ):
                 yield connection
-        except sqlite3.DatabaseError as fault:
-            raise ValueError(f"{self._path} cannot be used as a cache: {fault}") from fault
+        except sqlite3.DatabaseError as error:
+            raise ValueError(f"{self._path} cannot be used as a cache: {error}") from error
 
 
 def content_key(identity: str, value: Any) -> bytes:

@@ -170,9 +170,9 @@ class BatchRunner:
                         return
                     try:
                         done.put((position, run(span, ended)))
-                    except BaseException as fault:
+                    except BaseException as error:
                         # Also told if it was not asked any more: somebody waits for that, too.
-                        done.put((position, fault))
+                        done.put((position, error))
                         return
 
             # Of a pool's threads the interpreter awaits the end, and a provider may take a minute.
@@ -206,8 +206,8 @@ class BatchRunner:
         )
         return retrying(attempt)
 
-    def _is_worth_retrying(self, fault: BaseException) -> bool:
-        return is_transient(fault) and (_retry_after(fault) or 0) <= self.options.longest_wait
+    def _is_worth_retrying(self, error: BaseException) -> bool:
+        return is_transient(error) and (_retry_after(error) or 0) <= self.options.longest_wait
 
     def _wait(self, state: Any) -> float:
         options = self.options
@@ -222,8 +222,8 @@ class BatchRunner:
     def _checked(self, made: object, count: int) -> Embeddings:
         try:
             embeddings = validate_embeddings(normalize_embeddings(made))
-        except ValueError as fault:
-            raise EmbeddingError(f"{self._name} returned no embeddings: {fault}") from fault
+        except ValueError as error:
+            raise EmbeddingError(f"{self._name} returned no embeddings: {error}") from error
         if len(embeddings) != count:
             raise EmbeddingError(
                 f"{self._name} returned {len(embeddings)} embeddings for {count} inputs"
@@ -295,16 +295,16 @@ def batches(inputs: Sequence[Any], most: int, most_bytes: int | None) -> list[sl
     return [*found, slice(start, len(inputs))] if inputs else []
 
 
-def is_transient(fault: BaseException) -> bool:
+def is_transient(error: BaseException) -> bool:
     """Whether a call that failed so may succeed when it is made again.
 
     Vendors' packages have errors of their own, which carry the status of the answer.
     """
-    if isinstance(fault, EmbeddingError):
-        return fault.is_transient
-    if isinstance(fault, ConnectionError | TimeoutError):
+    if isinstance(error, EmbeddingError):
+        return error.is_transient
+    if isinstance(error, ConnectionError | TimeoutError):
         return True
-    status = getattr(fault, "status_code", None)
+    status = getattr(error, "status_code", None)
     return isinstance(status, int) and status in TRANSIENT_STATUS
 
 
@@ -328,5 +328,5 @@ def _of_one_length(embeddings: Embeddings, name: str) -> Embeddings:
     return embeddings
 
 
-def _retry_after(fault: BaseException | None) -> float | None:
-    return fault.retry_after if isinstance(fault, EmbeddingError) else None
+def _retry_after(error: BaseException | None) -> float | None:
+    return error.retry_after if isinstance(error, EmbeddingError) else None

@@ -128,8 +128,8 @@ def _source(uri: str, timeout: float) -> str | io.BytesIO:
 
     try:
         answer = httpx.get(uri, timeout=timeout, follow_redirects=True)
-    except (httpx.HTTPError, httpx.InvalidURL) as fault:
-        raise EmbeddingError(f"{uri} did not give an image: {fault}") from fault
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        raise EmbeddingError(f"{uri} did not give an image: {error}") from error
     if not answer.is_success:
         raise EmbeddingError(f"{uri} did not give an image: status {answer.status_code}")
     return io.BytesIO(answer.content)

@@ -118,7 +118,7 @@ class AmazonBedrockEmbeddingFunction(BatchedEmbeddingFunction[Documents]):
         return "cohere." in self.model_name
 
     def _connect(self) -> Any:
-        faults = load_extra("botocore.exceptions", "bedrock")
+        problems = load_extra("botocore.exceptions", "bedrock")
         settings = load_extra("botocore.config", "bedrock").Config(
             connect_timeout=self.options.timeout,
             read_timeout=self.options.timeout,
@@ -130,11 +130,11 @@ class AmazonBedrockEmbeddingFunction(BatchedEmbeddingFunction[Documents]):
             return self._session.client(
                 service_name="bedrock-runtime", config=settings, **self.kwargs
             )
-        except faults.BotoCoreError as fault:
-            raise ValueError(f"boto3 can make no client of Bedrock: {fault}") from fault
+        except problems.BotoCoreError as error:
+            raise ValueError(f"boto3 can make no client of Bedrock: {error}") from error
 
     def _invoke(self, body: dict[str, Any]) -> Any:
-        faults = load_extra("botocore.exceptions", "bedrock")
+        problems = load_extra("botocore.exceptions", "bedrock")
         try:
             answer = self._client.invoke_model(
                 body=json.dumps(body),
@@ -143,20 +143,20 @@ class AmazonBedrockEmbeddingFunction(BatchedEmbeddingFunction[Documents]):
                 contentType="application/json",
             )
             read = answer["body"].read()
-        except faults.ClientError as fault:
-            raise _refusal(self.name(), fault.response) from fault
-        except faults.HTTPClientError as fault:
+        except problems.ClientError as error:
+            raise _refusal(self.name(), error.response) from error
+        except problems.HTTPClientError as error:
             raise EmbeddingError(
-                f"{self.name()} did not answer: {fault}", is_transient=True
-            ) from fault
-        except faults.BotoCoreError as fault:
-            raise EmbeddingError(f"{self.name()} cannot be asked: {fault}") from fault
+                f"{self.name()} did not answer: {error}", is_transient=True
+            ) from error
+        except problems.BotoCoreError as error:
+            raise EmbeddingError(f"{self.name()} cannot be asked: {error}") from error
         try:
             return json.loads(read)
-        except ValueError as fault:
+        except ValueError as error:
             raise EmbeddingError(
                 f"{self.name()} answered something that is no JSON: {read!r:.500}"
-            ) from fault
+            ) from error
 
     def default_space(self) -> Space:
         """Chroma's for these models."""

@@ -35,7 +35,7 @@ class DefaultCredentials:
         Raises:
             EmbeddingError: There are no credentials, or Google gives no token for them.
         """
-        with self._lock, _faults_told():
+        with self._lock, _errors_logged():
             self._find()
             return self._fetched()
 
@@ -45,7 +45,7 @@ class DefaultCredentials:
         Raises:
             EmbeddingError: There are no credentials.
         """
-        with self._lock, _faults_told():
+        with self._lock, _errors_logged():
             self._find()
             return self._project
 
@@ -66,12 +66,12 @@ class DefaultCredentials:
 
 
 @contextmanager
-def _faults_told() -> Iterator[None]:
-    faults = load_extra("google.auth.exceptions", "vertex")
+def _errors_logged() -> Iterator[None]:
+    problems = load_extra("google.auth.exceptions", "vertex")
     try:
         yield
-    except faults.GoogleAuthError as fault:
+    except problems.GoogleAuthError as error:
         raise EmbeddingError(
-            f"Google's credentials give no token: {fault}",
-            is_transient=bool(getattr(fault, "retryable", False)),
-        ) from fault
+            f"Google's credentials give no token: {error}",
+            is_transient=bool(getattr(error, "retryable", False)),
+        ) from error

@@ -94,8 +94,8 @@ class VendorEmbeddingFunction(HttpEmbeddingFunction[D]):
         answer = self.post(self._address(), self._body(batch, purpose), self._headers())
         try:
             return self._read(answer)
-        except (TypeError, ValueError) as fault:
-            raise EmbeddingError(f"{self.name()} answered no embeddings: {fault}") from fault
+        except (TypeError, ValueError) as error:
+            raise EmbeddingError(f"{self.name()} answered no embeddings: {error}") from error
 
     def _address(self) -> str:
         return self.endpoint
@@ -208,8 +208,8 @@ def ask(name: str, url: str, body: Any, headers: Mapping[str, str] | None, timeo
 
     try:
         content = orjson.dumps(body, option=orjson.OPT_SERIALIZE_NUMPY)
-    except TypeError as fault:
-        raise ValueError(f"{name} cannot be asked about this: {fault}") from fault
+    except TypeError as error:
+        raise ValueError(f"{name} cannot be asked about this: {error}") from error
     login = login_of(url)
     hide = partial(hide_secrets, headers=headers, others=login or ())
     try:
@@ -220,16 +220,16 @@ def ask(name: str, url: str, body: Any, headers: Mapping[str, str] | None, timeo
             timeout=timeout,
             auth=login or httpx.USE_CLIENT_DEFAULT,
         )
-    except (httpx.TimeoutException, httpx.TransportError) as fault:
-        reason = hide(f"{type(fault).__name__} {fault}".strip())
+    except (httpx.TimeoutException, httpx.TransportError) as error:
+        reason = hide(f"{type(error).__name__} {error}".strip())
         raise EmbeddingError(
             f"{name} did not answer: {reason}",
             is_transient=not isinstance(
-                fault, httpx.UnsupportedProtocol | httpx.LocalProtocolError
+                error, httpx.UnsupportedProtocol | httpx.LocalProtocolError
             ),
-        ) from fault
-    except httpx.InvalidURL as fault:
-        raise EmbeddingError(f"{name} has no URL that can be asked: {fault}") from fault
+        ) from error
+    except httpx.InvalidURL as error:
+        raise EmbeddingError(f"{name} has no URL that can be asked: {error}") from error
     if not response.is_success:
         raise EmbeddingError(
             f"{name} refused with status {response.status_code}: {_shown(response, hide)}",
@@ -238,10 +238,10 @@ def ask(name: str, url: str, body: Any, headers: Mapping[str, str] | None, timeo
         )
     try:
         return orjson.loads(response.content)
-    except ValueError as fault:
+    except ValueError as error:
         raise EmbeddingError(
             f"{name} answered something that is no JSON: {_shown(response, hide)}"
-        ) from fault
+        ) from error
 
 
 def field(name: str, answer: Any, *path: str | int) -> Any:
@@ -254,10 +254,10 @@ def field(name: str, answer: Any, *path: str | int) -> Any:
     for key in path:
         try:
             found = found[key]
-        except (KeyError, IndexError, TypeError) as fault:
+        except (KeyError, IndexError, TypeError) as error:
             raise EmbeddingError(
                 f"{name} answered without {'.'.join(map(str, path))}: {answer!r:.{_SHOWN}}"
-            ) from fault
+            ) from error
     return found
 
 

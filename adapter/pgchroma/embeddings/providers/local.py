@@ -62,19 +62,19 @@ class LocalEmbeddingFunction(BatchedEmbeddingFunction[D]):
         with shared.lock:
             try:
                 return self.embed_with(shared.model, batch, purpose)
-            except Exception as fault:
-                raise EmbeddingError(f"{self.name()} failed: {_words(fault)}") from fault
+            except Exception as error:
+                raise EmbeddingError(f"{self.name()} failed: {_words(error)}") from error
 
     def _shared_model(self) -> _SharedModel:
         settings = self.model_settings()
         key = type(self), orjson.dumps(settings, option=orjson.OPT_SORT_KEYS, default=repr)
         try:
             return _shelf.get(key, self.load)
-        except Exception as fault:
+        except Exception as error:
             model = getattr(self, self.model_parameter or "", None)
             raise EmbeddingError(
-                f"{self.name()} could not load {model!r}: {_words(fault)}"
-            ) from fault
+                f"{self.name()} could not load {model!r}: {_words(error)}"
+            ) from error
 
 
 @dataclass(slots=True)
@@ -124,5 +124,5 @@ def without_token(settings: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _words(fault: Exception) -> str:
-    return f"{type(fault).__name__}: {fault}"
+def _words(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"

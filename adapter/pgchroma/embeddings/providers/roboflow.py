@@ -83,12 +83,12 @@ class RoboflowEmbeddingFunction(HttpEmbeddingFunction[Embeddable]):
         try:
             answer = self.post(url, {"api_key": key, kind: values})
             return field(self.name(), answer, "embeddings")
-        except EmbeddingError as fault:
+        except EmbeddingError as error:
             # The server's answers may repeat what was sent.
             raise EmbeddingError(
-                str(fault).replace(key, "***"),
-                is_transient=fault.is_transient,
-                retry_after=fault.retry_after,
+                str(error).replace(key, "***"),
+                is_transient=error.is_transient,
+                retry_after=error.retry_after,
             ) from None
 
     @staticmethod

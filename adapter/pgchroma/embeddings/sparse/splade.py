@@ -127,8 +127,8 @@ class ChromaCloudSpladeEmbeddingFunction(SparseEmbeddingFunction[Documents]):
         labels = _labels_of(row) if self.include_tokens else None
         try:
             return normalize_sparse_vector(indices, values, labels)
-        except (TypeError, ValueError) as fault:
-            raise EmbeddingError(f"{self.name()} returned no sparse vector: {fault}") from fault
+        except (TypeError, ValueError) as error:
+            raise EmbeddingError(f"{self.name()} returned no sparse vector: {error}") from error
 
     @staticmethod
     def name() -> str:

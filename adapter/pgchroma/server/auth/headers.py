@@ -95,8 +95,8 @@ def _parse_token(text: str) -> str:
 def _parse_basic(text: str) -> HeaderCredential:
     try:
         login, colon, password = base64.b64decode(text, validate=True).decode().partition(":")
-    except (binascii.Error, UnicodeDecodeError) as fault:
-        raise _malformed() from fault
+    except (binascii.Error, UnicodeDecodeError) as error:
+        raise _malformed() from error
     # scrypt ends a password where NULs begin, so with them it would match the one without.
     if not (login and colon and password) or "\0" in login + password:
         raise _malformed()

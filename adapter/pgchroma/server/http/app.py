@@ -110,8 +110,8 @@ def _lifespan(
     async def lifespan(application: Litestar) -> AsyncGenerator[None, None]:
         try:
             await database.start()
-        except ChromaError as fault:
-            give_up(workplace, fault.message())
+        except ChromaError as error:
+            give_up(workplace, error.message())
         state = application.state
         limiter = RequestLimiter(settings.circuit_breaker.requests, settings.request_timeout)
         state.door = (

@@ -136,13 +136,13 @@ class Dispatcher:
         try:
             async with asyncio.timeout(self._settings.body_timeout):
                 return await _read(request, most)
-        except InternalServerException as fault:
+        except InternalServerException as error:
             # Litestar's word for a client that hung up, or that sent no chunk where one belongs.
-            raise InvalidArgumentError("the body ended before its end") from fault
-        except TimeoutError as fault:
+            raise InvalidArgumentError("the body ended before its end") from error
+        except TimeoutError as error:
             raise InvalidArgumentError(
                 f"the body did not arrive within {self._settings.body_timeout:g} seconds"
-            ) from fault
+            ) from error
 
     def _check_size(self, operation: Operation[Any]) -> None:
         settings = self._settings

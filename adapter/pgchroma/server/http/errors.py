@@ -83,74 +83,74 @@ def json_response(content: Any, status: int = 200) -> Response[bytes]:
     return Response(encode_json(content), status_code=status, media_type=MediaType.JSON)
 
 
-def _on_error(request: Request[Any, Any, Any], fault: ChromaError) -> Response[bytes]:
-    status = status_of(fault)
-    if isinstance(fault, UnavailableError | DeadlineExceededError):
-        _log.warning("answered %d: %s", status, describe(fault))
-    elif isinstance(fault, MissingRightError):
+def _on_error(request: Request[Any, Any, Any], error: ChromaError) -> Response[bytes]:
+    status = status_of(error)
+    if isinstance(error, UnavailableError | DeadlineExceededError):
+        _log.warning("answered %d: %s", status, describe(error))
+    elif isinstance(error, MissingRightError):
         # The message has the grant; where in our code PostgreSQL refused is of no use to anybody.
-        _log.error("answered %d: %s", status, describe(fault))
-    elif status >= _INTERNAL and not isinstance(fault, UnimplementedError):
+        _log.error("answered %d: %s", status, describe(error))
+    elif status >= _INTERNAL and not isinstance(error, UnimplementedError):
         # The cause goes to the log, where the operator looks, and not to whoever asked.
-        _log.error("answered %d", status, exc_info=fault)
-    response = json_response(encode_error(_presentable(fault)), status)
-    if isinstance(fault, UnavailableError):
-        response.headers[EFFECT] = effect_of(fault)
-    if isinstance(fault, UnavailableError | RateLimitError):
+        _log.error("answered %d", status, exc_info=error)
+    response = json_response(encode_error(_presentable(error)), status)
+    if isinstance(error, UnavailableError):
+        response.headers[EFFECT] = effect_of(error)
+    if isinstance(error, UnavailableError | RateLimitError):
         response.headers["retry-after"] = (
-            f"{fault.retry_after:.0f}" if fault.retry_after else RETRY_AFTER
+            f"{error.retry_after:.0f}" if error.retry_after else RETRY_AFTER
         )
     if status == 401:  # noqa: PLR2004
         response.headers["www-authenticate"] = "Bearer"
     return response
 
 
-def _on_large_body(request: Request[Any, Any, Any], fault: ChromaError) -> Response[Any]:
+def _on_large_body(request: Request[Any, Any, Any], error: ChromaError) -> Response[Any]:
     route: Any = request.route_handler
     if route.operation_id in PLAIN_FAULTS:
         return Response(b"Payload too large", status_code=413, headers={"content-type": ""})
-    return _on_error(request, fault)
+    return _on_error(request, error)
 
 
-def _on_depth(request: Request[Any, Any, Any], fault: RecursionError) -> Response[bytes]:
+def _on_depth(request: Request[Any, Any, Any], error: RecursionError) -> Response[bytes]:
     # Nothing here goes as deep but what a request makes it follow.
     return _on_error(request, InvalidArgumentError("the request nests too deep"))
 
 
-def _presentable(fault: ChromaError) -> ChromaError:
+def _presentable(error: ChromaError) -> ChromaError:
     """Say no more to strangers than they need: PostgreSQL names hosts, users and databases."""
-    if isinstance(fault, PoolExhaustedError):
+    if isinstance(error, PoolExhaustedError):
         return UnavailableError("the server has too much to do; try again later")
-    if isinstance(fault, ReadOnlyReplicaError):
+    if isinstance(error, ReadOnlyReplicaError):
         return ReadOnlyReplicaError(
             "the database is a read-only replica, or a failover is under way; try again later"
         )
-    if isinstance(fault, OutcomeUnknownError):
+    if isinstance(error, OutcomeUnknownError):
         return OutcomeUnknownError(
             "the database went away while it carried out this write; it took effect as a whole or "
             "not at all"
         )
-    if isinstance(fault, UnavailableError):
+    if isinstance(error, UnavailableError):
         return UnavailableError("the database cannot be reached; the server's log has more")
-    if isinstance(fault, StorageFullError):
+    if isinstance(error, StorageFullError):
         return StorageFullError(
             "the database's disk is full; nothing was written. Reads and deletes go on"
         )
-    if isinstance(fault, MissingRightError):
+    if isinstance(error, MissingRightError):
         return MissingRightError(
             "the server's own account lacks a right in the database that this request takes; the "
             "server's log has the grant"
         )
-    if isinstance(fault, InternalError):
+    if isinstance(error, InternalError):
         return InternalError("internal error; the server's log has more")
-    return fault
+    return error
 
 
-def _on_unknown_path(request: Request[Any, Any, Any], fault: Exception) -> Response[Any]:
+def _on_unknown_path(request: Request[Any, Any, Any], error: Exception) -> Response[Any]:
     return Response(b"", status_code=404)
 
 
-def _on_unknown_method(request: Request[Any, Any, Any], fault: HTTPException) -> Response[Any]:
+def _on_unknown_method(request: Request[Any, Any, Any], error: HTTPException) -> Response[Any]:
     return Response(
         b"", status_code=405, headers={"allow": allowed(request.app, request.scope["path"])}
     )
@@ -172,21 +172,21 @@ def allowed(app: Litestar, path: str) -> str:
     return ", ".join(sorted(methods))
 
 
-def _on_rate_limit(request: Request[Any, Any, Any], fault: HTTPException) -> Response[bytes]:
+def _on_rate_limit(request: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:
     response = _on_error(request, RateLimitError("Too many requests; backoff and try again"))
-    headers = {name.lower(): value for name, value in (fault.headers or {}).items()}
+    headers = {name.lower(): value for name, value in (error.headers or {}).items()}
     response.headers.update(headers)
     response.headers["retry-after"] = headers.get("ratelimit-reset", RETRY_AFTER)
     return response
 
 
-def _on_refusal(request: Request[Any, Any, Any], fault: HTTPException) -> Response[bytes]:
-    body = {"error": "ChromaError", "message": fault.detail}
-    return json_response(body, fault.status_code)
+def _on_refusal(request: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:
+    body = {"error": "ChromaError", "message": error.detail}
+    return json_response(body, error.status_code)
 
 
-def _on_surprise(request: Request[Any, Any, Any], fault: Exception) -> Response[bytes]:
-    _log.error("unexpected %s", type(fault).__name__, exc_info=fault)
+def _on_surprise(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
+    _log.error("unexpected %s", type(error).__name__, exc_info=error)
     return json_response(encode_error(_presentable(InternalError())), _INTERNAL)
 
 

@@ -110,12 +110,12 @@ def log_uncaught() -> None:
     )
 
 
-def describe(fault: BaseException) -> str:
+def describe(error: BaseException) -> str:
     """Say what kind of exception it is, and its message where that can quote nobody's data."""
-    name = type(fault).__name__
-    if sqlstate := sqlstate_of(fault):
+    name = type(error).__name__
+    if sqlstate := sqlstate_of(error):
         name = f"{name} {sqlstate}"
-    message = _message(fault)
+    message = _message(error)
     return f"{name}: {message}" if message else name
 
 
@@ -191,19 +191,19 @@ class _FirstLine(logging.Filter):
         return True
 
 
-def _traced(fault: BaseException | None) -> Generator[str, None, None]:
-    while fault is not None:
-        for frame in traceback.extract_tb(fault.__traceback__):
+def _traced(error: BaseException | None) -> Generator[str, None, None]:
+    while error is not None:
+        for frame in traceback.extract_tb(error.__traceback__):
             yield f"  {frame.filename}:{frame.lineno} {frame.name}: {frame.line}"
-        yield describe(fault)
-        if isinstance(fault, BaseExceptionGroup):
-            for each in fault.exceptions:
+        yield describe(error)
+        if isinstance(error, BaseExceptionGroup):
+            for each in error.exceptions:
                 yield "with"
                 yield from _traced(each)
-        cause = fault.__cause__ or (None if fault.__suppress_context__ else fault.__context__)
+        cause = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
         if cause is not None:
             yield "caused by"
-        fault = cause
+        error = cause
 
 
 _TELLING = (
@@ -219,11 +219,11 @@ _TELLING = (
 """Exceptions whose messages name types, files and code, but no values."""
 
 
-def _message(fault: BaseException) -> str:
-    message = postgres_message(fault)
+def _message(error: BaseException) -> str:
+    message = postgres_message(error)
     if message is not None:
         return message
-    if isinstance(fault, ChromaError):
-        is_telling = fault.__cause__ is None or bool(_message(fault.__cause__))
-        return fault.message() if is_telling else ""
-    return str(fault) if isinstance(fault, _TELLING) else ""
+    if isinstance(error, ChromaError):
+        is_telling = error.__cause__ is None or bool(_message(error.__cause__))
+        return error.message() if is_telling else ""
+    return str(error) if isinstance(error, _TELLING) else ""

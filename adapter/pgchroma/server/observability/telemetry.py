@@ -82,8 +82,8 @@ class Telemetry:
         ) as span:
             try:
                 yield
-            except BaseException as fault:
-                span.set_attribute("error.type", type(fault).__name__)
+            except BaseException as error:
+                span.set_attribute("error.type", type(error).__name__)
                 span.set_status(StatusCode.ERROR)
                 raise
 

@@ -57,9 +57,9 @@ def resolve(setting: str, name: str, port: int) -> Address:
     """
     try:
         found = socket.getaddrinfo(name, port, type=socket.SOCK_STREAM)
-    except (socket.gaierror, UnicodeError) as fault:
-        reason = getattr(fault, "strerror", None) or "not a host name"
-        raise _no_address(setting, name, reason) from fault
+    except (socket.gaierror, UnicodeError) as error:
+        reason = getattr(error, "strerror", None) or "not a host name"
+        raise _no_address(setting, name, reason) from error
     # Where a name has both, IPv4 is what clients that know one only try.
     found.sort(key=lambda row: row[0] is not socket.AF_INET)
     family, _, _, _, place = found[0]
@@ -67,12 +67,12 @@ def resolve(setting: str, name: str, port: int) -> Address:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind(place)
-        except OSError as fault:
-            if fault.errno == errno.EADDRNOTAVAIL:
-                raise _no_address(setting, name, str(fault.strerror)) from fault
+        except OSError as error:
+            if error.errno == errno.EADDRNOTAVAIL:
+                raise _no_address(setting, name, str(error.strerror)) from error
             raise InvalidArgumentError(
-                f"{Address(name, '', port, family)} cannot be listened on: {fault.strerror}"
-            ) from fault
+                f"{Address(name, '', port, family)} cannot be listened on: {error.strerror}"
+            ) from error
         return Address(name, str(place[0]), probe.getsockname()[1], family)
 
 

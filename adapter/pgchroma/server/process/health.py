@@ -98,10 +98,10 @@ class Health:
             prepare_database(conninfo, "validate", connect_timeout=_PATIENCE)
         except UnavailableError:
             return {"database": "cannot be reached"}
-        except VersionMismatchError as fault:
-            return {"catalog": fault.message()}
-        except ChromaError as fault:
-            return {"database": f"cannot be used ({type(fault).__name__})"}
+        except VersionMismatchError as error:
+            return {"catalog": error.message()}
+        except ChromaError as error:
+            return {"database": f"cannot be used ({type(error).__name__})"}
         return {}
 
 

@@ -179,8 +179,8 @@ def _versions() -> str:
 
 
 def _say_waiting(state: RetryCallState) -> None:
-    fault = state.outcome and state.outcome.exception()
-    _log.warning("waiting for the database: %s", describe(fault) if fault else "")
+    error = state.outcome and state.outcome.exception()
+    _log.warning("waiting for the database: %s", describe(error) if error else "")
 
 
 @contextmanager
@@ -224,9 +224,9 @@ def _granian(settings: ServerSettings, address: Address) -> Any:
             ssl_cert=settings.ssl_certificate,
             ssl_key=settings.ssl_key,
         )
-    except OSError as fault:
-        reason = f"ssl_certificate and ssl_key cannot be used: {fault.strerror or fault}"
-        raise InvalidSettingError("ssl_certificate", reason) from fault
+    except OSError as error:
+        reason = f"ssl_certificate and ssl_key cannot be used: {error.strerror or error}"
+        raise InvalidSettingError("ssl_certificate", reason) from error
 
 
 def _run(server: Any, loader: Callable[[], Any], workplace: RunDirectory, start: _Start) -> None:

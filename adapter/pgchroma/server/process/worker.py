@@ -31,9 +31,9 @@ def load(settings: ServerSettings, conninfo: str, workplace: RunDirectory) -> An
         from pgchroma.server.http.app import create_app  # noqa: PLC0415
 
         return create_app(settings, conninfo, workplace)
-    except Exception as fault:
-        _log.error("the worker cannot start", exc_info=fault)
-        give_up(workplace, describe(fault))
+    except Exception as error:
+        _log.error("the worker cannot start", exc_info=error)
+        give_up(workplace, describe(error))
 
 
 def give_up(workplace: RunDirectory, reason: str) -> NoReturn:

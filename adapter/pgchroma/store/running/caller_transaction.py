@@ -15,7 +15,7 @@ import psycopg
 from psycopg import AsyncConnection, Connection
 
 from pgchroma.store.running.driver import run, run_async, transaction, transaction_async
-from pgchroma.store.running.errors import is_retryable, is_serialization_fault, serialization_error
+from pgchroma.store.running.errors import is_retryable, is_serialization_error, serialization_error
 from pgchroma.store.running.steps import Statement, Steps
 
 __all__ = ("joined", "joined_async")
@@ -31,11 +31,11 @@ def joined(connection: Connection[Any]) -> Generator[None, None, None]:
     try:
         with transaction(connection):
             yield
-    except psycopg.Error as fault:
-        if not is_retryable(fault) or connection.closed:
+    except psycopg.Error as error:
+        if not is_retryable(error) or connection.closed:
             raise
-        if is_serialization_fault(fault) or run(connection, _sees_one_moment()):
-            raise serialization_error(fault) from fault
+        if is_serialization_error(error) or run(connection, _sees_one_moment()):
+            raise serialization_error(error) from error
         raise
 
 
@@ -45,11 +45,11 @@ async def joined_async(connection: AsyncConnection[Any]) -> AsyncGenerator[None,
     try:
         async with transaction_async(connection):
             yield
-    except psycopg.Error as fault:
-        if not is_retryable(fault) or connection.closed:
+    except psycopg.Error as error:
+        if not is_retryable(error) or connection.closed:
             raise
-        if is_serialization_fault(fault) or await run_async(connection, _sees_one_moment()):
-            raise serialization_error(fault) from fault
+        if is_serialization_error(error) or await run_async(connection, _sees_one_moment()):
+            raise serialization_error(error) from error
         raise
 
 

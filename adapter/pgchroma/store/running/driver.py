@@ -127,8 +127,8 @@ async def _in_thread(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) ->
     while not task.done():
         try:
             await asyncio.wait([task])
-        except asyncio.CancelledError as fault:
-            cancelled = fault
+        except asyncio.CancelledError as error:
+            cancelled = error
     if cancelled is not None:
         task.exception()
         raise cancelled
@@ -153,8 +153,8 @@ def _take(connection: Connection[Any], step: Step, role: str | None) -> Any:
         case Attempt(exchange):
             try:
                 return _take(connection, Atomic(exchange), role)
-            except psycopg.Error as fault:
-                return fault
+            except psycopg.Error as error:
+                return error
         case statements:
             return _send(connection, (*prefix, *statements), _kept_for(connection))
 
@@ -195,8 +195,8 @@ def _pipelined(connection: Connection[Any], statements: tuple[Statement, ...]) -
             # psycopg writes a warning if a fault leaves the pipeline and another one follows.
             try:
                 cursors.extend(_execute(connection, statement) for statement in statements)
-            except psycopg.Error as fault:
-                first = fault
+            except psycopg.Error as error:
+                first = error
     except psycopg.Error:
         if first is None:
             raise
@@ -220,9 +220,9 @@ def transaction(connection: Connection[Any]) -> Generator[None, None, None]:
     block.__enter__()
     try:
         yield
-    except BaseException as fault:
+    except BaseException as error:
         if not connection.closed:
-            block.__exit__(type(fault), fault, fault.__traceback__)
+            block.__exit__(type(error), error, error.__traceback__)
         raise
     block.__exit__(None, None, None)
 
@@ -248,8 +248,8 @@ async def _take_async(
         case Attempt(exchange):
             try:
                 return await _take_async(connection, Atomic(exchange), role, is_heavy=is_heavy)
-            except psycopg.Error as fault:
-                return fault
+            except psycopg.Error as error:
+                return error
         case statements:
             return await _send_async(connection, (*prefix, *statements), _kept_for(connection))
 
@@ -304,8 +304,8 @@ async def _pipelined_async(
             try:
                 for statement in statements:
                     cursors.append(await _execute_async(connection, statement))
-            except psycopg.Error as fault:
-                first = fault
+            except psycopg.Error as error:
+                first = error
     except psycopg.Error:
         if first is None:
             raise
@@ -327,9 +327,9 @@ async def transaction_async(connection: AsyncConnection[Any]) -> AsyncGenerator[
     await block.__aenter__()
     try:
         yield
-    except BaseException as fault:
+    except BaseException as error:
         if not connection.closed:
-            await block.__aexit__(type(fault), fault, fault.__traceback__)
+            await block.__aexit__(type(error), error, error.__traceback__)
         raise
     await block.__aexit__(None, None, None)
 

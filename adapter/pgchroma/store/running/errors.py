@@ -30,7 +30,7 @@ __all__ = (
     "has_lost_statement",
     "is_recovery_conflict",
     "is_retryable",
-    "is_serialization_fault",
+    "is_serialization_error",
     "mapped_errors",
     "primary_message",
     "reason_of",
@@ -60,58 +60,58 @@ _UNREACHABLE: Final = (
 )
 
 
-def is_retryable(fault: BaseException) -> bool:
+def is_retryable(error: BaseException) -> bool:
     """Whether the same operation, with a fresh look at the catalog, may well succeed.
 
     Another writer was faster; what it belongs to was just deleted; or a table was not where it was
     remembered to be, since its collection was deleted or a transaction that made it was rolled
     back.
     """
-    return isinstance(fault, _PASSING)
+    return isinstance(error, _PASSING)
 
 
-def is_serialization_fault(fault: BaseException) -> bool:
+def is_serialization_error(error: BaseException) -> bool:
     """Whether PostgreSQL ended a transaction in favour of another one."""
-    return isinstance(fault, _SERIALIZATION)
+    return isinstance(error, _SERIALIZATION)
 
 
-def serialization_error(fault: psycopg.Error) -> SerializationError:
+def serialization_error(error: psycopg.Error) -> SerializationError:
     """Return what tells the caller to run the transaction again."""
-    sqlstate = str(fault.sqlstate) if is_serialization_fault(fault) else "40001"
+    sqlstate = str(error.sqlstate) if is_serialization_error(error) else "40001"
     return SerializationError(
-        f"another transaction is in the way of this one: {primary_message(fault)} (SQLSTATE "
-        f"{_sqlstate(fault)}). Roll the transaction back and run it again from its beginning",
+        f"another transaction is in the way of this one: {primary_message(error)} (SQLSTATE "
+        f"{_sqlstate(error)}). Roll the transaction back and run it again from its beginning",
         sqlstate=sqlstate,
     )
 
 
-def has_lost_connection(fault: BaseException) -> bool:
+def has_lost_connection(error: BaseException) -> bool:
     """Whether the connection is gone, and others that were idle may be, too."""
-    if not isinstance(fault, psycopg.Error) or has_lost_statement(fault):
+    if not isinstance(error, psycopg.Error) or has_lost_statement(error):
         return False
-    if isinstance(fault, _UNREACHABLE):
+    if isinstance(error, _UNREACHABLE):
         return True
-    is_operational = isinstance(fault, psycopg.OperationalError)
-    return is_operational and (fault.sqlstate or "08").startswith(("08", "57P"))
+    is_operational = isinstance(error, psycopg.OperationalError)
+    return is_operational and (error.sqlstate or "08").startswith(("08", "57P"))
 
 
-def has_lost_statement(fault: BaseException) -> bool:
+def has_lost_statement(error: BaseException) -> bool:
     """Whether a prepared statement is not where it was prepared, so that nothing was run."""
-    return isinstance(fault, pg.InvalidSqlStatementName | pg.DuplicatePreparedStatement)
+    return isinstance(error, pg.InvalidSqlStatementName | pg.DuplicatePreparedStatement)
 
 
-def is_recovery_conflict(fault: BaseException) -> bool:
+def is_recovery_conflict(error: BaseException) -> bool:
     """Whether a standby gave up a read because it had to apply what the primary removed.
 
     Only for reads under read committed, which are not given up for another reason.
     """
-    return isinstance(fault, pg.SerializationFailure | pg.DeadlockDetected)
+    return isinstance(error, pg.SerializationFailure | pg.DeadlockDetected)
 
 
-def primary_message(fault: Exception) -> str:
+def primary_message(error: Exception) -> str:
     """Return what a fault says, without its details."""
-    diagnosis = fault.diag.message_primary if isinstance(fault, psycopg.Error) else None
-    return diagnosis or (str(fault).strip().splitlines() or [type(fault).__name__])[0]
+    diagnosis = error.diag.message_primary if isinstance(error, psycopg.Error) else None
+    return diagnosis or (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def reason_of(error: Exception) -> str:
@@ -120,10 +120,10 @@ def reason_of(error: Exception) -> str:
     return primary_message(cause) if isinstance(cause, Exception) else str(error)
 
 
-def why_not_indexed(fault: Exception) -> str:
+def why_not_indexed(error: Exception) -> str:
     """Return what a fault that ended the building of an index says, and what to do about it."""
-    text = primary_message(fault)
-    if isinstance(fault, pg.InsufficientPrivilege):
+    text = primary_message(error)
+    if isinstance(error, pg.InsufficientPrivilege):
         return f"{text}; only the owner of the tables can index them: run `pgchroma compact` as it"
     return text
 
@@ -138,32 +138,32 @@ def mapped_errors(place: str = "") -> Generator[None, None, None]:
     """
     try:
         yield
-    except psycopg.Error as fault:
-        raise _translate(fault, place) from fault
-    except UnicodeEncodeError as fault:
-        raise InvalidArgumentError(_unencodable(fault)) from fault
+    except psycopg.Error as error:
+        raise _translate(error, place) from error
+    except UnicodeEncodeError as error:
+        raise InvalidArgumentError(_unencodable(error)) from error
 
 
-def _translate(fault: psycopg.Error, place: str) -> ChromaError:
-    message = primary_message(fault)
-    if has_lost_connection(fault):
-        named = " ".join(("the database", _place_tried(fault) or place)).strip()
+def _translate(error: psycopg.Error, place: str) -> ChromaError:
+    message = primary_message(error)
+    if has_lost_connection(error):
+        named = " ".join(("the database", _place_tried(error) or place)).strip()
         return UnavailableError(f"{named} cannot be reached: {message}")
-    return _refusal(fault, message) or _failure(fault, message)
+    return _refusal(error, message) or _failure(error, message)
 
 
-def _place_tried(fault: psycopg.Error) -> str:
+def _place_tried(error: psycopg.Error) -> str:
     """Return user, host, port and database of a failed login, libpq's defaults included."""
-    if fault.pgconn is None:
+    if error.pgconn is None:
         return ""
-    tried = (fault.pgconn.user, fault.pgconn.host, fault.pgconn.port, fault.pgconn.db)
+    tried = (error.pgconn.user, error.pgconn.host, error.pgconn.port, error.pgconn.db)
     user, host, port, name = ((part or b"").decode(errors="replace") for part in tried)
     return f"{user}@{host or 'localhost'}:{port}/{name}"
 
 
-def _refusal(fault: Exception, message: str) -> ChromaError | None:
+def _refusal(error: Exception, message: str) -> ChromaError | None:
     """Translate what the caller can mend."""
-    match fault:
+    match error:
         case pg.InsufficientPrivilege():
             return MissingRightError(_missing_right(message))
         case pg.ReadOnlySqlTransaction():
@@ -179,37 +179,37 @@ def _refusal(fault: Exception, message: str) -> ChromaError | None:
             # libpq quotes what it does not understand, which may be a password.
             return InvalidArgumentError("not a database's URL or connection string")
         case pg.DependentObjectsStillExist():
-            return InvalidArgumentError(f"{message}: {_detail(fault)}; drop them first")
+            return InvalidArgumentError(f"{message}: {_detail(error)}; drop them first")
         case pg.ProgramLimitExceeded() | pg.StatementTooComplex():
             return InvalidArgumentError(f"more than PostgreSQL takes in one request: {message}")
         case _:
             return None
 
 
-def _failure(fault: Exception, message: str) -> ChromaError:
+def _failure(error: Exception, message: str) -> ChromaError:
     """Translate what went wrong on the database's side."""
-    match fault:
+    match error:
         case pg.QueryCanceled() | pg.LockNotAvailable():
             return DeadlineExceededError(f"{message}; nothing was changed")
-        case psycopg.Error() if has_lost_statement(fault):
+        case psycopg.Error() if has_lost_statement(error):
             return InternalError(
                 f"{message}: a pooler such as PgBouncer in transaction mode has lost a prepared "
                 "statement; set pgchroma_prepared_statements (on a server prepared_statements) "
                 "to false"
             )
         case pg.SerializationFailure() | pg.DeadlockDetected():
-            return serialization_error(fault)
+            return serialization_error(error)
         case pg.DiskFull():
             return StorageFullError(f"the database's disk is full: {message}; nothing was written")
         case _:
-            return InternalError(f"PostgreSQL reports {_sqlstate(fault)}: {message}")
+            return InternalError(f"PostgreSQL reports {_sqlstate(error)}: {message}")
 
 
-def _unencodable(fault: UnicodeEncodeError) -> str:
-    if fault.encoding == "utf-8":
+def _unencodable(error: UnicodeEncodeError) -> str:
+    if error.encoding == "utf-8":
         return "a text has half of a surrogate pair, which PostgreSQL cannot store"
     return (
-        f"a text has characters that the connection's encoding {fault.encoding} cannot express: "
+        f"a text has characters that the connection's encoding {error.encoding} cannot express: "
         "add client_encoding=utf8 to the URL"
     )
 
@@ -221,9 +221,9 @@ def _missing_right(message: str) -> str:
     )
 
 
-def _sqlstate(fault: Exception) -> str:
-    return getattr(fault, "sqlstate", None) or type(fault).__name__
+def _sqlstate(error: Exception) -> str:
+    return getattr(error, "sqlstate", None) or type(error).__name__
 
 
-def _detail(fault: psycopg.Error) -> str:
-    return " ".join((fault.diag.message_detail or "").split())
+def _detail(error: psycopg.Error) -> str:
+    return " ".join((error.diag.message_detail or "").split())
