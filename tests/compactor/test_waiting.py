@@ -16,7 +16,7 @@ from pgchroma.compactor import runner
 from pgchroma.compactor import thread as compactor_thread
 from pgchroma.model.entities import DatabaseRef
 from pgchroma.store.layout.tables import CollectionTables
-from pgchroma.store.locations import Location
+from pgchroma.store.locations import ResolvedCollection
 from tests.compactor.conftest import filled, indexes, more, tables
 from tests.server_process import eventually
 
@@ -119,7 +119,7 @@ def test_tables_that_somebody_has_for_long_keep_no_other_collection(
     engine.dispose()
 
 
-def _located(collection: pgchroma.Collection) -> Location:
+def _located(collection: pgchroma.Collection) -> ResolvedCollection:
     scope = DatabaseRef("default_tenant", "default_database")
     tables = CollectionTables("default_tenant__default_database", collection.id)
-    return Location(scope, tables, "l2", 8)
+    return ResolvedCollection(scope, tables, "l2", 8)

@@ -30,7 +30,7 @@ class Counted:
     trips: int = 0
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def taken(self) -> int:
+    def drain(self) -> int:
         """Tell the round trips since the last call."""
         with self._lock:
             trips, self.trips = self.trips, 0

@@ -19,7 +19,7 @@ from pgchroma.compactor.runner import Compaction, CompactionSettings
 from pgchroma.store import run
 from pgchroma.store.layout.secondary import SecondaryIndex
 from pgchroma.store.layout.tables import CollectionTables
-from pgchroma.store.locations import Activity, Environment
+from pgchroma.store.locations import Activity, StoreContext
 
 SPACES = ("l2", "ip", "cosine")
 QUANTIZATIONS = ("none", "halfvec", "bit")
@@ -31,14 +31,14 @@ def quiet(url: str, **options: Any) -> pgchroma.ClientAPI:
     return pgchroma.PostgresClient(url, settings)
 
 
-def environment(client: pgchroma.ClientAPI) -> Environment:
-    known: Environment = client._backend._environment  # type: ignore[attr-defined]
+def context_of(client: pgchroma.ClientAPI) -> StoreContext:
+    known: StoreContext = client._backend._environment  # type: ignore[attr-defined]
     return known
 
 
 def forget(client: pgchroma.ClientAPI) -> None:
     """Have the client look indexes up with its next call."""
-    environment(client).forget()
+    context_of(client).forget()
 
 
 def create(client: pgchroma.ClientAPI, name: str = "papers", **hnsw: Any) -> pgchroma.Collection:
@@ -81,7 +81,7 @@ def index_for(
 
 def note_asked(url: str, observed: Activity) -> None:
     """Keep what filters asked for, as the compactor's thread does."""
-    _, asked = observed.taken()
+    _, asked = observed.drain()
     with Compaction(url, CompactionSettings(), Event()) as compactor:
         compactor.note_asked(asked)
 

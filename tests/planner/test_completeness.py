@@ -16,8 +16,8 @@ import pgchroma
 from pgchroma.store.search import queries
 from tests.planner.segments import (
     compact,
+    context_of,
     create,
-    environment,
     forget,
     nearest,
     quiet,
@@ -122,8 +122,8 @@ class Log:
         return float(np.mean(recalls))
 
     def is_exact(self, arguments: dict[str, Any], n_results: int) -> bool:
-        (location,) = environment(self.client)._locations.values()
-        indexes = location.indexes
+        (resolved,) = context_of(self.client)._locations.values()
+        indexes = resolved.indexes
         is_below = bool(arguments) and len(self.truth.matching(arguments)) <= BOUND
         return is_below or not indexes.segments or n_results * 10 > indexes.entries
 
@@ -309,14 +309,14 @@ def test_what_is_known_of_segments_may_be_old(
     seal(url, log.collection)
     log.add(400)
     seal(url, log.collection)
-    known = environment(client)
+    known = context_of(client)
     log.check("cosine", {}, 5, 1)
-    (location,) = known._locations.values()
-    fresh = location.seen_at + 10**6
+    (resolved,) = known._locations.values()
+    fresh = resolved.seen_at + 10**6
     log.add(30)
     compact(url, log.collection, merges_all=True)
-    for indexes in (location.indexes, replace(location.indexes, ef_search=1)):
-        known.remember(replace(location, indexes=indexes, seen_at=fresh))
+    for indexes in (resolved.indexes, replace(resolved.indexes, ef_search=1)):
+        known.remember(replace(resolved, indexes=indexes, seen_at=fresh))
         names = {segment.index_name for segment in indexes.segments}
         there = connection.execute(
             "select count(*) from pg_class where relname = any(%s)", [list(names)]

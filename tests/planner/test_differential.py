@@ -15,9 +15,9 @@ from psycopg.conninfo import make_conninfo
 
 from pgchroma.model.filters import parse_where, parse_where_document
 from pgchroma.store.layout.secondary import KINDS, SecondaryIndex, create_secondary
-from pgchroma.store.locations import Indexes
+from pgchroma.store.locations import ReadyIndexes
 from tests.oracle import Record, matches
-from tests.planner.segments import create, environment, index_for, quiet, tables, watched
+from tests.planner.segments import context_of, create, index_for, quiet, tables, watched
 from tests.strategies import text
 
 LONG = "".join(map(chr, random.Random(1).choices(range(0x4E00, 0x9FFF), k=4_000)))
@@ -101,10 +101,10 @@ class Known:
         self.client = quiet(make_conninfo(url, options=only_bitmaps), pgchroma_pool_size=1)
         self.collection = self.client.get_collection(name, embedding_function=None)
         self.collection.get(where={"k": 1})
-        known = environment(self.client)
-        (location,) = known._locations.values()
-        indexes = Indexes(secondary=frozenset(believed))
-        known.remember(replace(location, indexes=indexes, seen_at=float("inf")))
+        known = context_of(self.client)
+        (resolved,) = known._locations.values()
+        indexes = ReadyIndexes(secondary=frozenset(believed))
+        known.remember(replace(resolved, indexes=indexes, seen_at=float("inf")))
 
 
 @pytest.fixture(scope="module")

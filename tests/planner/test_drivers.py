@@ -14,7 +14,7 @@ from psycopg.pq import PipelineStatus, TransactionStatus
 
 import pgchroma
 from pgchroma.store import run, run_async
-from pgchroma.store.running.steps import Atomic, Statement, Step, Steps, WithSettings
+from pgchroma.store.running.steps import Statement, Step, Steps, Transaction, WithSettings
 
 INSERT = Statement(b"insert into kept values (%(n)s)", {"n": 1})
 FAIL = Statement(b"select 1 / %(n)s::int", {"n": 0})
@@ -40,7 +40,7 @@ def _steps(*steps: Step) -> Steps[Any]:
 
 
 def _atomic(exchange: Steps[Any]) -> Steps[Any]:
-    return (yield Atomic(exchange))
+    return (yield Transaction(exchange))
 
 
 SETTING = Statement(b"set local work_mem = '1MB'")

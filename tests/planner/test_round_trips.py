@@ -86,24 +86,24 @@ def test_a_query_is_one_round_trip(
         for turn in range(14):
             for arguments in CONDITIONS:
                 for count in (1, 3):
-                    counted.taken()
+                    counted.drain()
                     collection.query(
                         query_embeddings=stored[turn : turn + count], n_results=5, **arguments
                     )
                     taken = trips.setdefault(f"{count} {[*arguments]}", [])
-                    taken.append(counted.taken())
+                    taken.append(counted.drain())
         extra = [(form, taken) for form, taken in trips.items() if max(taken) > 1]
         # psycopg may have to tidy its prepared statements up, once.
         assert sum(sum(taken) - len(taken) for _, taken in extra) <= (1 if prepares else 0), extra
-        counted.taken()
+        counted.drain()
         collection.query(query_embeddings=np.resize(stored, (50, DIMENSION)))
-        assert counted.taken() == 1
+        assert counted.drain() == 1
         collection.count()
-        assert counted.taken() == 1
+        assert counted.drain() == 1
         collection.get(where={"k": 1})
-        assert counted.taken() == 1
+        assert counted.drain() == 1
         collection.get(where_document={"$regex": "number 1$"})
-        assert counted.taken() == 1
+        assert counted.drain() == 1
 
 
 async def test_a_query_of_an_asynchronous_client_is_one_round_trip(
@@ -115,9 +115,9 @@ async def test_a_query_of_an_asynchronous_client_is_one_round_trip(
         await collection.query(query_embeddings=stored[:1])
         for arguments in CONDITIONS:
             for count in (1, 3):
-                counted.taken()
+                counted.drain()
                 await collection.query(query_embeddings=stored[:count], **arguments)
-                assert counted.taken() == 1
+                assert counted.drain() == 1
 
 
 def test_queries_together_find_what_each_finds_alone(

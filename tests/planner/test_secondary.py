@@ -23,8 +23,8 @@ from pgchroma.store.locations import Activity
 from tests.oracle import Record, matches
 from tests.planner.segments import (
     compact,
+    context_of,
     create,
-    environment,
     index_for,
     note_asked,
     quiet,
@@ -203,8 +203,8 @@ def indexed_client(collection: pgchroma.Collection) -> Any:
 
 def _indexes(client: pgchroma.ClientAPI, collection: pgchroma.Collection) -> set[SecondaryIndex]:
     collection.get(where={"nothing": "x"})
-    (location,) = environment(client)._locations.values()
-    return set(location.indexes.secondary)
+    (resolved,) = context_of(client)._locations.values()
+    return set(resolved.indexes.secondary)
 
 
 def test_declared_keys_get_an_index(
@@ -244,7 +244,7 @@ def test_what_filters_keep_asking_for_gets_an_index(
     monkeypatch.setattr(bookkeeping, "MIN_INDEXED", 100)
     collection = create(client)
     _add(collection, _stored()[:200])
-    environment(client).observed = observed = Activity()
+    context_of(client).observed = observed = Activity()
     wheres: list[dict[str, Any]] = [
         {"where": {"n": {"$gt": 5}}},
         {
@@ -289,7 +289,7 @@ def test_a_key_that_filters_keep_asking_for_may_be_long(
         embeddings=np.ones((50, 2)),
         metadatas=[{key: n if n % 2 else f"s{n}"} for n in range(50)],
     )
-    environment(client).observed = observed = Activity()
+    context_of(client).observed = observed = Activity()
     for _ in range(DEMAND_THRESHOLD):
         assert len(collection.get(where={key: {"$gt": 5}})["ids"]) == 22
         assert collection.get(where={key: "s4"})["ids"] == ["id4"]

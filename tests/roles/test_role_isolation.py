@@ -17,7 +17,7 @@ from pgchroma.model.entities import DatabaseRef
 from pgchroma.model.operations import CreateCollection, GetTenant, ListCollections, Operation
 from pgchroma.store import handlers
 from pgchroma.store.conditions import condition as conditions
-from pgchroma.store.running.steps import Atomic, Statement, Steps
+from pgchroma.store.running.steps import Statement, Steps, Transaction
 from tests.roles.conftest import admin_of, rows
 
 
@@ -202,7 +202,7 @@ async def test_a_role_ends_with_its_transaction(rogue: Rogue) -> None:
         Statement(b"select 1"),
         Statement(b"select 1/0"),
         (Statement(b"select 1"), Statement(b"select 1/0")),
-        Atomic(_failing()),
+        Transaction(_failing()),
     ):
         with suppress(errors.ChromaError):
             await _probe(backend, "rogue", step)
@@ -217,7 +217,7 @@ async def test_a_request_cut_short_leaves_no_role(rogue: Rogue) -> None:
         await _probe(backend, "rogue", timeout)
     await rogue.check()
     if isinstance(rogue.client.target, pgchroma.AsyncClientAPI):
-        for step in (timeout[1], (timeout[1], timeout[1]), Atomic(iter_of(timeout[1]))):
+        for step in (timeout[1], (timeout[1], timeout[1]), Transaction(iter_of(timeout[1]))):
             with pytest.raises(TimeoutError):
                 await asyncio.wait_for(_probe(backend, "rogue", step), 0.2)
             await rogue.check()
@@ -228,8 +228,8 @@ async def test_every_step_of_a_handler_runs_as_the_tenant(rogue: Rogue) -> None:
     backend, expected = rogue.client.target._backend, [(rogue.roles["rogue"], True)]
     assert await _probe(backend, "rogue", who) == expected
     assert await _probe(backend, "rogue", (Statement(b"select 1"), who)) == expected
-    assert await _probe(backend, "rogue", Atomic(iter_of(who, who))) == expected
-    nested = Atomic(iter_of((who, who), Atomic(iter_of(who))))
+    assert await _probe(backend, "rogue", Transaction(iter_of(who, who))) == expected
+    nested = Transaction(iter_of((who, who), Transaction(iter_of(who))))
     assert await _probe(backend, "rogue", nested) == expected
 
 

@@ -69,7 +69,7 @@ async def backend(url: str) -> AsyncIterator[Counting]:
 
 
 @pytest.fixture
-def door(backend: Counting) -> CredentialAuthenticator:
+def authenticator(backend: Counting) -> CredentialAuthenticator:
     return CredentialAuthenticator(backend)
 
 
@@ -88,14 +88,14 @@ def _basic(login: str, password: str) -> dict[str, str]:
     return {"authorization": f"Basic {pair}"}
 
 
-async def _refused(door: doors.Authenticator, headers: dict[str, str]) -> str:
+async def _refused(authenticator: doors.Authenticator, headers: dict[str, str]) -> str:
     with pytest.raises(errors.ChromaAuthError) as caught:
-        await door.admit(headers)
+        await authenticator.admit(headers)
     return caught.value.message()
 
 
 async def test_a_key_is_taken_in_every_way_chromas_clients_send_it(
-    backend: Counting, door: CredentialAuthenticator
+    backend: Counting, authenticator: CredentialAuthenticator
 ) -> None:
     key = await _key(backend, "ci", "write", Scope("default_tenant", "default_database"))
     caller = Caller("ci", "write", Scope("default_tenant", "default_database"))
@@ -109,21 +109,21 @@ async def test_a_key_is_taken_in_every_way_chromas_clients_send_it(
         _basic(key.id, key.text),
         {**_bearer(key.text), "accept": "*/*"},
     ):
-        assert await door.admit(headers) == caller
+        assert await authenticator.admit(headers) == caller
 
 
 async def test_a_user_is_let_in_with_his_password(
-    backend: Counting, door: CredentialAuthenticator
+    backend: Counting, authenticator: CredentialAuthenticator
 ) -> None:
     await backend.execute(new_user("jane", "pässword: ✓", "admin"))
-    assert await door.admit(_basic("jane", "pässword: ✓")) == Caller("jane", "admin")
-    assert await _refused(door, _bearer("pässword: ✓".encode().hex())) == (
+    assert await authenticator.admit(_basic("jane", "pässword: ✓")) == Caller("jane", "admin")
+    assert await _refused(authenticator, _bearer("pässword: ✓".encode().hex())) == (
         "the credential is not valid"
     )
 
 
 async def test_what_is_wrong_is_refused_in_one_sentence(
-    backend: Counting, door: CredentialAuthenticator
+    backend: Counting, authenticator: CredentialAuthenticator
 ) -> None:
     key, other = await _key(backend), await _key(backend, "other")
     revoked = await _key(backend, "revoked")
@@ -143,7 +143,7 @@ async def test_what_is_wrong_is_refused_in_one_sentence(
         _basic("nobody", PASSWORD),
         _basic("ci", PASSWORD),
     ):
-        assert await _refused(door, headers) == "the credential is not valid"
+        assert await _refused(authenticator, headers) == "the credential is not valid"
 
 
 @pytest.mark.parametrize(
@@ -219,12 +219,12 @@ def test_no_secret_is_in_a_repr() -> None:
 
 async def test_a_caller_is_remembered_and_then_asked_about_again(backend: Counting) -> None:
     key = await _key(backend)
-    door = CredentialAuthenticator(backend, cache_seconds=0.2)
+    authenticator = CredentialAuthenticator(backend, cache_seconds=0.2)
     for _ in range(5):
-        await door.admit(_bearer(key.text))
+        await authenticator.admit(_bearer(key.text))
     assert backend.asked == 1
     await asyncio.sleep(0.25)
-    await door.admit(_bearer(key.text))
+    await authenticator.admit(_bearer(key.text))
     assert backend.asked == 2
 
 
@@ -232,37 +232,37 @@ async def test_revocation_takes_effect_within_the_time_and_at_once_after_forget(
     backend: Counting,
 ) -> None:
     one, two = await _key(backend, "one"), await _key(backend, "two")
-    door = CredentialAuthenticator(backend, cache_seconds=0.3)
-    await door.admit(_bearer(one.text))
+    authenticator = CredentialAuthenticator(backend, cache_seconds=0.3)
+    await authenticator.admit(_bearer(one.text))
     await backend.execute(RevokeCredential("key", "one"))
-    assert await door.admit(_bearer(one.text))
+    assert await authenticator.admit(_bearer(one.text))
     await asyncio.sleep(0.35)
-    await _refused(door, _bearer(one.text))
-    await door.admit(_bearer(two.text))
+    await _refused(authenticator, _bearer(one.text))
+    await authenticator.admit(_bearer(two.text))
     await backend.execute(RevokeCredential("key", "two"))
-    door.forget()
-    await _refused(door, _bearer(two.text))
+    authenticator.forget()
+    await _refused(authenticator, _bearer(two.text))
 
 
 async def test_deleting_what_a_key_is_for_ends_it(backend: Counting) -> None:
     await backend.execute(CreateCollection(DEFAULT, "papers"))
     scope = Scope("default_tenant", "default_database", "papers")
     key = await _key(backend, "ci", "write", scope)
-    door = CredentialAuthenticator(backend, cache_seconds=0)
-    caller = await door.admit(_bearer(key.text))
+    authenticator = CredentialAuthenticator(backend, cache_seconds=0)
+    caller = await authenticator.admit(_bearer(key.text))
     assert caller.scope.collection_id is not None
     await backend.execute(DeleteCollection(DEFAULT, "papers"))
     await backend.execute(CreateCollection(DEFAULT, "papers"))
-    await _refused(door, _bearer(key.text))
+    await _refused(authenticator, _bearer(key.text))
 
 
 async def test_a_key_expires_while_it_is_remembered(backend: Counting) -> None:
     soon = datetime.now(UTC) + timedelta(seconds=0.5)
     key = await _key(backend, "ci", "read", Scope(), soon)
-    door = CredentialAuthenticator(backend, cache_seconds=60)
-    await door.admit(_bearer(key.text))
+    authenticator = CredentialAuthenticator(backend, cache_seconds=60)
+    await authenticator.admit(_bearer(key.text))
     await asyncio.sleep(0.55)
-    await _refused(door, _bearer(key.text))
+    await _refused(authenticator, _bearer(key.text))
 
 
 async def test_a_password_is_verified_once_and_its_user_looked_up_each_time(
@@ -276,30 +276,32 @@ async def test_a_password_is_verified_once_and_its_user_looked_up_each_time(
 
     monkeypatch.setattr(passwords, "is_match", verify)
     await backend.execute(new_user("jane", PASSWORD, "read"))
-    door = CredentialAuthenticator(backend, cache_seconds=0)
+    authenticator = CredentialAuthenticator(backend, cache_seconds=0)
     for _ in range(3):
-        await door.admit(_basic("jane", PASSWORD))
+        await authenticator.admit(_basic("jane", PASSWORD))
     assert verified == [PASSWORD]
     assert backend.asked == 3
     # A namesake with another password is another user.
     await backend.execute(RevokeCredential("user", "jane"))
     await backend.execute(new_user("jane", "other horse", "read"))
-    await door.admit(_basic("jane", PASSWORD))
+    await authenticator.admit(_basic("jane", PASSWORD))
     assert len(verified) == 2
 
 
 async def test_one_question_is_asked_for_many_that_come_at_once(backend: Counting) -> None:
     await backend.execute(new_user("jane", PASSWORD, "read"))
-    door = CredentialAuthenticator(backend)
-    callers = await asyncio.gather(*(door.admit(_basic("jane", PASSWORD)) for _ in range(100)))
+    authenticator = CredentialAuthenticator(backend)
+    callers = await asyncio.gather(
+        *(authenticator.admit(_basic("jane", PASSWORD)) for _ in range(100))
+    )
     assert set(callers) == {Caller("jane", "read")}
     assert backend.asked == 1
 
 
 async def test_who_hangs_up_does_not_take_the_answer_from_the_others(backend: Counting) -> None:
     await backend.execute(new_user("jane", PASSWORD, "read"))
-    door = CredentialAuthenticator(backend)
-    waiting = [asyncio.create_task(door.admit(_basic("jane", PASSWORD))) for _ in range(3)]
+    authenticator = CredentialAuthenticator(backend)
+    waiting = [asyncio.create_task(authenticator.admit(_basic("jane", PASSWORD))) for _ in range(3)]
     await asyncio.sleep(0)
     waiting[0].cancel()
     results = await asyncio.gather(*waiting, return_exceptions=True)
@@ -311,18 +313,18 @@ async def test_a_fault_of_the_database_is_neither_a_refusal_nor_remembered(
     backend: Counting,
 ) -> None:
     key = await _key(backend)
-    door = CredentialAuthenticator(backend)
+    authenticator = CredentialAuthenticator(backend)
     backend.is_down = True
     with pytest.raises(errors.UnavailableError):
-        await door.admit(_bearer(key.text))
-    waiting = asyncio.create_task(door.admit(_bearer(key.text)))
+        await authenticator.admit(_bearer(key.text))
+    waiting = asyncio.create_task(authenticator.admit(_bearer(key.text)))
     await asyncio.sleep(0)
     waiting.cancel()
     await asyncio.gather(waiting, return_exceptions=True)
     await asyncio.sleep(0.01)
     gc.collect()
     backend.is_down = False
-    assert await door.admit(_bearer(key.text))
+    assert await authenticator.admit(_bearer(key.text))
 
 
 async def test_memory_is_bounded_and_failures_crowd_out_no_caller(
@@ -330,46 +332,48 @@ async def test_memory_is_bounded_and_failures_crowd_out_no_caller(
 ) -> None:
     monkeypatch.setattr(doors, "REMEMBERED", 20)
     key = await _key(backend)
-    door = CredentialAuthenticator(backend, cache_seconds=60)
-    await door.admit(_bearer(key.text))
+    authenticator = CredentialAuthenticator(backend, cache_seconds=60)
+    await authenticator.admit(_bearer(key.text))
     for number in range(100):
-        await _refused(door, _bearer(f"wrong-{number}"))
-    assert len(door._recent.refused._kept) == 20
-    assert not door._recent.pending
+        await _refused(authenticator, _bearer(f"wrong-{number}"))
+    assert len(authenticator._recent.refused._kept) == 20
+    assert not authenticator._recent.pending
     asked = backend.asked
-    await door.admit(_bearer(key.text))
-    await _refused(door, _bearer("wrong-99"))
+    await authenticator.admit(_bearer(key.text))
+    await _refused(authenticator, _bearer("wrong-99"))
     assert backend.asked == asked
 
 
 async def test_a_failure_is_remembered_no_longer_than_a_success(backend: Counting) -> None:
-    door = CredentialAuthenticator(backend, cache_seconds=0.2)
-    await _refused(door, _basic("jane", PASSWORD))
+    authenticator = CredentialAuthenticator(backend, cache_seconds=0.2)
+    await _refused(authenticator, _basic("jane", PASSWORD))
     await backend.execute(new_user("jane", PASSWORD, "read"))
     await asyncio.sleep(0.25)
-    assert await door.admit(_basic("jane", PASSWORD)) == Caller("jane", "read")
+    assert await authenticator.admit(_basic("jane", PASSWORD)) == Caller("jane", "read")
 
 
 async def test_nothing_presented_is_kept(backend: Counting) -> None:
     key = await _key(backend)
-    door = CredentialAuthenticator(backend)
-    await door.admit(_bearer(key.text))
+    authenticator = CredentialAuthenticator(backend)
+    await authenticator.admit(_bearer(key.text))
     await backend.execute(new_user("jane", PASSWORD, "read"))
-    await door.admit(_basic("jane", PASSWORD))
-    kept = repr([vars(door), door._recent.admitted._kept, door._verified._kept])
+    await authenticator.admit(_basic("jane", PASSWORD))
+    kept = repr(
+        [vars(authenticator), authenticator._recent.admitted._kept, authenticator._verified._kept]
+    )
     assert key.secret not in kept
     assert PASSWORD not in kept
 
 
 async def test_an_unknown_user_takes_as_long_as_a_wrong_password(backend: Counting) -> None:
     await backend.execute(new_user("jane", PASSWORD, "read"))
-    door = CredentialAuthenticator(backend, cache_seconds=0)
+    authenticator = CredentialAuthenticator(backend, cache_seconds=0)
 
     async def fastest(login: str) -> float:
         times = []
         for number in range(3):
             started = time.perf_counter()
-            await _refused(door, _basic(login, f"wrong-{number}"))
+            await _refused(authenticator, _basic(login, f"wrong-{number}"))
             times.append(time.perf_counter() - started)
         return min(times)
 
@@ -378,10 +382,10 @@ async def test_an_unknown_user_takes_as_long_as_a_wrong_password(backend: Counti
 
 
 async def test_the_open_door_lets_everybody_do_everything() -> None:
-    door = AllowAll()
-    door.forget()
+    authenticator = AllowAll()
+    authenticator.forget()
     for headers in ({}, _bearer("anything"), {"authorization": "nonsense"}):
-        assert await door.admit(headers) == Caller("", "admin")
+        assert await authenticator.admit(headers) == Caller("", "admin")
 
 
 @pytest.mark.parametrize(

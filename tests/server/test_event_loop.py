@@ -48,8 +48,8 @@ class Monitor:
 async def _serving(conninfo: str) -> AsyncIterator[httpx.AsyncClient]:
     """An application in this event loop, and a client of it."""
     settings = ServerSettings(auth=False, compaction=False, url=SecretStr(conninfo))
-    with opened() as workplace:
-        application: Any = create_app(settings, conninfo, workplace)
+    with opened() as run_directory:
+        application: Any = create_app(settings, conninfo, run_directory)
         received: asyncio.Queue[Any] = asyncio.Queue()
         sent: asyncio.Queue[Any] = asyncio.Queue()
         scope = {"type": "lifespan", "asgi": {"version": "3.0"}, "state": {}}

@@ -120,15 +120,15 @@ def test_the_admin_port_and_a_killed_worker(module_url: str, log: Path) -> None:
 def test_a_worker_that_hangs_and_one_that_is_gone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    workplace = RunDirectory(tmp_path)
-    workplace.metrics.mkdir()
-    health = Health(workplace, "host=/nowhere", workers=1)
+    run_directory = RunDirectory(tmp_path)
+    run_directory.metrics.mkdir()
+    health = Health(run_directory, "host=/nowhere", workers=1)
 
     def wait(seconds: float) -> None:
         for file in tmp_path.glob("alive-*"):
             os.utime(file, (time.monotonic() - seconds,) * 2)
 
-    workplace.beat()
+    run_directory.beat()
     assert (health.is_live(), health.running()) == ({}, [os.getpid()])
     assert health.is_ready() == {"database": "cannot be reached"}
     wait(10)
@@ -139,11 +139,11 @@ def test_a_worker_that_hangs_and_one_that_is_gone(
     assert health.is_live() == {"workers": "0 of 1 give signs of life"}
 
     monkeypatch.setattr(os, "getpid", lambda: 2**22 + 1)  # more than there are
-    (workplace.metrics / f"gauge_livesum_{os.getpid()}.db").touch()
-    workplace.beat()
+    (run_directory.metrics / f"gauge_livesum_{os.getpid()}.db").touch()
+    run_directory.beat()
     assert health.is_live() == {}, "it may be replaced"
     assert health.running() == []
-    assert list(workplace.metrics.iterdir()) == []
+    assert list(run_directory.metrics.iterdir()) == []
     wait(60)
     assert health.running() == []
     assert f"alive-{2**22 + 1}" not in {file.name for file in tmp_path.iterdir()}

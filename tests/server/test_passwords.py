@@ -57,10 +57,10 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 async def outcome(
-    door: CredentialAuthenticator, login: str, password: str, address: str = HERE
+    authenticator: CredentialAuthenticator, login: str, password: str, address: str = HERE
 ) -> Any:
     try:
-        return await door.admit(_basic(login, password), address)
+        return await authenticator.admit(_basic(login, password), address)
     except errors.ChromaError as error:
         return type(error)
 
@@ -70,43 +70,43 @@ async def test_a_login_is_locked_for_an_address_and_for_no_other(
 ) -> None:
     for name in ("jane", "john"):
         await backend.execute(new_user(name, PASSWORD, "read"))
-    door = CredentialAuthenticator(backend, cache_seconds=0)
+    authenticator = CredentialAuthenticator(backend, cache_seconds=0)
     for number in range(MAX_FAILURES):
-        assert await outcome(door, "jane", f"wrong-{number}") is errors.ChromaAuthError
+        assert await outcome(authenticator, "jane", f"wrong-{number}") is errors.ChromaAuthError
     with pytest.raises(errors.RateLimitError, match="wrong passwords of this user") as caught:
-        await door.admit(_basic("jane", "wrong-again"), HERE)
+        await authenticator.admit(_basic("jane", "wrong-again"), HERE)
     assert 0 < caught.value.retry_after <= LOCKED_SECONDS
     asked = len(quick)
-    assert await outcome(door, "jane", PASSWORD) is errors.RateLimitError
+    assert await outcome(authenticator, "jane", PASSWORD) is errors.RateLimitError
     assert len(quick) == asked
-    assert await outcome(door, "jane", PASSWORD, THERE) == Caller("jane", "read")
-    assert await outcome(door, "john", PASSWORD) == Caller("john", "read")
-    assert await outcome(door, "nobody", "wrong") is errors.ChromaAuthError
+    assert await outcome(authenticator, "jane", PASSWORD, THERE) == Caller("jane", "read")
+    assert await outcome(authenticator, "john", PASSWORD) == Caller("john", "read")
+    assert await outcome(authenticator, "nobody", "wrong") is errors.ChromaAuthError
     # Who is known by the process goes on, wherever the guesses come from.
-    assert await outcome(door, "jane", PASSWORD) == Caller("jane", "read")
+    assert await outcome(authenticator, "jane", PASSWORD) == Caller("jane", "read")
 
 
 async def test_a_lock_ends(
     backend: Counting, quick: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await backend.execute(new_user("jane", PASSWORD, "read"))
-    door = CredentialAuthenticator(backend, cache_seconds=0)
+    authenticator = CredentialAuthenticator(backend, cache_seconds=0)
     for number in range(MAX_FAILURES):
-        await outcome(door, "jane", f"wrong-{number}")
-    assert await outcome(door, "jane", PASSWORD) is errors.RateLimitError
+        await outcome(authenticator, "jane", f"wrong-{number}")
+    assert await outcome(authenticator, "jane", PASSWORD) is errors.RateLimitError
     now = time.monotonic()
     monkeypatch.setattr(time, "monotonic", lambda: now + LOCKED_SECONDS + 1)
-    assert await outcome(door, "jane", PASSWORD) == Caller("jane", "read")
+    assert await outcome(authenticator, "jane", PASSWORD) == Caller("jane", "read")
 
 
 async def test_the_same_wrong_password_locks_nobody_out(
     backend: Counting, quick: list[str]
 ) -> None:
     await backend.execute(new_user("jane", PASSWORD, "read"))
-    door = CredentialAuthenticator(backend, cache_seconds=0)
+    authenticator = CredentialAuthenticator(backend, cache_seconds=0)
     for _ in range(3 * MAX_FAILURES):
-        assert await outcome(door, "jane", "an old password") is errors.ChromaAuthError
-    assert await outcome(door, "jane", PASSWORD) == Caller("jane", "read")
+        assert await outcome(authenticator, "jane", "an old password") is errors.ChromaAuthError
+    assert await outcome(authenticator, "jane", PASSWORD) == Caller("jane", "read")
 
 
 @pytest.mark.parametrize("login", ["jane", "guess-{}"])
@@ -114,11 +114,11 @@ async def test_guesses_at_once_are_counted_before_they_are_verified(
     login: str, backend: Counting, quick: list[str]
 ) -> None:
     await backend.execute(new_user("john", PASSWORD, "read"))
-    door = CredentialAuthenticator(backend, cache_seconds=0)
-    guesses = [outcome(door, login.format(n), f"wrong-{n}") for n in range(100)]
+    authenticator = CredentialAuthenticator(backend, cache_seconds=0)
+    guesses = [outcome(authenticator, login.format(n), f"wrong-{n}") for n in range(100)]
     storm = asyncio.gather(*guesses)
     await asyncio.sleep(0)
-    assert await outcome(door, "john", PASSWORD) == Caller("john", "read")
+    assert await outcome(authenticator, "john", PASSWORD) == Caller("john", "read")
     kinds = await storm
     refused = kinds.count(errors.RateLimitError)
     assert refused == (100 - MAX_FAILURES if login == "jane" else 0)
@@ -131,17 +131,17 @@ async def test_a_flood_from_one_address_turns_nobody_else_away(
     monkeypatch.setattr(passwords, "MAX_WAITING", 20)
     await backend.execute(new_user("jane", PASSWORD, "read"))
     key = await _key(backend)
-    door = CredentialAuthenticator(backend, cache_seconds=0)
-    flood = [asyncio.create_task(outcome(door, f"l-{n}", "wrong")) for n in range(200)]
-    while door._passwords._size < 20:
+    authenticator = CredentialAuthenticator(backend, cache_seconds=0)
+    flood = [asyncio.create_task(outcome(authenticator, f"l-{n}", "wrong")) for n in range(200)]
+    while authenticator._passwords._size < 20:
         await asyncio.sleep(0)
-    assert await outcome(door, "jane", PASSWORD, THERE) == Caller("jane", "read")
-    assert await door.admit(_bearer(key.text), HERE)
+    assert await outcome(authenticator, "jane", PASSWORD, THERE) == Caller("jane", "read")
+    assert await authenticator.admit(_bearer(key.text), HERE)
     kinds = await asyncio.gather(*flood)
     assert kinds.count(errors.RateLimitError) > 100
-    assert door._passwords._size == 0
-    assert not door._passwords._waiting
-    assert door._passwords._free == passwords.VERIFICATIONS_AT_ONCE
+    assert authenticator._passwords._size == 0
+    assert not authenticator._passwords._waiting
+    assert authenticator._passwords._free == passwords.VERIFICATIONS_AT_ONCE
 
 
 async def test_addresses_take_turns(quick: list[str]) -> None:

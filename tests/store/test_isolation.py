@@ -19,7 +19,7 @@ from sqlalchemy import create_engine, text
 import pgchroma
 from pgchroma.backends import direct
 from pgchroma.store import locations, run, run_async
-from pgchroma.store.running.steps import Atomic, Statement, WithSettings
+from pgchroma.store.running.steps import Statement, Transaction, WithSettings
 from tests.planner.proxy import counting
 
 DEFAULTS = ("serializable", "repeatable read", "read uncommitted")
@@ -41,7 +41,7 @@ def tuned() -> Any:
 
 
 def atomic() -> Any:
-    return (yield Atomic(alone()))
+    return (yield Transaction(alone()))
 
 
 EXCHANGES = (alone, together, tuned, atomic)
@@ -169,9 +169,9 @@ def test_it_costs_no_round_trip(url: str, tmp_path: Path, monkeypatch: pytest.Mo
                 lambda: papers.delete(ids=["3"]),
             )
             for call in calls:
-                counted.taken()
+                counted.drain()
                 call()
-                assert counted.taken() == 1
+                assert counted.drain() == 1
 
 
 def test_a_read_only_default_is_not_overruled(url: str) -> None:
@@ -207,7 +207,7 @@ def failing() -> Any:
 
 def lost() -> Any:
     ended = Statement(b"select pg_terminate_backend(pg_backend_pid())")
-    return (yield Atomic(one(ended)))
+    return (yield Transaction(one(ended)))
 
 
 def one(statement: Statement) -> Any:

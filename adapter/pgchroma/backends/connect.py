@@ -28,7 +28,7 @@ from pgchroma.compactor.thread import Compactor
 from pgchroma.config import Settings
 from pgchroma.errors import InvalidArgumentError
 from pgchroma.model.entities import Limits
-from pgchroma.store import Environment, run
+from pgchroma.store import StoreContext, run
 from pgchroma.store.locations import Activity
 from pgchroma.store.roles import prepare_roles
 from pgchroma.store.running.errors import mapped_errors
@@ -67,8 +67,8 @@ def _by_url(url: str, settings: Settings, patience: float | None) -> DirectBacke
     sessions = Sessions(settings.pgchroma_prepared_statements)
     source = PoolSource(conninfo, sessions=sessions, patience=patience, **_pool(settings))
     compactor = _compactor(conninfo, settings)
-    environment = _environment(facts, settings, compactor, sessions)
-    return DirectBackend(source, environment, compactor, **_executing(settings))
+    context = _environment(facts, settings, compactor, sessions)
+    return DirectBackend(source, context, compactor, **_executing(settings))
 
 
 def _by_owner(owner: object, settings: Settings) -> DirectBackend:
@@ -79,11 +79,11 @@ def _by_owner(owner: object, settings: Settings) -> DirectBackend:
         facts = _prepare(connection, settings)
         conninfo = _conninfo_of(connection)
     compactor = None if source.in_caller_transaction else _compactor(conninfo, settings)
-    environment = _environment(
+    context = _environment(
         facts, settings, compactor, sessions, in_caller_transaction=source.in_caller_transaction
     )
     executing = _executing(settings, in_caller_transaction=source.in_caller_transaction)
-    return DirectBackend(source, environment, compactor, **executing)
+    return DirectBackend(source, context, compactor, **executing)
 
 
 def _source(owner: object, sessions: Sessions) -> Source:
@@ -105,8 +105,8 @@ async def _by_url_async(url: str, settings: Settings, patience: float | None) ->
     sessions = Sessions(settings.pgchroma_prepared_statements)
     source = AsyncPoolSource(conninfo, sessions=sessions, patience=patience, **_pool(settings))
     compactor = _compactor(conninfo, settings)
-    environment = _environment(facts, settings, compactor, sessions)
-    return AsyncDirectBackend(source, environment, compactor, **_executing(settings))
+    context = _environment(facts, settings, compactor, sessions)
+    return AsyncDirectBackend(source, context, compactor, **_executing(settings))
 
 
 async def _by_owner_async(owner: object, settings: Settings) -> AsyncDirectBackend:
@@ -118,11 +118,11 @@ async def _by_owner_async(owner: object, settings: Settings) -> AsyncDirectBacke
             conninfo = _conninfo_of(connection)
     facts = await asyncio.to_thread(_look, conninfo, settings)
     compactor = None if source.in_caller_transaction else _compactor(conninfo, settings)
-    environment = _environment(
+    context = _environment(
         facts, settings, compactor, sessions, in_caller_transaction=source.in_caller_transaction
     )
     executing = _executing(settings, in_caller_transaction=source.in_caller_transaction)
-    return AsyncDirectBackend(source, environment, compactor, **executing)
+    return AsyncDirectBackend(source, context, compactor, **executing)
 
 
 def _refuse_joined(source: Source | AsyncSource, settings: Settings) -> None:
@@ -215,9 +215,9 @@ def _environment(
     sessions: Sessions,
     *,
     in_caller_transaction: bool = False,
-) -> Environment:
+) -> StoreContext:
     timeouts = [round(settings.pgchroma_regex_timeout * 1000), facts.statement_timeout_ms]
-    environment = Environment(
+    context = StoreContext(
         cast("int", facts.vector_oid),
         # In the caller's transaction the caller's own limit applies.
         regex_timeout_ms=None
@@ -230,5 +230,5 @@ def _environment(
         segment_bytes=settings.pgchroma_segment_bytes,
         observed=None if compactor is None else compactor.observed,
     )
-    sessions.note_vector_oid = environment.note_vector_oid
-    return environment
+    sessions.note_vector_oid = context.note_vector_oid
+    return context

@@ -32,7 +32,7 @@ from pgchroma.errors import (
 )
 from pgchroma.model.entities import Limits
 from pgchroma.model.operations import Operation, QueryRecords
-from pgchroma.store import Environment, handlers, run, run_async
+from pgchroma.store import StoreContext, handlers, run, run_async
 from pgchroma.store.refusals import missing_right, refusal_behind
 from pgchroma.store.roles import is_role_error, role_for
 from pgchroma.store.running.caller_transaction import joined, joined_async
@@ -69,13 +69,13 @@ class DirectBackend:
     def __init__(
         self,
         source: Source,
-        environment: Environment,
+        context: StoreContext,
         compactor: Compactor | None = None,
         query_connections: int = 1,
         request_timeout: float | None = None,
     ) -> None:
         self._source = source
-        self._environment = environment
+        self._environment = context
         self._compactor = compactor
         self._query_connections = query_connections
         self._request_timeout = request_timeout
@@ -169,13 +169,13 @@ class AsyncDirectBackend:
     def __init__(
         self,
         source: AsyncSource,
-        environment: Environment,
+        context: StoreContext,
         compactor: Compactor | None = None,
         query_connections: int = 1,
         request_timeout: float | None = None,
     ) -> None:
         self._source = source
-        self._environment = environment
+        self._environment = context
         self._compactor = compactor
         self._query_connections = query_connections
         self._request_timeout = request_timeout
@@ -293,14 +293,14 @@ def _is_repeated(
     error: BaseException,
     operation: Operation[Any],
     source: Source | AsyncSource,
-    environment: Environment,
+    context: StoreContext,
 ) -> bool:
     """Whether a first attempt is followed by others, after what made it fail was mended."""
     if has_lost_statement(error):
         source.lose_statements()
         return True
     # Looked at again, a tenant's role is given what it lacks. That is tried once.
-    is_mendable_role = environment.has_tenant_roles and is_role_error(error)
+    is_mendable_role = context.has_tenant_roles and is_role_error(error)
     return is_mendable_role or _may_pass(error, operation, source)
 
 
@@ -320,10 +320,10 @@ def _is_conflict(
 
 
 def _policy(
-    operation: Operation[Any], source: Source | AsyncSource, environment: Environment
+    operation: Operation[Any], source: Source | AsyncSource, context: StoreContext
 ) -> dict[str, Any]:
     def before(_: RetryCallState) -> None:
-        environment.forget()
+        context.forget()
 
     def may_pass_again(error: BaseException) -> bool:
         # The second read was given up by the same standby; a third has no better prospects.

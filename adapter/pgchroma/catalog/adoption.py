@@ -25,7 +25,7 @@ from pgchroma.store.layout.tables import (
     schema_name,
     view_name,
 )
-from pgchroma.store.running.steps import Atomic, Statement, Steps, render
+from pgchroma.store.running.steps import Statement, Steps, Transaction, render
 
 __all__ = ("Adopted", "Wanted", "adopt", "has_catalog")
 
@@ -102,7 +102,7 @@ def adopt(wanted: Wanted) -> Steps[Adopted]:
     if wanted.schema is not None and not schemas:
         adopted.problems.append(f"--schema: no schema {wanted.schema[:63]} has pgchroma's tables")
     for schema, database_id in schemas:
-        yield Atomic(_adopt_schema(schema, database_id, wanted, adopted))
+        yield Transaction(_adopt_schema(schema, database_id, wanted, adopted))
     return adopted
 
 

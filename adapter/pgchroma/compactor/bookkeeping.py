@@ -32,7 +32,7 @@ from pgchroma.store.layout.segments import (
     build_memory_per_row,
     create_segment,
     effective_quantization,
-    is_due,
+    needs_index,
     segment_prefix,
 )
 from pgchroma.store.layout.tables import CollectionTables
@@ -353,7 +353,7 @@ def choose_build(
     most = memory // build_memory_per_row(
         collection.dimension, collection.quantization, collection.hnsw.max_neighbors
     )
-    is_tail_due = is_due(
+    is_tail_due = needs_index(
         tail, collection.dimension, collection.hnsw.sync_threshold, segment_bytes
     ) or (merges_all and bool(ready) and tail >= collection.hnsw.batch_size)
     if is_tail_due:

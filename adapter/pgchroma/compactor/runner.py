@@ -24,7 +24,7 @@ from pgchroma.compactor import bookkeeping
 from pgchroma.compactor.bookkeeping import Build, Collection, Inspection, SegmentRow
 from pgchroma.compactor.waiting import Waiting
 from pgchroma.errors import UnavailableError
-from pgchroma.store import Environment, run
+from pgchroma.store import StoreContext, run
 from pgchroma.store.layout.secondary import SecondaryIndex, create_secondary, secondary_name
 from pgchroma.store.layout.segments import build_memory_per_row
 from pgchroma.store.layout.sequences import advance, advance_segments
@@ -214,7 +214,7 @@ class Compaction:
         try:
             if collection.role is not None:
                 # Some tables may have been made without roles. They are given to it first.
-                run(self._work, role_of_tenant(collection.tenant, Environment(0)))
+                run(self._work, role_of_tenant(collection.tenant, StoreContext(0)))
             self.obstacles.pop(id, None)
             live = collection.tables if collection.dimension is not None else None
             run(self._work, advance(collection.tables, live, None), collection.role)

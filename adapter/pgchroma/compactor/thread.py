@@ -21,7 +21,7 @@ from pgchroma.compactor.bookkeeping import Collection
 from pgchroma.compactor.dropping import drop_all_discarded
 from pgchroma.compactor.runner import BuildInterruptedError, Compaction, CompactionSettings
 from pgchroma.errors import ChromaError
-from pgchroma.store.layout.segments import is_due
+from pgchroma.store.layout.segments import needs_index
 from pgchroma.store.locations import Activity
 from pgchroma.store.running.errors import primary_message, why_not_indexed
 
@@ -163,7 +163,7 @@ class Compactor:
 
     def _take_in(self, compaction: Compaction) -> None:
         now = time.monotonic()
-        written, asked = self.observed.taken()
+        written, asked = self.observed.drain()
         for id in written:
             self._watched.setdefault(id, _Watched(now)).changed_at = now
         for id, _ in asked:
@@ -180,7 +180,7 @@ class Compactor:
     def _drop_discarded(self) -> None:
         """Drop what deleted databases have left; what cannot be dropped, with the next sweep."""
         now = time.monotonic()
-        is_asked = self.observed.taken_discarded()
+        is_asked = self.observed.drain_discarded()
         if not (is_asked or self._dropped_at is None or now - self._dropped_at > SCAN_SECONDS):
             return
         self._dropped_at = now
@@ -238,8 +238,8 @@ class Compactor:
             watched.changed_at = now
         watched.waiting, watched.seen_at = waiting, now
         is_idle = now - watched.changed_at >= IDLE_SECONDS
-        is_due = any(map(self._is_due, tables, looks))
-        if not (is_idle or (is_due and not is_bursting)):
+        needs_index = any(map(self._is_due, tables, looks))
+        if not (is_idle or (needs_index and not is_bursting)):
             return False
         if all([compaction.compact(each, is_idle=is_idle) for each in tables]):
             watched.failures = 0
@@ -261,7 +261,7 @@ class Compactor:
         watched.failures += 1
 
     def _is_due(self, collection: Collection, rows: int) -> bool:
-        return is_due(
+        return needs_index(
             rows,
             collection.dimension or 0,
             collection.hnsw.sync_threshold,

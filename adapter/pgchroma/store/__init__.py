@@ -2,14 +2,14 @@
 
 from pgchroma.store import collections, credentials, databases, tenancy
 from pgchroma.store.handlers import handlers
-from pgchroma.store.locations import Environment
+from pgchroma.store.locations import StoreContext
 from pgchroma.store.records import deletions, reads, writes
 from pgchroma.store.reembedding import handlers as reembedding
 from pgchroma.store.running.driver import run, run_async
 from pgchroma.store.search import explain, queries
 
 __all__ = (
-    "Environment",
+    "StoreContext",
     "collections",
     "credentials",
     "databases",

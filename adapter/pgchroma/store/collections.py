@@ -33,9 +33,9 @@ from pgchroma.store.layout.tables import (
     drop_tables,
     rename_view,
 )
-from pgchroma.store.locations import Environment
+from pgchroma.store.locations import StoreContext
 from pgchroma.store.records.metadata import decode_metadata, encode_metadata
-from pgchroma.store.running.steps import Atomic, Statement, Steps, render
+from pgchroma.store.running.steps import Statement, Steps, Transaction, render
 
 __all__ = (
     "count_collections",
@@ -50,29 +50,27 @@ __all__ = (
 
 
 @handles(CreateCollection)
-def create_collection(
-    operation: CreateCollection, environment: Environment
-) -> Steps[CollectionModel]:
+def create_collection(operation: CreateCollection, context: StoreContext) -> Steps[CollectionModel]:
     """Insert a collection and make its tables, or find the one that has the name."""
     configuration = CollectionConfiguration.parse(
         _wanted(operation), operation.metadata, operation.indexed
     )
     while True:
-        created = yield Atomic(_create(operation, configuration))
+        created = yield Transaction(_create(operation, configuration))
         if created is not None:
             return created  # type: ignore[no-any-return]
         if not operation.get_or_create:
             raise UniqueConstraintError(f"Collection [{operation.name}] already exists")
         try:
             find = GetCollection(operation.scope, operation.name)
-            return (yield from get_collection(find, environment))
+            return (yield from get_collection(find, context))
         except NotFoundError:
             # Somebody deleted it between the two looks, so its name is free again.
             continue
 
 
 @handles(GetCollection)
-def get_collection(operation: GetCollection, environment: Environment) -> Steps[CollectionModel]:
+def get_collection(operation: GetCollection, context: StoreContext) -> Steps[CollectionModel]:
     """Look a collection up by name."""
     rows = yield _select(operation.scope, "and c.name = %(name)s", {"name": operation.name})
     if not rows:
@@ -82,7 +80,7 @@ def get_collection(operation: GetCollection, environment: Environment) -> Steps[
 
 @handles(GetCollectionById)
 def get_collection_by_id(
-    operation: GetCollectionById, environment: Environment
+    operation: GetCollectionById, context: StoreContext
 ) -> Steps[CollectionModel]:
     """Look a collection up by id."""
     collection = operation.collection
@@ -94,7 +92,7 @@ def get_collection_by_id(
 
 @handles(GetCollectionByCrn)
 def get_collection_by_crn(
-    operation: GetCollectionByCrn, environment: Environment
+    operation: GetCollectionByCrn, context: StoreContext
 ) -> Steps[CollectionModel]:
     """Look a collection up by its tenant's resource name, its database and its name."""
     crn = (operation.tenant_resource_name, operation.database, operation.name)
@@ -106,7 +104,7 @@ def get_collection_by_crn(
 
 @handles(ListCollections)
 def list_collections(
-    operation: ListCollections, environment: Environment
+    operation: ListCollections, context: StoreContext
 ) -> Steps[list[CollectionModel]]:
     """Read a page of a database's collections."""
     page = {"limit": operation.limit, "offset": operation.offset or 0}
@@ -119,7 +117,7 @@ def list_collections(
 
 
 @handles(CountCollections)
-def count_collections(operation: CountCollections, environment: Environment) -> Steps[int]:
+def count_collections(operation: CountCollections, context: StoreContext) -> Steps[int]:
     """Count a database's collections."""
     rows = yield Statement(
         _COUNT, {"tenant": operation.scope.tenant, "database": operation.scope.database}
@@ -128,16 +126,16 @@ def count_collections(operation: CountCollections, environment: Environment) -> 
 
 
 @handles(ModifyCollection)
-def modify_collection(operation: ModifyCollection, environment: Environment) -> Steps[None]:
+def modify_collection(operation: ModifyCollection, context: StoreContext) -> Steps[None]:
     """Change a collection's name (and its view's), metadata and configuration."""
-    yield Atomic(_modify(operation))
-    environment.forget_location(operation.collection)
+    yield Transaction(_modify(operation))
+    context.forget_location(operation.collection)
 
 
 @handles(DeleteCollection)
-def delete_collection(operation: DeleteCollection, environment: Environment) -> Steps[None]:
+def delete_collection(operation: DeleteCollection, context: StoreContext) -> Steps[None]:
     """Delete a collection's row and drop its tables."""
-    yield Atomic(_delete(operation))
+    yield Transaction(_delete(operation))
 
 
 def _wanted(operation: CreateCollection) -> Mapping[str, Any] | None:
@@ -223,8 +221,8 @@ def _delete(operation: DeleteCollection) -> Steps[None]:
     rows = yield Statement(_LOCK, named), Statement(_DELETE, named)
     if not rows:
         raise NotFoundError(f"Collection [{operation.name}] does not exist")
-    id, schema, generation, spare = rows[0]
-    yield drop_tables(CollectionTables(schema, id, generation), operation.name, spare)
+    id, schema, generation, shadow = rows[0]
+    yield drop_tables(CollectionTables(schema, id, generation), operation.name, shadow)
 
 
 def _select(scope: DatabaseRef, ending: LiteralString, parameters: Mapping[str, Any]) -> Statement:

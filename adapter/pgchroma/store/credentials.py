@@ -17,8 +17,8 @@ from pgchroma.model.credentials import (
     Scope,
 )
 from pgchroma.store.handlers import handles
-from pgchroma.store.locations import Environment
-from pgchroma.store.running.steps import Atomic, ComposedSQL, Statement, Steps, render
+from pgchroma.store.locations import StoreContext
+from pgchroma.store.running.steps import ComposedSQL, Statement, Steps, Transaction, render
 
 __all__ = (
     "create_credential",
@@ -30,15 +30,13 @@ __all__ = (
 
 
 @handles(CreateCredential)
-def create_credential(operation: CreateCredential, environment: Environment) -> Steps[Credential]:
+def create_credential(operation: CreateCredential, context: StoreContext) -> Steps[Credential]:
     """Look up what the scope names, and insert the credential."""
-    return (yield Atomic(_create(operation)))  # type: ignore[no-any-return]
+    return (yield Transaction(_create(operation)))  # type: ignore[no-any-return]
 
 
 @handles(CreateFirstCredential)
-def create_first_credential(
-    operation: CreateFirstCredential, environment: Environment
-) -> Steps[bool]:
+def create_first_credential(operation: CreateFirstCredential, context: StoreContext) -> Steps[bool]:
     """Insert the credential if there is no live one.
 
     Of several that do at once only one succeeds: they give it the same name.
@@ -54,7 +52,7 @@ def create_first_credential(
 
 @handles(FindCredential)
 def find_credential(
-    operation: FindCredential, environment: Environment
+    operation: FindCredential, context: StoreContext
 ) -> Steps[FoundCredential | None]:
     """Read a live credential with the current names of what it is for."""
     text = _FIND_KEY if operation.kind == "key" else _FIND_USER
@@ -66,9 +64,7 @@ def find_credential(
 
 
 @handles(ListCredentials)
-def list_credentials(
-    operation: ListCredentials, environment: Environment
-) -> Steps[list[Credential]]:
+def list_credentials(operation: ListCredentials, context: StoreContext) -> Steps[list[Credential]]:
     """Read all keys, or all users."""
     parameters = {"kind": operation.kind, "with_revoked": operation.with_revoked}
     rows = yield Statement(_LIST, parameters)
@@ -76,7 +72,7 @@ def list_credentials(
 
 
 @handles(RevokeCredential)
-def revoke_credential(operation: RevokeCredential, environment: Environment) -> Steps[Credential]:
+def revoke_credential(operation: RevokeCredential, context: StoreContext) -> Steps[Credential]:
     """Note when the credential ended; its row stays until what it was for is deleted."""
     parameters = {"kind": operation.kind, "handle": operation.name_or_id}
     rows = yield Statement(_REVOKE, parameters)

@@ -34,15 +34,15 @@ from pgchroma.store.discarded import discard_schemas, drop_discarded
 from pgchroma.store.handlers import handles
 from pgchroma.store.layout.tables import (
     COPY,
+    base_name,
     create_copy,
     create_schema,
     relation_names,
     schema_name,
-    stem,
 )
-from pgchroma.store.locations import Environment
+from pgchroma.store.locations import StoreContext
 from pgchroma.store.roles import drop_roles, give_table, lock_roles, role_of_tenant, transfer_schema
-from pgchroma.store.running.steps import Atomic, Rows, Statement, Steps, render
+from pgchroma.store.running.steps import Rows, Statement, Steps, Transaction, render
 
 __all__ = (
     "create_database",
@@ -63,28 +63,28 @@ PATIENCE_SECONDS: Final = 0.4
 
 
 @handles(Heartbeat)
-def heartbeat(operation: Heartbeat, environment: Environment) -> Steps[int]:
+def heartbeat(operation: Heartbeat, context: StoreContext) -> Steps[int]:
     """Ask the database for its time."""
     rows = yield Statement(_TIME)
     return int(rows[0][0])
 
 
 @handles(GetVersion)
-def get_version(operation: GetVersion, environment: Environment) -> Steps[str]:
+def get_version(operation: GetVersion, context: StoreContext) -> Steps[str]:
     """Return the version of this package."""
     yield from ()
     return __version__
 
 
 @handles(GetIdentity)
-def get_identity(operation: GetIdentity, environment: Environment) -> Steps[UserIdentity]:
+def get_identity(operation: GetIdentity, context: StoreContext) -> Steps[UserIdentity]:
     """Return nobody in particular: straight on the database everybody is everybody."""
     yield from ()
     return UserIdentity("", DEFAULT_TENANT, [DEFAULT_DATABASE])
 
 
 @handles(CreateTenant)
-def create_tenant(operation: CreateTenant, environment: Environment) -> Steps[None]:
+def create_tenant(operation: CreateTenant, context: StoreContext) -> Steps[None]:
     """Insert a tenant."""
     rows = yield Statement(_INSERT_TENANT, {"name": operation.name})
     if not rows:
@@ -92,7 +92,7 @@ def create_tenant(operation: CreateTenant, environment: Environment) -> Steps[No
 
 
 @handles(GetTenant)
-def get_tenant(operation: GetTenant, environment: Environment) -> Steps[Tenant]:
+def get_tenant(operation: GetTenant, context: StoreContext) -> Steps[Tenant]:
     """Look a tenant up."""
     rows = yield Statement(_SELECT_TENANT, {"name": operation.name})
     if not rows:
@@ -101,12 +101,12 @@ def get_tenant(operation: GetTenant, environment: Environment) -> Steps[Tenant]:
 
 
 @handles(UpdateTenant)
-def update_tenant(operation: UpdateTenant, environment: Environment) -> Steps[None]:
+def update_tenant(operation: UpdateTenant, context: StoreContext) -> Steps[None]:
     """Set a tenant's resource name, which once set stays."""
     parameters = {"name": operation.name, "resource_name": operation.resource_name}
     rows = yield Statement(_UPDATE_TENANT, parameters)
     if not rows:
-        tenant = yield from get_tenant(GetTenant(operation.name), environment)
+        tenant = yield from get_tenant(GetTenant(operation.name), context)
         if tenant.resource_name != operation.resource_name:
             raise UniqueConstraintError(
                 f"Tenant [{operation.name}] has a resource name already, or another tenant has "
@@ -115,22 +115,22 @@ def update_tenant(operation: UpdateTenant, environment: Environment) -> Steps[No
 
 
 @handles(CreateDatabase)
-def create_database(operation: CreateDatabase, environment: Environment) -> Steps[None]:
+def create_database(operation: CreateDatabase, context: StoreContext) -> Steps[None]:
     """Insert a database and make its schema."""
-    yield from get_tenant(GetTenant(operation.scope.tenant), environment)
-    owner = yield from _owner(operation.scope.tenant, environment)
-    yield Atomic(_create_database(operation.scope, uuid4(), owner))
+    yield from get_tenant(GetTenant(operation.scope.tenant), context)
+    owner = yield from _owner(operation.scope.tenant, context)
+    yield Transaction(_create_database(operation.scope, uuid4(), owner))
 
 
 @handles(GetDatabase)
-def get_database(operation: GetDatabase, environment: Environment) -> Steps[Database]:
+def get_database(operation: GetDatabase, context: StoreContext) -> Steps[Database]:
     """Look a database up."""
     database, _ = yield from _find(operation.scope, ". Are you sure it exists?")
     return database
 
 
 @handles(ListDatabases)
-def list_databases(operation: ListDatabases, environment: Environment) -> Steps[list[Database]]:
+def list_databases(operation: ListDatabases, context: StoreContext) -> Steps[list[Database]]:
     """Read a page of a tenant's databases."""
     rows = yield Statement(
         _LIST_DATABASES,
@@ -144,14 +144,14 @@ def list_databases(operation: ListDatabases, environment: Environment) -> Steps[
 
 
 @handles(DeleteDatabase)
-def delete_database(operation: DeleteDatabase, environment: Environment) -> Steps[None]:
+def delete_database(operation: DeleteDatabase, context: StoreContext) -> Steps[None]:
     """Delete a database whole, in one short transaction; drop its tables afterwards."""
-    yield Atomic(_delete_database(operation.scope))
-    yield from _drop_tables(environment)
+    yield Transaction(_delete_database(operation.scope))
+    yield from _drop_tables(context)
 
 
 @handles(Reset)
-def reset(operation: Reset, environment: Environment) -> Steps[None]:
+def reset(operation: Reset, context: StoreContext) -> Steps[None]:
     """Delete every database and tenant and make the default ones anew, whole or not at all.
 
     The tables are dropped afterwards. Whoever creates something meanwhile waits.
@@ -159,11 +159,11 @@ def reset(operation: Reset, environment: Environment) -> Steps[None]:
     Raises:
         AuthorizationError: It is not allowed here, which it is not unless said so.
     """
-    if not environment.allows_reset:
+    if not context.allows_reset:
         raise AuthorizationError("Reset is disabled by config")
-    yield Atomic(_reset(environment))
-    environment.forget()
-    if (yield from _drop_tables(environment)):
+    yield Transaction(_reset(context))
+    context.forget()
+    if (yield from _drop_tables(context)):
         # As long as they own tables, their roles have a use.
         yield from drop_roles()
 
@@ -177,15 +177,15 @@ def _delete_database(scope: DatabaseRef) -> Steps[None]:
     yield from _discard(rows)
 
 
-def _reset(environment: Environment) -> Steps[None]:
+def _reset(context: StoreContext) -> Steps[None]:
     yield lock_roles(), Statement(_LOCK_CATALOG_WHOLE)
     yield from _discard((yield Statement(_ALL_DATABASES)))
     yield Statement(_DELETE_TENANTS)
     # The roles of tenants that are gone must not be remembered for those made now.
-    environment.forget()
-    yield from create_tenant(CreateTenant(DEFAULT_TENANT), environment)
+    context.forget()
+    yield from create_tenant(CreateTenant(DEFAULT_TENANT), context)
     scope = DatabaseRef(DEFAULT_TENANT, DEFAULT_DATABASE)
-    owner = yield from _owner(scope.tenant, environment)
+    owner = yield from _owner(scope.tenant, context)
     yield from _create_database(scope, UUID(int=0), owner)
 
 
@@ -197,21 +197,21 @@ def _discard(databases: Rows) -> Steps[None]:
     yield from discard_schemas([schema for _, _, schema in databases])
 
 
-def _drop_tables(environment: Environment) -> Steps[bool]:
+def _drop_tables(context: StoreContext) -> Steps[bool]:
     """Drop tables of deleted databases, and leave those that take too long to the compactor."""
     # All that is done in a transaction of the caller's holds its locks until the caller commits.
-    is_brief = environment.caches_nothing or environment.observed is not None
+    is_brief = context.caches_nothing or context.observed is not None
     seconds = 0.0 if is_brief else PATIENCE_SECONDS
     leftovers = yield from drop_discarded(seconds)
     if not leftovers.is_done:
-        environment.note_discarded()
+        context.record_discarded()
     return leftovers.is_done
 
 
-def _owner(tenant: str, environment: Environment) -> Steps[str | None]:
-    if not environment.has_tenant_roles:
+def _owner(tenant: str, context: StoreContext) -> Steps[str | None]:
+    if not context.has_tenant_roles:
         return None
-    return (yield from role_of_tenant(tenant, environment))
+    return (yield from role_of_tenant(tenant, context))
 
 
 def _create_database(scope: DatabaseRef, id: UUID, owner: str | None) -> Steps[None]:
@@ -249,7 +249,7 @@ def _refuse_foreign(databases: Rows) -> Steps[None]:
     names = {id: (name, schema) for id, name, schema in databases}
     foreign: dict[UUID, list[str]] = {}
     for of, object in contained:
-        if object != COPY and (of, stem(object)) not in ours:
+        if object != COPY and (of, base_name(object)) not in ours:
             foreign.setdefault(of, []).append(object)
     for of, objects in foreign.items():
         name, schema = names[of]

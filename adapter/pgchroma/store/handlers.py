@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any, TypeAlias, TypeVar
 
 from pgchroma.model.operations import Operation
-from pgchroma.store.locations import Environment
+from pgchroma.store.locations import StoreContext
 from pgchroma.store.running.steps import Steps
 
 __all__ = ("Handler", "handlers", "handles")
@@ -14,7 +14,7 @@ __all__ = ("Handler", "handlers", "handles")
 R = TypeVar("R")
 O = TypeVar("O", bound=Operation[Any])  # noqa: E741
 
-Handler: TypeAlias = Callable[[Any, Environment], Steps[Any]]
+Handler: TypeAlias = Callable[[Any, StoreContext], Steps[Any]]
 
 handlers: dict[type[Operation[Any]], Handler] = {}
 """The handler of every operation there is."""
@@ -22,12 +22,12 @@ handlers: dict[type[Operation[Any]], Handler] = {}
 
 def handles(
     operation: type[O],
-) -> Callable[[Callable[[O, Environment], Steps[R]]], Callable[[O, Environment], Steps[R]]]:
+) -> Callable[[Callable[[O, StoreContext], Steps[R]]], Callable[[O, StoreContext], Steps[R]]]:
     """Make the decorated generator function the handler of an operation."""
 
     def register(
-        handler: Callable[[O, Environment], Steps[R]],
-    ) -> Callable[[O, Environment], Steps[R]]:
+        handler: Callable[[O, StoreContext], Steps[R]],
+    ) -> Callable[[O, StoreContext], Steps[R]]:
         handlers[operation] = handler
         return handler
 

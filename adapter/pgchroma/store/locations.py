@@ -39,12 +39,12 @@ from pgchroma.store.running.steps import Statement, Steps, render
 
 __all__ = (
     "Activity",
-    "Environment",
-    "Indexes",
-    "Location",
-    "locate",
-    "locate_fitting",
+    "ReadyIndexes",
+    "ResolvedCollection",
+    "StoreContext",
     "make_vectors",
+    "resolve",
+    "resolve_for_query",
 )
 
 _REMEMBERED = 10_000
@@ -58,7 +58,7 @@ FRESH_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
-class Indexes:
+class ReadyIndexes:
     """What can be used to find records faster.
 
     Attributes:
@@ -78,14 +78,14 @@ class Indexes:
 
 
 @dataclass(frozen=True, slots=True)
-class Location:
+class ResolvedCollection:
     """A collection's tables and what is fixed about its embeddings.
 
     Attributes:
         dimension: None until the first embedding is written; then there is no table of vectors.
         indexed: What may be filtered by.
         indexes: What finds records faster.
-        spare: The table of its second embeddings, if there are any: at the same positions.
+        shadow: The table of its second embeddings, if there are any: at the same positions.
         seen_at: When that was so, on the clock of `time.monotonic`.
     """
 
@@ -94,8 +94,8 @@ class Location:
     space: Space
     dimension: int | None
     indexed: FilterableKeys = field(default_factory=FilterableKeys)
-    indexes: Indexes = field(default_factory=Indexes)
-    spare: CollectionTables | None = None
+    indexes: ReadyIndexes = field(default_factory=ReadyIndexes)
+    shadow: CollectionTables | None = None
     seen_at: float = 0.0
 
     @property
@@ -123,35 +123,35 @@ class Activity:
         self._misses: Counter[tuple[UUID, SecondaryIndex]] = Counter()
         self._has_discarded = False
 
-    def record_write(self, location: Location) -> None:
+    def record_write(self, resolved: ResolvedCollection) -> None:
         """Keep in mind that a collection was written to."""
         with self._lock:
-            self._written.add(location.tables.id)
+            self._written.add(resolved.tables.id)
         self.wake()
 
-    def record_missing_indexes(self, location: Location, filter: Filter | None) -> None:
+    def record_missing_indexes(self, resolved: ResolvedCollection, filter: Filter | None) -> None:
         """Count the filters that would have used an index; those that are many are asked for.
 
         Each is asked for once: whoever only reads must not keep the compactor busy.
         """
         if not self._takes_filters:
             return
-        missing = candidate_indexes(filter) - location.indexes.secondary
-        if any(self._miss((location.tables.id, index)) for index in missing):
+        missing = candidate_indexes(filter) - resolved.indexes.secondary
+        if any(self._miss((resolved.tables.id, index)) for index in missing):
             self.wake()
 
-    def note_discarded(self) -> None:
+    def record_discarded(self) -> None:
         """Keep in mind that a deleted database has tables that are still to be dropped."""
         self._has_discarded = True
         self.wake()
 
-    def taken_discarded(self) -> bool:
+    def drain_discarded(self) -> bool:
         """Tell whether tables of deleted databases are to be dropped; then forget."""
         with self._lock:
             seen, self._has_discarded = self._has_discarded, False
             return seen
 
-    def taken(self) -> tuple[set[UUID], set[tuple[UUID, SecondaryIndex]]]:
+    def drain(self) -> tuple[set[UUID], set[tuple[UUID, SecondaryIndex]]]:
         """Return the collections written to, and the indexes asked for; then forget."""
         with self._lock:
             seen = self._written, self._asked
@@ -170,7 +170,7 @@ class Activity:
 
 
 @dataclass(slots=True)
-class Environment:
+class StoreContext:
     """What handlers know about the database they work on.
 
     Attributes:
@@ -194,44 +194,44 @@ class Environment:
     has_tenant_roles: bool = False
     segment_bytes: int = 8 << 20
     observed: Activity | None = None
-    _locations: dict[UUID, Location] = field(default_factory=dict)
+    _locations: dict[UUID, ResolvedCollection] = field(default_factory=dict)
     _roles: dict[str, str] = field(default_factory=dict)
     _advanced: set[UUID] = field(default_factory=set)
     _lock: Lock = field(default_factory=Lock)
 
-    def recall(self, collection: CollectionRef) -> Location | None:
+    def recall(self, collection: CollectionRef) -> ResolvedCollection | None:
         """Return what is known of a collection, if it is of the database asked about."""
         known = self._locations.get(collection.id)
         return known if known is not None and known.scope == collection.scope else None
 
-    def remember(self, location: Location) -> None:
+    def remember(self, resolved: ResolvedCollection) -> None:
         """Keep a location for later calls."""
         if self.caches_nothing:
             return
         with self._lock:
             if len(self._locations) >= _REMEMBERED:
                 self._locations.clear()
-            self._locations[location.tables.id] = location
+            self._locations[resolved.tables.id] = resolved
 
     def forget_location(self, collection: CollectionRef) -> None:
         """Drop what is remembered of a collection; who asks next looks it up."""
         with self._lock:
             self._locations.pop(collection.id, None)
 
-    def record_write(self, location: Location) -> None:
+    def record_write(self, resolved: ResolvedCollection) -> None:
         """Leave word that a collection was written to."""
         if self.observed is not None:
-            self.observed.record_write(location)
+            self.observed.record_write(resolved)
 
-    def note_discarded(self) -> None:
+    def record_discarded(self) -> None:
         """Leave word that tables of a deleted database are still to be dropped."""
         if self.observed is not None:
-            self.observed.note_discarded()
+            self.observed.record_discarded()
 
-    def record_missing_indexes(self, location: Location, filter: Filter | None) -> None:
+    def record_missing_indexes(self, resolved: ResolvedCollection, filter: Filter | None) -> None:
         """Leave word of the indexes that a filter would have used."""
         if self.observed is not None and filter is not None:
-            self.observed.record_missing_indexes(location, filter)
+            self.observed.record_missing_indexes(resolved, filter)
 
     def is_advanced(self, id: UUID) -> bool:
         """Whether a collection's sequence was looked at since the last connection was made."""
@@ -278,20 +278,20 @@ def _nobody() -> None:
     """Nobody looks."""
 
 
-def locate(
-    collection: CollectionRef, environment: Environment, *, is_fresh: bool = False
-) -> Steps[Location]:
+def resolve(
+    collection: CollectionRef, context: StoreContext, *, is_fresh: bool = False
+) -> Steps[ResolvedCollection]:
     """Find a collection: from memory if its dimension is known there, else with a look-up.
 
     Args:
         collection: Which.
-        environment: What is remembered.
+        context: What is remembered.
         is_fresh: Whether what is known of its indexes has to be of the last second.
 
     Raises:
         NotFoundError: The database has no such collection.
     """
-    known = environment.recall(collection)
+    known = context.recall(collection)
     if known is not None and known.dimension is not None and not (is_fresh and known.is_stale):
         return known
     seen_at = time.monotonic()
@@ -305,26 +305,26 @@ def locate(
     )
     if not rows:
         raise NotFoundError(f"Collection [{collection.id}] does not exist.")
-    schema, generation, space, dimension, indexed, ef_search, spare, *found = rows[0]
+    schema, generation, space, dimension, indexed, ef_search, shadow, *found = rows[0]
     segments, secondary = found
     tables = CollectionTables(schema, collection.id, generation)
     allowed = FilterableKeys.from_json(None if indexed is None else orjson.loads(indexed))
-    indexes = Indexes(
+    indexes = ReadyIndexes(
         tuple(Segment(*columns) for columns in orjson.loads(segments or "[]")),
         frozenset(SecondaryIndex(*columns) for columns in orjson.loads(secondary or "[]")),
         clamped("ef_search", int(ef_search)),
     )
-    second = None if spare is None else replace(tables, generation=spare, is_shadow=True)
-    location = Location(
+    second = None if shadow is None else replace(tables, generation=shadow, is_shadow=True)
+    resolved = ResolvedCollection(
         collection.scope, tables, space, dimension, allowed, indexes, second, seen_at
     )
-    environment.remember(location)
-    return location
+    context.remember(resolved)
+    return resolved
 
 
-def locate_fitting(
-    collection: CollectionRef, environment: Environment, dimension: int, *, is_fresh: bool = False
-) -> Steps[Location]:
+def resolve_for_query(
+    collection: CollectionRef, context: StoreContext, dimension: int, *, is_fresh: bool = False
+) -> Steps[ResolvedCollection]:
     """Find a collection that embeddings of this length are compared with.
 
     Raises:
@@ -332,22 +332,22 @@ def locate_fitting(
         InvalidArgumentError: The collection's embeddings have another length, or are others than
             those that the caller knows.
     """
-    location = yield from locate(collection, environment, is_fresh=is_fresh)
-    if not (_is_meant(location, collection) and location.dimension in (None, dimension)):
-        environment.forget()
-        location = yield from locate(collection, environment)
-    _check(location, collection, dimension)
-    return location
+    resolved = yield from resolve(collection, context, is_fresh=is_fresh)
+    if not (_is_meant(resolved, collection) and resolved.dimension in (None, dimension)):
+        context.forget()
+        resolved = yield from resolve(collection, context)
+    _check(resolved, collection, dimension)
+    return resolved
 
 
-def _check(location: Location, collection: CollectionRef, dimension: int) -> None:
+def _check(resolved: ResolvedCollection, collection: CollectionRef, dimension: int) -> None:
     problems = []
-    if location.dimension not in (None, dimension):
+    if resolved.dimension not in (None, dimension):
         problems.append(
-            f"Collection expecting embedding with dimension of {location.dimension}, "
+            f"Collection expecting embedding with dimension of {resolved.dimension}, "
             f"got {dimension}"
         )
-    if not _is_meant(location, collection):
+    if not _is_meant(resolved, collection):
         problems.append(
             f"Collection [{collection.id}] has been embedded anew, by another function or for "
             "another space, since this client got it; get it again with get_collection, so that "
@@ -357,13 +357,13 @@ def _check(location: Location, collection: CollectionRef, dimension: int) -> Non
         raise InvalidArgumentError(". ".join(problems))
 
 
-def _is_meant(location: Location, collection: CollectionRef) -> bool:
-    return collection.generation in (None, location.tables.generation)
+def _is_meant(resolved: ResolvedCollection, collection: CollectionRef) -> bool:
+    return collection.generation in (None, resolved.tables.generation)
 
 
 def make_vectors(
-    collection: CollectionRef, location: Location, environment: Environment, dimension: int
-) -> Steps[Location]:
+    collection: CollectionRef, resolved: ResolvedCollection, context: StoreContext, dimension: int
+) -> Steps[ResolvedCollection]:
     """Fix a collection's dimension and make its table of vectors, as part of the first write.
 
     Of two first writers one does, and the other waits for its transaction at the catalog's row.
@@ -378,19 +378,19 @@ def make_vectors(
             f"an embedding of {dimension} dimensions is too long: PostgreSQL's type vector "
             f"holds up to {MAX_DIMENSION}"
         )
-    tables = location.tables
+    tables = resolved.tables
     rows = yield Statement(
         _FIX_DIMENSION,
         {"id": tables.id, "dimension": dimension, "generation": tables.generation},
     )
     if not rows:
-        found = yield from locate_fitting(collection, environment, dimension)
+        found = yield from resolve_for_query(collection, context, dimension)
         if found.dimension is None:
             # It got another embedding function, and still has no embedding.
-            return (yield from make_vectors(collection, found, environment, dimension))
+            return (yield from make_vectors(collection, found, context, dimension))
         return found
-    yield create_vectors(tables, rows[0][0], dimension, location.space, location.indexed)
-    return replace(location, dimension=dimension)
+    yield create_vectors(tables, rows[0][0], dimension, resolved.space, resolved.indexed)
+    return replace(resolved, dimension=dimension)
 
 
 _FIND = render(

@@ -30,9 +30,9 @@ from pgchroma.model.operations import (
     ListDatabases,
     Operation,
 )
-from pgchroma.store.layout.tables import COPY, relation_names, stem
-from pgchroma.store.locations import Environment
-from pgchroma.store.running.steps import Atomic, Attempt, Statement, Steps, render
+from pgchroma.store.layout.tables import COPY, base_name, relation_names
+from pgchroma.store.locations import StoreContext
+from pgchroma.store.running.steps import Attempt, Statement, Steps, Transaction, render
 
 __all__ = (
     "drop_roles",
@@ -77,30 +77,30 @@ def tenant_of(operation: Operation[Any]) -> str | None:
     return place.tenant if isinstance(place, DatabaseRef) else None
 
 
-def role_for(operation: Operation[Any], environment: Environment) -> Steps[str | None]:
+def role_for(operation: Operation[Any], context: StoreContext) -> Steps[str | None]:
     """Find the role an operation runs as; None to run as the user who is logged in."""
-    tenant = tenant_of(operation) if environment.has_tenant_roles else None
+    tenant = tenant_of(operation) if context.has_tenant_roles else None
     if tenant is None:
         return None
-    return (yield from role_of_tenant(tenant, environment))
+    return (yield from role_of_tenant(tenant, context))
 
 
-def role_of_tenant(tenant: str, environment: Environment) -> Steps[str]:
+def role_of_tenant(tenant: str, context: StoreContext) -> Steps[str]:
     """Find a tenant's role: from memory, in the catalog, or after it was made.
 
     For a tenant that does not exist it is the group, which sees nothing.
     """
-    known = environment.role_of(tenant)
+    known = context.role_of(tenant)
     if known is not None:
         return known
     database, exists, role, is_sound = (yield Statement(_FIND, {"tenant": tenant}))[0]
     if not is_sound:
-        role = (yield Atomic(_make(database, tenant))) if exists else None
+        role = (yield Transaction(_make(database, tenant))) if exists else None
         if role is None:
             return group_name(database)
-        while (yield Atomic(_hand_over(tenant, role))):
+        while (yield Transaction(_hand_over(tenant, role))):
             pass
-    environment.remember_role(tenant, role)
+    context.remember_role(tenant, role)
     return str(role)
 
 
@@ -174,10 +174,10 @@ def prepare_roles(*, is_strict: bool = True) -> Steps[None]:
             f"superuser, run: alter role {_quoted(state.user)} createrole"
         )
     if not state.is_granted:
-        yield Atomic(_make_group(state))
+        yield Transaction(_make_group(state))
     state = yield from _look()
     if state.is_superuser and state.required_commands():
-        yield Atomic(_seal())
+        yield Transaction(_seal())
     elif is_strict and state.required_commands():
         raise MissingRightError(
             "a statement smuggled into a request could leave its tenant's role, or the role lacks "
@@ -291,7 +291,9 @@ def _hand_over(tenant: str, role: str) -> Steps[bool]:
     ours = {(schema, name) for schema, *of in collections for name in relation_names(*of)}
     # Other people's tables in the schema stay theirs.
     given = [
-        (schema, name) for schema, name in foreign if name == COPY or (schema, stem(name)) in ours
+        (schema, name)
+        for schema, name in foreign
+        if name == COPY or (schema, base_name(name)) in ours
     ]
     for relation in given[:AT_ONCE]:
         yield give_table(*relation, role)

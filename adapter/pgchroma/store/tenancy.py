@@ -6,7 +6,7 @@ from pgchroma.errors import InvalidArgumentError, NotFoundError
 from pgchroma.model.entities import Tenant
 from pgchroma.model.tenancy import DeleteTenant, ListTenants
 from pgchroma.store.handlers import handles
-from pgchroma.store.locations import Environment
+from pgchroma.store.locations import StoreContext
 from pgchroma.store.running.steps import Statement, Steps, render
 
 __all__ = ("delete_tenant", "list_tenants")
@@ -15,13 +15,13 @@ MAX_NAMES = 5
 
 
 @handles(ListTenants)
-def list_tenants(operation: ListTenants, environment: Environment) -> Steps[list[Tenant]]:
+def list_tenants(operation: ListTenants, context: StoreContext) -> Steps[list[Tenant]]:
     """Read all tenants."""
     return [Tenant(*row) for row in (yield Statement(_LIST))]
 
 
 @handles(DeleteTenant)
-def delete_tenant(operation: DeleteTenant, environment: Environment) -> Steps[None]:
+def delete_tenant(operation: DeleteTenant, context: StoreContext) -> Steps[None]:
     """Delete a tenant's row; a role that was made for it is left, without rights."""
     named = {"name": operation.name}
     databases = [name for (name,) in (yield Statement(_DATABASES, named))]
@@ -33,7 +33,7 @@ def delete_tenant(operation: DeleteTenant, environment: Environment) -> Steps[No
         )
     if not (yield Statement(_DELETE, named)):
         raise NotFoundError(f"Tenant [{operation.name[:63]}] not found")
-    environment.forget()
+    context.forget()
 
 
 _LIST = render("select name, resource_name from pgchroma.tenants order by name")

@@ -13,7 +13,7 @@ class BasetenEmbeddingFunction(OpenAIEmbeddingFunction):
     """Embeds texts with a deployment at Baseten, which speaks OpenAI's protocol."""
 
     batch_size: ClassVar[int] = 128
-    usual_variable: ClassVar[str | None] = "BASETEN_API_KEY"
+    vendor_env_var: ClassVar[str | None] = "BASETEN_API_KEY"
     model_parameter: ClassVar[str | None] = None
 
     def __init__(

@@ -20,7 +20,7 @@ class CloudflareWorkersAIEmbeddingFunction(VendorEmbeddingFunction[Documents]):
     gateway: ClassVar[str] = "https://gateway.ai.cloudflare.com/v1"
     batch_size: ClassVar[int] = 100  # the most that Cloudflare takes
     answered_at: ClassVar[tuple[str, ...]] = ("result", "data")
-    usual_variable: ClassVar[str | None] = "CLOUDFLARE_API_KEY"
+    vendor_env_var: ClassVar[str | None] = "CLOUDFLARE_API_KEY"
     dimensions_of: ClassVar[Mapping[str, int]] = {
         "@cf/baai/bge-small-en-v1.5": 384,
         "@cf/baai/bge-base-en-v1.5": 768,
@@ -51,7 +51,7 @@ class CloudflareWorkersAIEmbeddingFunction(VendorEmbeddingFunction[Documents]):
         Raises:
             ValueError: There is no key, or a name cannot be one.
         """
-        self._key = ApiKey(api_key, api_key_env_var, self.usual_variable)
+        self._key = ApiKey(api_key, api_key_env_var, self.vendor_env_var)
         self.model_name = model_name
         self.account_id = account_id
         self.gateway_id = gateway_id

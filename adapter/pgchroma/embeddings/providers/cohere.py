@@ -30,7 +30,7 @@ class CohereEmbeddingFunction(VendorEmbeddingFunction[Embeddable]):
 
     endpoint: ClassVar[str] = "https://api.cohere.com/v1/embed"
     batch_size: ClassVar[int] = 96  # the most texts that Cohere takes
-    usual_variable: ClassVar[str | None] = "COHERE_API_KEY"
+    vendor_env_var: ClassVar[str | None] = "COHERE_API_KEY"
     created_model: ClassVar[str | None] = "embed-english-v3.0"
     optional_settings: ClassVar[frozenset[str]] = frozenset(
         ["source_input_type", "query_input_type"]
@@ -67,7 +67,7 @@ class CohereEmbeddingFunction(VendorEmbeddingFunction[Embeddable]):
         Raises:
             ValueError: There is no key.
         """
-        self._key = ApiKey(api_key, api_key_env_var, self.usual_variable)
+        self._key = ApiKey(api_key, api_key_env_var, self.vendor_env_var)
         self.model_name = model_name
         self.source_input_type = source_input_type
         self.query_input_type = query_input_type

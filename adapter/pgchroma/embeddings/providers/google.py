@@ -51,7 +51,7 @@ class _GoogleFunction(VendorEmbeddingFunction[Documents]):
     """What Google's functions share: a model's name that is checked, and a key in a header."""
 
     endpoint: ClassVar[str] = _GEMINI_URL
-    usual_variable: ClassVar[str | None] = "GOOGLE_API_KEY"
+    vendor_env_var: ClassVar[str | None] = "GOOGLE_API_KEY"
     dimensions_of: ClassVar[Mapping[str, int]] = _DIMENSIONS
 
     model_name: str
@@ -100,7 +100,7 @@ class GoogleGenerativeAiEmbeddingFunction(_GoogleFunction):
         Raises:
             ValueError: There is no key, or the model's name is none.
         """
-        self._key = ApiKey(api_key, api_key_env_var, self.usual_variable)
+        self._key = ApiKey(api_key, api_key_env_var, self.vendor_env_var)
         self.model_name = _checked("model_name", model_name, _MODEL)
         self.task_type = task_type
         self.dimension = dimension
@@ -140,7 +140,7 @@ class GooglePalmEmbeddingFunction(_GoogleFunction):
         Raises:
             ValueError: There is no key, or the model's name is none.
         """
-        self._key = ApiKey(api_key, api_key_env_var, self.usual_variable)
+        self._key = ApiKey(api_key, api_key_env_var, self.vendor_env_var)
         self.model_name = _checked("model_name", model_name, _MODEL)
 
     def _address(self) -> str:
@@ -193,7 +193,7 @@ class GoogleVertexEmbeddingFunction(_GoogleFunction):
             ValueError: There is no key, a setting is malformed, or the packages are missing that
                 fetch tokens.
         """
-        self._key: ApiKey = ApiKey(api_key, api_key_env_var, self.usual_variable)
+        self._key: ApiKey = ApiKey(api_key, api_key_env_var, self.vendor_env_var)
         self.model_name = _checked("model_name", model_name, _MODEL)
         self.project_id = _checked("project_id", project_id, _PROJECT)
         self.region = _checked("region", region, _REGION)
@@ -233,7 +233,7 @@ class GoogleGeminiEmbeddingFunction(_GoogleFunction):
         "source_task_type": "task_type",
     }
     optional_settings: ClassVar[frozenset[str]] = frozenset(["query_task_type"])
-    usual_variable: ClassVar[str | None] = None
+    vendor_env_var: ClassVar[str | None] = None
     decisive: ClassVar[tuple[str, ...]] = (
         "model_name", "task_type", "dimension", "vertexai", "project", "location",
     )  # fmt: skip

@@ -53,7 +53,7 @@ class HttpEmbeddingFunction(BatchedEmbeddingFunction[D]):
     concurrency: ClassVar[int] = 8
     most_bytes: ClassVar[int | None] = 1_000_000
 
-    usual_variable: ClassVar[str | None] = None
+    vendor_env_var: ClassVar[str | None] = None
     """The environment variable with the key that the vendor's own programs read."""
 
     reads_files: ClassVar[bool] = False

@@ -20,7 +20,7 @@ class HuggingFaceEmbeddingFunction(VendorEmbeddingFunction[Documents]):
     endpoint: ClassVar[str] = "https://router.huggingface.co/hf-inference/models"
     batch_size: ClassVar[int] = 64
     answered_at: ClassVar[tuple[str, ...]] = ()
-    usual_variable: ClassVar[str | None] = "HUGGINGFACE_API_KEY"
+    vendor_env_var: ClassVar[str | None] = "HUGGINGFACE_API_KEY"
     dimensions_of: ClassVar[Mapping[str, int]] = {
         "sentence-transformers/all-MiniLM-L6-v2": 384,
         "sentence-transformers/all-MiniLM-L12-v2": 384,
@@ -49,7 +49,7 @@ class HuggingFaceEmbeddingFunction(VendorEmbeddingFunction[Documents]):
         Raises:
             ValueError: There is no key, or the name is none of a model.
         """
-        self._key = ApiKey(api_key, api_key_env_var, self.usual_variable)
+        self._key = ApiKey(api_key, api_key_env_var, self.vendor_env_var)
         self.model_name = model_name
         self._path = "/".join(in_path("model_name", part) for part in model_name.split("/"))
 
@@ -70,7 +70,7 @@ class HuggingFaceEmbeddingServer(VendorEmbeddingFunction[Documents]):
 
     batch_size: ClassVar[int] = 32  # the most that the server takes unless it is told otherwise
     answered_at: ClassVar[tuple[str, ...]] = ()
-    usual_variable: ClassVar[str | None] = "HUGGINGFACE_API_KEY"
+    vendor_env_var: ClassVar[str | None] = "HUGGINGFACE_API_KEY"
     model_parameter: ClassVar[str | None] = None
     decisive: ClassVar[tuple[str, ...]] = ("url",)
 
@@ -89,7 +89,7 @@ class HuggingFaceEmbeddingServer(VendorEmbeddingFunction[Documents]):
             ValueError: This is no URL.
         """
         self.url = check_url("url", url)
-        self._key = ApiKey(api_key, api_key_env_var, self.usual_variable, is_needed=False)
+        self._key = ApiKey(api_key, api_key_env_var, self.vendor_env_var, is_needed=False)
 
     def _address(self) -> str:
         return self.url

@@ -30,7 +30,7 @@ class JinaEmbeddingFunction(OpenAIProtocolFunction[Embeddable]):
 
     endpoint: ClassVar[str] = "https://api.jina.ai/v1/embeddings"
     batch_size: ClassVar[int] = 512  # the most of newer models; older ones take 2,048
-    usual_variable: ClassVar[str | None] = "JINA_API_KEY"
+    vendor_env_var: ClassVar[str | None] = "JINA_API_KEY"
     dimensions_of: ClassVar[Mapping[str, int]] = {
         "jina-embeddings-v2-small-en": 512,
         "jina-embeddings-v2-base-en": 768,
@@ -77,7 +77,7 @@ class JinaEmbeddingFunction(OpenAIProtocolFunction[Embeddable]):
         Raises:
             ValueError: There is no key.
         """
-        self._key = ApiKey(api_key, api_key_env_var, self.usual_variable)
+        self._key = ApiKey(api_key, api_key_env_var, self.vendor_env_var)
         self.model_name = model_name
         self.task = task
         self.late_chunking = late_chunking

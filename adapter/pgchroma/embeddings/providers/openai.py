@@ -36,7 +36,7 @@ class OpenAIEmbeddingFunction(OpenAIProtocolFunction[Documents]):
 
     endpoint: ClassVar[str] = "https://api.openai.com/v1"
     batch_size: ClassVar[int] = 512  # 2,048 is the most that OpenAI takes
-    usual_variable: ClassVar[str | None] = "OPENAI_API_KEY"
+    vendor_env_var: ClassVar[str | None] = "OPENAI_API_KEY"
     created_names: ClassVar[Mapping[str, str]] = {
         "base_url": "api_base",
         "dim": "dimensions",
@@ -79,7 +79,7 @@ class OpenAIEmbeddingFunction(OpenAIProtocolFunction[Documents]):
         Raises:
             ValueError: There is no key, for Azure something is missing, or `api_base` is no URL.
         """
-        self._key: ApiKey = ApiKey(api_key, api_key_env_var, self.usual_variable)
+        self._key: ApiKey = ApiKey(api_key, api_key_env_var, self.vendor_env_var)
         self.model_name = model_name
         self.organization_id = organization_id
         self.api_base = api_base

@@ -25,7 +25,7 @@ class PerplexityEmbeddingFunction(OpenAIProtocolFunction[Documents]):
     endpoint: ClassVar[str] = "https://api.perplexity.ai/v1/embeddings"
     batch_size: ClassVar[int] = 512  # the most that Perplexity takes
     most_bytes: ClassVar[int | None] = 300_000  # of 120,000 tokens
-    usual_variable: ClassVar[str | None] = "PERPLEXITY_API_KEY"
+    vendor_env_var: ClassVar[str | None] = "PERPLEXITY_API_KEY"
     dimensions_of: ClassVar[Mapping[str, int]] = {
         "pplx-embed-v1-0.6b": 1024,
         "pplx-embed-v1-4b": 2560,
@@ -49,7 +49,7 @@ class PerplexityEmbeddingFunction(OpenAIProtocolFunction[Documents]):
         Raises:
             ValueError: There is no key.
         """
-        self._key = ApiKey(api_key, api_key_env_var, self.usual_variable)
+        self._key = ApiKey(api_key, api_key_env_var, self.vendor_env_var)
         self.model_name = model_name
         self.dimensions = dimensions
 

@@ -27,7 +27,7 @@ class RoboflowEmbeddingFunction(HttpEmbeddingFunction[Embeddable]):
 
     batch_size: ClassVar[int] = 8  # a server takes no more unless it was told to
     model_parameter: ClassVar[str | None] = None
-    usual_variable: ClassVar[str | None] = "ROBOFLOW_API_KEY"
+    vendor_env_var: ClassVar[str | None] = "ROBOFLOW_API_KEY"
 
     def __init__(
         self,
@@ -46,7 +46,7 @@ class RoboflowEmbeddingFunction(HttpEmbeddingFunction[Embeddable]):
         Raises:
             ValueError: There is no key, `api_url` is no URL, or Pillow is not installed.
         """
-        self._key = ApiKey(api_key, api_key_env_var, self.usual_variable)
+        self._key = ApiKey(api_key, api_key_env_var, self.vendor_env_var)
         check_installed("PIL", extra="images")
         self.api_url = check_url("api_url", api_url)
 

@@ -17,7 +17,7 @@ class TogetherAIEmbeddingFunction(OpenAIProtocolFunction[Documents]):
 
     endpoint: ClassVar[str] = "https://api.together.xyz/v1/embeddings"
     batch_size: ClassVar[int] = 128
-    usual_variable: ClassVar[str | None] = "TOGETHER_API_KEY"
+    vendor_env_var: ClassVar[str | None] = "TOGETHER_API_KEY"
     dimensions_of: ClassVar[Mapping[str, int]] = {
         "BAAI/bge-base-en-v1.5": 768,
         "BAAI/bge-large-en-v1.5": 1024,
@@ -44,7 +44,7 @@ class TogetherAIEmbeddingFunction(OpenAIProtocolFunction[Documents]):
         Raises:
             ValueError: There is no key.
         """
-        self._key = ApiKey(api_key, api_key_env_var, self.usual_variable)
+        self._key = ApiKey(api_key, api_key_env_var, self.vendor_env_var)
         self.model_name = model_name
 
     @staticmethod

@@ -19,7 +19,7 @@ class VoyageAIEmbeddingFunction(OpenAIProtocolFunction[Documents]):
     endpoint: ClassVar[str] = "https://api.voyageai.com/v1/embeddings"
     batch_size: ClassVar[int] = 128  # the most that older models take
     most_bytes: ClassVar[int | None] = 300_000  # 120,000 tokens are the most of large models
-    usual_variable: ClassVar[str | None] = "VOYAGE_API_KEY"
+    vendor_env_var: ClassVar[str | None] = "VOYAGE_API_KEY"
     dimensions_of: ClassVar[Mapping[str, int]] = {
         "voyage-large-2": 1536,
         "voyage-large-2-instruct": 1024,
@@ -58,7 +58,7 @@ class VoyageAIEmbeddingFunction(OpenAIProtocolFunction[Documents]):
         Raises:
             ValueError: There is no key.
         """
-        self._key = ApiKey(api_key, api_key_env_var, self.usual_variable)
+        self._key = ApiKey(api_key, api_key_env_var, self.vendor_env_var)
         self.model_name = model_name
         self.input_type = input_type
         self.truncation = truncation

@@ -33,10 +33,10 @@ class AuthenticationMiddleware(AbstractAuthenticationMiddleware):
         Raises:
             ChromaAuthError: There is no valid credential.
         """
-        door: Authenticator = connection.app.state.door
+        authenticator: Authenticator = connection.app.state.authenticator
         answering: Dispatcher = connection.app.state.answering
         scope = connection.scope
         async with answering.limiter.deadline():
-            caller = await door.admit(plain_headers(scope["headers"]), address_of(scope))
+            caller = await authenticator.admit(plain_headers(scope["headers"]), address_of(scope))
         scope["state"][CALLER] = caller.name
         return AuthenticationResult(user=caller, auth=None)

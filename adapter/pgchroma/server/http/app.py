@@ -47,20 +47,20 @@ def _space(settings: ServerSettings) -> Space | None:
 
 
 def create_app(
-    settings: ServerSettings, conninfo: str, workplace: RunDirectory
+    settings: ServerSettings, conninfo: str, run_directory: RunDirectory
 ) -> RequestMiddleware:
     """Make the application of a worker.
 
     Args:
         settings: What the operator wants.
         conninfo: The database's URL or connection string; its catalog is up to date.
-        workplace: What the worker shares with its supervisor.
+        run_directory: What the worker shares with its supervisor.
     """
-    metrics, telemetry = _metrics(settings, workplace), _telemetry(settings)
+    metrics, telemetry = _metrics(settings, run_directory), _telemetry(settings)
     database = Database(conninfo, settings.backend_settings(), metrics, telemetry, _space(settings))
     application: ASGIApp = Litestar(
         route_handlers=[*handlers(), *pages()],
-        lifespan=[_lifespan(settings, database, workplace, metrics, telemetry)],
+        lifespan=[_lifespan(settings, database, run_directory, metrics, telemetry)],
         middleware=_middleware(settings),
         exception_handlers=EXCEPTION_HANDLERS,
         cors_config=_cors(settings.cors_allow_origins),
@@ -79,12 +79,12 @@ def create_app(
     )
 
 
-def _metrics(settings: ServerSettings, workplace: RunDirectory) -> Metrics | None:
+def _metrics(settings: ServerSettings, run_directory: RunDirectory) -> Metrics | None:
     if settings.admin_port is None:
         return None
     from pgchroma.server.observability.metrics import enable_multiprocess  # noqa: PLC0415  (not where nobody looks)
 
-    return enable_multiprocess(workplace.metrics)
+    return enable_multiprocess(run_directory.metrics)
 
 
 def _telemetry(settings: ServerSettings) -> Telemetry | None:
@@ -98,7 +98,7 @@ def _telemetry(settings: ServerSettings) -> Telemetry | None:
 def _lifespan(
     settings: ServerSettings,
     database: Database,
-    workplace: RunDirectory,
+    run_directory: RunDirectory,
     metrics: Metrics | None,
     telemetry: Telemetry | None,
 ) -> Any:
@@ -111,17 +111,17 @@ def _lifespan(
         try:
             await database.start()
         except ChromaError as error:
-            give_up(workplace, error.message())
+            give_up(run_directory, error.message())
         state = application.state
         limiter = RequestLimiter(settings.circuit_breaker.requests, settings.request_timeout)
-        state.door = (
+        state.authenticator = (
             CredentialAuthenticator(database, settings.auth_cache_seconds, limiter)
             if settings.auth
             else AllowAll()
         )
-        state.answering = Dispatcher(database, state.door, limiter, settings)
+        state.answering = Dispatcher(database, state.authenticator, limiter, settings)
         try:
-            async with working(workplace, None if metrics is None else beat):
+            async with working(run_directory, None if metrics is None else beat):
                 yield
         finally:
             await database.close()

@@ -67,14 +67,14 @@ class Dispatcher:
     def __init__(
         self,
         backend: AsyncBackend,
-        door: Authenticator,
+        authenticator: Authenticator,
         limiter: RequestLimiter,
         settings: ServerSettings,
     ) -> None:
         self.limiter = limiter
         self.limits = Limits(settings.max_batch_size, settings.max_payload_size_bytes)
         self._backend = backend
-        self._door = door
+        self._door = authenticator
         self._settings = settings
         self._codec = Codec()
 

@@ -38,7 +38,7 @@ class Health:
     """Tells how the server is.
 
     Args:
-        workplace: Where the workers give signs of life.
+        run_directory: Where the workers give signs of life.
         conninfo: The database.
         workers: How many workers there should be.
         is_stopping: Whether the server was told to stop.
@@ -46,12 +46,12 @@ class Health:
 
     def __init__(
         self,
-        workplace: RunDirectory,
+        run_directory: RunDirectory,
         conninfo: str,
         workers: int,
         is_stopping: Callable[[], bool] = lambda: False,
     ) -> None:
-        self.workplace = workplace
+        self.run_directory = run_directory
         self.workers = workers
         self._conninfo = conninfo
         self._is_stopping = is_stopping
@@ -63,19 +63,19 @@ class Health:
         Nothing counts as under way in a process that is gone; what it answered stays counted.
         """
         running = []
-        for pid, age in sorted(self.workplace.signs().items()):
+        for pid, age in sorted(self.run_directory.signs().items()):
             if not _exists(pid):
-                mark_process_dead(pid, str(self.workplace.metrics))  # type: ignore[no-untyped-call]
+                mark_process_dead(pid, str(self.run_directory.metrics))  # type: ignore[no-untyped-call]
                 if age > LOST:
                     # Kept until now, so that a worker which is being replaced is not yet missed.
-                    self.workplace.forget(pid)
+                    self.run_directory.forget(pid)
             elif age < LOST:
                 running.append(pid)
         return running
 
     def is_live(self) -> dict[str, str]:
         """Return what is wrong that a new start may mend."""
-        recent = sum(age < LOST for age in self.workplace.signs().values())
+        recent = sum(age < LOST for age in self.run_directory.signs().values())
         is_starting = time.monotonic() - self._started < LOST
         if recent >= self.workers or is_starting:
             return {}
@@ -85,7 +85,7 @@ class Health:
         """Return what keeps the server from answering."""
         missing = {"server": "is stopping"} if self._is_stopping() else {}
         running = set(self.running())
-        signs = self.workplace.signs()
+        signs = self.run_directory.signs()
         answering = sum(age < LATE for pid, age in signs.items() if pid in running)
         if answering < self.workers:
             missing["workers"] = f"{answering} of {self.workers} answer"
@@ -173,7 +173,7 @@ def _respond(start: StartResponse, status: str, content: dict[str, Any]) -> list
 
 def _registry(health: Health) -> CollectorRegistry:
     registry = CollectorRegistry()
-    MultiProcessCollector(registry, path=str(health.workplace.metrics))  # type: ignore[no-untyped-call]
+    MultiProcessCollector(registry, path=str(health.run_directory.metrics))  # type: ignore[no-untyped-call]
     registry.register(_Processes(health))
     return registry
 

@@ -75,6 +75,6 @@ class RunDirectory:
 def opened() -> Generator[RunDirectory, None, None]:
     """Make a workplace, and remove it at the end."""
     with TemporaryDirectory(prefix="pgchroma-server-") as directory:
-        workplace = RunDirectory(Path(directory))
-        workplace.metrics.mkdir()
-        yield workplace
+        run_directory = RunDirectory(Path(directory))
+        run_directory.metrics.mkdir()
+        yield run_directory

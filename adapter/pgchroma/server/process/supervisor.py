@@ -101,15 +101,15 @@ def _serve(settings: ServerSettings, show: Callable[[str], None]) -> None:
         _prepare(conninfo, settings)
         if settings.auth:
             bootstrap_admin_key(conninfo, settings, show)
-        workplace = stack.enter_context(opened())
+        run_directory = stack.enter_context(opened())
         stack.enter_context(kept_running(postgres))
         server = _granian(settings, address)
-        stack.enter_context(_administering(settings, conninfo, workplace, server))
+        stack.enter_context(_administering(settings, conninfo, run_directory, server))
         _run(
             server,
             # Workers have no use for the first key.
-            partial(load, settings.model_copy(update={"admin_key": None}), conninfo, workplace),
-            workplace,
+            partial(load, settings.model_copy(update={"admin_key": None}), conninfo, run_directory),
+            run_directory,
             _Start(settings, address),
         )
 
@@ -187,7 +187,7 @@ def _say_waiting(state: RetryCallState) -> None:
 def _administering(
     settings: ServerSettings,
     conninfo: str,
-    workplace: RunDirectory,
+    run_directory: RunDirectory,
     server: Any,
 ) -> Generator[None, None, None]:
     if settings.admin_port is None:
@@ -196,7 +196,7 @@ def _administering(
     from pgchroma.server.process.health import Health, administering  # noqa: PLC0415  (not where unused)
 
     address = resolve("admin_address", settings.admin_address, settings.admin_port)
-    health = Health(workplace, conninfo, settings.workers, lambda: server.interrupt_signal)
+    health = Health(run_directory, conninfo, settings.workers, lambda: server.interrupt_signal)
     with administering(address, health):
         _log.info("pgchroma answers /live, /ready and /metrics on http://%s", address)
         yield
@@ -229,7 +229,9 @@ def _granian(settings: ServerSettings, address: Address) -> Any:
         raise InvalidSettingError("ssl_certificate", reason) from error
 
 
-def _run(server: Any, loader: Callable[[], Any], workplace: RunDirectory, start: _Start) -> None:
+def _run(
+    server: Any, loader: Callable[[], Any], run_directory: RunDirectory, start: _Start
+) -> None:
     """Run the workers until a signal comes.
 
     Raises:
@@ -238,12 +240,12 @@ def _run(server: Any, loader: Callable[[], Any], workplace: RunDirectory, start:
     # A fork would copy this process's threads in the middle of what they do.
     multiprocessing.set_start_method("spawn", force=True)
     failed = False
-    with start.watched(workplace):
+    with start.watched(run_directory):
         try:
             server.serve(target_loader=loader, wrap_loader=False)
         except SystemExit as end:
             failed = bool(end.code)
-    reason = workplace.failure()
+    reason = run_directory.failure()
     if reason is not None and (failed or not start.has_answered):
         raise InternalError(f"a worker cannot start: {reason}")
     if failed:
@@ -260,9 +262,9 @@ class _Start:
         self._ended = Event()
 
     @contextmanager
-    def watched(self, workplace: RunDirectory) -> Generator[None, None, None]:
+    def watched(self, run_directory: RunDirectory) -> Generator[None, None, None]:
         """Watch from a thread: this one waits for signals."""
-        thread = Thread(target=self._watch, args=(workplace,), daemon=True)
+        thread = Thread(target=self._watch, args=(run_directory,), daemon=True)
         thread.start()
         try:
             yield
@@ -270,9 +272,9 @@ class _Start:
             self._ended.set()
             thread.join()
 
-    def _watch(self, workplace: RunDirectory) -> None:
+    def _watch(self, run_directory: RunDirectory) -> None:
         while not self._ended.wait(0.05):
-            if workplace.failure() is not None:
+            if run_directory.failure() is not None:
                 # What keeps one worker from starting keeps the next one, too.
                 os.kill(os.getpid(), signal.SIGTERM)
                 return

@@ -23,39 +23,39 @@ HEARTBEAT = 1.0
 """Seconds between two signs of life."""
 
 
-def load(settings: ServerSettings, conninfo: str, workplace: RunDirectory) -> Any:
+def load(settings: ServerSettings, conninfo: str, run_directory: RunDirectory) -> Any:
     """Return the application; what a worker process begins with."""
     log_uncaught()
     try:
         # The supervisor sends this function to its workers, and has no use for what it imports.
         from pgchroma.server.http.app import create_app  # noqa: PLC0415
 
-        return create_app(settings, conninfo, workplace)
+        return create_app(settings, conninfo, run_directory)
     except Exception as error:
         _log.error("the worker cannot start", exc_info=error)
-        give_up(workplace, describe(error))
+        give_up(run_directory, describe(error))
 
 
-def give_up(workplace: RunDirectory, reason: str) -> NoReturn:
+def give_up(run_directory: RunDirectory, reason: str) -> NoReturn:
     """End this process, and let the supervisor say why."""
-    workplace.fail(reason)
+    run_directory.fail(reason)
     # The frameworks around us would each print a traceback, of what is no fault of theirs.
     os._exit(1)
 
 
 @asynccontextmanager
-async def working(workplace: RunDirectory, beat: Any) -> AsyncGenerator[None, None]:
+async def working(run_directory: RunDirectory, beat: Any) -> AsyncGenerator[None, None]:
     """Give signs of life, and end when the supervisor is gone.
 
     Args:
-        workplace: Where signs are left.
+        run_directory: Where signs are left.
         beat: Called with each sign; None: nobody looks for signs.
     """
-    _end_with_parent(workplace)
+    _end_with_parent(run_directory)
     if beat is None:
         yield
         return
-    task = asyncio.create_task(_beat(workplace, beat))
+    task = asyncio.create_task(_beat(run_directory, beat))
     try:
         yield
     finally:
@@ -64,14 +64,14 @@ async def working(workplace: RunDirectory, beat: Any) -> AsyncGenerator[None, No
             await task
 
 
-async def _beat(workplace: RunDirectory, beat: Any) -> None:
+async def _beat(run_directory: RunDirectory, beat: Any) -> None:
     while True:
-        workplace.beat()
+        run_directory.beat()
         beat()
         await asyncio.sleep(HEARTBEAT)
 
 
-def _end_with_parent(workplace: RunDirectory) -> None:
+def _end_with_parent(run_directory: RunDirectory) -> None:
     parent = multiprocessing.parent_process()
     if parent is None:
         return
@@ -80,7 +80,7 @@ def _end_with_parent(workplace: RunDirectory) -> None:
     def end() -> None:
         loop.remove_reader(parent.sentinel)
         _log.error("the supervising process is gone")
-        workplace.remove()
+        run_directory.remove()
         os.kill(os.getpid(), signal.SIGTERM)
 
     loop.add_reader(parent.sentinel, end)

@@ -9,7 +9,7 @@ from psycopg import sql
 from pgchroma.model.filters import Comparison, Filter, Junction
 from pgchroma.store.conditions.filters import Parameters, compile_filter, has_regex
 from pgchroma.store.layout.secondary import SecondaryIndex, candidate_indexes
-from pgchroma.store.locations import Environment
+from pgchroma.store.locations import StoreContext
 from pgchroma.store.running.steps import ComposedSQL, Statement, Step, WithSettings, render
 
 __all__ = ("BY_IDS", "can_reuse_plan", "compile_conditions", "reading", "time_bound")
@@ -63,11 +63,11 @@ def _has_long_list(filter: Filter | None) -> bool:
             return False
 
 
-def time_bound(filter: Filter | None, environment: Environment) -> tuple[Statement, ...]:
+def time_bound(filter: Filter | None, context: StoreContext) -> tuple[Statement, ...]:
     """Bound the time of a transaction whose filter has a regular expression."""
-    if environment.regex_timeout_ms is None or not has_regex(filter):
+    if context.regex_timeout_ms is None or not has_regex(filter):
         return ()
-    timeout = sql.Literal(environment.regex_timeout_ms)
+    timeout = sql.Literal(context.regex_timeout_ms)
     return (Statement(render("set local statement_timeout = {ms}", ms=timeout)),)
 
 

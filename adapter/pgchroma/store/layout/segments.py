@@ -28,7 +28,7 @@ __all__ = (
     "create_segment",
     "distance",
     "effective_quantization",
-    "is_due",
+    "needs_index",
     "order_by_distance",
     "ranges_without",
     "segment_prefix",
@@ -152,7 +152,7 @@ def build_memory_per_row(dimension: int, quantization: Quantization, max_neighbo
     return (value + 8 + 32 * _neighbors(max_neighbors) + 200) * 21 // 20
 
 
-def is_due(rows: int, dimension: int, sync_threshold: int, segment_bytes: int) -> bool:
+def needs_index(rows: int, dimension: int, sync_threshold: int, segment_bytes: int) -> bool:
     """Whether so many embeddings without an index are enough to build one for them.
 
     Below that, reading them all takes no longer than a search and finds everything.

@@ -16,7 +16,7 @@ from uuid import UUID
 from psycopg import sql
 
 from pgchroma.store.layout.tables import CollectionTables
-from pgchroma.store.locations import Environment, Location
+from pgchroma.store.locations import ResolvedCollection, StoreContext
 from pgchroma.store.running.steps import Statement, Steps, render
 
 __all__ = ("advance", "advance_all", "advance_once", "advance_segments")
@@ -29,29 +29,29 @@ AT_ONCE: Final = 1_000_000
 PAGE: Final = 500
 
 
-def advance_once(location: Location, environment: Environment) -> Steps[None]:
+def advance_once(resolved: ResolvedCollection, context: StoreContext) -> Steps[None]:
     """Look at the sequence of a collection, unless that was done since the last connection."""
-    id = location.tables.id
-    if environment.is_advanced(id):
+    id = resolved.tables.id
+    if context.is_advanced(id):
         return
-    live = location.tables if location.dimension is not None else None
-    yield from advance(location.tables, live, location.spare)
-    environment.note_advanced(id)
+    live = resolved.tables if resolved.dimension is not None else None
+    yield from advance(resolved.tables, live, resolved.shadow)
+    context.note_advanced(id)
 
 
 def advance(
-    tables: CollectionTables, live: CollectionTables | None, spare: CollectionTables | None
+    tables: CollectionTables, live: CollectionTables | None, shadow: CollectionTables | None
 ) -> Steps[bool]:
     """Advance a collection's sequence if it is behind; say whether it was.
 
     Args:
         tables: The collection's.
         live: Those with its embeddings; None: it has none.
-        spare: Those with its second embeddings; None: it has none.
+        shadow: Those with its second embeddings; None: it has none.
     """
     last_position: LiteralString = ", (select max(pos) from {vectors})"
     vectors = [
-        sql.SQL(last_position).format(vectors=each.vectors) for each in (live, spare) if each
+        sql.SQL(last_position).format(vectors=each.vectors) for each in (live, shadow) if each
     ]
     text = render(
         _STATE,
@@ -62,7 +62,7 @@ def advance(
     )
     # All but the first were drawn from the sequence, too.
     drawn_generations = [
-        each.generation for each in (tables, spare) if each and each.generation > 1
+        each.generation for each in (tables, shadow) if each and each.generation > 1
     ]
     generation = max(drawn_generations, default=0)
     last, drawn = (yield Statement(text, {"id": tables.id, "generation": generation}))[0]
@@ -89,12 +89,12 @@ def advance_all() -> Steps[int]:
         rows = yield Statement(_COLLECTIONS, {"after": after, "limit": PAGE})
         for id, schema, generation, has_vectors, spare_generation in rows:
             tables = CollectionTables(schema, id, generation)
-            spare = (
+            shadow = (
                 None
                 if spare_generation is None
                 else CollectionTables(schema, id, spare_generation, is_shadow=True)
             )
-            advanced += yield from advance(tables, tables if has_vectors else None, spare)
+            advanced += yield from advance(tables, tables if has_vectors else None, shadow)
             after = id
         if len(rows) < PAGE:
             return advanced

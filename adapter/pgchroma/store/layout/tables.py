@@ -44,6 +44,7 @@ __all__ = (
     "LAYOUT_VERSION",
     "MAX_DIMENSION",
     "CollectionTables",
+    "base_name",
     "create_copy",
     "create_counts",
     "create_schema",
@@ -56,7 +57,6 @@ __all__ = (
     "relation_names",
     "rename_view",
     "schema_name",
-    "stem",
     "swap",
     "view_name",
 )
@@ -188,7 +188,7 @@ def relation_names(id: UUID, collection: str) -> tuple[str, ...]:
     )
 
 
-def stem(relation: str) -> str:
+def base_name(relation: str) -> str:
     """Take the generation off the name of a table of embeddings."""
     return re.sub(r"^((?:vectors|spare)_[0-9a-f]{32})_[0-9]+$", r"\1", relation)
 
@@ -315,19 +315,19 @@ def create_shadow(tables: CollectionTables, dimension: int, space: Space) -> tup
 
 
 def swap(
-    live: CollectionTables, spare: CollectionTables, collection: str, indexed: FilterableKeys
+    live: CollectionTables, shadow: CollectionTables, collection: str, indexed: FilterableKeys
 ) -> tuple[Statement, ...]:
     """Let a spare table of embeddings and the one in use change places.
 
     The view goes first: whoever reads it locks it before its tables, too.
     """
     rename = "alter table {old} rename to {new}"
-    used, unused = replace(spare, is_shadow=False), replace(live, is_shadow=True)
+    used, unused = replace(shadow, is_shadow=False), replace(live, is_shadow=True)
     renames = (
         render(rename, old=old.vectors, new=sql.Identifier(new.vectors_name))
-        for old, new in ((live, unused), (spare, used))
+        for old, new in ((live, unused), (shadow, used))
     )
-    view = create_view(spare, collection, indexed, has_vectors=True)
+    view = create_view(shadow, collection, indexed, has_vectors=True)
     return view, *map(Statement, renames)
 
 
@@ -345,15 +345,15 @@ def drop_tables(
     tables: CollectionTables, collection: str, spare_generation: int | None = None
 ) -> tuple[Statement, ...]:
     """Drop all of a collection, with its spare table of embeddings if it has one."""
-    spare = replace(tables, generation=spare_generation or 1, is_shadow=True)
+    shadow = replace(tables, generation=spare_generation or 1, is_shadow=True)
     return (
         Statement(render("drop view if exists {view}", view=tables.view(collection))),
         Statement(
             render(
-                "drop table if exists {records}, {vectors}, {spare}, {counts}",
+                "drop table if exists {records}, {vectors}, {shadow}, {counts}",
                 records=tables.records,
                 vectors=tables.vectors,
-                spare=spare.vectors,
+                shadow=shadow.vectors,
                 counts=tables.counts,
             )
         ),

@@ -11,7 +11,7 @@ from psycopg import sql
 
 from pgchroma.model.records import RecordColumns
 from pgchroma.store.layout.tables import CollectionTables
-from pgchroma.store.locations import Location
+from pgchroma.store.locations import ResolvedCollection
 from pgchroma.store.records.metadata import decode_metadata
 from pgchroma.store.records.vectors import unpack_vectors
 from pgchroma.store.running.steps import ComposedSQL, render
@@ -22,9 +22,9 @@ MAX_CACHED_BYTES = 4_000
 """Bytes of clauses above which a statement's text is composed anew each time."""
 
 
-def columns_of(include: frozenset[str], location: Location) -> tuple[str, ...]:
+def columns_of(include: frozenset[str], resolved: ResolvedCollection) -> tuple[str, ...]:
     """List the columns to select: the id, and what was asked for and is there."""
-    has_vectors = location.dimension is not None
+    has_vectors = resolved.dimension is not None
     wanted = (c for c in _COLUMNS if c in include and (has_vectors or c != "embeddings"))
     return ("ids", *wanted)
 
@@ -49,7 +49,7 @@ def shape(
     rows: Sequence[Sequence[Any]],
     columns: tuple[str, ...],
     include: frozenset[str],
-    location: Location,
+    resolved: ResolvedCollection,
 ) -> RecordColumns:
     """Turn rows of the columns selected into columns of records."""
     values: dict[str, Any] = {
@@ -57,8 +57,8 @@ def shape(
     }
     if "metadatas" in values:
         values["metadatas"] = [decode_metadata(text) for text in values["metadatas"]]
-    if "embeddings" in values and location.dimension is not None:
-        values["embeddings"] = unpack_vectors(values["embeddings"], location.dimension)
+    if "embeddings" in values and resolved.dimension is not None:
+        values["embeddings"] = unpack_vectors(values["embeddings"], resolved.dimension)
     elif "embeddings" in include:
         values["embeddings"] = np.empty((len(rows), 0), dtype=np.float32)
     return RecordColumns(**values)

@@ -10,7 +10,7 @@ from pgchroma.model.operations import DeleteRecords
 from pgchroma.store.conditions.condition import can_reuse_plan, compile_conditions, time_bound
 from pgchroma.store.handlers import handles
 from pgchroma.store.layout.sequences import advance_once
-from pgchroma.store.locations import Environment, Location, locate
+from pgchroma.store.locations import ResolvedCollection, StoreContext, resolve
 from pgchroma.store.records.row_locks import HELD, IS_HELD, LOCK, hold
 from pgchroma.store.running.steps import Statement, Steps, render
 
@@ -18,49 +18,49 @@ __all__ = ("delete_records",)
 
 
 @handles(DeleteRecords)
-def delete_records(operation: DeleteRecords, environment: Environment) -> Steps[int]:
+def delete_records(operation: DeleteRecords, context: StoreContext) -> Steps[int]:
     """Delete records with their embeddings."""
     # Also of second embeddings, which somebody may just have begun, none is to be left behind.
-    location = yield from locate(operation.collection, environment, is_fresh=True)
-    location.indexed.check(operation.filter)
-    yield from advance_once(location, environment)
+    resolved = yield from resolve(operation.collection, context, is_fresh=True)
+    resolved.indexed.check(operation.filter)
+    yield from advance_once(resolved, context)
     parameters, condition = compile_conditions(
-        operation.ids, operation.filter, location.indexes.secondary
+        operation.ids, operation.filter, resolved.indexes.secondary
     )
     if operation.limit is not None:
         first = sql.SQL(_FIRST).format(
-            records=location.tables.records,
+            records=resolved.tables.records,
             condition=condition,
             limit=parameters.bind(operation.limit),
         )
         # The condition stands in both places: a row that changes meanwhile is tested again.
         condition = sql.SQL("{} and {}").format(condition, first)
-    held = sql.SQL(HELD).format(records=location.tables.records, condition=condition)
+    held = sql.SQL(HELD).format(records=resolved.tables.records, condition=condition)
     text = render(
         _DELETE,
-        records=location.tables.records,
-        counts=location.tables.counts,
-        log=location.tables.log_literal,
+        records=resolved.tables.records,
+        counts=resolved.tables.counts,
+        log=resolved.tables.log_literal,
         held=held,
         is_held=sql.SQL(IS_HELD),
-        cleared=_cleared(location),
+        cleared=_cleared(resolved),
     )
-    lock = render(LOCK, records=location.tables.records, condition=condition)
-    settings = time_bound(operation.filter, environment)
-    reuses_plan = can_reuse_plan(operation.filter, location.indexes.secondary)
+    lock = render(LOCK, records=resolved.tables.records, condition=condition)
+    settings = time_bound(operation.filter, context)
+    reuses_plan = can_reuse_plan(operation.filter, resolved.indexes.secondary)
     statements = (Statement(sent, parameters, reuses_plan) for sent in (lock, text))
     rows = yield from hold(*settings, *statements)
-    environment.record_write(location)
+    context.record_write(resolved)
     return int(rows[0][0])
 
 
-def _cleared(location: Location) -> sql.Composable:
+def _cleared(resolved: ResolvedCollection) -> sql.Composable:
     """Compose what deletes the embeddings of deleted records, second ones too."""
     parts: list[sql.Composable] = []
-    if location.dimension is not None:
-        parts.append(sql.SQL(_CLEARED).format(vectors=location.tables.vectors))
-    if location.spare is not None:
-        parts.append(sql.SQL(_CLEARED_SPARE).format(spare=location.spare.vectors))
+    if resolved.dimension is not None:
+        parts.append(sql.SQL(_CLEARED).format(vectors=resolved.tables.vectors))
+    if resolved.shadow is not None:
+        parts.append(sql.SQL(_CLEARED_SPARE).format(shadow=resolved.shadow.vectors))
     return sql.Composed(parts)
 
 
@@ -89,6 +89,6 @@ _CLEARED: LiteralString = """
 
 _CLEARED_SPARE: LiteralString = """
 , outdated as (
-    delete from {spare} as s using removed where s.pos = removed.pos
+    delete from {shadow} as s using removed where s.pos = removed.pos
 )
 """

@@ -15,7 +15,7 @@ from pgchroma.store.conditions.condition import (
     time_bound,
 )
 from pgchroma.store.handlers import handles
-from pgchroma.store.locations import Environment, locate
+from pgchroma.store.locations import StoreContext, resolve
 from pgchroma.store.records.columns import columns_of, compose, shape
 from pgchroma.store.running.steps import Statement, Steps, text_of
 
@@ -23,37 +23,37 @@ __all__ = ("count_records", "get_records")
 
 
 @handles(CountRecords)
-def count_records(operation: CountRecords, environment: Environment) -> Steps[int]:
+def count_records(operation: CountRecords, context: StoreContext) -> Steps[int]:
     """Add up what writes have left word of, which takes no longer for many records."""
-    location = yield from locate(operation.collection, environment)
-    rows = yield Statement(text_of(location.tables.record_count))
+    resolved = yield from resolve(operation.collection, context)
+    rows = yield Statement(text_of(resolved.tables.record_count))
     return int(rows[0][0])
 
 
 @handles(GetRecords)
-def get_records(operation: GetRecords, environment: Environment) -> Steps[RecordColumns]:
+def get_records(operation: GetRecords, context: StoreContext) -> Steps[RecordColumns]:
     """Read a page of records in insertion order."""
     is_filtered = operation.filter is not None
-    location = yield from locate(operation.collection, environment, is_fresh=is_filtered)
-    location.indexed.check(operation.filter)
-    environment.record_missing_indexes(location, operation.filter)
+    resolved = yield from resolve(operation.collection, context, is_fresh=is_filtered)
+    resolved.indexed.check(operation.filter)
+    context.record_missing_indexes(resolved, operation.filter)
     parameters, condition = compile_conditions(
-        operation.ids, operation.filter, location.indexes.secondary
+        operation.ids, operation.filter, resolved.indexes.secondary
     )
-    columns = columns_of(operation.include, location)
+    columns = columns_of(operation.include, resolved)
     embeddings: LiteralString = _EMBEDDINGS if "embeddings" in columns else ""
     text = compose(
         _GET,
-        location.tables,
+        resolved.tables,
         columns,
         condition=text_of(condition),
-        embeddings=text_of(sql.SQL(embeddings).format(vectors=location.tables.vectors)),
+        embeddings=text_of(sql.SQL(embeddings).format(vectors=resolved.tables.vectors)),
     )
     parameters |= {"limit": operation.limit, "offset": operation.offset or 0}
-    settings = time_bound(operation.filter, environment)
-    reuses_plan = can_reuse_plan(operation.filter, location.indexes.secondary)
+    settings = time_bound(operation.filter, context)
+    reuses_plan = can_reuse_plan(operation.filter, resolved.indexes.secondary)
     rows = yield reading(Statement(text, parameters, reuses_plan), settings)
-    return shape(rows, columns, operation.include, location)
+    return shape(rows, columns, operation.include, resolved)
 
 
 # The page is cut before columns are computed: what is skipped costs no work on its metadata.

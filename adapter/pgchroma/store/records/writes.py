@@ -31,38 +31,38 @@ from pgchroma.store.handlers import handles
 from pgchroma.store.layout.sequences import advance_once
 from pgchroma.store.layout.tables import CollectionTables
 from pgchroma.store.locations import (
-    Environment,
-    Location,
-    locate,
-    locate_fitting,
+    ResolvedCollection,
+    StoreContext,
     make_vectors,
+    resolve,
+    resolve_for_query,
 )
 from pgchroma.store.records.metadata import encode_metadata
 from pgchroma.store.records.row_locks import HELD, IS_HELD, LOCK, hold
 from pgchroma.store.records.vectors import VectorArray, pack_vectors
-from pgchroma.store.running.steps import Atomic, Statement, Steps, render
+from pgchroma.store.running.steps import Statement, Steps, Transaction, render
 
 __all__ = ("add_records", "update_records", "upsert_records")
 
 
 @handles(AddRecords)
-def add_records(operation: AddRecords, environment: Environment) -> Steps[None]:
+def add_records(operation: AddRecords, context: StoreContext) -> Steps[None]:
     """Insert the records whose id is new; of several with one id the first."""
-    yield from _write(_ADD, operation, operation.records, environment)
+    yield from _write(_ADD, operation, operation.records, context)
 
 
 @handles(UpsertRecords)
-def upsert_records(operation: UpsertRecords, environment: Environment) -> Steps[None]:
+def upsert_records(operation: UpsertRecords, context: StoreContext) -> Steps[None]:
     """Update the records that are there, insert the others."""
     records = operation.records.merged()
-    yield from _write(_UPSERT, operation, records, environment)
+    yield from _write(_UPSERT, operation, records, context)
 
 
 @handles(UpdateRecords)
-def update_records(operation: UpdateRecords, environment: Environment) -> Steps[None]:
+def update_records(operation: UpdateRecords, context: StoreContext) -> Steps[None]:
     """Update the records that are there."""
     records = operation.records.merged()
-    yield from _write(_UPDATE, operation, records, environment)
+    yield from _write(_UPDATE, operation, records, context)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +80,7 @@ class _Form:
     claim: LiteralString
     records: LiteralString
     vectors: LiteralString
-    spare: LiteralString = ""
+    shadow: LiteralString = ""
     is_held: LiteralString = ""
 
 
@@ -88,42 +88,42 @@ def _write(
     form: _Form,
     operation: AddRecords | UpsertRecords | UpdateRecords,
     records: RecordBatch,
-    environment: Environment,
+    context: StoreContext,
 ) -> Steps[None]:
     if not len(records):
         return
     if records.dimension is None:
-        location = yield from locate(operation.collection, environment)
+        resolved = yield from resolve(operation.collection, context)
     else:
-        location = yield from locate_fitting(operation.collection, environment, records.dimension)
-    yield from advance_once(location, environment)
-    if location.dimension is None and records.dimension is not None:
-        yield Atomic(_write_first(form, operation.collection, records, location, environment))
+        resolved = yield from resolve_for_query(operation.collection, context, records.dimension)
+    yield from advance_once(resolved, context)
+    if resolved.dimension is None and records.dimension is not None:
+        yield Transaction(_write_first(form, operation.collection, records, resolved, context))
     else:
-        yield from _send(form, records, location, environment)
-    environment.record_write(location)
+        yield from _send(form, records, resolved, context)
+    context.record_write(resolved)
 
 
 def _write_first(
     form: _Form,
     collection: CollectionRef,
     records: RecordBatch,
-    location: Location,
-    environment: Environment,
+    resolved: ResolvedCollection,
+    context: StoreContext,
 ) -> Steps[None]:
     """Write the first embeddings: their dimension, their table and they themselves, or nothing."""
-    location = yield from make_vectors(collection, location, environment, records.dimension or 0)
-    yield from _send(form, records, location, environment)
+    resolved = yield from make_vectors(collection, resolved, context, records.dimension or 0)
+    yield from _send(form, records, resolved, context)
 
 
 def _send(
-    form: _Form, records: RecordBatch, location: Location, environment: Environment
+    form: _Form, records: RecordBatch, resolved: ResolvedCollection, context: StoreContext
 ) -> Steps[None]:
     has_vectors = records.dimension is not None
-    claim, change = _texts(form, location.tables, location.spare, has_vectors, records.modality)
+    claim, change = _texts(form, resolved.tables, resolved.shadow, has_vectors, records.modality)
     columns = _columns(records)
     claimed = {**columns, "are_embedded": _are_embedded(records)}
-    changed = {**columns, "embeddings": _packed(records, environment)}
+    changed = {**columns, "embeddings": _packed(records, context)}
     if form.is_held:
         yield from hold(Statement(claim, claimed), Statement(change, changed))
     elif claim:
@@ -144,10 +144,10 @@ def _columns(records: RecordBatch) -> dict[str, Any]:
     return columns
 
 
-def _packed(records: RecordBatch, environment: Environment) -> VectorArray | None:
+def _packed(records: RecordBatch, context: StoreContext) -> VectorArray | None:
     if records.embeddings is None:
         return None
-    return pack_vectors(records.embeddings, records.has_embedding, environment.vector_oid)
+    return pack_vectors(records.embeddings, records.has_embedding, context.vector_oid)
 
 
 def _are_embedded(records: RecordBatch) -> list[bool] | None:
@@ -160,7 +160,7 @@ def _are_embedded(records: RecordBatch) -> list[bool] | None:
 def _texts(
     form: _Form,
     tables: CollectionTables,
-    spare: CollectionTables | None,
+    shadow: CollectionTables | None,
     has_vectors: bool,
     modality: Modality | None,
 ) -> tuple[bytes, bytes]:
@@ -176,9 +176,9 @@ def _texts(
         "embeddings": sql.SQL(_EMBEDDINGS if has_vectors else _NO_EMBEDDINGS),
     }
     vectors: LiteralString = form.vectors if has_vectors else ""
-    if has_vectors and spare is not None:
-        vectors += form.spare
-        parts["spare"] = spare.vectors
+    if has_vectors and shadow is not None:
+        vectors += form.shadow
+        parts["shadow"] = shadow.vectors
     change = render(_WITH + form.records + vectors + _NOTHING + form.is_held, **parts)
     return render(form.claim, **parts), change
 
@@ -330,7 +330,7 @@ stored as (
 
 _REPLACED_SPARE: LiteralString = """,
 outdated as (
-    delete from {spare} as s using places as p
+    delete from {shadow} as s using places as p
     where s.pos = p.replaced and p.pos is not null and not p.is_new
 )
 """

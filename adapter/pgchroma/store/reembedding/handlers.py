@@ -35,7 +35,7 @@ from pgchroma.model.operations import (
 )
 from pgchroma.model.reembedding import Comparison, Reembedding, Unembedded
 from pgchroma.store.handlers import handles
-from pgchroma.store.layout.segments import distance, is_due
+from pgchroma.store.layout.segments import distance, needs_index
 from pgchroma.store.layout.sequences import advance_once
 from pgchroma.store.layout.tables import (
     MAX_DIMENSION,
@@ -43,9 +43,9 @@ from pgchroma.store.layout.tables import (
     create_shadow,
     swap,
 )
-from pgchroma.store.locations import Environment, locate
+from pgchroma.store.locations import StoreContext, resolve
 from pgchroma.store.records.vectors import pack_vectors
-from pgchroma.store.running.steps import Atomic, Statement, Steps, render, text_of
+from pgchroma.store.running.steps import Statement, Steps, Transaction, render, text_of
 
 __all__ = (
     "compare_embeddings",
@@ -80,7 +80,7 @@ class _Second:
     live: CollectionTables
     in_use: CollectionConfiguration
     dimension: int | None
-    spare: CollectionTables | None
+    shadow: CollectionTables | None
     configuration: CollectionConfiguration
     spare_dimension: int
     is_previous: bool
@@ -93,7 +93,7 @@ class _Second:
         """
         if self.live.generation == generation:
             return True
-        if self.spare is None or self.spare.generation != generation:
+        if self.shadow is None or self.shadow.generation != generation:
             raise NotFoundError(
                 f"Collection [{self.name}] no longer has these second embeddings: they have been "
                 "dropped"
@@ -102,36 +102,34 @@ class _Second:
 
 
 @handles(StartReembedding)
-def start_reembedding(operation: StartReembedding, environment: Environment) -> Steps[int | None]:
+def start_reembedding(operation: StartReembedding, context: StoreContext) -> Steps[int | None]:
     """Make a table, unless there is one for the same function."""
     if not 1 <= operation.dimension <= MAX_DIMENSION:
         raise InvalidArgumentError(
             f"dimension: expected an int from 1 to {MAX_DIMENSION:,}, got {operation.dimension}"
         )
-    yield from advance_once((yield from locate(operation.collection, environment)), environment)
-    generation: int | None = yield Atomic(_start(operation))
-    environment.forget_location(operation.collection)
+    yield from advance_once((yield from resolve(operation.collection, context)), context)
+    generation: int | None = yield Transaction(_start(operation))
+    context.forget_location(operation.collection)
     if generation is not None:
         # The compactor looks after both tables.
-        environment.record_write((yield from locate(operation.collection, environment)))
+        context.record_write((yield from resolve(operation.collection, context)))
     return generation
 
 
 @handles(GetReembedding)
-def get_reembedding(
-    operation: GetReembedding, environment: Environment
-) -> Steps[Reembedding | None]:
+def get_reembedding(operation: GetReembedding, context: StoreContext) -> Steps[Reembedding | None]:
     """Count the embeddings of both tables, and those without an index."""
     second = yield from _find(operation.collection)
-    if second.spare is None:
+    if second.shadow is None:
         return None
-    named = {"id": second.spare.id, "generation": second.spare.generation}
+    named = {"id": second.shadow.id, "generation": second.shadow.generation}
     parts = _tables(second)
     total, embedded, without_document, tail = (yield Statement(render(_COUNT, **parts), named))[0]
     threshold = second.configuration.hnsw.sync_threshold
     # In a transaction of the caller's nobody else sees the table, and so nobody indexes it.
-    is_waiting = not environment.caches_nothing and is_due(
-        tail, second.spare_dimension, threshold, environment.segment_bytes
+    is_waiting = not context.caches_nothing and needs_index(
+        tail, second.spare_dimension, threshold, context.segment_bytes
     )
     return Reembedding(
         second.configuration.embedding_function,
@@ -146,7 +144,7 @@ def get_reembedding(
 
 
 @handles(GetUnembedded)
-def get_unembedded(operation: GetUnembedded, environment: Environment) -> Steps[Unembedded]:
+def get_unembedded(operation: GetUnembedded, context: StoreContext) -> Steps[Unembedded]:
     """Read records whose position the second table does not have."""
     second = yield from _find(operation.collection)
     if second.is_used(operation.generation):
@@ -158,7 +156,7 @@ def get_unembedded(operation: GetUnembedded, environment: Environment) -> Steps[
 
 
 @handles(StoreReembedded)
-def store_reembedded(operation: StoreReembedded, environment: Environment) -> Steps[None]:
+def store_reembedded(operation: StoreReembedded, context: StoreContext) -> Steps[None]:
     """Insert embeddings at the positions that still are somebody's."""
     count, dimension = operation.embeddings.shape
     if len(operation.positions) != count:
@@ -173,26 +171,26 @@ def store_reembedded(operation: StoreReembedded, environment: Environment) -> St
         )
     if not np.isfinite(operation.embeddings).all():
         raise InvalidArgumentError("embeddings: a value is NaN or infinite")
-    vectors = pack_vectors(operation.embeddings, None, environment.vector_oid)
+    vectors = pack_vectors(operation.embeddings, None, context.vector_oid)
     yield Statement(
         render(_STORE, **_tables(second)),
         {"positions": operation.positions, "embeddings": vectors},
     )
-    environment.record_write((yield from locate(operation.collection, environment)))
+    context.record_write((yield from resolve(operation.collection, context)))
 
 
 @handles(CompareEmbeddings)
-def compare_embeddings(operation: CompareEmbeddings, environment: Environment) -> Steps[Comparison]:
+def compare_embeddings(operation: CompareEmbeddings, context: StoreContext) -> Steps[Comparison]:
     """Look for the neighbours of the same records in both tables, exactly."""
     second = yield from _find(operation.collection)
     is_used = second.is_used(operation.generation)
-    if second.spare is None:
+    if second.shadow is None:
         return Comparison(1.0, 0, operation.n_results)
     spaces = distance(second.in_use.hnsw.space), distance(second.configuration.hnsw.space)
     old, new = reversed(spaces) if is_used else spaces
     parts = _tables(second)
     if is_used:
-        parts = {**parts, "vectors": parts["spare"], "spare": parts["vectors"]}
+        parts = {**parts, "vectors": parts["shadow"], "shadow": parts["vectors"]}
     text = render(_COMPARE, **parts, old=old, new=new)
     named = {"sample": operation.sample, "n_results": operation.n_results}
     overlap, sample = (yield Statement(text, named))[0]
@@ -200,17 +198,17 @@ def compare_embeddings(operation: CompareEmbeddings, environment: Environment) -
 
 
 @handles(SwitchEmbeddings)
-def switch_embeddings(operation: SwitchEmbeddings, environment: Environment) -> Steps[int]:
+def switch_embeddings(operation: SwitchEmbeddings, context: StoreContext) -> Steps[int]:
     """Exchange the tables while nobody writes; readers wait for the blink of an eye."""
-    missing: int = yield Atomic(_switch(operation))
-    environment.forget_location(operation.collection)
+    missing: int = yield Transaction(_switch(operation))
+    context.forget_location(operation.collection)
     return missing
 
 
 @handles(DropReembedding)
-def drop_reembedding(operation: DropReembedding, environment: Environment) -> Steps[None]:
+def drop_reembedding(operation: DropReembedding, context: StoreContext) -> Steps[None]:
     """Drop the second table."""
-    yield Atomic(_drop(operation.collection))
+    yield Transaction(_drop(operation.collection))
 
 
 def _start(operation: StartReembedding) -> Steps[int | None]:
@@ -219,10 +217,10 @@ def _start(operation: StartReembedding) -> Steps[int | None]:
         second.in_use.updated({"embedding_function": operation.embedding_function}),
         hnsw=replace(second.in_use.hnsw, space=operation.space or second.in_use.hnsw.space),
     )
-    if second.spare is not None:
+    if second.shadow is not None:
         _check_same(second, configuration, operation.dimension)
         yield Statement(_RESUME, {"id": operation.collection.id})
-        return second.spare.generation
+        return second.shadow.generation
     if second.dimension is None:
         # There are no embeddings to be made anew, and none in whose way the new function is.
         named = {"id": operation.collection.id, "configuration": _stored(configuration)}
@@ -230,7 +228,7 @@ def _start(operation: StartReembedding) -> Steps[int | None]:
         return None
     yield from _check_owner(second)
     generation = yield from _draw(second)
-    spare = replace(second.live, generation=generation, is_shadow=True)
+    shadow = replace(second.live, generation=generation, is_shadow=True)
     yield Statement(
         _INSERT,
         {
@@ -240,9 +238,9 @@ def _start(operation: StartReembedding) -> Steps[int | None]:
             "dimension": operation.dimension,
         },
     )
-    yield create_shadow(spare, operation.dimension, configuration.hnsw.space)
+    yield create_shadow(shadow, operation.dimension, configuration.hnsw.space)
     # Writers clear second embeddings, too.
-    yield from _copy_grants(second, spare)
+    yield from _copy_grants(second, shadow)
     return generation
 
 
@@ -311,7 +309,7 @@ def _switch(operation: SwitchEmbeddings) -> Steps[int]:
     if missing == 0:
         # Nobody stores second embeddings any more, and so none that are no record's come after it.
         yield Statement(
-            render("lock table {spare} in share row exclusive mode", spare=_spare(second).vectors)
+            render("lock table {shadow} in share row exclusive mode", shadow=_spare(second).vectors)
         )
         yield Statement(render(_SWEEP, **_tables(second)))
         yield from _exchange(second, _spare(second))
@@ -337,18 +335,18 @@ def _limit_locks(timeout: str) -> Statement:
     return Statement(render("set local lock_timeout = {value}", value=sql.Literal(timeout)))
 
 
-def _copy_grants(second: _Second, spare: CollectionTables) -> Steps[None]:
+def _copy_grants(second: _Second, shadow: CollectionTables) -> Steps[None]:
     """Let whoever reads and writes the embeddings in use do so with those that take their place."""
-    grants = yield Statement(_GRANTS, {"old": second.live.vectors_name, "schema": spare.schema})
+    grants = yield Statement(_GRANTS, {"old": second.live.vectors_name, "schema": shadow.schema})
     for privileges, grantee, option in grants:
-        parts = sql.SQL("grant "), sql.SQL(privileges), sql.SQL(" on "), spare.vectors
+        parts = sql.SQL("grant "), sql.SQL(privileges), sql.SQL(" on "), shadow.vectors
         ending = sql.SQL(" to "), sql.SQL(grantee), sql.SQL(option)
         yield Statement(text_of(sql.Composed([*parts, *ending])))
 
 
-def _exchange(second: _Second, spare: CollectionTables) -> Steps[None]:
-    yield from _copy_grants(second, spare)
-    yield swap(second.live, spare, second.name, second.in_use.indexed)
+def _exchange(second: _Second, shadow: CollectionTables) -> Steps[None]:
+    yield from _copy_grants(second, shadow)
+    yield swap(second.live, shadow, second.name, second.in_use.indexed)
     # What else was configured since the second embeddings were begun stays.
     hnsw = replace(second.in_use.hnsw, space=second.configuration.hnsw.space)
     function = second.configuration.embedding_function
@@ -356,8 +354,8 @@ def _exchange(second: _Second, spare: CollectionTables) -> Steps[None]:
     yield Statement(
         _SWITCH,
         {
-            "id": spare.id,
-            "generation": spare.generation,
+            "id": shadow.id,
+            "generation": shadow.generation,
             "dimension": second.spare_dimension,
             "configuration": _stored(configuration),
         },
@@ -365,7 +363,7 @@ def _exchange(second: _Second, spare: CollectionTables) -> Steps[None]:
     yield Statement(
         _KEEP,
         {
-            "id": spare.id,
+            "id": shadow.id,
             "generation": second.live.generation,
             "dimension": second.dimension,
             "configuration": _stored(second.in_use),
@@ -375,11 +373,11 @@ def _exchange(second: _Second, spare: CollectionTables) -> Steps[None]:
 
 def _drop(collection: CollectionRef) -> Steps[None]:
     second = yield from _find(collection, is_locked=True)
-    if second.spare is None:
+    if second.shadow is None:
         return
-    named = {"id": collection.id, "generation": second.spare.generation}
+    named = {"id": collection.id, "generation": second.shadow.generation}
     yield (
-        Statement(render("drop table if exists {spare}", spare=second.spare.vectors)),
+        Statement(render("drop table if exists {shadow}", shadow=second.shadow.vectors)),
         Statement(_DELETE, named),
     )
 
@@ -402,24 +400,24 @@ def _find(collection: CollectionRef, *, is_locked: bool = False) -> Steps[_Secon
     spare_generation, spare_stored, spare_dimension, is_previous = other
     if spare_generation is None:
         return _Second(name, live, in_use, dimension, None, in_use, 0, False)
-    spare = replace(live, generation=spare_generation, is_shadow=True)
+    shadow = replace(live, generation=spare_generation, is_shadow=True)
     configuration = CollectionConfiguration.from_json(orjson.loads(spare_stored))
     return _Second(
-        name, live, in_use, dimension, spare, configuration, spare_dimension, is_previous
+        name, live, in_use, dimension, shadow, configuration, spare_dimension, is_previous
     )
 
 
 def _spare(second: _Second) -> CollectionTables:
-    if second.spare is None:
+    if second.shadow is None:
         raise NotFoundError(f"Collection [{second.name}] has no second embeddings")
-    return second.spare
+    return second.shadow
 
 
 def _tables(second: _Second) -> dict[str, sql.Composable]:
     return {
         "records": second.live.records,
         "vectors": second.live.vectors,
-        "spare": _spare(second).vectors,
+        "shadow": _spare(second).vectors,
     }
 
 
@@ -496,7 +494,7 @@ select
     count(s.pos),
     count(*) filter (where s.pos is null and r.document is null),
     (
-        select count(*) from {spare} as t
+        select count(*) from {shadow} as t
         where not exists (
             select from pgchroma.segments as g
             where g.collection_id = %(id)s and g.generation = %(generation)s and g.is_ready
@@ -505,7 +503,7 @@ select
     )
 from {vectors} as v
 join {records} as r on r.seq = v.seq and r.pos = v.pos
-left join {spare} as s on s.pos = v.pos
+left join {shadow} as s on s.pos = v.pos
 """
 
 # One page is read in the order of positions, and no record that is not on it: `offset` keeps
@@ -517,7 +515,7 @@ cross join lateral (
     select id, document, uri from {records} where seq = v.seq and pos = v.pos offset 0
 ) as r
 where v.pos > %(after)s::bigint and not exists (
-    select from {spare} as s where s.pos = v.pos and s.pos > %(after)s::bigint
+    select from {shadow} as s where s.pos = v.pos and s.pos > %(after)s::bigint
 )
 order by v.pos
 limit %(limit)s::bigint
@@ -528,7 +526,7 @@ _MISSING: LiteralString = """
 select coalesce(array_agg(v.pos), '{{}}')
 from (
     select v.pos, v.seq from {vectors} as v
-    where not exists (select from {spare} as s where s.pos = v.pos)
+    where not exists (select from {shadow} as s where s.pos = v.pos)
     offset 0
 ) as v
 join {records} as r on r.seq = v.seq and r.pos = v.pos
@@ -536,19 +534,19 @@ join {records} as r on r.seq = v.seq and r.pos = v.pos
 
 _STILL_MISSING: LiteralString = """
 select count(*) from unnest(%(positions)b::bigint[]) as given (pos)
-where not exists (select from {spare} as s where s.pos = given.pos)
+where not exists (select from {shadow} as s where s.pos = given.pos)
 """
 
 # What was deleted, or embedded again, since its second embedding was made. Writers wait for this,
 # too; it reads keys alone.
 _SWEEP: LiteralString = """
-delete from {spare} as s where not exists (select from {vectors} as v where v.pos = s.pos)
+delete from {shadow} as s where not exists (select from {vectors} as v where v.pos = s.pos)
 """
 
 _PAUSE = render("select pg_sleep(0.01)")
 
 _STORE: LiteralString = """
-insert into {spare} (pos, seq, embedding)
+insert into {shadow} (pos, seq, embedding)
 select v.pos, v.seq, given.embedding
 from unnest(%(positions)b::bigint[], %(embeddings)b::vector[]) as given (pos, embedding)
 join {vectors} as v on v.pos = given.pos
@@ -560,7 +558,7 @@ _COMPARE: LiteralString = """
 select avg(found.part)::float8, count(*)
 from (
     select s.pos, s.seq, s.embedding as new, v.embedding as old
-    from {spare} as s
+    from {shadow} as s
     join {vectors} as v on v.pos = s.pos
     join {records} as r on r.seq = v.seq and r.pos = v.pos
     order by random()
@@ -571,7 +569,7 @@ cross join lateral (
         select v.pos
         from {vectors} as v
         join {records} as r on r.seq = v.seq and r.pos = v.pos
-        where v.pos <> asked.pos and exists (select from {spare} as s where s.pos = v.pos)
+        where v.pos <> asked.pos and exists (select from {shadow} as s where s.pos = v.pos)
         order by v.embedding {old} asked.old, v.pos
         limit %(n_results)s
     ) as nearest
@@ -579,7 +577,7 @@ cross join lateral (
 cross join lateral (
     select array(
         select s.pos
-        from {spare} as s
+        from {shadow} as s
         join {records} as r on r.seq = s.seq and r.pos = s.pos
         where s.pos <> asked.pos
         order by s.embedding {new} asked.new, s.pos

@@ -39,12 +39,12 @@ from pgchroma.store.running.isolation import (
 from pgchroma.store.running.prepared_statements import may_prepare
 from pgchroma.store.running.search_path import ADD_SCHEMA, lacks_schema
 from pgchroma.store.running.steps import (
-    Atomic,
     Attempt,
     Rows,
     Statement,
     Step,
     Steps,
+    Transaction,
     WithSettings,
 )
 
@@ -143,7 +143,7 @@ def _take(connection: Connection[Any], step: Step, role: str | None) -> Any:
         case WithSettings(settings, statement):
             brackets = _undone_for(connection)
             return _send(connection, (*prefix, *settings, statement), brackets)
-        case Atomic(exchange):
+        case Transaction(exchange):
             if is_idle(connection):
                 connection.isolation_level = READ_COMMITTED
             with transaction(connection):
@@ -152,7 +152,7 @@ def _take(connection: Connection[Any], step: Step, role: str | None) -> Any:
                 return run(connection, exchange)
         case Attempt(exchange):
             try:
-                return _take(connection, Atomic(exchange), role)
+                return _take(connection, Transaction(exchange), role)
             except psycopg.Error as error:
                 return error
         case statements:
@@ -239,7 +239,7 @@ async def _take_async(
         case WithSettings(settings, statement):
             brackets = _undone_for(connection)
             return await _send_async(connection, (*prefix, *settings, statement), brackets)
-        case Atomic(exchange):
+        case Transaction(exchange):
             if is_idle(connection):
                 await connection.set_isolation_level(READ_COMMITTED)
             async with transaction_async(connection):
@@ -247,7 +247,7 @@ async def _take_async(
                 return await run_async(connection, exchange, is_heavy=is_heavy)
         case Attempt(exchange):
             try:
-                return await _take_async(connection, Atomic(exchange), role, is_heavy=is_heavy)
+                return await _take_async(connection, Transaction(exchange), role, is_heavy=is_heavy)
             except psycopg.Error as error:
                 return error
         case statements:
@@ -260,7 +260,7 @@ def _packed(step: Step) -> Step:
             return pack_lists(step)
         case WithSettings(settings, statement):
             return WithSettings(settings, pack_lists(statement))
-        case Atomic() | Attempt():
+        case Transaction() | Attempt():
             return step
         case statements:
             return tuple(map(pack_lists, statements))

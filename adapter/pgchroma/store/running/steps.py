@@ -9,13 +9,13 @@ from typing import Any, LiteralString, TypeAlias, TypeVar
 from psycopg import sql
 
 __all__ = (
-    "Atomic",
     "Attempt",
     "ComposedSQL",
     "Rows",
     "Statement",
     "Step",
     "Steps",
+    "Transaction",
     "WithSettings",
     "render",
     "text_of",
@@ -41,7 +41,7 @@ Rows: TypeAlias = Sequence[Sequence[Any]]
 
 
 @dataclass(frozen=True, slots=True)
-class Atomic:
+class Transaction:
     """Several round trips as one transaction, or as one savepoint within the caller's own.
 
     What its exchange returns comes back in the place of rows.
@@ -52,7 +52,7 @@ class Atomic:
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """What `Atomic` is, of something that may fail: the handler goes on without it.
+    """What `Transaction` is, of something that may fail: the handler goes on without it.
 
     What its exchange returns comes back in the place of rows, or the `psycopg.Error` that stopped
     it.
@@ -73,7 +73,7 @@ class WithSettings:
     statement: Statement
 
 
-Step: TypeAlias = Statement | tuple[Statement, ...] | WithSettings | Atomic | Attempt
+Step: TypeAlias = Statement | tuple[Statement, ...] | WithSettings | Transaction | Attempt
 """A statement, or several as one transaction of which the last one's rows come back: both one
 round trip to PostgreSQL, and so is a statement with its settings. Or a transaction of several
 round trips, which the handler may survive."""

@@ -24,8 +24,8 @@ from pgchroma.model.operations import (
 )
 from pgchroma.store.conditions.condition import reading
 from pgchroma.store.handlers import handles
-from pgchroma.store.layout.segments import Segment, is_due, ranges_without, within
-from pgchroma.store.locations import Environment, Location, locate
+from pgchroma.store.layout.segments import Segment, needs_index, ranges_without, within
+from pgchroma.store.locations import ResolvedCollection, StoreContext, resolve
 from pgchroma.store.records.vectors import unpack_vectors
 from pgchroma.store.running.steps import Statement, Steps, render, text_of
 from pgchroma.store.search.queries import PreparedQuery, locate_query, prepare_query
@@ -36,27 +36,27 @@ __all__ = ("explain_query", "get_indexing_status", "measure_recall")
 
 @handles(GetIndexingStatus)
 def get_indexing_status(
-    operation: GetIndexingStatus, environment: Environment
+    operation: GetIndexingStatus, context: StoreContext
 ) -> Steps[IndexingStatus]:
     """Count the embeddings that wait for an index, and look how far a build is."""
-    environment.forget_location(operation.collection)
-    location = yield from locate(operation.collection, environment, is_fresh=True)
-    if location.dimension is None:
-        records = (yield Statement(text_of(location.tables.record_count)))[0][0]
+    context.forget_location(operation.collection)
+    resolved = yield from resolve(operation.collection, context, is_fresh=True)
+    if resolved.dimension is None:
+        records = (yield Statement(text_of(resolved.tables.record_count)))[0][0]
         return IndexingStatus(records, 0, records, 1.0)
-    ranges = [within("pos", *bounds) for bounds in ranges_without(location.indexes.segments)]
+    ranges = [within("pos", *bounds) for bounds in ranges_without(resolved.indexes.segments)]
     text = render(
         _STATUS,
-        count=location.tables.record_count,
-        vectors=location.tables.vectors,
+        count=resolved.tables.record_count,
+        vectors=resolved.tables.vectors,
         ranges=sql.SQL(" or ").join(ranges),
     )
-    named = {"id": location.tables.id, "vectors": location.tables.vectors.as_string(None)}
+    named = {"id": resolved.tables.id, "vectors": resolved.tables.vectors.as_string(None)}
     rows = yield Statement(text, named)
     records, tail, stored_threshold, error, built = rows[0]
     sync_threshold = clamped("sync_threshold", int(stored_threshold))
     waiting = (
-        tail if is_due(tail, location.dimension, sync_threshold, environment.segment_bytes) else 0
+        tail if needs_index(tail, resolved.dimension, sync_threshold, context.segment_bytes) else 0
     )
     if waiting and error is None:
         # It may be another collection's build that cannot end, and this one's comes after it.
@@ -68,33 +68,33 @@ def get_indexing_status(
 
 
 @handles(ExplainQuery)
-def explain_query(operation: ExplainQuery, environment: Environment) -> Steps[QueryPlan]:
+def explain_query(operation: ExplainQuery, context: StoreContext) -> Steps[QueryPlan]:
     """Run a query's statement and read PostgreSQL's account of it; of the second run, too."""
     query = operation.query
     if not len(query.embeddings):
         raise InvalidArgumentError("there is no query to explain: give at least one")
-    location = yield from locate_query(query, environment)
-    if location.dimension is None or query.n_results == 0:
+    resolved = yield from locate_query(query, context)
+    if resolved.dimension is None or query.n_results == 0:
         return QueryPlan("exact", None, (), 0, 0, 0.0, 0.0)
-    prepared = prepare_query(query, location, environment)
+    prepared = prepare_query(query, resolved, context)
     plan = yield from _explain(prepared)
     # PostgreSQL's account does not have the rows, by which a query decides whether to run again.
-    if prepared.is_complete((yield reading(prepared.statement, prepared.settings))):
+    if prepared.has_all_matches((yield reading(prepared.statement, prepared.settings))):
         return plan
-    again = prepare_query(query, location, environment, force_exact=True)
+    again = prepare_query(query, resolved, context, force_exact=True)
     return replace(plan, again=(yield from _explain(again)))
 
 
 @handles(MeasureRecall)
-def measure_recall(operation: MeasureRecall, environment: Environment) -> Steps[Recall]:
+def measure_recall(operation: MeasureRecall, context: StoreContext) -> Steps[Recall]:
     """Ask for the neighbours of some embeddings twice, and compare."""
-    location = yield from locate(operation.collection, environment, is_fresh=True)
-    location.indexed.check(operation.filter)
+    resolved = yield from resolve(operation.collection, context, is_fresh=True)
+    resolved.indexed.check(operation.filter)
     sample = np.empty((0, 0), dtype=np.float32)
-    if location.dimension is not None:
-        text = render(_SAMPLE, records=location.tables.records, vectors=location.tables.vectors)
+    if resolved.dimension is not None:
+        text = render(_SAMPLE, records=resolved.tables.records, vectors=resolved.tables.vectors)
         rows = yield Statement(text, {"sample": operation.sample})
-        sample = unpack_vectors([row[0] for row in rows], location.dimension)
+        sample = unpack_vectors([row[0] for row in rows], resolved.dimension)
     found, expected, times, exact_times = 0, 0, [], []
     for embedding in sample:
         query = QueryRecords(
@@ -106,9 +106,9 @@ def measure_recall(operation: MeasureRecall, environment: Environment) -> Steps[
             operation.filter,
         )
         begin = time.perf_counter()
-        ids = yield from _ids(query, location, environment, force_exact=False)
+        ids = yield from _ids(query, resolved, context, force_exact=False)
         middle = time.perf_counter()
-        truth = yield from _ids(query, location, environment, force_exact=True)
+        truth = yield from _ids(query, resolved, context, force_exact=True)
         times.append(middle - begin)
         exact_times.append(time.perf_counter() - middle)
         found += len(set(ids) & set(truth))
@@ -133,12 +133,12 @@ def _explain(prepared: PreparedQuery) -> Steps[QueryPlan]:
 
 
 def _ids(
-    query: QueryRecords, location: Location, environment: Environment, *, force_exact: bool
+    query: QueryRecords, resolved: ResolvedCollection, context: StoreContext, *, force_exact: bool
 ) -> Steps[list[str]]:
-    prepared = prepare_query(query, location, environment, force_exact=force_exact)
+    prepared = prepare_query(query, resolved, context, force_exact=force_exact)
     rows = yield reading(prepared.statement, prepared.settings)
-    if not prepared.is_complete(rows):
-        return (yield from _ids(query, location, environment, force_exact=True))
+    if not prepared.has_all_matches(rows):
+        return (yield from _ids(query, resolved, context, force_exact=True))
     return prepared.ids(rows)
 
 

@@ -50,7 +50,13 @@ from pgchroma.store.layout.segments import (
     within,
 )
 from pgchroma.store.layout.tables import MAX_PLAIN_DIMENSION, CollectionTables
-from pgchroma.store.locations import Environment, Indexes, Location, locate, locate_fitting
+from pgchroma.store.locations import (
+    ReadyIndexes,
+    ResolvedCollection,
+    StoreContext,
+    resolve,
+    resolve_for_query,
+)
 from pgchroma.store.records.columns import MAX_CACHED_BYTES, columns_of, compose, shape
 from pgchroma.store.records.vectors import pack_vector, pack_vectors
 from pgchroma.store.running.steps import ComposedSQL, Rows, Statement, Steps, render, text_of
@@ -83,31 +89,31 @@ MAX_FILTERED_RESULTS: Final = MAX_EF_SEARCH // RELIABLE
 
 
 @handles(QueryRecords)
-def query_records(operation: QueryRecords, environment: Environment) -> Steps[list[QueriedRecords]]:
+def query_records(operation: QueryRecords, context: StoreContext) -> Steps[list[QueriedRecords]]:
     """Find the nearest records to each query."""
     if not len(operation.embeddings):
-        yield from locate(operation.collection, environment)
+        yield from resolve(operation.collection, context)
         return []
-    location = yield from locate_query(operation, environment)
-    if location.dimension is None or operation.n_results == 0:
-        yield from _check_ids(operation, location)
-        return _shape((), operation, location)
-    query = prepare_query(operation, location, environment)
+    resolved = yield from locate_query(operation, context)
+    if resolved.dimension is None or operation.n_results == 0:
+        yield from _check_ids(operation, resolved)
+        return _shape((), operation, resolved)
+    query = prepare_query(operation, resolved, context)
     rows = yield reading(query.statement, query.settings)
-    if not query.is_complete(rows):
-        again = prepare_query(operation, location, environment, force_exact=True)
+    if not query.has_all_matches(rows):
+        again = prepare_query(operation, resolved, context, force_exact=True)
         rows = yield reading(again.statement, again.settings)
     if rows:
         _refuse_missing(rows[0][_MISSING])
     else:
-        yield from _check_ids(operation, location)
-    return _shape(rows, operation, location)
+        yield from _check_ids(operation, resolved)
+    return _shape(rows, operation, resolved)
 
 
-def _check_ids(operation: QueryRecords, location: Location) -> Steps[None]:
+def _check_ids(operation: QueryRecords, resolved: ResolvedCollection) -> Steps[None]:
     """Look for the ids of a query whose answer has no row to tell of them."""
     if operation.ids:
-        text = render("select {missing}", missing=_missing(location.tables))
+        text = render("select {missing}", missing=_missing(resolved.tables))
         rows = yield Statement(text, {"ids": operation.ids})
         _refuse_missing(rows[0][0])
 
@@ -127,18 +133,16 @@ def _missing(tables: CollectionTables) -> sql.Composable:
     return sql.SQL(_MISSING_IDS).format(records=tables.records, limit=sql.Literal(MAX_NAMED + 1))
 
 
-def locate_query(operation: QueryRecords, environment: Environment) -> Steps[Location]:
+def locate_query(operation: QueryRecords, context: StoreContext) -> Steps[ResolvedCollection]:
     """Find the collection that a query is about, as it is now, and check that they fit."""
     dimension = operation.embeddings.shape[1]
-    location = yield from locate_fitting(
-        operation.collection, environment, dimension, is_fresh=True
-    )
-    location.indexed.check(operation.filter)
-    environment.record_missing_indexes(location, operation.filter)
-    return location
+    resolved = yield from resolve_for_query(operation.collection, context, dimension, is_fresh=True)
+    resolved.indexed.check(operation.filter)
+    context.record_missing_indexes(resolved, operation.filter)
+    return resolved
 
 
-def exact_scan_limit(indexes: Indexes) -> int:
+def exact_scan_limit(indexes: ReadyIndexes) -> int:
     """Tell how many matching records are read exactly rather than searched for in indexes.
 
     Reading m of n records costs m. To collect ef of them, an index gives ef n / m rows, at
@@ -147,7 +151,7 @@ def exact_scan_limit(indexes: Indexes) -> int:
     return max(MIN_EXACT_SCAN, isqrt(INDEX_ROW_COST * indexes.ef_search * indexes.entries))
 
 
-def breadth(indexes: Indexes, wanted: int, *, is_adaptive: bool) -> int:
+def breadth(indexes: ReadyIndexes, wanted: int, *, is_adaptive: bool) -> int:
     """Tell how many candidates the search of an index keeps, pgvector's hnsw.ef_search.
 
     Under a condition more than the bound match: were they spread evenly, the wanted ones would be
@@ -182,7 +186,7 @@ class PreparedQuery:
     limit: int
     count: int
 
-    def is_complete(self, rows: Rows) -> bool:
+    def has_all_matches(self, rows: Rows) -> bool:
         """Whether an answer has all it can have.
 
         It has not if a row of vectors was no record's, or if an index gave fewer than wanted.
@@ -206,8 +210,8 @@ class PreparedQuery:
 
 def prepare_query(
     operation: QueryRecords,
-    location: Location,
-    environment: Environment,
+    resolved: ResolvedCollection,
+    context: StoreContext,
     *,
     force_exact: bool = False,
 ) -> PreparedQuery:
@@ -215,26 +219,26 @@ def prepare_query(
 
     Args:
         operation: What is asked for.
-        location: The collection, which has a dimension.
-        environment: The database.
+        resolved: The collection, which has a dimension.
+        context: The database.
         force_exact: Whether the answer has to be exact, and of records alone.
     """
     has_condition = operation.ids is not None or operation.filter is not None
-    strategy: Strategy = "exact" if force_exact else _strategy(operation, location)
+    strategy: Strategy = "exact" if force_exact else _strategy(operation, resolved)
     parameters, condition = compile_conditions(
-        operation.ids, operation.filter, location.indexes.secondary
+        operation.ids, operation.filter, resolved.indexes.secondary
     )
-    segments = location.indexes.segments if strategy == "index" else ()
+    segments = resolved.indexes.segments if strategy == "index" else ()
     is_adaptive = strategy == "index" and has_condition
     template = _template(strategy, has_condition=has_condition or force_exact)
     is_single = len(operation.embeddings) == 1
     form = _Form(
-        location.tables,
-        location.space,
-        location.dimension or 0,
-        location.indexes if strategy == "index" else Indexes(),
+        resolved.tables,
+        resolved.space,
+        resolved.dimension or 0,
+        resolved.indexes if strategy == "index" else ReadyIndexes(),
         operation.n_results,
-        columns_of(operation.include, location),
+        columns_of(operation.include, resolved),
         is_single,
         is_adaptive,
         has_ids=bool(operation.ids),
@@ -243,26 +247,26 @@ def prepare_query(
     given = (
         pack_vector(operation.embeddings[0])
         if is_single
-        else pack_vectors(operation.embeddings, None, environment.vector_oid)
+        else pack_vectors(operation.embeddings, None, context.vector_oid)
     )
-    settings = _settings(location, operation.n_results, is_adaptive) if segments else ()
+    settings = _settings(resolved, operation.n_results, is_adaptive) if segments else ()
     # Where ids are looked for record by record, that takes a hash table of them.
-    reuses_plan = can_reuse_plan(operation.filter, location.indexes.secondary) and not (
+    reuses_plan = can_reuse_plan(operation.filter, resolved.indexes.secondary) and not (
         is_adaptive and operation.ids is not None
     )
     return PreparedQuery(
         strategy,
         is_adaptive,
         segments,
-        (*settings, *time_bound(operation.filter, environment)),
+        (*settings, *time_bound(operation.filter, context)),
         Statement(text, parameters | {"queries": given}, reuses_plan),
         operation.n_results,
         len(operation.embeddings),
     )
 
 
-def _strategy(operation: QueryRecords, location: Location) -> Strategy:
-    indexes = location.indexes
+def _strategy(operation: QueryRecords, resolved: ResolvedCollection) -> Strategy:
+    indexes = resolved.indexes
     wanted = operation.n_results
     if not indexes.segments or wanted * 10 > indexes.entries or wanted > MAX_SEARCHED:
         return "exact"
@@ -273,23 +277,25 @@ def _strategy(operation: QueryRecords, location: Location) -> Strategy:
     if operation.ids is not None and len(operation.ids) <= bound:
         return "exact"
     has_halves = any(segment.quantization == "halfvec" for segment in indexes.segments)
-    if has_halves and location.space != "cosine" and np.abs(operation.embeddings).max() > MAX_HALF:
+    if has_halves and resolved.space != "cosine" and np.abs(operation.embeddings).max() > MAX_HALF:
         return "exact"
     return "index"
 
 
-def _settings(location: Location, wanted: int, is_adaptive: bool) -> tuple[Statement, ...]:
+def _settings(
+    resolved: ResolvedCollection, wanted: int, is_adaptive: bool
+) -> tuple[Statement, ...]:
     # Dead entries and records that do not match must not make an answer short.
     settings = [
         b"set local hnsw.ef_search = %d"
-        % breadth(location.indexes, wanted, is_adaptive=is_adaptive),
+        % breadth(resolved.indexes, wanted, is_adaptive=is_adaptive),
         b"set local hnsw.iterative_scan = relaxed_order",
     ]
     if is_adaptive:
         settings.append(b"set local hnsw.scan_mem_multiplier = 4")
         # Else it would fill up what is missing with rows it had put aside as too far.
         settings.append(b"set local hnsw.max_scan_tuples = 1000000")
-    if is_adaptive or (location.dimension or 0) > MAX_PLAIN_DIMENSION:
+    if is_adaptive or (resolved.dimension or 0) > MAX_PLAIN_DIMENSION:
         # The planner cannot know that a condition which few records seem to meet is met by more
         # than the bound: it would rather sort all records than take them in the index's order.
         # Nor does it see that long embeddings lie elsewhere and are dear to read.
@@ -317,7 +323,7 @@ class _Form:
     tables: CollectionTables
     space: Space
     dimension: int
-    indexes: Indexes
+    indexes: ReadyIndexes
     limit: int
     columns: tuple[str, ...]
     is_single: bool
@@ -408,15 +414,17 @@ def _compose_text(template: LiteralString, form: _Form, condition: bytes) -> byt
 _remembered_text = lru_cache(maxsize=4096)(_compose_text)
 
 
-def _shape(rows: Rows, operation: QueryRecords, location: Location) -> list[QueriedRecords]:
-    columns = columns_of(operation.include, location)
+def _shape(
+    rows: Rows, operation: QueryRecords, resolved: ResolvedCollection
+) -> list[QueriedRecords]:
+    columns = columns_of(operation.include, resolved)
     groups: list[list[Sequence[Any]]] = [[] for _ in operation.embeddings]
     for row in rows:
         if row[_DISTANCE] is not None:
             groups[row[_QUERY] - 1].append(row)
     return [
         QueriedRecords(
-            shape([row[_ID:] for row in group], columns, operation.include, location),
+            shape([row[_ID:] for row in group], columns, operation.include, resolved),
             [row[_DISTANCE] for row in group],
         )
         for group in groups
