@@ -94,7 +94,7 @@ check: $(READY)  ## Lint, type-check, and compare generated files
 	$(BIN)/lint-imports
 	$(BIN)/sqlfluff lint --disable-progress-bar sql
 
-fmt: $(READY)  ## Format, and generate the synchronous client
+fmt: $(READY)  ## Format, and generate the synchronous modules
 	$(BIN)/ruff check --fix --exit-zero --quiet
 	$(BIN)/ruff format
 	$(BIN)/python tools/unasync.py

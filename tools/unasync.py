@@ -1,8 +1,11 @@
-"""Generates the synchronous client from the asynchronous one: `_async/` → `_sync/`.
+"""Generates synchronous modules from asynchronous ones: `_async/` → `_sync/`.
 
 Removing ``async`` and ``await`` loses nothing, so the asynchronous files are the ones written by
-hand. ``--check`` fails when a generated file is not what this would write, and a rule that no
-file needs is an error, so that the table cannot rot.
+hand. Where the two differ in more than words, a small file in both folders has the same names and
+is written by hand twice.
+
+With ``--check`` nothing is written. The exit code is 1 if a generated file is not what this would
+write, if a generated file's source is gone, or if no file needs one of the rules.
 """
 
 from __future__ import annotations
@@ -10,66 +13,102 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeAlias
 
 ROOT = Path(__file__).resolve().parents[1]
-CLIENT = ROOT / "adapter" / "pgchroma" / "client"
-FILES = ("administration.py", "client.py", "collection.py", "reembedding.py", "table.py")
+PACKAGE = ROOT / "adapter" / "pgchroma"
 
 HEADER = (
     "# Generated from _async/{name} by tools/unasync.py; change that file and run `make fmt`.\n"
 )
 
-RULES = (
-    (r"\basync def\b", "def"),
+Rules: TypeAlias = tuple[tuple[str, str], ...]
+"""Patterns and their replacements, applied in order."""
+
+COMMON_RULES: Rules = (
+    (r"\basync (def|for|with)\b", r"\1"),
     (r"\bawait ", ""),
-    (r"\b__aenter__\b", "__enter__"),
-    (r"\b__aexit__\b", "__exit__"),
-    (r"\bAsyncAdminClient\b", "AdminClient"),
-    (r"\bAsyncAdministration\b", "Administration"),
-    (r"\bAsyncBackend\b", "Backend"),
-    (r"\bAsyncClient\b", "Client"),
-    (r"\bAsyncCollection\b", "Collection"),
-    (r"\bAsyncPostgresClient\b", "PostgresClient"),
-    (r"\bAsyncReembedder\b", "Reembedder"),
-    (r"\bAsyncSearch\b", "Search"),
-    (r"\bAsyncTable\b", "Table"),
-    (r"\bclient\._async\b", "client._sync"),
+    (r"\b__a(enter|exit)__\b", r"__\1__"),
+    (r"\b(pgchroma[\w.]*)\._async\b", r"\1._sync"),
+    (r"\bAsync(?=[A-Z])", ""),
 )
+"""The rules of all folders. Names that begin with Async lose it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Folder:
+    """A folder with an `_async/` that is written by hand and a `_sync/` that is generated.
+
+    Attributes:
+        path: The folder, below the package.
+        by_hand: Files that are written by hand in both; `__init__.py` always is.
+        rules: Applied before the common rules.
+    """
+
+    path: str
+    by_hand: frozenset[str] = frozenset()
+    rules: Rules = field(default=())
+
+
+FOLDERS = (Folder("client", by_hand=frozenset({"concurrency.py", "reopening.py"})),)
 
 
 def main() -> int:
     """Write the files, or with ``--check`` compare them; return the exit code."""
     is_check = "--check" in sys.argv[1:]
-    unused = {pattern for pattern, _ in RULES}
-    stale = []
-    for name in FILES:
-        source = (CLIENT / "_async" / name).read_text(encoding="utf-8")
-        unused -= {pattern for pattern, _ in RULES if re.search(pattern, source)}
-        generated = _formatted(HEADER.format(name=name) + _synchronous(source))
-        target = CLIENT / "_sync" / name
-        if is_check:
-            if not target.exists() or target.read_text(encoding="utf-8") != generated:
-                stale.append(str(target.relative_to(ROOT)))
-        else:
+    errors = [error for folder in FOLDERS for error in _generate(folder, is_check=is_check)]
+    sources = [path.read_text(encoding="utf-8") for f in FOLDERS for path in _sources(f)]
+    errors += [f"no file needs the rule {r}" for r in _unused(COMMON_RULES, sources)]
+    for error in errors:
+        print(f"tools/unasync.py: {error}")
+    return 1 if errors else 0
+
+
+def _generate(folder: Folder, *, is_check: bool) -> Iterator[str]:
+    """Generate the files of a folder; yield what is wrong."""
+    target_folder = PACKAGE / folder.path / "_sync"
+    sources = _sources(folder)
+    for source in sources:
+        text = source.read_text(encoding="utf-8")
+        target = target_folder / source.name
+        generated = _formatted(HEADER.format(name=source.name) + _synchronous(text, folder), target)
+        if not is_check:
             target.write_text(generated, encoding="utf-8")
-    for pattern in sorted(unused):
-        print(f"tools/unasync.py: no file needs the rule {pattern}")
-    for path in stale:
-        print(f"{path} is not what tools/unasync.py generates; run `make fmt`")
-    return 1 if unused or stale else 0
+        elif not target.exists() or target.read_text(encoding="utf-8") != generated:
+            yield f"{target.relative_to(ROOT)} is not what would be generated; run `make fmt`"
+    expected = {source.name for source in sources} | folder.by_hand | {"__init__.py"}
+    for target in sorted(target_folder.glob("*.py")):
+        if target.name not in expected:
+            yield f"{target.relative_to(ROOT)} has no source in _async/; remove it"
+    texts = [source.read_text(encoding="utf-8") for source in sources]
+    for pattern in _unused(folder.rules, texts):
+        yield f"no file in {folder.path}/_async needs the rule {pattern}"
 
 
-def _synchronous(source: str) -> str:
-    for pattern, replacement in RULES:
+def _sources(folder: Folder) -> list[Path]:
+    by_hand = folder.by_hand | {"__init__.py"}
+    files = sorted((PACKAGE / folder.path / "_async").glob("*.py"))
+    return [path for path in files if path.name not in by_hand]
+
+
+def _unused(rules: Rules, texts: list[str]) -> list[str]:
+    return [rule for rule, _ in rules if not any(re.search(rule, text) for text in texts)]
+
+
+def _synchronous(source: str, folder: Folder) -> str:
+    for pattern, replacement in (*folder.rules, *COMMON_RULES):
         source = re.sub(pattern, replacement, source)
     return source
 
 
-def _formatted(source: str) -> str:
+def _formatted(source: str, target: Path) -> str:
     ruff = Path(sys.executable).with_name("ruff")
-    for arguments in (["check", "--fix", "--select", "I"], ["format"]):
-        command = [str(ruff), *arguments, "--quiet", "--stdin-filename", "client.py", "-"]
+    # Imports of names that the rules removed are unused.
+    for arguments in (["check", "--fix", "--select", "I,F401"], ["format"]):
+        command = [str(ruff), *arguments, "--quiet", "--stdin-filename", str(target), "-"]
         done = subprocess.run(
             command, input=source, capture_output=True, text=True, check=True, cwd=ROOT
         )
