@@ -17,8 +17,9 @@ from click.testing import Result
 import pgchroma
 from pgchroma.backends.connect import connect
 from pgchroma.cli import main
-from pgchroma.model.credentials import FindCredential, FoundCredential, Kind
+from pgchroma.model.credentials import FoundCredential, Kind
 from pgchroma.model.hashes import Key, is_match
+from pgchroma.model.operations.credentials import FindCredential
 from tests.commands import runner
 
 PASSWORD = "correct horse"

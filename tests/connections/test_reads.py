@@ -5,15 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 import pgchroma
-from pgchroma.model.credentials import FindCredential, ListCredentials
 from pgchroma.model.operations import (
     CompareEmbeddings,
     GetCollectionByCrn,
     GetUnembedded,
+    ListTenants,
     Operation,
     Read,
 )
-from pgchroma.model.tenancy import ListTenants
+from pgchroma.model.operations.credentials import FindCredential, ListCredentials
 from pgchroma.store import handlers
 
 

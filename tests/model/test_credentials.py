@@ -11,16 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pgchroma import errors
-from pgchroma.model.credentials import (
-    ROLES,
-    Caller,
-    Role,
-    Scope,
-    Target,
-    check_credential_name,
-    new_key,
-    new_user,
-)
+from pgchroma.model.credentials import ROLES, Caller, Role, Scope, Target, check_credential_name
 from pgchroma.model.hashes import (
     DECOY,
     Key,
@@ -29,6 +20,7 @@ from pgchroma.model.hashes import (
     hash_password,
     is_match,
 )
+from pgchroma.model.operations.credentials import new_key, new_user
 
 ONE, TWO = UUID(int=1), UUID(int=2)
 

@@ -18,18 +18,16 @@ import pgchroma
 from pgchroma import errors
 from pgchroma.backends.connect import connect_async
 from pgchroma.backends.direct import AsyncDirectBackend
-from pgchroma.model.credentials import (
-    Caller,
-    FindCredential,
-    RevokeCredential,
-    Role,
-    Scope,
-    new_key,
-    new_user,
-)
+from pgchroma.model.credentials import Caller, Role, Scope
 from pgchroma.model.entities import DatabaseRef, UserIdentity
 from pgchroma.model.hashes import Key
 from pgchroma.model.operations import CreateCollection, DeleteCollection
+from pgchroma.model.operations.credentials import (
+    FindCredential,
+    RevokeCredential,
+    new_key,
+    new_user,
+)
 from pgchroma.server.auth import authenticator as doors
 from pgchroma.server.auth import passwords
 from pgchroma.server.auth.authenticator import AllowAll, CredentialAuthenticator, identity

@@ -24,7 +24,7 @@ import pytest
 import pgchroma
 from pgchroma.backends.connect import connect
 from pgchroma.backends.direct import DirectBackend
-from pgchroma.model.credentials import ROLES, RevokeCredential, Scope, new_key, new_user
+from pgchroma.model.credentials import ROLES, Scope
 from pgchroma.model.entities import DatabaseRef
 from pgchroma.model.operations import (
     CreateCollection,
@@ -33,6 +33,7 @@ from pgchroma.model.operations import (
     GetCollection,
     UpdateTenant,
 )
+from pgchroma.model.operations.credentials import RevokeCredential, new_key, new_user
 from pgchroma.server.http.handlers import handlers
 from tests.server_process import running
 

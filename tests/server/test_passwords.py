@@ -18,8 +18,9 @@ import pytest
 import pgchroma
 from pgchroma import errors
 from pgchroma.backends.connect import connect, connect_async
-from pgchroma.model.credentials import Caller, new_key, new_user
+from pgchroma.model.credentials import Caller
 from pgchroma.model.hashes import hash_password, is_match
+from pgchroma.model.operations.credentials import new_key, new_user
 from pgchroma.server.auth import passwords
 from pgchroma.server.auth.authenticator import CredentialAuthenticator
 from pgchroma.server.auth.passwords import (

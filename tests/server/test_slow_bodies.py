@@ -14,8 +14,9 @@ import pytest
 
 import pgchroma
 from pgchroma.backends.connect import connect
-from pgchroma.model.credentials import RevokeCredential, Scope, new_key, new_user
+from pgchroma.model.credentials import Scope
 from pgchroma.model.operations import DeleteCollection
+from pgchroma.model.operations.credentials import RevokeCredential, new_key, new_user
 from pgchroma.server.http.dispatch import RECHECK_AFTER
 from tests.server_process import Server, running
 

@@ -14,7 +14,8 @@ import pytest
 import pgchroma
 from pgchroma.backends.connect import connect
 from pgchroma.model.configuration import MAX_FUNCTION_BYTES
-from pgchroma.model.credentials import Scope, new_key
+from pgchroma.model.credentials import Scope
+from pgchroma.model.operations.credentials import new_key
 from pgchroma.server.observability.logs import TextFormatter
 from tests.server_process import Server, eventually, running
 

@@ -14,16 +14,7 @@ import pgchroma
 from pgchroma import errors
 from pgchroma.backends.connect import connect
 from pgchroma.backends.direct import DirectBackend
-from pgchroma.model.credentials import (
-    CreateFirstCredential,
-    FindCredential,
-    FoundCredential,
-    ListCredentials,
-    RevokeCredential,
-    Scope,
-    new_key,
-    new_user,
-)
+from pgchroma.model.credentials import FoundCredential, Scope
 from pgchroma.model.entities import DatabaseRef
 from pgchroma.model.hashes import Key, hash_key_secret
 from pgchroma.model.operations import (
@@ -36,6 +27,14 @@ from pgchroma.model.operations import (
     GetCollection,
     ModifyCollection,
     Reset,
+)
+from pgchroma.model.operations.credentials import (
+    CreateFirstCredential,
+    FindCredential,
+    ListCredentials,
+    RevokeCredential,
+    new_key,
+    new_user,
 )
 
 ACME = DatabaseRef("acme", "main")

@@ -8,7 +8,7 @@ from typing import Any, Final, TypeAlias
 
 from pgchroma.errors import BatchSizeExceededError
 from pgchroma.model.entities import Limits
-from pgchroma.model.operations import AddRecords, Operation, UpdateRecords, UpsertRecords
+from pgchroma.model.operations import Operation, WriteRecords
 from pgchroma.wire.route import Route, encode_json
 
 __all__ = ("SURELY_SMALL", "Sent", "encode", "is_parted", "parted", "read_limits")
@@ -32,7 +32,7 @@ def encode(route: Route[Any, Any], operation: Operation[Any]) -> Sent:
 
 def is_parted(operation: Operation[Any], sent: Sent) -> bool:
     """Whether a request may be too large, and can be sent in parts."""
-    is_write = isinstance(operation, AddRecords | UpsertRecords | UpdateRecords)
+    is_write = isinstance(operation, WriteRecords)
     return is_write and len(sent[2] or b"") > SURELY_SMALL
 
 

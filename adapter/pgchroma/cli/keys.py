@@ -13,20 +13,15 @@ import click
 from pgchroma.cli.database import Database, on_database
 from pgchroma.cli.errors import exit_on_error
 from pgchroma.cli.printing import print_json, printable
-from pgchroma.model.credentials import (
-    ROLES,
+from pgchroma.model.credentials import ROLES, Credential, Kind, Role, Scope, Target
+from pgchroma.model.hashes import MAX_PASSWORD_CHARACTERS, Key
+from pgchroma.model.operations.credentials import (
     CreateCredential,
-    Credential,
-    Kind,
     ListCredentials,
     RevokeCredential,
-    Role,
-    Scope,
-    Target,
     new_key,
     new_user,
 )
-from pgchroma.model.hashes import MAX_PASSWORD_CHARACTERS, Key
 
 __all__ = ("keys", "users")
 

@@ -16,10 +16,11 @@ from pgchroma.model.operations import (
     CreateDatabase,
     CreateTenant,
     DeleteDatabase,
+    DeleteTenant,
     GetTenant,
     ListDatabases,
+    ListTenants,
 )
-from pgchroma.model.tenancy import DeleteTenant, ListTenants
 
 __all__ = ("db", "tenants")
 

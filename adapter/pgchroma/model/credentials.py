@@ -1,8 +1,4 @@
-"""Who may do what, and where; and the operations on the credentials that say so.
-
-None of the operations here has a route: a credential is made and revoked by whoever can reach
-the database itself.
-"""
+"""What credentials allow: roles, scopes, and the checks of a request against them."""
 
 from __future__ import annotations
 
@@ -13,27 +9,18 @@ from typing import Final, Literal, TypeAlias
 from uuid import UUID
 
 from pgchroma.errors import AuthorizationError, InvalidArgumentError
-from pgchroma.model.hashes import Key, check_password, hash_key_secret, hash_password, new_id
-from pgchroma.model.operations import Operation, Read
 
 __all__ = (
     "EVERYTHING",
     "ROLES",
     "Caller",
-    "CreateCredential",
-    "CreateFirstCredential",
     "Credential",
-    "FindCredential",
     "FoundCredential",
     "Kind",
-    "ListCredentials",
-    "RevokeCredential",
     "Role",
     "Scope",
     "Target",
     "check_credential_name",
-    "new_key",
-    "new_user",
 )
 
 Role: TypeAlias = Literal["read", "write", "admin"]
@@ -193,55 +180,6 @@ class FoundCredential:
     seconds_left: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class CreateCredential(Operation[Credential]):
-    """Make a key or a user; its name must be free among those that are not revoked.
-
-    The scope goes by names, and what it names must exist. Made by `new_key` and `new_user`.
-    """
-
-    id: str
-    kind: Kind
-    name: str
-    role: Role
-    scope: Scope
-    secret_hash: str = field(repr=False)
-    expires_at: datetime | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class CreateFirstCredential(Operation[bool]):
-    """Make a key that may do everything if there is no live credential; tell whether it was."""
-
-    id: str
-    name: str
-    secret_hash: str = field(repr=False)
-
-
-@dataclass(frozen=True, slots=True)
-class FindCredential(Read[FoundCredential | None]):
-    """Find a live credential: a key by its id, a user by name."""
-
-    kind: Kind
-    handle: str
-
-
-@dataclass(frozen=True, slots=True)
-class ListCredentials(Read[list[Credential]]):
-    """The keys or the users, by name and age; those that are revoked only if asked for."""
-
-    kind: Kind
-    with_revoked: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class RevokeCredential(Operation[Credential]):
-    """End a credential, found by its name or its id, for good."""
-
-    kind: Kind
-    name_or_id: str
-
-
 def check_credential_name(name: str) -> str:
     """Return `name` if a key or a user may be called so.
 
@@ -256,26 +194,3 @@ def check_credential_name(name: str) -> str:
     if _ID.fullmatch(name):
         raise InvalidArgumentError(f"the name {name} has the form of an id")
     return name
-
-
-def new_key(
-    name: str, role: Role, scope: Scope = EVERYTHING, expires_at: datetime | None = None
-) -> tuple[Key, CreateCredential]:
-    """Think up a key and the operation that makes it valid."""
-    key = Key.generate()
-    hashed = hash_key_secret(key.secret)
-    check_credential_name(name)
-    return key, CreateCredential(key.id, "key", name, role, scope, hashed, expires_at)
-
-
-def new_user(
-    name: str,
-    password: str,
-    role: Role,
-    scope: Scope = EVERYTHING,
-    expires_at: datetime | None = None,
-) -> CreateCredential:
-    """Return the operation that makes a user with this password; takes scrypt's time."""
-    check_credential_name(name)
-    hashed = hash_password(check_password(password))
-    return CreateCredential(new_id(), "user", name, role, scope, hashed, expires_at)

@@ -6,15 +6,13 @@ from typing import Any, LiteralString
 from uuid import UUID
 
 from pgchroma.errors import NotFoundError, UniqueConstraintError
-from pgchroma.model.credentials import (
+from pgchroma.model.credentials import Credential, FoundCredential, Scope
+from pgchroma.model.operations.credentials import (
     CreateCredential,
     CreateFirstCredential,
-    Credential,
     FindCredential,
-    FoundCredential,
     ListCredentials,
     RevokeCredential,
-    Scope,
 )
 from pgchroma.store.handlers import handles
 from pgchroma.store.locations import StoreContext

@@ -8,13 +8,6 @@ from typing import Any, Final
 from psycopg import errors as pg
 
 from pgchroma.errors import MissingRightError
-from pgchroma.model.credentials import (
-    CreateCredential,
-    CreateFirstCredential,
-    FindCredential,
-    ListCredentials,
-    RevokeCredential,
-)
 from pgchroma.model.entities import DatabaseRef
 from pgchroma.model.operations import (
     AddRecords,
@@ -24,6 +17,7 @@ from pgchroma.model.operations import (
     DeleteCollection,
     DeleteDatabase,
     DeleteRecords,
+    DeleteTenant,
     DropReembedding,
     ExplainQuery,
     ModifyCollection,
@@ -36,7 +30,13 @@ from pgchroma.model.operations import (
     UpdateTenant,
     UpsertRecords,
 )
-from pgchroma.model.tenancy import DeleteTenant
+from pgchroma.model.operations.credentials import (
+    CreateCredential,
+    CreateFirstCredential,
+    FindCredential,
+    ListCredentials,
+    RevokeCredential,
+)
 from pgchroma.store.access import Access, access_of, schemas_with_collections
 from pgchroma.store.layout.tables import schema_name, view_name
 from pgchroma.store.rights import Profile, missing_grants, missing_grants_to_upgrade

@@ -21,13 +21,7 @@ from psycopg import errors as pg
 from psycopg import sql
 
 from pgchroma.errors import MissingRightError
-from pgchroma.model.entities import DatabaseRef
 from pgchroma.model.operations import (
-    CreateDatabase,
-    DeleteDatabase,
-    ExplainQuery,
-    GetTenant,
-    ListDatabases,
     Operation,
 )
 from pgchroma.store.layout.tables import COPY, base_name, relation_names
@@ -45,7 +39,6 @@ __all__ = (
     "role_name",
     "role_of_tenant",
     "set_role",
-    "tenant_of",
     "transfer_schema",
 )
 
@@ -63,23 +56,9 @@ def role_name(database: str, tenant: str) -> str:
     return _named(database, tenant)
 
 
-def tenant_of(operation: Operation[Any]) -> str | None:
-    """Name the tenant whose request this is; None for those about more than its own rows."""
-    match operation:
-        case CreateDatabase() | DeleteDatabase():
-            # Rows of databases say where data is, so no tenant's role may write them.
-            return None
-        case GetTenant(name=tenant) | ListDatabases(tenant=tenant):
-            return tenant
-        case ExplainQuery(query=query):
-            return tenant_of(query)
-    place = getattr(getattr(operation, "collection", operation), "scope", None)
-    return place.tenant if isinstance(place, DatabaseRef) else None
-
-
 def role_for(operation: Operation[Any], context: StoreContext) -> Steps[str | None]:
     """Find the role an operation runs as; None to run as the user who is logged in."""
-    tenant = tenant_of(operation) if context.has_tenant_roles else None
+    tenant = operation.acting_tenant if context.has_tenant_roles else None
     if tenant is None:
         return None
     return (yield from role_of_tenant(tenant, context))

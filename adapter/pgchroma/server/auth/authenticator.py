@@ -19,15 +19,11 @@ from typing import Final, Generic, Protocol, TypeVar
 
 from pgchroma.backends.base import AsyncBackend
 from pgchroma.errors import ChromaAuthError
-from pgchroma.model.credentials import (
-    Caller,
-    FindCredential,
-    FoundCredential,
-    Kind,
-)
+from pgchroma.model.credentials import Caller, FoundCredential, Kind
 from pgchroma.model.entities import UserIdentity
 from pgchroma.model.hashes import DECOY, Key, is_match
 from pgchroma.model.names import DEFAULT_DATABASE, DEFAULT_TENANT
+from pgchroma.model.operations.credentials import FindCredential
 from pgchroma.server.auth.headers import HeaderCredential, parse_credential_headers
 from pgchroma.server.auth.passwords import Lockout, PasswordVerifier, network_of
 from pgchroma.server.limits import RequestLimiter

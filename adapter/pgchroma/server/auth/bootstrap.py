@@ -14,8 +14,12 @@ from typing import Final
 from pgchroma.backends.base import AsyncBackend
 from pgchroma.backends.connect import connect_async
 from pgchroma.errors import InternalError
-from pgchroma.model.credentials import CreateFirstCredential, FindCredential, ListCredentials
 from pgchroma.model.hashes import Key, hash_key_secret, is_match
+from pgchroma.model.operations.credentials import (
+    CreateFirstCredential,
+    FindCredential,
+    ListCredentials,
+)
 from pgchroma.server.settings import ServerSettings
 
 __all__ = ("bootstrap_admin_key", "create_first_key")

@@ -19,19 +19,10 @@ from pgchroma.errors import (
 from pgchroma.model.credentials import Caller, Role, Target
 from pgchroma.model.entities import Limits
 from pgchroma.model.operations import (
-    AddRecords,
-    DeleteCollection,
-    DeleteDatabase,
-    ExplainQuery,
     GetIdentity,
     Heartbeat,
-    MeasureRecall,
     ModifyCollection,
     Operation,
-    QueryRecords,
-    Reset,
-    UpdateRecords,
-    UpsertRecords,
 )
 from pgchroma.server.auth.authenticator import Authenticator, identity
 from pgchroma.server.auth.headers import address_of, plain_headers
@@ -56,9 +47,6 @@ RECHECK_AFTER = 1.0
 """Seconds that a body may take to arrive before the credential is checked again."""
 
 ANONYMOUS = Caller("", "read")
-
-_MOVING = (DeleteCollection, DeleteDatabase, ModifyCollection, Reset)
-"""What changes what credentials are for."""
 
 
 class Dispatcher:
@@ -100,7 +88,7 @@ class Dispatcher:
         if isinstance(operation, GetIdentity):
             return json_response(route.respond(parsed, identity(caller)))
         result = await self._execute(operation)
-        if isinstance(operation, _MOVING):
+        if operation.invalidates_credentials:
             self._door.forget()
         return await self._codec.encode(route, parsed, result)
 
@@ -146,19 +134,15 @@ class Dispatcher:
 
     def _check_size(self, operation: Operation[Any]) -> None:
         settings = self._settings
-        if isinstance(operation, AddRecords | UpsertRecords | UpdateRecords):
-            count = len(operation.records)
-            if count > settings.max_batch_size:
-                raise InvalidArgumentError(
-                    f"Batch size {count} exceeds maximum batch size {settings.max_batch_size}"
-                )
-        elif isinstance(operation, QueryRecords | ExplainQuery | MeasureRecall):
-            asked = operation.query if isinstance(operation, ExplainQuery) else operation
-            most = settings.max_n_results
-            if most is not None and asked.n_results > most:
-                raise InvalidArgumentError(
-                    f"n_results {asked.n_results} exceeds the maximum of {most}"
-                )
+        count, n_results = operation.records_sent(), operation.results_requested()
+        if count > settings.max_batch_size:
+            raise InvalidArgumentError(
+                f"Batch size {count} exceeds maximum batch size {settings.max_batch_size}"
+            )
+        if settings.max_n_results is not None and n_results > settings.max_n_results:
+            raise InvalidArgumentError(
+                f"n_results {n_results} exceeds the maximum of {settings.max_n_results}"
+            )
 
 
 def permit(request: AnyRequest, access: Access, path: Mapping[str, str]) -> Caller:

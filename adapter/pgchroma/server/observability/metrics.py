@@ -11,13 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from pgchroma.model.operations import (
-    AddRecords,
-    DeleteRecords,
-    GetRecords,
     Operation,
-    QueryRecords,
-    UpdateRecords,
-    UpsertRecords,
 )
 from pgchroma.server.observability.logs import AccessRecord
 
@@ -91,17 +85,11 @@ class Metrics:
     def count_records(self, operation: Operation[Any], result: Any) -> None:
         """Note how many records an operation wrote or read."""
         name = type(operation).__name__
-        match operation:
-            case AddRecords() | UpsertRecords() | UpdateRecords():
-                self._written.labels(name).inc(len(operation.records))
-            case DeleteRecords():
-                self._written.labels(name).inc(result)
-            case GetRecords():
-                self._read.labels(name).inc(len(result.ids))
-            case QueryRecords():
-                self._read.labels(name).inc(sum(len(found.records.ids) for found in result))
-            case _:
-                pass
+        written, read = operation.records_written(result), operation.records_read(result)
+        if written:
+            self._written.labels(name).inc(written)
+        if read:
+            self._read.labels(name).inc(read)
 
     def set_pool(self, statistics: dict[str, int]) -> None:
         """Note how the pool of connections is."""
