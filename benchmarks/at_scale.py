@@ -13,9 +13,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from scale import dataset, machine, report
-from scale.colleagues import ALL, COLLEAGUES, GROWTH, OTHER, PYTHON, ROOT
+from scale.peer_process import ALL, GROWTH, OTHER, PEERS, PYTHON, ROOT
+from scale.results import Rounds, Workload
 from scale.rounds import Round
-from scale.saved import Rounds, Workload
 
 
 def main() -> None:
@@ -90,7 +90,7 @@ def _options(arguments: list[str] | None = None) -> argparse.Namespace:
     add("--wide", type=numbers, default="10000", help="sizes of data with 1,536 dimensions")
     add("--texts", type=numbers, default="10000", help="sizes of real embeddings, 17,000 at most")
     add("--only", type=names(ALL), default=",".join(ALL), help=f"some of {', '.join(ALL)}")
-    add("--peers", type=names(tuple(COLLEAGUES)), default=",".join(COLLEAGUES))
+    add("--peers", type=names(tuple(PEERS)), default=",".join(PEERS))
     add("--rounds", type=int, default=1, help="of each size; in a round peers take turns")
     add("--report-only", action="store_true", help="write the report from what is kept")
     add("--directory", type=Path, default=ROOT / "build" / "bench", help="for data and results")

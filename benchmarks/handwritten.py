@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import orjson
 from psycopg import pq
-from psycopg.wrap_lancedb import Dumper
+from psycopg.adapt import Dumper
 from psycopg_pool import ConnectionPool
 
 from pgchroma.embedded import EmbeddedPostgres

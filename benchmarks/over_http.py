@@ -135,7 +135,7 @@ def run(
         with _all_serving(sides, Path(directory), workers=options.workers) as servers:
             for size, (label, server) in itertools.product(options.sizes, servers.items()):
                 print(f"  several clients, {size:,} records, {label} …", flush=True)
-                results[label] |= crowd(server.port, data, size, options.seconds)
+                results[label] |= concurrency(server.port, data, size, options.seconds)
     return results
 
 
@@ -231,7 +231,7 @@ class Part:
     writer: int | None = None
 
 
-def crowd(port: int, data: dict[str, Any], size: int, seconds: float) -> Results:
+def concurrency(port: int, data: dict[str, Any], size: int, seconds: float) -> Results:
     """Measure readers alone, beside writers that are held back, and beside others that are not."""
     phases = {"": 0.0, "beside paced writers: ": PACE, "beside unpaced writers: ": math.inf}
     queries = data["embeddings"][: size : size // 100]

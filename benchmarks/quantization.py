@@ -19,7 +19,7 @@ import psycopg
 import pgchroma
 from pgchroma.embedded import EmbeddedPostgres
 from scale import dataset
-from scale.colleagues import PYTHON, ROOT
+from scale.peer_process import PYTHON, ROOT
 from tables import short, table
 
 FORMS = ("none", "halfvec", "bit")

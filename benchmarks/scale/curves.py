@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from scale.reading import CURVE
-from scale.saved import Measured
+from scale.results import Measured
 
 TARGET = 0.98
 Point = tuple[float, float]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from scale.session import Measures, Session
-from scale.weighing import forget_peak, peak
+from scale.sizes import forget_peak, peak
 
 BATCH = 1_000
 MAX_IN_BATCHES = 20_000

@@ -13,7 +13,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from scale.colleagues import PYTHON
+from scale.peer_process import PYTHON
 
 ASK = """
 import json, tempfile, psycopg

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from scale.session import Measures, Session, timed
-from scale.weighing import peak
+from scale.sizes import peak
 
 
 def memory(session: Session, _: int) -> Measures:

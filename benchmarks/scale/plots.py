@@ -17,10 +17,10 @@ from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from scale.colleagues import COLLEAGUES
 from scale.curves import TARGET, points
-from scale.saved import Measured
-from scale.topics import Row, Topic, is_empty
+from scale.peer_process import PEERS
+from scale.report_sections import Row, Section, is_empty
+from scale.results import Measured
 
 COLOURS = {
     "pgchroma": "#2060c0",
@@ -46,32 +46,32 @@ STYLE = {
 }
 
 
-def dots(measured: Measured, topic: Topic, path: Path) -> bool:
-    """Draw a dot for each peer in each row of a topic; return whether there was any to draw.
+def dots(measured: Measured, section: Section, path: Path) -> bool:
+    """Draw a dot for each peer in each row of a section; return whether there was any to draw.
 
     Dots, not bars: the axis is logarithmic, where a bar's length means nothing.
     """
-    rows = [row for row in topic.rows if _belongs(row, topic)]
-    rows = [row for row in rows if not is_empty(row, measured, tuple(COLLEAGUES))]
+    rows = [row for row in section.rows if _belongs(row, section)]
+    rows = [row for row in rows if not is_empty(row, measured, tuple(PEERS))]
     if not rows:
         return False
     with _figure(path, 0.9 + 0.24 * len(rows)) as axes:
-        for peer in reversed(COLLEAGUES):  # pgchroma's is drawn last, over the others.
+        for peer in reversed(PEERS):  # pgchroma's is drawn last, over the others.
             found = [(row.figure(measured, peer), place) for place, row in enumerate(rows)]
             drawn = [(figure, place) for figure, place in found if figure > 0]
             if drawn:
                 axes.plot(*zip(*drawn, strict=True), linestyle="", **_look(peer))
-        axes.set_yticks(range(len(rows)), [_plain(row.label, topic) for row in rows])
+        axes.set_yticks(range(len(rows)), [_plain(row.label, section) for row in rows])
         axes.set_ylim(len(rows) - 0.5, -0.5)
         axes.grid(axis="y", color="#e0e0e0", linewidth=0.6)
-        axes.set_xlabel(topic.axis)
+        axes.set_xlabel(section.axis)
         _logarithmic(axes.xaxis)
     return True
 
 
 def curve(measured: Measured, path: Path) -> bool:
     """Draw recall against time; return whether there was anything to draw."""
-    curves = {peer: points(measured, peer) for peer in COLLEAGUES}
+    curves = {peer: points(measured, peer) for peer in PEERS}
     if not any(curves.values()):
         return False
     with _figure(path, 3) as axes:
@@ -93,7 +93,7 @@ def growth(found: list[Measured], path: Path) -> bool:
     with mpl.rc_context(STYLE):
         figure, panels = plt.subplots(2, 2, figsize=(6.4, 4.4), layout="constrained")
         for axes, (title, (part, measure)) in zip(panels.flat, GROWTH.items(), strict=True):
-            for peer in COLLEAGUES:
+            for peer in PEERS:
                 times = [(m.workload.size, m.value(peer, part, measure)) for m in found]
                 drawn = [point for point in times if not math.isnan(point[1])]
                 if drawn:
@@ -124,7 +124,7 @@ def _look(peer: str) -> dict[str, Any]:
         "marker": "o",
         "markersize": 4,
         "color": COLOURS[peer],
-        "label": COLLEAGUES[peer].label,
+        "label": PEERS[peer].label,
     }
 
 
@@ -150,18 +150,18 @@ def _save(figure: Figure, path: Path) -> None:
 def _legend(figure: Figure, axes: Axes) -> None:
     """Name the peers above the plot, in the order of the tables."""
     handles = dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))
-    labels = [peer.label for peer in COLLEAGUES.values() if peer.label in handles]
+    labels = [peer.label for peer in PEERS.values() if peer.label in handles]
     drawn = [handles[label] for label in labels]
     figure.legend(drawn, labels, loc="outside upper center", ncols=len(labels), fontsize=7)
 
 
-def _belongs(row: Row, topic: Topic) -> bool:
+def _belongs(row: Row, section: Section) -> bool:
     """Whether a row's numbers are of the plot's kind, where a table has several kinds."""
-    return not topic.drawn or topic.drawn in row.label
+    return not section.drawn or section.drawn in row.label
 
 
-def _plain(label: str, topic: Topic) -> str:
+def _plain(label: str, section: Section) -> str:
     """Shorten a label by what the axis says."""
-    for end in (f", {topic.drawn}", ", p50, ms", ", ms", ", rows/s", ", queries/s"):
+    for end in (f", {section.drawn}", ", p50, ms", ", ms", ", rows/s", ", queries/s"):
         label = label.removesuffix(end)
     return label

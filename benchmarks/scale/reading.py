@@ -12,9 +12,9 @@ import numpy as np
 
 from scale.dataset import DOCSTRINGS
 from scale.filters import Filter, contains_filters, document_filters, metadata_filters
+from scale.ground_truth import nearest, recall
 from scale.peers.interface import EF_SEARCH
 from scale.session import Measures, Session, timed
-from scale.truth import nearest, recall
 
 ASKED = 100
 """How many queries a turn of a search asks."""

@@ -1,4 +1,4 @@
-"""The document: the machine, the goals, then a table and a plot for each topic."""
+"""The document: the machine, the goals, then a table and a plot for each section."""
 
 from __future__ import annotations
 
@@ -7,15 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from scale import curves, plots
-from scale.colleagues import COLLEAGUES, GROWTH
 from scale.goals import FLAT, GOALS, growth_of_count
+from scale.peer_process import GROWTH, PEERS
 from scale.reading import CURVE
-from scale.saved import Measured, Rounds
-from scale.topics import TOPICS, Row, Topic, is_empty
+from scale.report_sections import SECTIONS, Row, Section, is_empty
+from scale.results import Measured, Rounds
 from tables import short, table
 
-PEERS = tuple(COLLEAGUES)
-LABELS = [COLLEAGUES[peer].label for peer in PEERS]
+LABELS = [PEERS[peer].label for peer in PEERS]
 AGAINST = ("chromadb", "psycopg")
 """The peers that pgchroma's numbers are divided by."""
 
@@ -64,7 +63,7 @@ def write(rounds: Rounds, machine: dict[str, Any], output: Path) -> None:
         _machine(machine),
         _rounds(found),
         _goals(found),
-        *(_topic(topic, found, images) for topic in TOPICS),
+        *(_section(section, found, images) for section in SECTIONS),
         _curve(found, images),
         _growth(found, images),
     ]
@@ -118,21 +117,21 @@ def _verdict(figure: float, met: bool) -> str:
     return "–" if math.isnan(figure) else f"{short(figure)} {'✓' if met else '✗'}"
 
 
-def _topic(topic: Topic, found: list[Measured], images: Path) -> str:
+def _section(section: Section, found: list[Measured], images: Path) -> str:
     rows = [
         _line(row, measured)
         for measured in found
-        for row in topic.rows
-        if not is_empty(row, measured, PEERS)
+        for row in section.rows
+        if not is_empty(row, measured, tuple(PEERS))
     ]
     if not rows:
         return ""
-    header = ["dimensions", "records", "", *LABELS, *(f"÷ {COLLEAGUES[p].label}" for p in AGAINST)]
-    name = f"bench-{topic.slug}.svg"
-    drawn = next((m for m in reversed(_main(found)) if plots.dots(m, topic, images / name)), None)
+    header = ["dimensions", "records", "", *LABELS, *(f"÷ {PEERS[p].label}" for p in AGAINST)]
+    name = f"bench-{section.slug}.svg"
+    drawn = next((m for m in reversed(_main(found)) if plots.dots(m, section, images / name)), None)
     about = f" The plot is of {drawn.workload.size:,} records." if drawn else ""
-    image = f"![{topic.title}](images/{name})\n\n" if drawn else ""
-    return f"## {topic.title}\n\n{topic.text}{about}\n\n{image}{table(header, 3, rows)}"
+    image = f"![{section.title}](images/{name})\n\n" if drawn else ""
+    return f"## {section.title}\n\n{section.text}{about}\n\n{image}{table(header, 3, rows)}"
 
 
 def _line(row: Row, measured: Measured) -> list[str]:

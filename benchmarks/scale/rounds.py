@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from scale.colleagues import CHANGES, COLLEAGUES, READS, PeerError, Process
-from scale.saved import Rounds, Workload, summarised
-from scale.weighing import disk
+from scale.peer_process import CHANGES, PEERS, READS, PeerError, Process
+from scale.results import Rounds, Workload, summarised
+from scale.sizes import disk
 
 TURNS = {
     "query": range(6),
@@ -26,7 +26,7 @@ TURNS = {
     "filters": range(4),
     "documents": range(4),
     "count": range(3),
-    "crowd": range(1),
+    "concurrency": range(1),
     "upsert": range(5),
     "churn": range(1),
     "ingesting": range(1),
@@ -78,7 +78,7 @@ class Round:
     def _compare_batches(self, directory: Path) -> None:
         for size, name in BATCHES.items():
             for peer in self.peers:
-                if "batches" in COLLEAGUES[peer].parts:
+                if "batches" in PEERS[peer].parts:
                     self._say(peer, f"batches of {name}")
                     with self._process(peer, directory / f"{peer}-{size}") as process:
                         self._do(process, "batches", size, f"batches, {name}")
@@ -127,7 +127,7 @@ class Round:
         return found is not None
 
     def _wanted(self, part: str, process: Process) -> bool:
-        return part in self.parts and part in COLLEAGUES[process.peer].parts
+        return part in self.parts and part in PEERS[process.peer].parts
 
     def _process(self, peer: str, home: Path) -> Process:
         return Process(peer, home, self.place)

@@ -14,7 +14,7 @@ import numpy as np
 from processes import Processes
 from scale import dataset
 from scale.peers import Peer, open_peer
-from scale.settling import LIMIT, settle
+from scale.quiescence import LIMIT, settle
 
 T = TypeVar("T")
 Measures = dict[str, float | list[float]]

@@ -12,7 +12,7 @@ import sys
 import traceback
 from pathlib import Path
 
-from scale.crowd import crowd, ingesting
+from scale.concurrency import concurrency, ingesting
 from scale.loading import batches, load
 from scale.memory import memory
 from scale.reading import count, curve, documents, fifty, filters, query
@@ -37,7 +37,7 @@ PARTS = {
     part.__name__: part
     for part in (
         *(load, batches, settle, memory, drop),
-        *(query, curve, fifty, filters, documents, count, crowd),
+        *(query, curve, fifty, filters, documents, count, concurrency),
         *(upsert, churn, ingesting),
     )
 }

@@ -9,7 +9,7 @@ import numpy as np
 from scale.loading import BATCH
 from scale.reading import searched
 from scale.session import Measures, Session, timed
-from scale.weighing import disk
+from scale.sizes import disk
 
 ROUNDS = 10
 """How often a tenth of all records is changed."""

@@ -12,7 +12,7 @@ __all__ = ("Peer", "open_peer")
 CLASSES = {
     "pgchroma": "scale.peers.chroma_api:Pgchroma",
     "chromadb": "scale.peers.chroma_api:Chromadb",
-    "psycopg": "scale.peers.by_hand:ByHand",
+    "psycopg": "scale.peers.handwritten:Handwritten",
     "langchain": "scale.peers.langchain:Langchain",
 }
 """Named, not imported: no environment has the packages of all."""

@@ -20,7 +20,7 @@ from scale.loading import BATCH
 from scale.peers import Peer, open_peer
 from scale.session import Measures, Session, timed
 
-CROWD = 8
+CONCURRENCY = 8
 SECONDS = 3.0
 BESIDE_SECONDS = 10.0
 """How long a writer writes beside the reader."""
@@ -32,16 +32,16 @@ AT_REST = 200
 """How many queries say what is usual before the writer begins."""
 
 
-def crowd(session: Session, _: int) -> Measures:
+def concurrency(session: Session, _: int) -> Measures:
     """Count the queries that one thread answers in a second, and several; processes likewise."""
     calls = [session.peer.search(query) for query in session.queries]
     results: Measures = {}
-    for count in (1, CROWD):
+    for count in (1, CONCURRENCY):
         with ThreadPoolExecutor(count) as pool:
             done = list(pool.map(_answer, itertools.repeat(calls, count)))
         results[f"threads: {count}"] = sum(done) / SECONDS
     if session.peer.many_processes:
-        for count in (1, CROWD):
+        for count in (1, CONCURRENCY):
             results[f"processes: {count}"] = _by_processes(session, count)
     return results
 

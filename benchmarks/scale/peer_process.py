@@ -18,7 +18,7 @@ PYTHON = ROOT / ".venv" / "bin" / "python"
 OTHERS = ROOT / ".venv" / "bench" / "bin" / "python"
 """The environment of what pgchroma is compared with."""
 
-READS = ("query", "curve", "fifty", "filters", "documents", "count", "crowd")
+READS = ("query", "curve", "fifty", "filters", "documents", "count", "concurrency")
 GROWTH = ("query", "filters", "count")
 """The parts which collections have that are measured for their growth alone."""
 
@@ -29,7 +29,7 @@ CHANGES = ("upsert", "churn", "ingesting")
 
 
 @dataclass(frozen=True)
-class Colleague:
+class PeerSpec:
     """A peer: what it is called in the tables, its environment, and the parts it takes."""
 
     label: str
@@ -38,11 +38,11 @@ class Colleague:
 
 
 ALL = ("batches", "memory", *READS, *CHANGES)
-COLLEAGUES = {
-    "pgchroma": Colleague("pgchroma", PYTHON, ALL),
-    "chromadb": Colleague("chromadb", OTHERS, ALL),
-    "psycopg": Colleague("SQL by hand", PYTHON, ALL),
-    "langchain": Colleague("langchain-postgres", OTHERS, ("memory", "query", "curve", "filters")),
+PEERS = {
+    "pgchroma": PeerSpec("pgchroma", PYTHON, ALL),
+    "chromadb": PeerSpec("chromadb", OTHERS, ALL),
+    "psycopg": PeerSpec("SQL by hand", PYTHON, ALL),
+    "langchain": PeerSpec("langchain-postgres", OTHERS, ("memory", "query", "curve", "filters")),
 }
 
 
@@ -66,7 +66,7 @@ class Process:
         directory.mkdir(parents=True, exist_ok=True)
         self._process = subprocess.Popen(
             [
-                *(str(COLLEAGUES[peer].python), "-m", "scale.worker"),
+                *(str(PEERS[peer].python), "-m", "scale.worker"),
                 *(peer, str(directory), str(place)),
             ],
             stdin=subprocess.PIPE,

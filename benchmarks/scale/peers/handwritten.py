@@ -81,7 +81,7 @@ create table bare_vectors (
 """
 
 
-class ByHand:
+class Handwritten:
     """psycopg with a pool, prepared statements, binary parameters and results."""
 
     biggest_batch = 5_000

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from scale.saved import Measured
+from scale.results import Measured
 
 MEGABYTE = 1_000_000
 Figure = Callable[[Measured, str], float]
@@ -23,7 +23,7 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Topic:
+class Section:
     """A section with a table and a plot, which shows the rows for the largest collection.
 
     Attributes:
@@ -90,8 +90,8 @@ FILTERS = tuple(
 )
 TEXTS = ("$contains, rare", "$contains, common", "$regex, rare", "$regex, common")
 
-TOPICS = (
-    Topic(
+SECTIONS = (
+    Section(
         "Ingest",
         "ingest",
         "rows a second",
@@ -108,7 +108,7 @@ TOPICS = (
             Row("binary COPY, rows/s", _limit),
         ),
     ),
-    Topic(
+    Section(
         "Until everything is indexed",
         "indexed",
         "seconds",
@@ -122,7 +122,7 @@ TOPICS = (
             )
         ),
     ),
-    Topic(
+    Section(
         "Queries at rest",
         "query",
         "milliseconds",
@@ -130,7 +130,7 @@ TOPICS = (
         "among the records.",
         tuple(timed("", "query", percentiles=(50, 95))),
     ),
-    Topic(
+    Section(
         "Queries while ingesting",
         "ingesting",
         "times as long as at rest",
@@ -153,14 +153,14 @@ TOPICS = (
         ),
         "÷ at rest",
     ),
-    Topic(
+    Section(
         "Fifty queries",
         "fifty",
         "milliseconds",
         "Fifty queries in one call, and in fifty.",
         tuple(numbers("fifty", {"one call, ms": "one call p50", "50 calls, ms": "50 calls p50"})),
     ),
-    Topic(
+    Section(
         "Queries with filters",
         "filters",
         "milliseconds",
@@ -173,7 +173,7 @@ TOPICS = (
             for row in timed(f"{name}, ", "filters", f"{name} ")
         ),
     ),
-    Topic(
+    Section(
         "Gets by text and by metadata",
         "documents",
         "milliseconds",
@@ -185,35 +185,35 @@ TOPICS = (
             for row in timed(f"{name}, ", "documents", f"{name} ")
         ),
     ),
-    Topic(
+    Section(
         "Count",
         "count",
         "milliseconds",
         "Of the whole collection.",
         tuple(timed("", "count")),
     ),
-    Topic(
+    Section(
         "Upsert",
         "upsert",
         "rows a second",
         "New embeddings for records that are there, in batches of 1,000.",
         (Row("rows/s", taken("upsert", "rows/s")),),
     ),
-    Topic(
+    Section(
         "Several at once",
-        "crowd",
+        "concurrency",
         "queries a second",
         "Queries a second, of threads which share a client, and of processes with a client each.",
         tuple(
             Row(
                 f"{count} {what if count > 1 else one}, queries/s",
-                taken("crowd", f"{what}: {count}"),
+                taken("concurrency", f"{what}: {count}"),
             )
             for what, one in (("threads", "thread"), ("processes", "process"))
             for count in (1, 8)
         ),
     ),
-    Topic(
+    Section(
         "Disk",
         "disk",
         "bytes a record",
@@ -226,7 +226,7 @@ TOPICS = (
             for what in ("without WAL", "all")
         ),
     ),
-    Topic(
+    Section(
         "Memory",
         "memory",
         "MB",
@@ -245,7 +245,7 @@ TOPICS = (
             Row("while loading, client's growth", taken("load", "client, MB")),
         ),
     ),
-    Topic(
+    Section(
         "Churn",
         "churn",
         "rows a second",

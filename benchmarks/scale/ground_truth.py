@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-AT_ONCE = 100_000
+CHUNK = 100_000
 """Vectors compared with at a time."""
 
 
@@ -23,8 +23,8 @@ def nearest(
     numbers = np.arange(len(vectors)) if among is None else among
     best = np.empty((len(queries), 0), np.int64)
     distances = np.empty((len(queries), 0), np.float32)
-    for first in range(0, len(numbers), AT_ONCE):
-        part = numbers[first : first + AT_ONCE]
+    for first in range(0, len(numbers), CHUNK):
+        part = numbers[first : first + CHUNK]
         compared = np.asarray(vectors[part])
         found = (compared**2).sum(axis=1) - 2 * (queries @ compared.T)
         best = np.concatenate([best, np.broadcast_to(part, found.shape)], axis=1)

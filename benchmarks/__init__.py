@@ -1,1 +1,0 @@
-"""Benchmarks: each compares with a peer in the same run and reports ratios of medians."""
