@@ -11,7 +11,7 @@ NODE := $(VENV)/node/.ready
 UPSTREAM := $(VENV)/upstream/.ready
 MODELS := $(VENV)/vision/.ready
 
-.PHONY: help demo clients models test test-lowest test-slow test-versions test-wheel upstream check fmt bench bench-core bench-http bench-vectors bench-large bench-quantization bench-embeddings bench-installing clean
+.PHONY: help demo clients models coverage test test-lowest test-slow test-versions test-wheel upstream check fmt bench bench-core bench-http bench-vectors bench-large bench-quantization bench-embeddings bench-installing clean
 
 help:  ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -78,6 +78,9 @@ test-wheel: $(READY)  ## Install the wheel elsewhere and use it as the README do
 test-versions: $(READY)  ## Run tests on other Pythons and PostgreSQLs that can be had; ARGS="--help"
 	$(BIN)/python tools/other_versions.py $(ARGS)
 
+coverage: $(READY) $(CLIENTS)  ## Run the tests, and report which lines and branches they reach
+	$(BIN)/python -m pytest --cov --cov-report=term
+
 upstream: $(READY) $(UPSTREAM)  ## Run Chroma's own tests against a server; takes some minutes
 	$(BIN)/python -m pytest -n 0 -m slow tests/third_party/test_upstream.py
 
@@ -135,4 +138,4 @@ bench-installing: $(READY)  ## Compare sizes and imports of installations with C
 	$(BIN)/python benchmarks/installing.py $(ARGS)
 
 clean:  ## Remove what the targets made
-	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage .coverage.*
