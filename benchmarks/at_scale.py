@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from scale import dataset, machine, report
@@ -74,7 +74,7 @@ def _options(arguments: list[str] | None = None) -> argparse.Namespace:
     def numbers(text: str) -> list[int]:
         return [int(word) for word in text.split(",") if word]
 
-    def names(known: tuple[str, ...]) -> object:
+    def names(known: tuple[str, ...]) -> Callable[[str], tuple[str, ...]]:
         def parse(text: str) -> tuple[str, ...]:
             chosen = tuple(text.split(","))
             if unknown := set(chosen) - set(known):

@@ -13,7 +13,6 @@ import platform
 import resource
 import statistics
 import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -73,7 +72,8 @@ def run(peer: str, python: Path) -> dict[str, float]:
             check=True,
             env={**os.environ, "ANONYMIZED_TELEMETRY": "False"},
         )
-    return json.loads(done.stdout.splitlines()[-1])
+    measured: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    return measured
 
 
 def table(medians: dict[str, dict[str, float]]) -> str:
@@ -164,11 +164,12 @@ def footprint() -> str:
             EmbeddedPostgres.open(directory) as postgres,
             psycopg.connect(postgres.conninfo) as connection,
         ):
-            size = connection.execute(
+            row = connection.execute(
                 "select sum(pg_total_relation_size(oid)) from pg_class "
                 "where relname like %s and relkind in ('r', 'S')",
                 [f"%{empty.id.hex}%"],
-            ).fetchone()[0]
+            ).fetchone()
+        assert row
         growing = client.create_collection("growing", embedding_function=None)
         random = np.random.default_rng(1)
         peaks = []
@@ -180,7 +181,7 @@ def footprint() -> str:
         client.close()
     return (
         "## Footprint\n\n"
-        f"An empty collection takes {size / 1024:.0f} KB on disk (goal: at most 64). The "
+        f"An empty collection takes {row[0] / 1024:.0f} KB on disk (goal: at most 64). The "
         f"process's peak memory is {peaks[1]:.0f} MB after 2,000 records and {peaks[-1]:.0f} MB "
         "after 20,000.\n"
     )
@@ -191,4 +192,4 @@ def _ms(seconds: float) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -22,6 +22,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -92,7 +93,7 @@ def measure_peer(peer: str) -> None:
         if texts is None:
             base = TEXTS["200 tokens"]
             texts = [f"{n} {base[n % len(base)]}" for n in range(LARGE)]
-        wall, cpu, vectors = timed(lambda texts=texts: function(texts))
+        wall, cpu, vectors = timed(partial(function, texts))
         values = [float(value) for vector in vectors[:4] for value in vector]
         answer = {"wall": len(texts) / wall, "cpu": len(texts) / cpu, "values": values}
         print(json.dumps({**answer, "peak": peak()}), flush=True)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import struct
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -133,8 +134,10 @@ def measure(directory: Path, data: dict[str, Any]) -> dict[str, float]:
 
 def _measure(pool: ConnectionPool[Any], data: dict[str, Any]) -> dict[str, float]:
     with pool.connection() as connection:
-        oid = connection.execute("select 'vector'::regtype::oid").fetchone()[0]
+        row = connection.execute("select 'vector'::regtype::oid").fetchone()
         connection.adapters.register_dumper(Binary, BinaryDumper)
+    assert row
+    oid = int(row[0])
 
     def run(statement: str, parameters: Any = None) -> list[Any]:
         with pool.connection() as connection, connection.cursor(binary=True) as cursor:
@@ -164,7 +167,7 @@ def _measure(pool: ConnectionPool[Any], data: dict[str, Any]) -> dict[str, float
         "get with metadata filter": (lambda: get("r.metadata @> %s::jsonb", [where]), 15),
         "page at half": (lambda: get("true", [100, count // 2], "limit %s offset %s"), 30),
         **{
-            name: (lambda where=where: get(*text_condition(where)), 15)
+            name: (partial(get, *text_condition(where)), 15)
             for name, where in text_filters(data).items()
         },
         "count": (lambda: run("select count(*) from records"), 50),

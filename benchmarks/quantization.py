@@ -83,6 +83,7 @@ def _size(conninfo: str, client: Any, form: str) -> int:
         found = connection.execute(
             "select sum(pg_relation_size(oid)) from pg_class where relname like %s", [name]
         ).fetchone()
+    assert found
     return int(found[0])
 
 

@@ -14,6 +14,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -104,7 +105,7 @@ def measure_interface(module: Any, directory: Path, count: int) -> dict[str, flo
         "get with metadata filter": (lambda: collection.get(where={"category": "c3"}), 15),
         "page at half": (lambda: collection.get(limit=page, offset=half, include=some), 30),
         **{
-            name: (lambda where=where: collection.get(where_document=where), 15)
+            name: (partial(collection.get, where_document=where), 15)
             for name, where in text_filters(data).items()
         },
         "count": (collection.count, 50),

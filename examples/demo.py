@@ -6,7 +6,6 @@ Run by ``make demo``. It needs nothing but this package and the machine's own Py
 from __future__ import annotations
 
 import ast
-import sys
 import sysconfig
 import time
 from collections.abc import Iterator
@@ -23,7 +22,7 @@ import pgchroma as chromadb
 from pgchroma.embedded import EmbeddedPostgres
 
 BATCH = 256
-MOST = 6_000
+MAX_DOCSTRINGS = 6_000
 """Docstrings to index; every installation of Python has more than this."""
 
 console = Console()
@@ -63,7 +62,7 @@ def index_standard_library(client: chromadb.ClientAPI) -> chromadb.Collection:
     """Store the standard library's docstrings under ``module.name``."""
     console.rule("The standard library's docstrings")
     collection = client.create_collection(name="standard_library")
-    entries = list(docstrings(Path(sysconfig.get_path("stdlib"))))[:MOST]
+    entries = list(docstrings(Path(sysconfig.get_path("stdlib"))))[:MAX_DOCSTRINGS]
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -185,10 +184,11 @@ def walk(node: ast.AST, path: str) -> Iterator[tuple[str, str, str]]:
         if text:
             yield path, kinds.get(type(node), "function"), text
     for child in ast.iter_child_nodes(node):
-        is_named = isinstance(child, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
-        if is_named and not child.name.startswith("_"):
+        if not isinstance(child, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            continue
+        if not child.name.startswith("_"):
             yield from walk(child, f"{path}.{child.name}")
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -130,7 +130,7 @@ def _pgvector(directory: Path) -> str | None:
 
 
 def _share(directory: Path) -> list[Path]:
-    command = [directory / "pg_config", "--sharedir"]
+    command = [str(directory / "pg_config"), "--sharedir"]
     try:
         said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     except (OSError, subprocess.CalledProcessError):
@@ -140,7 +140,7 @@ def _share(directory: Path) -> list[Path]:
 
 def _run(python: Path, tests: list[str], variables: dict[str, str]) -> str:
     print(f"-- {python} {variables or ''}", flush=True)
-    command = [ROOT / python, "-m", "pytest", "--quiet", *tests]
+    command = [str(ROOT / python), "-m", "pytest", "--quiet", *tests]
     done = subprocess.run(command, cwd=ROOT, env=os.environ | variables, check=False)
     return "failed" if done.returncode else "passed"
 

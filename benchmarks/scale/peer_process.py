@@ -99,6 +99,7 @@ class Process:
         """
         assert self._process.stdout
         line = self._process.stdout.readline()
+        answer: dict[str, Any]
         answer = json.loads(line) if line else {"error": "its process has ended"}
         if "error" in answer:
             print(f"{self.peer}, {part}: {answer['error']}", file=sys.stderr, flush=True)

@@ -52,6 +52,7 @@ def main() -> None:
     session = Session(name, directory, place)
     for line in sys.stdin:
         part, number = json.loads(line)
+        answer: dict[str, Measures | str]
         try:
             answer = {"result": PARTS[part](session, number)}
         except Exception:

@@ -94,8 +94,9 @@ class ChromaApi:
         self._collection.modify(configuration={"hnsw": {"ef_search": ef_search}})
 
     def limit(self, data: Any) -> float | None:
-        """Know no faster way."""
+        """Return `None`: there is no faster way."""
         del data
+        return None
 
     def close(self) -> None:
         """Close the client, where it can be."""
