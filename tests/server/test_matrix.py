@@ -47,7 +47,7 @@ NEEDS: dict[str, tuple[str, str]] = {
     "healthcheck": ("anybody", ""),
     "pre_flight_checks": ("anybody", ""),
     "v1": ("anybody", ""),
-    "get_user_identity": ("known", ""),
+    "get_user_identity": ("authenticated", ""),
     "reset": ("admin", "everything"),
     "create_tenant": ("admin", "everything"),
     "get_tenant": ("lookup", "tenant"),
@@ -116,7 +116,7 @@ class Asker:
     def may(self, need: str, path: tuple[str, ...]) -> bool:
         if self.role is None:
             return need == "anybody"
-        if need in ("anybody", "known"):
+        if need in ("anybody", "authenticated"):
             return True
         is_within = path[: len(self.place)] == self.place
         if need == "lookup":

@@ -415,7 +415,7 @@ def _plain(value: Any) -> Any:
 
 def _sent(route: Route[Any, Any], operation: Any) -> Any:
     """Return what the server reads of what a client of httpx sends."""
-    request = route.encode(operation)
+    request = route.encode_request(operation)
     url = str(httpx.URL(f"http://host{route.url(request)}"))
     split = urlsplit(url)
     pattern = re.escape(PREFIX + route.path).replace(r"\{", "{").replace(r"\}", "}")
@@ -438,7 +438,7 @@ def test_every_route_is_tried() -> None:
 @given(data=st.data())
 def test_an_operation_arrives_as_it_was(route: Route[Any, Any], data: st.DataObject) -> None:
     operation = data.draw(OPERATIONS[route.operation])
-    arrived = route.decode(_sent(route, operation))
+    arrived = route.decode_request(_sent(route, operation))
     assert _plain(arrived) == _plain(operation)
 
 
@@ -448,8 +448,8 @@ def test_a_result_arrives_as_it_was(route: Route[Any, Any], data: st.DataObject)
     operation = data.draw(OPERATIONS[route.operation])
     make = RESULTS.get(route.operation, lambda operation: st.none())
     result = data.draw(make(operation))
-    answer = encode_json(route.respond(_sent(route, operation), result))
-    assert _plain(route.read(operation, orjson.loads(answer))) == _plain(result)
+    answer = encode_json(route.encode_response(_sent(route, operation), result))
+    assert _plain(route.decode_response(operation, orjson.loads(answer))) == _plain(result)
 
 
 @pytest.mark.parametrize("name", ["", ".", ".."])
@@ -458,12 +458,12 @@ def test_a_name_that_would_change_the_path_is_not_sent(name: str) -> None:
     operation = DeleteCollection(DatabaseRef("default_tenant", "default_database"), name)
     route = route_of(operation)
     with pytest.raises(errors.NotFoundError, match="does not exist"):
-        route.url(route.encode(operation))
+        route.url(route.encode_request(operation))
 
 
 def test_metadata_without_anything_in_it_is_sent_as_such() -> None:
     operation = ModifyCollection(CollectionRef(DatabaseRef("one", "two"), UUID(int=7)), metadata={})
-    assert route_of(operation).decode(_sent(route_of(operation), operation)).metadata == {}
+    assert route_of(operation).decode_request(_sent(route_of(operation), operation)).metadata == {}
     assert parse_collection_metadata({"a": None}, removals=True) == {}
 
 
@@ -473,7 +473,7 @@ def test_a_setting_that_json_cannot_say_is_refused_before_it_is_sent() -> None:
         CollectionRef(DatabaseRef("one", "two"), UUID(int=7)), None, None, nan
     )
     with pytest.raises(errors.InvalidArgumentError, match="resize_factor"):
-        route_of(operation).encode(operation)
+        route_of(operation).encode_request(operation)
 
 
 def test_the_status_has_an_error_only_where_there_is_one() -> None:
@@ -486,9 +486,12 @@ def test_the_status_has_an_error_only_where_there_is_one() -> None:
         "num_indexed_ops": 3,
         "total_ops": 4,
     }
-    assert route.respond(route.encode(operation), fine) == body
+    assert route.encode_response(route.encode_request(operation), fine) == body
     failed = dataclasses.replace(fine, error="disk full")
-    assert route.respond(route.encode(operation), failed) == {**body, "error": "disk full"}
+    assert route.encode_response(route.encode_request(operation), failed) == {
+        **body,
+        "error": "disk full",
+    }
 
 
 @pytest.mark.parametrize(
@@ -498,7 +501,7 @@ def test_a_measurement_out_of_bounds_is_refused(body: Any) -> None:
     operation = MeasureRecall(CollectionRef(DatabaseRef("one", "two"), UUID(int=7)))
     route = route_of(operation)
     with pytest.raises(errors.MalformedRequestError, match=next(iter(body))):
-        route.parse(route.encode(operation).path, {}, encode_json(body))
+        route.parse(route.encode_request(operation).path, {}, encode_json(body))
 
 
 ARRIVES_AS = {

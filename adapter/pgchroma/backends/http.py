@@ -141,7 +141,7 @@ class HttpBackend:
         else:
             body = self._ask(*sent, route.is_idempotent)
         with _understood(self._endpoint):
-            answer: R = route.read(operation, body)
+            answer: R = route.decode_response(operation, body)
         return answer
 
     def limits(self) -> Limits:
@@ -194,7 +194,7 @@ class AsyncHttpBackend:
         else:
             body = await self._ask(*sent, route.is_idempotent)
         with _understood(self._endpoint):
-            answer: R = route.read(operation, body)
+            answer: R = route.decode_response(operation, body)
         return answer
 
     async def limits(self) -> Limits:

@@ -25,7 +25,7 @@ Sent: TypeAlias = tuple[str, str, bytes | None]
 
 def encode(route: Route[Any, Any], operation: Operation[Any]) -> Sent:
     """Write an operation's request."""
-    request = route.encode(operation)
+    request = route.encode_request(operation)
     content = None if request.body is None else encode_json(request.body)
     return route.method, route.url(request), content
 

@@ -55,7 +55,7 @@ __all__ = (
     "UpdateBody",
     "UpdateTenantBody",
     "UpsertBody",
-    "clipped",
+    "clamp",
 )
 
 MAX_COUNT: Final = 2**32 - 1
@@ -73,7 +73,7 @@ Column: TypeAlias = Literal["distances", "documents", "embeddings", "metadatas",
 ReadLevel: TypeAlias = Literal["index_and_wal", "index_only", "index_and_bounded_wal"]
 
 
-def clipped(count: int | None) -> int | None:
+def clamp(count: int | None) -> int | None:
     """Bring a limit or an offset to what can be sent; beyond it nothing more is meant."""
     return None if count is None else min(count, MAX_COUNT)
 

@@ -51,7 +51,7 @@ from pgchroma.wire.bodies import (
     Page,
     TenantBody,
     UpdateTenantBody,
-    clipped,
+    clamp,
 )
 from pgchroma.wire.configuration import read_settings
 from pgchroma.wire.route import Request, Route, collection_id, database_ref
@@ -194,15 +194,15 @@ def _decode_crn(request: Request) -> GetCollectionByCrn:
     return GetCollectionByCrn(*parts)
 
 
-def _respond_database(request: Request, database: Database) -> Any:
+def _encode_database_response(request: Request, database: Database) -> Any:
     return {"id": str(database.id), "name": database.name, "tenant": database.tenant}
 
 
-def _read_database(operation: Any, body: Any) -> Database:
+def _decode_database_response(operation: Any, body: Any) -> Database:
     return Database(UUID(body["id"]), body["name"], body["tenant"])
 
 
-def _respond_collection(request: Request, model: CollectionModel) -> Any:
+def _encode_collection_response(request: Request, model: CollectionModel) -> Any:
     return {
         "id": str(model.id),
         "name": model.name,
@@ -218,7 +218,7 @@ def _respond_collection(request: Request, model: CollectionModel) -> Any:
     }
 
 
-def _read_collection(operation: Any, body: Any) -> CollectionModel:
+def _decode_collection_response(operation: Any, body: Any) -> CollectionModel:
     return CollectionModel(
         UUID(body["id"]),
         body["name"],
@@ -235,149 +235,284 @@ def _read_collection(operation: Any, body: Any) -> CollectionModel:
 
 CATALOG_ROUTES: tuple[Route[Any, Any], ...] = (
     Route(
-        Heartbeat, "heartbeat", "GET", "/heartbeat", "public", _encode_plain,
-        lambda request: Heartbeat(),
-        lambda request, time: {"nanosecond heartbeat": time},
-        lambda operation, body: int(body["nanosecond heartbeat"]),
-        HeartbeatBody, is_idempotent=True,
+        operation=Heartbeat,
+        name="heartbeat",
+        method="GET",
+        path="/heartbeat",
+        access="public",
+        encode_request=_encode_plain,
+        decode_request=lambda request: Heartbeat(),
+        encode_response=lambda request, time: {"nanosecond heartbeat": time},
+        decode_response=lambda operation, body: int(body["nanosecond heartbeat"]),
+        response=HeartbeatBody,
+        is_idempotent=True,
     ),
     Route(
-        GetVersion, "version", "GET", "/version", "public", _encode_plain,
-        lambda request: GetVersion(),
-        lambda request, version: version,
-        lambda operation, body: str(body),
-        str, is_idempotent=True,
+        operation=GetVersion,
+        name="version",
+        method="GET",
+        path="/version",
+        access="public",
+        encode_request=_encode_plain,
+        decode_request=lambda request: GetVersion(),
+        encode_response=lambda request, version: version,
+        decode_response=lambda operation, body: str(body),
+        response=str,
+        is_idempotent=True,
     ),
     Route(
-        GetIdentity, "get_user_identity", "GET", "/auth/identity", "known", _encode_plain,
-        lambda request: GetIdentity(),
-        lambda request, identity: {
+        operation=GetIdentity,
+        name="get_user_identity",
+        method="GET",
+        path="/auth/identity",
+        access="authenticated",
+        encode_request=_encode_plain,
+        decode_request=lambda request: GetIdentity(),
+        encode_response=lambda request, identity: {
             "user_id": identity.user_id,
             "tenant": identity.tenant,
             "databases": identity.databases,
         },
-        lambda operation, body: UserIdentity(
+        decode_response=lambda operation, body: UserIdentity(
             body["user_id"], body.get("tenant"), body.get("databases")
         ),
-        IdentityBody, is_idempotent=True,
+        response=IdentityBody,
+        is_idempotent=True,
     ),
     Route(
-        Reset, "reset", "POST", "/reset", "admin", _encode_plain,
-        lambda request: Reset(),
-        lambda request, answer: True,
-        ignore_response,
-        bool,
+        operation=Reset,
+        name="reset",
+        method="POST",
+        path="/reset",
+        access="admin",
+        encode_request=_encode_plain,
+        decode_request=lambda request: Reset(),
+        encode_response=lambda request, answer: True,
+        decode_response=ignore_response,
+        response=bool,
     ),
     Route(
-        CreateTenant, "create_tenant", "POST", TENANTS, "admin",
-        lambda operation: Request(body=NamedBody(operation.name)),
-        lambda request: CreateTenant(check_tenant_name(request.body.name)),
-        empty_response, ignore_response, Empty, body=NamedBody,
+        operation=CreateTenant,
+        name="create_tenant",
+        method="POST",
+        path=TENANTS,
+        access="admin",
+        encode_request=lambda operation: Request(body=NamedBody(operation.name)),
+        decode_request=lambda request: CreateTenant(check_tenant_name(request.body.name)),
+        encode_response=empty_response,
+        decode_response=ignore_response,
+        response=Empty,
+        body=NamedBody,
     ),
     Route(
-        GetTenant, "get_tenant", "GET", TENANT, "sight",
-        lambda operation: Request({"tenant": operation.name}),
-        lambda request: GetTenant(_decode_tenant(request)),
-        lambda request, tenant: {"name": tenant.name, "resource_name": tenant.resource_name},
-        lambda operation, body: Tenant(body["name"], body.get("resource_name")),
-        TenantBody, is_idempotent=True,
+        operation=GetTenant,
+        name="get_tenant",
+        method="GET",
+        path=TENANT,
+        access="lookup",
+        encode_request=lambda operation: Request({"tenant": operation.name}),
+        decode_request=lambda request: GetTenant(_decode_tenant(request)),
+        encode_response=lambda request, tenant: {
+            "name": tenant.name,
+            "resource_name": tenant.resource_name,
+        },
+        decode_response=lambda operation, body: Tenant(body["name"], body.get("resource_name")),
+        response=TenantBody,
+        is_idempotent=True,
     ),
     Route(
-        UpdateTenant, "update_tenant", "PATCH", TENANT, "operator",
-        lambda operation: Request(
+        operation=UpdateTenant,
+        name="update_tenant",
+        method="PATCH",
+        path=TENANT,
+        access="operator",
+        encode_request=lambda operation: Request(
             {"tenant": operation.name}, body=UpdateTenantBody(operation.resource_name)
         ),
-        lambda request: UpdateTenant(
+        decode_request=lambda request: UpdateTenant(
             _decode_tenant(request), check_resource_name(request.body.resource_name)
         ),
-        empty_response, ignore_response, Empty, body=UpdateTenantBody,
+        encode_response=empty_response,
+        decode_response=ignore_response,
+        response=Empty,
+        body=UpdateTenantBody,
     ),
     Route(
-        CreateDatabase, "create_database", "POST", DATABASES, "admin",
-        lambda operation: Request(
+        operation=CreateDatabase,
+        name="create_database",
+        method="POST",
+        path=DATABASES,
+        access="admin",
+        encode_request=lambda operation: Request(
             {"tenant": operation.scope.tenant}, body=NamedBody(operation.scope.database)
         ),
-        _decode_create_database,
-        empty_response, ignore_response, Empty, body=NamedBody,
+        decode_request=_decode_create_database,
+        encode_response=empty_response,
+        decode_response=ignore_response,
+        response=Empty,
+        body=NamedBody,
     ),
     Route(
-        ListDatabases, "list_databases", "GET", DATABASES, "read",
-        lambda operation: Request(
-            {"tenant": operation.tenant}, Page(clipped(operation.limit), clipped(operation.offset))
+        operation=ListDatabases,
+        name="list_databases",
+        method="GET",
+        path=DATABASES,
+        access="read",
+        encode_request=lambda operation: Request(
+            {"tenant": operation.tenant}, Page(clamp(operation.limit), clamp(operation.offset))
         ),
-        lambda request: ListDatabases(
+        decode_request=lambda request: ListDatabases(
             _decode_tenant(request), request.query.limit, request.query.offset
         ),
-        lambda request, databases: [_respond_database(request, one) for one in databases],
-        lambda operation, body: [_read_database(operation, one) for one in body],
-        list[DatabaseBody], query=Page, is_idempotent=True,
+        encode_response=lambda request, databases: [
+            _encode_database_response(request, one) for one in databases
+        ],
+        decode_response=lambda operation, body: [
+            _decode_database_response(operation, one) for one in body
+        ],
+        response=list[DatabaseBody],
+        query=Page,
+        is_idempotent=True,
     ),
     Route(
-        GetDatabase, "get_database", "GET", DATABASE, "sight", _encode_database,
-        lambda request: GetDatabase(request.scope),
-        _respond_database, _read_database, DatabaseBody, is_idempotent=True,
+        operation=GetDatabase,
+        name="get_database",
+        method="GET",
+        path=DATABASE,
+        access="lookup",
+        encode_request=_encode_database,
+        decode_request=lambda request: GetDatabase(request.scope),
+        encode_response=_encode_database_response,
+        decode_response=_decode_database_response,
+        response=DatabaseBody,
+        is_idempotent=True,
     ),
     Route(
-        DeleteDatabase, "delete_database", "DELETE", DATABASE, "admin", _encode_database,
-        lambda request: DeleteDatabase(request.scope),
-        empty_response, ignore_response, Empty,
+        operation=DeleteDatabase,
+        name="delete_database",
+        method="DELETE",
+        path=DATABASE,
+        access="admin",
+        encode_request=_encode_database,
+        decode_request=lambda request: DeleteDatabase(request.scope),
+        encode_response=empty_response,
+        decode_response=ignore_response,
+        response=Empty,
     ),
     Route(
-        CreateCollection, "create_collection", "POST", COLLECTIONS, "write",
-        _encode_create_collection, _decode_create_collection,
-        _respond_collection, _read_collection, CollectionBody, body=CreateCollectionBody,
+        operation=CreateCollection,
+        name="create_collection",
+        method="POST",
+        path=COLLECTIONS,
+        access="write",
+        encode_request=_encode_create_collection,
+        decode_request=_decode_create_collection,
+        encode_response=_encode_collection_response,
+        decode_response=_decode_collection_response,
+        response=CollectionBody,
+        body=CreateCollectionBody,
     ),
     Route(
-        ListCollections, "list_collections", "GET", COLLECTIONS, "read",
-        lambda operation: Request(
-            _database_path(operation), Page(clipped(operation.limit), clipped(operation.offset))
+        operation=ListCollections,
+        name="list_collections",
+        method="GET",
+        path=COLLECTIONS,
+        access="read",
+        encode_request=lambda operation: Request(
+            _database_path(operation), Page(clamp(operation.limit), clamp(operation.offset))
         ),
-        lambda request: ListCollections(
+        decode_request=lambda request: ListCollections(
             request.scope, request.query.limit, request.query.offset
         ),
-        lambda request, models: [_respond_collection(request, one) for one in models],
-        lambda operation, body: [_read_collection(operation, one) for one in body],
-        list[CollectionBody], query=Page, is_idempotent=True,
+        encode_response=lambda request, models: [
+            _encode_collection_response(request, one) for one in models
+        ],
+        decode_response=lambda operation, body: [
+            _decode_collection_response(operation, one) for one in body
+        ],
+        response=list[CollectionBody],
+        query=Page,
+        is_idempotent=True,
     ),
     Route(
-        CountCollections, "count_collections", "GET", DATABASE + "/collections_count", "read",
-        _encode_database,
-        lambda request: CountCollections(request.scope),
-        lambda request, count: count,
-        lambda operation, body: int(body),
-        int, is_idempotent=True,
+        operation=CountCollections,
+        name="count_collections",
+        method="GET",
+        path=DATABASE + "/collections_count",
+        access="read",
+        encode_request=_encode_database,
+        decode_request=lambda request: CountCollections(request.scope),
+        encode_response=lambda request, count: count,
+        decode_response=lambda operation, body: int(body),
+        response=int,
+        is_idempotent=True,
     ),
     Route(
-        GetCollection, "get_collection", "GET", COLLECTIONS + "/{collection}", "read",
-        _encode_named,
-        lambda request: GetCollection(
+        operation=GetCollection,
+        name="get_collection",
+        method="GET",
+        path=COLLECTIONS + "/{collection}",
+        access="read",
+        encode_request=_encode_named,
+        decode_request=lambda request: GetCollection(
             request.scope, check_looked_up(request.path["collection"])
         ),
-        _respond_collection, _read_collection, CollectionBody, is_idempotent=True,
+        encode_response=_encode_collection_response,
+        decode_response=_decode_collection_response,
+        response=CollectionBody,
+        is_idempotent=True,
     ),
     Route(
-        GetCollectionById, "get_collection_by_id", "GET", COLLECTIONS + "/by-id/{collection_id}",
-        "read",
-        lambda operation: Request(collection_path(operation.collection)),
-        _decode_by_id,
-        _respond_collection, _read_collection, CollectionBody, is_idempotent=True,
+        operation=GetCollectionById,
+        name="get_collection_by_id",
+        method="GET",
+        path=COLLECTIONS + "/by-id/{collection_id}",
+        access="read",
+        encode_request=lambda operation: Request(collection_path(operation.collection)),
+        decode_request=_decode_by_id,
+        encode_response=_encode_collection_response,
+        decode_response=_decode_collection_response,
+        response=CollectionBody,
+        is_idempotent=True,
     ),
     Route(
-        GetCollectionByCrn, "get_collection_by_crn", "GET", "/collections/{crn}", "read",
-        _encode_crn, _decode_crn,
-        _respond_collection, _read_collection, CollectionBody, is_idempotent=True,
+        operation=GetCollectionByCrn,
+        name="get_collection_by_crn",
+        method="GET",
+        path="/collections/{crn}",
+        access="read",
+        encode_request=_encode_crn,
+        decode_request=_decode_crn,
+        encode_response=_encode_collection_response,
+        decode_response=_decode_collection_response,
+        response=CollectionBody,
+        is_idempotent=True,
     ),
     Route(
-        ModifyCollection, "update_collection", "PUT", COLLECTIONS + "/{collection_id}", "write",
-        _encode_modify, _decode_modify,
-        empty_response, ignore_response, Empty, body=ModifyCollectionBody,
+        operation=ModifyCollection,
+        name="update_collection",
+        method="PUT",
+        path=COLLECTIONS + "/{collection_id}",
+        access="write",
+        encode_request=_encode_modify,
+        decode_request=_decode_modify,
+        encode_response=empty_response,
+        decode_response=ignore_response,
+        response=Empty,
+        body=ModifyCollectionBody,
     ),
     Route(
-        DeleteCollection, "delete_collection", "DELETE", COLLECTIONS + "/{collection}", "write",
-        _encode_named,
-        lambda request: DeleteCollection(
+        operation=DeleteCollection,
+        name="delete_collection",
+        method="DELETE",
+        path=COLLECTIONS + "/{collection}",
+        access="write",
+        encode_request=_encode_named,
+        decode_request=lambda request: DeleteCollection(
             request.scope, check_looked_up(request.path["collection"])
         ),
-        empty_response, ignore_response, Empty,
+        encode_response=empty_response,
+        decode_response=ignore_response,
+        response=Empty,
     ),
-)  # fmt: skip
+)

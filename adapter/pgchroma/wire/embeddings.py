@@ -13,23 +13,23 @@ from pgchroma.errors import InvalidArgumentError, MalformedRequestError
 from pgchroma.model.records import RecordBatch
 
 __all__ = (
-    "Sent",
+    "RequestEmbedding",
     "decode_columns",
-    "decode_sent",
+    "decode_request_embeddings",
     "decode_vectors",
     "encode_columns",
-    "encode_sent",
+    "encode_request_embeddings",
     "encode_vectors",
 )
 
-Sent: TypeAlias = str | list[float]
+RequestEmbedding: TypeAlias = str | list[float]
 """One embedding as clients send it."""
 
 _WIDTH = 4
 """Bytes of a float32."""
 
 
-def encode_sent(records: RecordBatch) -> list[str | None] | None:
+def encode_request_embeddings(records: RecordBatch) -> list[str | None] | None:
     """Write a batch's embeddings as base64, with None where a record has none."""
     if records.embeddings is None:
         # Where there are no records, the list has to be there all the same.
@@ -59,7 +59,7 @@ def decode_vectors(texts: Sequence[str]) -> NDArray[np.float32]:
     return np.stack(vectors) if vectors else np.empty((0, 0), dtype=np.float32)
 
 
-def decode_sent(embeddings: Sequence[Sent | None] | None) -> Any:
+def decode_request_embeddings(embeddings: Sequence[RequestEmbedding | None] | None) -> Any:
     """Read what a client sent, for `RecordBatch.parse`.
 
     Raises:

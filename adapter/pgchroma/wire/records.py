@@ -48,7 +48,7 @@ from pgchroma.wire.bodies import (
     SegmentUseBody,
     UpdateBody,
     UpsertBody,
-    clipped,
+    clamp,
 )
 from pgchroma.wire.catalog import (
     COLLECTIONS,
@@ -56,7 +56,12 @@ from pgchroma.wire.catalog import (
     empty_response,
     ignore_response,
 )
-from pgchroma.wire.embeddings import decode_columns, decode_sent, encode_columns, encode_sent
+from pgchroma.wire.embeddings import (
+    decode_columns,
+    decode_request_embeddings,
+    encode_columns,
+    encode_request_embeddings,
+)
 from pgchroma.wire.filters import encode_filter
 from pgchroma.wire.route import Request, Route
 
@@ -76,7 +81,11 @@ _COLUMNS = ("documents", "uris", "metadatas")
 def _encode_write(operation: Write, body: Any) -> Request:
     records = operation.records
     filled = body(
-        records.ids, encode_sent(records), records.metadatas, records.documents, records.uris
+        records.ids,
+        encode_request_embeddings(records),
+        records.metadatas,
+        records.documents,
+        records.uris,
     )
     filled.generation = operation.collection.generation
     if records.modality is not None:
@@ -91,7 +100,7 @@ def _decode_write(request: Request, operation: type[W]) -> W:
     try:
         records = RecordBatch.parse(
             body.ids,
-            decode_sent(body.embeddings),
+            decode_request_embeddings(body.embeddings),
             body.metadatas,
             body.documents,
             body.uris,
@@ -117,9 +126,7 @@ def _sparse_error(key: str, value: dict[str, Any]) -> Exception:
 
 
 def _encode_delete(operation: DeleteRecords) -> Request:
-    body = DeleteBody(
-        operation.ids, encode_filter(operation.filter), limit=clipped(operation.limit)
-    )
+    body = DeleteBody(operation.ids, encode_filter(operation.filter), limit=clamp(operation.limit))
     return Request(collection_path(operation.collection), body=body)
 
 
@@ -147,8 +154,8 @@ def _encode_get(operation: GetRecords) -> Request:
         operation.ids,
         encode_filter(operation.filter),
         None,
-        clipped(operation.limit),
-        clipped(operation.offset),
+        clamp(operation.limit),
+        clamp(operation.offset),
         _listed(operation.include),
     )
     return Request(collection_path(operation.collection), body=body)
@@ -166,7 +173,7 @@ def _decode_get(request: Request) -> GetRecords:
     )
 
 
-def _respond_get(request: Request, records: RecordColumns) -> Any:
+def _encode_get_response(request: Request, records: RecordColumns) -> Any:
     include = request.body.include
     columns = {name: getattr(records, name) for name in _COLUMNS if name in include}
     return {
@@ -179,7 +186,7 @@ def _respond_get(request: Request, records: RecordColumns) -> Any:
     }
 
 
-def _read_get(operation: GetRecords, body: Any) -> RecordColumns:
+def _decode_get_response(operation: GetRecords, body: Any) -> RecordColumns:
     return RecordColumns(
         body["ids"],
         decode_columns(body.get("embeddings")),
@@ -193,7 +200,7 @@ def _encode_query(operation: QueryRecords) -> Request:
     body = QueryBody(
         # The JSON encoder writes a matrix as the lists it stands for.
         cast("list[list[float]]", operation.embeddings),
-        clipped(operation.n_results),
+        clamp(operation.n_results),
         operation.ids,
         encode_filter(operation.filter),
         None,
@@ -221,7 +228,7 @@ def _decode_query(request: Request) -> QueryRecords:
     )
 
 
-def _respond_query(request: Request, found: list[QueriedRecords]) -> Any:
+def _encode_query_response(request: Request, found: list[QueriedRecords]) -> Any:
     include = request.body.include
     columns: dict[str, Any] = {
         name: [getattr(queried.records, name) for queried in found]
@@ -243,7 +250,7 @@ def _respond_query(request: Request, found: list[QueriedRecords]) -> Any:
     }
 
 
-def _read_query(operation: QueryRecords, body: Any) -> list[QueriedRecords]:
+def _decode_query_response(operation: QueryRecords, body: Any) -> list[QueriedRecords]:
     def at(name: str, index: int) -> Any:
         column = body.get(name)
         return None if column is None else column[index]
@@ -271,19 +278,19 @@ def _distances(numbers: list[float | None] | None) -> list[float] | None:
     return np.array(finite, dtype=np.float32).tolist()  # type: ignore[no-any-return]
 
 
-def _respond_plan(request: Request, plan: QueryPlan) -> Any:
+def _encode_plan_response(request: Request, plan: QueryPlan) -> Any:
     fields = {name: getattr(plan, name) for name in QueryPlanBody.__struct_fields__}
-    again = None if plan.again is None else _respond_plan(request, plan.again)
+    again = None if plan.again is None else _encode_plan_response(request, plan.again)
     # The JSON encoder knows dataclasses, but of mappings only dictionaries.
     return {**fields, "settings": dict(plan.settings), "again": again}
 
 
-def _read_plan(operation: Any, body: Any) -> QueryPlan:
+def _decode_plan_response(operation: Any, body: Any) -> QueryPlan:
     # An older server knows nothing of a second run.
     fields = {name: body.get(name) for name in QueryPlanBody.__struct_fields__}
     names = SegmentUseBody.__struct_fields__
     segments = [SegmentUse(**{name: one[name] for name in names}) for one in body["segments"]]
-    again = None if fields["again"] is None else _read_plan(operation, fields["again"])
+    again = None if fields["again"] is None else _decode_plan_response(operation, fields["again"])
     return QueryPlan(**{**fields, "segments": tuple(segments), "again": again})
 
 
@@ -298,11 +305,11 @@ def _decode_recall(request: Request) -> MeasureRecall:
     return MeasureRecall(request.collection, body.sample, body.n_results, _filter(body))
 
 
-def _read_recall(operation: Any, body: Any) -> Recall:
+def _decode_recall_response(operation: Any, body: Any) -> Recall:
     return Recall(**{name: body[name] for name in RecallResultBody.__struct_fields__})
 
 
-def _respond_status(request: Request, status: IndexingStatus) -> Any:
+def _encode_status_response(request: Request, status: IndexingStatus) -> Any:
     body = {
         "op_indexing_progress": status.op_indexing_progress,
         "num_unindexed_ops": status.num_unindexed_ops,
@@ -312,7 +319,7 @@ def _respond_status(request: Request, status: IndexingStatus) -> Any:
     return body if status.error is None else {**body, "error": status.error}
 
 
-def _read_status(operation: Any, body: Any) -> IndexingStatus:
+def _decode_status_response(operation: Any, body: Any) -> IndexingStatus:
     return IndexingStatus(
         body["num_indexed_ops"],
         body["num_unindexed_ops"],
@@ -351,65 +358,147 @@ def _encode_count(operation: CountRecords) -> Request:
 
 RECORD_ROUTES: tuple[Route[Any, Any], ...] = (
     Route(
-        AddRecords, "collection_add", "POST", RECORDS + "/add", "write",
-        lambda operation: _encode_write(operation, AddBody),
-        lambda request: _decode_write(request, AddRecords),
-        empty_response, ignore_response, Empty, body=AddBody,
-        most_bytes=None, status=201,
+        operation=AddRecords,
+        name="collection_add",
+        method="POST",
+        path=RECORDS + "/add",
+        access="write",
+        encode_request=lambda operation: _encode_write(operation, AddBody),
+        decode_request=lambda request: _decode_write(request, AddRecords),
+        encode_response=empty_response,
+        decode_response=ignore_response,
+        response=Empty,
+        body=AddBody,
+        max_bytes=None,
+        status=201,
     ),
     Route(
-        UpsertRecords, "collection_upsert", "POST", RECORDS + "/upsert", "write",
-        lambda operation: _encode_write(operation, UpsertBody),
-        lambda request: _decode_write(request, UpsertRecords),
-        empty_response, ignore_response, Empty, body=UpsertBody, most_bytes=None,
+        operation=UpsertRecords,
+        name="collection_upsert",
+        method="POST",
+        path=RECORDS + "/upsert",
+        access="write",
+        encode_request=lambda operation: _encode_write(operation, UpsertBody),
+        decode_request=lambda request: _decode_write(request, UpsertRecords),
+        encode_response=empty_response,
+        decode_response=ignore_response,
+        response=Empty,
+        body=UpsertBody,
+        max_bytes=None,
     ),
     Route(
-        UpdateRecords, "collection_update", "POST", RECORDS + "/update", "write",
-        lambda operation: _encode_write(operation, UpdateBody),
-        lambda request: _decode_write(request, UpdateRecords),
-        empty_response, ignore_response, Empty, body=UpdateBody, most_bytes=None,
+        operation=UpdateRecords,
+        name="collection_update",
+        method="POST",
+        path=RECORDS + "/update",
+        access="write",
+        encode_request=lambda operation: _encode_write(operation, UpdateBody),
+        decode_request=lambda request: _decode_write(request, UpdateRecords),
+        encode_response=empty_response,
+        decode_response=ignore_response,
+        response=Empty,
+        body=UpdateBody,
+        max_bytes=None,
     ),
     Route(
-        DeleteRecords, "collection_delete", "POST", RECORDS + "/delete", "write",
-        _encode_delete, _decode_delete,
-        lambda request, deleted: {"deleted": deleted},
-        lambda operation, body: int(body.get("deleted", 0)),
-        DeletedBody, body=DeleteBody, most_bytes=None,
+        operation=DeleteRecords,
+        name="collection_delete",
+        method="POST",
+        path=RECORDS + "/delete",
+        access="write",
+        encode_request=_encode_delete,
+        decode_request=_decode_delete,
+        encode_response=lambda request, deleted: {"deleted": deleted},
+        decode_response=lambda operation, body: int(body.get("deleted", 0)),
+        response=DeletedBody,
+        body=DeleteBody,
+        max_bytes=None,
     ),
     Route(
-        CountRecords, "collection_count", "GET", RECORDS + "/count", "read",
-        _encode_count, _decode_count,
-        lambda request, count: count,
-        lambda operation, body: int(body),
-        int, query=CountQuery, is_idempotent=True,
-    ),
-    Route(
-        GetRecords, "collection_get", "POST", RECORDS + "/get", "read",
-        _encode_get, _decode_get, _respond_get, _read_get,
-        RecordsBody, body=GetBody, most_bytes=None, is_idempotent=True,
-    ),
-    Route(
-        QueryRecords, "collection_query", "POST", RECORDS + "/query", "read",
-        _encode_query, _decode_query, _respond_query, _read_query,
-        QueryResultBody, body=QueryBody, most_bytes=None, is_idempotent=True,
-    ),
-    Route(
-        ExplainQuery, "collection_explain", "POST", RECORDS + "/explain", "read",
-        lambda operation: _encode_query(operation.query),
-        lambda request: ExplainQuery(_decode_query(request)),
-        _respond_plan, _read_plan, QueryPlanBody, body=QueryBody, most_bytes=None,
+        operation=CountRecords,
+        name="collection_count",
+        method="GET",
+        path=RECORDS + "/count",
+        access="read",
+        encode_request=_encode_count,
+        decode_request=_decode_count,
+        encode_response=lambda request, count: count,
+        decode_response=lambda operation, body: int(body),
+        response=int,
+        query=CountQuery,
         is_idempotent=True,
     ),
     Route(
-        MeasureRecall, "collection_recall", "POST", RECORDS + "/recall", "read",
-        _encode_recall, _decode_recall,
-        lambda request, recall: recall,
-        _read_recall, RecallResultBody, body=RecallBody, most_bytes=None, is_idempotent=True,
+        operation=GetRecords,
+        name="collection_get",
+        method="POST",
+        path=RECORDS + "/get",
+        access="read",
+        encode_request=_encode_get,
+        decode_request=_decode_get,
+        encode_response=_encode_get_response,
+        decode_response=_decode_get_response,
+        response=RecordsBody,
+        body=GetBody,
+        max_bytes=None,
+        is_idempotent=True,
     ),
     Route(
-        GetIndexingStatus, "indexing_status", "GET", RECORDS + "/indexing_status", "read",
-        lambda operation: Request(collection_path(operation.collection)),
-        lambda request: GetIndexingStatus(request.collection),
-        _respond_status, _read_status, IndexingStatusBody, is_idempotent=True,
+        operation=QueryRecords,
+        name="collection_query",
+        method="POST",
+        path=RECORDS + "/query",
+        access="read",
+        encode_request=_encode_query,
+        decode_request=_decode_query,
+        encode_response=_encode_query_response,
+        decode_response=_decode_query_response,
+        response=QueryResultBody,
+        body=QueryBody,
+        max_bytes=None,
+        is_idempotent=True,
     ),
-)  # fmt: skip
+    Route(
+        operation=ExplainQuery,
+        name="collection_explain",
+        method="POST",
+        path=RECORDS + "/explain",
+        access="read",
+        encode_request=lambda operation: _encode_query(operation.query),
+        decode_request=lambda request: ExplainQuery(_decode_query(request)),
+        encode_response=_encode_plan_response,
+        decode_response=_decode_plan_response,
+        response=QueryPlanBody,
+        body=QueryBody,
+        max_bytes=None,
+        is_idempotent=True,
+    ),
+    Route(
+        operation=MeasureRecall,
+        name="collection_recall",
+        method="POST",
+        path=RECORDS + "/recall",
+        access="read",
+        encode_request=_encode_recall,
+        decode_request=_decode_recall,
+        encode_response=lambda request, recall: recall,
+        decode_response=_decode_recall_response,
+        response=RecallResultBody,
+        body=RecallBody,
+        max_bytes=None,
+        is_idempotent=True,
+    ),
+    Route(
+        operation=GetIndexingStatus,
+        name="indexing_status",
+        method="GET",
+        path=RECORDS + "/indexing_status",
+        access="read",
+        encode_request=lambda operation: Request(collection_path(operation.collection)),
+        decode_request=lambda request: GetIndexingStatus(request.collection),
+        encode_response=_encode_status_response,
+        decode_response=_decode_status_response,
+        response=IndexingStatusBody,
+        is_idempotent=True,
+    ),
+)

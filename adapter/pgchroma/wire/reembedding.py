@@ -51,13 +51,13 @@ def _decode_start(request: Request) -> StartReembedding:
     return StartReembedding(request.collection, body.embedding_function, body.dimension, body.space)
 
 
-def _respond_status(request: Request, status: Reembedding | None) -> Any:
+def _encode_status_response(request: Request, status: Reembedding | None) -> Any:
     if status is None:
         return None
     return {name: getattr(status, name) for name in ReembeddingBody.__struct_fields__}
 
 
-def _read_status(operation: Any, body: Any) -> Reembedding | None:
+def _decode_status_response(operation: Any, body: Any) -> Reembedding | None:
     if body is None:
         return None
     return Reembedding(**{name: body[name] for name in ReembeddingBody.__struct_fields__})
@@ -78,81 +78,130 @@ def _decode_store(request: Request) -> StoreReembedded:
     return StoreReembedded(request.collection, body.generation, body.positions, embeddings)
 
 
-def _read_unembedded(operation: Any, body: Any) -> Unembedded:
+def _decode_unembedded_response(operation: Any, body: Any) -> Unembedded:
     return Unembedded(**{name: body[name] for name in UnembeddedBody.__struct_fields__})
 
 
-def _read_comparison(operation: Any, body: Any) -> Comparison:
+def _decode_comparison_response(operation: Any, body: Any) -> Comparison:
     return Comparison(**{name: body[name] for name in ComparisonBody.__struct_fields__})
 
 
 REEMBEDDING_ROUTES: tuple[Route[Any, Any], ...] = (
     Route(
-        StartReembedding, "start_reembedding", "POST", REEMBEDDING, "write",
-        _encode_start, _decode_start,
-        lambda request, generation: {"generation": generation},
-        lambda operation, body: body["generation"],
-        StartedBody,
-        body=StartReembeddingBody, is_idempotent=True,
+        operation=StartReembedding,
+        name="start_reembedding",
+        method="POST",
+        path=REEMBEDDING,
+        access="write",
+        encode_request=_encode_start,
+        decode_request=_decode_start,
+        encode_response=lambda request, generation: {"generation": generation},
+        decode_response=lambda operation, body: body["generation"],
+        response=StartedBody,
+        body=StartReembeddingBody,
+        is_idempotent=True,
     ),
     Route(
-        GetReembedding, "get_reembedding", "GET", REEMBEDDING, "read",
-        lambda operation: Request(collection_path(operation.collection)),
-        lambda request: GetReembedding(request.collection),
-        _respond_status, _read_status, ReembeddingBody | None, is_idempotent=True,
+        operation=GetReembedding,
+        name="get_reembedding",
+        method="GET",
+        path=REEMBEDDING,
+        access="read",
+        encode_request=lambda operation: Request(collection_path(operation.collection)),
+        decode_request=lambda request: GetReembedding(request.collection),
+        encode_response=_encode_status_response,
+        decode_response=_decode_status_response,
+        response=ReembeddingBody | None,
+        is_idempotent=True,
     ),
     Route(
-        DropReembedding, "drop_reembedding", "DELETE", REEMBEDDING, "write",
-        lambda operation: Request(collection_path(operation.collection)),
-        lambda request: DropReembedding(request.collection),
-        empty_response, ignore_response, Empty,
+        operation=DropReembedding,
+        name="drop_reembedding",
+        method="DELETE",
+        path=REEMBEDDING,
+        access="write",
+        encode_request=lambda operation: Request(collection_path(operation.collection)),
+        decode_request=lambda request: DropReembedding(request.collection),
+        encode_response=empty_response,
+        decode_response=ignore_response,
+        response=Empty,
     ),
     Route(
-        GetUnembedded, "get_unembedded", "GET", REEMBEDDING + "/records", "write",
-        lambda operation: Request(
+        operation=GetUnembedded,
+        name="get_unembedded",
+        method="GET",
+        path=REEMBEDDING + "/records",
+        access="write",
+        encode_request=lambda operation: Request(
             collection_path(operation.collection),
             UnembeddedQuery(operation.generation, operation.after, operation.limit),
         ),
-        lambda request: GetUnembedded(
+        decode_request=lambda request: GetUnembedded(
             request.collection,
             request.query.generation,
             request.query.after,
             request.query.limit,
         ),
-        lambda request, found: found,
-        _read_unembedded, UnembeddedBody, query=UnembeddedQuery, is_idempotent=True,
+        encode_response=lambda request, found: found,
+        decode_response=_decode_unembedded_response,
+        response=UnembeddedBody,
+        query=UnembeddedQuery,
+        is_idempotent=True,
     ),
     Route(
-        StoreReembedded, "store_reembedded", "POST", REEMBEDDING + "/records", "write",
-        _encode_store, _decode_store, empty_response, ignore_response, Empty,
-        body=ReembeddedBody, most_bytes=None, is_idempotent=True,
+        operation=StoreReembedded,
+        name="store_reembedded",
+        method="POST",
+        path=REEMBEDDING + "/records",
+        access="write",
+        encode_request=_encode_store,
+        decode_request=_decode_store,
+        encode_response=empty_response,
+        decode_response=ignore_response,
+        response=Empty,
+        body=ReembeddedBody,
+        max_bytes=None,
+        is_idempotent=True,
     ),
     Route(
-        CompareEmbeddings, "compare_embeddings", "POST", REEMBEDDING + "/compare", "read",
-        lambda operation: Request(
+        operation=CompareEmbeddings,
+        name="compare_embeddings",
+        method="POST",
+        path=REEMBEDDING + "/compare",
+        access="read",
+        encode_request=lambda operation: Request(
             collection_path(operation.collection),
             body=CompareBody(operation.generation, operation.sample, operation.n_results),
         ),
-        lambda request: CompareEmbeddings(
+        decode_request=lambda request: CompareEmbeddings(
             request.collection,
             request.body.generation,
             request.body.sample,
             request.body.n_results,
         ),
-        lambda request, comparison: comparison,
-        _read_comparison, ComparisonBody, body=CompareBody, is_idempotent=True,
+        encode_response=lambda request, comparison: comparison,
+        decode_response=_decode_comparison_response,
+        response=ComparisonBody,
+        body=CompareBody,
+        is_idempotent=True,
     ),
     Route(
-        SwitchEmbeddings, "switch_embeddings", "POST", REEMBEDDING + "/switch", "write",
-        lambda operation: Request(
+        operation=SwitchEmbeddings,
+        name="switch_embeddings",
+        method="POST",
+        path=REEMBEDDING + "/switch",
+        access="write",
+        encode_request=lambda operation: Request(
             collection_path(operation.collection),
             body=SwitchBody(operation.generation, operation.patience),
         ),
-        lambda request: SwitchEmbeddings(
+        decode_request=lambda request: SwitchEmbeddings(
             request.collection, request.body.generation, request.body.patience
         ),
-        lambda request, missing: {"missing": missing},
-        lambda operation, body: int(body["missing"]),
-        MissingBody, body=SwitchBody, is_idempotent=True,
+        encode_response=lambda request, missing: {"missing": missing},
+        decode_response=lambda operation, body: int(body["missing"]),
+        response=MissingBody,
+        body=SwitchBody,
+        is_idempotent=True,
     ),
-)  # fmt: skip
+)

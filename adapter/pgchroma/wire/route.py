@@ -23,22 +23,24 @@ __all__ = ("PREFIX", "Access", "Request", "Route", "encode_json", "read_path")
 _PARAMETER: Final = re.compile(r"\{(\w+)\}")
 
 _UNNAMEABLE: Final = ("", ".", "..")
-"""What clients and proxies take out of a path, and then ask for something else than was meant."""
+"""Parts that clients and proxies remove from a path, so that it names something else."""
 
 R = TypeVar("R")
 O = TypeVar("O", bound=Operation[Any])  # noqa: E741
 
 PREFIX: Final = "/api/v2"
 
-SMALL: Final = 1 << 20
-"""Bytes of a body that describes something, and carries no records."""
+SMALL_BODY_BYTES: Final = 1 << 20
+"""The longest body of a request that carries no records."""
 
 MIN_DATABASE_NAME: Final = 3
 
-Access: TypeAlias = Literal["public", "known", "sight", "read", "write", "admin", "operator"]
-"""Who may ask: anybody; whoever shows a credential; whoever's scope lies within the tenant or
-database that is looked up; whoever has this role over what the path names; an admin of
-everything, whatever the path names."""
+Access: TypeAlias = Literal[
+    "public", "authenticated", "lookup", "read", "write", "admin", "operator"
+]
+"""What a route requires: nothing; a valid credential; a credential whose scope contains the tenant
+or database that is looked up, or lies within it; this role on what the path names; the role admin
+on everything, whatever the path names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,9 +48,10 @@ class Request:
     """A request between JSON and operation.
 
     Attributes:
-        path: The values of the path's parameters, by name, decoded.
-        query: The query string's parameters, a struct of the route's type; None: has none.
-        body: The body, a struct of the route's type; None: has none.
+        path: The decoded values of the path's parameters, by name.
+        query: The parameters of the query string, a struct of the route's type. `None` means there
+            is no query string.
+        body: The body, a struct of the route's type. `None` means there is no body.
     """
 
     path: Mapping[str, str] = field(default_factory=dict)
@@ -57,30 +60,34 @@ class Request:
 
     @property
     def scope(self) -> DatabaseRef:
-        """The tenant and database the path names."""
+        """The tenant and database that the path names."""
         return database_ref(self.path["tenant"], self.path["database"])
 
     @property
     def collection(self) -> CollectionRef:
-        """The collection the path names by its id."""
+        """The collection that the path names by its id."""
         return CollectionRef(self.scope, collection_id(self.path["collection_id"]))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Route(Generic[O, R]):
-    """How one operation travels.
+    """How an operation and its answer are sent over HTTP.
 
     Attributes:
-        name: The operation's id in the OpenAPI document, which is Chroma's.
-        path: Below ``/api/v2``, with parameters in braces.
-        encode: The operation's request; `decode` is its inverse.
-        respond: The answer as what `encode_json` takes; `read` is its inverse on parsed JSON.
+        operation: The operation's class.
+        name: The operation's id in the OpenAPI document. It is Chroma's.
+        method: The HTTP method.
+        path: The path below ``/api/v2``, with parameters in braces.
+        access: What a caller needs to use the route.
+        encode_request: Makes a request of an operation. `decode_request` is its inverse.
+        encode_response: Makes a value that `encode_json` accepts of an answer. `decode_response` is
+            its inverse, on parsed JSON.
         response: The shape of the answer, for the OpenAPI document.
-        query: The shape of the query string, if it has one.
-        body: The shape of the body, if it has one.
+        query: The shape of the query string, if there is one.
+        body: The shape of the body, if there is one.
         status: The HTTP status of a success.
-        is_idempotent: Whether asking again does no harm when it is not known what became of it.
-        most_bytes: The length of the longest body; None: the server's settings say.
+        is_idempotent: Whether a client may send the request again if it does not know the outcome.
+        max_bytes: The length of the longest body. `None` means that the server's settings limit it.
     """
 
     operation: type[O]
@@ -88,22 +95,22 @@ class Route(Generic[O, R]):
     method: str
     path: str
     access: Access
-    encode: Callable[[O], Request]
-    decode: Callable[[Request], O]
-    respond: Callable[[Request, R], Any]
-    read: Callable[[O, Any], R]
+    encode_request: Callable[[O], Request]
+    decode_request: Callable[[Request], O]
+    encode_response: Callable[[Request, R], Any]
+    decode_response: Callable[[O, Any], R]
     response: Any
     query: Any = None
     body: Any = None
     status: int = 200
     is_idempotent: bool = False
-    most_bytes: int | None = SMALL
+    max_bytes: int | None = SMALL_BODY_BYTES
 
     def url(self, request: Request) -> str:
-        """Write the path, and the query string if there is one.
+        """Return the path, with the query string if there is one.
 
         Raises:
-            NotFoundError: A name in the path is none that anything can have.
+            NotFoundError: The path contains a name that nothing can have.
         """
         for value in request.path.values():
             if value in _UNNAMEABLE:
@@ -111,23 +118,23 @@ class Route(Generic[O, R]):
         path = self.path.format_map({k: quote(v, safe="") for k, v in request.path.items()})
         if request.query is None:
             return PREFIX + path
-        given = msgspec.to_builtins(request.query)
-        query = "&".join(f"{k}={quote(str(v))}" for k, v in given.items() if v is not None)
+        parameters = msgspec.to_builtins(request.query)
+        query = "&".join(f"{k}={quote(str(v))}" for k, v in parameters.items() if v is not None)
         return f"{PREFIX}{path}?{query}" if query else PREFIX + path
 
     def parse(
         self, path: Mapping[str, str], query: Mapping[str, str], body: bytes | None
     ) -> Request:
-        """Read a request that came in.
+        """Parse an incoming request.
 
         Args:
             path: The path's parameters, by name, from `read_path`.
-            query: The query string's parameters, decoded.
-            body: The body; ignored where the route has none.
+            query: The decoded parameters of the query string.
+            body: The body. It is ignored if the route has none.
 
         Raises:
             InvalidArgumentError: The body is not JSON, or the query string is malformed.
-            MalformedRequestError: The body is JSON of another shape.
+            MalformedRequestError: The body is JSON, but has another shape.
         """
         return Request(
             path,
@@ -137,31 +144,46 @@ class Route(Generic[O, R]):
 
 
 def read_path(template: str, values: Iterable[str]) -> dict[str, str]:
-    """Name and decode the values of a path's parameters, which come percent-encoded.
+    """Return the decoded parameters of a path, by name.
+
+    Args:
+        template: A route's path, with parameters in braces.
+        values: The percent-encoded values of its parameters.
 
     Raises:
-        InvalidArgumentError: One is not UTF-8.
+        InvalidArgumentError: A value is not UTF-8.
     """
     return dict(zip(_PARAMETER.findall(template), map(_unquote, values), strict=True))
 
 
 def encode_json(value: Any) -> bytes:
-    """Write JSON; numpy arrays of float32 with the fewest digits that read back the same."""
+    """Return a value as JSON.
+
+    An array of float32 is written with the fewest digits that are read back as the same numbers.
+    """
     return orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY, default=msgspec.structs.asdict)
 
 
 def database_ref(tenant: str, database: str) -> DatabaseRef:
-    """Check the names in a path."""
+    """Return the database that a path names.
+
+    Raises:
+        InvalidArgumentError: A name is one that nothing can have.
+    """
     if len(database) < MIN_DATABASE_NAME:
         raise InvalidArgumentError("database name must be at least 3 characters")
     return DatabaseRef(check_looked_up(tenant), check_looked_up(database))
 
 
 def collection_id(text: str, message: str = "Collection ID is not a valid UUIDv4") -> UUID:
-    """Read a collection's id.
+    """Return a collection's id.
+
+    Args:
+        text: The id.
+        message: The message of the error.
 
     Raises:
-        InvalidArgumentError: It is none; with the message given.
+        InvalidArgumentError: The text is not a UUID.
     """
     try:
         return UUID(text)

@@ -72,11 +72,11 @@ def _decode(
     body: bytes | None,
 ) -> tuple[Request, Operation[Any]]:
     request = route.parse(path, query, body)
-    return request, route.decode(request)
+    return request, route.decode_request(request)
 
 
 def _encode(route: Route[Any, Any], request: Request, result: Any) -> Response[bytes]:
-    return json_response(route.respond(request, result), route.status)
+    return json_response(route.encode_response(request, result), route.status)
 
 
 def _is_long(body: bytes) -> bool:

@@ -86,7 +86,7 @@ class Dispatcher:
             # not see.
             caller.require("write", Target(path["tenant"], path["database"]))
         if isinstance(operation, GetIdentity):
-            return json_response(route.respond(parsed, identity(caller)))
+            return json_response(route.encode_response(parsed, identity(caller)))
         result = await self._execute(operation)
         if operation.invalidates_credentials:
             self._door.forget()
@@ -119,8 +119,8 @@ class Dispatcher:
                 "Expected request with `Content-Type: application/json`"
             )
         most = self._settings.max_payload_size_bytes
-        if route.most_bytes is not None:
-            most = min(most, route.most_bytes)
+        if route.max_bytes is not None:
+            most = min(most, route.max_bytes)
         try:
             async with asyncio.timeout(self._settings.body_timeout):
                 return await _read(request, most)
@@ -154,9 +154,9 @@ def permit(request: AnyRequest, access: Access, path: Mapping[str, str]) -> Call
     caller: Caller = request.user
     if access == "operator":
         caller.require("admin", Target())
-    elif access != "known":
-        role = cast("Role", "read" if access == "sight" else access)
-        caller.require(role, target_of(path, is_lookup=access == "sight"))
+    elif access != "authenticated":
+        role = cast("Role", "read" if access == "lookup" else access)
+        caller.require(role, target_of(path, is_lookup=access == "lookup"))
     return caller
 
 
