@@ -240,7 +240,7 @@ REFUSALS: list[tuple[str, Any, int, bytes]] = [
     (f"POST {R}/upsert", {"ids": ["x"], "embeddings": [None]}, 422, malformed(
         "Expected `str | array`, got `null` - at `$.embeddings[0]`")),
     (f"POST {R}/add", {"ids": ["x", "y"], "embeddings": [[1, 2], "AACAPwAAAEA="]}, 422, other(
-        "embeddings: expected base64 texts throughout or lists of numbers throughout")),
+        "embeddings: expected only base64 texts or only lists of numbers, got both")),
     (f"POST {R}/add", {"ids": ["x"], "embeddings": ["AAAA"]}, 400, invalid(
         "Invalid byte length: 3 bytes cannot be converted to f32 values (must be divisible by 4)")),
     (f"POST {R}/add", {"ids": ["x"], "embeddings": ["!!"]}, 400, invalid(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pgchroma.errors import MalformedRequestError
-from pgchroma.wire.bodies import CreateCollectionBody
+from pgchroma.wire.collections import CreateCollectionBody
 from pgchroma.wire.duplicates import duplicate_field, raw_fields
 from pgchroma.wire.reading import LARGE, read_body
 

@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 
 from pgchroma.errors import ChromaError
-from pgchroma.wire.bodies import AddBody, GetBody, QueryBody, UpdateBody, UpsertBody
 from pgchroma.wire.reading import LARGE, MAX_VALUES, read_body
+from pgchroma.wire.reads import GetBody
+from pgchroma.wire.search import QueryBody
+from pgchroma.wire.writes import AddBody, UpdateBody, UpsertBody
 
 BODIES: list[tuple[Any, Any]] = [
     (AddBody, {"ids": ["a", "b"], "embeddings": [[1, 2.5], [-1e-3, 4e38]], "uris": None}),
@@ -70,7 +72,7 @@ def test_values_are_counted_where_they_are_values() -> None:
             assert read_body(body, GetBody).where == {"k": json.loads(text)}
     for value in ("[]", "{}", "1", '"\\\\"', '"\\""'):
         listed = ",".join([value] * (MAX_VALUES + 1))
-        with pytest.raises(ChromaError, match=f"where: more than {MAX_VALUES} values"):
+        with pytest.raises(ChromaError, match=f"where: expected at most {MAX_VALUES} values"):
             read_body(f'{{"where": [{listed}]}}'.encode(), GetBody)
 
 

@@ -1,4 +1,5 @@
-"""JSON and paths: operation to request, result to response, and both ways back.
+"""JSON and paths: operations as requests, answers as responses, and the inverse of both.
 
-The server and the HTTP client use the same table of routes, so the two cannot drift apart.
+The bodies are Chroma's: unknown fields are ignored, and optional ones may be missing or null. The
+server and the HTTP client use the same table of routes, so that they cannot diverge.
 """

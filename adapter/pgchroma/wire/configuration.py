@@ -1,37 +1,38 @@
-"""The shapes of collections' configurations.
+"""Shapes of collections' configurations.
 
-Unlike bodies, settings of an index take no fields that are not listed: whoever misspells one would
-not learn that it is not in force.
+Unlike bodies, the settings of an index reject unknown fields. Otherwise a misspelt setting would
+have no effect, and the caller would not notice.
 """
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Any, TypeAlias
 
 from msgspec import UNSET, Meta, Struct, UnsetType, to_builtins
 
 from pgchroma.model.configuration import Quantization
+from pgchroma.model.types import Space
 
 __all__ = ("ConfigurationBody", "NewConfigurationBody", "VectorIndexBody", "read_settings")
 
-Space: TypeAlias = Literal["l2", "cosine", "ip"]
+
 Setting: TypeAlias = Annotated[int, Meta(ge=0, le=2**31 - 1)] | UnsetType | None
-"""One that is not given stays apart from one that is null, so that a body reads back the same."""
+"""A missing setting differs from one that is null, so that a body reads back the same."""
 
 
 class KnownFunction(Struct, tag="known", tag_field="type"):
-    """An embedding function that clients can make again."""
+    """An embedding function that clients can create from its name and settings."""
 
     name: str
     config: Any
 
 
 class LegacyFunction(Struct, tag="legacy", tag_field="type"):
-    """No embedding function, or one from before they were persisted."""
+    """No embedding function, or one from a version that did not store embedding functions."""
 
 
 class UnknownFunction(Struct, tag="unknown", tag_field="type"):
-    """An embedding function that cannot be persisted."""
+    """An embedding function that cannot be stored."""
 
 
 EmbeddingFunction: TypeAlias = KnownFunction | LegacyFunction | UnknownFunction | UnsetType | None
@@ -40,7 +41,7 @@ EmbeddingFunction: TypeAlias = KnownFunction | LegacyFunction | UnknownFunction 
 class NewHnswBody(Struct, forbid_unknown_fields=True):
     """The index settings that can change.
 
-    Chroma does not know the last; without it, it is chosen by the embeddings' dimension.
+    Chroma has no `quantization`. Without it, the dimension of the embeddings decides.
     """
 
     ef_search: Setting = UNSET
@@ -60,14 +61,14 @@ class HnswBody(NewHnswBody):
 
 
 class NewSpannBody(Struct, forbid_unknown_fields=True):
-    """Settings, that can change, of an index that is not here."""
+    """The settings that can change of an index that pgchroma does not have."""
 
     search_nprobe: Setting = UNSET
     ef_search: Setting = UNSET
 
 
 class SpannBody(NewSpannBody):
-    """Settings of an index that is not here; of them only the space counts."""
+    """The settings of an index that pgchroma does not have. Only the space has an effect."""
 
     write_nprobe: Setting = UNSET
     space: Space | UnsetType | None = UNSET
@@ -87,7 +88,7 @@ class ConfigurationBody(Struct):
 
 
 class NewConfigurationBody(Struct):
-    """What changes about a collection's configuration."""
+    """Changes of a collection's configuration."""
 
     hnsw: NewHnswBody | UnsetType | None = UNSET
     spann: NewSpannBody | UnsetType | None = UNSET
@@ -95,7 +96,7 @@ class NewConfigurationBody(Struct):
 
 
 class VectorIndexBody(Struct, forbid_unknown_fields=True):
-    """How a schema says embeddings are indexed."""
+    """The vector index of a schema."""
 
     space: Space | UnsetType | None = UNSET
     embedding_function: EmbeddingFunction = UNSET
@@ -105,5 +106,5 @@ class VectorIndexBody(Struct, forbid_unknown_fields=True):
 
 
 def read_settings(body: Struct | None) -> dict[str, Any] | None:
-    """Return the settings that a body gives."""
+    """Return the settings of a body."""
     return None if body is None else to_builtins(body)

@@ -1,4 +1,4 @@
-"""A field that a JSON body has twice is refused; the decoder would take the last of them."""
+"""Find a field that a JSON body has twice. The decoder would use the last of them."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ _NEXT: Final = re.compile(_SPACE + rb"[,}]" + _SPACE)
 
 
 def raw_fields(body: bytes) -> dict[str, Raw]:
-    """Return what each field of an object holds; of two with one name, the last."""
+    """Return the value of each field of an object; of two with one name, the last value."""
     return msgspec.json.decode(body, type=dict[str, Raw])
 
 
 def duplicate_field(body: bytes, fields: Mapping[str, Raw]) -> str | None:
-    """Return the name of a field that is there twice, or None.
+    """Return the name of a field that an object has twice, or `None`.
 
-    The object is walked from field to field, by the lengths of what they hold. The first of two
-    fields with one name is not followed by what the last one holds, or comes when the name has
-    been seen. A field that is not among `fields` ends the walk, as its length is not known.
+    The walk goes from field to field by the lengths of their values. At a duplicate, either the
+    text differs from the value in `fields`, or the name was seen before. A field that is not in
+    `fields` ends the walk, because its length is unknown.
 
     Args:
         body: A valid JSON object.
-        fields: What its fields hold; of two with one name, the last.
+        fields: The values of its fields; of two with one name, the last value.
     """
     seen: set[str] = set()
     opening = _OPENING.match(body)

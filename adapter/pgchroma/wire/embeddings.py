@@ -1,4 +1,4 @@
-"""Embeddings on the wire: base64 of little-endian float32 on the way in, or lists of numbers."""
+"""Embeddings in JSON: lists of numbers, and in requests also base64 of little-endian float32."""
 
 from __future__ import annotations
 
@@ -23,34 +23,34 @@ __all__ = (
 )
 
 RequestEmbedding: TypeAlias = str | list[float]
-"""One embedding as clients send it."""
+"""An embedding in a request."""
 
 _WIDTH = 4
 """Bytes of a float32."""
 
 
 def encode_request_embeddings(records: RecordBatch) -> list[str | None] | None:
-    """Write a batch's embeddings as base64, with None where a record has none."""
+    """Return a batch's embeddings in base64, with `None` for a record without one."""
     if records.embeddings is None:
-        # Where there are no records, the list has to be there all the same.
+        # The list is required, even if there are no records.
         return None if len(records) else []
     rows = iter(encode_vectors(records.embeddings))
-    present = records.has_embedding or [True] * len(records)
-    return [next(rows) if there else None for there in present]
+    has_embedding = records.has_embedding or [True] * len(records)
+    return [next(rows) if is_present else None for is_present in has_embedding]
 
 
 def encode_vectors(matrix: NDArray[np.float32]) -> list[str]:
-    """Write each row of a matrix as base64."""
+    """Return each row of a matrix in base64. `decode_vectors` is the inverse."""
     rows = np.ascontiguousarray(matrix, dtype="<f4")
     return [binascii.b2a_base64(row.tobytes(), newline=False).decode() for row in rows]
 
 
 def decode_vectors(texts: Sequence[str]) -> NDArray[np.float32]:
-    """Read what `encode_vectors` wrote.
+    """Return a matrix from the texts that `encode_vectors` wrote.
 
     Raises:
-        InvalidArgumentError: A text is not base64 of numbers, they are not all as long, or one is
-            not finite.
+        InvalidArgumentError: A text is not base64 of numbers, the vectors differ in length, or a
+            number is not finite.
     """
     vectors = [_vector(text) for text in texts]
     _check_finite(vectors)
@@ -60,18 +60,18 @@ def decode_vectors(texts: Sequence[str]) -> NDArray[np.float32]:
 
 
 def decode_request_embeddings(embeddings: Sequence[RequestEmbedding | None] | None) -> Any:
-    """Read what a client sent, for `RecordBatch.parse`.
+    """Return the embeddings of a request, for `RecordBatch.parse`.
 
     Raises:
         MalformedRequestError: Texts and lists are mixed.
-        InvalidArgumentError: A text is not base64 of whole numbers, or a number is not finite.
+        InvalidArgumentError: A text is not base64 of float32 values, or a number is not finite.
     """
     if embeddings is None:
         return None
     kinds = {type(embedding) for embedding in embeddings if embedding is not None}
     if len(kinds) > 1:
         raise MalformedRequestError(
-            "embeddings: expected base64 texts throughout or lists of numbers throughout"
+            "embeddings: expected only base64 texts or only lists of numbers, got both"
         )
     if kinds != {str}:
         return embeddings
@@ -82,7 +82,7 @@ def decode_request_embeddings(embeddings: Sequence[RequestEmbedding | None] | No
 
 
 def encode_columns(embeddings: NDArray[np.float32] | None) -> Any:
-    """Give a column of embeddings as rows for the JSON encoder, None for a record without one."""
+    """Return a column of embeddings for the JSON encoder, with `None` for a record without one."""
     if embeddings is None:
         return None
     matrix = np.ascontiguousarray(embeddings, dtype=np.float32)
@@ -94,12 +94,12 @@ def encode_columns(embeddings: NDArray[np.float32] | None) -> Any:
 
 
 def decode_columns(rows: Sequence[Sequence[float] | None] | None) -> NDArray[np.float32] | None:
-    """Read a column of embeddings; a record without one becomes a row of NaN."""
+    """Return a column of embeddings as a matrix. A record without one becomes a row of NaN."""
     if rows is None:
         return None
     width = next((len(row) for row in rows if row is not None), 0)
-    absent = [np.nan] * width
-    filled = [absent if row is None else row for row in rows]
+    missing = [np.nan] * width
+    filled = [missing if row is None else row for row in rows]
     return np.array(filled, dtype=np.float32).reshape(len(rows), width)
 
 
@@ -119,8 +119,8 @@ def _vector(text: str) -> NDArray[np.float32]:
 def _check_finite(vectors: Sequence[NDArray[np.float32] | None]) -> None:
     for index, vector in enumerate(vectors):
         if vector is not None and not np.isfinite(vector).all():
-            worst = vector[~np.isfinite(vector)][0]
-            named = "NaN" if np.isnan(worst) else str(worst)
+            number = vector[~np.isfinite(vector)][0]
+            shown = "NaN" if np.isnan(number) else str(number)
             raise InvalidArgumentError(
-                f"Non-finite float value at embedding index {index}: {named}"
+                f"Non-finite float value at embedding index {index}: {shown}"
             )

@@ -1,9 +1,11 @@
-"""Errors on the wire: the status codes that JavaScript goes by and the words that Python does."""
+"""Errors as responses: the status codes that JavaScript clients use and the names for Python's."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any, Final
+
+from msgspec import Struct
 
 from pgchroma.errors import (
     AuthorizationError,
@@ -23,12 +25,13 @@ from pgchroma.errors import (
     VersionMismatchError,
 )
 
-__all__ = ("EFFECT", "decode_error", "effect_of", "encode_error", "status_of")
+__all__ = ("EFFECT", "ErrorBody", "decode_error", "effect_of", "encode_error", "status_of")
 
 EFFECT: Final = "pgchroma-effect"
-"""The header of an answer with 503 that says what became of the request: ``none``, ``unknown``."""
+"""The header of a response with 503: whether the request had an effect, ``none`` or ``unknown``."""
 
-# The classes' own numbers are the other way round here: Chroma's, kept for whoever reads them.
+# The codes of the classes have these two the other way round. They are Chroma's, and stay for code
+# that reads them.
 _STATUSES: Final[dict[type[ChromaError], int]] = {AuthorizationError: 403, ChromaAuthError: 401}
 
 _NAMED: Final = (
@@ -38,7 +41,7 @@ _NAMED: Final = (
     OutcomeUnknownError,
     VersionMismatchError,
 )
-"""What has a word of its own; everything else is a ``ChromaError``."""
+"""The classes that are sent by name. All others are sent as ``ChromaError``."""
 
 _BY_NAME: Final = {kind.name(): kind for kind in _NAMED}
 
@@ -54,7 +57,14 @@ _BY_STATUS: Final[dict[int, type[ChromaError]]] = {
     504: DeadlineExceededError,
     507: StorageFullError,
 }
-"""What a ``ChromaError`` was before it went through the wire."""
+"""The class of an error that was sent as ``ChromaError``, by its status."""
+
+
+class ErrorBody(Struct):
+    """An error: its name for programs and its message for people."""
+
+    error: str
+    message: str
 
 
 def status_of(error: ChromaError) -> int:
@@ -63,26 +73,30 @@ def status_of(error: ChromaError) -> int:
 
 
 def effect_of(error: UnavailableError) -> str:
-    """Return what the header `EFFECT` says of a request that could not be carried out."""
+    """Return the value of the header `EFFECT` for an error."""
     return "unknown" if isinstance(error, OutcomeUnknownError) else "none"
 
 
 def encode_error(error: ChromaError) -> dict[str, str]:
-    """Return the body an error is sent as."""
-    is_away = isinstance(error, UnavailableError) and not isinstance(error, OutcomeUnknownError)
-    is_named = isinstance(error, _NAMED) and not (is_away or isinstance(error, StorageFullError))
+    """Return the body of an error's response."""
+    had_no_effect = isinstance(error, UnavailableError) and not isinstance(
+        error, OutcomeUnknownError
+    )
+    is_named = isinstance(error, _NAMED) and not (
+        had_no_effect or isinstance(error, StorageFullError)
+    )
     return {"error": error.name() if is_named else "ChromaError", "message": error.message()}
 
 
 def decode_error(status: int, body: Any, headers: Mapping[str, str]) -> ChromaError:
-    """Return the error that a response stands for.
+    """Return the error of a response.
 
     Args:
         status: The HTTP status.
-        body: The parsed JSON of the response, or its text if it is none.
+        body: The parsed JSON of the response, or its text if it is not JSON.
         headers: The response's headers.
     """
-    name, message = _read(status, body)
+    name, message = _parse_body(status, body)
     kind = _BY_NAME.get(name) or _BY_STATUS.get(status, ChromaError)
     effect = headers.get(EFFECT)
     if issubclass(kind, UnavailableError) and effect == "unknown":
@@ -100,8 +114,8 @@ def _seconds(text: str) -> float:
     return float(text) if text.isdecimal() else 0.0
 
 
-def _read(status: int, body: Any) -> tuple[str, str]:
+def _parse_body(status: int, body: Any) -> tuple[str, str]:
     if isinstance(body, dict) and "message" in body:
         return str(body.get("error")), str(body["message"])
-    # Somebody between us and the server, or a path the server does not have.
+    # A proxy answered, or the server does not have the path.
     return "", f"the server answered with HTTP status {status}: {str(body)[:500]}"

@@ -1,9 +1,9 @@
-"""JSON bodies read into structs, large ones in parts.
+"""Decode JSON bodies into structs, large ones in parts.
 
-A decoder holds Python's lock from the body's first byte to its last, and makes an object of every
-number. So of a large body only the outermost object is decoded at once. What its fields hold is
-counted before anything is made of it, and embeddings become arrays one by one. Between the parts
-other threads run, such as the one with the event loop.
+A decoder holds Python's lock for the whole body, and makes an object of every number. Of a large
+body, only the outermost object is therefore decoded at first. The values of each field are counted
+before they are decoded, and embeddings become arrays one by one. Between the parts other threads
+can run, such as the thread of the event loop.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from pgchroma.wire.duplicates import duplicate_field, raw_fields
 __all__ = ("MAX_VALUES", "read_body")
 
 LARGE: Final = 1 << 18
-"""Bytes of a body above which it is read in parts."""
+"""The length in bytes above which a body is decoded in parts."""
 
 MAX_VALUES: Final = 600_000
-"""Values in a field of a body, embeddings apart; the largest filter there may be has fewer."""
+"""Values of a field, other than embeddings. The largest valid filter has fewer."""
 
 MAX_NUMBERS: Final = 16_000
-"""Numbers of an embedding; PostgreSQL stores no longer ones."""
+"""Numbers of an embedding. PostgreSQL cannot store more."""
 
 MAX_EMBEDDINGS: Final = 100_000
 
@@ -47,30 +47,33 @@ _ELEMENT: Final = re.compile(
     + _SPACE,
     re.DOTALL,
 )
-"""An element of a list of embeddings, and what is behind it. The longest are several times shorter
-than the bounds, which keep a hostile one from being read to its end."""
+"""An element of a list of embeddings, and the separator after it.
+
+The bounds are several times the longest valid element. They stop the match of a hostile one early.
+"""
 _TOO_LONG: Final = re.compile(rb'\[[^][{}"]{1000000}|"')
 
 
 def read_body(body: bytes, shape: Any) -> Any:
-    """Read a body.
+    """Decode a body.
 
     Args:
         body: JSON.
-        shape: The struct it is to be.
+        shape: The struct to decode it into.
 
     Raises:
-        InvalidArgumentError: It is not JSON, or has too much in it.
-        MalformedRequestError: It is JSON of another shape, or has a field twice.
+        InvalidArgumentError: The body is not JSON, or has too many values.
+        MalformedRequestError: The body has another shape, or has a field twice.
     """
     if len(body) <= LARGE:
-        read = _decode(body, shape)
+        decoded = _decode(body, shape)
         _check_unique(body, raw_fields(body))
-        return read
-    outer = _decode(body, _envelope(shape))
-    given = list(_given(outer, shape))
-    _check_unique(body, {each.encode_name: getattr(outer, each.name) for each in given})
-    return shape(**{each.name: _read_field(each, getattr(outer, each.name)) for each in given})
+        return decoded
+    envelope = _decode(body, _envelope(shape))
+    present = list(_present_fields(envelope, shape))
+    raw = {field.name: getattr(envelope, field.name) for field in present}
+    _check_unique(body, {field.encode_name: raw[field.name] for field in present})
+    return shape(**{field.name: _decode_field(field, raw[field.name]) for field in present})
 
 
 def _check_unique(body: bytes, raw: Mapping[str, Raw]) -> None:
@@ -78,29 +81,29 @@ def _check_unique(body: bytes, raw: Mapping[str, Raw]) -> None:
         _malformed(f"duplicate field `{name[:100]}`")
 
 
-def _given(outer: Any, shape: Any) -> Iterator[FieldInfo]:
-    for each in fields(shape):
-        if getattr(outer, each.name) is not UNSET:
-            yield each
-        elif each.required:
-            _malformed(f"Object missing required field `{each.encode_name}`")
+def _present_fields(envelope: Any, shape: Any) -> Iterator[FieldInfo]:
+    for field in fields(shape):
+        if getattr(envelope, field.name) is not UNSET:
+            yield field
+        elif field.required:
+            _malformed(f"Object missing required field `{field.encode_name}`")
 
 
-def _read_field(field: FieldInfo, raw: Raw) -> Any:
+def _decode_field(field: FieldInfo, raw: Raw) -> Any:
     text = bytes(raw)
     if field.name in _EMBEDDINGS and text != b"null":
-        return _embeddings(text, field)
+        return _decode_embeddings(text, field)
     _check_count(text, field.name)
     return _decode(text, field.type, f"$.{field.encode_name}")
 
 
 @cache
 def _envelope(shape: Any) -> Any:
-    unread = [
-        (each.name, Raw | UnsetType, msgspec.field(default=UNSET, name=each.encode_name))
-        for each in fields(shape)
+    undecoded = [
+        (field.name, Raw | UnsetType, msgspec.field(default=UNSET, name=field.encode_name))
+        for field in fields(shape)
     ]
-    return msgspec.defstruct(shape.__name__, unread)
+    return msgspec.defstruct(shape.__name__, undecoded)
 
 
 def _decode(text: bytes, shape: Any, path: str = "$") -> Any:
@@ -112,38 +115,40 @@ def _decode(text: bytes, shape: Any, path: str = "$") -> Any:
         raise InvalidArgumentError(f"Failed to parse the request body as JSON: {error}") from error
 
 
-def _embeddings(text: bytes, field: FieldInfo) -> list[Any]:
-    """Read embeddings, or nulls in their place; lists of numbers become arrays."""
+def _decode_embeddings(text: bytes, field: FieldInfo) -> list[Any]:
+    """Return embeddings or nulls. Lists of numbers become arrays."""
     start = _START.match(text)
     if start is None:
         _decode(text, field.type, f"$.{field.encode_name}")
         _malformed(f"Expected `array` - at `$.{field.encode_name}`")
-    kind = _element_of(field.type)
-    found: list[Any] = []
-    at = start.end()
+    kind = _element_type(field.type)
+    embeddings: list[Any] = []
+    position = start.end()
     is_ended = bool(start[1])
     while not is_ended:
-        element = _ELEMENT.match(text, at)
-        if len(found) == MAX_EMBEDDINGS:
+        if len(embeddings) == MAX_EMBEDDINGS:
             raise InvalidArgumentError(
-                f"{field.encode_name}: more than {MAX_EMBEDDINGS} embeddings in one request"
+                f"{field.encode_name}: expected at most {MAX_EMBEDDINGS} embeddings in one "
+                "request, got more; send several requests"
             )
+        path = f"$.{field.encode_name}[{len(embeddings)}]"
+        element = _ELEMENT.match(text, position)
         if element is None:
-            _refuse_element(text, at, f"$.{field.encode_name}[{len(found)}]")
-        found.append(_embedding(element[1], kind, f"$.{field.encode_name}[{len(found)}]"))
-        at = element.end()
+            _reject_element(text, position, path)
+        embeddings.append(_decode_embedding(element[1], kind, path))
+        position = element.end()
         is_ended = element[2] == b"]"
-    return found
+    return embeddings
 
 
-def _element_of(shape: Any) -> Any:
-    """The type of the elements of a list, which may be null itself."""
+def _element_type(shape: Any) -> Any:
+    """Return the type of the elements of a list type, which may be optional."""
     lists = (each for each in (shape, *get_args(shape)) if get_origin(each) is list)
     return get_args(next(lists))[0]
 
 
-def _refuse_element(text: bytes, at: int, path: str) -> NoReturn:
-    if _TOO_LONG.match(text, at):
+def _reject_element(text: bytes, position: int, path: str) -> NoReturn:
+    if _TOO_LONG.match(text, position):
         raise InvalidArgumentError(
             f"{path}: expected an embedding of at most {MAX_NUMBERS} numbers, "
             "as a list or in base64"
@@ -151,34 +156,38 @@ def _refuse_element(text: bytes, at: int, path: str) -> NoReturn:
     _malformed(f"Expected an embedding - at `{path}`")
 
 
-def _embedding(element: bytes, kind: Any, path: str) -> Any:
+def _decode_embedding(element: bytes, kind: Any, path: str) -> Any:
     if element[:1] != b"[":
         return _decode(element, kind, path)
     if element.count(b",") >= MAX_NUMBERS:
-        raise InvalidArgumentError(f"{path}: an embedding has at most {MAX_NUMBERS} numbers")
+        raise InvalidArgumentError(
+            f"{path}: expected an embedding of at most {MAX_NUMBERS} numbers, "
+            f"got {element.count(b',') + 1}"
+        )
     with np.errstate(over="ignore"):
         return np.array(_decode(element, list[float], path), dtype=np.float32)
 
 
 def _check_count(text: bytes, name: str) -> None:
-    """Refuse a field of too many values; what else would become of them is much larger."""
-    if _separators(text) > MAX_VALUES and _structural(text) > MAX_VALUES:
+    """Check the number of a field's values, which take far more memory decoded than as text."""
+    if _count_separators(text) > MAX_VALUES and _count_structural(text) > MAX_VALUES:
         raise InvalidArgumentError(
-            f"{name}: more than {MAX_VALUES} values in one request; send it in several"
+            f"{name}: expected at most {MAX_VALUES} values in one request, got more; "
+            "send several requests"
         )
 
 
-def _separators(text: bytes) -> int:
+def _count_separators(text: bytes) -> int:
     return sum(text.count(mark) for mark in (b",", b"[", b"{"))
 
 
-def _structural(text: bytes) -> int:
-    """Count separators that stand in no string."""
+def _count_structural(text: bytes) -> int:
+    """Return the number of separators outside strings."""
     count = 0
     is_outside = True
     for chunk in _chunks(text):
         parts = chunk.replace(rb"\\", b"").replace(rb"\"", b"").split(b'"')
-        count += _separators(b"".join(parts[0 if is_outside else 1 :: 2]))
+        count += _count_separators(b"".join(parts[0 if is_outside else 1 :: 2]))
         if len(parts) % 2 == 0:
             is_outside = not is_outside
         if count > MAX_VALUES:
@@ -187,7 +196,7 @@ def _structural(text: bytes) -> int:
 
 
 def _chunks(text: bytes) -> Iterator[bytes]:
-    """Cut a text where no escape sequence is cut in two."""
+    """Split a text without splitting an escape sequence."""
     start = 0
     while start < len(text):
         chunk = text[start : start + _CHUNK]

@@ -1,10 +1,11 @@
-"""Routes of a collection's second embeddings."""
+"""Routes of re-embedding: a collection's pending embeddings, and after the switch the previous."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any, Final
 
 import numpy as np
+from msgspec import Meta, Struct
 
 from pgchroma.errors import InvalidArgumentError
 from pgchroma.model.operations import (
@@ -16,27 +17,105 @@ from pgchroma.model.operations import (
     StoreReembedded,
     SwitchEmbeddings,
 )
-from pgchroma.model.reembedding import Comparison, Reembedding, Unembedded
-from pgchroma.wire.bodies import (
-    CompareBody,
-    ComparisonBody,
-    Empty,
-    MissingBody,
-    ReembeddedBody,
-    ReembeddingBody,
-    StartedBody,
-    StartReembeddingBody,
-    SwitchBody,
-    UnembeddedBody,
-    UnembeddedQuery,
+from pgchroma.model.reembedding import (
+    MAX_COMPARED,
+    MAX_PATIENCE_SECONDS,
+    MAX_UNEMBEDDED,
+    Comparison,
+    Reembedding,
+    Unembedded,
 )
-from pgchroma.wire.catalog import COLLECTIONS, collection_path, empty_response, ignore_response
+from pgchroma.model.types import Space
 from pgchroma.wire.embeddings import decode_vectors, encode_vectors
+from pgchroma.wire.paths import COLLECTION, collection_path, encode_collection
 from pgchroma.wire.route import Request, Route
+from pgchroma.wire.shapes import Empty, Generation, Position, empty_response, ignore_response
 
 __all__ = ("REEMBEDDING_ROUTES",)
 
-REEMBEDDING = COLLECTIONS + "/{collection_id}/reembedding"
+
+REEMBEDDING: Final = COLLECTION + "/reembedding"
+
+
+class StartReembeddingBody(Struct):
+    """The function of the pending embeddings, their length and their distance."""
+
+    embedding_function: dict[str, Any]
+    dimension: Annotated[int, Meta(ge=1)]
+    space: Space | None = None
+
+
+class StartedBody(Struct):
+    """The generation of the pending embeddings. Null means there is nothing to re-embed."""
+
+    generation: int | None
+
+
+class ReembeddingBody(Struct):
+    """The progress of a re-embedding."""
+
+    embedding_function: dict[str, Any] | None
+    space: Space
+    dimension: int
+    is_previous: bool
+    total: int
+    embedded: int
+    without_document: int
+    waiting: int
+
+
+class UnembeddedQuery(Struct):
+    """The pending embeddings, the position after which to look for records, and their number."""
+
+    generation: Generation
+    after: Position = 0
+    limit: Annotated[int, Meta(ge=1, le=MAX_UNEMBEDDED)] = 1_000
+
+
+class UnembeddedBody(Struct):
+    """Columns of records without a pending embedding."""
+
+    positions: list[int]
+    ids: list[str]
+    documents: list[str | None]
+    uris: list[str | None]
+
+
+class ReembeddedBody(Struct):
+    """Pending embeddings in base64, and their positions."""
+
+    generation: Generation
+    positions: list[Position]
+    embeddings: list[str]
+
+
+class CompareBody(Struct):
+    """The number of records to compare, and of neighbours of each."""
+
+    generation: Generation
+    sample: Annotated[int, Meta(ge=1, le=MAX_COMPARED)] = 20
+    n_results: Annotated[int, Meta(ge=1, le=MAX_COMPARED)] = 10
+
+
+class ComparisonBody(Struct):
+    """The share of neighbours that both embeddings agree on."""
+
+    overlap: float
+    sample: int
+    n_results: int
+
+
+class SwitchBody(Struct):
+    """The embeddings to switch to, and how many seconds the switch may block writers."""
+
+    generation: Generation
+    patience: Annotated[float, Meta(ge=0, le=MAX_PATIENCE_SECONDS)] = 0.0
+
+
+class MissingBody(Struct):
+    """The number of missing embeddings. The switch happens only if none is missing."""
+
+    missing: int
 
 
 def _encode_start(operation: StartReembedding) -> Request:
@@ -73,7 +152,10 @@ def _decode_store(request: Request) -> StoreReembedded:
     body: ReembeddedBody = request.body
     matrix = decode_vectors(body.embeddings)
     if len(matrix) != len(body.positions):
-        raise InvalidArgumentError(f"{len(body.positions)} positions for {len(matrix)} embeddings")
+        raise InvalidArgumentError(
+            f"embeddings: expected one for each of {len(body.positions)} positions, "
+            f"got {len(matrix)}"
+        )
     embeddings = matrix.astype(np.float32)
     return StoreReembedded(request.collection, body.generation, body.positions, embeddings)
 
@@ -107,7 +189,7 @@ REEMBEDDING_ROUTES: tuple[Route[Any, Any], ...] = (
         method="GET",
         path=REEMBEDDING,
         access="read",
-        encode_request=lambda operation: Request(collection_path(operation.collection)),
+        encode_request=encode_collection,
         decode_request=lambda request: GetReembedding(request.collection),
         encode_response=_encode_status_response,
         decode_response=_decode_status_response,
@@ -120,7 +202,7 @@ REEMBEDDING_ROUTES: tuple[Route[Any, Any], ...] = (
         method="DELETE",
         path=REEMBEDDING,
         access="write",
-        encode_request=lambda operation: Request(collection_path(operation.collection)),
+        encode_request=encode_collection,
         decode_request=lambda request: DropReembedding(request.collection),
         encode_response=empty_response,
         decode_response=ignore_response,
@@ -142,7 +224,7 @@ REEMBEDDING_ROUTES: tuple[Route[Any, Any], ...] = (
             request.query.after,
             request.query.limit,
         ),
-        encode_response=lambda request, found: found,
+        encode_response=lambda request, records: records,
         decode_response=_decode_unembedded_response,
         response=UnembeddedBody,
         query=UnembeddedQuery,

@@ -5,18 +5,32 @@ from __future__ import annotations
 from typing import Any
 
 from pgchroma.model.operations import Operation
-from pgchroma.wire.catalog import CATALOG_ROUTES
-from pgchroma.wire.records import RECORD_ROUTES
+from pgchroma.wire.collections import COLLECTION_ROUTES
+from pgchroma.wire.indexing import INDEXING_ROUTES
+from pgchroma.wire.reads import READ_ROUTES
 from pgchroma.wire.reembedding import REEMBEDDING_ROUTES
 from pgchroma.wire.route import Route
+from pgchroma.wire.search import SEARCH_ROUTES
+from pgchroma.wire.system import SYSTEM_ROUTES
+from pgchroma.wire.tenants import TENANT_ROUTES
+from pgchroma.wire.writes import WRITE_ROUTES
 
 __all__ = ("ROUTES", "route_of")
 
-ROUTES: tuple[Route[Any, Any], ...] = (*CATALOG_ROUTES, *RECORD_ROUTES, *REEMBEDDING_ROUTES)
+ROUTES: tuple[Route[Any, Any], ...] = (
+    *SYSTEM_ROUTES,
+    *TENANT_ROUTES,
+    *COLLECTION_ROUTES,
+    *WRITE_ROUTES,
+    *READ_ROUTES,
+    *SEARCH_ROUTES,
+    *INDEXING_ROUTES,
+    *REEMBEDDING_ROUTES,
+)
 
 _BY_OPERATION = {route.operation: route for route in ROUTES}
 
 
 def route_of(operation: Operation[Any]) -> Route[Any, Any]:
-    """Return the route an operation travels by."""
+    """Return an operation's route."""
     return _BY_OPERATION[type(operation)]

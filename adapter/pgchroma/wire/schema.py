@@ -1,4 +1,4 @@
-"""Schemas on the wire: the shape of a request's, and the configuration that an answer's tells."""
+"""Schemas: the check of a request's, and the configuration that an answer's contains."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ __all__ = ("check_shape", "decode_configuration")
 
 
 def check_shape(schema: Mapping[str, Any] | None) -> None:
-    """Refuse a schema whose vector index has a setting that is misspelt or of another type.
+    """Check the settings of a schema's vector index.
 
     Raises:
-        MalformedRequestError: It has.
+        MalformedRequestError: A setting is misspelt or has the wrong type.
     """
     try:
         msgspec.convert(read_vector_index(schema or {}), VectorIndexBody)
@@ -33,18 +33,18 @@ def check_shape(schema: Mapping[str, Any] | None) -> None:
 def decode_configuration(
     configuration: Mapping[str, Any], schema: Mapping[str, Any] | None
 ) -> CollectionConfiguration:
-    """Read a collection's configuration from what a server shows of it.
+    """Return a collection's configuration from the two forms in which a server sends it.
 
-    The schema has settings that the configuration hides, and the configuration has one that the
-    schema hides. Only the schema tells whether there is no embedding function, or whether nothing
-    was said of one. A server may know settings that we do not; those are passed over.
+    The schema has settings that the configuration lacks, and the configuration has one that the
+    schema lacks. Only the schema distinguishes a collection without an embedding function from one
+    whose function was never named. Settings that this version does not know are ignored.
     """
     known = set(HnswConfiguration.__dataclass_fields__)
     index = configuration.get("hnsw") or configuration.get("spann") or {}
-    shown = read_vector_index(schema or {})
-    settings = {**shown.get("hnsw", {}), **index}
+    vector_index = read_vector_index(schema or {})
+    settings = {**vector_index.get("hnsw", {}), **index}
     function = configuration.get("embedding_function")
-    if function is None and shown and "embedding_function" not in shown:
+    if function is None and vector_index and "embedding_function" not in vector_index:
         function = {"type": "unknown"}
     hnsw = {key: value for key, value in settings.items() if key in known}
     return CollectionConfiguration(

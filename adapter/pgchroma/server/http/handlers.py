@@ -12,7 +12,7 @@ from pgchroma.model.operations import Heartbeat
 from pgchroma.server.auth.middleware import PUBLIC
 from pgchroma.server.http.dispatch import Dispatcher, permit
 from pgchroma.server.http.errors import json_response
-from pgchroma.wire.catalog import COLLECTIONS
+from pgchroma.wire.paths import COLLECTION
 from pgchroma.wire.route import PREFIX, Access, Route, read_path
 from pgchroma.wire.routes import ROUTES, route_of
 
@@ -130,32 +130,31 @@ def positional(path: str) -> str:
 
 _V1_METHODS = ["GET", "PUT", "PATCH", "DELETE", "OPTIONS"]
 
-_COLLECTION = COLLECTIONS + "/{collection_id}"
 
 UNIMPLEMENTED: tuple[tuple[str, str, str, Access, int, str], ...] = (
     (
-        "POST", _COLLECTION + "/search", "collection_search", "read", 501,
+        "POST", COLLECTION + "/search", "collection_search", "read", 501,
         "Error executing plan: Not implemented: Search operation is not implemented for local "
         "executor",
     ),
     (
-        "POST", _COLLECTION + "/fork", "fork_collection", "write", 501,
+        "POST", COLLECTION + "/fork", "fork_collection", "write", 501,
         "Collection forking is unsupported for local chroma",
     ),
     (
-        "GET", _COLLECTION + "/fork_count", "fork_count", "read", 501,
+        "GET", COLLECTION + "/fork_count", "fork_count", "read", 501,
         "Count forks is unsupported for local chroma",
     ),
     (
-        "POST", _COLLECTION + "/functions/attach", "attach_function", "write", 501,
+        "POST", COLLECTION + "/functions/attach", "attach_function", "write", 501,
         "attached functions are not implemented",
     ),
     (
-        "GET", _COLLECTION + "/functions/{function_name}", "get_attached_function", "read", 404,
+        "GET", COLLECTION + "/functions/{function_name}", "get_attached_function", "read", 404,
         "Attached function not found",
     ),
     (
-        "POST", _COLLECTION + "/attached_functions/{name}/detach", "detach_function", "write",
+        "POST", COLLECTION + "/attached_functions/{name}/detach", "detach_function", "write",
         501, "attached functions are not implemented",
     ),
 )  # fmt: skip

@@ -19,9 +19,10 @@ from pgchroma.model.operations import Heartbeat
 from pgchroma.server.http.errors import PLAIN_FAULTS
 from pgchroma.server.http.examples import BODIES, example_of
 from pgchroma.server.http.handlers import UNIMPLEMENTED
-from pgchroma.wire.bodies import ErrorBody, HealthBody, HeartbeatBody, LimitsBody
+from pgchroma.wire.errors import ErrorBody
 from pgchroma.wire.route import PREFIX, Access, Route
 from pgchroma.wire.routes import ROUTES, route_of
+from pgchroma.wire.system import HealthBody, HeartbeatBody, LimitsBody
 
 __all__ = ("openapi",)
 

@@ -1,0 +1,171 @@
+"""Routes that add, upsert and update records."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any, TypeAlias, TypeVar
+
+from msgspec import Struct
+
+from pgchroma.errors import MalformedRequestError
+from pgchroma.model.operations import AddRecords, UpdateRecords, UpsertRecords
+from pgchroma.model.records import RecordBatch
+from pgchroma.model.sparse import is_sparse, sparse_error
+from pgchroma.model.types import Modality
+from pgchroma.wire.embeddings import decode_request_embeddings, encode_request_embeddings
+from pgchroma.wire.paths import COLLECTION, collection_path
+from pgchroma.wire.route import Request, Route
+from pgchroma.wire.shapes import (
+    Embedding,
+    Empty,
+    Generation,
+    Value,
+    empty_response,
+    ignore_response,
+)
+
+__all__ = (
+    "WRITE_ROUTES",
+    "AddBody",
+    "UpdateBody",
+    "UpsertBody",
+)
+
+
+class AddBody(Struct):
+    """Records to add.
+
+    An embedding is a list of numbers, or little-endian float32 values in base64.
+    """
+
+    ids: list[str]
+    embeddings: list[Embedding]
+    metadatas: list[dict[str, Value] | None] | None = None
+    documents: list[str | None] | None = None
+    uris: list[str | None] | None = None
+    generation: Generation | None = None
+
+
+class UpsertBody(Struct):
+    """Records to add or to change. A metadata value of null removes its key."""
+
+    ids: list[str]
+    embeddings: list[Embedding]
+    metadatas: list[dict[str, Value | None] | None] | None = None
+    documents: list[str | None] | None = None
+    uris: list[str | None] | None = None
+    modality: Modality | None = None
+    generation: Generation | None = None
+
+
+class UpdateBody(Struct):
+    """Records to change.
+
+    Null leaves a value as it is, but a metadata value of null removes its key.
+    """
+
+    ids: list[str]
+    embeddings: list[Embedding | None] | None = None
+    metadatas: list[dict[str, Value | None] | None] | None = None
+    documents: list[str | None] | None = None
+    uris: list[str | None] | None = None
+    modality: Modality | None = None
+    generation: Generation | None = None
+
+
+Write: TypeAlias = AddRecords | UpsertRecords | UpdateRecords
+W = TypeVar("W", AddRecords, UpsertRecords, UpdateRecords)
+
+
+def _encode_write(operation: Write, shape: Any) -> Request:
+    records = operation.records
+    body = shape(
+        records.ids,
+        encode_request_embeddings(records),
+        records.metadatas,
+        records.documents,
+        records.uris,
+    )
+    body.generation = operation.collection.generation
+    if records.modality is not None:
+        body.modality = records.modality
+    return Request(collection_path(operation.collection), body=body)
+
+
+def _decode_write(request: Request, operation: type[W]) -> W:
+    body = request.body
+    collection = replace(request.collection, generation=body.generation)
+    _refuse_sparse(body.metadatas)
+    try:
+        records = RecordBatch.parse(
+            body.ids,
+            decode_request_embeddings(body.embeddings),
+            body.metadatas,
+            body.documents,
+            body.uris,
+            removals=operation is not AddRecords,
+            modality=getattr(body, "modality", None),
+        )
+    except TypeError as error:
+        raise MalformedRequestError(f"metadatas: {error}") from error
+    return operation(collection, records)
+
+
+def _refuse_sparse(metadatas: Any) -> None:
+    for metadata in metadatas or ():
+        for key, value in (metadata or {}).items():
+            if isinstance(value, dict):
+                raise _sparse_error(key, value)
+
+
+def _sparse_error(key: str, value: dict[str, Any]) -> Exception:
+    if is_sparse(value):
+        return sparse_error(key)
+    return MalformedRequestError(f"metadatas: the value of {key} is an object")
+
+
+WRITE_ROUTES: tuple[Route[Any, Any], ...] = (
+    Route(
+        operation=AddRecords,
+        name="collection_add",
+        method="POST",
+        path=COLLECTION + "/add",
+        access="write",
+        encode_request=lambda operation: _encode_write(operation, AddBody),
+        decode_request=lambda request: _decode_write(request, AddRecords),
+        encode_response=empty_response,
+        decode_response=ignore_response,
+        response=Empty,
+        body=AddBody,
+        max_bytes=None,
+        status=201,
+    ),
+    Route(
+        operation=UpsertRecords,
+        name="collection_upsert",
+        method="POST",
+        path=COLLECTION + "/upsert",
+        access="write",
+        encode_request=lambda operation: _encode_write(operation, UpsertBody),
+        decode_request=lambda request: _decode_write(request, UpsertRecords),
+        encode_response=empty_response,
+        decode_response=ignore_response,
+        response=Empty,
+        body=UpsertBody,
+        max_bytes=None,
+    ),
+    Route(
+        operation=UpdateRecords,
+        name="collection_update",
+        method="POST",
+        path=COLLECTION + "/update",
+        access="write",
+        encode_request=lambda operation: _encode_write(operation, UpdateBody),
+        decode_request=lambda request: _decode_write(request, UpdateRecords),
+        encode_response=empty_response,
+        decode_response=ignore_response,
+        response=Empty,
+        body=UpdateBody,
+        max_bytes=None,
+    ),
+)
