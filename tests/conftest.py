@@ -133,7 +133,7 @@ class Mode:
         self.target = client
         self.conninfo = conninfo
 
-    def beside(self, **place: str) -> pgchroma.ClientAPI:
+    def beside(self, **place: Any) -> pgchroma.ClientAPI:
         """Make a direct client of the same database."""
         return pgchroma.PostgresClient(self.conninfo, **place)
 
@@ -246,6 +246,6 @@ def _database(server: Postgres, template: str) -> Iterator[str]:
         _execute(server.conninfo, drop)
 
 
-def _execute(conninfo: str, statement: sql.Composable) -> None:
+def _execute(conninfo: str, statement: sql.Composed) -> None:
     with psycopg.connect(conninfo, autocommit=True) as connection:
         connection.execute(statement)

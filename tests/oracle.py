@@ -103,7 +103,7 @@ def _compare(value: Any, operator: str, operand: Any) -> bool:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return False
     compare = {"$gt": value > operand, "$gte": value >= operand, "$lt": value < operand}
-    return compare.get(operator, value <= operand)
+    return bool(compare.get(operator, value <= operand))
 
 
 def _equal(value: Any, operand: Any) -> bool:

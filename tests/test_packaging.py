@@ -194,9 +194,9 @@ def test_unknown_names_are_refused() -> None:
     with pytest.raises(
         AttributeError, match="module 'pgchroma' has no attribute 'PersistantClient'"
     ):
-        _ = pgchroma.PersistantClient  # type: ignore[attr-defined]
+        _ = pgchroma.PersistantClient
     with pytest.raises(ImportError, match="cannot import name 'PersistantClient'"):
-        from pgchroma import PersistantClient  # type: ignore[attr-defined] # noqa: F401, PLC0415
+        from pgchroma import PersistantClient  # noqa: F401, PLC0415
 
 
 @pytest.mark.parametrize(

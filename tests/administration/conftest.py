@@ -40,7 +40,7 @@ def make_user(url: str) -> Iterator[Callable[..., str]]:
         with psycopg.connect(url, autocommit=True) as plain:
             user = f"{name}_{plain.info.dbname}"
             text = f"create role {{}} login {options}"
-            plain.execute(sql.SQL(text).format(sql.Identifier(user)))  # type: ignore[arg-type]
+            plain.execute(sql.SQL(text).format(sql.Identifier(user)))
         made.append(sql.Identifier(user))
         return make_conninfo(url, user=user)
 

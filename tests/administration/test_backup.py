@@ -93,7 +93,7 @@ def _state(client: pgchroma.ClientAPI) -> list[Any]:
     found: list[Any] = []
     for collection in client.list_collections():
         held = collection.get(include=["documents", "metadatas", "embeddings"])
-        nearest = [[]]
+        nearest: list[list[str]] = [[]]
         if held["ids"]:
             query = np.ones((1, 4), dtype=np.float32)
             nearest = collection.query(query_embeddings=query, n_results=5)["ids"]
@@ -331,7 +331,9 @@ def test_second_embeddings_come_along(url: str, restored_url: str, tmp_path: Pat
     with pgchroma.PostgresClient(restored_url, QUIET) as client:
         papers = client.get_collection("papers", embedding_function=Hashed(2, 5))
         assert papers.get_reembedding() == before
-        assert len(papers.get(include=["embeddings"])["embeddings"][0]) == 5
+        embeddings = papers.get(include=["embeddings"])["embeddings"]
+        assert embeddings is not None
+        assert embeddings.shape[1] == 5
         papers.drop_reembedding()
 
 

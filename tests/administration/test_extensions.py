@@ -24,7 +24,7 @@ MISSING = "run: create extension pg_trgm"
 
 def _shape(url: str) -> str:
     """All there is in a database, as pg_dump writes it."""
-    dump = [binaries() / "pg_dump", "--exclude-schema=pg_*", f"--dbname={url}"]
+    dump = [str(binaries() / "pg_dump"), "--exclude-schema=pg_*", f"--dbname={url}"]
     text = subprocess.run(dump, capture_output=True, text=True, check=True).stdout
     # What differs from dump to dump, and times and random ids in rows.
     text = re.sub(r"^\\(un)?restrict .*$", "", text, flags=re.MULTILINE)

@@ -60,6 +60,7 @@ WRITES: dict[str, Callable[[Any], Any]] = {
 
 def _assert_whole(papers: pgchroma.Collection) -> None:
     found = papers.get(include=["embeddings"])
+    assert found["embeddings"] is not None
     embeddings = dict(zip(found["ids"], found["embeddings"], strict=True))
     for id, embedding in embeddings.items():
         if id.isdigit() and embedding[0] != 100.0:
@@ -156,6 +157,7 @@ def test_second_embeddings_are_never_taken_for_anothers(url: str) -> None:
         papers.reembed(Hashed(4))
         found = papers.query(query_texts=["three"], n_results=1)
         assert found["ids"] == [["3"]]
+        assert found["distances"] is not None
         assert found["distances"][0][0] == pytest.approx(0.0, abs=1e-6)
 
 

@@ -172,7 +172,7 @@ def test_somebody_elses_schema_chroma_is_left_alone(empty_url: str) -> None:
 
 @pytest.fixture
 def role(empty_url: str) -> Any:
-    name = "app_" + psycopg.conninfo.conninfo_to_dict(empty_url)["dbname"][-8:]
+    name = "app_" + str(psycopg.conninfo.conninfo_to_dict(empty_url)["dbname"])[-8:]
     with psycopg.connect(empty_url, autocommit=True) as connection:
         connection.execute(sql.SQL("create role {} login").format(sql.Identifier(name)))
         yield name

@@ -15,10 +15,10 @@ RANDOM = np.random.default_rng(7)
 def _distances(space: str, vectors: np.ndarray, query: np.ndarray) -> np.ndarray:
     vectors, query = vectors.astype(np.float64), query.astype(np.float64)
     if space == "l2":
-        return ((vectors - query) ** 2).sum(axis=1)
+        return np.asarray(((vectors - query) ** 2).sum(axis=1))
     dots = vectors @ query
     if space == "ip":
-        return 1 - dots
+        return np.asarray(1 - dots)
     norms = np.linalg.norm(vectors, axis=1) * np.linalg.norm(query)
     return np.where(norms > 0, 1 - dots / np.where(norms > 0, norms, 1), 1.0)
 

@@ -97,4 +97,4 @@ def test_the_role_can_do_all_that_the_servers_do(compose: Any, server: EmbeddedP
 def run(conninfo: str, statements: str) -> None:
     with psycopg.connect(conninfo, autocommit=True) as connection:
         for statement in filter(str.strip, statements.split(";")):
-            connection.execute(sql.SQL(statement))  # type: ignore[arg-type]
+            connection.execute(sql.SQL(statement))

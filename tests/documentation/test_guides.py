@@ -52,6 +52,7 @@ def test_getting_started_prints_the_documented_distances() -> None:
         )
     results = collection.query(query_texts=["This is a query document about hawaii"], n_results=2)
     distances = results.pop("distances")  # type: ignore[misc]
+    assert distances is not None
     assert np.allclose(distances, [[1.0404009819030762, 1.243080496788025]], atol=1e-4)
     assert results == {
         "documents": [["This is a document about pineapple", "This is a document about oranges"]],
@@ -300,10 +301,8 @@ class Pictures(EmbeddingFunction[Any]):
         pass
 
     def __call__(self, input: Any) -> Embeddings:
-        return [  # type: ignore[return-value]
-            [float(len(item))] if isinstance(item, str) else [float(np.mean(item))]
-            for item in input
-        ]
+        numbers = [len(item) if isinstance(item, str) else np.mean(item) for item in input]
+        return [np.array([number], np.float32) for number in numbers]
 
     @staticmethod
     def name() -> str:

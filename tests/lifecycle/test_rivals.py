@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
@@ -117,7 +117,7 @@ def test_a_creator_in_an_open_transaction_is_waited_for(url: str, way: str) -> N
         inside = pgchroma.PostgresClient(connection)
         inside.create_collection("late").add(ids="1", embeddings=[1.0])
         if way == "reset":
-            done = threads.submit(client.reset)
+            done: Future[Any] = threads.submit(client.reset)
         else:
             done = threads.submit(admin_of(client).delete_database, "default_database")
         waiting = "select count(*) > 0 from pg_locks where not granted"

@@ -37,9 +37,14 @@ def rows(url: str, statement: str, *values: Any) -> list[tuple[Any, ...]]:
         return cursor.fetchall() if cursor.description else []
 
 
+def database_of(url: str) -> str:
+    """The name of a connection string's database."""
+    return str(conninfo_to_dict(url)["dbname"])
+
+
 def roles(url: str) -> list[str]:
     """The roles that were made for a database."""
-    start = f"pgchroma:{conninfo_to_dict(url)['dbname'][:16]}"
+    start = f"pgchroma:{database_of(url)[:16]}"
     found = rows(url, "select rolname from pg_roles where starts_with(rolname, %s)", start)
     return sorted(role for (role,) in found)
 

@@ -26,17 +26,21 @@ class Rogue:
 
     def __init__(self, client: Any, monkeypatch: pytest.MonkeyPatch, url: str) -> None:
         self.client, self.url = client, url
+        self.rogue: Any = None
+        self.victim: Any = None
         self._monkeypatch = monkeypatch
 
     async def settle(self) -> Rogue:
         admin = admin_of(self.client)
+        papers_of: dict[str, Any] = {}
         for tenant in ("rogue", "victim"):
             await admin.create_tenant(tenant)
             await admin.create_database("docs", tenant)
             await self.client.set_tenant(tenant, "docs")
             papers = await self.client.create_collection("papers")
             await papers.add(ids=tenant, embeddings=[1.0], documents=f"secret of {tenant}")
-            setattr(self, tenant, papers)
+            papers_of[tenant] = papers
+        self.rogue, self.victim = papers_of["rogue"], papers_of["victim"]
         self.secret = f'"victim__docs"."records_{self.victim.id.hex}"'
         self.log = f"victim__docs.log_{self.victim.id.hex}"
         query = "select name, role_name from pgchroma.tenants where role_name is not null"
@@ -239,6 +243,10 @@ class Probe(Operation[Any]):
 
     scope: DatabaseRef | None
     step: Any
+
+    @property
+    def acting_tenant(self) -> str | None:
+        return self.scope.tenant if self.scope else None
 
 
 def _run_probe(operation: Probe, _: Any) -> Steps[Any]:

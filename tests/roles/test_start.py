@@ -14,7 +14,7 @@ import pgchroma
 from pgchroma import errors
 from pgchroma.store.conditions import condition as conditions
 from pgchroma.store.roles import group_name
-from tests.roles.conftest import APP, SETTINGS, roles, rows
+from tests.roles.conftest import APP, SETTINGS, database_of, roles, rows
 from tests.server_process import running
 
 UNSEALED = pgchroma.Settings(pgchroma_role_per_tenant="unsealed")
@@ -55,7 +55,7 @@ def test_who_may_not_create_roles_is_told(url: str) -> None:
 
 @pytest.mark.parametrize("url", ["ordinary"], indirect=True)
 def test_roles_another_user_made_are_told_with_the_grant(url: str) -> None:
-    group = group_name(psycopg.conninfo.conninfo_to_dict(url)["dbname"])
+    group = group_name(database_of(url))
     rows(url, f'create role "{group}"')
     with pytest.raises(errors.MissingRightError, match="another user made the role") as caught:
         _open(url)
@@ -64,7 +64,7 @@ def test_roles_another_user_made_are_told_with_the_grant(url: str) -> None:
 
 
 def test_the_extension_may_be_in_a_schema_of_its_own(url: str) -> None:
-    name = psycopg.conninfo.conninfo_to_dict(url)["dbname"]
+    name = database_of(url)
     for statement in (
         "create schema extensions",
         "grant usage on schema extensions to app",

@@ -19,7 +19,7 @@ from pgchroma.embedded import EmbeddedPostgres
 from pgchroma.model import operations
 from pgchroma.model.entities import DatabaseRef
 from pgchroma.store.roles import group_name, role_name
-from tests.roles.conftest import SETTINGS, admin_of, roles, rows
+from tests.roles.conftest import SETTINGS, admin_of, database_of, roles, rows
 from tests.server_process import eventually
 
 PLAIN = pgchroma.Settings(allow_reset=True)
@@ -82,7 +82,7 @@ async def test_reset_leaves_no_roles_of_tenants_that_are_gone(mode: Any, url: st
     await mode.create_collection("papers")
     assert len(roles(url)) == 4
     await mode.reset()
-    database = psycopg.conninfo.conninfo_to_dict(url)["dbname"]
+    database = database_of(url)
     assert roles(url) == sorted([group_name(database), role_name(database, "default_tenant")])
     await (await mode.create_collection("papers")).add(ids="1", embeddings=[1.0])
 
@@ -179,7 +179,7 @@ def test_roles_may_come_and_go_and_both_kinds_work_at_once(
     walled.set_database("other")
     walled.create_collection("papers").add(ids="1", embeddings=[1.0])
     plain.reset()
-    assert roles(url) == [group_name(psycopg.conninfo.conninfo_to_dict(url)["dbname"])]
+    assert roles(url) == [group_name(database_of(url))]
     walled.set_tenant("default_tenant", "default_database")
     walled.create_collection("papers").add(ids="1", embeddings=[1.0])
 
@@ -208,7 +208,7 @@ def test_a_copy_of_the_database_goes_on(
     first = pgchroma.PostgresClient(url, SETTINGS)
     first.create_collection("papers").add(ids="1", embeddings=[1.0])
     first.close()
-    name = psycopg.conninfo.conninfo_to_dict(url)["dbname"]
+    name = database_of(url)
     owner = psycopg.conninfo.conninfo_to_dict(url)["user"]
     copy = psycopg.conninfo.make_conninfo(url, dbname=f"{name}_copy")
     rows(server.conninfo, f"create database {name}_copy template {name} owner {owner}")
@@ -250,7 +250,7 @@ _NO_OPERATIONS = {"CollectionRef", "Operation", "Read", "WriteRecords"}
 
 
 def _acting_tenant(name: str) -> str | None:
-    kind = getattr(operations, name)
+    kind: Any = getattr(operations, name)
     ref = operations.CollectionRef(DatabaseRef("acme", "docs"), UUID(int=0))
     values = {"scope": ref.scope, "collection": ref, "query": operations.CountRecords(ref)}
     made = kind(*(values.get(field.name, "acme") for field in dataclasses.fields(kind)))

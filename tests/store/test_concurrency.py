@@ -82,11 +82,13 @@ def test_overlapping_upserts_in_any_order_neither_fail_nor_lose(
     _together([lambda n=n: work(n) for n in range(WRITERS)])  # type: ignore[misc]
     got = collection.get(include=["embeddings", "metadatas"])
     assert len(got["ids"]) == collection.count()
+    assert got["embeddings"] is not None
     embeddings = dict(zip(got["ids"], got["embeddings"][:, 0].tolist(), strict=True))
     # Each record is found once, and where it is.
     for probe in (0.0, 514.0):
         found = collection.query(query_embeddings=[probe, 0.0], n_results=1000)
         assert sorted(found["ids"][0]) == sorted(got["ids"])
+        assert found["distances"] is not None
         for id, distance in zip(found["ids"][0], found["distances"][0], strict=True):
             assert distance == (embeddings[id] - probe) ** 2
     schema, key = "default_tenant__default_database", collection.id.hex

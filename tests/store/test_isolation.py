@@ -19,6 +19,7 @@ from sqlalchemy import create_engine, text
 import pgchroma
 from pgchroma.backends import direct
 from pgchroma.store import locations, run, run_async
+from pgchroma.store.running.errors import is_retryable
 from pgchroma.store.running.steps import Statement, Transaction, WithSettings
 from tests.planner.proxy import counting
 
@@ -103,11 +104,10 @@ def test_an_engine_is_left_as_it_was(url: str) -> None:
 @pytest.fixture
 def problems(monkeypatch: pytest.MonkeyPatch) -> list[BaseException]:
     met: list[BaseException] = []
-    judge = direct.is_retryable
 
     def note(error: BaseException) -> bool:
         met.append(error)
-        return judge(error)
+        return is_retryable(error)
 
     monkeypatch.setattr(direct, "is_retryable", note)
     return met

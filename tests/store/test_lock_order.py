@@ -14,6 +14,7 @@ import pgchroma
 from pgchroma.backends import direct
 from pgchroma.model.operations import UpsertRecords
 from pgchroma.model.records import RecordBatch
+from pgchroma.store.running.errors import is_retryable
 from tests.server_process import eventually
 
 SCHEMA = "default_tenant__default_database"
@@ -83,11 +84,10 @@ INSERT = "insert into {} (seq, id, created_at, updated_at) values (1000000, %(id
 def problems(monkeypatch: pytest.MonkeyPatch) -> list[BaseException]:
     """What PostgreSQL refused, though it was tried again."""
     met: list[BaseException] = []
-    judge = direct.is_retryable
 
     def note(error: BaseException) -> bool:
         met.append(error)
-        return judge(error)
+        return is_retryable(error)
 
     monkeypatch.setattr(direct, "is_retryable", note)
     return met

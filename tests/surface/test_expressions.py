@@ -169,7 +169,7 @@ def test_all_predefined_fields_are_selected() -> None:
             ValueError("GroupBy requires 'aggregate' field"),
         ),
         (
-            lambda: Search(where=5),
+            lambda: Search(where=5),  # type: ignore[arg-type]
             TypeError("where must be a Where object, dict, or None, got int"),
         ),
         (

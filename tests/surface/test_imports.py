@@ -12,13 +12,21 @@ import pkgutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import pytest
 
 import pgchroma
 
-FOUND: dict[str, dict[str, list[str]]] = json.loads(
+
+class Imports(TypedDict):
+    """What one piece of software takes from Chroma."""
+
+    imports: dict[str, list[str]]
+    attributes: list[str]
+
+
+FOUND: dict[str, Imports] = json.loads(
     (Path(__file__).parent / "imports.json").read_text(encoding="utf-8")
 )
 CHROMA: dict[str, list[str]] = json.loads(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import time
+from typing import Any
 from uuid import UUID, uuid4
 
 import chromadb
@@ -17,7 +18,7 @@ from chromadb.config import Settings
 from chromadb.errors import ChromaError, DuplicateIDError, InvalidArgumentError, NotFoundError
 from support import arguments, collection, connect, host_and_port, raises, settings, unique
 
-COLOURS = {
+COLOURS: dict[str, list[Any]] = {
     "ids": ["red", "green", "blue", "grey"],
     "embeddings": [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0], [0.5, 0.5, 0.5]],
     "documents": ["the colour red", "the colour green", "the colour blue", "No colour at all"],
@@ -30,7 +31,7 @@ COLOURS = {
 }
 
 
-class Letters(EmbeddingFunction[Documents]):
+class Letters(EmbeddingFunction[Documents]):  # type: ignore[misc]
     """How often a text has a, b and c."""
 
     def __init__(self) -> None:
@@ -335,6 +336,7 @@ def lists_in_metadata(client: chromadb.ClientAPI) -> None:
         c.update(ids="all", metadatas={"ints": [7], "floats": None, "texts": "a"})
         changed = {"ints": [7], "bools": [True, False], "texts": "a"}
         assert c.get(ids="all")["metadatas"] == [changed], "a list is replaced as a whole"
+        malformed: dict[str, Any]
         for malformed in ({"k": [1, "a"]}, {"k": []}, {"k": [[1]]}, {"k": [None]}):
             with raises(ValueError, "Expected metadata list value for key 'k'"):
                 c.add(ids="x", embeddings=[1.0], metadatas=malformed)

@@ -23,7 +23,7 @@ from chromadb.config import Settings
 PROVIDER = "chromadb.auth.token_authn.TokenAuthClientProvider"
 
 
-class Letters(EmbeddingFunction):
+class Letters(EmbeddingFunction):  # type: ignore[misc]
     """How often a text has each of some letters."""
 
     def __init__(self) -> None:
@@ -52,6 +52,7 @@ def bare(*packages: str) -> None:
     for package in packages:
         module = types.ModuleType(package)
         spec = importlib.util.find_spec(package)
+        assert spec and spec.submodule_search_locations
         module.__path__ = list(spec.submodule_search_locations)
         sys.modules[package] = module
 
