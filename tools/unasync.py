@@ -33,6 +33,8 @@ COMMON_RULES: Rules = (
     (r"\bawait ", ""),
     (r"\b__a(enter|exit)__\b", r"__\1__"),
     (r"\b(pgchroma[\w.]*)\._async\b", r"\1._sync"),
+    (r"\basynccontextmanager\b", "contextmanager"),
+    (r"\bAsyncGenerator\[(.+), None\]", r"Generator[\1, None, None]"),
     (r"\bAsync(?=[A-Z])", ""),
 )
 """The rules of all folders. Names that begin with Async lose it."""
@@ -53,7 +55,10 @@ class Folder:
     rules: Rules = field(default=())
 
 
-FOLDERS = (Folder("client", by_hand=frozenset({"concurrency.py", "reopening.py"})),)
+FOLDERS = (
+    Folder("client", by_hand=frozenset({"concurrency.py", "reopening.py"})),
+    Folder("store/running", by_hand=frozenset({"io.py"})),
+)
 
 
 def main() -> int:

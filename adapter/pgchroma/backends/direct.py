@@ -35,7 +35,8 @@ from pgchroma.model.operations import Operation, QueryRecords
 from pgchroma.store import StoreContext, handlers, run, run_async
 from pgchroma.store.refusals import missing_right, refusal_behind
 from pgchroma.store.roles import is_role_error, role_for
-from pgchroma.store.running.caller_transaction import joined, joined_async
+from pgchroma.store.running._async.caller_transaction import joined as joined_async
+from pgchroma.store.running._sync.caller_transaction import joined
 from pgchroma.store.running.errors import (
     has_lost_connection,
     has_lost_statement,

@@ -27,7 +27,7 @@ from pgchroma.catalog.waiting import watched_waits
 from pgchroma.errors import MissingRightError, VersionMismatchError
 from pgchroma.store.layout.sequences import advance_all, advance_segments
 from pgchroma.store.refusals import missing_right_to_upgrade
-from pgchroma.store.running.driver import run
+from pgchroma.store.running._sync.driver import run
 from pgchroma.store.running.errors import primary_message
 from pgchroma.store.running.parameters import connection_parameters
 from pgchroma.store.running.search_path import add_schema

@@ -17,7 +17,7 @@ from pgchroma.catalog.pgvector import check_creatable, check_version, is_too_old
 from pgchroma.errors import MissingRightError, VersionMismatchError
 from pgchroma.store.layout.tables import LAYOUT_VERSION
 from pgchroma.store.refusals import missing_right
-from pgchroma.store.running.driver import run
+from pgchroma.store.running._sync.driver import run
 
 __all__ = ("HEAD", "MigrationMode", "ServerFacts", "check", "offline_sql", "prepare", "upgrade")
 

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import psycopg
 
-from pgchroma.store.running.driver import run
+from pgchroma.store.running._sync.driver import run
 from pgchroma.store.running.parameters import connection_parameters
 from pgchroma.store.waits import Blocker, backend_pid, blockers
 

@@ -10,7 +10,7 @@ from pgchroma.cli.database import Database, on_database
 from pgchroma.cli.errors import CommandError
 from pgchroma.store.access import Access, access_of, schemas_of_databases
 from pgchroma.store.rights import Profile, grants_for
-from pgchroma.store.running.driver import run
+from pgchroma.store.running._sync.driver import run
 
 __all__ = ("grants",)
 

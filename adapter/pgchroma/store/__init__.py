@@ -5,7 +5,8 @@ from pgchroma.store.handlers import handlers
 from pgchroma.store.locations import StoreContext
 from pgchroma.store.records import deletions, reads, writes
 from pgchroma.store.reembedding import handlers as reembedding
-from pgchroma.store.running.driver import run, run_async
+from pgchroma.store.running._async.driver import run as run_async
+from pgchroma.store.running._sync.driver import run
 from pgchroma.store.search import explain, queries
 
 __all__ = (

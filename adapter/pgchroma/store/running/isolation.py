@@ -1,12 +1,12 @@
-"""Transactions of ours are read committed, whatever the role or the database has as its default.
+"""pgchroma's transactions are read committed, whatever the default of the role or the database is.
 
-A write locks rows in one statement and changes them in the next, which has to see what was
-committed in between. And nobody who reads here could do anything about a serialization failure.
+A write locks rows in one statement and changes them in the next, which must see the changes that
+were committed in between. A reader could do nothing about a serialization failure.
 
-What begins a transaction says so. A statement on its own has the session's default. That default
-is asked for once per connection, along with its first statement; where it is another, each
-statement gets a transaction that says it. Nothing is set for the session, which a pooler may hand
-to others. Whether transactions are read only by default is left as it is: it is there to protect.
+The statement that begins a transaction sets its level. A single statement has the session's
+default. The driver asks for that default once per connection, together with the first statement; if
+it is another level, each single statement gets a transaction. Nothing is set for the session, which
+a pooler may hand to others. A default of read-only transactions stays in force: it protects data.
 """
 
 from __future__ import annotations
@@ -21,25 +21,24 @@ from pgchroma.store.running.steps import Rows, Statement
 
 __all__ = (
     "ASKING",
-    "COMMITTED",
-    "NO_BRACKETS",
+    "NO_WRAPPING",
     "READ_COMMITTED",
-    "ROLLED_BACK",
-    "UNDONE",
-    "Brackets",
-    "brackets_for",
+    "Wrapping",
+    "committing",
     "is_idle",
     "note_isolation",
+    "rolling_back",
     "set_isolation",
+    "wrapping_for",
 )
 
 READ_COMMITTED: Final = IsolationLevel.READ_COMMITTED
 
 
-class Brackets(NamedTuple):
-    """What goes before and behind statements that belong together.
+class Wrapping(NamedTuple):
+    """Statements that begin and end the transaction of others.
 
-    It is sent along with them: psycopg's own transactions take round trips of their own.
+    They are sent together with these: psycopg's own transactions take additional round trips.
     """
 
     before: tuple[Statement, ...] = ()
@@ -47,51 +46,61 @@ class Brackets(NamedTuple):
 
 
 def is_idle(connection: BaseConnection[Any]) -> bool:
-    """Whether a statement would be a transaction of its own."""
+    """Whether a statement sent now would be a transaction by itself."""
     is_between = connection.info.transaction_status is TransactionStatus.IDLE
     return connection.autocommit and is_between
 
 
-def brackets_for(connection: BaseConnection[Any]) -> Brackets:
-    """Make a statement on its own read committed, if it would not be."""
+def wrapping_for(connection: BaseConnection[Any]) -> Wrapping:
+    """Return what makes a single statement read committed."""
     if not is_idle(connection):
-        return NO_BRACKETS
+        return NO_WRAPPING
     is_default = _are_default.get(connection)
     if is_default is None:
         return ASKING
-    return NO_BRACKETS if is_default else COMMITTED
+    return NO_WRAPPING if is_default else COMMITTED
+
+
+def committing(connection: BaseConnection[Any]) -> Wrapping:
+    """Return what makes statements one transaction, unless they are already part of one."""
+    return COMMITTED if is_idle(connection) else NO_WRAPPING
+
+
+def rolling_back(connection: BaseConnection[Any]) -> Wrapping:
+    """Return what undoes the settings that statements change."""
+    return ROLLED_BACK if is_idle(connection) else SAVEPOINT_ROLLED_BACK
 
 
 def note_isolation(connection: BaseConnection[Any], answer: Rows) -> None:
-    """Take in what `ASKING` was answered."""
+    """Store the answer to `ASKING`."""
     _are_default[connection] = answer[0][0] == "read committed"
 
 
 def set_isolation(connection: Connection[Any]) -> None:
-    """Let a session that is ours alone be read committed.
+    """Make a session that only pgchroma uses read committed.
 
-    Its statements can then be some that PostgreSQL runs in no transaction block.
+    It can then run statements that PostgreSQL refuses in a transaction block.
     """
     connection.execute(_SET)
     _are_default[connection] = True
 
 
-def _bracket(*texts: bytes) -> tuple[Statement, ...]:
+def _unprepared(*texts: bytes) -> tuple[Statement, ...]:
     return tuple(Statement(text, reuses_plan=False) for text in texts)
 
 
 _are_default: WeakKeyDictionary[BaseConnection[Any], bool] = WeakKeyDictionary()
-"""Whether read committed is what the session of a connection has as its default."""
+"""Whether the default isolation level of a connection's session is read committed."""
 
 _BEGIN: Final = b"begin isolation level read committed"
 _ASK: Final = b"show default_transaction_isolation"
 _SET: Final = "set default_transaction_isolation to 'read committed'"
 
-NO_BRACKETS: Final = Brackets()
-COMMITTED: Final = Brackets(_bracket(_BEGIN), _bracket(b"commit"))
-ASKING: Final = Brackets(_bracket(_BEGIN, _ASK), _bracket(b"commit"))
-ROLLED_BACK: Final = Brackets(_bracket(_BEGIN), _bracket(b"rollback"))
-UNDONE: Final = Brackets(
-    _bracket(b"savepoint pgchroma"),
-    _bracket(b"rollback to savepoint pgchroma", b"release savepoint pgchroma"),
+NO_WRAPPING: Final = Wrapping()
+COMMITTED: Final = Wrapping(_unprepared(_BEGIN), _unprepared(b"commit"))
+ASKING: Final = Wrapping(_unprepared(_BEGIN, _ASK), _unprepared(b"commit"))
+ROLLED_BACK: Final = Wrapping(_unprepared(_BEGIN), _unprepared(b"rollback"))
+SAVEPOINT_ROLLED_BACK: Final = Wrapping(
+    _unprepared(b"savepoint pgchroma"),
+    _unprepared(b"rollback to savepoint pgchroma", b"release savepoint pgchroma"),
 )

@@ -1,0 +1,1 @@
+"""The driver of synchronous connections; generated from the asynchronous one."""
