@@ -21,9 +21,7 @@ from typing import TypeAlias
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "adapter" / "pgchroma"
 
-HEADER = (
-    "# Generated from _async/{name} by tools/unasync.py; change that file and run `make fmt`.\n"
-)
+HEADER = "# Generated from _async/{name} by tools/unasync.py; edit that and run `make fmt`.\n"
 
 Rules: TypeAlias = tuple[tuple[str, str], ...]
 """Patterns and their replacements, applied in order."""

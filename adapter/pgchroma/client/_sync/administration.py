@@ -1,4 +1,4 @@
-# Generated from _async/administration.py by tools/unasync.py; change that file and run `make fmt`.
+# Generated from _async/administration.py by tools/unasync.py; edit that and run `make fmt`.
 """Tenants and databases, for whichever client has them."""
 
 from __future__ import annotations

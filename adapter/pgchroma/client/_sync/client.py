@@ -1,4 +1,4 @@
-# Generated from _async/client.py by tools/unasync.py; change that file and run `make fmt`.
+# Generated from _async/client.py by tools/unasync.py; edit that and run `make fmt`.
 """The client: collections by name, in one database of one tenant; and tenants and databases."""
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-# Generated from _async/collection.py by tools/unasync.py; change that file and run `make fmt`.
+# Generated from _async/collection.py by tools/unasync.py; edit that and run `make fmt`.
 """A collection: what users add records to, and get and query them from."""
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-# Generated from _async/reembedding.py by tools/unasync.py; change that file and run `make fmt`.
+# Generated from _async/reembedding.py by tools/unasync.py; edit that and run `make fmt`.
 """A collection's records embedded anew by another function, while others read and write."""
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-# Generated from _async/table.py by tools/unasync.py; change that file and run `make fmt`.
+# Generated from _async/table.py by tools/unasync.py; edit that and run `make fmt`.
 """A table: a collection whose records are a model's, and searches of it."""
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-# Generated from _async/caller_transaction.py by tools/unasync.py; change that file and run `make fmt`.
+# Generated from _async/caller_transaction.py by tools/unasync.py; edit that and run `make fmt`.
 """Run inside the caller's transaction: in a savepoint, with errors that only the caller can handle.
 
 Above read committed, a transaction sees the database as of its beginning. A retry within it meets

@@ -1,4 +1,4 @@
-# Generated from _async/cursors.py by tools/unasync.py; change that file and run `make fmt`.
+# Generated from _async/cursors.py by tools/unasync.py; edit that and run `make fmt`.
 """Cursors that execute the statements of handlers."""
 
 from __future__ import annotations

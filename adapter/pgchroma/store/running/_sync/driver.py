@@ -1,4 +1,4 @@
-# Generated from _async/driver.py by tools/unasync.py; change that file and run `make fmt`.
+# Generated from _async/driver.py by tools/unasync.py; edit that and run `make fmt`.
 """The driver: runs a handler on a connection of psycopg.
 
 A handler yields steps, and the driver sends it their rows.
