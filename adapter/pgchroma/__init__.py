@@ -29,23 +29,25 @@ _MODULES = frozenset(
 """What may be used after ``import pgchroma`` alone, as in Chroma."""
 
 
-def __getattr__(name: str) -> Any:
-    """Import what is asked for: a module of these, or all public names at once.
+if not TYPE_CHECKING:  # else type checkers would accept every name
 
-    A command, a server or a program that needs an exception alone does without the clients.
-    """
-    if name in _MODULES:
-        return importlib.import_module(f"{__name__}.{name}")
-    # Python asks for names of its own, such as `__path__`, of every module.
-    if not name.startswith("__") or name == "__all__":
-        public = importlib.import_module(f"{__name__}._public")
-        if name == "__all__" or name in public.__all__:
-            globals()[name] = getattr(public, name)
-        # Else it may be a module that has been imported with them.
-        if name in globals():
-            return globals()[name]
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    def __getattr__(name: str) -> Any:
+        """Import what is asked for: a module of these, or all public names at once.
+
+        A command, a server or a program that needs an exception alone does without the clients.
+        """
+        if name in _MODULES:
+            return importlib.import_module(f"{__name__}.{name}")
+        # Python asks for names of its own, such as `__path__`, of every module.
+        if not name.startswith("__") or name == "__all__":
+            public = importlib.import_module(f"{__name__}._public")
+            if name == "__all__" or name in public.__all__:
+                globals()[name] = getattr(public, name)
+            # Else it may be a module that has been imported with them.
+            if name in globals():
+                return globals()[name]
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__getattr__("__all__")})
+    return sorted({*globals(), *importlib.import_module(f"{__name__}._public").__all__})

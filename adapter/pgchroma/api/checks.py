@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from inspect import signature
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pgchroma.client.arguments.checks import (
     as_list,
@@ -18,6 +20,21 @@ from pgchroma.client.arguments.checks import (
     check_n_results,
 )
 from pgchroma.client.arguments.where import check_where, check_where_document
+from pgchroma.embeddings.protocol import EmbeddingFunction
+from pgchroma.embeddings.sparse_protocol import SparseEmbeddingFunction
+from pgchroma.model.types import (
+    Document,
+    Documents,
+    IDs,
+    Images,
+    Include,
+    Metadata,
+    Metadatas,
+    PyVector,
+    UpdateMetadata,
+    WhereDocument,
+    WhereLike,
+)
 
 __all__ = (
     "convert_list_embeddings_to_np",
@@ -41,11 +58,29 @@ __all__ = (
 )
 
 maybe_cast_one_to_many = as_list
-validate_ids = check_ids
-validate_n_results = check_n_results
 
 
-def validate_where(where: Any) -> None:
+def validate_ids(ids: IDs) -> IDs:
+    """Check a list of ids, and return it.
+
+    Raises:
+        ValueError: The list is empty, or an id is not a string.
+        DuplicateIDError: An id is there twice.
+    """
+    return check_ids(ids)
+
+
+def validate_n_results(n_results: int) -> int:
+    """Check a number of results, and return it.
+
+    Raises:
+        ValueError: It is not an int.
+        TypeError: It is not positive.
+    """
+    return check_n_results(n_results)
+
+
+def validate_where(where: WhereLike) -> None:
     """Check a metadata filter.
 
     Raises:
@@ -54,7 +89,7 @@ def validate_where(where: Any) -> None:
     check_where(where)
 
 
-def validate_where_document(where_document: Any) -> None:
+def validate_where_document(where_document: WhereDocument) -> None:
     """Check a document filter.
 
     Raises:
@@ -63,7 +98,7 @@ def validate_where_document(where_document: Any) -> None:
     check_where_document(where_document)
 
 
-def validate_metadata(metadata: Any) -> Any:
+def validate_metadata(metadata: Metadata) -> Metadata:
     """Check a record's metadata, and return it.
 
     Raises:
@@ -74,19 +109,19 @@ def validate_metadata(metadata: Any) -> Any:
     return metadata
 
 
-def validate_update_metadata(metadata: Any) -> Any:
+def validate_update_metadata(metadata: UpdateMetadata) -> UpdateMetadata:
     """Check the metadata of an update, and return it; see `validate_metadata`."""
     check_metadatas([metadata], is_update=True)
     return metadata
 
 
-def validate_metadatas(metadatas: Any) -> Any:
+def validate_metadatas(metadatas: Metadatas) -> Metadatas:
     """Check a list of metadata, and return it; see `validate_metadata`."""
     check_metadatas(metadatas)
     return metadatas
 
 
-def validate_include(include: Any, dissalowed: Any = None) -> None:
+def validate_include(include: Include, dissalowed: Include | None = None) -> None:
     """Check the names of columns.
 
     Args:
@@ -99,7 +134,9 @@ def validate_include(include: Any, dissalowed: Any = None) -> None:
     check_include(include, disallowed=dissalowed or ())
 
 
-def validate_documents(documents: Any, nullable: bool = False) -> None:
+def validate_documents(
+    documents: Documents | list[Document | None], nullable: bool = False
+) -> None:
     """Check a list of documents.
 
     Raises:
@@ -110,7 +147,7 @@ def validate_documents(documents: Any, nullable: bool = False) -> None:
     check_documents(documents, nullable=nullable)
 
 
-def validate_images(images: Any) -> None:
+def validate_images(images: Images) -> None:
     """Check a list of images.
 
     Raises:
@@ -121,7 +158,7 @@ def validate_images(images: Any) -> None:
     check_images(images)
 
 
-def validate_batch(batch: tuple[Any, ...], limits: dict[str, Any]) -> None:
+def validate_batch(batch: tuple[IDs, *tuple[Any, ...]], limits: Mapping[str, Any]) -> None:
     """Check that a batch, whose first column is the ids, is not larger than one call may write.
 
     Raises:
@@ -130,27 +167,24 @@ def validate_batch(batch: tuple[Any, ...], limits: dict[str, Any]) -> None:
     check_batch_size(batch[0], limits["max_batch_size"])
 
 
-def validate_embedding_function(embedding_function: Any) -> None:
+def validate_embedding_function(embedding_function: EmbeddingFunction[Any]) -> None:
     """Check that a function is called with one argument, `input`.
 
     Raises:
         ValueError: It is called otherwise.
     """
-    parameters = list(signature(type(embedding_function).__call__).parameters)
-    if parameters != ["self", "input"]:
-        raise ValueError(
-            f"Expected EmbeddingFunction.__call__ to have the following signature: (self, input), "
-            f"got ({', '.join(parameters)})"
-        )
+    _check_call(embedding_function)
 
 
-def validate_sparse_embedding_function(sparse_vector_function: Any) -> None:
+def validate_sparse_embedding_function(
+    sparse_vector_function: SparseEmbeddingFunction[Any],
+) -> None:
     """Check that a sparse function is called with one argument, `input`.
 
     Raises:
         ValueError: It is called otherwise.
     """
-    validate_embedding_function(sparse_vector_function)
+    _check_call(sparse_vector_function)
 
 
 def is_document(target: Any) -> bool:
@@ -163,11 +197,20 @@ def is_image(target: Any) -> bool:
     return isinstance(target, np.ndarray) and target.ndim >= 2  # noqa: PLR2004
 
 
-def convert_np_embeddings_to_list(embeddings: Any) -> list[list[float]]:
+def convert_np_embeddings_to_list(embeddings: Sequence[NDArray[Any]]) -> list[list[float]]:
     """Return arrays as lists."""
     return [embedding.tolist() for embedding in embeddings]
 
 
-def convert_list_embeddings_to_np(embeddings: Any) -> list[Any]:
+def convert_list_embeddings_to_np(embeddings: Sequence[PyVector]) -> list[NDArray[Any]]:
     """Return lists as arrays."""
     return [np.array(embedding) for embedding in embeddings]
+
+
+def _check_call(function: object) -> None:
+    parameters = list(signature(type(function).__call__).parameters)
+    if parameters != ["self", "input"]:
+        raise ValueError(
+            f"Expected EmbeddingFunction.__call__ to have the following signature: (self, input), "
+            f"got ({', '.join(parameters)})"
+        )

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
-from typing import Final, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Final, TypeAlias, TypeVar
 
 from pgchroma.api.checks import (
     convert_list_embeddings_to_np,
@@ -89,7 +88,9 @@ from pgchroma.model.types import (
     Include,
     Metadata,
     Metadatas,
+    OneOrMany,
     QueryResult,
+    ReadLevel,
     Space,
     UpdateMetadata,
     URIs,
@@ -220,7 +221,6 @@ __all__ = (
 
 T = TypeVar("T")
 
-OneOrMany: TypeAlias = T | list[T]
 PyEmbedding = PyVector
 PyEmbeddings: TypeAlias = list[PyVector]
 UpdateCollectionMetadata = UpdateMetadata
@@ -244,13 +244,22 @@ BOOL_INVERTED_INDEX_NAME: Final = "bool_inverted_index"
 HNSW_INDEX_NAME: Final = "hnsw_index"
 SPANN_INDEX_NAME: Final = "spann_index"
 
-FtsIndexType = Index
-VectorIndexType = Index
-SparseVectorIndexType = Index
-StringInvertedIndexType = Index
-IntInvertedIndexType = Index
-FloatInvertedIndexType = Index
-BoolInvertedIndexType = Index
+if TYPE_CHECKING:
+    FtsIndexType: TypeAlias = Index[FtsIndexConfig]
+    VectorIndexType: TypeAlias = Index[VectorIndexConfig]
+    SparseVectorIndexType: TypeAlias = Index[SparseVectorIndexConfig]
+    StringInvertedIndexType: TypeAlias = Index[StringInvertedIndexConfig]
+    IntInvertedIndexType: TypeAlias = Index[IntInvertedIndexConfig]
+    FloatInvertedIndexType: TypeAlias = Index[FloatInvertedIndexConfig]
+    BoolInvertedIndexType: TypeAlias = Index[BoolInvertedIndexConfig]
+else:  # isinstance takes a class, not a class with parameters
+    FtsIndexType = Index
+    VectorIndexType = Index
+    SparseVectorIndexType = Index
+    StringInvertedIndexType = Index
+    IntInvertedIndexType = Index
+    FloatInvertedIndexType = Index
+    BoolInvertedIndexType = Index
 
 IncludeMetadataDocuments: Include = ["metadatas", "documents"]
 IncludeMetadataDocumentsDistances: Include = ["metadatas", "documents", "distances"]
@@ -261,11 +270,3 @@ IncludeMetadataDocumentsEmbeddingsDistances: Include = [
     "embeddings",
     "distances",
 ]
-
-
-class ReadLevel(StrEnum):
-    """Which writes a read has to see; accepted for Chroma's sake, every read sees all of them."""
-
-    INDEX_AND_WAL = "index_and_wal"
-    INDEX_ONLY = "index_only"
-    INDEX_AND_BOUNDED_WAL = "index_and_bounded_wal"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 from types import EllipsisType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 from pgchroma.client._async.client import AsyncClient
 from pgchroma.client._sync.client import Client as ClientFacade
@@ -20,10 +20,21 @@ from pgchroma.model.names import DEFAULT_DATABASE, DEFAULT_TENANT
 if TYPE_CHECKING:
     from pgchroma.client.healing import AsyncHealingBackend
 
-__all__ = ("connect", "connect_async", "served_backend")
+__all__ = ("ConnectOptions", "connect", "connect_async", "served_backend")
 
 
-def connect(place: str | Path | EllipsisType = ..., **options: Any) -> ClientFacade:
+class ConnectOptions(TypedDict, total=False):
+    """The options of `connect`; `headers` is for servers only."""
+
+    settings: Settings | None
+    tenant: str
+    database: str
+    headers: dict[str, str] | None
+
+
+def connect(
+    place: str | Path | EllipsisType = ..., **options: Unpack[ConnectOptions]
+) -> ClientFacade:
     """Make a client of a place.
 
     Args:
@@ -38,26 +49,29 @@ def connect(place: str | Path | EllipsisType = ..., **options: Any) -> ClientFac
         UnavailableError: The database cannot be reached.
         ValueError: No server answers there.
     """
+    # The client of the place checks which options it has.
+    arguments: dict[str, Any] = {**options}
     if isinstance(place, EllipsisType):
-        return Client(**options)
+        return Client(**arguments)
     match _scheme(place):
         case "postgresql" | "postgres":
-            return PostgresClient(str(place), **options)
+            return PostgresClient(str(place), **arguments)
         case "http" | "https":
-            return HttpClient(str(place), **options)
+            return HttpClient(str(place), **arguments)
         case _:
-            return PersistentClient(place, **options)
+            return PersistentClient(place, **arguments)
 
 
-async def connect_async(place: str | Path, **options: Any) -> AsyncClient:
+async def connect_async(place: str | Path, **options: Unpack[ConnectOptions]) -> AsyncClient:
     """Make an asynchronous client of a place; takes and raises what `connect` does."""
+    arguments: dict[str, Any] = {**options}
     match _scheme(place):
         case "postgresql" | "postgres":
-            return await AsyncPostgresClient(str(place), **options)
+            return await AsyncPostgresClient(str(place), **arguments)
         case "http" | "https":
-            return await AsyncHttpClient(str(place), **options)
+            return await AsyncHttpClient(str(place), **arguments)
         case _:
-            return await _persistent(place, **options)
+            return await _persistent(place, **arguments)
 
 
 def _scheme(place: str | Path) -> str:

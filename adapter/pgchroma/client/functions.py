@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeAlias
 
 from pgchroma.client.callers import is_called_by_langchain
 from pgchroma.embeddings.lancedb.adapters import chroma_function
+from pgchroma.embeddings.lancedb.functions import MultiModalEmbeddingFunction
 from pgchroma.embeddings.minilm.function import DefaultEmbeddingFunction
 from pgchroma.embeddings.protocol import EmbeddingFunction
 from pgchroma.embeddings.registry import (
@@ -26,13 +27,16 @@ from pgchroma.model.types import CollectionMetadata
 
 __all__ = (
     "Function",
+    "FunctionLike",
     "check_conflict",
     "configuration_json",
     "configuration_update_json",
     "resolve",
 )
 
-Function = EmbeddingFunction[Any]
+Function: TypeAlias = EmbeddingFunction[Any]
+FunctionLike: TypeAlias = Function | MultiModalEmbeddingFunction
+"""An embedding function of either kind: Chroma's or LanceDB's."""
 
 _DEFAULT = "default"
 
@@ -42,7 +46,7 @@ _SETTINGS = ("hnsw", "spann", "embedding_function")
 def configuration_json(
     configuration: Mapping[str, Any] | None,
     metadata: CollectionMetadata | None,
-    function: Function | None,
+    function: FunctionLike | None,
 ) -> tuple[dict[str, Any], Function | None]:
     """Put together what a create request says of a collection's configuration.
 
@@ -114,7 +118,7 @@ def configuration_update_json(
     return {**wanted, "embedding_function": new}, function
 
 
-def check_conflict(function: Function | None, persisted: Mapping[str, Any] | None) -> None:
+def check_conflict(function: FunctionLike | None, persisted: Mapping[str, Any] | None) -> None:
     """Refuse a function that is not the one the collection was made with.
 
     Raises:

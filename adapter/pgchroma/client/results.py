@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pgchroma.model.records import QueriedRecords, RecordColumns
-from pgchroma.model.types import GetResult, IncludeColumn, QueryResult
+from pgchroma.model.types import (
+    Documents,
+    GetResult,
+    IncludeColumn,
+    Metadatas,
+    QueryResult,
+    URIs,
+)
 
 __all__ = ("get_result", "query_result")
 
@@ -19,10 +26,10 @@ def get_result(records: RecordColumns, include: Sequence[IncludeColumn]) -> GetR
     return GetResult(
         ids=records.ids,
         embeddings=_float64(records.embeddings),
-        documents=records.documents,
-        uris=records.uris if "uris" in include else None,
+        documents=cast("Documents | None", records.documents),
+        uris=cast("URIs | None", records.uris) if "uris" in include else None,
         data=None,
-        metadatas=records.metadatas,  # type: ignore[typeddict-item]
+        metadatas=cast("Metadatas | None", records.metadatas),
         included=list(include),
     )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, cast, overload
@@ -16,7 +16,8 @@ from pgchroma.client._async.concurrency import in_thread
 from pgchroma.client._async.reopening import reopened_client
 from pgchroma.client._async.table import AsyncTable
 from pgchroma.client.arguments.checks import check_page
-from pgchroma.client.functions import Function, check_conflict, configuration_json
+from pgchroma.client.arguments.configuration import ConfigurationLike
+from pgchroma.client.functions import FunctionLike, check_conflict, configuration_json
 from pgchroma.client.origin import NOT_PICKLED, Origin
 from pgchroma.client.schema.schema import Schema, apply_schema
 from pgchroma.client.shared import clear_system_cache
@@ -26,7 +27,7 @@ from pgchroma.client.typed.schema import check_only_model, one_model, table_sche
 from pgchroma.config import Settings
 from pgchroma.embeddings.lancedb.adapters import chroma_function
 from pgchroma.embeddings.minilm.function import DefaultEmbeddingFunction
-from pgchroma.embeddings.protocol import DataLoader
+from pgchroma.embeddings.protocol import DataLoader, Loadable
 from pgchroma.errors import InvalidArgumentError, NotFoundError
 from pgchroma.model.configuration import CollectionConfiguration
 from pgchroma.model.entities import (
@@ -154,10 +155,10 @@ class AsyncClient(AsyncAdministration):
         self,
         name: str,
         schema: Schema | None = None,
-        configuration: Mapping[str, Any] | None = None,
+        configuration: ConfigurationLike | None = None,
         metadata: CollectionMetadata | None = None,
-        embedding_function: Function | None = DefaultEmbeddingFunction(),  # noqa: B008
-        data_loader: DataLoader[Any] | None = None,
+        embedding_function: FunctionLike | None = DefaultEmbeddingFunction(),  # noqa: B008
+        data_loader: DataLoader[Loadable] | None = None,
         get_or_create: bool = False,
     ) -> AsyncCollection: ...
 
@@ -166,9 +167,9 @@ class AsyncClient(AsyncAdministration):
         self,
         name: str,
         *,
-        configuration: Mapping[str, Any] | None = None,
+        configuration: ConfigurationLike | None = None,
         metadata: CollectionMetadata | None = None,
-        data_loader: DataLoader[Any] | None = None,
+        data_loader: DataLoader[Loadable] | None = None,
         get_or_create: bool = False,
         model: type[M],
     ) -> AsyncTable[M]: ...
@@ -177,10 +178,10 @@ class AsyncClient(AsyncAdministration):
         self,
         name: str,
         schema: Schema | None = None,
-        configuration: Mapping[str, Any] | None = None,
+        configuration: ConfigurationLike | None = None,
         metadata: CollectionMetadata | None = None,
-        embedding_function: Function | None = DefaultEmbeddingFunction(),  # noqa: B008
-        data_loader: DataLoader[Any] | None = None,
+        embedding_function: FunctionLike | None = DefaultEmbeddingFunction(),  # noqa: B008
+        data_loader: DataLoader[Loadable] | None = None,
         get_or_create: bool = False,
         model: type[BaseModel] | None = None,
     ) -> AsyncCollection | AsyncTable[Any]:
@@ -223,10 +224,10 @@ class AsyncClient(AsyncAdministration):
         self,
         name: str,
         schema: Schema | None = None,
-        configuration: Mapping[str, Any] | None = None,
+        configuration: ConfigurationLike | None = None,
         metadata: CollectionMetadata | None = None,
-        embedding_function: Function | None = DefaultEmbeddingFunction(),  # noqa: B008
-        data_loader: DataLoader[Any] | None = None,
+        embedding_function: FunctionLike | None = DefaultEmbeddingFunction(),  # noqa: B008
+        data_loader: DataLoader[Loadable] | None = None,
     ) -> AsyncCollection: ...
 
     @overload
@@ -234,9 +235,9 @@ class AsyncClient(AsyncAdministration):
         self,
         name: str,
         *,
-        configuration: Mapping[str, Any] | None = None,
+        configuration: ConfigurationLike | None = None,
         metadata: CollectionMetadata | None = None,
-        data_loader: DataLoader[Any] | None = None,
+        data_loader: DataLoader[Loadable] | None = None,
         model: type[M],
     ) -> AsyncTable[M]: ...
 
@@ -244,10 +245,10 @@ class AsyncClient(AsyncAdministration):
         self,
         name: str,
         schema: Schema | None = None,
-        configuration: Mapping[str, Any] | None = None,
+        configuration: ConfigurationLike | None = None,
         metadata: CollectionMetadata | None = None,
-        embedding_function: Function | None = DefaultEmbeddingFunction(),  # noqa: B008
-        data_loader: DataLoader[Any] | None = None,
+        embedding_function: FunctionLike | None = DefaultEmbeddingFunction(),  # noqa: B008
+        data_loader: DataLoader[Loadable] | None = None,
         model: type[BaseModel] | None = None,
     ) -> AsyncCollection | AsyncTable[Any]:
         """Find the collection of that name, or make it; see `create_collection`."""
@@ -259,20 +260,20 @@ class AsyncClient(AsyncAdministration):
     async def get_collection(
         self,
         name: str,
-        embedding_function: Function | None = DefaultEmbeddingFunction(),  # noqa: B008
-        data_loader: DataLoader[Any] | None = None,
+        embedding_function: FunctionLike | None = DefaultEmbeddingFunction(),  # noqa: B008
+        data_loader: DataLoader[Loadable] | None = None,
     ) -> AsyncCollection: ...
 
     @overload
     async def get_collection(
-        self, name: str, *, data_loader: DataLoader[Any] | None = None, model: type[M]
+        self, name: str, *, data_loader: DataLoader[Loadable] | None = None, model: type[M]
     ) -> AsyncTable[M]: ...
 
     async def get_collection(
         self,
         name: str,
-        embedding_function: Function | None = DefaultEmbeddingFunction(),  # noqa: B008
-        data_loader: DataLoader[Any] | None = None,
+        embedding_function: FunctionLike | None = DefaultEmbeddingFunction(),  # noqa: B008
+        data_loader: DataLoader[Loadable] | None = None,
         model: type[BaseModel] | None = None,
     ) -> AsyncCollection | AsyncTable[Any]:
         """Find a collection by name.
@@ -298,8 +299,8 @@ class AsyncClient(AsyncAdministration):
     async def get_collection_by_id(
         self,
         id: UUID | str,
-        embedding_function: Function | None = DefaultEmbeddingFunction(),  # noqa: B008
-        data_loader: DataLoader[Any] | None = None,
+        embedding_function: FunctionLike | None = DefaultEmbeddingFunction(),  # noqa: B008
+        data_loader: DataLoader[Loadable] | None = None,
     ) -> AsyncCollection:
         """Find a collection by id; see `get_collection`."""
         ref = CollectionRef(self._scope, _uuid(id))
@@ -314,6 +315,28 @@ class AsyncClient(AsyncAdministration):
             NotFoundError: There is none of that name.
         """
         await self._backend.execute(DeleteCollection(self._scope, check_looked_up(name)))
+
+    @overload
+    async def create_table(
+        self,
+        name: str,
+        model: type[M],
+        *,
+        mode: Literal["create", "overwrite"] = "create",
+        exist_ok: bool = False,
+        space: Space | None = None,
+    ) -> AsyncTable[M]: ...
+
+    @overload
+    async def create_table(
+        self,
+        name: str,
+        *,
+        schema: type[M],
+        mode: Literal["create", "overwrite"] = "create",
+        exist_ok: bool = False,
+        space: Space | None = None,
+    ) -> AsyncTable[M]: ...
 
     async def create_table(
         self,
@@ -344,7 +367,9 @@ class AsyncClient(AsyncAdministration):
         if mode not in ("create", "overwrite"):
             raise ValueError(f"Expected mode to be create or overwrite, got {mode!r}")
         model = one_model(model, schema)
-        configuration = None if space is None else {"hnsw": {"space": space}}
+        configuration: ConfigurationLike | None = (
+            None if space is None else {"hnsw": {"space": space}}
+        )
         made = await self._create(
             name,
             configuration=configuration,
@@ -433,10 +458,10 @@ class AsyncClient(AsyncAdministration):
         self,
         name: str,
         schema: Schema | None = None,
-        configuration: Mapping[str, Any] | None = None,
+        configuration: ConfigurationLike | None = None,
         metadata: CollectionMetadata | None = None,
-        embedding_function: Function | None = None,
-        data_loader: DataLoader[Any] | None = None,
+        embedding_function: FunctionLike | None = None,
+        data_loader: DataLoader[Loadable] | None = None,
         get_or_create: bool = False,
         model: type[BaseModel] | None = None,
         is_replacing: bool = False,
@@ -467,8 +492,8 @@ class AsyncClient(AsyncAdministration):
     def _collection(
         self,
         model: CollectionModel,
-        embedding_function: Function | None,
-        data_loader: DataLoader[Any] | None,
+        embedding_function: FunctionLike | None,
+        data_loader: DataLoader[Loadable] | None,
     ) -> AsyncCollection:
         function = chroma_function(embedding_function)
         return AsyncCollection(

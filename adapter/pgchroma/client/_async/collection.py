@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Final, NoReturn, Self, TypeVar, cast
 from uuid import UUID
 
 from pydantic import BaseModel
@@ -15,15 +15,24 @@ from pgchroma.client._async.reopening import reopened_collection
 from pgchroma.client._async.table import AsyncTable
 from pgchroma.client.arguments import operations
 from pgchroma.client.arguments.checks import check_include, check_lengths, naming_method
+from pgchroma.client.arguments.configuration import (
+    CollectionConfiguration,
+    UpdateCollectionConfiguration,
+)
 from pgchroma.client.arguments.operations import QueryArguments, WriteArguments
-from pgchroma.client.functions import Function, configuration_update_json, resolve
+from pgchroma.client.functions import Function, FunctionLike, configuration_update_json, resolve
 from pgchroma.client.origin import NOT_PICKLED, Origin
 from pgchroma.client.results import get_result, query_result
 from pgchroma.client.schema.schema import Schema
 from pgchroma.client.typed.fields import read_fields
 from pgchroma.client.typed.schema import check_compatible
 from pgchroma.embeddings.lancedb.adapters import chroma_function
-from pgchroma.embeddings.protocol import DataLoader, normalize_embeddings, validate_embeddings
+from pgchroma.embeddings.protocol import (
+    DataLoader,
+    Loadable,
+    normalize_embeddings,
+    validate_embeddings,
+)
 from pgchroma.embeddings.registry import embedding_function_to_config
 from pgchroma.errors import UnimplementedError
 from pgchroma.model.entities import CollectionModel, DatabaseRef
@@ -53,16 +62,28 @@ from pgchroma.model.reembedding import (
     check_whole,
 )
 from pgchroma.model.schema import schema_json
+from pgchroma.model.search.request import Search
 from pgchroma.model.search.result import SearchResult
 from pgchroma.model.types import (
+    ID,
+    URI,
     CollectionMetadata,
     DeleteResult,
+    Document,
+    DocumentsLike,
+    EmbeddingsLike,
     GetResult,
+    ImagesLike,
     Include,
+    IncludeColumn,
+    MetadatasLike,
+    OneOrMany,
     QueryResult,
+    ReadLevel,
     Space,
-    Where,
+    URIsLike,
     WhereDocument,
+    WhereLike,
 )
 
 if TYPE_CHECKING:
@@ -72,9 +93,9 @@ __all__ = ("AsyncCollection",)
 
 M = TypeVar("M", bound=BaseModel)
 
-_GET_COLUMNS = ("metadatas", "documents")
-_PEEK_COLUMNS = ("metadatas", "documents", "embeddings")
-_QUERY_COLUMNS = ("metadatas", "documents", "distances")
+_GET_COLUMNS: Final[tuple[IncludeColumn, ...]] = ("metadatas", "documents")
+_PEEK_COLUMNS: Final[tuple[IncludeColumn, ...]] = ("metadatas", "documents", "embeddings")
+_QUERY_COLUMNS: Final[tuple[IncludeColumn, ...]] = ("metadatas", "documents", "distances")
 
 # Chroma's words, which programs look for.
 _NO_FUNCTIONS = (
@@ -95,7 +116,7 @@ class AsyncCollection:
         backend: AsyncBackend,
         model: CollectionModel,
         embedding_function: Function | None,
-        data_loader: DataLoader[Any] | None,
+        data_loader: DataLoader[Loadable] | None,
         *,
         is_trusting: bool = False,
         origin: Origin | None = None,
@@ -139,13 +160,14 @@ class AsyncCollection:
         return self._model.configuration_json
 
     @property
-    def configuration(self) -> dict[str, Any]:
+    def configuration(self) -> CollectionConfiguration:
         """The configuration, with the embedding function alive; None if there is none."""
         try:
             function = self._function()
         except ValueError:
             function = None
-        return {**self.configuration_json, "embedding_function": function}
+        configuration = {**self.configuration_json, "embedding_function": function}
+        return cast("CollectionConfiguration", configuration)
 
     @property
     def schema(self) -> Schema:
@@ -207,7 +229,9 @@ class AsyncCollection:
         )
         return AsyncTable(seen, model)
 
-    async def search(self, searches: Any, read_level: object = None) -> SearchResult:
+    async def search(
+        self, searches: OneOrMany[Search], read_level: ReadLevel | None = None
+    ) -> SearchResult:
         """Search by a ranking expression, which is not supported yet.
 
         Args:
@@ -241,7 +265,7 @@ class AsyncCollection:
         name: str,
         output_collection: str,
         params: Mapping[str, Any] | None = None,
-    ) -> Any:
+    ) -> NoReturn:
         """Have a function run over what is written, which is not supported.
 
         Raises:
@@ -249,7 +273,7 @@ class AsyncCollection:
         """
         raise UnimplementedError(_NO_FUNCTIONS)
 
-    async def get_attached_function(self, name: str) -> Any:
+    async def get_attached_function(self, name: str) -> NoReturn:
         """Find an attached function, which is not supported.
 
         Raises:
@@ -265,7 +289,7 @@ class AsyncCollection:
         """
         raise UnimplementedError(_NO_FUNCTIONS)
 
-    async def count(self, read_level: object = None) -> int:
+    async def count(self, read_level: ReadLevel | None = None) -> int:
         """Count the records.
 
         Args:
@@ -275,12 +299,12 @@ class AsyncCollection:
 
     async def add(
         self,
-        ids: Any,
-        embeddings: Any = None,
-        metadatas: Any = None,
-        documents: Any = None,
-        images: Any = None,
-        uris: Any = None,
+        ids: OneOrMany[ID],
+        embeddings: EmbeddingsLike | None = None,
+        metadatas: MetadatasLike | None = None,
+        documents: DocumentsLike | None = None,
+        images: ImagesLike | None = None,
+        uris: URIsLike | None = None,
     ) -> None:
         """Store records: all of them, or after an error none.
 
@@ -312,12 +336,12 @@ class AsyncCollection:
 
     async def upsert(
         self,
-        ids: Any,
-        embeddings: Any = None,
-        metadatas: Any = None,
-        documents: Any = None,
-        images: Any = None,
-        uris: Any = None,
+        ids: OneOrMany[ID],
+        embeddings: EmbeddingsLike | None = None,
+        metadatas: MetadatasLike | None = None,
+        documents: DocumentsLike | None = None,
+        images: ImagesLike | None = None,
+        uris: URIsLike | None = None,
     ) -> None:
         """Store records, and update those whose id is there already, as `update` does.
 
@@ -335,12 +359,12 @@ class AsyncCollection:
 
     async def update(
         self,
-        ids: Any,
-        embeddings: Any = None,
-        metadatas: Any = None,
-        documents: Any = None,
-        images: Any = None,
-        uris: Any = None,
+        ids: OneOrMany[ID],
+        embeddings: EmbeddingsLike | None = None,
+        metadatas: MetadatasLike | None = None,
+        documents: DocumentsLike | None = None,
+        images: ImagesLike | None = None,
+        uris: URIsLike | None = None,
     ) -> None:
         """Change records; ids that are not there are passed over.
 
@@ -362,8 +386,8 @@ class AsyncCollection:
 
     async def get(
         self,
-        ids: Any = None,
-        where: Where | None = None,
+        ids: OneOrMany[ID] | None = None,
+        where: WhereLike | None = None,
         limit: int | None = None,
         offset: int | None = None,
         where_document: WhereDocument | None = None,
@@ -406,17 +430,17 @@ class AsyncCollection:
 
     async def peek(self, limit: int = 10) -> GetResult:
         """Read the first records with all their columns but the uris."""
-        return await self.get(limit=limit, include=list(_PEEK_COLUMNS))  # type: ignore[arg-type]
+        return await self.get(limit=limit, include=list(_PEEK_COLUMNS))
 
     async def query(
         self,
-        query_embeddings: Any = None,
-        query_texts: Any = None,
-        query_images: Any = None,
-        query_uris: Any = None,
-        ids: Any = None,
+        query_embeddings: EmbeddingsLike | None = None,
+        query_texts: OneOrMany[Document] | None = None,
+        query_images: ImagesLike | None = None,
+        query_uris: OneOrMany[URI] | None = None,
+        ids: OneOrMany[ID] | None = None,
         n_results: int = 10,
-        where: Where | None = None,
+        where: WhereLike | None = None,
         where_document: WhereDocument | None = None,
         include: Include | None = None,
     ) -> QueryResult:
@@ -460,13 +484,13 @@ class AsyncCollection:
 
     async def explain(
         self,
-        query_embeddings: Any = None,
-        query_texts: Any = None,
-        query_images: Any = None,
-        query_uris: Any = None,
-        ids: Any = None,
+        query_embeddings: EmbeddingsLike | None = None,
+        query_texts: OneOrMany[Document] | None = None,
+        query_images: ImagesLike | None = None,
+        query_uris: OneOrMany[URI] | None = None,
+        ids: OneOrMany[ID] | None = None,
         n_results: int = 10,
-        where: Where | None = None,
+        where: WhereLike | None = None,
         where_document: WhereDocument | None = None,
     ) -> QueryPlan:
         """Run a query and tell how it was done: by which indexes, over how many rows, how long.
@@ -496,7 +520,7 @@ class AsyncCollection:
         self,
         sample: int = 100,
         n_results: int = 10,
-        where: Where | None = None,
+        where: WhereLike | None = None,
         where_document: WhereDocument | None = None,
     ) -> Recall:
         """Measure what part of the truly nearest records queries find here, from 0 to 1.
@@ -533,8 +557,8 @@ class AsyncCollection:
 
     async def delete(
         self,
-        ids: Any = None,
-        where: Where | None = None,
+        ids: OneOrMany[ID] | None = None,
+        where: WhereLike | None = None,
         where_document: WhereDocument | None = None,
         limit: int | None = None,
     ) -> DeleteResult:
@@ -557,7 +581,7 @@ class AsyncCollection:
         self,
         name: str | None = None,
         metadata: CollectionMetadata | None = None,
-        configuration: Mapping[str, Any] | None = None,
+        configuration: UpdateCollectionConfiguration | None = None,
     ) -> None:
         """Change the collection; what is None stays.
 
@@ -598,7 +622,7 @@ class AsyncCollection:
 
     async def reembed(
         self,
-        embedding_function: Function,
+        embedding_function: FunctionLike,
         *,
         space: Space | None = None,
         batch_size: int = 1_000,

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, cast, overload
@@ -17,7 +17,8 @@ from pgchroma.client._sync.concurrency import in_thread
 from pgchroma.client._sync.reopening import reopened_client
 from pgchroma.client._sync.table import Table
 from pgchroma.client.arguments.checks import check_page
-from pgchroma.client.functions import Function, check_conflict, configuration_json
+from pgchroma.client.arguments.configuration import ConfigurationLike
+from pgchroma.client.functions import FunctionLike, check_conflict, configuration_json
 from pgchroma.client.origin import NOT_PICKLED, Origin
 from pgchroma.client.schema.schema import Schema, apply_schema
 from pgchroma.client.shared import clear_system_cache
@@ -27,7 +28,7 @@ from pgchroma.client.typed.schema import check_only_model, one_model, table_sche
 from pgchroma.config import Settings
 from pgchroma.embeddings.lancedb.adapters import chroma_function
 from pgchroma.embeddings.minilm.function import DefaultEmbeddingFunction
-from pgchroma.embeddings.protocol import DataLoader
+from pgchroma.embeddings.protocol import DataLoader, Loadable
 from pgchroma.errors import InvalidArgumentError, NotFoundError
 from pgchroma.model.configuration import CollectionConfiguration
 from pgchroma.model.entities import (
@@ -155,10 +156,10 @@ class Client(Administration):
         self,
         name: str,
         schema: Schema | None = None,
-        configuration: Mapping[str, Any] | None = None,
+        configuration: ConfigurationLike | None = None,
         metadata: CollectionMetadata | None = None,
-        embedding_function: Function | None = DefaultEmbeddingFunction(),  # noqa: B008
-        data_loader: DataLoader[Any] | None = None,
+        embedding_function: FunctionLike | None = DefaultEmbeddingFunction(),  # noqa: B008
+        data_loader: DataLoader[Loadable] | None = None,
         get_or_create: bool = False,
     ) -> Collection: ...
 
@@ -167,9 +168,9 @@ class Client(Administration):
         self,
         name: str,
         *,
-        configuration: Mapping[str, Any] | None = None,
+        configuration: ConfigurationLike | None = None,
         metadata: CollectionMetadata | None = None,
-        data_loader: DataLoader[Any] | None = None,
+        data_loader: DataLoader[Loadable] | None = None,
         get_or_create: bool = False,
         model: type[M],
     ) -> Table[M]: ...
@@ -178,10 +179,10 @@ class Client(Administration):
         self,
         name: str,
         schema: Schema | None = None,
-        configuration: Mapping[str, Any] | None = None,
+        configuration: ConfigurationLike | None = None,
         metadata: CollectionMetadata | None = None,
-        embedding_function: Function | None = DefaultEmbeddingFunction(),  # noqa: B008
-        data_loader: DataLoader[Any] | None = None,
+        embedding_function: FunctionLike | None = DefaultEmbeddingFunction(),  # noqa: B008
+        data_loader: DataLoader[Loadable] | None = None,
         get_or_create: bool = False,
         model: type[BaseModel] | None = None,
     ) -> Collection | Table[Any]:
@@ -224,10 +225,10 @@ class Client(Administration):
         self,
         name: str,
         schema: Schema | None = None,
-        configuration: Mapping[str, Any] | None = None,
+        configuration: ConfigurationLike | None = None,
         metadata: CollectionMetadata | None = None,
-        embedding_function: Function | None = DefaultEmbeddingFunction(),  # noqa: B008
-        data_loader: DataLoader[Any] | None = None,
+        embedding_function: FunctionLike | None = DefaultEmbeddingFunction(),  # noqa: B008
+        data_loader: DataLoader[Loadable] | None = None,
     ) -> Collection: ...
 
     @overload
@@ -235,9 +236,9 @@ class Client(Administration):
         self,
         name: str,
         *,
-        configuration: Mapping[str, Any] | None = None,
+        configuration: ConfigurationLike | None = None,
         metadata: CollectionMetadata | None = None,
-        data_loader: DataLoader[Any] | None = None,
+        data_loader: DataLoader[Loadable] | None = None,
         model: type[M],
     ) -> Table[M]: ...
 
@@ -245,10 +246,10 @@ class Client(Administration):
         self,
         name: str,
         schema: Schema | None = None,
-        configuration: Mapping[str, Any] | None = None,
+        configuration: ConfigurationLike | None = None,
         metadata: CollectionMetadata | None = None,
-        embedding_function: Function | None = DefaultEmbeddingFunction(),  # noqa: B008
-        data_loader: DataLoader[Any] | None = None,
+        embedding_function: FunctionLike | None = DefaultEmbeddingFunction(),  # noqa: B008
+        data_loader: DataLoader[Loadable] | None = None,
         model: type[BaseModel] | None = None,
     ) -> Collection | Table[Any]:
         """Find the collection of that name, or make it; see `create_collection`."""
@@ -260,20 +261,20 @@ class Client(Administration):
     def get_collection(
         self,
         name: str,
-        embedding_function: Function | None = DefaultEmbeddingFunction(),  # noqa: B008
-        data_loader: DataLoader[Any] | None = None,
+        embedding_function: FunctionLike | None = DefaultEmbeddingFunction(),  # noqa: B008
+        data_loader: DataLoader[Loadable] | None = None,
     ) -> Collection: ...
 
     @overload
     def get_collection(
-        self, name: str, *, data_loader: DataLoader[Any] | None = None, model: type[M]
+        self, name: str, *, data_loader: DataLoader[Loadable] | None = None, model: type[M]
     ) -> Table[M]: ...
 
     def get_collection(
         self,
         name: str,
-        embedding_function: Function | None = DefaultEmbeddingFunction(),  # noqa: B008
-        data_loader: DataLoader[Any] | None = None,
+        embedding_function: FunctionLike | None = DefaultEmbeddingFunction(),  # noqa: B008
+        data_loader: DataLoader[Loadable] | None = None,
         model: type[BaseModel] | None = None,
     ) -> Collection | Table[Any]:
         """Find a collection by name.
@@ -299,8 +300,8 @@ class Client(Administration):
     def get_collection_by_id(
         self,
         id: UUID | str,
-        embedding_function: Function | None = DefaultEmbeddingFunction(),  # noqa: B008
-        data_loader: DataLoader[Any] | None = None,
+        embedding_function: FunctionLike | None = DefaultEmbeddingFunction(),  # noqa: B008
+        data_loader: DataLoader[Loadable] | None = None,
     ) -> Collection:
         """Find a collection by id; see `get_collection`."""
         ref = CollectionRef(self._scope, _uuid(id))
@@ -315,6 +316,28 @@ class Client(Administration):
             NotFoundError: There is none of that name.
         """
         self._backend.execute(DeleteCollection(self._scope, check_looked_up(name)))
+
+    @overload
+    def create_table(
+        self,
+        name: str,
+        model: type[M],
+        *,
+        mode: Literal["create", "overwrite"] = "create",
+        exist_ok: bool = False,
+        space: Space | None = None,
+    ) -> Table[M]: ...
+
+    @overload
+    def create_table(
+        self,
+        name: str,
+        *,
+        schema: type[M],
+        mode: Literal["create", "overwrite"] = "create",
+        exist_ok: bool = False,
+        space: Space | None = None,
+    ) -> Table[M]: ...
 
     def create_table(
         self,
@@ -345,7 +368,9 @@ class Client(Administration):
         if mode not in ("create", "overwrite"):
             raise ValueError(f"Expected mode to be create or overwrite, got {mode!r}")
         model = one_model(model, schema)
-        configuration = None if space is None else {"hnsw": {"space": space}}
+        configuration: ConfigurationLike | None = (
+            None if space is None else {"hnsw": {"space": space}}
+        )
         made = self._create(
             name,
             configuration=configuration,
@@ -434,10 +459,10 @@ class Client(Administration):
         self,
         name: str,
         schema: Schema | None = None,
-        configuration: Mapping[str, Any] | None = None,
+        configuration: ConfigurationLike | None = None,
         metadata: CollectionMetadata | None = None,
-        embedding_function: Function | None = None,
-        data_loader: DataLoader[Any] | None = None,
+        embedding_function: FunctionLike | None = None,
+        data_loader: DataLoader[Loadable] | None = None,
         get_or_create: bool = False,
         model: type[BaseModel] | None = None,
         is_replacing: bool = False,
@@ -468,8 +493,8 @@ class Client(Administration):
     def _collection(
         self,
         model: CollectionModel,
-        embedding_function: Function | None,
-        data_loader: DataLoader[Any] | None,
+        embedding_function: FunctionLike | None,
+        data_loader: DataLoader[Loadable] | None,
     ) -> Collection:
         function = chroma_function(embedding_function)
         return Collection(

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Final, NoReturn, Self, TypeVar, cast
 from uuid import UUID
 
 from pydantic import BaseModel
@@ -16,15 +16,24 @@ from pgchroma.client._sync.reopening import reopened_collection
 from pgchroma.client._sync.table import Table
 from pgchroma.client.arguments import operations
 from pgchroma.client.arguments.checks import check_include, check_lengths, naming_method
+from pgchroma.client.arguments.configuration import (
+    CollectionConfiguration,
+    UpdateCollectionConfiguration,
+)
 from pgchroma.client.arguments.operations import QueryArguments, WriteArguments
-from pgchroma.client.functions import Function, configuration_update_json, resolve
+from pgchroma.client.functions import Function, FunctionLike, configuration_update_json, resolve
 from pgchroma.client.origin import NOT_PICKLED, Origin
 from pgchroma.client.results import get_result, query_result
 from pgchroma.client.schema.schema import Schema
 from pgchroma.client.typed.fields import read_fields
 from pgchroma.client.typed.schema import check_compatible
 from pgchroma.embeddings.lancedb.adapters import chroma_function
-from pgchroma.embeddings.protocol import DataLoader, normalize_embeddings, validate_embeddings
+from pgchroma.embeddings.protocol import (
+    DataLoader,
+    Loadable,
+    normalize_embeddings,
+    validate_embeddings,
+)
 from pgchroma.embeddings.registry import embedding_function_to_config
 from pgchroma.errors import UnimplementedError
 from pgchroma.model.entities import CollectionModel, DatabaseRef
@@ -54,16 +63,28 @@ from pgchroma.model.reembedding import (
     check_whole,
 )
 from pgchroma.model.schema import schema_json
+from pgchroma.model.search.request import Search
 from pgchroma.model.search.result import SearchResult
 from pgchroma.model.types import (
+    ID,
+    URI,
     CollectionMetadata,
     DeleteResult,
+    Document,
+    DocumentsLike,
+    EmbeddingsLike,
     GetResult,
+    ImagesLike,
     Include,
+    IncludeColumn,
+    MetadatasLike,
+    OneOrMany,
     QueryResult,
+    ReadLevel,
     Space,
-    Where,
+    URIsLike,
     WhereDocument,
+    WhereLike,
 )
 
 if TYPE_CHECKING:
@@ -73,9 +94,9 @@ __all__ = ("Collection",)
 
 M = TypeVar("M", bound=BaseModel)
 
-_GET_COLUMNS = ("metadatas", "documents")
-_PEEK_COLUMNS = ("metadatas", "documents", "embeddings")
-_QUERY_COLUMNS = ("metadatas", "documents", "distances")
+_GET_COLUMNS: Final[tuple[IncludeColumn, ...]] = ("metadatas", "documents")
+_PEEK_COLUMNS: Final[tuple[IncludeColumn, ...]] = ("metadatas", "documents", "embeddings")
+_QUERY_COLUMNS: Final[tuple[IncludeColumn, ...]] = ("metadatas", "documents", "distances")
 
 # Chroma's words, which programs look for.
 _NO_FUNCTIONS = (
@@ -96,7 +117,7 @@ class Collection:
         backend: Backend,
         model: CollectionModel,
         embedding_function: Function | None,
-        data_loader: DataLoader[Any] | None,
+        data_loader: DataLoader[Loadable] | None,
         *,
         is_trusting: bool = False,
         origin: Origin | None = None,
@@ -140,13 +161,14 @@ class Collection:
         return self._model.configuration_json
 
     @property
-    def configuration(self) -> dict[str, Any]:
+    def configuration(self) -> CollectionConfiguration:
         """The configuration, with the embedding function alive; None if there is none."""
         try:
             function = self._function()
         except ValueError:
             function = None
-        return {**self.configuration_json, "embedding_function": function}
+        configuration = {**self.configuration_json, "embedding_function": function}
+        return cast("CollectionConfiguration", configuration)
 
     @property
     def schema(self) -> Schema:
@@ -208,7 +230,9 @@ class Collection:
         )
         return Table(seen, model)
 
-    def search(self, searches: Any, read_level: object = None) -> SearchResult:
+    def search(
+        self, searches: OneOrMany[Search], read_level: ReadLevel | None = None
+    ) -> SearchResult:
         """Search by a ranking expression, which is not supported yet.
 
         Args:
@@ -242,7 +266,7 @@ class Collection:
         name: str,
         output_collection: str,
         params: Mapping[str, Any] | None = None,
-    ) -> Any:
+    ) -> NoReturn:
         """Have a function run over what is written, which is not supported.
 
         Raises:
@@ -250,7 +274,7 @@ class Collection:
         """
         raise UnimplementedError(_NO_FUNCTIONS)
 
-    def get_attached_function(self, name: str) -> Any:
+    def get_attached_function(self, name: str) -> NoReturn:
         """Find an attached function, which is not supported.
 
         Raises:
@@ -266,7 +290,7 @@ class Collection:
         """
         raise UnimplementedError(_NO_FUNCTIONS)
 
-    def count(self, read_level: object = None) -> int:
+    def count(self, read_level: ReadLevel | None = None) -> int:
         """Count the records.
 
         Args:
@@ -276,12 +300,12 @@ class Collection:
 
     def add(
         self,
-        ids: Any,
-        embeddings: Any = None,
-        metadatas: Any = None,
-        documents: Any = None,
-        images: Any = None,
-        uris: Any = None,
+        ids: OneOrMany[ID],
+        embeddings: EmbeddingsLike | None = None,
+        metadatas: MetadatasLike | None = None,
+        documents: DocumentsLike | None = None,
+        images: ImagesLike | None = None,
+        uris: URIsLike | None = None,
     ) -> None:
         """Store records: all of them, or after an error none.
 
@@ -313,12 +337,12 @@ class Collection:
 
     def upsert(
         self,
-        ids: Any,
-        embeddings: Any = None,
-        metadatas: Any = None,
-        documents: Any = None,
-        images: Any = None,
-        uris: Any = None,
+        ids: OneOrMany[ID],
+        embeddings: EmbeddingsLike | None = None,
+        metadatas: MetadatasLike | None = None,
+        documents: DocumentsLike | None = None,
+        images: ImagesLike | None = None,
+        uris: URIsLike | None = None,
     ) -> None:
         """Store records, and update those whose id is there already, as `update` does.
 
@@ -336,12 +360,12 @@ class Collection:
 
     def update(
         self,
-        ids: Any,
-        embeddings: Any = None,
-        metadatas: Any = None,
-        documents: Any = None,
-        images: Any = None,
-        uris: Any = None,
+        ids: OneOrMany[ID],
+        embeddings: EmbeddingsLike | None = None,
+        metadatas: MetadatasLike | None = None,
+        documents: DocumentsLike | None = None,
+        images: ImagesLike | None = None,
+        uris: URIsLike | None = None,
     ) -> None:
         """Change records; ids that are not there are passed over.
 
@@ -363,8 +387,8 @@ class Collection:
 
     def get(
         self,
-        ids: Any = None,
-        where: Where | None = None,
+        ids: OneOrMany[ID] | None = None,
+        where: WhereLike | None = None,
         limit: int | None = None,
         offset: int | None = None,
         where_document: WhereDocument | None = None,
@@ -407,17 +431,17 @@ class Collection:
 
     def peek(self, limit: int = 10) -> GetResult:
         """Read the first records with all their columns but the uris."""
-        return self.get(limit=limit, include=list(_PEEK_COLUMNS))  # type: ignore[arg-type]
+        return self.get(limit=limit, include=list(_PEEK_COLUMNS))
 
     def query(
         self,
-        query_embeddings: Any = None,
-        query_texts: Any = None,
-        query_images: Any = None,
-        query_uris: Any = None,
-        ids: Any = None,
+        query_embeddings: EmbeddingsLike | None = None,
+        query_texts: OneOrMany[Document] | None = None,
+        query_images: ImagesLike | None = None,
+        query_uris: OneOrMany[URI] | None = None,
+        ids: OneOrMany[ID] | None = None,
         n_results: int = 10,
-        where: Where | None = None,
+        where: WhereLike | None = None,
         where_document: WhereDocument | None = None,
         include: Include | None = None,
     ) -> QueryResult:
@@ -461,13 +485,13 @@ class Collection:
 
     def explain(
         self,
-        query_embeddings: Any = None,
-        query_texts: Any = None,
-        query_images: Any = None,
-        query_uris: Any = None,
-        ids: Any = None,
+        query_embeddings: EmbeddingsLike | None = None,
+        query_texts: OneOrMany[Document] | None = None,
+        query_images: ImagesLike | None = None,
+        query_uris: OneOrMany[URI] | None = None,
+        ids: OneOrMany[ID] | None = None,
         n_results: int = 10,
-        where: Where | None = None,
+        where: WhereLike | None = None,
         where_document: WhereDocument | None = None,
     ) -> QueryPlan:
         """Run a query and tell how it was done: by which indexes, over how many rows, how long.
@@ -497,7 +521,7 @@ class Collection:
         self,
         sample: int = 100,
         n_results: int = 10,
-        where: Where | None = None,
+        where: WhereLike | None = None,
         where_document: WhereDocument | None = None,
     ) -> Recall:
         """Measure what part of the truly nearest records queries find here, from 0 to 1.
@@ -534,8 +558,8 @@ class Collection:
 
     def delete(
         self,
-        ids: Any = None,
-        where: Where | None = None,
+        ids: OneOrMany[ID] | None = None,
+        where: WhereLike | None = None,
         where_document: WhereDocument | None = None,
         limit: int | None = None,
     ) -> DeleteResult:
@@ -558,7 +582,7 @@ class Collection:
         self,
         name: str | None = None,
         metadata: CollectionMetadata | None = None,
-        configuration: Mapping[str, Any] | None = None,
+        configuration: UpdateCollectionConfiguration | None = None,
     ) -> None:
         """Change the collection; what is None stays.
 
@@ -599,7 +623,7 @@ class Collection:
 
     def reembed(
         self,
-        embedding_function: Function,
+        embedding_function: FunctionLike,
         *,
         space: Space | None = None,
         batch_size: int = 1_000,

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, overload
 
 import numpy as np
 from pydantic import BaseModel
@@ -14,6 +14,7 @@ from pgchroma.client._sync.concurrency import in_thread
 from pgchroma.client.arguments.checks import check_batch_size, check_ids, naming_method
 from pgchroma.client.typed.fields import RecordFields, read_fields
 from pgchroma.client.typed.frames import DISTANCE, to_arrow, to_list, to_pandas
+from pgchroma.client.typed.inputs import IDsLike, QueryLike, RowsLike
 from pgchroma.client.typed.rows import (
     PreparedRows,
     as_image,
@@ -25,9 +26,13 @@ from pgchroma.client.typed.rows import (
     validate_models,
 )
 from pgchroma.embeddings.images.loaders import ImageLoader
+from pgchroma.model.types import WhereDocument
 from pgchroma.records import as_vector
 
 if TYPE_CHECKING:
+    import pandas
+    import pyarrow
+
     from pgchroma.client._sync.collection import Collection
 
 __all__ = ("Search", "Table")
@@ -66,7 +71,7 @@ class Table(Generic[M]):
     def __repr__(self) -> str:
         return f"Table(name={self.name}, model={self.model.__name__})"
 
-    def add(self, rows: Any) -> list[str]:
+    def add(self, rows: RowsLike[M]) -> list[str]:
         """Store rows: all of them, or after an error none.
 
         Rows without a vector are embedded, all in one call. The field `id` is the record's id; a
@@ -93,7 +98,7 @@ class Table(Generic[M]):
             self.collection.add(**self._columns(prepared), metadatas=metadatas)
         return prepared.ids
 
-    def upsert(self, rows: Any) -> list[str]:
+    def upsert(self, rows: RowsLike[M]) -> list[str]:
         """Store rows, in the place of those whose id is there already.
 
         Takes, returns and raises what `add` does.
@@ -109,7 +114,7 @@ class Table(Generic[M]):
             self.collection.upsert(**self._columns(prepared), metadatas=metadatas)
         return prepared.ids
 
-    def delete(self, ids: Any = None, where: Mapping[str, Any] | None = None) -> int:
+    def delete(self, ids: IDsLike | None = None, where: Mapping[str, Any] | None = None) -> int:
         """Remove the records that meet all conditions given; at least one must be.
 
         Args:
@@ -129,7 +134,7 @@ class Table(Generic[M]):
         """Count the records."""
         return self.collection.count()
 
-    def get(self, ids: Any) -> list[M]:
+    def get(self, ids: IDsLike) -> list[M]:
         """Read records by their ids, in the order of these; those that are not there are left out.
 
         Raises:
@@ -146,7 +151,7 @@ class Table(Generic[M]):
         by_id = dict(zip(got["ids"], found, strict=True))
         return [by_id[id] for id in wanted if id in by_id]
 
-    def search(self, query: Any = None) -> Search[M]:
+    def search(self, query: QueryLike | None = None) -> Search[M]:
         """Begin a search.
 
         Args:
@@ -159,7 +164,7 @@ class Table(Generic[M]):
         """
         return Search(self, *_query(self._fields, query))
 
-    def _prepared(self, rows: Any) -> PreparedRows:
+    def _prepared(self, rows: RowsLike[M]) -> PreparedRows:
         fields = self._fields
         prepared = in_thread(prepare_rows, fields, rows)
         # Before anybody pays for embeddings that cannot be stored.
@@ -218,7 +223,7 @@ class Search(Generic[M]):
         converted = convert_where(self._table._fields, where)
         return replace(self, _where=_both(self._where, converted))
 
-    def where_document(self, where_document: Mapping[str, Any]) -> Self:
+    def where_document(self, where_document: WhereDocument) -> Self:
         """Find only records whose text meets a filter, such as ``{"$contains": "index"}``."""
         return replace(self, _where_document=_both(self._where_document, dict(where_document)))
 
@@ -253,7 +258,13 @@ class Search(Generic[M]):
         """
         return to_list(self._table._fields, self._columns())
 
-    def to_pydantic(self, model: type[N] | None = None) -> list[Any]:
+    @overload
+    def to_pydantic(self, model: None = None) -> list[M]: ...
+
+    @overload
+    def to_pydantic(self, model: type[N]) -> list[N]: ...
+
+    def to_pydantic(self, model: type[BaseModel] | None = None) -> Sequence[BaseModel]:
         """Search, and return the records as models: the table's, or another one's.
 
         Raises:
@@ -265,7 +276,7 @@ class Search(Generic[M]):
         table = self._table
         return validate_models(table._fields, model or table.model, columns)
 
-    def to_pandas(self) -> Any:
+    def to_pandas(self) -> pandas.DataFrame:
         """Search, and return a DataFrame as `to_list`'s; its vectors are arrays of float32.
 
         Its columns have the types of the fields: int64, float64 and bool; Int64, Float64 and
@@ -276,7 +287,7 @@ class Search(Generic[M]):
         """
         return to_pandas(self._table._fields, self._columns())
 
-    def to_arrow(self) -> Any:
+    def to_arrow(self) -> pyarrow.Table:
         """Search, and return a pyarrow table, in which vectors are lists of fixed size.
 
         Raises:
@@ -300,7 +311,7 @@ class Search(Generic[M]):
         return {**_columns_of(fields, names, first), DISTANCE: first["distances"]}
 
 
-def _query(fields: RecordFields, query: Any) -> tuple[str | None, Any]:
+def _query(fields: RecordFields, query: QueryLike | None) -> tuple[str | None, Any]:
     """Tell what a query is: the argument of a collection's `query`, and its value."""
     if query is None:
         return None, None
@@ -340,6 +351,6 @@ def _both(first: Any, second: Any) -> Any:
     return second if first is None else {"$and": [first, second]}
 
 
-def _ids(ids: Any) -> list[str]:
+def _ids(ids: IDsLike) -> list[str]:
     listed = ids if isinstance(ids, list | tuple | set) else [ids]
     return [str(id) for id in listed]

@@ -5,11 +5,14 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Final, Generic, Self, TypeAlias, TypeVar
+from typing import Annotated, Any, Final, Generic, Self, TypeAlias, TypeVar
 
-from pydantic import BaseModel, ConfigDict, field_validator
+from pydantic import BaseModel, ConfigDict, GetPydanticSchema, field_validator
+from pydantic_core import core_schema
 
+from pgchroma.client.functions import FunctionLike
 from pgchroma.embeddings.minilm.function import DefaultEmbeddingFunction
+from pgchroma.embeddings.sparse_protocol import SparseEmbeddingFunction
 from pgchroma.model.configuration import Quantization
 from pgchroma.model.types import Space
 
@@ -46,6 +49,12 @@ _ENCRYPTION_KEY: Final = re.compile(r"projects/.+/locations/.+/keyRings/.+/crypt
 
 _DEFAULT_FUNCTION: Final = DefaultEmbeddingFunction()
 """One for all: two schemas that say nothing are equal."""
+
+
+# Any callable is accepted. pydantic would check whether an object has all methods of the protocol.
+_ANY_VALUE: Final = GetPydanticSchema(lambda source, handler: core_schema.any_schema())
+_FunctionField: TypeAlias = Annotated[FunctionLike | None, _ANY_VALUE]
+_SparseFunctionField: TypeAlias = Annotated[SparseEmbeddingFunction[Any] | None, _ANY_VALUE]
 
 
 class _Config(BaseModel):
@@ -114,7 +123,7 @@ class VectorIndexConfig(_Config):
     """
 
     space: Space | None = None
-    embedding_function: Any = _DEFAULT_FUNCTION
+    embedding_function: _FunctionField = _DEFAULT_FUNCTION
     source_key: str | None = None
     hnsw: HnswIndexConfig | None = None
     spann: SpannIndexConfig | None = None
@@ -133,7 +142,7 @@ class SparseVectorIndexConfig(_Config):
         bm25: Whether rare words weigh more.
     """
 
-    embedding_function: Any = None
+    embedding_function: _SparseFunctionField = None
     source_key: str | None = None
     bm25: bool | None = None
 

@@ -29,6 +29,7 @@ from pgchroma.client.schema.indexes import (
     ValueTypes,
     VectorIndexConfig,
 )
+from pgchroma.embeddings.lancedb.adapters import chroma_function
 from pgchroma.embeddings.registry import config_to_embedding_function, embedding_function_to_config
 from pgchroma.model.filterable import FilterableKeys
 from pgchroma.model.schema import merge_schema
@@ -341,7 +342,7 @@ def _write(types: ValueTypes) -> dict[str, Any]:
 
 def _write_config(config: Any) -> dict[str, Any]:
     if isinstance(config, VectorIndexConfig):
-        function = config.embedding_function
+        function = chroma_function(config.embedding_function)
         persisted = embedding_function_to_config(function) or {"type": "legacy"}
         space = config.space
         if space is None and persisted["type"] == "known":

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import date, datetime
 from decimal import Decimal
 from enum import Enum
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
 import numpy as np
@@ -15,6 +15,10 @@ from pgchroma.client.typed.fields import MetadataField, RecordFields
 from pgchroma.client.typed.rows import MISSING
 from pgchroma.extras import load_extra
 from pgchroma.model.metadata import fits_int64
+
+if TYPE_CHECKING:
+    import pandas
+    import pyarrow
 
 __all__ = ("DISTANCE", "to_arrow", "to_list", "to_pandas")
 
@@ -40,7 +44,7 @@ def to_list(fields: RecordFields, columns: Mapping[str, Sequence[Any]]) -> list[
     return [dict(zip(complete, row, strict=True)) for row in zip(*complete.values(), strict=True)]
 
 
-def to_pandas(fields: RecordFields, columns: Mapping[str, Sequence[Any]]) -> Any:
+def to_pandas(fields: RecordFields, columns: Mapping[str, Sequence[Any]]) -> pandas.DataFrame:
     """Shape columns as a DataFrame; vectors are arrays of float32.
 
     A column's type is that of its field, also if it is empty. Numbers and bools that can be None
@@ -49,17 +53,17 @@ def to_pandas(fields: RecordFields, columns: Mapping[str, Sequence[Any]]) -> Any
     Raises:
         ValueError: pandas is not installed.
     """
-    pandas = load_extra("pandas", "pandas")
+    pd = load_extra("pandas", "pandas")
     complete = _complete(fields, columns)
-    return pandas.DataFrame(
+    return pd.DataFrame(
         {
-            name: pandas.Series(values, dtype=_pandas_type(fields, name, values))
+            name: pd.Series(values, dtype=_pandas_type(fields, name, values))
             for name, values in complete.items()
         }
     )
 
 
-def to_arrow(fields: RecordFields, columns: Mapping[str, Sequence[Any]]) -> Any:
+def to_arrow(fields: RecordFields, columns: Mapping[str, Sequence[Any]]) -> pyarrow.Table:
     """Shape columns as a pyarrow table; its types are the model's, also if it is empty.
 
     UUIDs, decimals and members of an enumeration are there as they are stored. Times have a zone,

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 from uuid import uuid4
 
 import numpy as np
@@ -35,6 +35,8 @@ __all__ = (
     "read_columns",
     "validate_models",
 )
+
+M = TypeVar("M", bound=BaseModel)
 
 MISSING: Final = object()
 """Stands for a value that a record does not have and its field has no way to say."""
@@ -192,8 +194,8 @@ def read_columns(
 
 
 def validate_models(
-    fields: RecordFields, model: type[BaseModel], columns: Mapping[str, Sequence[Any]]
-) -> list[Any]:
+    fields: RecordFields, model: type[M], columns: Mapping[str, Sequence[Any]]
+) -> list[M]:
     """Make models of columns.
 
     Raises:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Final, TypedDict, cast
+from typing import Any, Final, Required, TypedDict, cast
 
 __all__ = ("SearchResult", "SearchResultRow")
 
@@ -17,7 +17,7 @@ _FIELDS: Final = {
 class SearchResultRow(TypedDict, total=False):
     """A record that was found; only the selected fields that it has are there."""
 
-    id: str
+    id: Required[str]
     document: str | None
     embedding: list[float] | None
     metadata: dict[str, Any] | None

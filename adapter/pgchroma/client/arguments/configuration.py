@@ -1,0 +1,101 @@
+"""The shapes of a collection's configuration, under Chroma's names."""
+
+from __future__ import annotations
+
+from typing import Any, TypeAlias, TypedDict
+
+from pgchroma.client.functions import FunctionLike
+from pgchroma.model.configuration import Quantization
+from pgchroma.model.types import Space
+
+__all__ = (
+    "CollectionConfiguration",
+    "CollectionConfigurationInterface",
+    "ConfigurationLike",
+    "HNSWConfiguration",
+    "HNSWConfigurationInterface",
+    "SpannConfiguration",
+    "UpdateCollectionConfiguration",
+    "UpdateHNSWConfiguration",
+    "UpdateSpannConfiguration",
+)
+
+
+class UpdateHNSWConfiguration(TypedDict, total=False):
+    """The settings of an HNSW index that `Collection.modify` can change.
+
+    Chroma does not have `quantization`.
+    """
+
+    ef_search: int
+    max_neighbors: int
+    num_threads: int
+    batch_size: int
+    sync_threshold: int
+    resize_factor: float
+    quantization: Quantization
+
+
+class HNSWConfiguration(UpdateHNSWConfiguration, total=False):
+    """How embeddings are compared and indexed."""
+
+    space: Space
+    ef_construction: int
+
+
+class UpdateSpannConfiguration(TypedDict, total=False):
+    """The settings of a SPANN index that can be changed."""
+
+    search_nprobe: int
+    ef_search: int
+
+
+class SpannConfiguration(UpdateSpannConfiguration, total=False):
+    """The settings of Chroma Cloud's index, of which pgchroma applies `space` alone."""
+
+    space: Space
+    write_nprobe: int
+    ef_construction: int
+    max_neighbors: int
+    reassign_neighbor_count: int
+    split_threshold: int
+    merge_threshold: int
+
+
+class CollectionConfiguration(TypedDict, total=False):
+    """The configuration of a collection; see `Client.create_collection`."""
+
+    hnsw: HNSWConfiguration | None
+    spann: SpannConfiguration | None
+    embedding_function: FunctionLike | None
+
+
+class UpdateCollectionConfiguration(TypedDict, total=False):
+    """The settings that `Collection.modify` can change."""
+
+    hnsw: UpdateHNSWConfiguration | None
+    spann: UpdateSpannConfiguration | None
+    embedding_function: FunctionLike | None
+
+
+_RENAMED = {"M": "max_neighbors"}
+
+
+class HNSWConfigurationInterface(dict[str, Any]):
+    """The settings of an HNSW index as Chroma 0.5 and 0.6 had them, such as `space` and `M`.
+
+    It is a dictionary of today's form.
+    """
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__({_RENAMED.get(name, name): value for name, value in settings.items()})
+
+
+class CollectionConfigurationInterface(dict[str, Any]):
+    """The configuration of a collection as Chroma 0.5 and 0.6 had it."""
+
+    def __init__(self, hnsw_configuration: HNSWConfigurationInterface | None = None) -> None:
+        super().__init__({} if hnsw_configuration is None else {"hnsw": hnsw_configuration})
+
+
+ConfigurationLike: TypeAlias = CollectionConfiguration | CollectionConfigurationInterface
