@@ -92,7 +92,7 @@ _Judge = Callable[[tuple[str, ...], object], bool]
 def _judges(function: type) -> list[_Judge]:
     parameters = inspect.signature(function).parameters
     defaults = {key: parameter.default for key, parameter in parameters.items()}
-    usual = getattr(function, "usual_variable", None)
+    usual = getattr(function, "vendor_env_var", None)
 
     def is_usual(path: tuple[str, ...], value: object) -> bool:
         is_default = len(path) == 1 and value == defaults.get(path[0])

@@ -104,7 +104,7 @@ SAME = [
 KEYS = {
     name
     for same in SAME
-    for name in (*same.variables, getattr(same.function, "usual_variable", None))
+    for name in (*same.variables, getattr(same.function, "vendor_env_var", None))
     if name is not None
 }
 
