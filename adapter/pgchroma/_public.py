@@ -38,7 +38,7 @@ from pgchroma.client.schema.schema import Schema
 from pgchroma.config import Settings
 from pgchroma.embeddings.protocol import DataLoader, EmbeddingFunction
 from pgchroma.embeddings.registry import register_embedding_function
-from pgchroma.embeddings.sparse_protocol import SparseEmbeddingFunction
+from pgchroma.embeddings.sparse.protocol import SparseEmbeddingFunction
 from pgchroma.execution.expression import K, Key, Knn, Rrf, Search
 from pgchroma.model.inspection import IndexingStatus, QueryPlan, Recall
 from pgchroma.model.names import DEFAULT_DATABASE, DEFAULT_TENANT

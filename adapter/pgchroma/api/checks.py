@@ -21,7 +21,7 @@ from pgchroma.client.arguments.checks import (
 )
 from pgchroma.client.arguments.where import check_where, check_where_document
 from pgchroma.embeddings.protocol import EmbeddingFunction
-from pgchroma.embeddings.sparse_protocol import SparseEmbeddingFunction
+from pgchroma.embeddings.sparse.protocol import SparseEmbeddingFunction
 from pgchroma.model.types import (
     Document,
     Documents,

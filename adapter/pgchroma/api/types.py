@@ -68,7 +68,7 @@ from pgchroma.embeddings.protocol import (
     normalize_embeddings,
     validate_embeddings,
 )
-from pgchroma.embeddings.sparse_protocol import SparseEmbeddingFunction, validate_sparse_vectors
+from pgchroma.embeddings.sparse.protocol import SparseEmbeddingFunction, validate_sparse_vectors
 from pgchroma.model.inspection import IndexingStatus, QueryPlan, Recall, SegmentUse
 from pgchroma.model.search.result import SearchResult, SearchResultRow
 from pgchroma.model.sparse import SparseVector, SparseVectors

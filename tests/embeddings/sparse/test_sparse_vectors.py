@@ -152,13 +152,6 @@ def test_no_function_is_unknown() -> None:
     assert sparse_embedding_function_to_config(None) == {"type": "unknown"}
 
 
-@pytest.mark.parametrize("name", ["", None, 3])
-def test_a_class_needs_a_name(name: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Lengths, "name", staticmethod(lambda: name))
-    with pytest.raises(ValueError, match="Failed to register"):
-        register_sparse_embedding_function(Lengths)
-
-
 @pytest.mark.parametrize("made", [None, [], [[1, 2]], [SparseVector([], []), None], "text"])
 def test_what_a_function_returns_is_checked(made: Any) -> None:
     class Wrong(Lengths):

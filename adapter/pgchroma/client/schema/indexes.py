@@ -12,7 +12,7 @@ from pydantic_core import core_schema
 
 from pgchroma.client.functions import FunctionLike
 from pgchroma.embeddings.minilm.function import DefaultEmbeddingFunction
-from pgchroma.embeddings.sparse_protocol import SparseEmbeddingFunction
+from pgchroma.embeddings.sparse.protocol import SparseEmbeddingFunction
 from pgchroma.model.configuration import Quantization
 from pgchroma.model.types import Space
 

@@ -31,6 +31,7 @@ from pgchroma.client.schema.indexes import (
 )
 from pgchroma.embeddings.lancedb.adapters import chroma_function
 from pgchroma.embeddings.registry import config_to_embedding_function, embedding_function_to_config
+from pgchroma.embeddings.sparse.registry import sparse_embedding_function_to_config
 from pgchroma.model.filterable import FilterableKeys
 from pgchroma.model.schema import merge_schema
 
@@ -358,8 +359,9 @@ def _write_config(config: Any) -> dict[str, Any]:
 
 def _sparse_function_json(function: Any) -> dict[str, Any]:
     try:
-        return {"type": "known", "name": function.name(), "config": function.get_config()}
+        return sparse_embedding_function_to_config(function)
     except AttributeError:
+        # A callable that is not an embedding function.
         return {"type": "unknown"}
 
 

@@ -1,27 +1,35 @@
-"""Sparse embedding functions, and their registry."""
+"""Sparse embedding functions, and their registry.
 
-from pgchroma.embeddings.sparse.bm25 import ChromaBm25EmbeddingFunction
-from pgchroma.embeddings.sparse.fastembed import (
-    Bm25EmbeddingFunction,
-    FastembedSparseEmbeddingFunction,
+The module of a class is imported when the class is used.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from pgchroma.embeddings.sparse.protocol import (
+    SparseEmbeddingFunction,
+    normalize_sparse_vector,
+    validate_sparse_vectors,
 )
-from pgchroma.embeddings.sparse.huggingface import HuggingFaceSparseEmbeddingFunction
 from pgchroma.embeddings.sparse.registry import (
     config_to_sparse_embedding_function,
     register_sparse_embedding_function,
     sparse_embedding_function_to_config,
     sparse_known_embedding_functions,
 )
-from pgchroma.embeddings.sparse.splade import (
-    ChromaCloudSpladeEmbeddingFunction,
-    ChromaCloudSpladeEmbeddingModel,
-)
-from pgchroma.embeddings.sparse_protocol import (
-    SparseEmbeddingFunction,
-    normalize_sparse_vector,
-    validate_sparse_vectors,
-)
 from pgchroma.model.sparse import SparseVector, SparseVectors
+
+if TYPE_CHECKING:
+    from pgchroma.embeddings.sparse.bm25 import ChromaBm25EmbeddingFunction
+    from pgchroma.embeddings.sparse.fastembed import (
+        Bm25EmbeddingFunction,
+        FastembedSparseEmbeddingFunction,
+    )
+    from pgchroma.embeddings.sparse.huggingface import HuggingFaceSparseEmbeddingFunction
+    from pgchroma.embeddings.sparse.splade import (
+        ChromaCloudSpladeEmbeddingFunction,
+        ChromaCloudSpladeEmbeddingModel,
+    )
 
 __all__ = (
     "Bm25EmbeddingFunction",
@@ -40,3 +48,18 @@ __all__ = (
     "sparse_known_embedding_functions",
     "validate_sparse_vectors",
 )
+
+_MODULES = {
+    "Bm25EmbeddingFunction": "fastembed",
+    "ChromaBm25EmbeddingFunction": "bm25",
+    "ChromaCloudSpladeEmbeddingFunction": "splade",
+    "ChromaCloudSpladeEmbeddingModel": "splade",
+    "FastembedSparseEmbeddingFunction": "fastembed",
+    "HuggingFaceSparseEmbeddingFunction": "huggingface",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)

@@ -12,8 +12,8 @@ from typing import Any
 from pgchroma.embeddings.calls.batched import check_texts
 from pgchroma.embeddings.protocol import Documents
 from pgchroma.embeddings.sparse.murmur import murmur3_32
+from pgchroma.embeddings.sparse.protocol import SparseEmbeddingFunction
 from pgchroma.embeddings.sparse.stopwords import ENGLISH_STOPWORDS
-from pgchroma.embeddings.sparse_protocol import SparseEmbeddingFunction
 from pgchroma.extras import check_installed, load_extra
 from pgchroma.model.sparse import SparseVector, SparseVectors
 

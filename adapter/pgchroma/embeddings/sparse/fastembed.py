@@ -8,8 +8,8 @@ from typing import Any
 
 from pgchroma.embeddings.calls.batched import check_primitives
 from pgchroma.embeddings.providers.local import without_token
+from pgchroma.embeddings.sparse.protocol import normalize_sparse_vector
 from pgchroma.embeddings.sparse.tasked import Task, TaskedSparseFunction
-from pgchroma.embeddings.sparse_protocol import normalize_sparse_vector
 from pgchroma.extras import check_installed, load_extra
 from pgchroma.model.sparse import SparseVectors
 

@@ -1,22 +1,14 @@
-"""Sparse embedding functions by name: how a schema remembers the one it was made with."""
+"""Sparse embedding functions by name, and what a schema stores of its function."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Final, TypeVar, overload
 
-from pgchroma.embeddings.sparse.bm25 import ChromaBm25EmbeddingFunction
-from pgchroma.embeddings.sparse.fastembed import (
-    Bm25EmbeddingFunction,
-    FastembedSparseEmbeddingFunction,
-)
-from pgchroma.embeddings.sparse.huggingface import HuggingFaceSparseEmbeddingFunction
-from pgchroma.embeddings.sparse.splade import ChromaCloudSpladeEmbeddingFunction
-from pgchroma.embeddings.trust import check_trusted
+from pgchroma.embeddings.function_registry import FunctionRegistry
+from pgchroma.embeddings.sparse.protocol import SparseEmbeddingFunction
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    from pgchroma.embeddings.sparse_protocol import SparseEmbeddingFunction
 
 __all__ = (
     "config_to_sparse_embedding_function",
@@ -27,13 +19,23 @@ __all__ = (
 
 Class = TypeVar("Class", bound="type[SparseEmbeddingFunction[Any]]")
 
-sparse_known_embedding_functions: dict[str, type[SparseEmbeddingFunction[Any]]] = {
-    "bm25": Bm25EmbeddingFunction,
-    "chroma-cloud-splade": ChromaCloudSpladeEmbeddingFunction,
-    "chroma_bm25": ChromaBm25EmbeddingFunction,
-    "fastembed_sparse": FastembedSparseEmbeddingFunction,
-    "huggingface_sparse": HuggingFaceSparseEmbeddingFunction,
+_CLASSES: Final = {
+    "bm25": ("fastembed", "Bm25EmbeddingFunction"),
+    "chroma-cloud-splade": ("splade", "ChromaCloudSpladeEmbeddingFunction"),
+    "chroma_bm25": ("bm25", "ChromaBm25EmbeddingFunction"),
+    "fastembed_sparse": ("fastembed", "FastembedSparseEmbeddingFunction"),
+    "huggingface_sparse": ("huggingface", "HuggingFaceSparseEmbeddingFunction"),
 }
+
+sparse_known_embedding_functions: FunctionRegistry[SparseEmbeddingFunction[Any]] = FunctionRegistry(
+    "sparse embedding function",
+    SparseEmbeddingFunction,
+    {
+        name: (f"pgchroma.embeddings.sparse.{module}", function_class)
+        for name, (module, function_class) in _CLASSES.items()
+    },
+    not_found="Unsupported sparse embedding function: {name}",
+)
 """Name to class; `register_sparse_embedding_function` adds to it."""
 
 
@@ -46,10 +48,10 @@ def register_sparse_embedding_function(ef_class: None = None) -> Callable[[Class
 
 
 def register_sparse_embedding_function(ef_class: Any = None) -> Any:
-    """Make a class known under its ``name()``.
+    """Register a class under its ``name()``.
 
-    To be used as a decorator, with or without brackets, or as a function. A later class of the same
-    name takes the place of the earlier.
+    Use it as a decorator, with or without brackets, or as a function. A class replaces an earlier
+    class of the same name.
 
     Raises:
         ValueError: The class has no name.
@@ -58,60 +60,38 @@ def register_sparse_embedding_function(ef_class: Any = None) -> Any:
 
 
 def _register(ef_class: Class) -> Class:
-    try:
-        name = ef_class.name()
-    except Exception as exc:
-        raise ValueError(f"Failed to register sparse embedding function: {exc}") from exc
-    if not isinstance(name, str) or not name:
-        raise ValueError(f"Failed to register sparse embedding function: its name is {name!r:.80}")
-    sparse_known_embedding_functions[name] = ef_class
+    sparse_known_embedding_functions.register(ef_class)
     return ef_class
 
 
 def config_to_sparse_embedding_function(
     config: dict[str, Any], *, is_trusted: bool = False
 ) -> SparseEmbeddingFunction[Any]:
-    """Build the function that a schema stored.
+    """Build a sparse embedding function from what a schema stores of it.
 
     Args:
-        config: ``{"type": "known", "name": …, "config": …}``.
-        is_trusted: Whether addresses, key variables and remote code in it are followed.
+        config: The function's ``name`` in the registry, and its ``config`` if it has settings.
+        is_trusted: Whether to apply addresses, variables of keys and remote code in the
+            configuration.
 
     Raises:
-        ValueError: The name is unknown, more is asked for than is followed, or the settings are
-            refused.
+        ValueError: The name is missing or unknown, the configuration is not trusted and requires
+            trust, or the function cannot be built.
     """
-    if "name" not in config:
-        raise ValueError("Config must contain a 'name' field.")
-    name = config["name"]
-    if not isinstance(name, str) or name not in sparse_known_embedding_functions:
-        raise ValueError(f"Unsupported sparse embedding function: {name}")
-    function_class = sparse_known_embedding_functions[name]
-    settings = config.get("config") or {}
-    if not is_trusted:
-        check_trusted(name, function_class, settings)
-    try:
-        return function_class.build_from_config(settings)
-    except Exception as exc:
-        raise ValueError(
-            f"Could not build sparse embedding function {name} from config {settings}: {exc}"
-        ) from exc
+    return sparse_known_embedding_functions.from_config(config, is_trusted=is_trusted)
 
 
 def sparse_embedding_function_to_config(
     function: SparseEmbeddingFunction[Any] | None,
 ) -> dict[str, Any]:
-    """Say what a schema stores of a function, and register the function's class.
+    """Return what a schema stores of a function, and register the function's class.
 
     Returns:
-        ``{"type": "known", "name": …, "config": …}``; for none ``{"type": "unknown"}``.
+        ``{"type": "known", "name": …, "config": …}``, or ``{"type": "unknown"}`` for no function.
 
     Raises:
-        ValueError: The function has no name, or refuses its own settings.
+        ValueError: The function has no name, or does not accept its own settings.
     """
     if function is None:
         return {"type": "unknown"}
-    name, settings = function.name(), function.get_config()
-    function.validate_config(settings)
-    register_sparse_embedding_function(type(function))
-    return {"type": "known", "name": name, "config": settings}
+    return sparse_known_embedding_functions.to_config(function)

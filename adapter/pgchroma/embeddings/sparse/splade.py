@@ -15,7 +15,7 @@ from pgchroma.embeddings.calls.options import OPTION_NAMES, Options
 from pgchroma.embeddings.keys import ApiKey
 from pgchroma.embeddings.protocol import Documents
 from pgchroma.embeddings.providers.http import ask, field
-from pgchroma.embeddings.sparse_protocol import SparseEmbeddingFunction, normalize_sparse_vector
+from pgchroma.embeddings.sparse.protocol import SparseEmbeddingFunction, normalize_sparse_vector
 from pgchroma.errors import EmbeddingError
 from pgchroma.model.sparse import SparseVector, SparseVectors
 

@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeAlias, TypedDict
 
 from pgchroma.embeddings.calls.batched import check_texts
 from pgchroma.embeddings.protocol import Documents
-from pgchroma.embeddings.sparse_protocol import SparseEmbeddingFunction
+from pgchroma.embeddings.sparse.protocol import SparseEmbeddingFunction
 from pgchroma.model.sparse import SparseVectors
 
 __all__ = ("Task", "TaskConfig", "TaskedSparseFunction")

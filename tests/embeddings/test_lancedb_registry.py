@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import copy
-import pickle
-import subprocess
-import sys
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -26,10 +22,9 @@ from pgchroma.embeddings import (
     register,
     register_embedding_function,
 )
-from pgchroma.embeddings.known import PROVIDERS, FunctionRegistry
 from pgchroma.embeddings.lancedb.adapters import chroma_function
+from pgchroma.embeddings.registry import PROVIDERS
 from pgchroma.errors import EmbeddingError
-from pgchroma.utils import embedding_functions
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -110,7 +105,7 @@ class Chromas(EmbeddingFunction[Any]):
 
     @staticmethod
     def name() -> str:
-        return "catalogue-chromas"
+        return "lancedb-chromas"
 
     def get_config(self) -> dict[str, Any]:
         return {"model_name": self.model_name, "scale": self.scale}
@@ -226,7 +221,7 @@ class TestWriting:
 
 class TestSecrets:
     def function(self) -> Embedder:
-        return register("catalogue-secret")(Embedder).create(
+        return register("lancedb-secret")(Embedder).create(
             api_key="sk-1", client_secret="sk-2", headers={"Authorization": "sk-3", "x": "y"}
         )
 
@@ -243,7 +238,7 @@ class TestSecrets:
         stored = embedding_function_to_config(chroma_function(self.function()))
         assert stored == {
             "type": "known",
-            "name": "catalogue-secret",
+            "name": "lancedb-secret",
             "config": {
                 "name": "a name", "model_name": "my-model", "api_key_env_var": "MY_KEY",
                 "max_tokens": 3, "headers": {"x": "y"}, "endpoint": "http://localhost:1",
@@ -253,19 +248,19 @@ class TestSecrets:
 
 class TestAsChromas:
     def test_a_stored_one_is_built_again(self) -> None:
-        register("catalogue-kept")(Embedder)
+        register("lancedb-kept")(Embedder)
         function = chroma_function(Embedder.create(model_name="12345", max_retries=2))
         assert isinstance(function, EmbeddingFunction)
-        assert function.name() == "catalogue-kept"
+        assert function.name() == "lancedb-kept"
         rebuilt = config_to_embedding_function(embedding_function_to_config(function))
         assert made(rebuilt(["a"])) == [[1, 5]]
         assert made(rebuilt.embed_query(["aa", "b"])) == [[2, 5], [1, 5]]
         assert rebuilt(["a"])[0].dtype == np.float32
-        assert known_embedding_functions["catalogue-kept"] is type(function)
-        assert embedding_function_to_config(Embedder.create())["name"] == "catalogue-kept"  # type: ignore[call-overload]
+        assert known_embedding_functions["lancedb-kept"] is type(function)
+        assert embedding_function_to_config(Embedder.create())["name"] == "lancedb-kept"  # type: ignore[call-overload]
 
     def test_a_stored_address_is_followed_only_if_it_is_the_default(self) -> None:
-        register("catalogue-address")(Embedder)
+        register("lancedb-address")(Embedder)
         stored = embedding_function_to_config(chroma_function(Embedder(endpoint="http://evil")))
         with pytest.raises(ValueError, match="sets endpoint to 'http://evil', which is not follow"):
             config_to_embedding_function(stored)
@@ -289,7 +284,7 @@ class TestAsChromas:
             assert chroma_function(given) is given
 
     def test_a_subclass_without_a_name_of_its_own_is_not_its_base(self) -> None:
-        register("catalogue-base")(Embedder)
+        register("lancedb-base")(Embedder)
 
         class Derived(Embedder):
             pass
@@ -349,7 +344,7 @@ class TestLookingUp:
     def test_a_function_of_chromas_kind_can_be_created(self) -> None:
         register_embedding_function(Chromas)
         function = (
-            get_registry().get("catalogue-chromas").create(name="other", scale=2.0, batch_size=2)
+            get_registry().get("lancedb-chromas").create(name="other", scale=2.0, batch_size=2)
         )
         assert function.function.model_name == "other"
         assert made(function.compute_source_embeddings(["a", "bb", "ccc"])) == [
@@ -361,15 +356,15 @@ class TestLookingUp:
         assert function.default_space() == "ip"
         stored = embedding_function_to_config(function)
         assert stored["config"] == {"model_name": "other", "scale": 2.0}
-        assert known_embedding_functions["catalogue-chromas"] is Chromas
+        assert known_embedding_functions["lancedb-chromas"] is Chromas
         assert type(config_to_embedding_function(stored)) is Chromas
         with pytest.raises(TypeError, match="Chromas has no setting modle; it has "):
-            get_registry().get("catalogue-chromas").create(modle=1)
+            get_registry().get("lancedb-chromas").create(modle=1)
 
     def test_registering_one_of_chromas_kind_names_it_twice(self) -> None:
         assert register("shorter")(Chromas) is Chromas
-        assert get_registry().get("shorter").create().name() == "catalogue-chromas"
-        assert known_embedding_functions["catalogue-chromas"] is Chromas
+        assert get_registry().get("shorter").create().name() == "lancedb-chromas"
+        assert known_embedding_functions["lancedb-chromas"] is Chromas
 
     def test_the_default_function_can_be_created(self, default: DefaultEmbeddingFunction) -> None:
         function = get_registry().get("default").create(batch_size=1, progress=False)
@@ -377,77 +372,3 @@ class TestLookingUp:
         np.testing.assert_allclose(
             function.generate_embeddings(["a", "b"]), default(["a", "b"]), rtol=0, atol=1e-5
         )
-
-
-class TestKnown:
-    def fresh(self) -> Any:
-        return FunctionRegistry({"default": DefaultEmbeddingFunction})
-
-    def test_a_providers_module_is_loaded_when_it_is_used(self) -> None:
-        code = """
-import sys, pgchroma
-from pgchroma.embeddings import known_embedding_functions as known
-from pgchroma.utils import embedding_functions
-loaded = lambda: {n for n in sys.modules if n.startswith("pgchroma.embeddings.providers.")}
-assert "openai" in known and "bogus" not in known and not loaded()
-assert known["ollama"].name() == "ollama"
-assert "pgchroma.embeddings.providers.openai" not in loaded()
-embedding_functions.OpenAIEmbeddingFunction
-assert "pgchroma.embeddings.providers.openai" in loaded()
-assert "pgchroma.embeddings.providers.cohere" not in loaded()
-"""
-        subprocess.run([sys.executable, "-c", code], check=True)
-
-    def test_it_is_a_dict_in_every_way_of_looking(self) -> None:
-        expected = {"default", *PROVIDERS}
-        for look in (dict, lambda known: {**known}, lambda known: known.copy(),
-                     lambda known: known | {}, lambda known: dict(known.items()),
-                     lambda known: dict(zip(known, known.values(), strict=True)),
-                     copy.copy):  # fmt: skip
-            seen = look(self.fresh())
-            assert set(seen) == expected
-            assert len(seen) == len(expected)
-            assert seen["openai"].name() == "openai"
-        assert list(reversed(self.fresh())) == list(self.fresh())[::-1]
-        assert self.fresh() == self.fresh()
-        assert self.fresh() == dict(self.fresh())
-        assert self.fresh() != {}
-        assert "OpenAIEmbeddingFunction" in repr(self.fresh())
-        assert isinstance(self.fresh(), dict)
-
-    def test_it_can_be_changed_like_a_dict(self) -> None:
-        known = self.fresh()
-        known["openai"] = Chromas
-        known.update(cohere=Chromas)
-        assert known["openai"] is known["cohere"] is known.get("cohere") is Chromas
-        assert known.setdefault("jina", Chromas).name() == "jina"
-        assert known.pop("mistral").name() == "mistral"
-        assert "mistral" not in known
-        assert known.pop("mistral", None) is None
-        del known["nomic"]
-        assert "nomic" not in known
-        assert known.get("nomic") is None
-        with pytest.raises(KeyError):
-            known["nomic"]
-        with pytest.raises(KeyError):
-            del known["nomic"]
-        assert dict(known)["openai"] is Chromas
-        name, _ = known.popitem()
-        assert name not in known
-        known.clear()
-        assert (len(known), list(known), "openai" in known) == (0, [], False)
-
-
-def test_chromas_module_has_every_provider() -> None:
-    classes = {function for _, function in PROVIDERS.values()}
-    assert classes < set(embedding_functions.__all__)
-    assert set(embedding_functions.__all__) <= set(dir(embedding_functions))
-    for name in embedding_functions.__all__:
-        assert getattr(embedding_functions, name) is not None
-    with pytest.raises(AttributeError, match="has no attribute 'NoSuchFunction'"):
-        embedding_functions.NoSuchFunction  # noqa: B018
-
-
-def test_a_class_that_is_exported_can_be_pickled_by_its_name() -> None:
-    found = embedding_functions.OpenAIEmbeddingFunction
-    assert pickle.loads(pickle.dumps(found)) is found
