@@ -69,7 +69,7 @@ def test_there_is_no_distributed_chroma(
 ) -> None:
     if from_variable:
         monkeypatch.setenv(name.upper(), "1")
-    given = {} if from_variable else {name: "1"}
+    given: dict[str, Any] = {} if from_variable else {name: "1"}
     for make in (pgchroma.Client, pgchroma.EphemeralClient, pgchroma.AdminClient):
         with pytest.raises(ValueError, match=f"{name}='1' is .*not supported.*HttpClient"):
             make(Settings(**given))

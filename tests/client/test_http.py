@@ -88,7 +88,7 @@ class _Answering(BaseHTTPRequestHandler):
         pass
 
 
-BEAT = (200, {}, b'{"nanosecond heartbeat":7}')
+BEAT: tuple[int, dict[str, str], bytes] = (200, {}, b'{"nanosecond heartbeat":7}')
 AWAY = (503, {"retry-after": "0"}, b'{"error":"ChromaError","message":"away"}')
 
 

@@ -23,6 +23,7 @@ def test_a_write_that_is_too_long_for_one_request_is_parted(emptied: str) -> Non
         made.add(ids=ids, embeddings=embeddings, documents=["x" * 100] * count)
         assert made.count() == count
         last = made.get(ids=ids[-1:], include=["embeddings"])["embeddings"]
+        assert last is not None
         assert np.array_equal(last, embeddings[-1:])
 
 
@@ -40,6 +41,7 @@ async def test_parts_write_what_the_whole_would(url: str, tmp_path: Path) -> Non
         await made.add(ids=ids, embeddings=vectors, documents=texts)
         found = await made.get(include=["documents", "embeddings"])
         assert (found["ids"], found["documents"]) == (ids, texts)
+        assert found["embeddings"] is not None
         assert np.array_equal(found["embeddings"], vectors)
         await made.update(ids=ids, documents=texts[::-1], embeddings=vectors[::-1])
         await made.upsert(ids=ids[:30], embeddings=vectors[:30], documents=texts[:30])

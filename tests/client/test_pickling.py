@@ -82,7 +82,7 @@ async def test_asynchronous_ones_are_opened_upon_their_first_use(
     place: str, request: pytest.FixtureRequest, new_path: Callable[[], Path]
 ) -> None:
     fixture = {"postgres": "url", "server": "emptied"}.get(place)
-    where = new_path() if fixture is None else request.getfixturevalue(fixture)
+    where: Any = new_path() if fixture is None else request.getfixturevalue(fixture)
     client = await (
         pgchroma.AsyncPostgresClient(where)
         if place == "postgres"

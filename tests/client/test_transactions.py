@@ -80,6 +80,7 @@ def test_records_of_the_same_transaction_are_merged_with(engine: Engine, url: st
         papers.delete(ids=["b"])
         found = papers.get(include=["embeddings", "metadatas", "documents"])
         assert found["ids"] == ["a", "c"]
+        assert found["embeddings"] is not None
         assert found["embeddings"].tolist() == [[7.0], [6.0]]
         assert found["metadatas"] == [{"k": 1, "l": 5}, {"l": 3}]
         assert found["documents"] == ["a", "c"]
@@ -151,7 +152,9 @@ def test_what_a_rolled_back_transaction_fixed_is_not_remembered(
         joined.add(ids="a", embeddings=[1.0, 2.0, 3.0])
         connection.rollback()
         collection.add(ids="b", embeddings=[1.0, 2.0, 3.0, 4.0])
-        assert joined.get(include=["embeddings"])["embeddings"].shape == (1, 4)
+        embeddings = joined.get(include=["embeddings"])["embeddings"]
+        assert embeddings is not None
+        assert embeddings.shape == (1, 4)
         with pytest.raises(errors.InvalidArgumentError, match="dimension of 4, got 3"):
             joined.query(query_embeddings=[1.0, 2.0, 3.0])
 

@@ -153,6 +153,7 @@ def assert_right(collection: pgchroma.Collection, records: dict[str, np.ndarray]
     queries = vectors(5, seed=4711)
     for wanted in (10, len(ids)):
         answer = collection.query(query_embeddings=queries, n_results=wanted)
+        assert answer["distances"] is not None
         for query, found, distances in zip(
             queries, answer["ids"], answer["distances"], strict=True
         ):

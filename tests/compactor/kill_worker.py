@@ -17,6 +17,7 @@ from typing import Any
 
 from pgchroma.compactor import bookkeeping, runner
 from pgchroma.compactor.runner import Compaction, CompactionSettings
+from pgchroma.store import run
 
 
 def _die() -> None:
@@ -46,8 +47,8 @@ def _main() -> None:
     if step == "any":
         Timer(float(seconds), _die).start()
     bookkeeping.MIN_INDEXED = 100  # type: ignore[misc]
-    runner.FRESH_SECONDS = 0.05
-    runner.run = _dying(runner.run, lambda _, exchange, *__: exchange.__name__)
+    dying = _dying(run, lambda _, exchange, *__: exchange.__name__)
+    vars(runner).update(FRESH_SECONDS=0.05, run=dying)
     Compaction._run = _dying(  # type: ignore[method-assign]
         Compaction._run, lambda _, statement, *__: " ".join(statement.text.decode().split())
     )

@@ -223,6 +223,7 @@ def test_cosine_finds_embeddings_without_a_direction_across_segments(
     compact(url)
     assert_at_rest(url, collection)
     found = collection.query(query_embeddings=vectors(1), n_results=301)
+    assert found["distances"] is not None
     assert dict(zip(found["ids"][0], found["distances"][0], strict=True))["zero"] == 1.0
     collection.delete(where={"number": {"$gte": 0}})
     assert collection.query(query_embeddings=zero, n_results=3)["ids"] == [["zero"]]

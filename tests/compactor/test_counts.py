@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import psycopg
@@ -128,7 +128,7 @@ def test_adding_up_while_others_write_and_add_up_loses_nothing(
             assert 100 <= collection.count() <= 100 + 4 * 25 * 3
 
     with ThreadPoolExecutor(8) as pool:
-        others = [pool.submit(fold), pool.submit(fold), pool.submit(watch)]
+        others: list[Future[Any]] = [pool.submit(each) for each in (fold, fold, watch)]
         try:
             list(pool.map(write, range(4)))
         finally:

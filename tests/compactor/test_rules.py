@@ -232,7 +232,7 @@ def test_secondary_indexes_are_for_large_collections_that_want_them() -> None:
     assert choose(asked={number: 9}) is None
     assert choose(is_automatic=False) is None
     assert choose(records=bookkeeping.MIN_INDEXED - 1) is None
-    keys = {"year": {"int": True}, "title": {"string": True}}
+    keys: Any = {"year": {"int": True}, "title": {"string": True}}
     declared = replace(
         COLLECTION,
         configuration=replace(COLLECTION.configuration, indexed=FilterableKeys(keys=keys)),

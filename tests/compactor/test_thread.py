@@ -212,7 +212,7 @@ def test_a_process_that_ends_without_closing_does_not_wait_for_a_build(
     """
     with lasting_builds(url) as is_building:
         command = [sys.executable, "-c", textwrap.dedent(script)]
-        pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+        pipes: dict[str, Any] = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
         with subprocess.Popen(command, **pipes, text=True) as process:
             eventually(is_building)
             output, errors = process.communicate("\n", timeout=30)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from threading import Event, Lock
 from typing import Any
@@ -177,6 +177,7 @@ def _query(
     collection: pgchroma.Collection, query: np.ndarray, wanted: int, **more: Any
 ) -> dict[str, float]:
     answer = collection.query(query_embeddings=[query], n_results=wanted, **more)
+    assert answer["distances"] is not None
     (ids,), (distances,) = answer["ids"], answer["distances"]
     assert len(ids) == len(set(ids))
     assert distances == sorted(distances)
@@ -236,7 +237,7 @@ def _all_at_once(url: str, turns: int) -> None:
         reader = reading.get_collection("papers", embedding_function=None)
         writers = [Writer(number, collection, truth) for number in range(WRITERS)]
         written = [pool.submit(writer.work, turns) for writer in writers]
-        others = [
+        others: list[Future[Any]] = [
             pool.submit(_keep_compacting, url, stop, memory) for memory in (64 << 20, 1 << 20)
         ]
         others.append(pool.submit(_keep_changing, client, collection, stop))

@@ -113,6 +113,7 @@ def test_collections_are_brought_along_with_their_counts_and_views(
         assert_at_rest(url, plain)
         assert_at_rest(url, cosine)
         found = cosine.query(query_embeddings=vectors(1), n_results=301)
+        assert found["distances"] is not None
         assert dict(zip(found["ids"][0], found["distances"][0], strict=True))["zero"] == 1.0
         for name in ("counts_of-sheep", "counts_" + "x" * 60):
             collection = client.get_collection(name)
@@ -141,7 +142,8 @@ def test_an_upgrade_that_was_interrupted_is_gone_on_with(
             filled(client, f"papers-{number}", count=10 + number)
 
     url = older(fill)
-    upgrade, done = upgrading._upgrade, []
+    upgrade = upgrading._upgrade
+    done: list[Any] = []
 
     def dying(*given: Any) -> Any:
         if len(done) == 3:

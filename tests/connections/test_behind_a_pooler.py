@@ -186,7 +186,7 @@ def test_engines_and_transactions_behind_a_pooler_are_theirs_alone(
 
 
 def test_two_tenants_keep_apart(through: str, url: str) -> None:
-    place = {"tenant": DEFAULT_TENANT, "database": DEFAULT_DATABASE}
+    place: dict[str, Any] = {"tenant": DEFAULT_TENANT, "database": DEFAULT_DATABASE}
     with pgchroma.PostgresClient(through, **place) as one, pgchroma.PostgresClient(url) as direct:
         named = uuid.uuid4().hex
         one.create_collection(named, embedding_function=None).add(ids="1", embeddings=[[1.0]])

@@ -54,7 +54,7 @@ def _by_async_engine(url: str) -> None:
 WAYS: dict[str, Way] = {
     "PostgresClient": lambda url: pgchroma.PostgresClient(url, SETTINGS).close(),
     "AsyncPostgresClient": _asynchronously,
-    "AdminClient": lambda url: pgchroma.AdminClient(url).close(),  # type: ignore[arg-type]
+    "AdminClient": lambda url: pgchroma.AdminClient(url).close(),
     "connect": lambda url: pgchroma.connect(url).close(),
     "engine": _by_engine,
     "async engine": _by_async_engine,

@@ -45,16 +45,16 @@ def standby() -> Iterator[str]:
             (place / "standby").mkdir()
             info = conninfo_to_dict(primary.conninfo)
             copy = [
-                BASE_BACKUP,
+                str(BASE_BACKUP),
                 "-R",
                 "-c",
                 "fast",
                 "-X",
                 "stream",
                 "-D",
-                place / "standby/postgres",
+                str(place / "standby/postgres"),
             ]
-            who = ["-h", info["host"], "-p", info["port"], "-U", info["user"]]
+            who = [f"--host={info['host']}", f"--port={info['port']}", f"--username={info['user']}"]
             subprocess.run([*copy, *who], check=True, capture_output=True)
             with EmbeddedPostgres.open(place / "standby") as replica:
                 with psycopg.connect(replica.conninfo) as connection:

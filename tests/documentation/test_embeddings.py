@@ -41,7 +41,7 @@ def test_the_examples_of_the_page_run(tmp_path: Path) -> None:
 class MyEmbeddingFunction(EmbeddingFunction):  # type: ignore[type-arg]
     """As Chroma's older page writes one: the parameter has a name of its own."""
 
-    def __call__(self, texts: Documents) -> Embeddings:  # type: ignore[override]
+    def __call__(self, texts: Documents) -> Embeddings:
         return [[float(len(text))] for text in texts]  # type: ignore[misc]
 
 

@@ -7,7 +7,7 @@ import os
 import resource
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from psycopg.conninfo import conninfo_to_dict
@@ -192,7 +192,7 @@ def test_settings_that_do_not_concern_the_connection_may_differ(used: Path) -> N
 
 @pytest.mark.parametrize("different", [{"allow_reset": True}, {"pgchroma_pool_size": 3}])
 def test_settings_that_concern_the_connection_are_named(
-    different: dict[str, object], used: Path
+    different: dict[str, Any], used: Path
 ) -> None:
     settings = pgchroma.Settings(**different)
     with (

@@ -296,10 +296,10 @@ def test_compacting_goes_on_after_the_server_died(
 ) -> None:
     with pgchroma.PersistentClient(used) as client:
         _collection(client)
-    deaths = []
+    deaths: list[int] = []
     attempt = compact._attempt
 
-    def die_first(*args: Any, **options: Any) -> bool | None:
+    def die_first(*args: Any, **options: Any) -> Any:
         if not deaths:
             deaths.append(postmaster(used))
             _kill(used)

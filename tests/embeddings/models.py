@@ -42,7 +42,8 @@ def need_open_clip() -> Any:
         import torch  # noqa: PLC0415
 
         sys.path.append(str(VISION))
-        _declared.append(torch.library.Library("torchvision", "DEF"))
+        library: Any = torch.library.Library
+        _declared.append(library("torchvision", "DEF"))
         for name in ("nms", "qnms"):
             _declared[0].define(f"{name}(Tensor boxes, Tensor scores, float threshold) -> Tensor")
     import open_clip  # noqa: PLC0415

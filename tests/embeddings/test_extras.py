@@ -4,6 +4,7 @@ import importlib.util
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from importlib.metadata import version
 
 import pytest
 
@@ -91,8 +92,7 @@ def test_a_package_that_is_too_old_is_not_imported(
     load: Callable[..., object],
     fresh: pytest.MonkeyPatch,
 ) -> None:
-    real = extras.version
-    fresh.setattr(extras, "version", lambda name: installed if name == package else real(name))
+    fresh.setattr(extras, "version", lambda name: installed if name == package else version(name))
     with pytest.raises(ValueError, match="but pgchroma needs >=") as caught:
         load("json", extra=extra)
     assert f"The {package} python package has version {installed}," in str(caught.value)

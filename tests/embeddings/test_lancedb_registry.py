@@ -61,7 +61,7 @@ class Embedder(TextEmbeddingFunction):
     headers: dict[str, str] = {}  # noqa: RUF012
     endpoint: str = "http://localhost:1"
 
-    def generate_embeddings(self, texts: list[str]) -> list[list[float]]:
+    def generate_embeddings(self, texts: list[str]) -> Any:
         made: list[list[float]] = self._model.encode(texts).tolist()
         return made
 

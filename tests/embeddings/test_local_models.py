@@ -280,7 +280,7 @@ def _mean_of_the_rest(directory: str, instruction: str, text: str) -> np.ndarray
     states = AutoModel.from_pretrained(directory)(**tokens).last_hidden_state[0].detach().numpy()
     passed = len(tokenizer(instruction)["input_ids"]) - 1  # All but the end's mark.
     mean = states[passed:].mean(0)
-    return mean / np.linalg.norm(mean)
+    return np.asarray(mean / np.linalg.norm(mean))
 
 
 class TestTransformers:
@@ -357,7 +357,8 @@ class TestImageBind:
 
     def test_a_document_that_looks_like_a_path_is_a_text(self, tmp_path: Path) -> None:
         function = ImageBindEmbeddingFunction(normalize=True)
-        made = function([str(tmp_path / "none.png"), "b.wav", np.full((2, 2, 3), 9)])
+        given: list[Any] = [str(tmp_path / "none.png"), "b.wav", np.full((2, 2, 3), 9)]
+        made = function(given)
         np.testing.assert_allclose(made, [[0, 1], [0, 1], [1 / 82**0.5, 9 / 82**0.5]], atol=1e-6)
         again = function.build_from_config(function.get_config())
         assert again.get_config() == {

@@ -288,7 +288,8 @@ def test_a_key_that_was_stored_is_not_used() -> None:
 
 
 def test_a_name_may_be_anything() -> None:
-    for name in (["openai"], {}, 5, None):
+    malformed: tuple[Any, ...] = (["openai"], {}, 5, None)
+    for name in malformed:
         with pytest.raises(ValueError, match="not found"):
             config_to_embedding_function({"name": name})
 

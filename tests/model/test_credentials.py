@@ -153,8 +153,10 @@ def test_a_scope_by_half_a_collection_covers_only_that_half() -> None:
 
 
 def test_a_scope_without_its_outer_part_is_refused() -> None:
-    parts: dict[str, Any]
-    malformed = ({"database": "main"}, {"tenant": "acme", "collection": "papers"})
+    malformed: tuple[dict[str, Any], ...] = (
+        {"database": "main"},
+        {"tenant": "acme", "collection": "papers"},
+    )
     for parts in malformed:
         with pytest.raises(errors.InvalidArgumentError, match="the scope has"):
             Scope(**parts)

@@ -207,7 +207,7 @@ async def test_the_view_shows_the_embeddings_in_use(mode: Any, papers: Any) -> N
     await papers.modify(name="renamed")
     await papers.reembed(Hashed(seed=2, dimension=3))
     with psycopg.connect(mode.conninfo) as connection:
-        schema = connection.execute("select schema_name from pgchroma.databases").fetchone()[0]
+        (schema,), *_ = connection.execute("select schema_name from pgchroma.databases")
         rows = connection.execute(
             f"select id, embedding::text from {schema}.renamed order by created_at, id"
         ).fetchall()

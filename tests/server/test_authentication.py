@@ -46,6 +46,10 @@ class Counting:
         self.asked = 0
         self.is_down = False
 
+    @property
+    def in_caller_transaction(self) -> bool:
+        return self._backend.in_caller_transaction
+
     async def execute(self, operation: Any) -> Any:
         self.asked += isinstance(operation, FindCredential)
         if self.is_down:

@@ -302,7 +302,7 @@ def test_somebody_who_hangs_up(place: tuple[Server, httpx.Client, str]) -> None:
      "application/x-www-form-urlencoded", "json", "*/*", ";", "\xff"],
 )  # fmt: skip
 def test_bodies_of_another_kind(place: tuple[Server, httpx.Client, str], kind: str) -> None:
-    headers = {"content-type": kind.encode("latin-1")}
+    headers = {b"content-type": kind.encode("latin-1")}
     answer = place[1].post(f"{place[2]}/get", content=b"{}", headers=headers)
     _check_refused(answer, 415, CHROMA, "Expected request with `Content-Type: application/json`")
 

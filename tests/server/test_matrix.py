@@ -209,11 +209,17 @@ def _protect(url: str, ids: dict[tuple[str, ...], UUID]) -> None:
             )
 
 
+def _scope(
+    tenant: str | None = None, database: str | None = None, collection: str | None = None
+) -> Scope:
+    return Scope(tenant, database, collection)
+
+
 def _askers(backend: DirectBackend) -> list[Asker]:
     askers = []
     for (name, place), role in itertools.product(PLACES.items(), ROLES):
         title = re.sub("[^a-z]", "-", f"{name}-{role}")
-        key, operation = new_key(title, role, Scope(*place))
+        key, operation = new_key(title, role, _scope(*place))
         backend.execute(operation)
         askers.append(Asker(f"{name}, {role}", _bearer(key.text), role, place))
     for name in ("revoked", "expired"):

@@ -78,14 +78,18 @@ def session() -> Iterator[requests.Session]:
         yield session
 
 
-def _check(case: schemathesis.Case, url: str, session: requests.Session) -> None:
+Case = schemathesis.Case[Any]
+
+
+def _check(case: Case, url: str, session: requests.Session) -> None:
     response = case.call(base_url=url, session=session)
     assert response.status_code < 500 or response.status_code == 501, response.text
     names = ("status_code_conformance", "content_type_conformance", "response_schema_conformance")
-    case.validate_response(response, checks=CHECKS.get_by_names(list(names)))
+    checks: list[Any] = CHECKS.get_by_names(list(names))
+    case.validate_response(response, checks=checks)
 
 
-_bounded = {
+_bounded: dict[str, Any] = {
     "deadline": None,
     "derandomize": True,
     "suppress_health_check": list(HealthCheck),
@@ -95,9 +99,7 @@ _bounded = {
 
 @document.parametrize()
 @settings(max_examples=15, **_bounded)
-def test_an_operation(
-    case: schemathesis.Case, open_server: Server, session: requests.Session
-) -> None:
+def test_an_operation(case: Case, open_server: Server, session: requests.Session) -> None:
     _check(case, open_server.url, session)
 
 
@@ -105,7 +107,5 @@ def test_an_operation(
 @pytest.mark.timeout(1800)
 @document.parametrize()
 @settings(max_examples=400, **_bounded)
-def test_an_operation_at_length(
-    case: schemathesis.Case, open_server: Server, session: requests.Session
-) -> None:
+def test_an_operation_at_length(case: Case, open_server: Server, session: requests.Session) -> None:
     _check(case, open_server.url, session)

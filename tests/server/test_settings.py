@@ -148,7 +148,7 @@ def test_an_unknown_variable_is_refused(
 )
 def test_an_unknown_argument_of_a_client_is_refused(name: str, found: str) -> None:
     with pytest.raises(ValueError, match=found):
-        Settings(**{name: "x"})
+        Settings(**{name: "x"})  # type: ignore[arg-type]
 
 
 def test_arguments_that_chroma_knows_or_passes_over_are_taken() -> None:
@@ -184,7 +184,8 @@ def test_where_the_data_is_is_decided_by_one_source(
 ) -> None:
     def place(file: Path | None = None, **flags: Any) -> tuple[str | None, Path]:
         settings = settings_of(file, flags)
-        return settings.url and settings.url.get_secret_value(), settings.persist_path
+        url = settings.url and settings.url.get_secret_value()
+        return url or None, settings.persist_path
 
     here, default = tmp_path / "here", Path("./chroma")
     file = write("url: postgresql://file/x\n")

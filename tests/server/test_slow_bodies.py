@@ -14,7 +14,7 @@ import pytest
 
 import pgchroma
 from pgchroma.backends.connect import connect
-from pgchroma.model.credentials import Scope
+from pgchroma.model.credentials import Kind, Scope
 from pgchroma.model.operations import DeleteCollection
 from pgchroma.model.operations.credentials import RevokeCredential, new_key, new_user
 from pgchroma.server.http.dispatch import RECHECK_AFTER
@@ -25,7 +25,7 @@ BODY = json.dumps({"ids": ["late"], "embeddings": [[1.0, 2.0]]}).encode()
 
 
 def send_slowly(
-    server: Server, path: str, authorization: str, meanwhile: Callable[[], None]
+    server: Server, path: str, authorization: str, meanwhile: Callable[[], object]
 ) -> int:
     """Send the head and five bytes, do something, send the rest; return the status."""
     head = (
@@ -46,7 +46,7 @@ def send_slowly(
 @pytest.mark.parametrize("cache", ["0", "0.5"])
 @pytest.mark.parametrize("kind", ["key", "user"])
 def test_a_credential_is_checked_again_when_the_body_was_slow(
-    kind: str, cache: str, url: str, tmp_path: Path
+    kind: Kind, cache: str, url: str, tmp_path: Path
 ) -> None:
     admin, new_admin = new_key("root", "admin")
     key, new = new_key("late", "write")

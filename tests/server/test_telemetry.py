@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from importlib.metadata import PackageNotFoundError
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -140,14 +140,12 @@ def test_a_collector_that_is_away_stops_nothing(url: str, tmp_path: Path) -> Non
 
 
 def test_the_extra_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    found = extras.version
-
-    def version(name: str) -> str:
+    def installed(name: str) -> str:
         if name.startswith("opentelemetry"):
             raise PackageNotFoundError(name)
-        return found(name)
+        return version(name)
 
-    monkeypatch.setattr(extras, "version", version)
+    monkeypatch.setattr(extras, "version", installed)
     monkeypatch.setattr(extras, "_complete", set())
     monkeypatch.setattr("pgchroma.server.process.supervisor._stop_at_once", lambda: None)
     monkeypatch.setattr("logging.config.dictConfig", lambda configuration: None)

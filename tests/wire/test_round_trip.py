@@ -401,7 +401,7 @@ def _plain(value: Any) -> Any:
         return type(value).__name__, fields
     if isinstance(value, np.ndarray):
         # A record without an embedding is a row of NaN, of whatever length the others have.
-        absent = np.isnan(value).all(axis=1)
+        absent = np.asarray(np.isnan(value).all(axis=1))
         rows = zip(value.tolist(), absent, strict=True)
         return "matrix", [None if gone else [_plain(one) for one in row] for row, gone in rows]
     if isinstance(value, frozenset):
@@ -446,7 +446,7 @@ def test_an_operation_arrives_as_it_was(route: Route[Any, Any], data: st.DataObj
 @given(data=st.data())
 def test_a_result_arrives_as_it_was(route: Route[Any, Any], data: st.DataObject) -> None:
     operation = data.draw(OPERATIONS[route.operation])
-    make = RESULTS.get(route.operation, lambda operation: st.none())
+    make: Any = RESULTS.get(route.operation, lambda operation: st.none())
     result = data.draw(make(operation))
     answer = encode_json(route.encode_response(_sent(route, operation), result))
     assert _plain(route.decode_response(operation, orjson.loads(answer))) == _plain(result)

@@ -150,8 +150,9 @@ def test_a_stored_configuration_cannot_lead_elsewhere(
     register_embedding_function(GoogleVertexEmbeddingFunction)
     config = {**GoogleVertexEmbeddingFunction().get_config(), setting: value}
     if value is None:
+        arguments: dict[str, Any] = {setting: value}
         with pytest.raises(ValueError, match=f"{setting} is malformed"):
-            GoogleVertexEmbeddingFunction(**{setting: value})
+            GoogleVertexEmbeddingFunction(**arguments)
         return
     stored = {"type": "known", "name": "google_vertex", "config": config}
     with pytest.raises(ValueError, match=f"{setting} is malformed"):
@@ -184,7 +185,12 @@ def test_a_region_has_its_host(region: str, host: str, monkeypatch: pytest.Monke
     function = GoogleVertexEmbeddingFunction(region=region)
     asked: list[str] = []
     answer = {"predictions": [{"embeddings": {"values": [1.0]}}]}
-    monkeypatch.setattr(function, "post", lambda url, *rest: asked.append(url) or answer)
+
+    def post(url: str, *_: Any) -> Any:
+        asked.append(url)
+        return answer
+
+    monkeypatch.setattr(function, "post", post)
     function(["a"])
     assert asked[0].startswith(f"https://{host}/v1/projects/cloud-large-language-models/")
 

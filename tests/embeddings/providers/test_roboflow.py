@@ -63,7 +63,8 @@ def test_texts_and_images_of_one_call_keep_their_order(
     function: RoboflowEmbeddingFunction, provider: Provider
 ) -> None:
     image = np.full((2, 3, 3), 200, dtype=np.uint8)
-    made = function(["a", image, "b", image])
+    given: list[Any] = ["a", image, "b", image]
+    made = function(given)
     assert np.array_equal(made[::2], [vector_of("a"), vector_of("b")])
     assert [each[:2].tolist() for each in made[1::2]] == [[2, 3], [2, 3]]
     assert sorted(request.path for request in provider.requests) == [
@@ -95,7 +96,8 @@ def test_what_is_no_image_is_refused(
 def test_a_missing_image_is_told(function: RoboflowEmbeddingFunction, provider: Provider) -> None:
     provider.first = [Answer({"embeddings": [[1.0, 2.0, 3.0]]})]
     with pytest.raises(EmbeddingError, match="1 embeddings for 2 inputs"):
-        function([np.zeros((2, 2), dtype=np.uint8)] * 2)
+        image: Any = np.zeros((2, 2), dtype=np.uint8)
+        function([image] * 2)
 
 
 def test_a_refusal_that_repeats_the_request_does_not_show_the_key(

@@ -142,7 +142,12 @@ def test_a_model_is_loaded_once_and_late(stopwords: str, monkeypatch: pytest.Mon
     function = _bm25(specific_model_path=stopwords)
     loaded: list[Any] = []
     load = function._load
-    monkeypatch.setattr(function, "_load", lambda: loaded.append(load()) or loaded[-1])
+
+    def counted() -> Any:
+        loaded.append(load())
+        return loaded[-1]
+
+    monkeypatch.setattr(function, "_load", counted)
     assert not loaded
     threads = [threading.Thread(target=function, args=(["cat"],)) for _ in range(4)]
     for thread in threads:
