@@ -18,7 +18,7 @@ import pgchroma
 from pgchroma import errors
 from pgchroma.compactor.runner import BuildInterruptedError, Compaction, CompactionSettings
 from pgchroma.store import locations
-from pgchroma.store.search import queries
+from pgchroma.store.search import planner
 from tests.compactor.conftest import (
     DIMENSION,
     EAGER,
@@ -269,7 +269,7 @@ def _all_at_once(url: str, turns: int) -> None:
 @pytest.fixture
 def narrow(monkeypatch: pytest.MonkeyPatch) -> None:
     """Conditions that hold for a few hundred records are searched for in indexes, too."""
-    monkeypatch.setattr(queries, "MIN_EXACT_SCAN", 50)
+    monkeypatch.setattr(planner, "MIN_EXACT_SCAN", 50)
 
 
 @pytest.mark.usefixtures("narrow")

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from psycopg.conninfo import make_conninfo
 
 import pgchroma
-from pgchroma.store.search import queries
+from pgchroma.store.search import planner
 from tests.planner.segments import (
     compact,
     context_of,
@@ -32,8 +32,8 @@ BOUND = 20
 @pytest.fixture(autouse=True)
 def small_bound(monkeypatch: pytest.MonkeyPatch) -> None:
     """A gate that opens for more than so many matching records."""
-    monkeypatch.setattr(queries, "MIN_EXACT_SCAN", BOUND)
-    monkeypatch.setattr(queries, "INDEX_ROW_COST", 0)
+    monkeypatch.setattr(planner, "MIN_EXACT_SCAN", BOUND)
+    monkeypatch.setattr(planner, "INDEX_ROW_COST", 0)
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 import pgchroma
 from pgchroma.store.layout.segments import candidates
-from pgchroma.store.search import queries
+from pgchroma.store.search import planner
 from tests.planner.segments import (
     QUANTIZATIONS,
     SPACES,
@@ -33,8 +33,8 @@ CONDITIONS: tuple[dict[str, Any], ...] = (
 @pytest.fixture
 def small_bound(monkeypatch: pytest.MonkeyPatch) -> None:
     """A gate that opens at a size that tests have."""
-    monkeypatch.setattr(queries, "MIN_EXACT_SCAN", 50)
-    monkeypatch.setattr(queries, "INDEX_ROW_COST", 1)
+    monkeypatch.setattr(planner, "MIN_EXACT_SCAN", 50)
+    monkeypatch.setattr(planner, "INDEX_ROW_COST", 1)
 
 
 def vectors(rows: int, seed: int = 3) -> NDArray[np.float32]:

@@ -19,7 +19,7 @@ import pgchroma
 from pgchroma import errors
 from pgchroma.backends import pool
 from pgchroma.store import locations
-from pgchroma.store.search import queries
+from pgchroma.store.search import planner
 from tests.planner.proxy import Counted, counting
 from tests.planner.segments import compact, create, quiet, watched
 
@@ -37,8 +37,8 @@ SHOWN = ("hnsw.ef_search", "hnsw.iterative_scan", "hnsw.scan_mem_multiplier", "e
 
 @pytest.fixture(autouse=True)
 def small_bound(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(queries, "MIN_EXACT_SCAN", 50)
-    monkeypatch.setattr(queries, "INDEX_ROW_COST", 0)
+    monkeypatch.setattr(planner, "MIN_EXACT_SCAN", 50)
+    monkeypatch.setattr(planner, "INDEX_ROW_COST", 0)
     # Once a second somebody looks whether there are new indexes.
     monkeypatch.setattr(locations, "FRESH_SECONDS", 3_600.0)
 

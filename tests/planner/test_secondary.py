@@ -11,12 +11,13 @@ import pytest
 import pgchroma
 from pgchroma import Schema
 from pgchroma.compactor import bookkeeping
+from pgchroma.model.filterable import FilterableKeys
 from pgchroma.model.filters import parse_where, parse_where_document
+from pgchroma.store.conditions.filters import FilterCompiler
 from pgchroma.store.layout.secondary import (
     DEMAND_THRESHOLD,
     MAX_KEY_BYTES,
     SecondaryIndex,
-    candidate_indexes,
     secondary_name,
 )
 from pgchroma.store.locations import Activity
@@ -274,6 +275,19 @@ def test_what_filters_keep_asking_for_gets_an_index(
     }
 
 
+def test_filters_of_deletes_are_counted_and_those_of_inspections_are_not(
+    client: pgchroma.ClientAPI,
+) -> None:
+    collection = create(client)
+    _add(collection, _stored()[:200])
+    context_of(client).observed = observed = Activity()
+    for _ in range(DEMAND_THRESHOLD):
+        collection.delete(where={"deleted": 1})
+        collection.explain(query_embeddings=[1.0], where={"explained": 1})
+        collection.recall(sample=2, where={"measured": 1})
+    assert observed.drain()[1] == {(collection.id, SecondaryIndex("number", "deleted"))}
+
+
 @pytest.mark.parametrize(
     "key",
     ["x" * 10_000, "".join(chr(33 + n * 7919 % 9_000) for n in range(4_000)), "k" * 64, "'" * 300],
@@ -320,4 +334,6 @@ def test_an_index_is_wanted_by_what_it_can_serve_alone() -> None:
             {SecondaryIndex("number", "a"), SecondaryIndex("value", "b")},
         ),
     ):
-        assert candidate_indexes(parse_where(where)) == expected, where
+        compiler = FilterCompiler(FilterableKeys(), frozenset())
+        compiler.compile(parse_where(where))
+        assert compiler.candidates == expected, where

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Literal, Self, TypeAlias
 
 from pgchroma.errors import InvalidArgumentError
-from pgchroma.model.filters import Comparison, Filter, Junction, TextMatch
+from pgchroma.model.filters import Comparison, TextMatch
 
 __all__ = ("KINDS", "FilterableKeys", "Kind")
 
@@ -60,16 +60,13 @@ class FilterableKeys:
         """
         return tuple(sorted(key for key, kinds in self.keys.items() if any(kinds.values())))
 
-    def check(self, filter: Filter | None) -> None:
-        """Refuse a filter that would need an index which was switched off.
+    def check(self, leaf: Comparison | TextMatch) -> None:
+        """Refuse a part of a filter that needs an index which is switched off.
 
         Raises:
-            InvalidArgumentError: It would; the message names the key.
+            InvalidArgumentError: It does; the message names the key.
         """
-        match filter:
-            case Junction(_, clauses):
-                for clause in clauses:
-                    self.check(clause)
+        match leaf:
             case TextMatch() if not self.documents:
                 raise InvalidArgumentError(
                     "Cannot filter using full-text search because FTS indexing is disabled"

@@ -1,13 +1,13 @@
 """SQL: what operations become, and how it is run. Importing this registers every handler."""
 
-from pgchroma.store import collections, credentials, databases, tenancy
+from pgchroma.store import collections, credentials, databases, status, tenancy
 from pgchroma.store.handlers import handlers
 from pgchroma.store.locations import StoreContext
 from pgchroma.store.records import deletions, reads, writes
 from pgchroma.store.reembedding import handlers as reembedding
 from pgchroma.store.running._async.driver import run as run_async
 from pgchroma.store.running._sync.driver import run
-from pgchroma.store.search import explain, queries
+from pgchroma.store.search import explain, queries, recall
 
 __all__ = (
     "StoreContext",
@@ -19,9 +19,11 @@ __all__ = (
     "handlers",
     "queries",
     "reads",
+    "recall",
     "reembedding",
     "run",
     "run_async",
+    "status",
     "tenancy",
     "writes",
 )

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from dataclasses import dataclass, field, replace
 from threading import Lock
 from uuid import UUID
@@ -25,10 +25,9 @@ from pgchroma.errors import InvalidArgumentError, NotFoundError
 from pgchroma.model.configuration import clamped
 from pgchroma.model.entities import DatabaseRef, Limits
 from pgchroma.model.filterable import FilterableKeys
-from pgchroma.model.filters import Filter
 from pgchroma.model.operations import CollectionRef
 from pgchroma.model.types import Space
-from pgchroma.store.layout.secondary import DEMAND_THRESHOLD, SecondaryIndex, candidate_indexes
+from pgchroma.store.layout.secondary import DEMAND_THRESHOLD, SecondaryIndex
 from pgchroma.store.layout.segments import Segment
 from pgchroma.store.layout.tables import (
     MAX_DIMENSION,
@@ -83,7 +82,7 @@ class ResolvedCollection:
 
     Attributes:
         dimension: None until the first embedding is written; then there is no table of vectors.
-        indexed: What may be filtered by.
+        filterable: What may be filtered by.
         indexes: What finds records faster.
         shadow: The table of its second embeddings, if there are any: at the same positions.
         seen_at: When that was so, on the clock of `time.monotonic`.
@@ -93,7 +92,7 @@ class ResolvedCollection:
     tables: CollectionTables
     space: Space
     dimension: int | None
-    indexed: FilterableKeys = field(default_factory=FilterableKeys)
+    filterable: FilterableKeys = field(default_factory=FilterableKeys)
     indexes: ReadyIndexes = field(default_factory=ReadyIndexes)
     shadow: CollectionTables | None = None
     seen_at: float = 0.0
@@ -129,15 +128,16 @@ class Activity:
             self._written.add(resolved.tables.id)
         self.wake()
 
-    def record_missing_indexes(self, resolved: ResolvedCollection, filter: Filter | None) -> None:
-        """Count the filters that would have used an index; those that are many are asked for.
+    def record_missing_indexes(
+        self, resolved: ResolvedCollection, missing: Set[SecondaryIndex]
+    ) -> None:
+        """Count a statement that these indexes would have served, and request those missed often.
 
-        Each is asked for once: whoever only reads must not keep the compactor busy.
+        Each index is requested once: a client that only reads must not keep the compactor busy.
         """
         if not self._takes_filters:
             return
-        missing = candidate_indexes(filter) - resolved.indexes.secondary
-        if any(self._miss((resolved.tables.id, index)) for index in missing):
+        if any([self._miss((resolved.tables.id, index)) for index in missing]):
             self.wake()
 
     def record_discarded(self) -> None:
@@ -228,10 +228,12 @@ class StoreContext:
         if self.observed is not None:
             self.observed.record_discarded()
 
-    def record_missing_indexes(self, resolved: ResolvedCollection, filter: Filter | None) -> None:
-        """Leave word of the indexes that a filter would have used."""
-        if self.observed is not None and filter is not None:
-            self.observed.record_missing_indexes(resolved, filter)
+    def record_missing_indexes(
+        self, resolved: ResolvedCollection, missing: Set[SecondaryIndex]
+    ) -> None:
+        """Tell the compactor that a statement would have used these indexes."""
+        if self.observed is not None:
+            self.observed.record_missing_indexes(resolved, missing)
 
     def is_advanced(self, id: UUID) -> bool:
         """Whether a collection's sequence was looked at since the last connection was made."""
@@ -305,10 +307,10 @@ def resolve(
     )
     if not rows:
         raise NotFoundError(f"Collection [{collection.id}] does not exist.")
-    schema, generation, space, dimension, indexed, ef_search, shadow, *found = rows[0]
+    schema, generation, space, dimension, filterable, ef_search, shadow, *found = rows[0]
     segments, secondary = found
     tables = CollectionTables(schema, collection.id, generation)
-    allowed = FilterableKeys.from_json(None if indexed is None else orjson.loads(indexed))
+    allowed = FilterableKeys.from_json(None if filterable is None else orjson.loads(filterable))
     indexes = ReadyIndexes(
         tuple(Segment(*columns) for columns in orjson.loads(segments or "[]")),
         frozenset(SecondaryIndex(*columns) for columns in orjson.loads(secondary or "[]")),
@@ -389,7 +391,7 @@ def make_vectors(
             # It got another embedding function, and still has no embedding.
             return (yield from make_vectors(collection, found, context, dimension))
         return found
-    yield create_vectors(tables, rows[0][0], dimension, resolved.space, resolved.indexed)
+    yield create_vectors(tables, rows[0][0], dimension, resolved.space, resolved.filterable)
     return replace(resolved, dimension=dimension)
 
 

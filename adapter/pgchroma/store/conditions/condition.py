@@ -1,76 +1,166 @@
-"""All the conditions of a request as one SQL condition, and a bound on the time it may take."""
+"""The condition of a request: its ids and its filter, ready for SQL.
+
+Handlers get the SQL of a filter from `resolve_where` only, and send what uses it through
+`Condition`. So a filter is always checked against the collection's schema, an index that it misses
+is always counted, and a regular expression always has a time limit.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Set
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 from psycopg import sql
 
-from pgchroma.model.filters import Comparison, Filter, Junction
-from pgchroma.store.conditions.filters import Parameters, compile_filter, has_regex
-from pgchroma.store.layout.secondary import SecondaryIndex, candidate_indexes
-from pgchroma.store.locations import StoreContext
-from pgchroma.store.running.steps import ComposedSQL, Statement, Step, WithSettings, render
+from pgchroma.model.filters import Filter
+from pgchroma.model.operations import CollectionRef
+from pgchroma.store.conditions.filters import FilterCompiler
+from pgchroma.store.conditions.row_locks import hold
+from pgchroma.store.layout.secondary import SecondaryIndex
+from pgchroma.store.locations import ResolvedCollection, StoreContext, resolve, resolve_for_query
+from pgchroma.store.running.steps import (
+    ComposedSQL,
+    Rows,
+    Statement,
+    Step,
+    Steps,
+    WithSettings,
+    render,
+    text_of,
+)
 
-__all__ = ("BY_IDS", "can_reuse_plan", "compile_conditions", "reading", "time_bound")
+__all__ = ("BY_IDS", "Condition", "resolve_where")
 
 BY_IDS = ComposedSQL(b"r.id = any(%(ids)b::text[])")
-"""Holds for the records whose id is in the parameter ``ids``."""
-
-LONG_LIST = 8
-"""Values of a list from the next on which PostgreSQL looks them up by their hashes."""
+"""Matches the records whose id is in the parameter ``ids``."""
 
 _ALL = ComposedSQL(b"true")
 
 
-def compile_conditions(
-    ids: list[str] | None, filter: Filter | None, secondary: Set[SecondaryIndex] = frozenset()
-) -> tuple[Parameters, sql.Composable]:
-    """Compile all conditions on records to one, on the table named ``r``.
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """A condition on the records table named ``r`` of one collection.
+
+    Attributes:
+        sql: The condition's text.
+        is_restrictive: Whether there are ids or a filter at all.
+        parameters: The values of its placeholders.
+        reuses_plan: Whether PostgreSQL may reuse one plan for all values. How many records match
+            a range or a text decides whether its index helps. And PostgreSQL makes a hash table
+            only of a list that it plans with: without one, each record is compared with the whole
+            list, which took fifty times as long with 500 values.
+        settings: The time limit of a regular expression, if there is one.
+    """
+
+    sql: ComposedSQL
+    is_restrictive: bool
+    parameters: Mapping[str, Any]
+    reuses_plan: bool
+    settings: tuple[Statement, ...]
+    _resolved: ResolvedCollection
+    _context: StoreContext
+    _missing: frozenset[SecondaryIndex] = field(default_factory=frozenset)
+
+    def statement(
+        self, text: bytes, parameters: Mapping[str, Any] | None = None, *, reuses_plan: bool = True
+    ) -> Statement:
+        """Return a statement whose text has the condition in it.
+
+        Args:
+            text: The text.
+            parameters: The values of the text's other placeholders.
+            reuses_plan: Whether the rest of the text allows PostgreSQL to reuse a plan.
+        """
+        return Statement(
+            text, {**self.parameters, **(parameters or {})}, reuses_plan and self.reuses_plan
+        )
+
+    def step(self, statement: Statement) -> Step:
+        """Return a step that reads, with the condition's settings."""
+        return WithSettings(self.settings, statement) if self.settings else statement
+
+    def read(self, step: Step) -> Steps[Rows]:
+        """Send a step, and count the indexes that would have served it."""
+        rows: Rows = yield step
+        self._count_missing()
+        return rows
+
+    def write(
+        self, lock: bytes, change: bytes, parameters: Mapping[str, Any] | None = None
+    ) -> Steps[Rows]:
+        """Lock the records that match and change them; see `hold`."""
+        statements = (self.statement(text, parameters) for text in (lock, change))
+        rows = yield from hold(*self.settings, *statements)
+        self._count_missing()
+        self._context.record_write(self._resolved)
+        return rows
+
+    def _count_missing(self) -> None:
+        # Only now: a statement that has to be repeated is still one request.
+        if self._missing:
+            self._context.record_missing_indexes(self._resolved, self._missing)
+
+
+def resolve_where(
+    collection: CollectionRef,
+    context: StoreContext,
+    ids: list[str] | None,
+    filter: Filter | None,
+    *,
+    dimension: int | None = None,
+    is_fresh: bool = True,
+) -> Steps[tuple[ResolvedCollection, Condition]]:
+    """Find a collection, and compile a condition on its records.
 
     Args:
-        ids: The ids to be among; None for any.
-        filter: What else holds.
-        secondary: The indexes that are there to be used.
+        collection: The collection.
+        context: The store's context.
+        ids: The ids to be among. None means any.
+        filter: The filter to match as well.
+        dimension: The dimension of embeddings that are compared with the collection's.
+        is_fresh: Whether the collection's indexes have to be known as of the last second.
+
+    Raises:
+        NotFoundError: The database has no such collection.
+        InvalidArgumentError: The collection may not be filtered so, or its embeddings have another
+            dimension, or another function made them than the caller knows.
     """
-    parameters = Parameters()
-    conditions: list[sql.Composable] = []
+    if dimension is None:
+        resolved = yield from resolve(collection, context, is_fresh=is_fresh)
+    else:
+        resolved = yield from resolve_for_query(collection, context, dimension, is_fresh=is_fresh)
+    return resolved, _compile(resolved, context, ids, filter)
+
+
+def _compile(
+    resolved: ResolvedCollection,
+    context: StoreContext,
+    ids: list[str] | None,
+    filter: Filter | None,
+) -> Condition:
+    ready = resolved.indexes.secondary
+    compiler = FilterCompiler(resolved.filterable, ready)
+    clauses: list[sql.Composable] = []
     if ids is not None:
-        parameters["ids"] = ids
-        conditions.append(BY_IDS)
+        compiler.parameters["ids"] = ids
+        clauses.append(BY_IDS)
     if filter is not None:
-        conditions.append(compile_filter(filter, parameters, secondary))
-    return parameters, sql.SQL(" and ").join(conditions) if conditions else _ALL
+        clauses.append(compiler.compile(filter))
+    return Condition(
+        ComposedSQL(text_of(sql.SQL(" and ").join(clauses))) if clauses else _ALL,
+        bool(clauses),
+        compiler.parameters,
+        reuses_plan=not (compiler.candidates & ready or compiler.has_long_list),
+        settings=_time_limit(context) if compiler.has_regex else (),
+        _resolved=resolved,
+        _context=context,
+        _missing=frozenset(compiler.candidates - ready),
+    )
 
 
-def can_reuse_plan(filter: Filter | None, secondary: Set[SecondaryIndex]) -> bool:
-    """Whether one plan of a statement with this filter does for all values.
-
-    How many records a range or a text has decides whether its index is of use. And only a list
-    that PostgreSQL plans with it makes a hash table of: else each record is compared with all of
-    it, which took fifty times as long with 500 values.
-    """
-    return not (candidate_indexes(filter) & secondary or _has_long_list(filter))
-
-
-def _has_long_list(filter: Filter | None) -> bool:
-    match filter:
-        case Junction(_, clauses):
-            return any(_has_long_list(clause) for clause in clauses)
-        case Comparison(_, _, operand):
-            return isinstance(operand, tuple) and len(operand) > LONG_LIST
-        case _:
-            return False
-
-
-def time_bound(filter: Filter | None, context: StoreContext) -> tuple[Statement, ...]:
-    """Bound the time of a transaction whose filter has a regular expression."""
-    if context.regex_timeout_ms is None or not has_regex(filter):
+def _time_limit(context: StoreContext) -> tuple[Statement, ...]:
+    if context.regex_timeout_ms is None:
         return ()
     timeout = sql.Literal(context.regex_timeout_ms)
     return (Statement(render("set local statement_timeout = {ms}", ms=timeout)),)
-
-
-def reading(statement: Statement, settings: tuple[Statement, ...]) -> Step:
-    """Run a statement that only reads, with its settings if it has any."""
-    return WithSettings(settings, statement) if settings else statement

@@ -1,9 +1,9 @@
 """Filters compiled to SQL: every value is a bound parameter, and so is every key without an index.
 
-Compiling cannot fail. A negative operator is the complement of its positive one: it holds for
-records that lack the key, too. The grammar negates nothing else, so null may stand for false.
+A negative operator is the complement of its positive one: it also matches records that lack the
+key. The grammar negates nothing else, so null may stand for false.
 
-What a condition means does not hang on the indexes there are; how it is spelled does.
+The indexes that exist decide how a condition is spelled, never which records it matches.
 """
 
 from __future__ import annotations
@@ -15,11 +15,13 @@ from typing import Any, LiteralString, assert_never
 import orjson
 from psycopg import sql
 
+from pgchroma.model.filterable import FilterableKeys
 from pgchroma.model.filters import Comparison, Filter, Junction, TextMatch
 from pgchroma.model.regex import required_text, translate_regex
 from pgchroma.store.layout.secondary import (
     MIN_LITERAL_CHARACTERS,
     SecondaryIndex,
+    candidate_index,
     indexed_value,
     is_truncated,
     kind_for,
@@ -27,7 +29,10 @@ from pgchroma.store.layout.secondary import (
     value_of,
 )
 
-__all__ = ("Parameters", "compile_filter", "has_regex")
+__all__ = ("FilterCompiler", "Parameters")
+
+LONG_LIST = 8
+"""From one more value on, PostgreSQL looks the values of a list up in a hash table."""
 
 _COLUMNS = {"#id": "id", "chroma:document": "document", "chroma:uri": "uri"}
 """Keys that stand for a column of the record, not for its metadata."""
@@ -39,48 +44,65 @@ _ALWAYS = sql.SQL("true")
 
 
 class Parameters(dict[str, Any]):
-    """Values to bind, each under a name of its own."""
+    """Values to bind, each under its own name."""
 
     def bind(self, value: Any) -> sql.Placeholder:
-        """Keep a value and return what stands for it in the text."""
+        """Add a value, and return its placeholder."""
         name = f"f{len(self)}"
         self[name] = value
         return sql.Placeholder(name)
 
 
-def compile_filter(
-    filter: Filter, parameters: Parameters, secondary: Set[SecondaryIndex] = frozenset()
-) -> sql.Composable:
-    """Compile a filter to a condition on the records table named ``r``.
+class FilterCompiler:
+    """Compiles filters, and collects what a statement has to know of them, in one walk.
 
     Args:
-        filter: What to compile.
-        parameters: Where its values go.
-        secondary: The indexes that are there to be used.
+        filterable: What the collection may be filtered by.
+        secondary: The indexes that are ready.
+
+    Attributes:
+        parameters: The values to bind.
+        candidates: The indexes that would serve the filters if they existed.
+        has_regex: Whether execution may take a time that grows with a pattern, not with the data.
+        has_long_list: Whether there is a list of more than `LONG_LIST` values.
     """
-    match filter:
-        case Junction(operator, clauses):
-            compiled = [compile_filter(clause, parameters, secondary) for clause in clauses]
-            return _join(operator, compiled)
-        case TextMatch(operator, text):
-            return _compile_text(operator, text, parameters, _TRIGRAMS in secondary)
-        case Comparison(key, operator, operand) if key in _COLUMNS:
-            return _compile_column(_COLUMNS[key], operator, operand, parameters)
-        case Comparison(key, operator, operand):
-            return _compile_metadata(key, operator, operand, parameters, secondary)
-        case _:
-            assert_never(filter)
 
+    def __init__(self, filterable: FilterableKeys, secondary: Set[SecondaryIndex]) -> None:
+        self.parameters = Parameters()
+        self.candidates: set[SecondaryIndex] = set()
+        self.has_regex = False
+        self.has_long_list = False
+        self._filterable = filterable
+        self._secondary = secondary
 
-def has_regex(filter: Filter | None) -> bool:
-    """Whether running the filter may take time that grows with a pattern, not with the data."""
-    match filter:
-        case Junction(_, clauses):
-            return any(has_regex(clause) for clause in clauses)
-        case TextMatch(operator, _):
-            return operator in ("$regex", "$not_regex")
-        case _:
-            return False
+    def compile(self, filter: Filter) -> sql.Composable:
+        """Compile a filter to a condition on the records table named ``r``.
+
+        Raises:
+            InvalidArgumentError: The collection may not be filtered so; the message names the key.
+        """
+        if isinstance(filter, Junction):
+            return _join(filter.operator, [self.compile(clause) for clause in filter.clauses])
+        self._filterable.check(filter)
+        self._collect(filter)
+        match filter:
+            case TextMatch(operator, text):
+                return _compile_text(operator, text, self.parameters, _TRIGRAMS in self._secondary)
+            case Comparison(key, operator, operand) if key in _COLUMNS:
+                return _compile_column(_COLUMNS[key], operator, operand, self.parameters)
+            case Comparison(key, operator, operand):
+                return _compile_metadata(key, operator, operand, self.parameters, self._secondary)
+            case _:
+                assert_never(filter)
+
+    def _collect(self, leaf: Comparison | TextMatch) -> None:
+        candidate = candidate_index(leaf)
+        if candidate is not None:
+            self.candidates.add(candidate)
+        if isinstance(leaf, TextMatch):
+            self.has_regex |= leaf.operator in ("$regex", "$not_regex")
+        elif isinstance(leaf.operand, tuple):
+            self.has_long_list |= len(leaf.operand) > LONG_LIST
 
 
 def _join(operator: str, compiled: list[sql.Composable]) -> sql.Composable:

@@ -12,13 +12,12 @@ not see that it is the same.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final, Literal, LiteralString, TypeAlias
 
 from psycopg import sql
 
-from pgchroma.model.filters import Comparison, Filter, Junction, TextMatch
+from pgchroma.model.filters import Comparison, TextMatch
 from pgchroma.model.regex import required_text
 from pgchroma.store.layout.tables import CollectionTables
 from pgchroma.store.running.steps import ComposedSQL, Statement, render, text_of
@@ -30,7 +29,7 @@ __all__ = (
     "MIN_LITERAL_CHARACTERS",
     "IndexKind",
     "SecondaryIndex",
-    "candidate_indexes",
+    "candidate_index",
     "create_secondary",
     "indexed_value",
     "is_truncated",
@@ -66,9 +65,17 @@ class SecondaryIndex:
     key: str = ""
 
 
-def candidate_indexes(filter: Filter | None) -> set[SecondaryIndex]:
-    """List the indexes that would serve a filter, if they were there."""
-    return set(_wanted(filter))
+def candidate_index(leaf: Comparison | TextMatch) -> SecondaryIndex | None:
+    """Return the index that would serve a part of a filter if it existed; None if none would."""
+    match leaf:
+        case TextMatch("$contains", text) if len(text) >= MIN_LITERAL_CHARACTERS:
+            return SecondaryIndex("trigrams")
+        case TextMatch("$regex", pattern) if len(required_text(pattern)) >= MIN_LITERAL_CHARACTERS:
+            return SecondaryIndex("trigrams")
+        case Comparison(key, operator, operand) if not key.startswith(("#", "chroma:")):
+            return _candidate_of_key(key, operator, operand)
+        case _:
+            return None
 
 
 def create_secondary(
@@ -145,30 +152,15 @@ def secondary_prefix(tables: CollectionTables) -> str:
     return f"records_{tables.id.hex}_by_"
 
 
-def _wanted(filter: Filter | None) -> Iterator[SecondaryIndex]:
-    match filter:
-        case Junction(_, clauses):
-            for clause in clauses:
-                yield from _wanted(clause)
-        case TextMatch("$contains", text) if len(text) >= MIN_LITERAL_CHARACTERS:
-            yield SecondaryIndex("trigrams")
-        case TextMatch("$regex", pattern) if len(required_text(pattern)) >= MIN_LITERAL_CHARACTERS:
-            yield SecondaryIndex("trigrams")
-        case Comparison(key, operator, operand) if not key.startswith(("#", "chroma:")):
-            yield from _wanted_by_key(key, operator, operand)
-        case _:
-            pass
-
-
-def _wanted_by_key(key: str, operator: str, operand: Any) -> Iterator[SecondaryIndex]:
+def _candidate_of_key(key: str, operator: str, operand: Any) -> SecondaryIndex | None:
     match operator:
         case "$contains":
-            yield SecondaryIndex("elements")
+            return SecondaryIndex("elements")
         case "$eq" | "$in" | "$gt" | "$gte" | "$lt" | "$lte" if len(key.encode()) <= MAX_KEY_BYTES:
-            yield SecondaryIndex(kind_for(operand), key)
+            return SecondaryIndex(kind_for(operand), key)
         case _:
-            # A negation holds for most records: no index finds them faster.
-            pass
+            # A negation matches most records, so no index finds them faster.
+            return None
 
 
 _METHODS: Final[dict[IndexKind, LiteralString]] = {

@@ -208,7 +208,7 @@ def create_copy(schema: str) -> Statement:
 
 
 def create_tables(
-    tables: CollectionTables, collection: str, indexed: FilterableKeys
+    tables: CollectionTables, collection: str, filterable: FilterableKeys
 ) -> tuple[Statement, ...]:
     """Make a collection's sequence, its table of records and its view."""
     log = render("create sequence {log}", log=tables.log)
@@ -232,13 +232,13 @@ def create_tables(
     owner = render(
         "alter sequence {log} owned by {records}.seq", log=tables.log, records=tables.records
     )
-    view = create_view(tables, collection, indexed, has_vectors=False)
+    view = create_view(tables, collection, filterable, has_vectors=False)
     statements = (Statement(log), Statement(records), Statement(owner), view)
     return (*statements, create_counts(tables))
 
 
 def create_view(
-    tables: CollectionTables, collection: str, indexed: FilterableKeys, *, has_vectors: bool
+    tables: CollectionTables, collection: str, filterable: FilterableKeys, *, has_vectors: bool
 ) -> Statement:
     """Make a collection's view, or with vectors put it in the place of the one there is.
 
@@ -266,7 +266,7 @@ def create_view(
         "view": tables.view(collection),
         "records": tables.records,
         "vectors": tables.vectors,
-        "typed": typed_columns(indexed, "r"),
+        "typed": typed_columns(filterable, "r"),
     }
     return Statement(render(text, **parts))
 
@@ -287,11 +287,15 @@ def create_counts(tables: CollectionTables) -> Statement:
 
 
 def create_vectors(
-    tables: CollectionTables, collection: str, dimension: int, space: Space, indexed: FilterableKeys
+    tables: CollectionTables,
+    collection: str,
+    dimension: int,
+    space: Space,
+    filterable: FilterableKeys,
 ) -> tuple[Statement, ...]:
     """Make a collection's table of embeddings and show them in its view."""
     table, *zeros = create_shadow(tables, dimension, space)
-    return table, create_view(tables, collection, indexed, has_vectors=True), *zeros
+    return table, create_view(tables, collection, filterable, has_vectors=True), *zeros
 
 
 def create_shadow(tables: CollectionTables, dimension: int, space: Space) -> tuple[Statement, ...]:
@@ -315,7 +319,7 @@ def create_shadow(tables: CollectionTables, dimension: int, space: Space) -> tup
 
 
 def swap(
-    live: CollectionTables, shadow: CollectionTables, collection: str, indexed: FilterableKeys
+    live: CollectionTables, shadow: CollectionTables, collection: str, filterable: FilterableKeys
 ) -> tuple[Statement, ...]:
     """Let a spare table of embeddings and the one in use change places.
 
@@ -327,7 +331,7 @@ def swap(
         render(rename, old=old.vectors, new=sql.Identifier(new.vectors_name))
         for old, new in ((live, unused), (shadow, used))
     )
-    view = create_view(shadow, collection, indexed, has_vectors=True)
+    view = create_view(shadow, collection, filterable, has_vectors=True)
     return view, *map(Statement, renames)
 
 

@@ -22,22 +22,22 @@ MOST: Final = 1_000
 NAME_BYTES: Final = 63
 
 
-def typed_columns(indexed: FilterableKeys, table: LiteralString) -> sql.Composable:
+def typed_columns(filterable: FilterableKeys, table: LiteralString) -> sql.Composable:
     """Compose a view's last columns, each with a comma in front, in the order of their names.
 
     A value of another type than declared is null there. Left out are keys with several types,
     those that PostgreSQL cannot have as the name of a column, and those of the view's own columns.
 
     Args:
-        indexed: What the schema declares.
+        filterable: What the schema declares.
         table: The table of records as the view's statement calls it.
     """
-    declared = [(key, kind) for key in sorted(indexed.keys) if (kind := _kind(indexed, key))]
+    declared = [(key, kind) for key in sorted(filterable.keys) if (kind := _kind(filterable, key))]
     return sql.SQL("").join(_column(key, kind, table) for key, kind in declared[:MOST])
 
 
-def _kind(indexed: FilterableKeys, key: str) -> Kind | None:
-    kinds = [kind for kind, is_on in indexed.keys[key].items() if is_on]
+def _kind(filterable: FilterableKeys, key: str) -> Kind | None:
+    kinds = [kind for kind, is_on in filterable.keys[key].items() if is_on]
     fits = 0 < len(key.encode()) <= NAME_BYTES and key not in OWN_COLUMNS
     return kinds[0] if fits and len(kinds) == 1 else None
 

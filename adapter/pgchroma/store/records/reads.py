@@ -8,12 +8,7 @@ from psycopg import sql
 
 from pgchroma.model.operations import CountRecords, GetRecords
 from pgchroma.model.records import RecordColumns
-from pgchroma.store.conditions.condition import (
-    can_reuse_plan,
-    compile_conditions,
-    reading,
-    time_bound,
-)
+from pgchroma.store.conditions.condition import resolve_where
 from pgchroma.store.handlers import handles
 from pgchroma.store.locations import StoreContext, resolve
 from pgchroma.store.records.columns import columns_of, compose, shape
@@ -24,7 +19,7 @@ __all__ = ("count_records", "get_records")
 
 @handles(CountRecords)
 def count_records(operation: CountRecords, context: StoreContext) -> Steps[int]:
-    """Add up what writes have left word of, which takes no longer for many records."""
+    """Add up the counts that writes have stored, which takes no longer for many records."""
     resolved = yield from resolve(operation.collection, context)
     rows = yield Statement(text_of(resolved.tables.record_count))
     return int(rows[0][0])
@@ -33,12 +28,12 @@ def count_records(operation: CountRecords, context: StoreContext) -> Steps[int]:
 @handles(GetRecords)
 def get_records(operation: GetRecords, context: StoreContext) -> Steps[RecordColumns]:
     """Read a page of records in insertion order."""
-    is_filtered = operation.filter is not None
-    resolved = yield from resolve(operation.collection, context, is_fresh=is_filtered)
-    resolved.indexed.check(operation.filter)
-    context.record_missing_indexes(resolved, operation.filter)
-    parameters, condition = compile_conditions(
-        operation.ids, operation.filter, resolved.indexes.secondary
+    resolved, condition = yield from resolve_where(
+        operation.collection,
+        context,
+        operation.ids,
+        operation.filter,
+        is_fresh=operation.filter is not None,
     )
     columns = columns_of(operation.include, resolved)
     embeddings: LiteralString = _EMBEDDINGS if "embeddings" in columns else ""
@@ -46,17 +41,15 @@ def get_records(operation: GetRecords, context: StoreContext) -> Steps[RecordCol
         _GET,
         resolved.tables,
         columns,
-        condition=text_of(condition),
+        condition=text_of(condition.sql),
         embeddings=text_of(sql.SQL(embeddings).format(vectors=resolved.tables.vectors)),
     )
-    parameters |= {"limit": operation.limit, "offset": operation.offset or 0}
-    settings = time_bound(operation.filter, context)
-    reuses_plan = can_reuse_plan(operation.filter, resolved.indexes.secondary)
-    rows = yield reading(Statement(text, parameters, reuses_plan), settings)
+    page = {"limit": operation.limit, "offset": operation.offset or 0}
+    rows = yield from condition.read(condition.step(condition.statement(text, page)))
     return shape(rows, columns, operation.include, resolved)
 
 
-# The page is cut before columns are computed: what is skipped costs no work on its metadata.
+# The page is cut before columns are computed, so skipped records cost no work on their metadata.
 _GET: LiteralString = """
 select {columns}
 from (

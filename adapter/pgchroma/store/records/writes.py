@@ -5,7 +5,7 @@ statement and in the order of their ids: it locks those that are there, and an u
 those that are not at the same time. A second statement, sent along with the first, changes the
 rows. It waits for nobody, and it sees what the writers before it have committed, so it clears
 away the embeddings that it replaces. Records that are only updated are held as those that are
-deleted; see `pgchroma.store.records.row_locks`.
+deleted; see `pgchroma.store.conditions.row_locks`.
 
 Places in insertion order and in the log are drawn in the order of the batch.
 """
@@ -27,6 +27,7 @@ from pgchroma.model.operations import (
 from pgchroma.model.records import RecordBatch
 from pgchroma.model.types import Modality
 from pgchroma.store.conditions.condition import BY_IDS
+from pgchroma.store.conditions.row_locks import HELD, IS_HELD, LOCK, hold
 from pgchroma.store.handlers import handles
 from pgchroma.store.layout.sequences import advance_once
 from pgchroma.store.layout.tables import CollectionTables
@@ -38,7 +39,6 @@ from pgchroma.store.locations import (
     resolve_for_query,
 )
 from pgchroma.store.records.metadata import encode_metadata
-from pgchroma.store.records.row_locks import HELD, IS_HELD, LOCK, hold
 from pgchroma.store.records.vectors import VectorArray, pack_vectors
 from pgchroma.store.running.steps import Statement, Steps, Transaction, render
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from pgchroma.model.filters import Comparison, Filter, Junction
+from pgchroma.model.filters import Comparison, Filter, Junction, TextMatch
 from pgchroma.model.operations import Operation
 from pgchroma.model.records import RecordBatch
-from pgchroma.store.conditions.filters import has_regex
 
 __all__ = ("is_heavy",)
 
@@ -52,7 +51,7 @@ def _has_long_value(records: RecordBatch) -> bool:
 
 
 def _is_long(filter: Filter | None) -> bool:
-    return filter is not None and (has_regex(filter) or _clauses(filter) > _MANY_CLAUSES)
+    return filter is not None and _clauses(filter) > _MANY_CLAUSES
 
 
 def _clauses(filter: Filter) -> int:
@@ -62,5 +61,8 @@ def _clauses(filter: Filter) -> int:
         case Comparison(key, _, operand):
             length = len(operand) if isinstance(operand, str | tuple) else 1
             return 1 + (len(key) + length) // 10
-        case _:
-            return 1 + len(filter.text) // 10
+        case TextMatch("$regex" | "$not_regex"):
+            # Translating a pattern takes longer than its length suggests.
+            return _MANY_CLAUSES + 1
+        case TextMatch(_, text):
+            return 1 + len(text) // 10

@@ -1,145 +1,58 @@
-"""The handlers that tell how far indexes are, how a query runs and what it finds."""
+"""The handler that explains a query: it executes the query and reads PostgreSQL's account of it."""
 
 from __future__ import annotations
 
 import re
-import statistics
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import Any, Final, LiteralString
+from typing import Any, Final
 
-import numpy as np
 import orjson
-from psycopg import sql
 
 from pgchroma.errors import InvalidArgumentError
-from pgchroma.model.configuration import clamped
-from pgchroma.model.inspection import IndexingStatus, QueryPlan, Recall, SegmentUse
-from pgchroma.model.operations import (
-    ExplainQuery,
-    GetIndexingStatus,
-    MeasureRecall,
-    QueryRecords,
-)
-from pgchroma.store.conditions.condition import reading
+from pgchroma.model.inspection import QueryPlan, SegmentUse
+from pgchroma.model.operations import ExplainQuery
+from pgchroma.store.conditions.condition import Condition, resolve_where
 from pgchroma.store.handlers import handles
-from pgchroma.store.layout.segments import Segment, needs_index, ranges_without, within
-from pgchroma.store.locations import ResolvedCollection, StoreContext, resolve
-from pgchroma.store.records.vectors import unpack_vectors
-from pgchroma.store.running.steps import Statement, Steps, render, text_of
-from pgchroma.store.search.queries import PreparedQuery, locate_query, prepare_query
-from pgchroma.store.waits import compactor_blockers
+from pgchroma.store.layout.segments import Segment, ranges_without
+from pgchroma.store.locations import StoreContext
+from pgchroma.store.running.steps import Statement, Steps
+from pgchroma.store.search.planner import PreparedQuery, prepare_query
 
-__all__ = ("explain_query", "get_indexing_status", "measure_recall")
-
-
-@handles(GetIndexingStatus)
-def get_indexing_status(
-    operation: GetIndexingStatus, context: StoreContext
-) -> Steps[IndexingStatus]:
-    """Count the embeddings that wait for an index, and look how far a build is."""
-    context.forget_location(operation.collection)
-    resolved = yield from resolve(operation.collection, context, is_fresh=True)
-    if resolved.dimension is None:
-        records = (yield Statement(text_of(resolved.tables.record_count)))[0][0]
-        return IndexingStatus(records, 0, records, 1.0)
-    ranges = [within("pos", *bounds) for bounds in ranges_without(resolved.indexes.segments)]
-    text = render(
-        _STATUS,
-        count=resolved.tables.record_count,
-        vectors=resolved.tables.vectors,
-        ranges=sql.SQL(" or ").join(ranges),
-    )
-    named = {"id": resolved.tables.id, "vectors": resolved.tables.vectors.as_string(None)}
-    rows = yield Statement(text, named)
-    records, tail, stored_threshold, error, built = rows[0]
-    sync_threshold = clamped("sync_threshold", int(stored_threshold))
-    waiting = (
-        tail if needs_index(tail, resolved.dimension, sync_threshold, context.segment_bytes) else 0
-    )
-    if waiting and error is None:
-        # It may be another collection's build that cannot end, and this one's comes after it.
-        others = yield from compactor_blockers()
-        error = f"building indexes waits for {others[0]}" if others else None
-    total = max(records, waiting)
-    done = total - waiting + min(built or 0, waiting)
-    return IndexingStatus(total - waiting, waiting, total, done / total if total else 1.0, error)
+__all__ = ("explain_query",)
 
 
 @handles(ExplainQuery)
 def explain_query(operation: ExplainQuery, context: StoreContext) -> Steps[QueryPlan]:
-    """Run a query's statement and read PostgreSQL's account of it; of the second run, too."""
+    """Execute a query's statement with `explain`; if its answer is short, the exact one as well.
+
+    An explanation is an inspection: it does not count as demand for a missing index.
+    """
     query = operation.query
     if not len(query.embeddings):
         raise InvalidArgumentError("there is no query to explain: give at least one")
-    resolved = yield from locate_query(query, context)
+    resolved, condition = yield from resolve_where(
+        query.collection, context, query.ids, query.filter, dimension=query.embeddings.shape[1]
+    )
     if resolved.dimension is None or query.n_results == 0:
         return QueryPlan("exact", None, (), 0, 0, 0.0, 0.0)
-    prepared = prepare_query(query, resolved, context)
-    plan = yield from _explain(prepared)
-    # PostgreSQL's account does not have the rows, by which a query decides whether to run again.
-    if prepared.has_all_matches((yield reading(prepared.statement, prepared.settings))):
+    prepared = prepare_query(query, resolved, condition, context)
+    plan = yield from _explain(prepared, condition)
+    # The account lacks the rows by which a query decides whether it has to run again.
+    if prepared.has_all_matches((yield prepared.step)):
         return plan
-    again = prepare_query(query, resolved, context, force_exact=True)
-    return replace(plan, again=(yield from _explain(again)))
+    again = prepare_query(query, resolved, condition, context, force_exact=True)
+    return replace(plan, again=(yield from _explain(again, condition)))
 
 
-@handles(MeasureRecall)
-def measure_recall(operation: MeasureRecall, context: StoreContext) -> Steps[Recall]:
-    """Ask for the neighbours of some embeddings twice, and compare."""
-    resolved = yield from resolve(operation.collection, context, is_fresh=True)
-    resolved.indexed.check(operation.filter)
-    sample = np.empty((0, 0), dtype=np.float32)
-    if resolved.dimension is not None:
-        text = render(_SAMPLE, records=resolved.tables.records, vectors=resolved.tables.vectors)
-        rows = yield Statement(text, {"sample": operation.sample})
-        sample = unpack_vectors([row[0] for row in rows], resolved.dimension)
-    found, expected, times, exact_times = 0, 0, [], []
-    for embedding in sample:
-        query = QueryRecords(
-            operation.collection,
-            embedding.reshape(1, -1),
-            operation.n_results,
-            frozenset(),
-            None,
-            operation.filter,
-        )
-        begin = time.perf_counter()
-        ids = yield from _ids(query, resolved, context, force_exact=False)
-        middle = time.perf_counter()
-        truth = yield from _ids(query, resolved, context, force_exact=True)
-        times.append(middle - begin)
-        exact_times.append(time.perf_counter() - middle)
-        found += len(set(ids) & set(truth))
-        expected += len(truth)
-    return Recall(
-        found / expected if expected else 1.0,
-        len(sample),
-        operation.n_results,
-        statistics.median(times) * 1000 if times else 0.0,
-        statistics.median(exact_times) * 1000 if exact_times else 0.0,
+def _explain(prepared: PreparedQuery, condition: Condition) -> Steps[QueryPlan]:
+    explained = replace(
+        prepared.statement,
+        text=b"explain (analyze, buffers, format json) " + prepared.statement.text,
     )
-
-
-def _explain(prepared: PreparedQuery) -> Steps[QueryPlan]:
-    explained = Statement(
-        b"explain (analyze, buffers, format json) " + prepared.statement.text,
-        prepared.statement.parameters,
-    )
-    rows = yield reading(explained, prepared.settings)
+    rows = yield replace(prepared, statement=explained).step
     found = rows[0][0]
     return _plan(prepared, orjson.loads(found) if isinstance(found, str) else found)
-
-
-def _ids(
-    query: QueryRecords, resolved: ResolvedCollection, context: StoreContext, *, force_exact: bool
-) -> Steps[list[str]]:
-    prepared = prepare_query(query, resolved, context, force_exact=force_exact)
-    rows = yield reading(prepared.statement, prepared.settings)
-    if not prepared.has_all_matches(rows):
-        return (yield from _ids(query, resolved, context, force_exact=True))
-    return prepared.ids(rows)
 
 
 def _plan(prepared: PreparedQuery, explained: Any) -> QueryPlan:
@@ -220,26 +133,3 @@ def _setting(statement: Statement) -> tuple[str, str]:
 
 _CONDITIONS: Final = ("Index Cond", "Recheck Cond", "Filter")
 _BOUND: Final = re.compile(r"\bpos (>=|<) '?(\d+)")
-
-_STATUS: LiteralString = """
-select
-    ({count}),
-    (select count(*) from {vectors} where {ranges}),
-    c.configuration -> 'hnsw' ->> 'sync_threshold',
-    c.index_error,
-    (
-        select sum(p.tuples_done)::bigint
-        from pg_catalog.pg_stat_progress_create_index as p
-        where p.relid = to_regclass(%(vectors)s)
-    )
-from pgchroma.collections as c
-where c.id = %(id)s
-"""
-
-_SAMPLE: LiteralString = """
-select vector_send(v.embedding)
-from {vectors} as v
-where exists (select from {records} as r where r.seq = v.seq and r.pos = v.pos)
-order by random()
-limit %(sample)s
-"""

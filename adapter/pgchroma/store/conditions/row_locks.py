@@ -1,10 +1,10 @@
-"""How updates and deletions hold the records that are there, without ever deadlocking.
+"""Row locks of updates and deletions, taken in an order that rules out deadlocks.
 
-A first statement locks them in the order of their ids, as upserts and additions take theirs. The
-second, sent along with it, changes them. It sees what the writers before it have committed, and so
-it may see records that came after the first: these would be waited for out of order. It locks them
-only if nobody works on them. Otherwise it changes nothing, and both are sent again. So a write
-acts on all the records of one moment or on none of them.
+A first statement locks the records in the order of their ids, as upserts and additions lock
+theirs. The second statement, sent with it, changes them. It sees what earlier writers have
+committed, so it may see records that the first did not: to wait for these would break the order.
+It locks them only if no other transaction holds them. Otherwise it changes nothing, and both
+statements are sent again. So a write acts on all records of one moment, or on none.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ select count(*)
 from (select from {records} as r where {condition} order by r.id for update) as locked
 """
 
-# What is compared is the row as it is now with the row that the statement sees: then it sees its
-# embedding, too, which is to be cleared.
+# Compares the current row with the row that the statement sees: if they are the same, the statement
+# also sees the embedding that it has to delete.
 HELD: Final[LiteralString] = """
 seen as materialized (
     select r.seq, r.pos from {records} as r where {condition}

@@ -1,0 +1,239 @@
+"""Chooses how a query is executed, from what is known of the collection before it is sent.
+
+exact     compute the distances to all embeddings, or to those of all records that match;
+index     take the nearest that each segment's index finds and the nearest of the rows that no
+          segment covers, and of these the nearest.
+
+With a condition, the statement itself decides. It first collects the positions of the records that
+match, up to a limit. If there are no more, it computes the distances to exactly these. Above the
+limit it searches the indexes, and keeps of the nearest rows those that match. It takes no more
+rows than an index returns in reliable order, which is a few times the candidates that a search
+keeps: farther away, the index misses more and more of them.
+
+So an answer is short if the matching records lie elsewhere than the query. It may also be short
+because an index missed records, or because a row of vectors no longer belongs to a record. A short
+answer is discarded, and the query is executed again, exactly.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import isqrt
+from typing import Any, Final
+
+import numpy as np
+
+from pgchroma.model.inspection import Strategy
+from pgchroma.model.operations import QueryRecords
+from pgchroma.store.conditions.condition import Condition
+from pgchroma.store.layout.segments import MAX_HALF, Segment, candidates
+from pgchroma.store.layout.tables import MAX_PLAIN_DIMENSION
+from pgchroma.store.locations import ReadyIndexes, ResolvedCollection, StoreContext
+from pgchroma.store.records.columns import columns_of
+from pgchroma.store.records.vectors import pack_vector, pack_vectors
+from pgchroma.store.running.steps import Rows, Statement, Step, WithSettings
+from pgchroma.store.search.statements import DISTANCE, ID, IS_SEARCHED, QUERY, QueryShape
+
+__all__ = ("PreparedQuery", "exact_scan_limit", "prepare_query")
+
+MIN_EXACT_SCAN: Final = 10_000
+"""Up to this many matching records are always read exactly."""
+
+INDEX_ROW_COST: Final = 10
+"""The cost of taking a row from an index, in rows read exactly. Measured: 6 to 8; the rest is what
+an exact answer is worth."""
+
+MAX_SEARCHED: Final = 10_000
+"""More results are read exactly: pgvector ends a scan after 20,000 rows, whatever it has found."""
+
+MAX_EF_SEARCH: Final = 1_000
+"""pgvector's maximum of hnsw.ef_search."""
+
+RELIABLE: Final = 3
+"""How many times hnsw.ef_search rows an index returns in roughly the right order. Measured on
+100,000 records, for the records from a rank on: at 3 times all are found, at 5 times nine in ten,
+at 10 times seven in ten."""
+
+MAX_FILTERED_RESULTS: Final = MAX_EF_SEARCH // RELIABLE
+"""More results with a condition are read exactly: of a thousand, an index misses one in ten."""
+
+MIN_SHARE: Final = 10
+"""More results than the indexed embeddings divided by this are read exactly."""
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedQuery:
+    """A query as it is sent to PostgreSQL.
+
+    Attributes:
+        strategy: How it is executed, unless fewer records match than are worth a search.
+        is_adaptive: Whether the statement itself counts the matching records, and decides.
+        segments: The segments that it searches.
+        settings: The settings of its transaction.
+        limit: How many records each query asks for.
+        count: How many queries there are.
+    """
+
+    strategy: Strategy
+    is_adaptive: bool
+    segments: tuple[Segment, ...]
+    settings: tuple[Statement, ...]
+    statement: Statement
+    limit: int
+    count: int
+
+    @property
+    def step(self) -> Step:
+        """The statement with its settings."""
+        return WithSettings(self.settings, self.statement) if self.settings else self.statement
+
+    def has_all_matches(self, rows: Rows) -> bool:
+        """Whether the answer is complete.
+
+        It is not if a row of vectors belongs to no record, or if an index returned too few.
+        """
+        found = [0] * (self.count + 1)
+        is_searched = self.strategy == "index" and not self.is_adaptive
+        for row in rows:
+            is_searched = is_searched or row[IS_SEARCHED]
+            if row[DISTANCE] is None:
+                continue
+            if row[ID] is None:
+                return False
+            found[row[QUERY]] += 1
+        return not is_searched or min(found[1:]) >= self.limit
+
+    @staticmethod
+    def ids(rows: Rows) -> list[str]:
+        """Return the ids in the answers of all queries."""
+        return [row[ID] for row in rows if row[DISTANCE] is not None]
+
+
+def prepare_query(
+    operation: QueryRecords,
+    resolved: ResolvedCollection,
+    condition: Condition,
+    context: StoreContext,
+    *,
+    force_exact: bool = False,
+) -> PreparedQuery:
+    """Choose how a query is executed, and compose its statement.
+
+    Args:
+        operation: The query.
+        resolved: The collection, which has a dimension.
+        condition: The query's ids and filter.
+        context: The store's context.
+        force_exact: Whether the answer has to be exact, and to have rows of records only.
+    """
+    strategy: Strategy = (
+        "exact" if force_exact else _strategy(operation, resolved, condition.is_restrictive)
+    )
+    indexes = resolved.indexes if strategy == "index" else ReadyIndexes()
+    is_adaptive = strategy == "index" and condition.is_restrictive
+    is_single = len(operation.embeddings) == 1
+    ef_search = _ef_search(indexes, operation.n_results, is_adaptive=is_adaptive)
+    shape = QueryShape(
+        resolved.tables,
+        resolved.space,
+        resolved.dimension or 0,
+        indexes,
+        operation.n_results,
+        columns_of(operation.include, resolved),
+        is_single,
+        is_adaptive,
+        has_condition=condition.is_restrictive or force_exact,
+        has_ids=bool(operation.ids),
+        exact_limit=exact_scan_limit(indexes),
+        reliable=RELIABLE * ef_search,
+    )
+    statement = condition.statement(
+        shape.text(condition.sql),
+        {"queries": _packed(operation.embeddings, context)},
+        # Looking ids up record by record takes a hash table of them; see `Condition.reuses_plan`.
+        reuses_plan=not (is_adaptive and operation.ids is not None),
+    )
+    settings = _settings(resolved, ef_search, is_adaptive) if indexes.segments else ()
+    return PreparedQuery(
+        strategy,
+        is_adaptive,
+        indexes.segments,
+        (*settings, *condition.settings),
+        statement,
+        operation.n_results,
+        len(operation.embeddings),
+    )
+
+
+def exact_scan_limit(indexes: ReadyIndexes) -> int:
+    """Return up to how many matching records are read exactly rather than searched for.
+
+    Reading m of n records costs m. To collect ef of them, an index returns ef n / m rows, at
+    `INDEX_ROW_COST` each. Both costs are equal at the root of their product.
+    """
+    return max(MIN_EXACT_SCAN, isqrt(INDEX_ROW_COST * indexes.ef_search * indexes.entries))
+
+
+def _ef_search(indexes: ReadyIndexes, n_results: int, *, is_adaptive: bool) -> int:
+    """Return how many candidates the search of an index keeps: pgvector's hnsw.ef_search.
+
+    With a condition, more records match than the limit of an exact scan: if they were spread
+    evenly, the nearest would be among ``n_results * entries / limit`` rows.
+    """
+    size = max(
+        (
+            candidates(segment.quantization, n_results, indexes.ef_search)
+            for segment in indexes.segments
+        ),
+        default=0,
+    )
+    if is_adaptive:
+        size = max(size, n_results * indexes.entries // exact_scan_limit(indexes))
+    return min(max(indexes.ef_search, size), MAX_EF_SEARCH)
+
+
+def _strategy(
+    operation: QueryRecords, resolved: ResolvedCollection, is_restricted: bool
+) -> Strategy:
+    indexes = resolved.indexes
+    n_results = operation.n_results
+    if not indexes.segments or n_results > min(indexes.entries / MIN_SHARE, MAX_SEARCHED):
+        return "exact"
+    limit = exact_scan_limit(indexes)
+    if is_restricted and (indexes.entries <= limit or n_results > MAX_FILTERED_RESULTS):
+        return "exact"
+    if operation.ids is not None and len(operation.ids) <= limit:
+        return "exact"
+    has_halves = any(segment.quantization == "halfvec" for segment in indexes.segments)
+    if has_halves and resolved.space != "cosine" and np.abs(operation.embeddings).max() > MAX_HALF:
+        return "exact"
+    return "index"
+
+
+def _packed(embeddings: Any, context: StoreContext) -> Any:
+    if len(embeddings) == 1:
+        return pack_vector(embeddings[0])
+    return pack_vectors(embeddings, None, context.vector_oid)
+
+
+def _settings(
+    resolved: ResolvedCollection, ef_search: int, is_adaptive: bool
+) -> tuple[Statement, ...]:
+    # Dead entries and records that do not match must not make an answer short.
+    settings: list[bytes] = [
+        b"set local hnsw.ef_search = %d" % ef_search,
+        b"set local hnsw.iterative_scan = relaxed_order",
+    ]
+    if is_adaptive:
+        settings.append(b"set local hnsw.scan_mem_multiplier = 4")
+        # A lower limit would fill the answer up with rows that were set aside as too far.
+        settings.append(b"set local hnsw.max_scan_tuples = 1000000")
+    if is_adaptive or (resolved.dimension or 0) > MAX_PLAIN_DIMENSION:
+        # The planner cannot know that a condition that seems to match few records matches more
+        # than the limit: it would rather sort all records than read them in the index's order.
+        # Nor does it know that long embeddings are stored elsewhere and expensive to read.
+        settings.append(b"set local enable_sort = off")
+        # Before PostgreSQL 18 a disabled sort costs so much that PostgreSQL would compile the
+        # statement, which takes longer than executing it.
+        settings.append(b"set local jit = off")
+    return tuple(Statement(text) for text in settings)
