@@ -92,7 +92,7 @@ def _basic(login: str, password: str) -> dict[str, str]:
 
 async def _refused(authenticator: doors.Authenticator, headers: dict[str, str]) -> str:
     with pytest.raises(errors.ChromaAuthError) as caught:
-        await authenticator.admit(headers)
+        await authenticator.authenticate(headers)
     return caught.value.message()
 
 
@@ -111,14 +111,16 @@ async def test_a_key_is_taken_in_every_way_chromas_clients_send_it(
         _basic(key.id, key.text),
         {**_bearer(key.text), "accept": "*/*"},
     ):
-        assert await authenticator.admit(headers) == caller
+        assert await authenticator.authenticate(headers) == caller
 
 
 async def test_a_user_is_let_in_with_his_password(
     backend: Counting, authenticator: CredentialAuthenticator
 ) -> None:
     await backend.execute(new_user("jane", "pässword: ✓", "admin"))
-    assert await authenticator.admit(_basic("jane", "pässword: ✓")) == Caller("jane", "admin")
+    assert await authenticator.authenticate(_basic("jane", "pässword: ✓")) == Caller(
+        "jane", "admin"
+    )
     assert await _refused(authenticator, _bearer("pässword: ✓".encode().hex())) == (
         "the credential is not valid"
     )
@@ -223,10 +225,10 @@ async def test_a_caller_is_remembered_and_then_asked_about_again(backend: Counti
     key = await _key(backend)
     authenticator = CredentialAuthenticator(backend, cache_seconds=0.2)
     for _ in range(5):
-        await authenticator.admit(_bearer(key.text))
+        await authenticator.authenticate(_bearer(key.text))
     assert backend.asked == 1
     await asyncio.sleep(0.25)
-    await authenticator.admit(_bearer(key.text))
+    await authenticator.authenticate(_bearer(key.text))
     assert backend.asked == 2
 
 
@@ -235,12 +237,12 @@ async def test_revocation_takes_effect_within_the_time_and_at_once_after_forget(
 ) -> None:
     one, two = await _key(backend, "one"), await _key(backend, "two")
     authenticator = CredentialAuthenticator(backend, cache_seconds=0.3)
-    await authenticator.admit(_bearer(one.text))
+    await authenticator.authenticate(_bearer(one.text))
     await backend.execute(RevokeCredential("key", "one"))
-    assert await authenticator.admit(_bearer(one.text))
+    assert await authenticator.authenticate(_bearer(one.text))
     await asyncio.sleep(0.35)
     await _refused(authenticator, _bearer(one.text))
-    await authenticator.admit(_bearer(two.text))
+    await authenticator.authenticate(_bearer(two.text))
     await backend.execute(RevokeCredential("key", "two"))
     authenticator.forget()
     await _refused(authenticator, _bearer(two.text))
@@ -251,7 +253,7 @@ async def test_deleting_what_a_key_is_for_ends_it(backend: Counting) -> None:
     scope = Scope("default_tenant", "default_database", "papers")
     key = await _key(backend, "ci", "write", scope)
     authenticator = CredentialAuthenticator(backend, cache_seconds=0)
-    caller = await authenticator.admit(_bearer(key.text))
+    caller = await authenticator.authenticate(_bearer(key.text))
     assert caller.scope.collection_id is not None
     await backend.execute(DeleteCollection(DEFAULT, "papers"))
     await backend.execute(CreateCollection(DEFAULT, "papers"))
@@ -262,7 +264,7 @@ async def test_a_key_expires_while_it_is_remembered(backend: Counting) -> None:
     soon = datetime.now(UTC) + timedelta(seconds=0.5)
     key = await _key(backend, "ci", "read", Scope(), soon)
     authenticator = CredentialAuthenticator(backend, cache_seconds=60)
-    await authenticator.admit(_bearer(key.text))
+    await authenticator.authenticate(_bearer(key.text))
     await asyncio.sleep(0.55)
     await _refused(authenticator, _bearer(key.text))
 
@@ -280,13 +282,13 @@ async def test_a_password_is_verified_once_and_its_user_looked_up_each_time(
     await backend.execute(new_user("jane", PASSWORD, "read"))
     authenticator = CredentialAuthenticator(backend, cache_seconds=0)
     for _ in range(3):
-        await authenticator.admit(_basic("jane", PASSWORD))
+        await authenticator.authenticate(_basic("jane", PASSWORD))
     assert verified == [PASSWORD]
     assert backend.asked == 3
     # A namesake with another password is another user.
     await backend.execute(RevokeCredential("user", "jane"))
     await backend.execute(new_user("jane", "other horse", "read"))
-    await authenticator.admit(_basic("jane", PASSWORD))
+    await authenticator.authenticate(_basic("jane", PASSWORD))
     assert len(verified) == 2
 
 
@@ -294,7 +296,7 @@ async def test_one_question_is_asked_for_many_that_come_at_once(backend: Countin
     await backend.execute(new_user("jane", PASSWORD, "read"))
     authenticator = CredentialAuthenticator(backend)
     callers = await asyncio.gather(
-        *(authenticator.admit(_basic("jane", PASSWORD)) for _ in range(100))
+        *(authenticator.authenticate(_basic("jane", PASSWORD)) for _ in range(100))
     )
     assert set(callers) == {Caller("jane", "read")}
     assert backend.asked == 1
@@ -303,7 +305,9 @@ async def test_one_question_is_asked_for_many_that_come_at_once(backend: Countin
 async def test_who_hangs_up_does_not_take_the_answer_from_the_others(backend: Counting) -> None:
     await backend.execute(new_user("jane", PASSWORD, "read"))
     authenticator = CredentialAuthenticator(backend)
-    waiting = [asyncio.create_task(authenticator.admit(_basic("jane", PASSWORD))) for _ in range(3)]
+    waiting = [
+        asyncio.create_task(authenticator.authenticate(_basic("jane", PASSWORD))) for _ in range(3)
+    ]
     await asyncio.sleep(0)
     waiting[0].cancel()
     results = await asyncio.gather(*waiting, return_exceptions=True)
@@ -318,30 +322,30 @@ async def test_a_fault_of_the_database_is_neither_a_refusal_nor_remembered(
     authenticator = CredentialAuthenticator(backend)
     backend.is_down = True
     with pytest.raises(errors.UnavailableError):
-        await authenticator.admit(_bearer(key.text))
-    waiting = asyncio.create_task(authenticator.admit(_bearer(key.text)))
+        await authenticator.authenticate(_bearer(key.text))
+    waiting = asyncio.create_task(authenticator.authenticate(_bearer(key.text)))
     await asyncio.sleep(0)
     waiting.cancel()
     await asyncio.gather(waiting, return_exceptions=True)
     await asyncio.sleep(0.01)
     gc.collect()
     backend.is_down = False
-    assert await authenticator.admit(_bearer(key.text))
+    assert await authenticator.authenticate(_bearer(key.text))
 
 
 async def test_memory_is_bounded_and_failures_crowd_out_no_caller(
     backend: Counting, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(doors, "REMEMBERED", 20)
+    monkeypatch.setattr(doors, "MAX_CACHED", 20)
     key = await _key(backend)
     authenticator = CredentialAuthenticator(backend, cache_seconds=60)
-    await authenticator.admit(_bearer(key.text))
+    await authenticator.authenticate(_bearer(key.text))
     for number in range(100):
         await _refused(authenticator, _bearer(f"wrong-{number}"))
-    assert len(authenticator._recent.refused._kept) == 20
-    assert not authenticator._recent.pending
+    assert len(authenticator._caches.rejected._kept) == 20
+    assert not authenticator._caches.pending
     asked = backend.asked
-    await authenticator.admit(_bearer(key.text))
+    await authenticator.authenticate(_bearer(key.text))
     await _refused(authenticator, _bearer("wrong-99"))
     assert backend.asked == asked
 
@@ -351,17 +355,17 @@ async def test_a_failure_is_remembered_no_longer_than_a_success(backend: Countin
     await _refused(authenticator, _basic("jane", PASSWORD))
     await backend.execute(new_user("jane", PASSWORD, "read"))
     await asyncio.sleep(0.25)
-    assert await authenticator.admit(_basic("jane", PASSWORD)) == Caller("jane", "read")
+    assert await authenticator.authenticate(_basic("jane", PASSWORD)) == Caller("jane", "read")
 
 
 async def test_nothing_presented_is_kept(backend: Counting) -> None:
     key = await _key(backend)
     authenticator = CredentialAuthenticator(backend)
-    await authenticator.admit(_bearer(key.text))
+    await authenticator.authenticate(_bearer(key.text))
     await backend.execute(new_user("jane", PASSWORD, "read"))
-    await authenticator.admit(_basic("jane", PASSWORD))
+    await authenticator.authenticate(_basic("jane", PASSWORD))
     kept = repr(
-        [vars(authenticator), authenticator._recent.admitted._kept, authenticator._verified._kept]
+        [vars(authenticator), authenticator._caches.callers._kept, authenticator._verified._kept]
     )
     assert key.secret not in kept
     assert PASSWORD not in kept
@@ -387,7 +391,7 @@ async def test_the_open_door_lets_everybody_do_everything() -> None:
     authenticator = AllowAll()
     authenticator.forget()
     for headers in ({}, _bearer("anything"), {"authorization": "nonsense"}):
-        assert await authenticator.admit(headers) == Caller("", "admin")
+        assert await authenticator.authenticate(headers) == Caller("", "admin")
 
 
 @pytest.mark.parametrize(
@@ -411,6 +415,6 @@ async def test_of_servers_that_start_at_once_one_makes_the_first_key(backend: Co
     keys = [Key.generate() for _ in range(6)]
     made = await asyncio.gather(*(create_first_key(backend, key) for key in keys))
     (key,) = (key for key, is_made in zip(keys, made, strict=True) if is_made)
-    caller = await CredentialAuthenticator(backend).admit(_bearer(key.text))
+    caller = await CredentialAuthenticator(backend).authenticate(_bearer(key.text))
     assert caller == Caller("admin", "admin")
     assert not await create_first_key(backend, Key.generate())

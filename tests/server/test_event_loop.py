@@ -13,8 +13,8 @@ import httpx
 import numpy as np
 from pydantic import SecretStr
 
-from pgchroma.server.http.app import create_app
-from pgchroma.server.process.run_directory import opened
+from pgchroma.server.process.run_directory import RunDirectory
+from pgchroma.server.process.worker import create_worker
 from pgchroma.server.settings import ServerSettings
 
 C = "/api/v2/tenants/default_tenant/databases/default_database/collections"
@@ -48,8 +48,8 @@ class Monitor:
 async def _serving(conninfo: str) -> AsyncIterator[httpx.AsyncClient]:
     """An application in this event loop, and a client of it."""
     settings = ServerSettings(auth=False, compaction=False, url=SecretStr(conninfo))
-    with opened() as run_directory:
-        application: Any = create_app(settings, conninfo, run_directory)
+    with RunDirectory.create() as run_directory:
+        application: Any = create_worker(settings, conninfo, run_directory)
         received: asyncio.Queue[Any] = asyncio.Queue()
         sent: asyncio.Queue[Any] = asyncio.Queue()
         scope = {"type": "lifespan", "asgi": {"version": "3.0"}, "state": {}}

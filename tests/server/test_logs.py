@@ -17,7 +17,7 @@ from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
 from pgchroma.errors import InternalError
-from pgchroma.server.observability.logs import JsonFormatter, TextFormatter, describe
+from pgchroma.server.observability.logs import JsonFormatter, TextFormatter, redacted_message
 from tests.server_process import Server, running
 
 SENTINEL = "sesame-7f3a"
@@ -176,4 +176,4 @@ def test_a_group_is_told_whole() -> None:
     ],
 )
 def test_what_is_said_of_an_exception(error: BaseException, text: str) -> None:
-    assert describe(error) == text
+    assert redacted_message(error) == text

@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from unittest.mock import Mock
 from urllib.parse import quote
 from uuid import UUID, uuid4
 
@@ -247,7 +248,7 @@ def _bearer(text: str) -> dict[str, str]:
 
 def _calls() -> list[Call]:
     calls = []
-    for handler in handlers():
+    for handler in handlers(Mock()):
         name = str(handler.operation_id)
         need, what = NEEDS.get(name, ("", ""))
         (path,) = handler.paths

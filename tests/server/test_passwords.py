@@ -61,7 +61,7 @@ async def outcome(
     authenticator: CredentialAuthenticator, login: str, password: str, address: str = HERE
 ) -> Any:
     try:
-        return await authenticator.admit(_basic(login, password), address)
+        return await authenticator.authenticate(_basic(login, password), address)
     except errors.ChromaError as error:
         return type(error)
 
@@ -75,7 +75,7 @@ async def test_a_login_is_locked_for_an_address_and_for_no_other(
     for number in range(MAX_FAILURES):
         assert await outcome(authenticator, "jane", f"wrong-{number}") is errors.ChromaAuthError
     with pytest.raises(errors.RateLimitError, match="wrong passwords of this user") as caught:
-        await authenticator.admit(_basic("jane", "wrong-again"), HERE)
+        await authenticator.authenticate(_basic("jane", "wrong-again"), HERE)
     assert 0 < caught.value.retry_after <= LOCKED_SECONDS
     asked = len(quick)
     assert await outcome(authenticator, "jane", PASSWORD) is errors.RateLimitError
@@ -137,12 +137,12 @@ async def test_a_flood_from_one_address_turns_nobody_else_away(
     while authenticator._passwords._size < 20:
         await asyncio.sleep(0)
     assert await outcome(authenticator, "jane", PASSWORD, THERE) == Caller("jane", "read")
-    assert await authenticator.admit(_bearer(key.text), HERE)
+    assert await authenticator.authenticate(_bearer(key.text), HERE)
     kinds = await asyncio.gather(*flood)
     assert kinds.count(errors.RateLimitError) > 100
     assert authenticator._passwords._size == 0
     assert not authenticator._passwords._waiting
-    assert authenticator._passwords._free == passwords.VERIFICATIONS_AT_ONCE
+    assert authenticator._passwords._free == passwords.MAX_VERIFICATIONS
 
 
 async def test_addresses_take_turns(quick: list[str]) -> None:
@@ -150,7 +150,7 @@ async def test_addresses_take_turns(quick: list[str]) -> None:
     flood = [asyncio.create_task(verifier.verify(f"f{n}", "", HERE)) for n in range(50)]
     await asyncio.sleep(0)
     assert await verifier.verify(PASSWORD, "", THERE)
-    assert quick.index(PASSWORD) <= 2 * passwords.VERIFICATIONS_AT_ONCE + 1
+    assert quick.index(PASSWORD) <= 2 * passwords.MAX_VERIFICATIONS + 1
     await asyncio.gather(*flood)
 
 
@@ -165,7 +165,7 @@ async def test_who_hangs_up_while_waiting_gives_the_turn_on(
         for task in tasks[::2]:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-    assert verifier._free == passwords.VERIFICATIONS_AT_ONCE
+    assert verifier._free == passwords.MAX_VERIFICATIONS
     assert (verifier._size, len(verifier._waiting)) == (0, 0)
 
 

@@ -11,7 +11,7 @@ import pytest
 from pgchroma.cli import main
 from pgchroma.config import Settings
 from pgchroma.model.hashes import Key
-from pgchroma.server.loading import CHROMAS_WITHOUT_EFFECT, load_settings
+from pgchroma.server.loading import CHROMA_WITHOUT_EFFECT, load_settings
 from pgchroma.server.settings import GROUPS, ServerSettings
 from pgchroma.variables import SERVER_SETTINGS
 from tests.commands import runner
@@ -85,7 +85,7 @@ def test_what_of_chromas_has_no_effect_is_named_in_a_line(
         monkeypatch.setenv(f"CHROMA_{name}", "x")
     monkeypatch.setenv("CHROMA_SQLITEDB__MIGRATION_MODE", "apply")
     monkeypatch.setenv("PERSIST_DIRECTORY", "/data")
-    names = sorted(CHROMAS_WITHOUT_EFFECT - {"open_telemetry.filters"})
+    names = sorted(CHROMA_WITHOUT_EFFECT - {"open_telemetry.filters"})
     text = "".join(f"{name}: []\n" for name in names)
     file = write(f"{text}open_telemetry:\n  endpoint: http://otel\n  filters: []\n")
     variables, keys = load_settings(file, {}).notices
@@ -93,7 +93,7 @@ def test_what_of_chromas_has_no_effect_is_named_in_a_line(
         "CHROMA_SERVER_AUTHN_PROVIDER", "CHROMA_SERVER_HOST", "CHROMA_SQLITEDB__MIGRATION_MODE",
         "CHROMA_SQLITE_FILENAME", "PERSIST_DIRECTORY",
     ]  # fmt: skip
-    assert set(keys.rpartition(": ")[2].split(", ")) == CHROMAS_WITHOUT_EFFECT
+    assert set(keys.rpartition(": ")[2].split(", ")) == CHROMA_WITHOUT_EFFECT
 
 
 @pytest.mark.parametrize(

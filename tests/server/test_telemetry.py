@@ -147,7 +147,7 @@ def test_the_extra_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(extras, "version", installed)
     monkeypatch.setattr(extras, "_complete", set())
-    monkeypatch.setattr("pgchroma.server.process.supervisor._stop_at_once", lambda: None)
+    monkeypatch.setattr("pgchroma.server.process.supervisor._exit_on_signals", lambda: None)
     monkeypatch.setattr("logging.config.dictConfig", lambda configuration: None)
     settings = ServerSettings(open_telemetry=OpenTelemetry(endpoint="http://localhost:4318"))
     with pytest.raises(MissingExtraError, match=r"pip install 'pgchroma\[telemetry\]'"):

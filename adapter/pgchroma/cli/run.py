@@ -132,7 +132,7 @@ def run(config: str | None, no_auth: bool, **flags: Any) -> None:
     try:
         serve(loaded.settings, lambda text: click.echo(text, err=True), loaded.notices)
     except InvalidSettingError as error:
-        message = f"{loaded.place(error.setting)}: {error.reason}"
+        message = f"{loaded.origin(error.setting)}: {error.reason}"
         raise CommandError(message, exit_code=2) from error
     except ChromaError as error:
         raise CommandError(error.message()) from error

@@ -30,7 +30,7 @@ from pgchroma.variables import (
 
 __all__ = ("LoadedSettings", "load_settings", "log_format")
 
-CHROMAS: Final = frozenset(
+CHROMA_SETTINGS: Final = frozenset(
     {
         "allow_reset",
         "circuit_breaker",
@@ -44,7 +44,7 @@ CHROMAS: Final = frozenset(
 )
 """The settings that Chroma's own server has, too."""
 
-CHROMAS_WITHOUT_EFFECT: Final = frozenset(
+CHROMA_WITHOUT_EFFECT: Final = frozenset(
     {
         "collections_with_segments_provider",
         "default_knn_index",
@@ -79,7 +79,7 @@ _NOT_ELSEWHERE: Final = (
     "is not supported: the data is in the directory persist_path, or in the database url"
 )
 
-_PLACE: Final = ("url", "persist_path")
+_LOCATION: Final = ("url", "persist_path")
 
 _SECRETS: Final = ("url", "compaction_url", "admin_key")
 _FLAGS: Final = {"persist_path": "--path", "listen_address": "--host", "auth": "--no-auth"}
@@ -91,11 +91,11 @@ class _Source:
 
     Attributes:
         values: The settings, and groups of settings, by name.
-        place: Returns how a setting, or a group's setting, is written there, and its value.
+        origin: Returns how a setting, or a group's setting, is written there, and its value.
     """
 
     values: dict[str, Any]
-    place: Callable[[str, str], str]
+    origin: Callable[[str, str], str]
 
     def value(self, path: tuple[str, ...]) -> Any:
         """Return the value of a setting, which may be part of a group; None if it has none."""
@@ -117,9 +117,9 @@ class LoadedSettings:
     notices: tuple[str, ...]
     _sources: tuple[_Source, ...]
 
-    def place(self, name: str) -> str:
+    def origin(self, name: str) -> str:
         """Return where a setting's value comes from, and the value, for an error message."""
-        return _place((name,), self._sources)
+        return _origin((name,), self._sources)
 
 
 def load_settings(file: Path | None, flags: Mapping[str, Any]) -> LoadedSettings:
@@ -132,15 +132,15 @@ def load_settings(file: Path | None, flags: Mapping[str, Any]) -> LoadedSettings
     variables = environment()
     check_variables(variables, Settings.model_fields)
     _refuse_elsewhere(variables)
-    in_file = {} if file is None else _read(file)
+    in_file = {} if file is None else _read_file(file)
     _refuse_unknown(file, in_file)
     sources = (
         _flags(flags),
         _variables(variables),
-        _chromas_variables(variables),
+        _chroma_variables(variables),
         _Source(in_file, lambda path, value: f"{path}{value and ': '}{value} in {file}"),
     )
-    settings = _validated(_one_place(sources))
+    settings = _validated(_with_one_location(sources))
     notices = (*_variable_notices(variables), *_file_notices(file, in_file))
     return LoadedSettings(settings, notices, sources)
 
@@ -150,21 +150,21 @@ def log_format(file: Path | None, flags: Mapping[str, Any]) -> str:
     found = flags.get("log_format") or environment().get(f"{PREFIX}LOG_FORMAT")
     if found is None and file is not None:
         try:
-            found = _read(file).get("log_format")
+            found = _read_file(file).get("log_format")
         except ValueError:
             found = None
     return "json" if found == "json" else "text"
 
 
 def _flags(flags: Mapping[str, Any]) -> _Source:
-    def place(path: str, value: str) -> str:
+    def origin(path: str, value: str) -> str:
         flag = _FLAGS.get(path, f"--{path.replace('_', '-')}")
         return f"{flag} {value}".rstrip()
 
     given = {name: value for name, value in flags.items() if value is not None}
-    if all(name in given for name in _PLACE):
+    if all(name in given for name in _LOCATION):
         raise ValueError("--url and --path exclude each other; give one of them")
-    return _Source(given, place)
+    return _Source(given, origin)
 
 
 def _variables(variables: Mapping[str, str]) -> _Source:
@@ -178,7 +178,7 @@ def _variables(variables: Mapping[str, str]) -> _Source:
         # An image may have a default for the directory.
         values.pop("persist_path", None)
 
-    def place(path: str, value: str) -> str:
+    def origin(path: str, value: str) -> str:
         name = f"{PREFIX}{path.upper().replace('.', '__')}"
         if path in in_files:
             return f"{name}_FILE"
@@ -186,13 +186,13 @@ def _variables(variables: Mapping[str, str]) -> _Source:
             name = f"{PREFIX}PATH"
         return f"{name}={value}" if value else name
 
-    return _Source(values, place)
+    return _Source(values, origin)
 
 
-def _chromas_variables(variables: Mapping[str, str]) -> _Source:
+def _chroma_variables(variables: Mapping[str, str]) -> _Source:
     """Take Chroma's variables. Others begin alike: ``CHROMA_URL`` is one of its clients'."""
     return _Source(
-        _parsed("CHROMA_", variables, CHROMAS),
+        _parsed("CHROMA_", variables, CHROMA_SETTINGS),
         lambda path, value: f"CHROMA_{path.upper().replace('.', '__')}={value}",
     )
 
@@ -244,7 +244,7 @@ def _read_secrets(
             raise ValueError(f"{variable}_FILE={shown(file)}: cannot be read: {why}") from error
 
 
-def _read(file: Path) -> dict[str, Any]:
+def _read_file(file: Path) -> dict[str, Any]:
     try:
         found = yaml.safe_load(file.read_text(encoding="utf-8"))
     except yaml.YAMLError as error:
@@ -260,7 +260,7 @@ def _read(file: Path) -> dict[str, Any]:
 
 
 def _refuse_unknown(file: Path | None, found: Mapping[str, Any]) -> None:
-    known = {*ServerSettings.model_fields, *CHROMAS_WITHOUT_EFFECT}
+    known = {*ServerSettings.model_fields, *CHROMA_WITHOUT_EFFECT}
     for group, model in GROUPS.items():
         known |= {f"{group}.{name}" for name in model.model_fields}
     unknown = [name for name in _names(found) if name not in known]
@@ -271,7 +271,7 @@ def _refuse_unknown(file: Path | None, found: Mapping[str, Any]) -> None:
         part = found.get(group)
         if isinstance(part, dict) and part.get(name) is not None:
             raise ValueError(f"{group}.{name} in {file}: {_NOT_ELSEWHERE}")
-    if all(name in found for name in _PLACE):
+    if all(name in found for name in _LOCATION):
         raise ValueError(f"{file}: url and persist_path exclude each other; leave one out")
 
 
@@ -289,16 +289,16 @@ def _names(found: Mapping[str, Any]) -> Iterator[str]:
             yield from (f"{name}.{part}" for part in value)
 
 
-def _one_place(sources: tuple[_Source, ...]) -> tuple[_Source, ...]:
+def _with_one_location(sources: tuple[_Source, ...]) -> tuple[_Source, ...]:
     """Take where the data is from the first source that says it, as a whole."""
     is_settled = False
     kept = []
     for source in sources:
         values = dict(source.values)
         if is_settled:
-            values = {name: value for name, value in values.items() if name not in _PLACE}
-        is_settled = is_settled or any(name in values for name in _PLACE)
-        kept.append(_Source(values, source.place))
+            values = {name: value for name, value in values.items() if name not in _LOCATION}
+        is_settled = is_settled or any(name in values for name in _LOCATION)
+        kept.append(_Source(values, source.origin))
     return tuple(kept)
 
 
@@ -317,7 +317,7 @@ def _validated(sources: tuple[_Source, ...]) -> ServerSettings:
         for each in error.errors(include_url=False):
             path = _path(each)
             # What was refused as a directory may be a URL with a password.
-            where = _place(path, sources, is_secret=each["type"] == "directory")
+            where = _origin(path, sources, is_secret=each["type"] == "directory")
             messages.setdefault(path[:1], f"{where}: {reason(each, path)}")
         raise ValueError("; ".join(messages.values())) from None
 
@@ -331,18 +331,18 @@ def _path(error: Any) -> tuple[str, ...]:
     return path[:2] if path[0] in GROUPS else path[:1]
 
 
-def _place(path: tuple[str, ...], sources: tuple[_Source, ...], *, is_secret: bool = False) -> str:
+def _origin(path: tuple[str, ...], sources: tuple[_Source, ...], *, is_secret: bool = False) -> str:
     name = ".".join(path)
     is_secret = is_secret or path[0] in (*_SECRETS, "auth")
     for source in sources:
         value = source.value(path)
         if value is not None:
-            return source.place(name, "" if is_secret else shown(value))
+            return source.origin(name, "" if is_secret else shown(value))
     return name
 
 
 def _variable_notices(variables: Mapping[str, str]) -> Iterator[str]:
-    names = {f"CHROMA_{name.upper().replace('.', '__')}" for name in CHROMAS_WITHOUT_EFFECT}
+    names = {f"CHROMA_{name.upper().replace('.', '__')}" for name in CHROMA_WITHOUT_EFFECT}
     names |= {name.upper() for name in WITHOUT_EFFECT}
     names |= {name.upper() for name in Settings.model_fields if name.startswith("chroma_")}
     groups = tuple(f"{name}__" for name in names)
@@ -354,6 +354,6 @@ def _variable_notices(variables: Mapping[str, str]) -> Iterator[str]:
 
 
 def _file_notices(file: Path | None, found: Mapping[str, Any]) -> Iterator[str]:
-    named = [name for name in _names(found) if name in CHROMAS_WITHOUT_EFFECT]
+    named = [name for name in _names(found) if name in CHROMA_WITHOUT_EFFECT]
     if named:
         yield f"{file}: these settings of Chroma's have no effect here: {', '.join(named)}"

@@ -32,14 +32,14 @@ __all__ = ("AllowAll", "Authenticator", "CredentialAuthenticator", "identity")
 
 V = TypeVar("V")
 
-REMEMBERED: Final = 4096
+MAX_CACHED: Final = 4096
 """How many callers, and how many failures, are remembered at most."""
 
 
 class Authenticator(Protocol):
     """Decides who is let in."""
 
-    async def admit(self, headers: Mapping[str, str], address: str = "") -> Caller:
+    async def authenticate(self, headers: Mapping[str, str], address: str = "") -> Caller:
         """Return who sent a request.
 
         Args:
@@ -60,7 +60,7 @@ class Authenticator(Protocol):
 class AllowAll:
     """Everybody may do everything."""
 
-    async def admit(self, headers: Mapping[str, str], address: str = "") -> Caller:
+    async def authenticate(self, headers: Mapping[str, str], address: str = "") -> Caller:
         """Return nobody in particular."""
         return Caller("", "admin")
 
@@ -90,17 +90,17 @@ class CredentialAuthenticator:
         self._hashing_key = secrets.token_bytes(32)
         self._passwords = PasswordVerifier()
         self._lockout = Lockout()
-        self._verified: _Memory[str] = _Memory()
-        self._recent = _Recent()
+        self._verified: TtlCache[str] = TtlCache()
+        self._caches = AuthCaches()
 
-    async def admit(self, headers: Mapping[str, str], address: str = "") -> Caller:
+    async def authenticate(self, headers: Mapping[str, str], address: str = "") -> Caller:
         """Return whose credential the headers have; see `Authenticator`."""
-        presented = parse_credential_headers(headers)
-        digest = self._digest(presented)
-        recent = self._recent
-        caller = recent.admitted.recall(digest)
-        if caller is None and not recent.refused.recall(digest):
-            caller = await self._ask_once(presented, digest, network_of(address))
+        credential = parse_credential_headers(headers)
+        digest = self._digest(credential)
+        caches = self._caches
+        caller = caches.callers.get(digest)
+        if caller is None and not caches.rejected.get(digest):
+            caller = await self._find_caller_once(credential, digest, network_of(address))
         if caller is None:
             # One text for all reasons: what exists is told to nobody outside.
             raise ChromaAuthError("the credential is not valid")
@@ -109,79 +109,79 @@ class CredentialAuthenticator:
     def forget(self) -> None:
         """Ask the database anew for everybody."""
         # A question under way keeps its answer to the old memory.
-        self._recent = _Recent()
+        self._caches = AuthCaches()
 
-    async def _ask_once(
-        self, presented: HeaderCredential, digest: bytes, network: str
+    async def _find_caller_once(
+        self, credential: HeaderCredential, digest: bytes, network: str
     ) -> Caller | None:
         """Ask the database, or wait for somebody who is asking about the same."""
-        pending = self._recent.pending
+        pending = self._caches.pending
         task = pending.get(digest)
         if task is None:
-            asking = self._ask(presented, digest, network, self._recent)
-            task = pending[digest] = asyncio.create_task(asking)
+            finding = self._find_caller(credential, digest, network, self._caches)
+            task = pending[digest] = asyncio.create_task(finding)
             task.add_done_callback(lambda done: _settle(pending, digest, done))
         # The others still want to know when one of them hangs up.
         return await asyncio.shield(task)
 
-    async def _ask(
-        self, presented: HeaderCredential, digest: bytes, network: str, recent: _Recent
+    async def _find_caller(
+        self, credential: HeaderCredential, digest: bytes, network: str, caches: AuthCaches
     ) -> Caller | None:
         asked_at = time.monotonic()
-        found = await self._verify(presented, digest, network)
+        found = await self._verify(credential, digest, network)
         if found is None:
-            recent.refused.keep(digest, True, asked_at + self._seconds)
+            caches.rejected.put(digest, True, asked_at + self._seconds)
             return None
         caller = found.credential.caller
         seconds = math.inf if found.seconds_left is None else found.seconds_left
-        recent.admitted.keep(digest, caller, asked_at + min(self._seconds, seconds))
+        caches.callers.put(digest, caller, asked_at + min(self._seconds, seconds))
         return caller
 
     async def _verify(
-        self, presented: HeaderCredential, digest: bytes, network: str
+        self, credential: HeaderCredential, digest: bytes, network: str
     ) -> FoundCredential | None:
-        login, secret = presented.login, presented.secret
+        login, secret = credential.login, credential.secret
         key = Key.parse(secret)
         if key is not None:
             return await self._verify_key(key, login)
         if login is None:
             return None
         # What was right for a hash stays so; then only the database is asked whether it lives.
-        verified = self._verified.recall(digest)
+        verified = self._verified.get(digest)
         if verified is None:
             self._lockout.check(login, network, digest)
-        found = await self._find("user", login)
+        found = await self._find_credential("user", login)
         secret_hash = DECOY if found is None else found.secret_hash
         if verified != secret_hash:
-            if not await self._is_right(secret, secret_hash, digest, (login, network)):
+            if not await self._matches(secret, secret_hash, digest, (login, network)):
                 return None
-            self._verified.keep(digest, secret_hash, math.inf)
+            self._verified.put(digest, secret_hash, math.inf)
         return found
 
     async def _verify_key(self, key: Key, login: str | None) -> FoundCredential | None:
-        found = await self._find("key", key.id)
+        found = await self._find_credential("key", key.id)
         if found is None or not is_match(key.secret, found.secret_hash):
             return None
         return found if login in (None, key.id, found.credential.name) else None
 
-    async def _is_right(
-        self, password: str, secret_hash: str, digest: bytes, asker: tuple[str, str]
+    async def _matches(
+        self, password: str, secret_hash: str, digest: bytes, source: tuple[str, str]
     ) -> bool:
-        self._lockout.start(*asker, digest)
+        self._lockout.start(*source, digest)
         is_right = None
         try:
-            is_right = await self._passwords.verify(password, secret_hash, asker[1])
+            is_right = await self._passwords.verify(password, secret_hash, source[1])
         finally:
-            self._lockout.end(*asker, digest, is_wrong=is_right is False)
+            self._lockout.end(*source, digest, is_wrong=is_right is False)
         return is_right
 
-    async def _find(self, kind: Kind, login: str) -> FoundCredential | None:
+    async def _find_credential(self, kind: Kind, login: str) -> FoundCredential | None:
         # Only the question counts as a request: passwords wait elsewhere, and hold nobody up.
         async with self._limiter.slot():
             return await self._backend.execute(FindCredential(kind, login))
 
-    def _digest(self, presented: HeaderCredential) -> bytes:
-        text = repr((presented.login, presented.secret))
+    def _digest(self, credential: HeaderCredential) -> bytes:
+        text = repr((credential.login, credential.secret))
         return hmac.digest(self._hashing_key, text.encode(), "sha256")
 
 
@@ -197,29 +197,29 @@ def identity(caller: Caller) -> UserIdentity:
     return UserIdentity(caller.name, scope.tenant or "*", [scope.database or "*"])
 
 
-class _Memory(Generic[V]):
+class TtlCache(Generic[V]):
     """The newest of what was kept, each as long as it may."""
 
     def __init__(self) -> None:
         self._kept: OrderedDict[bytes, tuple[V, float]] = OrderedDict()
 
-    def recall(self, key: bytes) -> V | None:
+    def get(self, key: bytes) -> V | None:
         value, until = self._kept.get(key, (None, 0.0))
         return value if time.monotonic() < until else None
 
-    def keep(self, key: bytes, value: V, until: float) -> None:
+    def put(self, key: bytes, value: V, until: float) -> None:
         self._kept[key] = value, until
         self._kept.move_to_end(key)
-        if len(self._kept) > REMEMBERED:
+        if len(self._kept) > MAX_CACHED:
             self._kept.popitem(last=False)
 
 
-class _Recent:
+class AuthCaches:
     """What the database said of late. Failures crowd out no callers: they are kept apart."""
 
     def __init__(self) -> None:
-        self.admitted: _Memory[Caller] = _Memory()
-        self.refused: _Memory[bool] = _Memory()
+        self.callers: TtlCache[Caller] = TtlCache()
+        self.rejected: TtlCache[bool] = TtlCache()
         self.pending: dict[bytes, asyncio.Task[Caller | None]] = {}
 
 

@@ -1,4 +1,4 @@
-"""Lets callers in before their request is looked at."""
+"""Authenticate a request before it is handled."""
 
 from __future__ import annotations
 
@@ -10,20 +10,30 @@ from litestar.types import ASGIApp
 
 from pgchroma.server.auth.authenticator import Authenticator
 from pgchroma.server.auth.headers import address_of, plain_headers
-from pgchroma.server.http.dispatch import Dispatcher
-from pgchroma.server.http.middleware import CALLER
+from pgchroma.server.limits import RequestLimiter
 
-__all__ = ("PUBLIC", "AuthenticationMiddleware")
+__all__ = ("CALLER", "PUBLIC", "AuthenticationMiddleware")
+
+CALLER = "pgchroma.caller"
+"""The key of the request's state that holds the caller's name, for the log and the rate limit."""
 
 PUBLIC = "public"
 """The option of a handler that answers requests without authentication."""
 
 
 class AuthenticationMiddleware(AbstractAuthenticationMiddleware):
-    """Asks the door of the application's state about each request."""
+    """Authenticates every request whose handler is not public.
 
-    def __init__(self, app: ASGIApp) -> None:
+    Args:
+        app: The application.
+        authenticator: Authenticates the caller.
+        limiter: Bounds how long authentication may take.
+    """
+
+    def __init__(self, app: ASGIApp, authenticator: Authenticator, limiter: RequestLimiter) -> None:
         super().__init__(app, exclude_from_auth_key=PUBLIC)
+        self._authenticator = authenticator
+        self._limiter = limiter
 
     async def authenticate_request(
         self, connection: ASGIConnection[Any, Any, Any, Any]
@@ -31,12 +41,11 @@ class AuthenticationMiddleware(AbstractAuthenticationMiddleware):
         """Return the caller as the connection's user.
 
         Raises:
-            ChromaAuthError: There is no valid credential.
+            ChromaAuthError: The request has no valid credential.
         """
-        authenticator: Authenticator = connection.app.state.authenticator
-        answering: Dispatcher = connection.app.state.answering
         scope = connection.scope
-        async with answering.limiter.deadline():
-            caller = await authenticator.admit(plain_headers(scope["headers"]), address_of(scope))
+        headers = plain_headers(scope["headers"])
+        async with self._limiter.deadline():
+            caller = await self._authenticator.authenticate(headers, address_of(scope))
         scope["state"][CALLER] = caller.name
         return AuthenticationResult(user=caller, auth=None)

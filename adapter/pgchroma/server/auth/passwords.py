@@ -23,7 +23,7 @@ from pgchroma.model.hashes import is_match
 
 __all__ = ("Lockout", "PasswordVerifier", "network_of")
 
-VERIFICATIONS_AT_ONCE: Final = 2
+MAX_VERIFICATIONS: Final = 2
 """Each takes a core and 16 MB for a fifth of a second."""
 
 MAX_WAITING: Final = 256
@@ -43,7 +43,7 @@ class PasswordVerifier:
     """Compares passwords with their hashes, off the event loop."""
 
     def __init__(self) -> None:
-        self._free = VERIFICATIONS_AT_ONCE
+        self._free = MAX_VERIFICATIONS
         self._waiting: OrderedDict[str, deque[asyncio.Future[None]]] = OrderedDict()
         self._size = 0
 
@@ -58,66 +58,66 @@ class PasswordVerifier:
         Raises:
             RateLimitError: Too many wait, most of them of this network.
         """
-        async with self._turn(network):
+        async with self._slot(network):
             return await asyncio.to_thread(is_match, password, secret_hash)
 
     @asynccontextmanager
-    async def _turn(self, network: str) -> AsyncGenerator[None, None]:
+    async def _slot(self, network: str) -> AsyncGenerator[None, None]:
         if self._free:
             self._free -= 1
         else:
-            await self._wait(network)
+            await self._wait_turn(network)
         try:
             yield
         finally:
-            self._pass_on()
+            self._release()
 
-    async def _wait(self, network: str) -> None:
-        place = asyncio.get_running_loop().create_future()
-        self._waiting.setdefault(network, deque()).append(place)
+    async def _wait_turn(self, network: str) -> None:
+        turn = asyncio.get_running_loop().create_future()
+        self._waiting.setdefault(network, deque()).append(turn)
         self._size += 1
         if self._size > MAX_WAITING:
-            self._turn_away()
+            self._reject_one()
         try:
-            await place
+            await turn
         except asyncio.CancelledError:
-            if place in self._waiting.get(network, ()):
-                self._leave(network, place)
-            elif not place.cancelled() and place.exception() is None:
-                self._pass_on()
+            if turn in self._waiting.get(network, ()):
+                self._remove(network, turn)
+            elif not turn.cancelled() and turn.exception() is None:
+                self._release()
             raise
 
-    def _turn_away(self) -> None:
+    def _reject_one(self) -> None:
         """Give up one that waits, of the network that has the most, at random."""
         network = max(self._waiting, key=lambda each: len(self._waiting[each]))
-        place = random.choice(self._waiting[network])  # noqa: S311  (any will do)
-        self._leave(network, place)
-        if not place.done():
-            place.set_exception(
+        turn = random.choice(self._waiting[network])  # noqa: S311  (any will do)
+        self._remove(network, turn)
+        if not turn.done():
+            turn.set_exception(
                 RateLimitError("too many passwords of this address wait to be verified; try again")
             )
 
-    def _leave(self, network: str, place: asyncio.Future[None]) -> None:
-        self._waiting[network].remove(place)
+    def _remove(self, network: str, turn: asyncio.Future[None]) -> None:
+        self._waiting[network].remove(turn)
         self._size -= 1
         if not self._waiting[network]:
             del self._waiting[network]
 
-    def _pass_on(self) -> None:
+    def _release(self) -> None:
         """Let the next one in: the first of the network whose turn it is."""
         if not self._waiting:
             self._free += 1
             return
-        network, places = self._waiting.popitem(last=False)
-        place = places.popleft()
+        network, turns = self._waiting.popitem(last=False)
+        turn = turns.popleft()
         self._size -= 1
-        if places:
-            self._waiting[network] = places
-        if place.done():
+        if turns:
+            self._waiting[network] = turns
+        if turn.done():
             # Its task was cancelled, and has not run since.
-            self._pass_on()
+            self._release()
         else:
-            place.set_result(None)
+            turn.set_result(None)
 
 
 @dataclass(slots=True)

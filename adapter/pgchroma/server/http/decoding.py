@@ -23,7 +23,7 @@ __all__ = ("Codec",)
 P = ParamSpec("P")
 R = TypeVar("R")
 
-AT_ONCE: Final = 2
+MAX_THREADS: Final = 2
 """Large bodies that are worked on: more would fight for Python's lock, and for memory."""
 
 _LONG: Final = 1 << 15
@@ -34,7 +34,7 @@ class Codec:
     """Decodes requests and encodes answers."""
 
     def __init__(self) -> None:
-        self._places = asyncio.Semaphore(AT_ONCE)
+        self._slots = asyncio.Semaphore(MAX_THREADS)
 
     async def decode(
         self,
@@ -50,7 +50,7 @@ class Codec:
         """
         if body is None or not _is_long(body):
             return _decode(route, path, query, body)
-        return await self._beside(_decode, route, path, query, body)
+        return await self._in_thread(_decode, route, path, query, body)
 
     async def encode(
         self, route: Route[Any, Any], request: Request, result: Any
@@ -58,10 +58,10 @@ class Codec:
         """Write an answer."""
         if not _is_large(result):
             return _encode(route, request, result)
-        return await self._beside(_encode, route, request, result)
+        return await self._in_thread(_encode, route, request, result)
 
-    async def _beside(self, work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-        async with self._places:
+    async def _in_thread(self, work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+        async with self._slots:
             return await asyncio.to_thread(work, *args, **kwargs)
 
 

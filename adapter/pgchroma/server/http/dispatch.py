@@ -59,14 +59,14 @@ class Dispatcher:
         limiter: RequestLimiter,
         settings: ServerSettings,
     ) -> None:
-        self.limiter = limiter
         self.limits = Limits(settings.max_batch_size, settings.max_payload_size_bytes)
         self._backend = backend
-        self._door = authenticator
+        self._limiter = limiter
+        self._authenticator = authenticator
         self._settings = settings
         self._codec = Codec()
 
-    async def answer(self, route: Route[Any, Any], request: AnyRequest) -> Response[bytes]:
+    async def dispatch(self, route: Route[Any, Any], request: AnyRequest) -> Response[bytes]:
         """Answer a request that came by a route.
 
         Raises:
@@ -74,13 +74,13 @@ class Dispatcher:
         """
         path = read_path(route.path, request.path_params.values())
         # Before the body is read: whoever may not ask need not be listened to.
-        caller = ANONYMOUS if route.access == "public" else permit(request, route.access, path)
+        caller = ANONYMOUS if route.access == "public" else authorize(request, route.access, path)
         started = time.monotonic()
         body = await self._body(route, request) if route.body is not None else None
         parsed, operation = await self._codec.decode(route, path, request.query_params, body)
         self._check_size(operation)
         if route.access != "public" and time.monotonic() - started > RECHECK_AFTER:
-            caller = await self._authorize_again(request, route.access, path)
+            caller = await self._recheck(request, route.access, path)
         if isinstance(operation, ModifyCollection) and operation.name is not None:
             # Whether a name is free says what others there are, which one collection's key may
             # not see.
@@ -89,16 +89,18 @@ class Dispatcher:
             return json_response(route.encode_response(parsed, identity(caller)))
         result = await self._execute(operation)
         if operation.invalidates_credentials:
-            self._door.forget()
+            self._authenticator.forget()
         return await self._codec.encode(route, parsed, result)
 
-    async def _authorize_again(
+    async def _recheck(
         self, request: AnyRequest, access: Access, path: Mapping[str, str]
     ) -> Caller:
         # A body may take as long to arrive as it likes to: the credential may be gone by then.
         headers = plain_headers(request.scope["headers"])
-        request.scope["user"] = await self._door.admit(headers, address_of(request.scope))
-        return permit(request, access, path)
+        request.scope["user"] = await self._authenticator.authenticate(
+            headers, address_of(request.scope)
+        )
+        return authorize(request, access, path)
 
     async def is_ready(self) -> bool:
         """Tell whether the database answers."""
@@ -109,7 +111,7 @@ class Dispatcher:
         return True
 
     async def _execute(self, operation: Operation[R]) -> R:
-        async with self.limiter.slot():
+        async with self._limiter.slot():
             return await self._backend.execute(operation)
 
     async def _body(self, route: Route[Any, Any], request: AnyRequest) -> bytes:
@@ -118,12 +120,12 @@ class Dispatcher:
             raise UnsupportedMediaTypeError(
                 "Expected request with `Content-Type: application/json`"
             )
-        most = self._settings.max_payload_size_bytes
+        limit = self._settings.max_payload_size_bytes
         if route.max_bytes is not None:
-            most = min(most, route.max_bytes)
+            limit = min(limit, route.max_bytes)
         try:
             async with asyncio.timeout(self._settings.body_timeout):
-                return await _read(request, most)
+                return await _read(request, limit)
         except InternalServerException as error:
             # Litestar's word for a client that hung up, or that sent no chunk where one belongs.
             raise InvalidArgumentError("the body ended before its end") from error
@@ -145,7 +147,7 @@ class Dispatcher:
             )
 
 
-def permit(request: AnyRequest, access: Access, path: Mapping[str, str]) -> Caller:
+def authorize(request: AnyRequest, access: Access, path: Mapping[str, str]) -> Caller:
     """Return the caller if it may do what the route does.
 
     Raises:
@@ -181,15 +183,15 @@ def _uuid(text: str | None) -> UUID | None:
         return UUID(int=0)
 
 
-async def _read(request: AnyRequest, most: int) -> bytes:
+async def _read(request: AnyRequest, limit: int) -> bytes:
     declared = request.headers.get("content-length", "")
-    if declared.isdigit() and int(declared) > most:
+    if declared.isdigit() and int(declared) > limit:
         raise PayloadTooLargeError(_TOO_LARGE)
     chunks = []
     size = 0
     async for chunk in request.stream():
         size += len(chunk)
-        if size > most:
+        if size > limit:
             raise PayloadTooLargeError(_TOO_LARGE)
         chunks.append(chunk)
     return b"".join(chunks)

@@ -27,13 +27,13 @@ from pgchroma.errors import (
     UnavailableError,
     UnimplementedError,
 )
-from pgchroma.server.observability.logs import describe
+from pgchroma.server.observability.logs import redacted_message
 from pgchroma.wire.errors import EFFECT, effect_of, encode_error, status_of
 from pgchroma.wire.route import encode_json
 
 __all__ = (
     "EXCEPTION_HANDLERS",
-    "PLAIN_FAULTS",
+    "PLAIN_TEXT_ERRORS",
     "ForeignHostError",
     "ForeignOriginError",
     "PayloadTooLargeError",
@@ -50,7 +50,7 @@ RETRY_AFTER = "1"
 
 _INTERNAL = 500
 
-PLAIN_FAULTS = ("collection_add", "collection_update", "collection_upsert", "collection_query")
+PLAIN_TEXT_ERRORS = ("collection_add", "collection_update", "collection_upsert", "collection_query")
 """Where Chroma says of a body that it is too large in plain text, and not in JSON."""
 
 
@@ -86,10 +86,10 @@ def json_response(content: Any, status: int = 200) -> Response[bytes]:
 def _on_error(request: Request[Any, Any, Any], error: ChromaError) -> Response[bytes]:
     status = status_of(error)
     if isinstance(error, UnavailableError | DeadlineExceededError):
-        _log.warning("answered %d: %s", status, describe(error))
+        _log.warning("answered %d: %s", status, redacted_message(error))
     elif isinstance(error, MissingRightError):
         # The message has the grant; where in our code PostgreSQL refused is of no use to anybody.
-        _log.error("answered %d: %s", status, describe(error))
+        _log.error("answered %d: %s", status, redacted_message(error))
     elif status >= _INTERNAL and not isinstance(error, UnimplementedError):
         # The cause goes to the log, where the operator looks, and not to whoever asked.
         _log.error("answered %d", status, exc_info=error)
@@ -107,7 +107,7 @@ def _on_error(request: Request[Any, Any, Any], error: ChromaError) -> Response[b
 
 def _on_large_body(request: Request[Any, Any, Any], error: ChromaError) -> Response[Any]:
     route: Any = request.route_handler
-    if route.operation_id in PLAIN_FAULTS:
+    if route.operation_id in PLAIN_TEXT_ERRORS:
         return Response(b"Payload too large", status_code=413, headers={"content-type": ""})
     return _on_error(request, error)
 
@@ -180,12 +180,12 @@ def _on_rate_limit(request: Request[Any, Any, Any], error: HTTPException) -> Res
     return response
 
 
-def _on_refusal(request: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:
+def _on_http_exception(request: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:
     body = {"error": "ChromaError", "message": error.detail}
     return json_response(body, error.status_code)
 
 
-def _on_surprise(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
+def _on_unexpected(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
     _log.error("unexpected %s", type(error).__name__, exc_info=error)
     return json_response(encode_error(_presentable(InternalError())), _INTERNAL)
 
@@ -196,7 +196,7 @@ EXCEPTION_HANDLERS: dict[int | type[Exception], Any] = {
     NotFoundException: _on_unknown_path,
     MethodNotAllowedException: _on_unknown_method,
     TooManyRequestsException: _on_rate_limit,
-    HTTPException: _on_refusal,
+    HTTPException: _on_http_exception,
     RecursionError: _on_depth,
-    Exception: _on_surprise,
+    Exception: _on_unexpected,
 }

@@ -10,7 +10,7 @@ from litestar.handlers import HTTPRouteHandler
 
 from pgchroma.model.operations import Heartbeat
 from pgchroma.server.auth.middleware import PUBLIC
-from pgchroma.server.http.dispatch import Dispatcher, permit
+from pgchroma.server.http.dispatch import Dispatcher, authorize
 from pgchroma.server.http.errors import json_response
 from pgchroma.wire.paths import COLLECTION
 from pgchroma.wire.route import PREFIX, Access, Route, read_path
@@ -22,58 +22,70 @@ AnyRequest = Request[Any, Any, Any]
 Answer = Callable[[AnyRequest], Awaitable[Response[Any]]]
 
 
-def handlers() -> list[HTTPRouteHandler]:
-    """Return a handler for every path the server knows."""
+def handlers(dispatcher: Dispatcher) -> list[HTTPRouteHandler]:
+    """Return the handlers of all paths but those of the pages."""
     heartbeat = route_of(Heartbeat())
     return [
-        *(_of_route(route) for route in ROUTES),
-        handler("GET", PREFIX, "root", _answer(heartbeat), is_public=True),
-        handler("GET", f"{PREFIX}/healthcheck", "healthcheck", _healthcheck, is_public=True),
-        handler("GET", f"{PREFIX}/pre-flight-checks", "pre_flight_checks", _limits, is_public=True),
+        *(_of_route(route, dispatcher) for route in ROUTES),
+        handler("GET", PREFIX, "root", _answer(heartbeat, dispatcher), is_public=True),
+        handler(
+            "GET", f"{PREFIX}/healthcheck", "healthcheck", _healthcheck(dispatcher), is_public=True
+        ),
+        handler(
+            "GET",
+            f"{PREFIX}/pre-flight-checks",
+            "pre_flight_checks",
+            _limits(dispatcher),
+            is_public=True,
+        ),
         *(_unimplemented(*row) for row in UNIMPLEMENTED),
-        handler(_V1_METHODS, "/api/v1/{rest:path}", "v1", _gone, is_public=True),
+        handler(_V1_METHODS, "/api/v1/{rest:path}", "v1", _v1_removed, is_public=True),
     ]
 
 
-def _of_route(route: Route[Any, Any]) -> HTTPRouteHandler:
+def _of_route(route: Route[Any, Any], dispatcher: Dispatcher) -> HTTPRouteHandler:
     is_public = route.access == "public"
     return handler(
         route.method,
         PREFIX + positional(route.path),
         route.name,
-        _answer(route),
+        _answer(route, dispatcher),
         status=route.status,
         is_public=is_public,
     )
 
 
-def _answer(route: Route[Any, Any]) -> Answer:
+def _answer(route: Route[Any, Any], dispatcher: Dispatcher) -> Answer:
     async def answer(request: AnyRequest) -> Response[Any]:
-        answering: Dispatcher = request.app.state.answering
-        return await answering.answer(route, request)
+        return await dispatcher.dispatch(route, request)
 
     return answer
 
 
-async def _healthcheck(request: AnyRequest) -> Response[Any]:
-    answering: Dispatcher = request.app.state.answering
-    is_ready = await answering.is_ready()
-    body = {"is_executor_ready": is_ready, "is_log_client_ready": is_ready}
-    return json_response(body, 200 if is_ready else 503)
+def _healthcheck(dispatcher: Dispatcher) -> Answer:
+    async def answer(_: AnyRequest) -> Response[Any]:
+        is_ready = await dispatcher.is_ready()
+        body = {"is_executor_ready": is_ready, "is_log_client_ready": is_ready}
+        return json_response(body, 200 if is_ready else 503)
+
+    return answer
 
 
-async def _limits(request: AnyRequest) -> Response[Any]:
-    answering: Dispatcher = request.app.state.answering
-    return json_response(
-        {
-            "max_batch_size": answering.limits.max_batch_size,
-            "supports_base64_encoding": True,
-            "max_payload_size_bytes": answering.limits.max_bytes,
-        }
-    )
+def _limits(dispatcher: Dispatcher) -> Answer:
+    limits = dispatcher.limits
+    body = {
+        "max_batch_size": limits.max_batch_size,
+        "supports_base64_encoding": True,
+        "max_payload_size_bytes": limits.max_bytes,
+    }
+
+    async def answer(_: AnyRequest) -> Response[Any]:
+        return json_response(body)
+
+    return answer
 
 
-async def _gone(request: AnyRequest) -> Response[Any]:
+async def _v1_removed(request: AnyRequest) -> Response[Any]:
     body = {
         "error": "Unimplemented",
         "message": "The v1 API is deprecated. Please use /v2 apis",
@@ -85,7 +97,7 @@ def _unimplemented(
     method: str, path: str, name: str, access: Access, status: int, message: str
 ) -> HTTPRouteHandler:
     async def refuse(request: AnyRequest) -> Response[Any]:
-        permit(request, access, read_path(path, request.path_params.values()))
+        authorize(request, access, read_path(path, request.path_params.values()))
         error = "NotFoundError" if status == 404 else "ChromaError"  # noqa: PLR2004
         return json_response({"error": error, "message": message}, status)
 
@@ -124,7 +136,8 @@ def positional(path: str) -> str:
     """
     parts = path.split("/")
     return "/".join(
-        f"{{p{place}:str}}" if part.startswith("{") else part for place, part in enumerate(parts)
+        f"{{p{position}:str}}" if part.startswith("{") else part
+        for position, part in enumerate(parts)
     )
 
 

@@ -13,17 +13,15 @@ from typing import TYPE_CHECKING, Any
 from litestar.enums import ScopeType
 from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
 
+from pgchroma.server.auth.middleware import CALLER
 from pgchroma.server.http.errors import allowed
 from pgchroma.server.http.unread import PART_BYTES, UnreadAnswers
-from pgchroma.server.observability.logs import AccessRecord, note
+from pgchroma.server.observability.logs import AccessRecord, log_request
 
 if TYPE_CHECKING:
     from pgchroma.server.observability.metrics import Metrics
 
-__all__ = ("CALLER", "RequestMiddleware")
-
-CALLER = "pgchroma.caller"
-"""The key of the request's state under which the caller is noted, for the log."""
+__all__ = ("RequestMiddleware",)
 
 _FAILURE = 400
 
@@ -66,7 +64,7 @@ class RequestMiddleware:
         if scope["type"] != ScopeType.HTTP:
             await self._application(scope, receive, send)
             return
-        passed = _as_it_came(scope)
+        passed = _with_raw_path(scope)
         response = _Response(
             send, passed, self._trace, self._unread, is_head=scope["method"] == "HEAD"
         )
@@ -74,17 +72,17 @@ class RequestMiddleware:
         started = time.perf_counter()
         metrics = self._metrics
         if metrics is not None:
-            metrics.begin()
+            metrics.request_started()
             receive = body.receive
         try:
             await self._application(passed, receive, response.send)
         finally:
             if self._logs_requests or metrics is not None:
-                answered = _answered(scope, response, body, time.perf_counter() - started)
+                record = _access_record(scope, response, body, time.perf_counter() - started)
                 if metrics is not None:
-                    metrics.end(answered)
+                    metrics.request_finished(record)
                 if self._logs_requests:
-                    note(answered)
+                    log_request(record)
 
 
 class _Body:
@@ -170,7 +168,7 @@ _NOWHERE = "/%"
 """A path no route has."""
 
 
-def _as_it_came(scope: HTTPScope) -> HTTPScope:
+def _with_raw_path(scope: HTTPScope) -> HTTPScope:
     path = scope["raw_path"].decode(errors="replace").split("?", 1)[0]
     if "//" in path or (path.endswith("/") and path not in ("/", "/docs/")):
         # Routing would take the slash away, and with it a name that is empty.
@@ -181,7 +179,9 @@ def _as_it_came(scope: HTTPScope) -> HTTPScope:
     return passed
 
 
-def _answered(scope: HTTPScope, response: _Response, body: _Body, seconds: float) -> AccessRecord:
+def _access_record(
+    scope: HTTPScope, response: _Response, body: _Body, seconds: float
+) -> AccessRecord:
     # Neither query strings nor bodies: they may hold what is nobody's business.
     state: dict[str, Any] = scope.get("state") or {}
     client = scope.get("client") or ("", 0)

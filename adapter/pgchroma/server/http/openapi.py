@@ -16,7 +16,7 @@ import msgspec
 
 from pgchroma._version import __version__
 from pgchroma.model.operations import Heartbeat
-from pgchroma.server.http.errors import PLAIN_FAULTS
+from pgchroma.server.http.errors import PLAIN_TEXT_ERRORS
 from pgchroma.server.http.examples import BODIES, example_of
 from pgchroma.server.http.handlers import UNIMPLEMENTED
 from pgchroma.wire.errors import ErrorBody
@@ -41,7 +41,7 @@ _SECURITY_SCHEMES: Final = {
     "Basic": {"type": "http", "scheme": "basic", "description": "A user's name and password."},
 }  # fmt: skip
 
-_FAULTS: Final = {
+_ERRORS: Final = {
     400: "Something in the request is not allowed.",
     401: "There is no valid credential.",
     403: "The credential is not for this.",
@@ -284,12 +284,12 @@ def _example(operation: _Described, parameter: str) -> dict[str, Any]:
 def _responses(operation: _Described, schemas: _Schemas) -> dict[str, Any]:
     responses = {}
     for status in _statuses(operation):
-        is_plain = status == 413 and operation.name in PLAIN_FAULTS  # noqa: PLR2004
+        is_plain = status == 413 and operation.name in PLAIN_TEXT_ERRORS  # noqa: PLR2004
         schema = (
             {"type": "string"} if is_plain else schemas(operation.answers.get(status, ErrorBody))
         )
         responses[str(status)] = {
-            "description": _FAULTS.get(status) or _DONE[status],
+            "description": _ERRORS.get(status) or _DONE[status],
             "content": {"text/plain" if is_plain else JSON: {"schema": schema}},
         }
     return responses

@@ -50,7 +50,7 @@ class UnreadAnswers:
         key, given_up = object(), asyncio.Event()
         self._given_up[key] = given_up, len(body)
         self._bytes += len(body)
-        self._set_build_limits(key)
+        self._make_room(key)
         try:
             for start in range(0, len(body), PART_BYTES):
                 end = start + PART_BYTES
@@ -85,7 +85,7 @@ class UnreadAnswers:
             sending.cancel()
             waiting.cancel()
 
-    def _set_build_limits(self, newest: object) -> None:
+    def _make_room(self, newest: object) -> None:
         excess = self._bytes - self._max_bytes
         for key, (given_up, size) in self._given_up.items():
             if excess <= 0 or key is newest:

@@ -26,10 +26,10 @@ __all__ = (
     "JsonFormatter",
     "TextFormatter",
     "configure_logs",
-    "describe",
     "log_configuration",
+    "log_request",
     "log_uncaught",
-    "note",
+    "redacted_message",
 )
 
 _requests = logging.getLogger("pgchroma.requests")
@@ -62,11 +62,9 @@ class AccessRecord:
     trace_id: str
 
 
-def note(answered: AccessRecord) -> None:
+def log_request(record: AccessRecord) -> None:
     """Log a request."""
-    _requests.info(
-        "%s %s %d", answered.method, answered.path, answered.status, extra={"answered": answered}
-    )
+    _requests.info("%s %s %d", record.method, record.path, record.status, extra={"access": record})
 
 
 def log_configuration(form: Literal["json", "text"], level: str) -> dict[str, Any]:
@@ -110,7 +108,7 @@ def log_uncaught() -> None:
     )
 
 
-def describe(error: BaseException) -> str:
+def redacted_message(error: BaseException) -> str:
     """Say what kind of exception it is, and its message where that can quote nobody's data."""
     name = type(error).__name__
     if sqlstate := sqlstate_of(error):
@@ -127,13 +125,13 @@ class TextFormatter(logging.Formatter):
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802  (logging's name)
         """Add to a request's line what came of it."""
-        answered: AccessRecord | None = getattr(record, "answered", None)
+        access: AccessRecord | None = getattr(record, "access", None)
         line = _printable(super().formatMessage(record))
-        if answered is None:
+        if access is None:
             return line
-        caller = f" {answered.caller!r}" if answered.caller else ""
-        trace = f" trace {answered.trace_id}" if answered.trace_id.strip("0") else ""
-        return f"{line} {answered.seconds * 1000:.1f} ms {answered.bytes} bytes{caller}{trace}"
+        caller = f" {access.caller!r}" if access.caller else ""
+        trace = f" trace {access.trace_id}" if access.trace_id.strip("0") else ""
+        return f"{line} {access.seconds * 1000:.1f} ms {access.bytes} bytes{caller}{trace}"
 
     def formatException(self, ei: Any) -> str:  # noqa: N802
         """Write a traceback that quotes nobody's data."""
@@ -170,9 +168,9 @@ class JsonFormatter(OrjsonFormatter):
 
     def process_log_record(self, log_data: dict[str, Any]) -> dict[str, Any]:
         """Spread what is known of a request over fields of its own."""
-        answered: AccessRecord | None = log_data.pop("answered", None)
-        if answered is not None:
-            fields = asdict(answered)
+        access: AccessRecord | None = log_data.pop("access", None)
+        if access is not None:
+            fields = asdict(access)
             fields["milliseconds"] = round(fields.pop("seconds") * 1000, 2)
             log_data.update(fields)
         return log_data
@@ -195,7 +193,7 @@ def _traced(error: BaseException | None) -> Generator[str, None, None]:
     while error is not None:
         for frame in traceback.extract_tb(error.__traceback__):
             yield f"  {frame.filename}:{frame.lineno} {frame.name}: {frame.line}"
-        yield describe(error)
+        yield redacted_message(error)
         if isinstance(error, BaseExceptionGroup):
             for each in error.exceptions:
                 yield "with"
@@ -206,7 +204,7 @@ def _traced(error: BaseException | None) -> Generator[str, None, None]:
         error = cause
 
 
-_TELLING = (
+_SAFE_TYPES = (
     AttributeError,
     ImportError,
     MemoryError,
@@ -226,4 +224,4 @@ def _message(error: BaseException) -> str:
     if isinstance(error, ChromaError):
         is_telling = error.__cause__ is None or bool(_message(error.__cause__))
         return error.message() if is_telling else ""
-    return str(error) if isinstance(error, _TELLING) else ""
+    return str(error) if isinstance(error, _SAFE_TYPES) else ""

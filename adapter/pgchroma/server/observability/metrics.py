@@ -36,7 +36,7 @@ class Metrics:
             "pgchroma_requests_in_progress", "Requests.", multiprocess_mode="livesum"
         )
         self._requests = Counter(
-            "pgchroma_requests", "Requests answered.", ["operation", "method", "status"]
+            "pgchroma_requests", "Requests record.", ["operation", "method", "status"]
         )
         self._seconds = Histogram(
             "pgchroma_request_duration_seconds", "Time to answer.", operation, buckets=_SECONDS
@@ -64,23 +64,23 @@ class Metrics:
             multiprocess_mode="livesum",
         )
         # To look a labelled counter up takes longer than to count.
-        self._of_operation: dict[str, tuple[Any, Any, Any]] = {}
-        self._of_answer: dict[tuple[str, str, int], Any] = {}
+        self._by_operation: dict[str, tuple[Any, Any, Any]] = {}
+        self._by_answer: dict[tuple[str, str, int], Any] = {}
 
-    def begin(self) -> None:
+    def request_started(self) -> None:
         """Note that a request came."""
         self._in_progress.inc()
 
-    def end(self, answered: AccessRecord) -> None:
+    def request_finished(self, record: AccessRecord) -> None:
         """Note what became of it."""
         self._in_progress.dec()
-        self._counter(answered).inc()
-        seconds, received, sent = self._histograms(answered.operation)
-        seconds.observe(answered.seconds)
-        received.observe(answered.received)
-        sent.observe(answered.bytes)
-        if answered.status in _REFUSALS:
-            self._refused.labels(_REFUSALS[answered.status]).inc()
+        self._counter(record).inc()
+        seconds, received, sent = self._histograms(record.operation)
+        seconds.observe(record.seconds)
+        received.observe(record.received)
+        sent.observe(record.bytes)
+        if record.status in _REFUSALS:
+            self._refused.labels(_REFUSALS[record.status]).inc()
 
     def count_records(self, operation: Operation[Any], result: Any) -> None:
         """Note how many records an operation wrote or read."""
@@ -99,23 +99,23 @@ class Metrics:
         self._waiting.set(statistics.get("waiting", 0))
 
     def _histograms(self, operation: str) -> tuple[Any, Any, Any]:
-        found = self._of_operation.get(operation)
+        found = self._by_operation.get(operation)
         if found is None:
             labelled = (
                 self._seconds.labels(operation),
                 self._received.labels(operation),
                 self._sent.labels(operation),
             )
-            found = self._of_operation[operation] = labelled
+            found = self._by_operation[operation] = labelled
         return found
 
-    def _counter(self, answered: AccessRecord) -> Any:
-        method = answered.method if answered.method in _METHODS else "other"
-        key = (answered.operation, method, answered.status)
-        counter = self._of_answer.get(key)
+    def _counter(self, record: AccessRecord) -> Any:
+        method = record.method if record.method in _METHODS else "other"
+        key = (record.operation, method, record.status)
+        counter = self._by_answer.get(key)
         if counter is None:
-            labels = (answered.operation, method, str(answered.status))
-            counter = self._of_answer[key] = self._requests.labels(*labels)
+            labels = (record.operation, method, str(record.status))
+            counter = self._by_answer[key] = self._requests.labels(*labels)
         return counter
 
 

@@ -31,7 +31,7 @@ from pgchroma.server.settings import OpenTelemetry
 __all__ = ("Telemetry",)
 
 
-_PATIENCE = 2.0
+_FLUSH_SECONDS = 2.0
 """Seconds the collector has at the end; OpenTelemetry itself would try for much longer."""
 
 
@@ -93,6 +93,6 @@ class Telemetry:
         threads = [Thread(target=each.shutdown, daemon=True) for each in providers]
         for thread in threads:
             thread.start()
-        until = time.monotonic() + _PATIENCE
+        until = time.monotonic() + _FLUSH_SECONDS
         for thread in threads:
             thread.join(max(0.0, until - time.monotonic()))

@@ -62,18 +62,18 @@ def resolve(setting: str, name: str, port: int) -> Address:
         raise _no_address(setting, name, reason) from error
     # Where a name has both, IPv4 is what clients that know one only try.
     found.sort(key=lambda row: row[0] is not socket.AF_INET)
-    family, _, _, _, place = found[0]
+    family, _, _, _, sockaddr = found[0]
     with socket.socket(family, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind(place)
+            probe.bind(sockaddr)
         except OSError as error:
             if error.errno == errno.EADDRNOTAVAIL:
                 raise _no_address(setting, name, str(error.strerror)) from error
             raise InvalidArgumentError(
                 f"{Address(name, '', port, family)} cannot be listened on: {error.strerror}"
             ) from error
-        return Address(name, str(place[0]), probe.getsockname()[1], family)
+        return Address(name, str(sockaddr[0]), probe.getsockname()[1], family)
 
 
 def _no_address(setting: str, name: str, reason: str) -> InvalidSettingError:

@@ -16,19 +16,19 @@ from pgchroma.errors import ChromaError, InternalError
 if TYPE_CHECKING:
     from pgchroma.embedded import EmbeddedPostgres
 
-__all__ = ("kept_running",)
+__all__ = ("restarting",)
 
 _log = logging.getLogger("pgchroma.server")
 
 CHECK_SECONDS: Final = 0.2
 """Seconds between two looks at whether PostgreSQL lives."""
 
-PATIENCE: Final = 60.0
+RESTART_SECONDS: Final = 60.0
 """Seconds for which a start that fails is tried again."""
 
 
 @contextmanager
-def kept_running(postgres: EmbeddedPostgres | None) -> Generator[None, None, None]:
+def restarting(postgres: EmbeddedPostgres | None) -> Generator[None, None, None]:
     """Start the embedded PostgreSQL again whenever it dies; without one, do nothing.
 
     If it cannot be started, this process gets SIGTERM.
@@ -70,15 +70,15 @@ class _Watch:
         down_since: float | None = None
         while not self._ended.wait(CHECK_SECONDS):
             try:
-                down_since = self._look(down_since)
+                down_since = self._check(down_since)
             except ChromaError as error:
                 down_since = down_since or time.monotonic()
-                is_hopeless = self._postgres.is_gone() or not self._is_patient(down_since)
+                is_hopeless = self._postgres.is_gone() or not self._may_retry(down_since)
                 if is_hopeless and not self._ended.is_set():
                     self._give_up(error)
                     return
 
-    def _look(self, down_since: float | None) -> float | None:
+    def _check(self, down_since: float | None) -> float | None:
         if down_since is None and not self._postgres.is_down():
             return None
         self._postgres.revive()
@@ -86,8 +86,8 @@ class _Watch:
         return None
 
     @staticmethod
-    def _is_patient(down_since: float) -> bool:
-        return time.monotonic() - down_since < PATIENCE
+    def _may_retry(down_since: float) -> bool:
+        return time.monotonic() - down_since < RESTART_SECONDS
 
     def _give_up(self, error: ChromaError) -> None:
         self.failure = error.message()

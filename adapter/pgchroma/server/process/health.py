@@ -26,11 +26,11 @@ from pgchroma.backends.checks import prepare_database
 from pgchroma.backends.conninfo import plain_conninfo
 from pgchroma.errors import ChromaError, UnavailableError, VersionMismatchError
 from pgchroma.server.process.addresses import Address
-from pgchroma.server.process.run_directory import LATE, LOST, RunDirectory
+from pgchroma.server.process.run_directory import DEAD_AFTER, STALE_AFTER, RunDirectory
 
-__all__ = ("Health", "administering")
+__all__ = ("Health", "serve_admin")
 
-_PATIENCE = 3
+_CONNECT_TIMEOUT_SECONDS = 3
 """Seconds the database may take to answer."""
 
 
@@ -63,20 +63,20 @@ class Health:
         Nothing counts as under way in a process that is gone; what it answered stays counted.
         """
         running = []
-        for pid, age in sorted(self.run_directory.signs().items()):
+        for pid, age in sorted(self.run_directory.heartbeat_ages().items()):
             if not _exists(pid):
                 mark_process_dead(pid, str(self.run_directory.metrics))  # type: ignore[no-untyped-call]
-                if age > LOST:
+                if age > DEAD_AFTER:
                     # Kept until now, so that a worker which is being replaced is not yet missed.
                     self.run_directory.forget(pid)
-            elif age < LOST:
+            elif age < DEAD_AFTER:
                 running.append(pid)
         return running
 
     def is_live(self) -> dict[str, str]:
         """Return what is wrong that a new start may mend."""
-        recent = sum(age < LOST for age in self.run_directory.signs().values())
-        is_starting = time.monotonic() - self._started < LOST
+        recent = sum(age < DEAD_AFTER for age in self.run_directory.heartbeat_ages().values())
+        is_starting = time.monotonic() - self._started < DEAD_AFTER
         if recent >= self.workers or is_starting:
             return {}
         return {"workers": f"{recent} of {self.workers} give signs of life"}
@@ -85,8 +85,8 @@ class Health:
         """Return what keeps the server from answering."""
         missing = {"server": "is stopping"} if self._is_stopping() else {}
         running = set(self.running())
-        signs = self.run_directory.signs()
-        answering = sum(age < LATE for pid, age in signs.items() if pid in running)
+        heartbeat_ages = self.run_directory.heartbeat_ages()
+        answering = sum(age < STALE_AFTER for pid, age in heartbeat_ages.items() if pid in running)
         if answering < self.workers:
             missing["workers"] = f"{answering} of {self.workers} answer"
         return missing | self._database()
@@ -95,7 +95,7 @@ class Health:
         # What PostgreSQL says is kept back: it names users, hosts and databases.
         try:
             conninfo = plain_conninfo(self._conninfo)
-            prepare_database(conninfo, "validate", connect_timeout=_PATIENCE)
+            prepare_database(conninfo, "validate", connect_timeout=_CONNECT_TIMEOUT_SECONDS)
         except UnavailableError:
             return {"database": "cannot be reached"}
         except VersionMismatchError as error:
@@ -106,7 +106,7 @@ class Health:
 
 
 @contextmanager
-def administering(address: Address, health: Health) -> Generator[None, None, None]:
+def serve_admin(address: Address, health: Health) -> Generator[None, None, None]:
     """Answer ``/live``, ``/ready`` and ``/metrics`` in a thread."""
 
     class Server(_Server):
@@ -189,7 +189,7 @@ class _Processes:
         workers = GaugeMetricFamily("pgchroma_workers", "Worker processes.", labels=["state"])
         workers.add_metric(["configured"], self._health.workers)
         workers.add_metric(["running"], len(running))
-        named = {f"worker-{place}": pid for place, pid in enumerate(running, 1)}
+        named = {f"worker-{number}": pid for number, pid in enumerate(running, 1)}
         return [workers, *_measure({"supervisor": os.getpid(), **named})]
 
 

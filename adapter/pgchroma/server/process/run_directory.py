@@ -14,12 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-__all__ = ("LATE", "LOST", "RunDirectory", "opened")
+__all__ = ("DEAD_AFTER", "STALE_AFTER", "RunDirectory")
 
-LATE = 5.0
+STALE_AFTER = 5.0
 """A worker that gave no sign for so many seconds does not answer in time."""
 
-LOST = 30.0
+DEAD_AFTER = 30.0
 """A worker that gave no sign for so many seconds hangs, or is gone and was not replaced."""
 
 _PREFIX = "alive-"
@@ -30,6 +30,15 @@ class RunDirectory:
     """The shared directory; the same value in every process."""
 
     directory: Path
+
+    @classmethod
+    @contextmanager
+    def create(cls) -> Generator[RunDirectory, None, None]:
+        """Create a run directory, and remove it at the end."""
+        with TemporaryDirectory(prefix="pgchroma-server-") as directory:
+            run_directory = cls(Path(directory))
+            run_directory.metrics.mkdir()
+            yield run_directory
 
     @property
     def metrics(self) -> Path:
@@ -43,38 +52,29 @@ class RunDirectory:
         file.touch()
         os.utime(file, (time.monotonic(), time.monotonic()))
 
-    def signs(self) -> dict[int, float]:
+    def heartbeat_ages(self) -> dict[int, float]:
         """Return how many seconds ago each worker gave a sign, by process id."""
-        signs = {}
+        heartbeat_ages = {}
         for file in self.directory.glob(f"{_PREFIX}*"):
             # Another thread may just have forgotten it.
             with suppress(FileNotFoundError):
                 age = time.monotonic() - file.stat().st_mtime
-                signs[int(file.name.removeprefix(_PREFIX))] = age
-        return signs
+                heartbeat_ages[int(file.name.removeprefix(_PREFIX))] = age
+        return heartbeat_ages
 
     def forget(self, pid: int) -> None:
         """Remove the sign of a worker that is gone."""
         (self.directory / f"{_PREFIX}{pid}").unlink(missing_ok=True)
 
-    def fail(self, reason: str) -> None:
+    def write_startup_error(self, reason: str) -> None:
         """Say why this worker cannot start."""
-        (self.directory / "failure").write_text(reason, encoding="utf-8")
+        (self.directory / "startup-error").write_text(reason, encoding="utf-8")
 
-    def failure(self) -> str | None:
+    def read_startup_error(self) -> str | None:
         """Return why a worker could not start; None if none has said so."""
-        file = self.directory / "failure"
+        file = self.directory / "startup-error"
         return file.read_text(encoding="utf-8") if file.exists() else None
 
     def remove(self) -> None:
         """Remove it, for a supervisor that is gone."""
         shutil.rmtree(self.directory, ignore_errors=True)
-
-
-@contextmanager
-def opened() -> Generator[RunDirectory, None, None]:
-    """Make a workplace, and remove it at the end."""
-    with TemporaryDirectory(prefix="pgchroma-server-") as directory:
-        run_directory = RunDirectory(Path(directory))
-        run_directory.metrics.mkdir()
-        yield run_directory

@@ -39,10 +39,10 @@ from pgchroma.embedded.platforms import check_embedded
 from pgchroma.errors import InternalError, InvalidArgumentError, UnavailableError
 from pgchroma.extras import check_extras
 from pgchroma.server.auth.bootstrap import bootstrap_admin_key
-from pgchroma.server.observability.logs import configure_logs, describe, log_configuration
+from pgchroma.server.observability.logs import configure_logs, log_configuration, redacted_message
 from pgchroma.server.process.addresses import Address, reserved, resolve
-from pgchroma.server.process.embedded_postgres import kept_running
-from pgchroma.server.process.run_directory import RunDirectory, opened
+from pgchroma.server.process.embedded_postgres import restarting
+from pgchroma.server.process.run_directory import RunDirectory
 from pgchroma.server.process.worker import load
 from pgchroma.server.settings import InvalidSettingError, ServerSettings
 
@@ -53,13 +53,13 @@ __all__ = ("serve",)
 
 _log = logging.getLogger("pgchroma.server")
 
-PATIENCE = 60
+DATABASE_WAIT_SECONDS = 60
 """Seconds to wait at the start for a database that is not there yet."""
 
 HEADER_TIMEOUT_MS = 10_000
 """How long a request's head may take to arrive; a connection held open longer is closed."""
 
-CONNECTIONS = 16_384
+MAX_CONNECTIONS = 16_384
 """The most connections a worker keeps; the system's limit of open files is below or above it."""
 
 
@@ -80,7 +80,7 @@ def serve(
         MissingExtraError: A package that the settings ask for is not installed.
     """
     configure_logs(settings.log_format, settings.log_level)
-    _stop_at_once()
+    _exit_on_signals()
     _log.info("pgchroma %s starts with %s", __version__, _versions())
     for notice in notices:
         _log.warning(notice)
@@ -101,20 +101,20 @@ def _serve(settings: ServerSettings, show: Callable[[str], None]) -> None:
         _prepare(conninfo, settings)
         if settings.auth:
             bootstrap_admin_key(conninfo, settings, show)
-        run_directory = stack.enter_context(opened())
-        stack.enter_context(kept_running(postgres))
+        run_directory = stack.enter_context(RunDirectory.create())
+        stack.enter_context(restarting(postgres))
         server = _granian(settings, address)
-        stack.enter_context(_administering(settings, conninfo, run_directory, server))
+        stack.enter_context(_admin_server(settings, conninfo, run_directory, server))
         _run(
             server,
             # Workers have no use for the first key.
             partial(load, settings.model_copy(update={"admin_key": None}), conninfo, run_directory),
             run_directory,
-            _Start(settings, address),
+            _StartupProbe(settings, address),
         )
 
 
-def _stop_at_once() -> None:
+def _exit_on_signals() -> None:
     """Until there are requests to wait for, let a signal end the process and close what is open."""
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: sys.exit(0))
@@ -147,9 +147,9 @@ def _database(
 def _prepare(conninfo: str, settings: ServerSettings) -> None:
     for attempt in Retrying(
         retry=retry_if_exception_type(UnavailableError),
-        stop=stop_after_delay(PATIENCE),
+        stop=stop_after_delay(DATABASE_WAIT_SECONDS),
         wait=wait_exponential(multiplier=0.2, max=5),
-        before_sleep=_say_waiting,
+        before_sleep=_log_waiting,
         reraise=True,
     ):
         with attempt:
@@ -178,13 +178,13 @@ def _versions() -> str:
     return f"Python {platform.python_version()}, {packages}"
 
 
-def _say_waiting(state: RetryCallState) -> None:
+def _log_waiting(state: RetryCallState) -> None:
     error = state.outcome and state.outcome.exception()
-    _log.warning("waiting for the database: %s", describe(error) if error else "")
+    _log.warning("waiting for the database: %s", redacted_message(error) if error else "")
 
 
 @contextmanager
-def _administering(
+def _admin_server(
     settings: ServerSettings,
     conninfo: str,
     run_directory: RunDirectory,
@@ -193,11 +193,11 @@ def _administering(
     if settings.admin_port is None:
         yield
         return
-    from pgchroma.server.process.health import Health, administering  # noqa: PLC0415  (not where unused)
+    from pgchroma.server.process.health import Health, serve_admin  # noqa: PLC0415  (not where unused)
 
     address = resolve("admin_address", settings.admin_address, settings.admin_port)
     health = Health(run_directory, conninfo, settings.workers, lambda: server.interrupt_signal)
-    with administering(address, health):
+    with serve_admin(address, health):
         _log.info("pgchroma answers /live, /ready and /metrics on http://%s", address)
         yield
 
@@ -213,7 +213,7 @@ def _granian(settings: ServerSettings, address: Address) -> Any:
             loop=Loops.asyncio,
             workers=settings.workers,
             backlog=4096,
-            backpressure=CONNECTIONS,
+            backpressure=MAX_CONNECTIONS,
             http=HTTPModes.http1,
             http1_settings=HTTP1Settings(header_read_timeout=HEADER_TIMEOUT_MS),
             websockets=False,
@@ -230,7 +230,7 @@ def _granian(settings: ServerSettings, address: Address) -> Any:
 
 
 def _run(
-    server: Any, loader: Callable[[], Any], run_directory: RunDirectory, start: _Start
+    server: Any, loader: Callable[[], Any], run_directory: RunDirectory, probe: _StartupProbe
 ) -> None:
     """Run the workers until a signal comes.
 
@@ -240,19 +240,19 @@ def _run(
     # A fork would copy this process's threads in the middle of what they do.
     multiprocessing.set_start_method("spawn", force=True)
     failed = False
-    with start.watched(run_directory):
+    with probe.running(run_directory):
         try:
             server.serve(target_loader=loader, wrap_loader=False)
         except SystemExit as end:
             failed = bool(end.code)
-    reason = run_directory.failure()
-    if reason is not None and (failed or not start.has_answered):
+    reason = run_directory.read_startup_error()
+    if reason is not None and (failed or not probe.has_answered):
         raise InternalError(f"a worker cannot start: {reason}")
     if failed:
         raise InternalError("workers ended again and again; the log says more")
 
 
-class _Start:
+class _StartupProbe:
     """Waits for the first answer, or for the reason why there will be none."""
 
     def __init__(self, settings: ServerSettings, address: Address) -> None:
@@ -262,7 +262,7 @@ class _Start:
         self._ended = Event()
 
     @contextmanager
-    def watched(self, run_directory: RunDirectory) -> Generator[None, None, None]:
+    def running(self, run_directory: RunDirectory) -> Generator[None, None, None]:
         """Watch from a thread: this one waits for signals."""
         thread = Thread(target=self._watch, args=(run_directory,), daemon=True)
         thread.start()
@@ -274,7 +274,7 @@ class _Start:
 
     def _watch(self, run_directory: RunDirectory) -> None:
         while not self._ended.wait(0.05):
-            if run_directory.failure() is not None:
+            if run_directory.read_startup_error() is not None:
                 # What keeps one worker from starting keeps the next one, too.
                 os.kill(os.getpid(), signal.SIGTERM)
                 return

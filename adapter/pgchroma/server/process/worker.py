@@ -1,86 +1,108 @@
-"""A worker process: makes the application, gives signs of life, ends with its supervisor."""
+"""A worker process: build the application and what it needs, and start and stop them."""
 
 from __future__ import annotations
 
-import asyncio
 import logging
-import multiprocessing
-import os
-import signal
+from asyncio import to_thread
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager, suppress
-from typing import Any, NoReturn
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
 
-from pgchroma.server.observability.logs import describe, log_uncaught
+from pgchroma.errors import ChromaError
+from pgchroma.server.observability.logs import log_uncaught, redacted_message
+from pgchroma.server.process.liveness import abort_startup, liveness
 from pgchroma.server.process.run_directory import RunDirectory
 from pgchroma.server.settings import ServerSettings
 
-__all__ = ("give_up", "load", "working")
+if TYPE_CHECKING:
+    from pgchroma.embedded.space import Space
+    from pgchroma.server.database import Database
+    from pgchroma.server.http.middleware import RequestMiddleware
+    from pgchroma.server.observability.metrics import Metrics
+    from pgchroma.server.observability.telemetry import Telemetry
+
+__all__ = ("create_worker", "load")
 
 _log = logging.getLogger("pgchroma.server")
 
-HEARTBEAT = 1.0
-"""Seconds between two signs of life."""
 
-
-def load(settings: ServerSettings, conninfo: str, run_directory: RunDirectory) -> Any:
-    """Return the application; what a worker process begins with."""
+def load(settings: ServerSettings, conninfo: str, run_directory: RunDirectory) -> RequestMiddleware:
+    """Return the application. Granian calls this first in every worker process."""
     log_uncaught()
     try:
-        # The supervisor sends this function to its workers, and has no use for what it imports.
-        from pgchroma.server.http.app import create_app  # noqa: PLC0415
-
-        return create_app(settings, conninfo, run_directory)
+        return create_worker(settings, conninfo, run_directory)
     except Exception as error:
         _log.error("the worker cannot start", exc_info=error)
-        give_up(run_directory, describe(error))
+        abort_startup(run_directory, redacted_message(error))
 
 
-def give_up(run_directory: RunDirectory, reason: str) -> NoReturn:
-    """End this process, and let the supervisor say why."""
-    run_directory.fail(reason)
-    # The frameworks around us would each print a traceback, of what is no fault of theirs.
-    os._exit(1)
-
-
-@asynccontextmanager
-async def working(run_directory: RunDirectory, beat: Any) -> AsyncGenerator[None, None]:
-    """Give signs of life, and end when the supervisor is gone.
+def create_worker(
+    settings: ServerSettings, conninfo: str, run_directory: RunDirectory
+) -> RequestMiddleware:
+    """Create the application of a worker, with its database, metrics and telemetry.
 
     Args:
-        run_directory: Where signs are left.
-        beat: Called with each sign; None: nobody looks for signs.
+        settings: The server's settings.
+        conninfo: The database's URL or connection string; its catalog is up to date.
+        run_directory: What the worker shares with the supervisor.
     """
-    _end_with_parent(run_directory)
-    if beat is None:
-        yield
-        return
-    task = asyncio.create_task(_beat(run_directory, beat))
-    try:
-        yield
-    finally:
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
+    # The supervisor sends `load` to its workers, and needs none of these imports itself.
+    from pgchroma.server.database import Database  # noqa: PLC0415
+    from pgchroma.server.http.app import create_app  # noqa: PLC0415
+
+    metrics, telemetry = _metrics(settings, run_directory), _telemetry(settings)
+    database = Database(conninfo, settings.backend_settings(), metrics, telemetry, _space(settings))
+    lifespan = _lifespan(database, run_directory, metrics, telemetry)
+    return create_app(settings, database, lifespan, metrics, telemetry)
 
 
-async def _beat(run_directory: RunDirectory, beat: Any) -> None:
-    while True:
-        run_directory.beat()
-        beat()
-        await asyncio.sleep(HEARTBEAT)
+def _space(settings: ServerSettings) -> Space | None:
+    """Return the disk to check before writes; `None` if the server does not run PostgreSQL."""
+    if settings.url is not None:
+        return None
+    from pgchroma.embedded.space import Space  # noqa: PLC0415  (only where it is used)
+
+    return Space(settings.persist_path.expanduser().resolve())
 
 
-def _end_with_parent(run_directory: RunDirectory) -> None:
-    parent = multiprocessing.parent_process()
-    if parent is None:
-        return
-    loop = asyncio.get_running_loop()
+def _metrics(settings: ServerSettings, run_directory: RunDirectory) -> Metrics | None:
+    if settings.admin_port is None:
+        return None
+    from pgchroma.server.observability.metrics import enable_multiprocess  # noqa: PLC0415  (not without an admin port)
 
-    def end() -> None:
-        loop.remove_reader(parent.sentinel)
-        _log.error("the supervising process is gone")
-        run_directory.remove()
-        os.kill(os.getpid(), signal.SIGTERM)
+    return enable_multiprocess(run_directory.metrics)
 
-    loop.add_reader(parent.sentinel, end)
+
+def _telemetry(settings: ServerSettings) -> Telemetry | None:
+    if settings.open_telemetry is None:
+        return None
+    from pgchroma.server.observability.telemetry import Telemetry  # noqa: PLC0415  (an extra of its own)
+
+    return Telemetry(settings.open_telemetry)
+
+
+def _lifespan(
+    database: Database,
+    run_directory: RunDirectory,
+    metrics: Metrics | None,
+    telemetry: Telemetry | None,
+) -> Any:
+    def record_pool() -> None:
+        if metrics is not None:
+            metrics.set_pool(database.statistics())
+
+    @asynccontextmanager
+    async def lifespan(_: Any) -> AsyncGenerator[None, None]:
+        try:
+            await database.start()
+        except ChromaError as error:
+            abort_startup(run_directory, error.message())
+        try:
+            async with liveness(run_directory, None if metrics is None else record_pool):
+                yield
+        finally:
+            await database.close()
+            if telemetry is not None:
+                await to_thread(telemetry.close)
+
+    return lifespan
