@@ -207,4 +207,4 @@ def test_a_server_without_its_database_is_named_too(url: str, tmp_path: Path) ->
                 pgchroma.HttpClient(served.url)
         finally:
             plain.execute(f'alter database "{name}" allow_connections true'.encode())
-    assert f"{served.url}: the database cannot be reached" in str(refused.value)
+    assert f"{served.url}: the database is unavailable" in str(refused.value)

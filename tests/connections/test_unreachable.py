@@ -144,7 +144,7 @@ def test_over_http_a_database_that_is_gone_and_a_busy_server_have_two_texts(
                 done, _ = wait(getting, return_when=FIRST_COMPLETED)
                 said = {_said(each.result) for each in done}
                 locking.rollback()
-        assert any("too much to do" in str(text) for text in said), said
+        assert any("overloaded" in str(text) for text in said), said
         admin.execute(sql.SQL("alter database {} with allow_connections false").format(database))
         end = "select pg_terminate_backend(pid, 5000) from pg_stat_activity where datname = %s"
         admin.execute(end, [conninfo_to_dict(url)["dbname"]])

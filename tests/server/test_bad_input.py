@@ -283,7 +283,7 @@ def test_a_broken_chunk(place: tuple[Server, httpx.Client, str]) -> None:
     sent = _request(f"POST {records}/get", JSON, "transfer-encoding: chunked", body=b"zz\r\n{}\r\n")
     status, headers, body = _read(_talk(server, sent))
     assert (status, headers["chroma-trace-id"]) == (400, "0" * 32)
-    assert json.loads(body) == {"error": INVALID, "message": "the body ended before its end"}
+    assert json.loads(body) == {"error": INVALID, "message": "the body is incomplete"}
     assert http.get("/api/v2/heartbeat").status_code == 200
 
 

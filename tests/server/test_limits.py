@@ -61,7 +61,7 @@ def test_a_stranger_is_not_told_about_the_database(url: str, tmp_path: Path) -> 
         assert answer.status_code == 500
         assert answer.json() == {
             "error": "InternalError",
-            "message": "internal error; the server's log has more",
+            "message": "internal error; see the server's log",
         }
         assert "tenants" in server.log.read_text()
 

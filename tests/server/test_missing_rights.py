@@ -56,9 +56,11 @@ def test_the_caller_is_told_whose_right_it_is_and_the_log_has_the_grant(
             assert answer.status_code == 500
             assert answer.json()["error"] == "InternalError"
             message = answer.json()["message"]
-            assert message.startswith("the server's own account lacks a right in the database")
+            assert message.startswith("the server's database user lacks a privilege")
             assert not any(word in message for word in (str(name), "run:", "permission denied"))
-        with pytest.raises(errors.InternalError, match="the server's own account lacks a right"):
+        with pytest.raises(
+            errors.InternalError, match="the server's database user lacks a privilege"
+        ):
             remote.delete_collection("papers")
     lines = (tmp_path / "log").read_text().splitlines()
     if form == "json":

@@ -136,7 +136,7 @@ def test_a_worker_that_hangs_and_one_that_is_gone(
     wait(60)
     assert health.is_live() == {}, "it may be starting"
     monkeypatch.setattr(health, "_started", time.monotonic() - 60)
-    assert health.is_live() == {"workers": "0 of 1 give signs of life"}
+    assert health.is_live() == {"workers": "0 of 1 are alive"}
 
     monkeypatch.setattr(os, "getpid", lambda: 2**22 + 1)  # more than there are
     (run_directory.metrics / f"gauge_livesum_{os.getpid()}.db").touch()

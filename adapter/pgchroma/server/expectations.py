@@ -1,4 +1,4 @@
-"""What a setting may be, in words for whoever set it to something else."""
+"""Error messages for settings with a wrong value: which values are expected."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ("reason", "shown")
 MAX_SHOWN: Final = 120
 
 _OF_THE_VALUE: Final = ("value_error", "directory", "together")
-"""Kinds of errors whose messages say what is wrong themselves."""
+"""Types of errors whose message is complete."""
 
 _TEXTS: Final = {
     "circuit_breaker": "settings such as `requests: 1000`",
@@ -28,14 +28,14 @@ _TEXTS: Final = {
 
 
 def shown(value: Any) -> str:
-    """Return a value for a message: cut, and in quotes where it would not stand out."""
+    """Return a value for a message: cut, and quoted if it is empty or has spaces."""
     text = str(value)
     cut = text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}…"
     return cut if cut.isprintable() and cut and " " not in cut else repr(cut)
 
 
 def reason(error: Any, path: tuple[str, ...]) -> str:
-    """Return what is wrong with the setting of that path, in the words of what is expected."""
+    """Return what is wrong with the setting of that path and which values are expected."""
     message = str(error["msg"]).removeprefix("Value error, ")
     if error["type"] in _OF_THE_VALUE:
         return message
@@ -48,7 +48,7 @@ def reason(error: Any, path: tuple[str, ...]) -> str:
 def _expected(path: tuple[str, ...]) -> str:
     model: type[BaseModel] = ServerSettings if len(path) == 1 else GROUPS[path[0]]
     field = model.model_fields[path[-1]]
-    # A bound inside Annotated stands in the field's metadata, or in that of a union's part.
+    # A bound inside Annotated is in the field's metadata, or in that of a member of a union.
     kinds = list(_kinds(field.annotation))
     bounds = [*field.metadata, *_metadata(field.annotation)]
     if int in kinds:

@@ -1,4 +1,4 @@
-"""How many requests a worker takes on at once, and for how long."""
+"""Limits of a worker: how many requests run concurrently, and for how long."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ __all__ = ("RequestLimiter",)
 
 
 class RequestLimiter:
-    """Bounds what asks the database.
+    """Bounds the requests that use the database.
 
     Args:
-        max_running: How many may ask at once; 0 for no limit.
-        timeout: Seconds that each may take.
+        max_running: Maximum number of concurrent requests; 0 means no limit.
+        timeout: Seconds that each request may take.
     """
 
     def __init__(self, max_running: int, timeout: float) -> None:
@@ -26,11 +26,11 @@ class RequestLimiter:
 
     @asynccontextmanager
     async def slot(self) -> AsyncGenerator[None, None]:
-        """Do something while there are not too many that do, and not for too long.
+        """Take a slot for the time of the context, which is limited.
 
         Raises:
-            RateLimitError: There are too many.
-            DeadlineExceededError: It took too long.
+            RateLimitError: All slots are taken.
+            DeadlineExceededError: The context took too long.
         """
         if self._max_running and self._running >= self._max_running:
             raise RateLimitError("You have been rate limited.")
@@ -43,15 +43,15 @@ class RequestLimiter:
 
     @asynccontextmanager
     async def deadline(self) -> AsyncGenerator[None, None]:
-        """Do something that takes not too long.
+        """Limit the time of the context.
 
         Raises:
-            DeadlineExceededError: It took too long.
+            DeadlineExceededError: The context took too long.
         """
         try:
             async with asyncio.timeout(self._timeout):
                 yield
         except TimeoutError as error:
             raise DeadlineExceededError(
-                f"the request took longer than {self._timeout:g} seconds and was given up"
+                f"the request took longer than {self._timeout:g} seconds and was cancelled"
             ) from error

@@ -1,9 +1,9 @@
-"""The server's settings, read from where they stand, and errors that say where that is.
+"""Load the server's settings; error messages name the source of a value.
 
-Flags win over variables of ours (``PGCHROMA_PORT``), these over Chroma's (``CHROMA_PORT``), these
-over the configuration file. Where the data is counts as one setting: the first of these sources
-that names a database or a directory decides, so that a directory given as a flag is not overruled
-by a URL in a variable.
+The order of precedence is: flags, pgchroma's variables (``PGCHROMA_PORT``), Chroma's variables
+(``CHROMA_PORT``), the configuration file. The location of the data, `url` or `persist_path`, counts
+as one setting: the first source that has either decides, so that a URL in a variable does not
+override a directory given as a flag.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ CHROMA_SETTINGS: Final = frozenset(
         "port",
     }
 )
-"""The settings that Chroma's own server has, too."""
+"""The settings that Chroma's own server also has."""
 
 CHROMA_WITHOUT_EFFECT: Final = frozenset(
     {
@@ -70,13 +70,13 @@ CHROMA_WITHOUT_EFFECT: Final = frozenset(
         "tenants_with_quantization_enabled",
     }
 )
-"""Keys of Chroma's configuration file for what is not here."""
+"""Keys of Chroma's configuration file that have no effect here."""
 
 _ELSEWHERE: Final = (("sqlitedb", "url"), ("segment_manager", "persist_path"))
-"""Keys of Chroma's file that put its data somewhere else than in `persist_path`."""
+"""Keys of Chroma's file that store data outside `persist_path`."""
 
 _NOT_ELSEWHERE: Final = (
-    "is not supported: the data is in the directory persist_path, or in the database url"
+    "is not supported: data is stored in the directory persist_path or in the database url"
 )
 
 _LOCATION: Final = ("url", "persist_path")
@@ -91,14 +91,15 @@ class _Source:
 
     Attributes:
         values: The settings, and groups of settings, by name.
-        origin: Returns how a setting, or a group's setting, is written there, and its value.
+        origin: Returns how a setting, or a setting of a group, is written in this source, with its
+            value.
     """
 
     values: dict[str, Any]
     origin: Callable[[str, str], str]
 
     def value(self, path: tuple[str, ...]) -> Any:
-        """Return the value of a setting, which may be part of a group; None if it has none."""
+        """Return the value of a setting, which may be part of a group; `None` if it is not set."""
         value: Any = self.values
         for name in path:
             value = value.get(name) if isinstance(value, Mapping) else None
@@ -107,7 +108,7 @@ class _Source:
 
 @dataclass(frozen=True, slots=True)
 class LoadedSettings:
-    """The settings, and what there is to say about them.
+    """The settings, and warnings about them.
 
     Attributes:
         notices: Warnings for the log.
@@ -118,16 +119,16 @@ class LoadedSettings:
     _sources: tuple[_Source, ...]
 
     def origin(self, name: str) -> str:
-        """Return where a setting's value comes from, and the value, for an error message."""
+        """Return the source of a setting's value, and the value, for an error message."""
         return _origin((name,), self._sources)
 
 
 def load_settings(file: Path | None, flags: Mapping[str, Any]) -> LoadedSettings:
-    """Read the flags that were given, the environment and the configuration file.
+    """Load the settings from flags, environment and configuration file.
 
     Raises:
-        ValueError: A setting is unknown or wrong. The message is one line that says where it
-            stands, its value, and what is expected; it shows no secret.
+        ValueError: A setting is unknown or wrong. The message is one line with its source, its
+            value and the expected values; it contains no secret.
     """
     variables = environment()
     check_variables(variables, Settings.model_fields)
@@ -146,7 +147,7 @@ def load_settings(file: Path | None, flags: Mapping[str, Any]) -> LoadedSettings
 
 
 def log_format(file: Path | None, flags: Mapping[str, Any]) -> str:
-    """Return how to log as far as that can be told of settings that are wrong."""
+    """Return the log format, as far as wrong settings reveal it."""
     found = flags.get("log_format") or environment().get(f"{PREFIX}LOG_FORMAT")
     if found is None and file is not None:
         try:
@@ -175,7 +176,7 @@ def _variables(variables: Mapping[str, str]) -> _Source:
     in_files = dict(_read_secrets(variables, values))
     values |= in_files
     if "url" in values:
-        # An image may have a default for the directory.
+        # A container image may set a default directory.
         values.pop("persist_path", None)
 
     def origin(path: str, value: str) -> str:
@@ -190,7 +191,7 @@ def _variables(variables: Mapping[str, str]) -> _Source:
 
 
 def _chroma_variables(variables: Mapping[str, str]) -> _Source:
-    """Take Chroma's variables. Others begin alike: ``CHROMA_URL`` is one of its clients'."""
+    """Read Chroma's variables, but not others with its prefix: clients read ``CHROMA_URL``."""
     return _Source(
         _parsed("CHROMA_", variables, CHROMA_SETTINGS),
         lambda path, value: f"CHROMA_{path.upper().replace('.', '__')}={value}",
@@ -290,7 +291,7 @@ def _names(found: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _with_one_location(sources: tuple[_Source, ...]) -> tuple[_Source, ...]:
-    """Take where the data is from the first source that says it, as a whole."""
+    """Drop the location of the data from all sources but the first that has it."""
     is_settled = False
     kept = []
     for source in sources:
@@ -316,14 +317,14 @@ def _validated(sources: tuple[_Source, ...]) -> ServerSettings:
         messages: dict[tuple[str, ...], str] = {}
         for each in error.errors(include_url=False):
             path = _path(each)
-            # What was refused as a directory may be a URL with a password.
+            # A value rejected as a directory may be a URL with a password.
             where = _origin(path, sources, is_secret=each["type"] == "directory")
             messages.setdefault(path[:1], f"{where}: {reason(each, path)}")
         raise ValueError("; ".join(messages.values())) from None
 
 
 def _path(error: Any) -> tuple[str, ...]:
-    """Return the setting an error is about; pydantic adds the type that did not fit."""
+    """Return the path of the setting an error is about; pydantic appends the type that failed."""
     named = error.get("ctx", {}).get("setting")
     if named is not None:
         return (named,)
@@ -346,7 +347,7 @@ def _variable_notices(variables: Mapping[str, str]) -> Iterator[str]:
     names |= {name.upper() for name in WITHOUT_EFFECT}
     names |= {name.upper() for name in Settings.model_fields if name.startswith("chroma_")}
     groups = tuple(f"{name}__" for name in names)
-    # Servers of Chroma before 1.0 kept their data there.
+    # Chroma's servers before 1.0 stored their data in it.
     names.add("PERSIST_DIRECTORY")
     found = sorted(name for name in variables if name in names or name.startswith(groups))
     if found:

@@ -33,48 +33,48 @@ __all__ = ("AllowAll", "Authenticator", "CredentialAuthenticator", "identity")
 V = TypeVar("V")
 
 MAX_CACHED: Final = 4096
-"""How many callers, and how many failures, are remembered at most."""
+"""Maximum number of callers, and of rejected credentials, in the cache."""
 
 
 class Authenticator(Protocol):
-    """Decides who is let in."""
+    """Authenticates callers."""
 
     async def authenticate(self, headers: Mapping[str, str], address: str = "") -> Caller:
-        """Return who sent a request.
+        """Return the caller that sent a request.
 
         Args:
-            headers: The request's; their names are in lower case.
-            address: Where it came from.
+            headers: The request's headers; their names are in lower case.
+            address: The IP address it came from.
 
         Raises:
-            ChromaAuthError: The headers have no credential that is valid.
+            ChromaAuthError: The headers have no valid credential.
             RateLimitError: Too many wrong passwords came from the address.
         """
         ...
 
     def forget(self) -> None:
-        """Ask anew for everybody, because a credential or what one is for was deleted."""
+        """Clear the cache, because a credential or the scope of one was deleted."""
         ...
 
 
 class AllowAll:
-    """Everybody may do everything."""
+    """Accepts every request, with the rights of an admin."""
 
     async def authenticate(self, headers: Mapping[str, str], address: str = "") -> Caller:
-        """Return nobody in particular."""
+        """Return a caller without a name."""
         return Caller("", "admin")
 
     def forget(self) -> None:
-        """Nothing is remembered."""
+        """Do nothing: there is no cache."""
 
 
 class CredentialAuthenticator:
-    """Lets in who has a live key, or a live user's name and password.
+    """Accepts live keys, and the names and passwords of live users.
 
     Args:
-        backend: Where the credentials are.
-        cache_seconds: How long an answer of the database's is remembered; 0 asks every time.
-        limiter: Bounds how many ask the database at once.
+        backend: Looks credentials up.
+        cache_seconds: How long a result is cached; 0 disables the cache.
+        limiter: Bounds concurrent lookups.
     """
 
     def __init__(
@@ -86,7 +86,7 @@ class CredentialAuthenticator:
         self._backend = backend
         self._limiter = limiter or RequestLimiter(0, 60.0)
         self._seconds = cache_seconds
-        # Of what was presented nothing is kept but a hash under a key that is nowhere else.
+        # Credentials are cached only as hashes, with a key that exists only in this object.
         self._hashing_key = secrets.token_bytes(32)
         self._passwords = PasswordVerifier()
         self._lockout = Lockout()
@@ -102,26 +102,26 @@ class CredentialAuthenticator:
         if caller is None and not caches.rejected.get(digest):
             caller = await self._find_caller_once(credential, digest, network_of(address))
         if caller is None:
-            # One text for all reasons: what exists is told to nobody outside.
+            # One text for all reasons: it must not reveal which credentials exist.
             raise ChromaAuthError("the credential is not valid")
         return caller
 
     def forget(self) -> None:
-        """Ask the database anew for everybody."""
-        # A question under way keeps its answer to the old memory.
+        """Clear the cache."""
+        # A lookup that is running writes its result to the old cache.
         self._caches = AuthCaches()
 
     async def _find_caller_once(
         self, credential: HeaderCredential, digest: bytes, network: str
     ) -> Caller | None:
-        """Ask the database, or wait for somebody who is asking about the same."""
+        """Look the caller up, or wait for a running lookup of the same credential."""
         pending = self._caches.pending
         task = pending.get(digest)
         if task is None:
             finding = self._find_caller(credential, digest, network, self._caches)
             task = pending[digest] = asyncio.create_task(finding)
             task.add_done_callback(lambda done: _settle(pending, digest, done))
-        # The others still want to know when one of them hangs up.
+        # If one client disconnects, the others still need the result.
         return await asyncio.shield(task)
 
     async def _find_caller(
@@ -146,7 +146,7 @@ class CredentialAuthenticator:
             return await self._verify_key(key, login)
         if login is None:
             return None
-        # What was right for a hash stays so; then only the database is asked whether it lives.
+        # A password that matched a hash always will; only whether the user is live is looked up.
         verified = self._verified.get(digest)
         if verified is None:
             self._lockout.check(login, network, digest)
@@ -176,7 +176,7 @@ class CredentialAuthenticator:
         return is_right
 
     async def _find_credential(self, kind: Kind, login: str) -> FoundCredential | None:
-        # Only the question counts as a request: passwords wait elsewhere, and hold nobody up.
+        # Only the lookup takes a slot: passwords wait elsewhere, and must not block requests.
         async with self._limiter.slot():
             return await self._backend.execute(FindCredential(kind, login))
 
@@ -186,7 +186,7 @@ class CredentialAuthenticator:
 
 
 def identity(caller: Caller) -> UserIdentity:
-    """Say who the caller is as Chroma does: its clients take tenant and database from it.
+    """Return the caller's identity as Chroma does: its clients take tenant and database from it.
 
     A caller whose scope is wider than a database gets ``*`` for the databases, and one whose scope
     is everything also for the tenant.
@@ -198,7 +198,7 @@ def identity(caller: Caller) -> UserIdentity:
 
 
 class TtlCache(Generic[V]):
-    """The newest of what was kept, each as long as it may."""
+    """A bounded cache whose entries expire; the oldest entry is evicted first."""
 
     def __init__(self) -> None:
         self._kept: OrderedDict[bytes, tuple[V, float]] = OrderedDict()
@@ -215,7 +215,7 @@ class TtlCache(Generic[V]):
 
 
 class AuthCaches:
-    """What the database said of late. Failures crowd out no callers: they are kept apart."""
+    """Recent results of lookups; rejected credentials are separate, so as not to evict callers."""
 
     def __init__(self) -> None:
         self.callers: TtlCache[Caller] = TtlCache()
@@ -230,5 +230,5 @@ def _settle(
 ) -> None:
     del pending[digest]
     if not done.cancelled():
-        # Everybody who waited for it may have hung up, and nobody seen its fault.
+        # All waiting clients may have disconnected; asyncio would log the error as unretrieved.
         done.exception()

@@ -1,4 +1,4 @@
-"""The first admin's key: taken from the operator, or generated and handed over outside the log."""
+"""The first admin's key: set by the operator, or generated and shown outside the log."""
 
 from __future__ import annotations
 
@@ -33,15 +33,15 @@ _log = logging.getLogger("pgchroma.server")
 def bootstrap_admin_key(
     conninfo: str, settings: ServerSettings, show: Callable[[str], None]
 ) -> None:
-    """Make an admin's key where nobody has a credential yet.
+    """Create an admin's key if the database has no credential yet.
 
-    It is `settings.admin_key` if there is one. Else it is generated, and shown on the terminal, or
-    written to a file that only this user may read where there is no terminal. The file is there
-    before the key is valid, so that no failure leaves a key that nobody knows.
+    The key is `settings.admin_key` if that is set. Otherwise it is generated, and shown on the
+    terminal; without a terminal, it is written to a file that only this user may read. The file is
+    written before the key is valid, so that no failure leaves a valid key that is unknown.
 
     Args:
         conninfo: The database.
-        settings: Whose `admin_key` is taken; in whose directory the file is.
+        settings: The server's settings; the file is in their directory.
         show: Writes a line to the terminal.
 
     Raises:
@@ -51,10 +51,10 @@ def bootstrap_admin_key(
 
 
 async def create_first_key(backend: AsyncBackend, key: Key) -> bool:
-    """Make `key` valid unless some credential is; of several that do at once, one succeeds.
+    """Create an admin's key unless there is a live credential; of concurrent calls, one succeeds.
 
     Returns:
-        Whether it was made.
+        Whether the key was created.
     """
     return await backend.execute(
         CreateFirstCredential(key.id, FIRST_KEY, hash_key_secret(key.secret))
@@ -75,15 +75,15 @@ async def _bootstrap(conninfo: str, settings: ServerSettings, show: Callable[[st
 async def _take(backend: AsyncBackend, text: str) -> None:
     key = Key.parse(text)
     if key is None:
-        raise AssertionError("the settings have checked the key")
+        raise AssertionError("ServerSettings validates the key")
     if await create_first_key(backend, key):
-        _log.info("made the first admin's key, %s, of PGCHROMA_ADMIN_KEY", key.id)
+        _log.info("created the first admin's key, %s, from PGCHROMA_ADMIN_KEY", key.id)
         return
     found = await backend.execute(FindCredential("key", key.id))
     if found is None or not is_match(key.secret, found.secret_hash):
         _log.warning(
-            "PGCHROMA_ADMIN_KEY is not a valid key of this database, which has others; it is not "
-            "added: use `pgchroma keys create`"
+            "PGCHROMA_ADMIN_KEY is not a valid key of this database. It is not created, because "
+            "there are other credentials: use `pgchroma keys create`"
         )
 
 
@@ -100,7 +100,8 @@ async def _generate(
     if _has_terminal(settings):
         if await create_first_key(backend, key):
             show(
-                "There was no API key yet. This one is an admin's; it is not shown again:\n"
+                "Created an API key, because there was none. It is an admin's, and is shown only "
+                "once:\n"
                 f"{key.text}"
             )
         return
@@ -111,11 +112,11 @@ async def _generate(
         _write_private(draft, key.text)
         if await create_first_key(backend, key):
             draft.replace(file)
-            _log.warning("made the first admin's key; it is in %s, readable by this user", file)
+            _log.warning("created the first admin's key in %s, readable by this user only", file)
     except OSError as error:
         raise InternalError(
             f"the first admin's key cannot be written to {file}: {error.strerror}. Set "
-            "PGCHROMA_ADMIN_KEY_FILE, or make a key with `pgchroma keys create`"
+            "PGCHROMA_ADMIN_KEY_FILE, or create a key with `pgchroma keys create`"
         ) from error
     finally:
         with suppress(OSError):

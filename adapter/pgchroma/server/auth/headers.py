@@ -1,4 +1,4 @@
-"""What a request presents to be let in, taken out of its headers."""
+"""Parse the credential in a request's headers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pgchroma.errors import ChromaAuthError
 __all__ = ("HeaderCredential", "address_of", "parse_credential_headers", "plain_headers")
 
 MAX_CHARACTERS: Final = 8192
-"""A longer header is not read; the longest password fits."""
+"""Longer headers are rejected; the longest password fits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +23,7 @@ class HeaderCredential:
     """A key, or a login with a password.
 
     Attributes:
-        login: None where a key came by itself.
+        login: `None` for a key without a login.
     """
 
     login: str | None
@@ -31,10 +31,10 @@ class HeaderCredential:
 
 
 def parse_credential_headers(headers: Mapping[str, str]) -> HeaderCredential:
-    """Read ``Authorization`` and ``X-Chroma-Token``; header names are in lower case.
+    """Parse ``Authorization`` and ``X-Chroma-Token``; header names are in lower case.
 
     Raises:
-        ChromaAuthError: There is neither, one is malformed, or they disagree.
+        ChromaAuthError: Both are missing, one is malformed, or they disagree.
     """
     authorization, token = headers.get("authorization"), headers.get("x-chroma-token")
     found = set()
@@ -44,7 +44,7 @@ def parse_credential_headers(headers: Mapping[str, str]) -> HeaderCredential:
         found.add(HeaderCredential(None, _parse_token(_checked(token))))
     if not found:
         raise ChromaAuthError(
-            "this server wants a key; send it as `Authorization: Bearer <key>` or as "
+            "authentication required: send an API key as `Authorization: Bearer <key>` or "
             "`X-Chroma-Token: <key>`"
         )
     if len(found) > 1:
@@ -53,9 +53,9 @@ def parse_credential_headers(headers: Mapping[str, str]) -> HeaderCredential:
 
 
 def plain_headers(raw: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
-    """Turn ASGI's headers into text; one that is repeated becomes a list with commas.
+    """Decode ASGI's headers; the values of a repeated header are joined by commas.
 
-    So two different credentials in two headers of one name are malformed, not one of them valid.
+    Two different credentials in two headers of one name are therefore malformed: none is used.
     """
     headers: dict[str, str] = {}
     for name, value in raw:
@@ -65,7 +65,7 @@ def plain_headers(raw: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
 
 
 def address_of(scope: Scope) -> str:
-    """Return the address that a request came from; empty for a socket without one."""
+    """Return the IP address that a request came from; empty if the socket has no address."""
     client = scope.get("client")
     return client[0] if client else ""
 
@@ -97,7 +97,7 @@ def _parse_basic(text: str) -> HeaderCredential:
         login, colon, password = base64.b64decode(text, validate=True).decode().partition(":")
     except (binascii.Error, UnicodeDecodeError) as error:
         raise _malformed() from error
-    # scrypt ends a password where NULs begin, so with them it would match the one without.
+    # scrypt ignores a password's trailing NULs, so it would also match the password without them.
     if not (login and colon and password) or "\0" in login + password:
         raise _malformed()
     return HeaderCredential(login, password)

@@ -1,8 +1,8 @@
-"""Verifies passwords: a few at once, fairly between addresses, and not too many of one user.
+"""Verify passwords: a few concurrently, fairly between addresses, with a lockout per user.
 
-A verification takes a core for a fifth of a second, so guesses wait for each other. Whoever guesses
-makes nobody wait but themselves: addresses take turns, and a login that has seen too many wrong
-passwords from an address is locked for that address, and for no other.
+A verification takes a core for a fifth of a second, so guesses are queued. An attacker delays no
+one else: addresses take turns, and after too many wrong passwords from an address, a login is
+locked for that address only.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ from pgchroma.model.hashes import is_match
 __all__ = ("Lockout", "PasswordVerifier", "network_of")
 
 MAX_VERIFICATIONS: Final = 2
-"""Each takes a core and 16 MB for a fifth of a second."""
+"""Concurrent verifications. Each takes a core and 16 MB for a fifth of a second."""
 
 MAX_WAITING: Final = 256
-"""How many passwords wait to be verified before one of the busiest address is turned away."""
+"""Passwords in the queue before one of the busiest address is rejected."""
 
 MAX_FAILURES: Final = 10
-"""How many different wrong passwords a login may have from one address before it is locked."""
+"""Different wrong passwords of a login from one address before it is locked."""
 
 LOCKED_SECONDS: Final = 60
-"""How long failures count after the last of them."""
+"""How long failures count after the last one."""
 
 MAX_REMEMBERED: Final = 4096
-"""For how many pairs of login and address failures are remembered."""
+"""Maximum number of pairs of login and address whose failures are counted."""
 
 
 class PasswordVerifier:
@@ -48,15 +48,15 @@ class PasswordVerifier:
         self._size = 0
 
     async def verify(self, password: str, secret_hash: str, network: str) -> bool:
-        """Whether a password is what a hash was made of.
+        """Whether a password matches a hash.
 
         Args:
             password: The password.
-            secret_hash: What is stored of one.
-            network: Who asks; those of other networks are not kept waiting.
+            secret_hash: The stored hash.
+            network: The caller's network; networks take turns.
 
         Raises:
-            RateLimitError: Too many wait, most of them of this network.
+            RateLimitError: The queue is full, and this network has the most entries.
         """
         async with self._slot(network):
             return await asyncio.to_thread(is_match, password, secret_hash)
@@ -88,7 +88,7 @@ class PasswordVerifier:
             raise
 
     def _reject_one(self) -> None:
-        """Give up one that waits, of the network that has the most, at random."""
+        """Reject a waiting password of the network that has the most, at random."""
         network = max(self._waiting, key=lambda each: len(self._waiting[each]))
         turn = random.choice(self._waiting[network])  # noqa: S311  (any will do)
         self._remove(network, turn)
@@ -104,7 +104,7 @@ class PasswordVerifier:
             del self._waiting[network]
 
     def _release(self) -> None:
-        """Let the next one in: the first of the network whose turn it is."""
+        """Start the next verification: the first of the network whose turn it is."""
         if not self._waiting:
             self._free += 1
             return
@@ -114,7 +114,7 @@ class PasswordVerifier:
         if turns:
             self._waiting[network] = turns
         if turn.done():
-            # Its task was cancelled, and has not run since.
+            # Its task was cancelled and has not run since.
             self._release()
         else:
             turn.set_result(None)
@@ -134,14 +134,14 @@ class _Failures:
 class Lockout:
     """Counts the wrong passwords of a login from an address.
 
-    The same password counts once: a program that goes on with an old one locks nobody out.
+    The same password counts once, so that a program that keeps using an old one locks no one out.
     """
 
     def __init__(self) -> None:
         self._failures: OrderedDict[tuple[str, str], _Failures] = OrderedDict()
 
     def check(self, login: str, network: str, digest: bytes) -> None:
-        """Refuse a password that need not be verified.
+        """Reject a password without verifying it.
 
         Raises:
             RateLimitError: The login is locked for the network.
@@ -154,7 +154,7 @@ class Lockout:
             raise _locked(failures.until - now)
 
     def start(self, login: str, network: str, digest: bytes) -> None:
-        """Take note that a password is about to be verified; `end` has to follow.
+        """Record that a verification starts; the caller must call `end` afterwards.
 
         Raises:
             RateLimitError: The login is locked for the network.
@@ -168,7 +168,7 @@ class Lockout:
         self._forget()
 
     def end(self, login: str, network: str, digest: bytes, *, is_wrong: bool) -> None:
-        """Take note of what came of it; it was not wrong if it could not be verified."""
+        """Record the result of a verification; `is_wrong` is false if it failed."""
         failures = self._failures.get((login, network))
         if failures is None:
             return
@@ -178,7 +178,7 @@ class Lockout:
             failures.until = time.monotonic() + LOCKED_SECONDS
 
     def _forget(self) -> None:
-        # The oldest first, but not those of which a password is being verified.
+        # The oldest first, but not those with a verification running.
         while len(self._failures) > MAX_REMEMBERED:
             key = next((key for key, each in self._failures.items() if not each.pending), None)
             if key is None:
@@ -196,7 +196,7 @@ def _locked(seconds: float) -> RateLimitError:
 
 
 def network_of(address: str) -> str:
-    """Return what counts as one address: IPv6 networks of 64 bits, which one machine has whole."""
+    """Return the network of an address: for IPv6 its /64, because one machine has all of it."""
     try:
         parsed = ipaddress.ip_address(address.partition("%")[0])
     except ValueError:

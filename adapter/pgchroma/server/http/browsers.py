@@ -1,8 +1,8 @@
-"""Refuses the requests that a web page can make a browser send to a server without credentials.
+"""Protect a server without authentication from requests that web pages make a browser send.
 
-A server that asks for no credential listens on loopback, where every page that its user's browser
-opens can reach it: by a form or a ``no-cors`` request, which need no permission, or under a host
-name of the page's own that resolves to 127.0.0.1 (DNS rebinding).
+Such a server listens on loopback, where every page in the user's browser can reach it: with a form
+or a ``no-cors`` request, which need no permission, or under the page's own host name if that
+resolves to 127.0.0.1 (DNS rebinding).
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ _PORTS: Final = {"http": 80, "https": 443}
 
 
 class BrowserGuard:
-    """Middleware of a server that asks for no credential.
+    """Middleware of a server without authentication.
 
     Args:
         app: The application.
-        hosts: Names under which the server may be addressed besides loopback's; ``*`` for all.
-        origins: Origins whose pages may call; ``*`` for all.
+        hosts: Host names to accept besides loopback's; ``*`` for all.
+        origins: Origins whose pages may call the API; ``*`` for all.
     """
 
     def __init__(self, app: ASGIApp, hosts: Collection[str], origins: Collection[str]) -> None:
@@ -47,12 +47,12 @@ class BrowserGuard:
         self._origins = frozenset(origins)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass on a request that no foreign page has made.
+        """Reject a request that a page of another origin may have made.
 
         Raises:
-            ForeignHostError: It is addressed to a host that is not this one.
-            ForeignOriginError: A page of another origin has made it.
-            UnsupportedMediaTypeError: It would change something and is not JSON.
+            ForeignHostError: It is addressed to another host.
+            ForeignOriginError: It was made by a page of another origin.
+            UnsupportedMediaTypeError: It is a write, and its body is not JSON.
         """
         if scope["type"] == ScopeType.HTTP:
             headers = plain_headers(scope["headers"])
@@ -63,12 +63,12 @@ class BrowserGuard:
 def check_request(
     method: str, headers: Mapping[str, str], hosts: Collection[str], origins: Collection[str]
 ) -> None:
-    """Raise unless a request is one that only its user's own programs and pages can have made.
+    """Raise if a page of another origin may have made a request.
 
     Args:
         method: Its method.
         headers: Its headers; their names are in lower case.
-        hosts: See `BrowserGuard`; in the form of `host_of`.
+        hosts: See `BrowserGuard`; as `host_of` returns them.
         origins: See `BrowserGuard`.
     """
     _check_host(headers, hosts)
@@ -105,15 +105,14 @@ class _Authority:
 
 def _check_host(headers: Mapping[str, str], hosts: Collection[str]) -> None:
     given = headers.get("host")
-    # Every browser sends one; probes of HTTP/1.0 do not, and granian makes it an empty one.
+    # Every browser sends the header; HTTP/1.0 probes do not, and granian then passes an empty one.
     if not given or "*" in hosts:
         return
     host = host_of(given)
     if host not in hosts and not _is_loopback(host):
         raise ForeignHostError(
-            f"this server asks for no credentials, so it answers requests to localhost only, and "
-            f"this one is to {given!r:.200}; add that host to the setting allowed_hosts, or run "
-            "the server with authentication"
+            f"without authentication this server accepts requests to localhost only, not to "
+            f"{given!r:.200}; add the host to the setting allowed_hosts, or enable authentication"
         )
 
 
@@ -131,16 +130,16 @@ def _is_loopback(host: str) -> bool:
 def _check_origin(headers: Mapping[str, str], origins: Collection[str]) -> None:
     origin = headers.get("origin")
     if origin is None:
-        # Programs send neither header; pages from elsewhere send at least one of them.
+        # Programs send neither header; pages of other origins send at least one of them.
         origin = headers.get("sec-fetch-site", "none")
         is_own = origin in ("none", "same-origin")
     else:
         is_own = "*" in origins or origin in origins or _is_same_host(origin, headers)
     if not is_own:
         raise ForeignOriginError(
-            "this server asks for no credentials, so it takes no changes from web pages of other "
-            f"origins, and this one is from {origin!r:.200}; add that origin to the setting "
-            "cors_allow_origins, or run the server with authentication"
+            "without authentication this server accepts no writes from web pages of other "
+            f"origins, such as {origin!r:.200}; add the origin to the setting cors_allow_origins, "
+            "or enable authentication"
         )
 
 

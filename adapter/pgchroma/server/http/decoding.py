@@ -1,8 +1,8 @@
-"""Requests decoded and answers encoded, the large ones beside the event loop.
+"""Decode requests and encode answers, large ones in a thread.
 
-What a body makes the server do is bounded where it is read (`pgchroma.wire.reading`) and where it
-is parsed (`pgchroma.model`). But the bounds are those of honest requests, and these may take
-seconds, in which nobody else would be answered.
+The work for a body is bounded where it is read (`pgchroma.wire.reading`) and parsed
+(`pgchroma.model`). But the bounds admit large legitimate requests, which may take seconds and would
+block the event loop.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 MAX_THREADS: Final = 2
-"""Large bodies that are worked on: more would fight for Python's lock, and for memory."""
+"""Concurrent threads: more would compete for the GIL and for memory."""
 
 _LONG: Final = 1 << 15
 _MANY: Final = 500
@@ -43,10 +43,10 @@ class Codec:
         query: Mapping[str, str],
         body: bytes | None,
     ) -> tuple[Request, Operation[Any]]:
-        """Read a request and make its operation.
+        """Return the request and its operation.
 
         Raises:
-            ChromaError: It is malformed.
+            ChromaError: The request is malformed.
         """
         if body is None or not _is_long(body):
             return _decode(route, path, query, body)
@@ -55,7 +55,7 @@ class Codec:
     async def encode(
         self, route: Route[Any, Any], request: Request, result: Any
     ) -> Response[bytes]:
-        """Write an answer."""
+        """Return the response with an answer."""
         if not _is_large(result):
             return _encode(route, request, result)
         return await self._in_thread(_encode, route, request, result)
@@ -80,8 +80,7 @@ def _encode(route: Route[Any, Any], request: Request, result: Any) -> Response[b
 
 
 def _is_long(body: bytes) -> bool:
-    # A regular expression takes a while, and the first one has tables made. It may be spelt with
-    # escapes.
+    # Parsing a regular expression is slow, and the first one builds tables. Its key may be escaped.
     return len(body) > _LONG or b"regex" in body or b"\\u" in body
 
 

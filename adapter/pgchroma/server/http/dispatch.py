@@ -50,7 +50,7 @@ ANONYMOUS = Caller("", "read")
 
 
 class Dispatcher:
-    """Answers requests on a backend, within the limits of the settings."""
+    """Handles requests on a backend, within the limits of the settings."""
 
     def __init__(
         self,
@@ -67,13 +67,13 @@ class Dispatcher:
         self._codec = Codec()
 
     async def dispatch(self, route: Route[Any, Any], request: AnyRequest) -> Response[bytes]:
-        """Answer a request that came by a route.
+        """Handle a request of a route.
 
         Raises:
-            ChromaError: It is not allowed, malformed, or could not be carried out.
+            ChromaError: The request is not allowed, malformed, or failed.
         """
         path = read_path(route.path, request.path_params.values())
-        # Before the body is read: whoever may not ask need not be listened to.
+        # Before the body is read: a caller without permission should not cost the upload.
         caller = ANONYMOUS if route.access == "public" else authorize(request, route.access, path)
         started = time.monotonic()
         body = await self._body(route, request) if route.body is not None else None
@@ -82,8 +82,8 @@ class Dispatcher:
         if route.access != "public" and time.monotonic() - started > RECHECK_AFTER:
             caller = await self._recheck(request, route.access, path)
         if isinstance(operation, ModifyCollection) and operation.name is not None:
-            # Whether a name is free says what others there are, which one collection's key may
-            # not see.
+            # Whether a name is free reveals other collections, which a key for one collection
+            # may not see.
             caller.require("write", Target(path["tenant"], path["database"]))
         if isinstance(operation, GetIdentity):
             return json_response(route.encode_response(parsed, identity(caller)))
@@ -95,7 +95,7 @@ class Dispatcher:
     async def _recheck(
         self, request: AnyRequest, access: Access, path: Mapping[str, str]
     ) -> Caller:
-        # A body may take as long to arrive as it likes to: the credential may be gone by then.
+        # A body may take long to arrive: the credential may have been revoked since.
         headers = plain_headers(request.scope["headers"])
         request.scope["user"] = await self._authenticator.authenticate(
             headers, address_of(request.scope)
@@ -103,7 +103,7 @@ class Dispatcher:
         return authorize(request, access, path)
 
     async def is_ready(self) -> bool:
-        """Tell whether the database answers."""
+        """Whether the database answers."""
         try:
             await self._execute(Heartbeat())
         except ChromaError:
@@ -127,8 +127,8 @@ class Dispatcher:
             async with asyncio.timeout(self._settings.body_timeout):
                 return await _read(request, limit)
         except InternalServerException as error:
-            # Litestar's word for a client that hung up, or that sent no chunk where one belongs.
-            raise InvalidArgumentError("the body ended before its end") from error
+            # Litestar raises it if the client disconnected or sent a malformed chunk.
+            raise InvalidArgumentError("the body is incomplete") from error
         except TimeoutError as error:
             raise InvalidArgumentError(
                 f"the body did not arrive within {self._settings.body_timeout:g} seconds"
@@ -148,10 +148,10 @@ class Dispatcher:
 
 
 def authorize(request: AnyRequest, access: Access, path: Mapping[str, str]) -> Caller:
-    """Return the caller if it may do what the route does.
+    """Return the caller if it has the permission that the route requires.
 
     Raises:
-        AuthorizationError: Permission denied.
+        AuthorizationError: It does not.
     """
     caller: Caller = request.user
     if access == "operator":
@@ -163,7 +163,7 @@ def authorize(request: AnyRequest, access: Access, path: Mapping[str, str]) -> C
 
 
 def target_of(path: Mapping[str, str], *, is_lookup: bool = False) -> Target:
-    """Return what the parameters of a path name."""
+    """Return the target that the parameters of a path name."""
     return Target(
         path.get("tenant"),
         path.get("database"),
@@ -179,7 +179,7 @@ def _uuid(text: str | None) -> UUID | None:
     try:
         return UUID(text)
     except ValueError:
-        # Nobody's collection; decoding the request says what is wrong with it.
+        # No collection has this id; decoding the request raises the error.
         return UUID(int=0)
 
 

@@ -1,4 +1,4 @@
-"""Faults as responses: Chroma's statuses and bodies, nothing of our insides."""
+"""Errors as responses: Chroma's statuses and bodies, without internal details."""
 
 from __future__ import annotations
 
@@ -46,32 +46,32 @@ __all__ = (
 _log = logging.getLogger("pgchroma.server")
 
 RETRY_AFTER = "1"
-"""Seconds after which a client may try again; a database that restarts takes about that."""
+"""Seconds after which a client may retry; a restart of the database takes about as long."""
 
 _INTERNAL = 500
 
 PLAIN_TEXT_ERRORS = ("collection_add", "collection_update", "collection_upsert", "collection_query")
-"""Where Chroma says of a body that it is too large in plain text, and not in JSON."""
+"""Operations for which Chroma answers 413 in plain text instead of JSON."""
 
 
 class PayloadTooLargeError(ChromaError, name="ChromaError", status=413):
-    """The body is larger than the server takes."""
+    """The body is larger than the server accepts."""
 
 
 class UnsupportedMediaTypeError(ChromaError, name="ChromaError", status=415):
-    """The body is said to be something other than JSON."""
+    """The body's content type is not JSON."""
 
 
 class ForeignHostError(ChromaError, name="ChromaError", status=403):
-    """The request is addressed to a host that a server without credentials does not answer for."""
+    """The request is addressed to a host that a server without authentication does not serve."""
 
 
 class ForeignOriginError(ChromaError, name="ChromaError", status=403):
-    """A web page of another origin has made the request."""
+    """The request was made by a web page of another origin."""
 
 
 def is_json(content_type: str) -> bool:
-    """Whether a media type is JSON, or a kind of it."""
+    """Whether a media type is JSON, or based on JSON."""
     kind = content_type.split(";", 1)[0].strip().lower()
     return kind == "application/json" or (
         kind.startswith("application/") and kind.endswith("+json")
@@ -79,7 +79,7 @@ def is_json(content_type: str) -> bool:
 
 
 def json_response(content: Any, status: int = 200) -> Response[bytes]:
-    """Answer with JSON."""
+    """Return a response with JSON."""
     return Response(encode_json(content), status_code=status, media_type=MediaType.JSON)
 
 
@@ -88,10 +88,10 @@ def _on_error(request: Request[Any, Any, Any], error: ChromaError) -> Response[b
     if isinstance(error, UnavailableError | DeadlineExceededError):
         _log.warning("answered %d: %s", status, redacted_message(error))
     elif isinstance(error, MissingRightError):
-        # The message has the grant; where in our code PostgreSQL refused is of no use to anybody.
+        # The message has the missing grant; a traceback would not help.
         _log.error("answered %d: %s", status, redacted_message(error))
     elif status >= _INTERNAL and not isinstance(error, UnimplementedError):
-        # The cause goes to the log, where the operator looks, and not to whoever asked.
+        # The cause goes to the log, for the operator, and not to the caller.
         _log.error("answered %d", status, exc_info=error)
     response = json_response(encode_error(_presentable(error)), status)
     if isinstance(error, UnavailableError):
@@ -113,36 +113,36 @@ def _on_large_body(request: Request[Any, Any, Any], error: ChromaError) -> Respo
 
 
 def _on_depth(request: Request[Any, Any, Any], error: RecursionError) -> Response[bytes]:
-    # Nothing here goes as deep but what a request makes it follow.
-    return _on_error(request, InvalidArgumentError("the request nests too deep"))
+    # Only nested requests cause such a deep recursion.
+    return _on_error(request, InvalidArgumentError("the request is nested too deeply"))
 
 
 def _presentable(error: ChromaError) -> ChromaError:
-    """Say no more to strangers than they need: PostgreSQL names hosts, users and databases."""
+    """Return the error without PostgreSQL's message, which names hosts, users and databases."""
     if isinstance(error, PoolExhaustedError):
-        return UnavailableError("the server has too much to do; try again later")
+        return UnavailableError("the server is overloaded; retry later")
     if isinstance(error, ReadOnlyReplicaError):
         return ReadOnlyReplicaError(
-            "the database is a read-only replica, or a failover is under way; try again later"
+            "the database is a read-only replica, or a failover is under way; retry later"
         )
     if isinstance(error, OutcomeUnknownError):
         return OutcomeUnknownError(
-            "the database went away while it carried out this write; it took effect as a whole or "
-            "not at all"
+            "the connection to the database was lost during this write, which was applied either "
+            "completely or not at all"
         )
     if isinstance(error, UnavailableError):
-        return UnavailableError("the database cannot be reached; the server's log has more")
+        return UnavailableError("the database is unavailable; see the server's log")
     if isinstance(error, StorageFullError):
         return StorageFullError(
-            "the database's disk is full; nothing was written. Reads and deletes go on"
+            "the database's disk is full; nothing was written. Reads and deletes still work"
         )
     if isinstance(error, MissingRightError):
         return MissingRightError(
-            "the server's own account lacks a right in the database that this request takes; the "
-            "server's log has the grant"
+            "the server's database user lacks a privilege that this request requires; see the "
+            "server's log for the grant"
         )
     if isinstance(error, InternalError):
-        return InternalError("internal error; the server's log has more")
+        return InternalError("internal error; see the server's log")
     return error
 
 
@@ -157,7 +157,7 @@ def _on_unknown_method(request: Request[Any, Any, Any], error: HTTPException) ->
 
 
 def allowed(app: Litestar, path: str) -> str:
-    """Return the methods of a path, which may have several handlers: the header ``Allow``."""
+    """Return the header ``Allow`` of a path, which may have several handlers."""
     asked = path.split("/")
     methods: set[str] = set()
     for route in app.routes:

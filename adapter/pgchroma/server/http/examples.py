@@ -1,7 +1,6 @@
 """Examples of requests for the OpenAPI document.
 
-They fit together: what one creates is what another reads, so that each is answered once the one
-that creates its collection was sent.
+They fit together: each works once the example that creates its collection was sent.
 """
 
 from __future__ import annotations
@@ -17,10 +16,10 @@ _PARAMETERS: Final[dict[str, Any]] = {
     "crn": "default:default_database:papers",
     "generation": 1,
 }
-"""Of paths and query strings, by the names that the routes give them."""
+"""Examples for paths and query strings, by the routes' parameter names."""
 
 _OTHER_PARAMETERS: Final = {
-    # What is deleted is the database of the example that creates one, never the default database.
+    # The database that `create_database` creates, never the default database.
     ("delete_database", "database"): "library",
 }
 
@@ -65,5 +64,5 @@ BODIES: Final[dict[str, dict[str, Any]]] = {
 
 
 def example_of(operation: str, parameter: str) -> Any:
-    """Return an example of an operation's parameter; None: there is none."""
+    """Return an example of an operation's parameter, or `None`."""
     return _OTHER_PARAMETERS.get((operation, parameter), _PARAMETERS.get(parameter))

@@ -1,4 +1,4 @@
-"""Litestar's handlers: one for each route of the table, and those that no operation stands for."""
+"""Litestar's handlers: one for each route, and those of paths without an operation."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ def handler(
     status: int = 200,
     is_public: bool = False,
 ) -> HTTPRouteHandler:
-    """Let Litestar answer a path with a function; a public one is not asked for a credential."""
+    """Return a handler that answers a path with a function; a public one needs no credential."""
 
     async def handle(request: AnyRequest) -> Response[Any]:
         return await answer(request)
@@ -130,9 +130,9 @@ def handler(
 
 
 def positional(path: str) -> str:
-    """Name a path's parameters by their places.
+    """Name a path's parameters by their positions.
 
-    Routes that differ by method alone have to agree in the names of their parameters.
+    Litestar requires equal parameter names for routes that differ only in their method.
     """
     parts = path.split("/")
     return "/".join(
@@ -171,4 +171,4 @@ UNIMPLEMENTED: tuple[tuple[str, str, str, Access, int, str], ...] = (
         501, "attached functions are not implemented",
     ),
 )  # fmt: skip
-"""What Chroma's cloud has and a single node has not: method, path, name, access, answer."""
+"""Routes that only Chroma Cloud implements: method, path, name, access, status and message."""

@@ -1,7 +1,7 @@
-"""What stands before routing: the path as it came, HEAD, the trace id, and who notes requests.
+"""Middleware around routing: the raw path, HEAD, the trace id, the access log and metrics.
 
-Chroma routes on the percent-encoded path, so that a tenant's name may have a slash in it, and takes
-``/x/`` for another path than ``/x``.
+Chroma routes on the percent-encoded path, so that a tenant's name may contain a slash, and treats
+``/x/`` as a different path than ``/x``.
 """
 
 from __future__ import annotations
@@ -26,22 +26,22 @@ __all__ = ("RequestMiddleware",)
 _FAILURE = 400
 
 _SHORT = 65_536
-"""Bytes of a body that have come together with the request's head, or almost."""
+"""Bytes of a body that usually arrive together with the request's headers."""
 
-_HUNG_UP = 499
-"""What a request is noted with whose caller did not wait for the answer."""
+_CLIENT_CLOSED = 499
+"""The logged status of a request whose client disconnected before the response."""
 
 
 class RequestMiddleware:
-    """Wraps the application; the server calls this.
+    """The outermost ASGI application.
 
     Args:
-        application: What answers.
+        application: The wrapped application.
         logs_requests: Whether each request is logged.
-        metrics: What counts requests, if anything does.
-        trace: Names the trace that is under way, when a response begins, and takes the operation's
-            name for it; None where nothing is traced.
-        unread: What sends long answers, and gives up those that clients do not read.
+        metrics: Counts requests, if there is an admin port.
+        trace: Names the current trace after the operation when a response begins, and returns the
+            trace's id; `None` without tracing.
+        unread: Sends long answers, and drops those that clients do not read.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class RequestMiddleware:
         self._trace = trace
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request, or pass the server's start and end on."""
+        """Handle a request; lifespan events are passed on."""
         if scope["type"] != ScopeType.HTTP:
             await self._application(scope, receive, send)
             return
@@ -86,7 +86,7 @@ class RequestMiddleware:
 
 
 class _Body:
-    """A request's body on its way in, to see how long it is."""
+    """Counts the bytes of a request's body."""
 
     def __init__(self, receive: Receive) -> None:
         self.size = 0
@@ -109,7 +109,7 @@ class _Response:
         is_head: bool,
     ) -> None:
         self._unread = unread
-        self.status = _HUNG_UP
+        self.status = _CLIENT_CLOSED
         self.size = 0
         self.trace_id = "0" * 32
         self._send = send
@@ -119,7 +119,7 @@ class _Response:
 
     @property
     def operation(self) -> str:
-        """The operation's id; empty while it is not known, or for a path nobody answers."""
+        """The operation's id; empty before routing, and for an unknown path."""
         handler: Any = self._scope.get("route_handler")
         return getattr(handler, "operation_id", None) or ""
 
@@ -140,10 +140,10 @@ class _Response:
 
     def _headers(self, headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
         is_empty = (b"content-length", b"0") in headers
-        # Nothing is of no type, and neither is what was given none.
+        # Empty bodies have no content type, nor do responses that were given an empty one.
         headers = [h for h in headers if h[0] != b"content-type" or (h[1] and not is_empty)]
         if self._scope["method"] == "OPTIONS":
-            # Litestar names the methods of one handler, and a path may have several.
+            # Litestar lists the methods of one handler, but a path may have several handlers.
             methods = allowed(self._scope["litestar_app"], self._scope["path"]).encode()
             headers = [(name, methods if name == b"allow" else value) for name, value in headers]
         if self.status >= _FAILURE:
@@ -154,10 +154,10 @@ class _Response:
 
 
 def _is_long(scope: HTTPScope) -> bool:
-    """Whether a request's body may still be on its way when the request is refused.
+    """Whether a request's body may still be arriving when the request is rejected.
 
-    Then the connection ends soon after; a client that is not told would send its next request
-    into that end.
+    The connection is closed soon afterwards. Without ``Connection: close``, a client would send its
+    next request on it.
     """
     headers = dict(scope["headers"])
     length = headers.get(b"content-length", b"")
@@ -165,13 +165,13 @@ def _is_long(scope: HTTPScope) -> bool:
 
 
 _NOWHERE = "/%"
-"""A path no route has."""
+"""A path that no route matches."""
 
 
 def _with_raw_path(scope: HTTPScope) -> HTTPScope:
     path = scope["raw_path"].decode(errors="replace").split("?", 1)[0]
     if "//" in path or (path.endswith("/") and path not in ("/", "/docs/")):
-        # Routing would take the slash away, and with it a name that is empty.
+        # Routing would remove the slash, and with it an empty name.
         path = _NOWHERE
     method: Any = "GET" if scope["method"] == "HEAD" else scope["method"]
     passed = scope.copy()
@@ -182,7 +182,7 @@ def _with_raw_path(scope: HTTPScope) -> HTTPScope:
 def _access_record(
     scope: HTTPScope, response: _Response, body: _Body, seconds: float
 ) -> AccessRecord:
-    # Neither query strings nor bodies: they may hold what is nobody's business.
+    # Neither query strings nor bodies: they contain users' data.
     state: dict[str, Any] = scope.get("state") or {}
     client = scope.get("client") or ("", 0)
     return AccessRecord(

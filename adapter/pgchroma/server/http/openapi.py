@@ -1,7 +1,7 @@
-"""The OpenAPI document, made from the table of routes.
+"""The OpenAPI document, generated from the routes.
 
-Operation ids, tags and the names of parameters are Chroma's, so that clients that were generated
-from its document find theirs in this one.
+Operation ids, tags and parameter names are Chroma's, so that clients generated from Chroma's
+document work with this one.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ __all__ = ("openapi",)
 JSON: Final = "application/json"
 
 _DESCRIPTION: Final = (
-    "Chroma's REST API on PostgreSQL. Collections are found by name with `get_collection` and "
-    "addressed by id everywhere else."
+    "Chroma's REST API on PostgreSQL. `get_collection` finds a collection by its name; all other "
+    "operations take its id."
 )
 
 _SECURITY_SCHEMES: Final = {
@@ -42,67 +42,70 @@ _SECURITY_SCHEMES: Final = {
 }  # fmt: skip
 
 _ERRORS: Final = {
-    400: "Something in the request is not allowed.",
-    401: "There is no valid credential.",
-    403: "The credential is not for this.",
+    400: "The request is invalid.",
+    401: "The credential is missing or not valid.",
+    403: "The credential does not permit this request.",
     404: "The tenant, the database or the collection does not exist.",
     409: "The name is taken.",
     413: "The body is too large.",
-    415: "The body is said to be something other than JSON.",
-    422: "The body is JSON of another shape.",
-    429: "There are too many requests.",
-    500: "The server failed; its log has more.",
-    501: "This is not implemented.",
-    503: "The database cannot be reached; trying again may help.",
-    504: "The request took too long and was given up; it may have taken effect.",
+    415: "The body's content type is not JSON.",
+    422: "The body does not match the schema.",
+    429: "Too many requests. Retry later.",
+    500: "Internal error; see the server's log.",
+    501: "Not implemented.",
+    503: "The database is unavailable. Retry later.",
+    504: "The request took too long and was cancelled; it may have taken effect.",
 }
 
-_DONE: Final = {200: "The result.", 201: "The records are stored."}
+_DONE: Final = {200: "The result.", 201: "The records were stored."}
 
 _PROPERTIES: Final = {
-    "ids": "The ids of the records; each is unique in its collection.",
+    "ids": "The ids of the records. An id is unique in its collection.",
     "where": (
         'A filter on metadata, such as {"year": {"$gt": 2020}}. Operators are $eq, $ne, $gt, $gte, '
-        "$lt, $lte, $in, $nin, $contains and $not_contains, combined by $and and $or; a value by "
-        "itself means $eq."
+        "$lt, $lte, $in, $nin, $contains and $not_contains, combined by $and and $or. A value "
+        "without an operator means $eq."
     ),
     "where_document": (
         'A filter on documents, such as {"$contains": "word"}. Operators are $contains, '
         "$not_contains, $regex and $not_regex, combined by $and and $or."
     ),
-    "documents": "The texts of the records, in the order of the ids; null for none.",
+    "documents": "The texts of the records, in the order of the ids; null for no text.",
     "embeddings": "The vectors of the records, in the order of the ids.",
-    "metadatas": "The metadata of the records, in the order of the ids; null for none.",
-    "uris": "Where the records' data is, in the order of the ids; null for none.",
-    "query_embeddings": "The vectors that nearest records are looked for, all of one length.",
-    "n_results": "How many records are returned for each vector at most.",
-    "include": "What is returned of each record besides its id.",
+    "metadatas": "The metadata of the records, in the order of the ids; null for no metadata.",
+    "uris": "URIs of the records' data, in the order of the ids; null for no URI.",
+    "query_embeddings": "The query vectors, all of the same length.",
+    "n_results": "Maximum number of records to return for each query vector.",
+    "include": "The fields to return besides the ids.",
 }
-"""What properties of bodies mean that have the same name everywhere."""
+"""Descriptions of the bodies' properties, by name."""
 
 _PARAMETERS: Final[dict[str, tuple[str, dict[str, Any]]]] = {
     "tenant": ("The tenant's name.", {"type": "string"}),
     "database": ("The database's name.", {"type": "string", "minLength": 3}),
     "collection": ("The collection's name.", {"type": "string"}),
     "collection_id": (
-        "The collection's id, as `create_collection` and `get_collection` return it. Swagger UI at "
+        "The collection's id, which `create_collection` and `get_collection` return. Swagger UI at "
         "/docs/ fills in the id of the collection that it created or fetched last.",
         {"type": "string", "format": "uuid"},
     ),
     "crn": (
-        "The collection's resource name: its tenant's, its database and its own name with colons "
-        "between them.",
+        "The collection's resource name: the tenant's resource name, the database's name and the "
+        "collection's name, separated by colons.",
         {"type": "string"},
     ),
     "function_name": ("The function's name.", {"type": "string"}),
     "name": ("The function's name.", {"type": "string"}),
-    "generation": ("Which second embeddings, as those who started them were told.", {}),
-    "limit": ("The most that are listed; without it the default, or all where there is none.", {}),
-    "after": ("The position behind which to look, the last that was listed before.", {}),
-    "offset": ("How many are left out at the start.", {}),
-    "read_level": ("How fresh the count has to be; every one here is.", {}),
+    "generation": (
+        "The generation of the pending embeddings, as `start_reembedding` returns it.",
+        {},
+    ),
+    "limit": ("Maximum number of items to return.", {}),
+    "after": ("The last position of the page before.", {}),
+    "offset": ("Number of items to skip.", {}),
+    "read_level": ("Has no effect: every count includes all committed writes.", {}),
 }
-"""What parameters mean, and the shapes of those that stand in paths."""
+"""Descriptions of parameters, and the schemas of those in paths."""
 
 _TAGS: Final = {
     "/fork": "Collection",
@@ -113,7 +116,7 @@ _TAGS: Final = {
     "/tenants": "Tenant",
     "/auth": "Authentication",
 }
-"""A part of the path to Chroma's tag; the first that is found."""
+"""Chroma's tags, by a part of the path; the first match counts."""
 
 _NAMING: Final = (
     "create_tenant",
@@ -122,12 +125,12 @@ _NAMING: Final = (
     "create_collection",
     "update_collection",
 )
-"""Operations that give a name, which may be taken."""
+"""Operations that set a name, which may be taken."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Described:
-    """An operation as the document has it; `answers` has shapes by status."""
+    """An operation of the document; `answers` has the responses' types by status."""
 
     name: str
     method: str
@@ -177,7 +180,7 @@ def openapi() -> dict[str, Any]:
 
 
 class _Schemas:
-    """JSON Schemas of shapes; those with a name are collected."""
+    """JSON Schemas of types; those with a name are collected."""
 
     def __init__(self) -> None:
         self.found: dict[str, Any] = {}
@@ -200,12 +203,12 @@ def _operations() -> Iterator[_Described]:
     for route in ROUTES:
         yield _Described.of(route)
     yield _Described(
-        "healthcheck", "GET", "/healthcheck", "public", "Whether requests can be answered.",
+        "healthcheck", "GET", "/healthcheck", "public", "Whether the server can handle requests.",
         {200: HealthBody, 503: HealthBody},
     )  # fmt: skip
     yield _Described(
         "pre_flight_checks", "GET", "/pre-flight-checks", "public",
-        "What a client should know before it writes.", {200: LimitsBody},
+        "The limits of a request.", {200: LimitsBody},
     )  # fmt: skip
     for method, path, name, access, status, message in UNIMPLEMENTED:
         described = f"Not implemented: answers {status}, `{message}`."
@@ -296,7 +299,7 @@ def _responses(operation: _Described, schemas: _Schemas) -> dict[str, Any]:
 
 
 def _statuses(operation: _Described) -> list[int]:
-    """Tell what an operation may answer with."""
+    """Return the statuses of an operation's responses."""
     statuses = {*operation.answers, 429, 500}
     if operation.access != "public":
         statuses |= {401, 403}

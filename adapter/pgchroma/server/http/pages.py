@@ -1,6 +1,6 @@
-"""The OpenAPI document, and pages to read it and to try it out: Swagger UI and Scalar.
+"""The OpenAPI document, and pages that show it and send requests: Swagger UI and Scalar.
 
-All of a page comes from this server, also where there is no internet.
+All files of a page come from this server, so that it needs no internet access.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from pgchroma.wire.route import encode_json
 __all__ = ("pages",)
 
 _PACKAGE: Final = "offapi"
-"""It brings what the pages are made of, and is no part of the server otherwise."""
+"""The package with the files of the pages; the server uses nothing else of it."""
 
 _SCRIPT, _STYLE, _HTML = "text/javascript", "text/css", "text/html"
 
@@ -32,7 +32,7 @@ _FILES: Final = {
     "swagger-ui.js": ("swagger_bundle.js", _SCRIPT),
     "scalar.js": ("scalar.js", _SCRIPT),
 }
-"""Name to file in the package and media type."""
+"""Files in the package and media types, by name."""
 
 _START: Final = """\
 const page = document.getElementById("page");
@@ -52,7 +52,7 @@ if (page.dataset.kind === "swagger") {
   });
 }
 
-// Routes take a collection's id, which nobody types.
+// Routes take a collection's id: fill it in, so that the user need not copy it.
 function fillIn(ui, id) {
   for (const [path, item] of Object.entries(ui.specSelectors.specJson().get("paths").toObject())) {
     for (const [method, operation] of Object.entries(item.toObject())) {
@@ -85,13 +85,13 @@ _POLICY: Final = (
     "default-src 'none'; connect-src 'self'; script-src 'self'; style-src 'self' 'unsafe-inline'; "
     "img-src 'self' data:; font-src 'self' data:; base-uri 'none'; frame-ancestors 'none'"
 )
-"""What the page's scripts may do: no more than talk to this server."""
+"""The page's scripts may connect to this server only."""
 
 _YEAR: Final = "public, max-age=31536000, immutable"
 
 
 def pages() -> list[HTTPRouteHandler]:
-    """Return the handlers of the document and its pages; anybody may ask for them."""
+    """Return the handlers of the document and its pages, which are public."""
     paths: dict[str, tuple[str, Answer]] = {
         "/": ("home", _home),
         "/openapi.json": ("openapi", _document),
@@ -150,7 +150,7 @@ def _version() -> str:
 
 @cache
 def _assets() -> Mapping[str, tuple[bytes, str]]:
-    # Found without importing it: the package reads all its files when it is.
+    # Located without an import, because importing the package reads all its files.
     package = Path(str(distribution(_PACKAGE).locate_file(_PACKAGE)))
     found = {
         name: ((package / file).read_bytes(), media_type)

@@ -1,8 +1,8 @@
-"""Answers that clients do not read, which would stay in memory for as long as they like.
+"""Send long answers in parts, and drop those that clients do not read.
 
-The HTTP server takes an answer over whole, and keeps it until the client has read it. In parts it
-takes the next only when the one before has been read, so that a client that has stopped can be told
-from one that is slow, and the memory of all answers under way be counted.
+The HTTP server buffers a whole answer until the client has read it. If an answer is sent in parts,
+the server accepts the next part only when the one before was read. So a stalled client can be
+distinguished from a slow one, and the memory of all unread answers is known.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ __all__ = ("UnreadAnswers",)
 _log = logging.getLogger("pgchroma.server")
 
 PART_BYTES: Final = 1 << 18
-"""The length of a part, and of the longest answer that is sent at once."""
+"""The length of a part, and of the longest answer that is sent in one piece."""
 
 MAX_BYTES: Final = 256 << 20
-"""How many bytes of long answers a worker keeps; when there are more, the oldest is given up."""
+"""Maximum bytes of long answers in a worker's memory; above it, the oldest is dropped."""
 
 Send = Callable[[Any], Awaitable[None]]
 
 
 class UnreadAnswers:
-    """The long answers under way of a worker.
+    """The long answers that a worker is sending.
 
     Args:
         timeout: Seconds that a client may take to read a part of 256 KiB.
-        max_bytes: How many bytes of answers are kept.
+        max_bytes: Maximum bytes of answers in memory.
     """
 
     def __init__(self, timeout: float, max_bytes: int = MAX_BYTES) -> None:
@@ -44,7 +44,7 @@ class UnreadAnswers:
         """Send a body in parts.
 
         Returns:
-            Whether the client has read it. If not, the rest is left out, and the connection ends.
+            Whether the client read it. If not, the rest is not sent, and the connection is closed.
         """
         body = message["body"]
         key, given_up = object(), asyncio.Event()

@@ -1,8 +1,8 @@
-"""Logs on standard error: text for people, JSON for programs, and nobody's data in them.
+"""Logs on standard error: text for people, JSON for programs, without users' data.
 
-What users store and ask for, and what they show to be let in, is in no line. PostgreSQL quotes rows
-in its messages, and Python's errors quote values, so of an exception only what cannot quote
-anything is written: its type, where it came from, and a message of a kind that is known.
+Log lines contain no records, no queries and no credentials. PostgreSQL's messages quote rows, and
+Python's errors quote values, so only parts of an exception that quote no data are logged: its type,
+its traceback, and messages that are known to be safe.
 """
 
 from __future__ import annotations
@@ -42,12 +42,12 @@ class AccessRecord:
 
     Attributes:
         operation: The id of the operation in the OpenAPI document; empty for an unknown path.
-        path: The path as it came, without the query string.
-        status: The HTTP status; 499 if the caller hung up before there was one.
+        path: The raw path, without the query string.
+        status: The HTTP status; 499 if the client disconnected before there was one.
         bytes: The length of the response's body.
-        received: The length of the request's body; 0 where nobody counted.
+        received: The length of the request's body; 0 if it was not measured.
         caller: The name of the credential.
-        trace_id: The trace the request is part of; zeros for none.
+        trace_id: The trace the request is part of; zeros without a trace.
     """
 
     operation: str
@@ -68,7 +68,7 @@ def log_request(record: AccessRecord) -> None:
 
 
 def log_configuration(form: Literal["json", "text"], level: str) -> dict[str, Any]:
-    """Return what `logging.config.dictConfig` takes; it is the same in every process."""
+    """Return the configuration for `logging.config.dictConfig`; every process has the same."""
     return {
         "version": 1,
         "disable_existing_loggers": False,
@@ -82,11 +82,11 @@ def log_configuration(form: Literal["json", "text"], level: str) -> dict[str, An
                 "filters": ["foreign"],
             }
         },
-        # Of other libraries only what is amiss.
+        # Only warnings and errors of other libraries.
         "root": {"level": "WARNING" if level == "info" else level.upper(), "handlers": ["stderr"]},
         "loggers": {
             "pgchroma": {"level": level.upper()},
-            # Granian adds handlers of its own, unless it is told of others.
+            # Without this, Granian adds its own handlers.
             "_granian": {"handlers": []},
             "granian.access": {"handlers": []},
         },
@@ -94,13 +94,13 @@ def log_configuration(form: Literal["json", "text"], level: str) -> dict[str, An
 
 
 def configure_logs(form: Literal["json", "text"], level: str) -> None:
-    """Log in this process, and have what Python writes to standard error by itself logged, too."""
+    """Configure logging in this process, also of what Python itself writes to standard error."""
     logging.config.dictConfig(log_configuration(form, level))
     log_uncaught()
 
 
 def log_uncaught() -> None:
-    """Have warnings, and exceptions that nobody catches, logged."""
+    """Log warnings and uncaught exceptions."""
     logging.captureWarnings(True)
     sys.excepthook = lambda _, error, __: _uncaught.critical("uncaught exception", exc_info=error)
     threading.excepthook = lambda found: _uncaught.critical(
@@ -109,7 +109,7 @@ def log_uncaught() -> None:
 
 
 def redacted_message(error: BaseException) -> str:
-    """Say what kind of exception it is, and its message where that can quote nobody's data."""
+    """Return the type of an exception, and its message if that quotes no data."""
     name = type(error).__name__
     if sqlstate := sqlstate_of(error):
         name = f"{name} {sqlstate}"
@@ -118,13 +118,13 @@ def redacted_message(error: BaseException) -> str:
 
 
 class TextFormatter(logging.Formatter):
-    """A line for people."""
+    """Formats records as lines for people."""
 
     def __init__(self) -> None:
         super().__init__("%(asctime)s %(levelname)s %(name)s: %(message)s")
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802  (logging's name)
-        """Add to a request's line what came of it."""
+        """Add duration, size, caller and trace to the line of a request."""
         access: AccessRecord | None = getattr(record, "access", None)
         line = _printable(super().formatMessage(record))
         if access is None:
@@ -139,7 +139,7 @@ class TextFormatter(logging.Formatter):
 
 
 def _printable(line: str) -> str:
-    """Escape what a terminal would obey, or show in another order, such as control characters."""
+    """Escape characters that control a terminal or the order in which it shows text."""
     if line.isascii() and line.isprintable():
         return line
     return "".join(
@@ -149,7 +149,7 @@ def _printable(line: str) -> str:
 
 
 class JsonFormatter(OrjsonFormatter):
-    """A JSON object a line."""
+    """Formats records as JSON objects, one a line."""
 
     _renamed: ClassVar[dict[str, str]] = {
         "asctime": "time",
@@ -167,7 +167,7 @@ class JsonFormatter(OrjsonFormatter):
         )
 
     def process_log_record(self, log_data: dict[str, Any]) -> dict[str, Any]:
-        """Spread what is known of a request over fields of its own."""
+        """Add the attributes of a request as fields."""
         access: AccessRecord | None = log_data.pop("access", None)
         if access is not None:
             fields = asdict(access)
@@ -181,7 +181,7 @@ class JsonFormatter(OrjsonFormatter):
 
 
 class _FirstLine(logging.Filter):
-    """Cuts what other libraries say after the first line: they put whole exceptions there."""
+    """Cuts other libraries' messages after the first line: the rest may be a whole exception."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         if not record.name.startswith("pgchroma"):
@@ -214,7 +214,7 @@ _SAFE_TYPES = (
     RuntimeError,
     TypeError,
 )
-"""Exceptions whose messages name types, files and code, but no values."""
+"""Exceptions whose messages name types, files and code, but quote no values."""
 
 
 def _message(error: BaseException) -> str:

@@ -1,7 +1,7 @@
-"""What a worker counts, for Prometheus.
+"""A worker's metrics, for Prometheus.
 
-Each worker counts in files of its own, which the supervising process adds up. The place of the
-files has to be known before `prometheus_client` is imported, hence `enable_multiprocess`.
+Each worker writes its own files, which the supervisor aggregates. Their directory must be known
+before `prometheus_client` is imported, hence `enable_multiprocess`.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _REFUSALS = {401: "unknown", 403: "forbidden"}
 
 
 class Metrics:
-    """A worker's counters; labels are few and known beforehand, none comes from a caller."""
+    """A worker's metrics. Labels have few values, known beforehand; none comes from a caller."""
 
     def __init__(self) -> None:
         from prometheus_client import Counter, Gauge, Histogram  # noqa: PLC0415  (see above)
@@ -63,16 +63,16 @@ class Metrics:
             "Requests that wait for a database connection.",
             multiprocess_mode="livesum",
         )
-        # To look a labelled counter up takes longer than to count.
+        # Looking a labelled counter up takes longer than incrementing it.
         self._by_operation: dict[str, tuple[Any, Any, Any]] = {}
         self._by_answer: dict[tuple[str, str, int], Any] = {}
 
     def request_started(self) -> None:
-        """Note that a request came."""
+        """Record the start of a request."""
         self._in_progress.inc()
 
     def request_finished(self, record: AccessRecord) -> None:
-        """Note what became of it."""
+        """Record the end of a request."""
         self._in_progress.dec()
         self._counter(record).inc()
         seconds, received, sent = self._histograms(record.operation)
@@ -83,7 +83,7 @@ class Metrics:
             self._refused.labels(_REFUSALS[record.status]).inc()
 
     def count_records(self, operation: Operation[Any], result: Any) -> None:
-        """Note how many records an operation wrote or read."""
+        """Record how many records an operation wrote or read."""
         name = type(operation).__name__
         written, read = operation.records_written(result), operation.records_read(result)
         if written:
@@ -92,7 +92,7 @@ class Metrics:
             self._read.labels(name).inc(read)
 
     def set_pool(self, statistics: dict[str, int]) -> None:
-        """Note how the pool of connections is."""
+        """Record the statistics of the connection pool."""
         size, idle = statistics.get("size", 0), statistics.get("idle", 0)
         self._pool.labels("idle").set(idle)
         self._pool.labels("used").set(size - idle)
@@ -120,6 +120,6 @@ class Metrics:
 
 
 def enable_multiprocess(directory: Path) -> Metrics:
-    """Count in files in this directory."""
+    """Return the metrics of this process, which are written to files in `directory`."""
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(directory)
     return Metrics()

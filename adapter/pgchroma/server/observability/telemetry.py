@@ -1,7 +1,7 @@
 """Traces and metrics for an OpenTelemetry collector, by OTLP over HTTP.
 
-The endpoint and the service's name come from our settings; everything else, such as headers, the
-sampler and time-outs, from the variables OTEL_… that OpenTelemetry itself defines.
+The endpoint and the service's name are pgchroma's settings. Everything else, such as headers, the
+sampler and timeouts, is configured by OpenTelemetry's own variables, OTEL_….
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ __all__ = ("Telemetry",)
 
 
 _FLUSH_SECONDS = 2.0
-"""Seconds the collector has at the end; OpenTelemetry itself would try for much longer."""
+"""Seconds to send the rest at shutdown; OpenTelemetry itself would retry for much longer."""
 
 
 class Telemetry:
-    """Traces a worker's requests, and sends what came of it."""
+    """Traces a worker's requests and exports the traces and metrics."""
 
     def __init__(self, settings: OpenTelemetry) -> None:
-        # Where OpenTelemetry looks for them; a name that the operator set there is left.
+        # OpenTelemetry reads these variables. A service name that the operator set is kept.
         os.environ["OTEL_EXPORTER_OTLP_ENDPOINT"] = settings.endpoint
         os.environ.setdefault("OTEL_SERVICE_NAME", settings.service_name)
         resource = Resource.create()
@@ -50,7 +50,7 @@ class Telemetry:
         self._tracer = self._tracers.get_tracer("pgchroma")
 
     def wrap(self, application: ASGIApp) -> ASGIApp:
-        """Make every request a span, in the trace of its ``traceparent`` header if it has one."""
+        """Trace every request as a span, in the trace of its ``traceparent`` header."""
         wrapped: Any = OpenTelemetryMiddleware(
             application,
             default_span_details=lambda scope: (scope["method"], {}),
@@ -61,7 +61,7 @@ class Telemetry:
         return wrapped  # type: ignore[no-any-return]
 
     def name_request(self, operation: str) -> str:
-        """Name the span that is under way, and return the id of its trace."""
+        """Name the current span, and return the id of its trace."""
         span = trace.get_current_span()
         if operation:
             span.update_name(operation)
@@ -69,7 +69,7 @@ class Telemetry:
 
     @contextmanager
     def database(self, operation: Operation[Any]) -> Generator[None, None, None]:
-        """Make what is done for an operation a span of its own."""
+        """Trace an operation on the database as a span."""
         name = type(operation).__name__
         attributes = {"db.system.name": "postgresql", "db.operation.name": name}
         with self._tracer.start_as_current_span(
@@ -88,7 +88,7 @@ class Telemetry:
                 raise
 
     def close(self) -> None:
-        """Send what is left, unless the collector is away."""
+        """Export what is left, unless the collector is unavailable."""
         providers = (self._tracers, self._meters)
         threads = [Thread(target=each.shutdown, daemon=True) for each in providers]
         for thread in threads:

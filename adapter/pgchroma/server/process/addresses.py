@@ -1,4 +1,4 @@
-"""Addresses to listen on: resolved, checked, and kept for the workers."""
+"""Addresses to listen on: resolve, check, and reserve them for the workers."""
 
 from __future__ import annotations
 
@@ -34,20 +34,20 @@ class Address:
     family: socket.AddressFamily
 
     def __str__(self) -> str:
-        """Return host and port as they stand in a URL."""
+        """Return host and port as a URL has them."""
         return f"[{self.name}]:{self.port}" if ":" in self.name else f"{self.name}:{self.port}"
 
     @property
     def own(self) -> str:
-        """The IP address this machine itself reaches it by."""
+        """The IP address by which this machine itself reaches the address."""
         return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)  # noqa: S104
 
 
 def resolve(setting: str, name: str, port: int) -> Address:
-    """Find a free address; port 0 takes any port that is free.
+    """Return a free address; port 0 means any free port.
 
     Args:
-        setting: The setting that `name` is of.
+        setting: The setting that has `name`, for error messages.
         name: The host.
         port: The port.
 
@@ -60,7 +60,7 @@ def resolve(setting: str, name: str, port: int) -> Address:
     except (socket.gaierror, UnicodeError) as error:
         reason = getattr(error, "strerror", None) or "not a host name"
         raise _no_address(setting, name, reason) from error
-    # Where a name has both, IPv4 is what clients that know one only try.
+    # If a name has both, IPv4: clients that try only one address try that.
     found.sort(key=lambda row: row[0] is not socket.AF_INET)
     family, _, _, _, sockaddr = found[0]
     with socket.socket(family, socket.SOCK_STREAM) as probe:
@@ -86,13 +86,13 @@ def _no_address(setting: str, name: str, reason: str) -> InvalidSettingError:
 
 @contextmanager
 def reserved(setting: str, name: str, port: int) -> Generator[Address, None, None]:
-    """Find a free address and keep it, so that others find it taken while workers come and go."""
+    """Reserve a free address, so that no other process takes it while workers are replaced."""
     address = resolve(setting, name, port)
     if sys.platform != "linux":
         yield address
         return
     with socket.socket(address.family, socket.SOCK_STREAM) as kept:
-        # Bound and not listening, it gets no connections; the workers share the port with it.
+        # Bound but not listening, it gets no connections; the workers share the port with it.
         kept.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         kept.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         kept.bind((address.host, address.port))

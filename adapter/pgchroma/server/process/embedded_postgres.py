@@ -1,4 +1,4 @@
-"""The embedded PostgreSQL kept running while the server runs on it."""
+"""Restart the server's embedded PostgreSQL if it dies."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ __all__ = ("restarting",)
 _log = logging.getLogger("pgchroma.server")
 
 CHECK_SECONDS: Final = 0.2
-"""Seconds between two looks at whether PostgreSQL lives."""
+"""Seconds between two checks whether PostgreSQL runs."""
 
 RESTART_SECONDS: Final = 60.0
-"""Seconds for which a start that fails is tried again."""
+"""Seconds for which a failing start is retried."""
 
 
 @contextmanager
 def restarting(postgres: EmbeddedPostgres | None) -> Generator[None, None, None]:
-    """Start the embedded PostgreSQL again whenever it dies; without one, do nothing.
+    """Restart the embedded PostgreSQL whenever it dies; do nothing if `postgres` is `None`.
 
-    If it cannot be started, this process gets SIGTERM.
+    If it cannot be restarted, this process gets SIGTERM.
 
     Raises:
-        InternalError: On leaving, if PostgreSQL could not be started again.
+        InternalError: On leaving, if PostgreSQL could not be restarted.
     """
     if postgres is None:
         yield
@@ -45,14 +45,14 @@ def restarting(postgres: EmbeddedPostgres | None) -> Generator[None, None, None]
     finally:
         watch.stop()
         if watch.failure is not None:
-            raise InternalError(f"PostgreSQL cannot be started again: {watch.failure}")
+            raise InternalError(f"PostgreSQL cannot be restarted: {watch.failure}")
 
 
 class _Watch:
-    """A thread that looks after PostgreSQL.
+    """A thread that restarts PostgreSQL.
 
     Attributes:
-        failure: Why it gave up.
+        failure: Why it gave up; `None` while it has not.
     """
 
     def __init__(self, postgres: EmbeddedPostgres) -> None:
@@ -63,7 +63,7 @@ class _Watch:
         self._thread.start()
 
     def stop(self) -> None:
-        """Look after it no more. A start that is under way goes on."""
+        """Stop watching. A restart that is running continues."""
         self._ended.set()
 
     def _watch(self) -> None:
@@ -91,5 +91,5 @@ class _Watch:
 
     def _give_up(self, error: ChromaError) -> None:
         self.failure = error.message()
-        _log.error("PostgreSQL cannot be started again; stopping the server: %s", self.failure)
+        _log.error("PostgreSQL cannot be restarted; stopping the server: %s", self.failure)
         os.kill(os.getpid(), signal.SIGTERM)

@@ -1,6 +1,6 @@
-"""What an operator's machinery asks, on a port of its own: is it live, is it ready, and metrics.
+"""The admin port: liveness, readiness and metrics.
 
-The supervising process answers, so that a worker that hangs cannot keep it from saying so.
+The supervisor answers, so that the answer does not depend on a worker that hangs.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ _CONNECT_TIMEOUT_SECONDS = 3
 
 
 class Health:
-    """Tells how the server is.
+    """Checks the server.
 
     Args:
-        run_directory: Where the workers give signs of life.
+        run_directory: Has the workers' heartbeats.
         conninfo: The database.
-        workers: How many workers there should be.
-        is_stopping: Whether the server was told to stop.
+        workers: How many workers are configured.
+        is_stopping: Whether the server is shutting down.
     """
 
     def __init__(
@@ -58,31 +58,31 @@ class Health:
         self._started = time.monotonic()
 
     def running(self) -> list[int]:
-        """Return the process ids of the workers that run, and clean up after those that are gone.
+        """Return the process ids of the running workers, and clean up after those that exited.
 
-        Nothing counts as under way in a process that is gone; what it answered stays counted.
+        Gauges of an exited process, such as requests in progress, are removed; its counters stay.
         """
         running = []
         for pid, age in sorted(self.run_directory.heartbeat_ages().items()):
             if not _exists(pid):
                 mark_process_dead(pid, str(self.run_directory.metrics))  # type: ignore[no-untyped-call]
                 if age > DEAD_AFTER:
-                    # Kept until now, so that a worker which is being replaced is not yet missed.
+                    # Not earlier: a worker that is being replaced does not count as missing yet.
                     self.run_directory.forget(pid)
             elif age < DEAD_AFTER:
                 running.append(pid)
         return running
 
     def is_live(self) -> dict[str, str]:
-        """Return what is wrong that a new start may mend."""
+        """Return the problems that a restart may fix, by component."""
         recent = sum(age < DEAD_AFTER for age in self.run_directory.heartbeat_ages().values())
         is_starting = time.monotonic() - self._started < DEAD_AFTER
         if recent >= self.workers or is_starting:
             return {}
-        return {"workers": f"{recent} of {self.workers} give signs of life"}
+        return {"workers": f"{recent} of {self.workers} are alive"}
 
     def is_ready(self) -> dict[str, str]:
-        """Return what keeps the server from answering."""
+        """Return the problems that keep the server from answering, by component."""
         missing = {"server": "is stopping"} if self._is_stopping() else {}
         running = set(self.running())
         heartbeat_ages = self.run_directory.heartbeat_ages()
@@ -92,7 +92,7 @@ class Health:
         return missing | self._database()
 
     def _database(self) -> dict[str, str]:
-        # What PostgreSQL says is kept back: it names users, hosts and databases.
+        # PostgreSQL's messages are not shown: they name users, hosts and databases.
         try:
             conninfo = plain_conninfo(self._conninfo)
             prepare_database(conninfo, "validate", connect_timeout=_CONNECT_TIMEOUT_SECONDS)
@@ -107,7 +107,7 @@ class Health:
 
 @contextmanager
 def serve_admin(address: Address, health: Health) -> Generator[None, None, None]:
-    """Answer ``/live``, ``/ready`` and ``/metrics`` in a thread."""
+    """Serve ``/live``, ``/ready`` and ``/metrics`` in a thread."""
 
     class Server(_Server):
         address_family = address.family
@@ -127,7 +127,7 @@ class _Server(ThreadingMixIn, WSGIServer):
     daemon_threads = True
 
     def server_bind(self) -> None:
-        # The parent class asks the resolver for this machine's name, which can take long.
+        # The parent class resolves this machine's name, which can take long.
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         self.socket.bind(self.server_address)
         self.server_name, self.server_port = str(self.server_address[0]), self.server_address[1]
@@ -142,7 +142,7 @@ class _Handler(WSGIRequestHandler):
         return str(self.client_address[0])
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Say nothing of probes."""
+        """Do not log probes."""
 
 
 def _application(health: Health) -> WSGIApplication:
@@ -152,7 +152,7 @@ def _application(health: Health) -> WSGIApplication:
     def application(environ: WSGIEnvironment, start: StartResponse) -> Iterable[bytes]:
         path = environ.get("PATH_INFO", "")
         if environ["REQUEST_METHOD"] != "GET":
-            return _respond(start, "405 Method Not Allowed", {"error": "only GET is known"})
+            return _respond(start, "405 Method Not Allowed", {"error": "only GET is allowed"})
         if path == "/metrics":
             health.running()
             return metrics(environ, start)  # type: ignore[no-any-return]
@@ -179,7 +179,7 @@ def _registry(health: Health) -> CollectorRegistry:
 
 
 class _Processes:
-    """How many workers there are, and what each process takes."""
+    """Metrics of the number of workers and of each process's resources."""
 
     def __init__(self, health: Health) -> None:
         self._health = health

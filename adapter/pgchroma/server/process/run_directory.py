@@ -1,6 +1,6 @@
-"""What the supervising process and its workers share: a directory, gone with the server.
+"""The directory that the supervisor and its workers share; it is removed with the server.
 
-A worker leaves signs of life there, and the reason if it cannot start.
+It has the workers' heartbeat files, their metrics, and the reason why a worker cannot start.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from tempfile import TemporaryDirectory
 __all__ = ("DEAD_AFTER", "STALE_AFTER", "RunDirectory")
 
 STALE_AFTER = 5.0
-"""A worker that gave no sign for so many seconds does not answer in time."""
+"""Seconds without a heartbeat after which a worker counts as not answering."""
 
 DEAD_AFTER = 30.0
-"""A worker that gave no sign for so many seconds hangs, or is gone and was not replaced."""
+"""Seconds without a heartbeat after which a worker counts as hung or lost."""
 
 _PREFIX = "alive-"
 
@@ -42,39 +42,39 @@ class RunDirectory:
 
     @property
     def metrics(self) -> Path:
-        """Where workers count, for Prometheus."""
+        """The directory of the workers' metrics, for Prometheus."""
         return self.directory / "metrics"
 
     def beat(self) -> None:
-        """Say that this worker is alive."""
-        # By the clock that nobody sets; it is the same for every process of the machine.
+        """Update this worker's heartbeat file."""
+        # The monotonic clock is never set, and is the same for all processes of a machine.
         file = self.directory / f"{_PREFIX}{os.getpid()}"
         file.touch()
         os.utime(file, (time.monotonic(), time.monotonic()))
 
     def heartbeat_ages(self) -> dict[int, float]:
-        """Return how many seconds ago each worker gave a sign, by process id."""
+        """Return the seconds since each worker's last heartbeat, by process id."""
         heartbeat_ages = {}
         for file in self.directory.glob(f"{_PREFIX}*"):
-            # Another thread may just have forgotten it.
+            # Another thread may just have removed it.
             with suppress(FileNotFoundError):
                 age = time.monotonic() - file.stat().st_mtime
                 heartbeat_ages[int(file.name.removeprefix(_PREFIX))] = age
         return heartbeat_ages
 
     def forget(self, pid: int) -> None:
-        """Remove the sign of a worker that is gone."""
+        """Remove the heartbeat file of a worker that exited."""
         (self.directory / f"{_PREFIX}{pid}").unlink(missing_ok=True)
 
     def write_startup_error(self, reason: str) -> None:
-        """Say why this worker cannot start."""
+        """Record why this worker cannot start."""
         (self.directory / "startup-error").write_text(reason, encoding="utf-8")
 
     def read_startup_error(self) -> str | None:
-        """Return why a worker could not start; None if none has said so."""
+        """Return why a worker could not start; `None` if no worker recorded a reason."""
         file = self.directory / "startup-error"
         return file.read_text(encoding="utf-8") if file.exists() else None
 
     def remove(self) -> None:
-        """Remove it, for a supervisor that is gone."""
+        """Remove the directory, on behalf of a supervisor that exited."""
         shutil.rmtree(self.directory, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""The server from start to stop: the database, the first key, the workers, the admin port."""
+"""Run the server: open the database, create the first key, start the workers and the admin port."""
 
 from __future__ import annotations
 
@@ -54,27 +54,27 @@ __all__ = ("serve",)
 _log = logging.getLogger("pgchroma.server")
 
 DATABASE_WAIT_SECONDS = 60
-"""Seconds to wait at the start for a database that is not there yet."""
+"""Seconds to wait at startup for a database that is not available yet."""
 
 HEADER_TIMEOUT_MS = 10_000
-"""How long a request's head may take to arrive; a connection held open longer is closed."""
+"""How long a request's headers may take to arrive before the connection is closed."""
 
 MAX_CONNECTIONS = 16_384
-"""The most connections a worker keeps; the system's limit of open files is below or above it."""
+"""Maximum number of connections of a worker; the system's limit of open files may be lower."""
 
 
 def serve(
     settings: ServerSettings, show: Callable[[str], None], notices: Sequence[str] = ()
 ) -> None:
-    """Serve until SIGTERM or SIGINT; then let running requests end.
+    """Serve until SIGTERM or SIGINT; then wait for running requests.
 
     Args:
-        settings: What the operator wants.
-        show: Writes to the terminal what no log may have in it: an API key.
+        settings: The server's settings.
+        show: Writes an API key to the terminal, because it must not be in a log.
         notices: Warnings about the settings, for the log.
 
     Raises:
-        InvalidSettingError: A setting cannot be followed here.
+        InvalidSettingError: A setting cannot be applied on this machine.
         ChromaError: The database cannot be used, or a worker cannot start; the message says why.
         InvalidArgumentError: The port is taken.
         MissingExtraError: A package that the settings ask for is not installed.
@@ -88,7 +88,7 @@ def serve(
     try:
         _serve(settings, show)
     finally:
-        _log.info("pgchroma has ended after %.1f seconds", time.monotonic() - began)
+        _log.info("pgchroma stopped after %.1f seconds", time.monotonic() - began)
 
 
 def _serve(settings: ServerSettings, show: Callable[[str], None]) -> None:
@@ -107,7 +107,7 @@ def _serve(settings: ServerSettings, show: Callable[[str], None]) -> None:
         stack.enter_context(_admin_server(settings, conninfo, run_directory, server))
         _run(
             server,
-            # Workers have no use for the first key.
+            # Workers do not need the first key.
             partial(load, settings.model_copy(update={"admin_key": None}), conninfo, run_directory),
             run_directory,
             _StartupProbe(settings, address),
@@ -115,14 +115,14 @@ def _serve(settings: ServerSettings, show: Callable[[str], None]) -> None:
 
 
 def _exit_on_signals() -> None:
-    """Until there are requests to wait for, let a signal end the process and close what is open."""
+    """Exit on a signal, as long as there are no requests to wait for."""
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: sys.exit(0))
 
 
 def _check_extras(settings: ServerSettings) -> None:
     if settings.url is None:
-        check_embedded("A server with a PostgreSQL of its own")
+        check_embedded("A server with an embedded PostgreSQL")
     if settings.open_telemetry is not None:
         check_extras("open_telemetry", "telemetry")
 
@@ -209,7 +209,7 @@ def _granian(settings: ServerSettings, address: Address) -> Any:
             address=address.host,
             port=address.port,
             interface=Interfaces.ASGI,
-            # Not whichever loop happens to be installed: another one gains nothing here.
+            # Fixed, because another loop that happens to be installed is no faster here.
             loop=Loops.asyncio,
             workers=settings.workers,
             backlog=4096,
@@ -232,12 +232,12 @@ def _granian(settings: ServerSettings, address: Address) -> Any:
 def _run(
     server: Any, loader: Callable[[], Any], run_directory: RunDirectory, probe: _StartupProbe
 ) -> None:
-    """Run the workers until a signal comes.
+    """Run the workers until a signal arrives.
 
     Raises:
-        InternalError: A worker did not start, or ended again and again.
+        InternalError: A worker did not start, or workers exited repeatedly.
     """
-    # A fork would copy this process's threads in the middle of what they do.
+    # A fork would copy this process's running threads in an undefined state.
     multiprocessing.set_start_method("spawn", force=True)
     failed = False
     with probe.running(run_directory):
@@ -249,11 +249,11 @@ def _run(
     if reason is not None and (failed or not probe.has_answered):
         raise InternalError(f"a worker cannot start: {reason}")
     if failed:
-        raise InternalError("workers ended again and again; the log says more")
+        raise InternalError("workers exited repeatedly; see the log for the reason")
 
 
 class _StartupProbe:
-    """Waits for the first answer, or for the reason why there will be none."""
+    """Waits for the first response, or for an error at startup."""
 
     def __init__(self, settings: ServerSettings, address: Address) -> None:
         self.has_answered = False
@@ -263,7 +263,7 @@ class _StartupProbe:
 
     @contextmanager
     def running(self, run_directory: RunDirectory) -> Generator[None, None, None]:
-        """Watch from a thread: this one waits for signals."""
+        """Probe in a thread: the main thread waits for signals."""
         thread = Thread(target=self._watch, args=(run_directory,), daemon=True)
         thread.start()
         try:
@@ -275,7 +275,7 @@ class _StartupProbe:
     def _watch(self, run_directory: RunDirectory) -> None:
         while not self._ended.wait(0.05):
             if run_directory.read_startup_error() is not None:
-                # What keeps one worker from starting keeps the next one, too.
+                # The next worker would fail to start for the same reason.
                 os.kill(os.getpid(), signal.SIGTERM)
                 return
             if self._answers():
@@ -299,7 +299,7 @@ class _StartupProbe:
         host, port = self._address.own, self._address.port
         if not self._is_secure:
             return HTTPConnection(host, port, timeout=5)
-        # It is this very process's certificate, and made out to another name.
+        # The certificate is this server's own, and was issued for another name.
         context = ssl.create_default_context()
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
         return HTTPSConnection(host, port, timeout=5, context=context)
