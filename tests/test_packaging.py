@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 
 import pgchroma
+from pgchroma import _public
 from pgchroma._version import DOCUMENTATION
 from pgchroma.catalog.resources import resource
 from pgchroma.model import operations
@@ -184,7 +185,7 @@ def test_a_command_does_not_load_the_clients() -> None:
     assert loaded.isdisjoint({"pgchroma.client", "pgchroma.server", "alembic", "sqlalchemy"})
 
 
-@pytest.mark.parametrize("name", [*pgchroma.__all__, "__all__", "is_client", "__version__"])
+@pytest.mark.parametrize("name", [*_public.__all__, "__all__", "is_client", "__version__"])
 def test_every_public_name_is_there_at_once(name: str) -> None:
     assert getattr(pgchroma, name) is not None
     assert name in dir(pgchroma)
@@ -194,9 +195,9 @@ def test_unknown_names_are_refused() -> None:
     with pytest.raises(
         AttributeError, match="module 'pgchroma' has no attribute 'PersistantClient'"
     ):
-        _ = pgchroma.PersistantClient
+        _ = pgchroma.PersistantClient  # type: ignore[attr-defined]
     with pytest.raises(ImportError, match="cannot import name 'PersistantClient'"):
-        from pgchroma import PersistantClient  # noqa: F401, PLC0415
+        from pgchroma import PersistantClient  # type: ignore[attr-defined] # noqa: F401, PLC0415
 
 
 @pytest.mark.parametrize(

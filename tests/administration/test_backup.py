@@ -73,11 +73,9 @@ def _create(restored_url: str) -> None:
 
 def _fill(client: pgchroma.ClientAPI) -> None:
     rows = np.random.default_rng(1).standard_normal((300, 4)).astype(np.float32)
-    papers = client.create_collection(
-        "papers",
-        metadata={"topic": "birds", "weight": 1.0, "large": 1e300},
-        configuration={"hnsw": {**EAGER["hnsw"], "space": "ip"}},
-    )
+    configuration: Any = {"hnsw": {**EAGER["hnsw"], "space": "ip"}}
+    metadata: Any = {"topic": "birds", "weight": 1.0, "large": 1e300}
+    papers = client.create_collection("papers", metadata=metadata, configuration=configuration)
     papers.add(
         ids=[str(n) for n in range(300)],
         embeddings=rows,
@@ -295,9 +293,10 @@ def test_a_collection_whose_name_is_taken_is_left(
 def test_without_the_copy_what_can_be_is_read_off_the_tables(
     url: str, restored_url: str, space: str, tmp_path: Path
 ) -> None:
+    configuration: Any = {"hnsw": {"space": space}}
     with pgchroma.PostgresClient(url, QUIET) as client:
         papers = client.create_collection(
-            "papers", configuration={"hnsw": {"space": space}}, embedding_function=None
+            "papers", configuration=configuration, embedding_function=None
         )
         papers.add(ids=["1", "2"], embeddings=[[1.0, 2.0], [3.0, 1.0]], documents=["a", "b"])
         before = papers.query(query_embeddings=[[1.0, 1.0]])

@@ -252,7 +252,8 @@ def test_there_is_one_sparse_index() -> None:
     written = schema.serialize_to_json()
     assert written["keys"]["a"] == {"sparse_vector": {"sparse_vector_index": index}}
     assert Schema.deserialize_from_json(written).serialize_to_json() == written
-    sourced = SparseVectorIndexConfig(embedding_function=Mine(), source_key="#document", bm25=True)
+    mine: Any = Mine()
+    sourced = SparseVectorIndexConfig(embedding_function=mine, source_key="#document", bm25=True)
     config = Schema().create_index(sourced, key="s").serialize_to_json()["keys"]["s"]
     assert config["sparse_vector"]["sparse_vector_index"]["config"] == {
         "embedding_function": {"type": "known", "name": "schema-mine", "config": {"size": 1}},

@@ -169,17 +169,17 @@ def test_subclasses_of_plain_types_are_stored_as_these(collection: pgchroma.Coll
 
 
 def test_a_filter_or_batch_may_be_too_large(collection: pgchroma.Collection) -> None:
-    many = [{"k": number} for number in range(1_000)]
+    many: list[Any] = [{"k": number} for number in range(1_000)]
     assert collection.get(where={"$or": many[:999]})["ids"] == []
     with pytest.raises(errors.InvalidArgumentError, match=r"more than 1000 conditions; use \$in"):
         collection.get(where={"$or": many})
-    nested = {"$or": [{"$and": many[:500]}, {"$and": many[500:]}]}
+    nested: Any = {"$or": [{"$and": many[:500]}, {"$and": many[500:]}]}
     with pytest.raises(errors.InvalidArgumentError, match="more than 1000 conditions"):
         collection.get(where=nested)
-    lists = {"$or": [{"k": {"$in": list(range(130_000))}}, {"k": {"$in": list(range(130_000))}}]}
+    lists: Any = {"$or": [{"k": {"$in": list(range(130_000))}}] * 2}
     with pytest.raises(errors.InvalidArgumentError, match="more than 250000 values in lists"):
         collection.get(where=lists)
-    patterns = {"$or": [{"$regex": "a" * 6_000}, {"$regex": "b" * 6_000}]}
+    patterns: Any = {"$or": [{"$regex": "a" * 6_000}, {"$regex": "b" * 6_000}]}
     with pytest.raises(errors.InvalidArgumentError, match="patterns have more than 10000 char"):
         collection.get(where_document=patterns)
     assert len(collection.get(where={"k": {"$nin": list(range(70_000))}})["ids"]) == 1

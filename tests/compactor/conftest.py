@@ -26,7 +26,7 @@ SMALL = CompactionSettings(segment_bytes=0, memory=64 << 20)
 QUIET = pgchroma.Settings(allow_reset=True, pgchroma_compaction=False, pgchroma_segment_bytes=0)
 """Nothing is built unless a test says so."""
 
-EAGER = {"hnsw": {"sync_threshold": 100, "batch_size": 10, "num_threads": 1}}
+EAGER: Any = {"hnsw": {"sync_threshold": 100, "batch_size": 10, "num_threads": 1}}
 
 
 @pytest.fixture(autouse=True)
@@ -65,7 +65,7 @@ def filled(
     client: pgchroma.ClientAPI, name: str = "papers", count: int = 300, **settings: Any
 ) -> pgchroma.Collection:
     """A collection whose tail is due."""
-    configuration = {"hnsw": {**EAGER["hnsw"], **settings}}
+    configuration: Any = {"hnsw": {**EAGER["hnsw"], **settings}}
     collection = client.create_collection(
         name, configuration=configuration, embedding_function=None
     )

@@ -72,7 +72,8 @@ def test_changed_settings_build_the_index_anew(
     collection = filled(client)
     compact(url)
     before = indexes(url, collection)
-    collection.modify(configuration={"hnsw": change})
+    configuration: Any = {"hnsw": change}
+    collection.modify(configuration=configuration)
     assert_right(collection, as_numbered((0, 300)))
     compact(url, merges_all=False)
     assert_at_rest(url, collection)

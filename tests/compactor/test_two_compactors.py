@@ -230,7 +230,7 @@ def _all_at_once(url: str, turns: int) -> None:
         pgchroma.PostgresClient(searching(url), QUIET) as reading,
         ThreadPoolExecutor(WRITERS + 4) as pool,
     ):
-        configuration = {"hnsw": {**EAGER["hnsw"], "ef_search": 10}}
+        configuration: Any = {"hnsw": {**EAGER["hnsw"], "ef_search": 10}}
         collection = client.create_collection(
             "papers", configuration=configuration, embedding_function=None
         )

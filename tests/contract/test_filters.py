@@ -150,7 +150,7 @@ def test_where_matches(
 
 @pytest.mark.parametrize(("where", "expected"), WHERE_DOCUMENT, ids=_id)
 def test_where_document_matches(
-    collection: pgchroma.Collection, where: dict[str, Any], expected: set[str]
+    collection: pgchroma.Collection, where: Any, expected: set[str]
 ) -> None:
     assert set(collection.get(where_document=where)["ids"]) == expected
 

@@ -43,7 +43,7 @@ def forget(client: pgchroma.ClientAPI) -> None:
 
 def create(client: pgchroma.ClientAPI, name: str = "papers", **hnsw: Any) -> pgchroma.Collection:
     """A collection whose tail may be indexed however short it is."""
-    configuration = {"hnsw": {"sync_threshold": 10, "batch_size": 2, **hnsw}}
+    configuration: Any = {"hnsw": {"sync_threshold": 10, "batch_size": 2, **hnsw}}
     return client.create_collection(name, embedding_function=None, configuration=configuration)
 
 

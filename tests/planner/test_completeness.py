@@ -208,7 +208,7 @@ def test_filters_right_at_the_bound_are_exact_below_and_complete_above(
     log.add(1_000)
     compact(url, log.collection)
     for matches, strategy in ((BOUND - 1, "exact"), (BOUND, "exact"), (BOUND + 1, "index")):
-        where = {"where": {"k": {"$lt": matches}}}
+        where: dict[str, Any] = {"where": {"k": {"$lt": matches}}}
         plan = log.collection.explain(
             query_embeddings=np.ones((1, DIMENSION)), n_results=5, **where
         )

@@ -198,13 +198,14 @@ def test_values_that_fit_no_index_can_be_written(states: dict[str, Known]) -> No
         assert state.collection.get(where_document={"$contains": LONG[-9:] + LONG[:9]})["ids"] == [
             "id0"
         ]
-        for ordered, expected in (
+        cases: tuple[tuple[Any, list[str]], ...] = (
             ({"$gt": 1e307}, ["id2"]),
             ({"$lt": 0}, ["id4"]),
             ({"$gte": 2**63 - 1}, ["id2", "id5"]),
             ({"$lte": 5e-324}, ["id3", "id4"]),
             ({"$in": [5e-324, 1e308]}, ["id2", "id3"]),
-        ):
+        )
+        for ordered, expected in cases:
             assert state.collection.get(where={"a'b": ordered})["ids"] == expected
 
 

@@ -234,7 +234,8 @@ def test_declared_keys_get_an_index(
         SecondaryIndex("value", "draft"),
     }
     with watched(client) as seen:
-        for where in ({"title": "t7"}, {"year": 7}, {"score": {"$lt": 1}}, {"draft": True}):
+        wheres: list[Any] = [{"title": "t7"}, {"year": 7}, {"score": {"$lt": 1}}, {"draft": True}]
+        for where in wheres:
             assert collection.get(where=where)["ids"]
             assert any("_by_" in name for name in seen.index_names()), where
 
@@ -335,5 +336,7 @@ def test_an_index_is_wanted_by_what_it_can_serve_alone() -> None:
         ),
     ):
         compiler = FilterCompiler(FilterableKeys(), frozenset())
-        compiler.compile(parse_where(where))
+        tree = parse_where(where)
+        assert tree is not None
+        compiler.compile(tree)
         assert compiler.candidates == expected, where

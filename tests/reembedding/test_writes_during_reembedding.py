@@ -33,8 +33,9 @@ def _client(url: str, **options: Any) -> pgchroma.ClientAPI:
 def _filled(
     client: pgchroma.ClientAPI, function: Hashed, count: int = COUNT, **hnsw: Any
 ) -> pgchroma.Collection:
+    configuration: Any = {"hnsw": hnsw}
     collection = client.create_collection(
-        "papers", embedding_function=function, configuration={"hnsw": hnsw}
+        "papers", embedding_function=function, configuration=configuration
     )
     texts = [f"text {n}" for n in range(count)]
     collection.add(ids=[f"id{n}" for n in range(count)], documents=texts)

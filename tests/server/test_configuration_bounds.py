@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import httpx
 import numpy as np
 import psycopg
@@ -13,7 +15,7 @@ from tests.server_process import Server
 
 C = "/api/v2/tenants/default_tenant/databases/default_database/collections"
 
-MOST = {
+MOST: Any = {
     "ef_construction": 100_000,
     "ef_search": 100_000,
     "max_neighbors": 10_000,
@@ -49,11 +51,12 @@ def test_a_number_beyond_its_bound_is_refused(
     name: str, beyond: int, client: pgchroma.ClientAPI, emptied: str
 ) -> None:
     value = MOST[name] + beyond
+    configuration: Any = {"hnsw": {name: value}}
     made = client.create_collection("papers", embedding_function=None)
     for refused in (
-        lambda: client.create_collection("x-1", configuration={"hnsw": {name: value}}),
+        lambda: client.create_collection("x-1", configuration=configuration),
         lambda: client.create_collection("x-1", metadata={LEGACY[name]: min(value, 2**63 - 1)}),
-        lambda: made.modify(configuration={"hnsw": {name: value}}),
+        lambda: made.modify(configuration=configuration),
     ):
         with pytest.raises((errors.InvalidArgumentError, TypeError)) as caught:
             refused()
@@ -73,13 +76,14 @@ def test_the_greatest_values_do_no_harm(client: pgchroma.ClientAPI, emptied: str
         for place in (client, http):
             made = place.create_collection("papers", configuration={"hnsw": MOST})
             _use(made)
-            changed = {key: value for key, value in MOST.items() if key != "ef_construction"}
+            changed: Any = {key: value for key, value in MOST.items() if key != "ef_construction"}
             made.modify(configuration={"hnsw": changed})
             _use(place.get_collection("papers"))
 
 
 def test_numpys_numbers_are_numbers(client: pgchroma.ClientAPI) -> None:
-    hnsw = {"ef_search": np.int64(33), "resize_factor": np.float32(1.5), "space": np.str_("ip")}
+    hnsw: Any = {"ef_search": np.int64(33), "space": np.str_("ip")}
+    hnsw["resize_factor"] = np.float32(1.5)
     made = client.create_collection("papers", configuration={"hnsw": hnsw})
     assert made.configuration_json["hnsw"]["ef_search"] == 33
     assert client.get_collection("papers").configuration_json["hnsw"]["space"] == "ip"

@@ -15,6 +15,7 @@ import pytest
 import pgchroma
 from pgchroma.backends.connect import connect
 from pgchroma.model.credentials import Kind, Scope
+from pgchroma.model.entities import DatabaseRef
 from pgchroma.model.operations import DeleteCollection
 from pgchroma.model.operations.credentials import RevokeCredential, new_key, new_user
 from pgchroma.server.http.dispatch import RECHECK_AFTER
@@ -80,7 +81,7 @@ def test_a_key_ends_with_its_collection_while_a_body_arrives(url: str, tmp_path:
         backend.execute(new)
         environment = {"PGCHROMA_AUTH_CACHE_SECONDS": "0"}
         with running(tmp_path / "log", "--url", url, environment=environment) as server:
-            database = pgchroma.model.entities.DatabaseRef("default_tenant", "default_database")
+            database = DatabaseRef("default_tenant", "default_database")
             delete = DeleteCollection(database, "papers")
             status = send_slowly(
                 server,
