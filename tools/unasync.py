@@ -55,6 +55,14 @@ class Folder:
 
 FOLDERS = (
     Folder("client", by_hand=frozenset({"concurrency.py", "reopening.py"})),
+    Folder(
+        "backends",
+        by_hand=frozenset({"io.py", "limits.py", "sqlalchemy_types.py"}),
+        rules=(
+            (r"\bAbstractAsyncContextManager\b", "AbstractContextManager"),
+            (r"\bAwaitable\[(\w+)\]", r"\1"),
+        ),
+    ),
     Folder("store/running", by_hand=frozenset({"io.py"})),
 )
 

@@ -15,7 +15,7 @@ import pytest
 from click.testing import Result
 
 import pgchroma
-from pgchroma.backends.connect import connect
+from pgchroma.backends._sync.connect import connect
 from pgchroma.cli import main
 from pgchroma.model.credentials import FoundCredential, Kind
 from pgchroma.model.hashes import Key, is_match

@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 
 import pgchroma
 from pgchroma import errors
-from pgchroma.backends import direct
+from pgchroma.backends._sync import direct
 from tests.server_process import eventually
 
 LEVELS = ("REPEATABLE READ", "SERIALIZABLE")

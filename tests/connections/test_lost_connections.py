@@ -181,8 +181,8 @@ def test_a_read_is_repeated_on_another_connection(relay: Relay) -> None:
 def test_a_connection_that_went_silent_while_idle_is_replaced(
     relay: Relay, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pgchroma.backends.pool.CHECK_SECONDS", 0.2)
-    monkeypatch.setattr("pgchroma.backends.pool.UNCHECKED_SECONDS", 0.0)
+    monkeypatch.setattr("pgchroma.backends._sync.pool.CHECK_SECONDS", 0.2)
+    monkeypatch.setattr("pgchroma.backends.pool_state.UNCHECKED_SECONDS", 0.0)
     with pgchroma.PostgresClient(relay.conninfo, QUIET) as client:
         collection = _used(client, 1)
         relay.is_silent = True

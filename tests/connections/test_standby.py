@@ -18,8 +18,10 @@ from psycopg.conninfo import conninfo_to_dict
 
 import pgchroma
 from pgchroma import errors
-from pgchroma.backends.connect import connect, connect_async
-from pgchroma.backends.direct import AsyncDirectBackend, DirectBackend
+from pgchroma.backends._async.connect import connect as connect_async
+from pgchroma.backends._async.direct import AsyncDirectBackend
+from pgchroma.backends._sync.connect import connect
+from pgchroma.backends._sync.direct import DirectBackend
 from pgchroma.embedded import EmbeddedPostgres
 from pgchroma.model.operations import CreateTenant, Heartbeat, Operation
 from tests.server_process import running

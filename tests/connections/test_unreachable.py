@@ -16,7 +16,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 import pgchroma
 from pgchroma import errors
-from pgchroma.backends.pool import Pool
+from pgchroma.backends._sync.pool import Pool
 from tests.server_process import running
 
 QUIET = pgchroma.Settings(pgchroma_compaction=False)
@@ -104,24 +104,27 @@ def test_the_last_reason_is_told_when_waiting_was_in_vain(tmp_path: Path) -> Non
     pool = Pool(
         f"host={tmp_path} dbname=none", size=1, timeout=0.3, configure=lambda connection: None
     )
-    with pytest.raises(errors.UnavailableError, match="No such file or directory"), pool.lend():
+    with (
+        pytest.raises(errors.UnavailableError, match="No such file or directory"),
+        pool.connection(),
+    ):
         raise AssertionError("there is no connection to lend")
 
 
 def test_a_pool_whose_connections_are_all_in_use_says_so(url: str) -> None:
     pool = Pool(url, size=2, timeout=0.1, configure=lambda connection: None)
     with (
-        pool.lend(),
-        pool.lend(),
+        pool.connection(),
+        pool.connection(),
         pytest.raises(errors.PoolExhaustedError, match="all 2 connections"),
-        pool.lend(),
+        pool.connection(),
     ):
         raise AssertionError("there is no third")
-    with pool.lend() as connection:
+    with pool.connection() as connection:
         assert connection.execute("select 1").fetchone() == (1,)
     assert pool.statistics() == {"size": 2, "idle": 2, "waiting": 0}
     pool.close()
-    with pytest.raises(errors.UnavailableError, match="closed"), pool.lend():
+    with pytest.raises(errors.UnavailableError, match="closed"), pool.connection():
         raise AssertionError("a closed pool lends nothing")
 
 

@@ -146,14 +146,14 @@ def watched(client: pgchroma.ClientAPI, *settings: str) -> Iterator[Watched]:
                 seen.plans.append(plan)
 
     pool = client._backend._source._pool  # type: ignore[attr-defined]
-    with pool.lend() as connection:
+    with pool.connection() as connection:
         for statement in (*_WATCHING, *settings):
             connection.execute(statement)
         connection.add_notice_handler(note)
     try:
         yield seen
     finally:
-        with pool.lend() as connection:
+        with pool.connection() as connection:
             connection.remove_notice_handler(note)
             connection.execute("reset all")
 

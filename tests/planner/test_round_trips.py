@@ -17,7 +17,7 @@ from sqlalchemy import Connection, create_engine, text
 
 import pgchroma
 from pgchroma import errors
-from pgchroma.backends import pool
+from pgchroma.backends import pool_state
 from pgchroma.store import locations
 from pgchroma.store.search import planner
 from tests.planner.proxy import Counted, counting
@@ -160,7 +160,7 @@ def _check_trips(trips: dict[str, list[int]]) -> None:
 
 @pytest.fixture
 def is_never_checked(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pool, "UNCHECKED_SECONDS", 3_600.0)
+    monkeypatch.setattr(pool_state, "UNCHECKED_SECONDS", 3_600.0)
 
 
 @pytest.mark.usefixtures("is_never_checked")

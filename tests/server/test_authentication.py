@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 
 import pgchroma
 from pgchroma import errors
-from pgchroma.backends.connect import connect_async
-from pgchroma.backends.direct import AsyncDirectBackend
+from pgchroma.backends._async.connect import connect as connect_async
+from pgchroma.backends._async.direct import AsyncDirectBackend
 from pgchroma.model.credentials import Caller, Role, Scope
 from pgchroma.model.entities import DatabaseRef, UserIdentity
 from pgchroma.model.hashes import Key

@@ -23,8 +23,8 @@ import psycopg
 import pytest
 
 import pgchroma
-from pgchroma.backends.connect import connect
-from pgchroma.backends.direct import DirectBackend
+from pgchroma.backends._sync.connect import connect
+from pgchroma.backends._sync.direct import DirectBackend
 from pgchroma.model.credentials import ROLES, Scope
 from pgchroma.model.entities import DatabaseRef
 from pgchroma.model.operations import (

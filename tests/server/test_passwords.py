@@ -17,7 +17,8 @@ import pytest
 
 import pgchroma
 from pgchroma import errors
-from pgchroma.backends.connect import connect, connect_async
+from pgchroma.backends._async.connect import connect as connect_async
+from pgchroma.backends._sync.connect import connect
 from pgchroma.model.credentials import Caller
 from pgchroma.model.hashes import hash_password, is_match
 from pgchroma.model.operations.credentials import new_key, new_user

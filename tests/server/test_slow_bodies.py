@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 import pgchroma
-from pgchroma.backends.connect import connect
+from pgchroma.backends._sync.connect import connect
 from pgchroma.model.credentials import Kind, Scope
 from pgchroma.model.entities import DatabaseRef
 from pgchroma.model.operations import DeleteCollection

@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 import pgchroma
-from pgchroma.backends.connect import connect
+from pgchroma.backends._sync.connect import connect
 from pgchroma.model.configuration import MAX_FUNCTION_BYTES
 from pgchroma.model.credentials import Scope
 from pgchroma.model.operations.credentials import new_key

@@ -12,8 +12,8 @@ import pytest
 
 import pgchroma
 from pgchroma import errors
-from pgchroma.backends.connect import connect
-from pgchroma.backends.direct import DirectBackend
+from pgchroma.backends._sync.connect import connect
+from pgchroma.backends._sync.direct import DirectBackend
 from pgchroma.model.credentials import FoundCredential, Scope
 from pgchroma.model.entities import DatabaseRef
 from pgchroma.model.hashes import Key, hash_key_secret

@@ -17,7 +17,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from sqlalchemy import create_engine, text
 
 import pgchroma
-from pgchroma.backends import direct
+from pgchroma.backends import retries
 from pgchroma.store import locations, run, run_async
 from pgchroma.store.running.errors import is_retryable
 from pgchroma.store.running.steps import Statement, Transaction, WithSettings
@@ -109,7 +109,7 @@ def problems(monkeypatch: pytest.MonkeyPatch) -> list[BaseException]:
         met.append(error)
         return is_retryable(error)
 
-    monkeypatch.setattr(direct, "is_retryable", note)
+    monkeypatch.setattr(retries, "is_retryable", note)
     return met
 
 

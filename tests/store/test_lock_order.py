@@ -11,7 +11,7 @@ import psycopg
 import pytest
 
 import pgchroma
-from pgchroma.backends import direct
+from pgchroma.backends import retries
 from pgchroma.model.operations import UpsertRecords
 from pgchroma.model.records import RecordBatch
 from pgchroma.store.running.errors import is_retryable
@@ -89,7 +89,7 @@ def problems(monkeypatch: pytest.MonkeyPatch) -> list[BaseException]:
         met.append(error)
         return is_retryable(error)
 
-    monkeypatch.setattr(direct, "is_retryable", note)
+    monkeypatch.setattr(retries, "is_retryable", note)
     return met
 
 

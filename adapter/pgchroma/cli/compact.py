@@ -12,7 +12,7 @@ import psycopg
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt
 
 from pgchroma.backends.checks import prepare_database
-from pgchroma.backends.connect import compaction_settings
+from pgchroma.backends.preparing import compaction_settings
 from pgchroma.cli.database import Database, on_database
 from pgchroma.cli.errors import exit_on_error
 from pgchroma.cli.printing import printable

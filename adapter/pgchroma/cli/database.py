@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 import psycopg
 
-from pgchroma.backends.base import Backend
-from pgchroma.backends.connect import connect
+from pgchroma.backends._sync.base import Backend
+from pgchroma.backends._sync.connect import connect
 from pgchroma.backends.conninfo import complete_conninfo
 from pgchroma.backends.refusal import is_refused_for_good
 from pgchroma.backends.urls import place_of

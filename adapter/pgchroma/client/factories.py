@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession
     from sqlalchemy.orm import Session
 
-    from pgchroma.backends.base import Backend
+    from pgchroma.backends._sync.base import Backend
 
 __all__ = (
     "AdminClient",

@@ -12,14 +12,15 @@ import os
 from threading import Lock, Thread
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from pgchroma.backends.connect import connect, connect_async
+from pgchroma.backends._async.connect import connect as connect_async
+from pgchroma.backends._sync.connect import connect
 from pgchroma.config import Settings
 from pgchroma.errors import OutcomeUnknownError, PoolExhaustedError, UnavailableError
 from pgchroma.model.entities import Limits
 from pgchroma.model.operations import Operation
 
 if TYPE_CHECKING:
-    from pgchroma.backends.direct import AsyncDirectBackend
+    from pgchroma.backends._async.direct import AsyncDirectBackend
     from pgchroma.embedded import EmbeddedPostgres
 
 __all__ = ("AsyncHealingBackend", "HealingBackend")
@@ -44,7 +45,7 @@ class HealingBackend:
         self._backend = connect(server.conninfo, settings, PATIENCE)
 
     def execute(self, operation: Operation[R]) -> R:
-        """Carry an operation out; see `pgchroma.backends.base.Backend`."""
+        """Carry an operation out; see `pgchroma.backends._sync.base.Backend`."""
         self.heal()
         self._server.space.check(operation)
         try:
@@ -112,7 +113,7 @@ class AsyncHealingBackend:
         return cls(server, settings, await connect_async(server.conninfo, settings, PATIENCE))
 
     async def execute(self, operation: Operation[R]) -> R:
-        """Carry an operation out; see `pgchroma.backends.base.AsyncBackend`."""
+        """Carry an operation out; see `pgchroma.backends._async.base.AsyncBackend`."""
         if os.getpid() == self._pid and self._server.is_down():
             await self._revive()
         self._server.space.check(operation)

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 from pgchroma.extras import check_driver
 
 if TYPE_CHECKING:
-    from pgchroma.backends.direct import AsyncDirectBackend, DirectBackend
+    from pgchroma.backends._async.direct import AsyncDirectBackend
+    from pgchroma.backends._sync.direct import DirectBackend
     from pgchroma.config import Settings
     from pgchroma.embedded import EmbeddedPostgres
 
@@ -19,13 +20,13 @@ __all__ = ("embedded_postgres", "postgres_backend", "postgres_backend_async")
 
 
 def postgres_backend(target: object, settings: Settings) -> DirectBackend:
-    """Connect to a database; see `pgchroma.backends.connect.connect`.
+    """Connect to a database; see `pgchroma.backends._sync.connect.connect`.
 
     Raises:
         MissingExtraError: psycopg or libpq is not installed.
     """
     check_driver("PostgresClient")
-    from pgchroma.backends.connect import connect  # noqa: PLC0415
+    from pgchroma.backends._sync.connect import connect  # noqa: PLC0415
 
     return connect(target, settings)
 
@@ -33,7 +34,7 @@ def postgres_backend(target: object, settings: Settings) -> DirectBackend:
 async def postgres_backend_async(target: object, settings: Settings) -> AsyncDirectBackend:
     """Do what `postgres_backend` does; the SQLAlchemy objects are the asynchronous ones."""
     check_driver("AsyncPostgresClient")
-    from pgchroma.backends.connect import connect_async  # noqa: PLC0415
+    from pgchroma.backends._async.connect import connect as connect_async  # noqa: PLC0415
 
     return await connect_async(target, settings)
 

@@ -98,7 +98,7 @@ class EmbeddedBackend:
         connections.users += 1
 
     def execute(self, operation: Operation[R]) -> R:
-        """Carry an operation out; see `pgchroma.backends.base.Backend`."""
+        """Carry an operation out; see `pgchroma.backends._sync.base.Backend`."""
         return self._open().backend.execute(operation)
 
     def limits(self) -> Limits:

@@ -6,8 +6,8 @@ import asyncio
 from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from pgchroma.backends.connect import connect_async
-from pgchroma.backends.direct import AsyncDirectBackend
+from pgchroma.backends._async.connect import connect as connect_async
+from pgchroma.backends._async.direct import AsyncDirectBackend
 from pgchroma.config import Settings
 from pgchroma.errors import UnavailableError
 from pgchroma.model.entities import Limits

@@ -24,7 +24,7 @@ from pgchroma.model.operations import (
 )
 
 if TYPE_CHECKING:
-    from pgchroma.backends.base import AsyncBackend
+    from pgchroma.backends._async.base import AsyncBackend
 
 __all__ = ("AsyncAdministration",)
 

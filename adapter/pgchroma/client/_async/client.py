@@ -61,7 +61,7 @@ from pgchroma.model.operations import (
 from pgchroma.model.types import CollectionMetadata, Space
 
 if TYPE_CHECKING:
-    from pgchroma.backends.base import AsyncBackend
+    from pgchroma.backends._async.base import AsyncBackend
 
 __all__ = ("AsyncAdminClient", "AsyncClient")
 

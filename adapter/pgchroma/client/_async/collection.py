@@ -87,7 +87,7 @@ from pgchroma.model.types import (
 )
 
 if TYPE_CHECKING:
-    from pgchroma.backends.base import AsyncBackend
+    from pgchroma.backends._async.base import AsyncBackend
 
 __all__ = ("AsyncCollection",)
 

@@ -29,7 +29,7 @@ from pgchroma.model.reembedding import Comparison, ReembeddingReport, Unembedded
 from pgchroma.model.types import Space
 
 if TYPE_CHECKING:
-    from pgchroma.backends.base import AsyncBackend
+    from pgchroma.backends._async.base import AsyncBackend
 
 __all__ = ("AsyncReembedder",)
 

@@ -15,7 +15,7 @@ from pgchroma.model.entities import CollectionModel, Limits
 from pgchroma.model.operations import Operation
 
 if TYPE_CHECKING:
-    from pgchroma.backends.base import AsyncBackend
+    from pgchroma.backends._async.base import AsyncBackend
     from pgchroma.client._async.client import AsyncClient
     from pgchroma.client._async.collection import AsyncCollection
 
@@ -57,7 +57,7 @@ class _ReopenedBackend:
         self._is_closed = False
 
     async def execute(self, operation: Operation[R]) -> R:
-        """Carry an operation out; see `pgchroma.backends.base.AsyncBackend`."""
+        """Carry an operation out; see `pgchroma.backends._async.base.AsyncBackend`."""
         return await (await self._opened()).execute(operation)
 
     async def limits(self) -> Limits:
@@ -82,7 +82,7 @@ class _ReopenedBackend:
 
 
 async def _open(origin: Origin) -> AsyncBackend:
-    from pgchroma.backends.connect import connect_async  # noqa: PLC0415
+    from pgchroma.backends._async.connect import connect as connect_async  # noqa: PLC0415
     from pgchroma.backends.http import AsyncHttpBackend  # noqa: PLC0415
     from pgchroma.client.connect import served_backend  # noqa: PLC0415
     from pgchroma.client.endpoints import endpoint_of  # noqa: PLC0415

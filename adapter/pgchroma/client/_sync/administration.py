@@ -25,7 +25,7 @@ from pgchroma.model.operations import (
 )
 
 if TYPE_CHECKING:
-    from pgchroma.backends.base import Backend
+    from pgchroma.backends._sync.base import Backend
 
 __all__ = ("Administration",)
 

@@ -62,7 +62,7 @@ from pgchroma.model.operations import (
 from pgchroma.model.types import CollectionMetadata, Space
 
 if TYPE_CHECKING:
-    from pgchroma.backends.base import Backend
+    from pgchroma.backends._sync.base import Backend
 
 __all__ = ("AdminClient", "Client")
 

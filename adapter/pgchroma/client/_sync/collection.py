@@ -88,7 +88,7 @@ from pgchroma.model.types import (
 )
 
 if TYPE_CHECKING:
-    from pgchroma.backends.base import Backend
+    from pgchroma.backends._sync.base import Backend
 
 __all__ = ("Collection",)
 

@@ -30,7 +30,7 @@ from pgchroma.model.reembedding import Comparison, ReembeddingReport, Unembedded
 from pgchroma.model.types import Space
 
 if TYPE_CHECKING:
-    from pgchroma.backends.base import Backend
+    from pgchroma.backends._sync.base import Backend
 
 __all__ = ("Reembedder",)
 

@@ -11,7 +11,7 @@ from pgchroma.embeddings.minilm.function import DefaultEmbeddingFunction
 from pgchroma.model.entities import CollectionModel
 
 if TYPE_CHECKING:
-    from pgchroma.backends.base import Backend
+    from pgchroma.backends._sync.base import Backend
     from pgchroma.client._sync.client import Client
     from pgchroma.client._sync.collection import Collection
 
@@ -44,7 +44,7 @@ def reopened_collection(origin: Origin, model: CollectionModel, has_function: bo
 
 
 def _opened(origin: Origin) -> Backend:
-    from pgchroma.backends.connect import connect  # noqa: PLC0415
+    from pgchroma.backends._sync.connect import connect  # noqa: PLC0415
     from pgchroma.client.http import http_backend  # noqa: PLC0415
     from pgchroma.client.shared import ephemeral_backend, persistent_backend  # noqa: PLC0415
 

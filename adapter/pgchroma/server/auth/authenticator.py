@@ -17,7 +17,7 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Final, Generic, Protocol, TypeVar
 
-from pgchroma.backends.base import AsyncBackend
+from pgchroma.backends._async.base import AsyncBackend
 from pgchroma.errors import ChromaAuthError
 from pgchroma.model.credentials import Caller, FoundCredential, Kind
 from pgchroma.model.entities import UserIdentity

@@ -11,8 +11,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from pgchroma.backends.base import AsyncBackend
-from pgchroma.backends.connect import connect_async
+from pgchroma.backends._async.base import AsyncBackend
+from pgchroma.backends._async.connect import connect as connect_async
 from pgchroma.errors import InternalError
 from pgchroma.model.hashes import Key, hash_key_secret, is_match
 from pgchroma.model.operations.credentials import (

@@ -12,7 +12,7 @@ from litestar.middleware import DefineMiddleware
 from litestar.middleware.rate_limit import RateLimitConfig
 from litestar.types import ASGIApp, Middleware
 
-from pgchroma.backends.base import AsyncBackend
+from pgchroma.backends._async.base import AsyncBackend
 from pgchroma.server.auth.authenticator import AllowAll, Authenticator, CredentialAuthenticator
 from pgchroma.server.auth.middleware import CALLER, PUBLIC, AuthenticationMiddleware
 from pgchroma.server.http.browsers import BrowserGuard

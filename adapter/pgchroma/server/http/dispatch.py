@@ -11,7 +11,7 @@ from uuid import UUID
 from litestar import Request, Response
 from litestar.exceptions import InternalServerException
 
-from pgchroma.backends.base import AsyncBackend
+from pgchroma.backends._async.base import AsyncBackend
 from pgchroma.errors import (
     ChromaError,
     InvalidArgumentError,

@@ -1,0 +1,1 @@
+"""Backends of event loops; written by hand."""

@@ -1,0 +1,1 @@
+"""Backends of threads; generated from those of event loops."""

@@ -1,0 +1,18 @@
+"""SQLAlchemy's synchronous classes. `_async/sqlalchemy_types.py` has the asynchronous ones."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import psycopg
+from sqlalchemy import Connection, Engine
+from sqlalchemy.orm import Session
+
+__all__ = ("EXPECTED", "Connection", "Engine", "Session", "driver_of")
+
+EXPECTED: Final = "a URL, or a SQLAlchemy Engine, Connection or Session"
+
+
+def driver_of(connection: Connection) -> psycopg.Connection[Any]:
+    """Return psycopg's connection of SQLAlchemy's."""
+    return connection.connection.driver_connection  # type: ignore[return-value]
