@@ -12,7 +12,7 @@ import pytest
 import pgchroma
 from pgchroma import errors
 from pgchroma.model.records import RecordBatch
-from pgchroma.store.records.vectors import pack_vectors
+from pgchroma.store.encoding.vectors import pack_vectors
 
 VECTOR = [1.0, 2.0]
 

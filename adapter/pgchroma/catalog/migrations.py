@@ -25,12 +25,12 @@ from pgchroma.catalog.resources import resource
 from pgchroma.catalog.views import Kept, restore_view, views_in, what_is_kept
 from pgchroma.catalog.waiting import watched_waits
 from pgchroma.errors import MissingRightError, VersionMismatchError
-from pgchroma.store.layout.sequences import advance_all, advance_segments
 from pgchroma.store.refusals import missing_right_to_upgrade
 from pgchroma.store.running._sync.driver import run
 from pgchroma.store.running.errors import primary_message
 from pgchroma.store.running.parameters import connection_parameters
 from pgchroma.store.running.search_path import add_schema
+from pgchroma.store.sequences import advance_all, advance_segments
 
 __all__ = ("adopt", "offline_sql", "sql_files", "upgrade")
 

@@ -25,6 +25,7 @@ from pgchroma.model.operations import (
     ListCollections,
     ModifyCollection,
 )
+from pgchroma.store.encoding.metadata import decode_metadata, encode_metadata
 from pgchroma.store.handlers import handles
 from pgchroma.store.layout.tables import (
     LAYOUT_VERSION,
@@ -34,7 +35,6 @@ from pgchroma.store.layout.tables import (
     rename_view,
 )
 from pgchroma.store.locations import StoreContext
-from pgchroma.store.records.metadata import decode_metadata, encode_metadata
 from pgchroma.store.running.steps import Statement, Steps, Transaction, render
 
 __all__ = (

@@ -38,7 +38,6 @@ __all__ = (
     "role_for",
     "role_name",
     "role_of_tenant",
-    "set_role",
     "transfer_schema",
 )
 
@@ -81,14 +80,6 @@ def role_of_tenant(tenant: str, context: StoreContext) -> Steps[str]:
             pass
     context.remember_role(tenant, role)
     return str(role)
-
-
-def set_role(role: str) -> Statement:
-    """Become a role until the transaction ends.
-
-    Not `set local`, which warns where the transaction is only a pipeline's.
-    """
-    return Statement(_BECOME, {"role": role})
 
 
 def transfer_schema(schema: str, role: str) -> Statement:
@@ -293,8 +284,6 @@ def _quoted(name: str) -> str:
 
 
 _SET_CONFIG = "pg_catalog.set_config(text, text, boolean)"
-
-_BECOME = render("select pg_catalog.set_config('role', %(role)s, true)")
 
 # No tenant's role can take this lock, as it could an advisory one.
 _LOCK = render("lock table pgchroma.alembic_version in exclusive mode")

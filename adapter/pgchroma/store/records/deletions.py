@@ -10,9 +10,9 @@ from pgchroma.model.operations import DeleteRecords
 from pgchroma.store.conditions.condition import resolve_where
 from pgchroma.store.conditions.row_locks import HELD, IS_HELD, LOCK
 from pgchroma.store.handlers import handles
-from pgchroma.store.layout.sequences import advance_once
 from pgchroma.store.locations import ResolvedCollection, StoreContext
 from pgchroma.store.running.steps import Steps, render
+from pgchroma.store.sequences import advance_once
 
 __all__ = ("delete_records",)
 

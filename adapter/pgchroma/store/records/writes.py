@@ -28,8 +28,9 @@ from pgchroma.model.records import RecordBatch
 from pgchroma.model.types import Modality
 from pgchroma.store.conditions.condition import BY_IDS
 from pgchroma.store.conditions.row_locks import HELD, IS_HELD, LOCK, hold
+from pgchroma.store.encoding.metadata import encode_metadata
+from pgchroma.store.encoding.vectors import VectorArray, pack_vectors
 from pgchroma.store.handlers import handles
-from pgchroma.store.layout.sequences import advance_once
 from pgchroma.store.layout.tables import CollectionTables
 from pgchroma.store.locations import (
     ResolvedCollection,
@@ -38,9 +39,8 @@ from pgchroma.store.locations import (
     resolve,
     resolve_for_query,
 )
-from pgchroma.store.records.metadata import encode_metadata
-from pgchroma.store.records.vectors import VectorArray, pack_vectors
 from pgchroma.store.running.steps import Statement, Steps, Transaction, render
+from pgchroma.store.sequences import advance_once
 
 __all__ = ("add_records", "update_records", "upsert_records")
 

@@ -34,9 +34,9 @@ from pgchroma.model.operations import (
     SwitchEmbeddings,
 )
 from pgchroma.model.reembedding import Comparison, Reembedding, Unembedded
+from pgchroma.store.encoding.vectors import pack_vectors
 from pgchroma.store.handlers import handles
 from pgchroma.store.layout.segments import distance, needs_index
-from pgchroma.store.layout.sequences import advance_once
 from pgchroma.store.layout.tables import (
     MAX_DIMENSION,
     CollectionTables,
@@ -44,8 +44,8 @@ from pgchroma.store.layout.tables import (
     swap,
 )
 from pgchroma.store.locations import StoreContext, resolve
-from pgchroma.store.records.vectors import pack_vectors
 from pgchroma.store.running.steps import Statement, Steps, Transaction, render, text_of
+from pgchroma.store.sequences import advance_once
 
 __all__ = (
     "compare_embeddings",

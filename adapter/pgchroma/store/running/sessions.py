@@ -10,7 +10,7 @@ from typing import Any, Final
 import psycopg
 
 from pgchroma.errors import InvalidArgumentError
-from pgchroma.store.records.vectors import prepare_vectors
+from pgchroma.store.encoding.vectors import prepare_vectors
 from pgchroma.store.running.prepared_statements import has_names, name_statements, stop_preparing
 from pgchroma.store.running.search_path import note_schema
 

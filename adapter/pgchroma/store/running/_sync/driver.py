@@ -13,14 +13,14 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from typing import Any
 
 import psycopg
 from psycopg import BaseConnection, Connection, Cursor, Rollback
 from psycopg.pq import PipelineStatus
 
-from pgchroma.store.records.text_arrays import pack_lists
-from pgchroma.store.roles import set_role
+from pgchroma.store.encoding.text_arrays import pack_lists
 from pgchroma.store.running._sync.cursors import PrepareInPipeline, StepCursor
 from pgchroma.store.running._sync.io import (
     RETURNED,
@@ -41,6 +41,7 @@ from pgchroma.store.running.isolation import (
     wrapping_for,
 )
 from pgchroma.store.running.prepared_statements import may_prepare
+from pgchroma.store.running.role import set_role
 from pgchroma.store.running.search_path import ADD_SCHEMA, lacks_schema
 from pgchroma.store.running.steps import (
     Attempt,
@@ -65,7 +66,7 @@ def run(
     """Run a handler to its end on a connection.
 
     The connection must know how to send vectors; see
-    `pgchroma.store.records.vectors.prepare_vectors`.
+    `pgchroma.store.encoding.vectors.prepare_vectors`.
 
     Args:
         connection: Where the handler's statements are sent.
@@ -117,13 +118,17 @@ def _run_step(connection: Connection[Any], step: Step, role: str | None, *, is_h
 def _packed(step: Step) -> Step:
     match step:
         case Statement():
-            return pack_lists(step)
+            return _with_packed_lists(step)
         case WithSettings(settings, statement):
-            return WithSettings(settings, pack_lists(statement))
+            return WithSettings(settings, _with_packed_lists(statement))
         case Transaction() | Attempt():
             return step
         case statements:
-            return tuple(map(pack_lists, statements))
+            return tuple(map(_with_packed_lists, statements))
+
+
+def _with_packed_lists(statement: Statement) -> Statement:
+    return replace(statement, parameters=pack_lists(statement.parameters))
 
 
 def _pipeline(

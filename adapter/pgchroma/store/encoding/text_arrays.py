@@ -7,14 +7,12 @@ of a second. Here a list is packed text by text.
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from psycopg import pq
 from psycopg.abc import Buffer
 from psycopg.adapt import Dumper
-
-from pgchroma.store.running.steps import Statement
 
 __all__ = ("TextArray", "TextArrayDumper", "pack_lists", "pack_texts")
 
@@ -55,16 +53,14 @@ def pack_texts(texts: Sequence[str | None]) -> TextArray:
     return TextArray(b"".join(parts))
 
 
-def pack_lists(statement: Statement) -> Statement:
-    """Return the statement with the lists of texts among its parameters packed."""
+def pack_lists(parameters: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the parameters of a statement with their lists of texts packed."""
     packed = {
         name: pack_texts(value)
-        for name, value in statement.parameters.items()
+        for name, value in parameters.items()
         if isinstance(value, list) and _are_texts(value)
     }
-    if not packed:
-        return statement
-    return Statement(statement.text, {**statement.parameters, **packed}, statement.reuses_plan)
+    return {**parameters, **packed} if packed else parameters
 
 
 def _are_texts(values: list[Any]) -> bool:

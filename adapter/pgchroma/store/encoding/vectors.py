@@ -18,7 +18,7 @@ from psycopg.abc import Buffer
 from psycopg.adapt import Dumper
 
 from pgchroma.errors import BatchSizeExceededError
-from pgchroma.store.records.text_arrays import TextArray, TextArrayDumper
+from pgchroma.store.encoding.text_arrays import TextArray, TextArrayDumper
 
 __all__ = (
     "VectorArray",
