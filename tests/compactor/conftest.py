@@ -17,7 +17,7 @@ from psycopg.conninfo import make_conninfo
 import pgchroma
 from pgchroma.compactor import runner
 from pgchroma.compactor.runner import Compaction, CompactionSettings
-from pgchroma.store import locations
+from pgchroma.store import resolved
 
 DIMENSION = 8
 SMALL = CompactionSettings(segment_bytes=0, memory=64 << 20)
@@ -32,7 +32,7 @@ EAGER: Any = {"hnsw": {"sync_threshold": 100, "batch_size": 10, "num_threads": 1
 @pytest.fixture(autouse=True)
 def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     """Readers look at every turn, and replaced indexes are dropped almost at once."""
-    monkeypatch.setattr(locations, "FRESH_SECONDS", -1.0)
+    monkeypatch.setattr(resolved, "FRESH_SECONDS", -1.0)
     monkeypatch.setattr(runner, "FRESH_SECONDS", 0.02)
     monkeypatch.setattr(runner, "LOOK_SECONDS", 0.05)
 

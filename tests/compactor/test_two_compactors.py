@@ -17,7 +17,7 @@ import pytest
 import pgchroma
 from pgchroma import errors
 from pgchroma.compactor.runner import BuildInterruptedError, Compaction, CompactionSettings
-from pgchroma.store import locations
+from pgchroma.store import resolved
 from pgchroma.store.search import planner
 from tests.compactor.conftest import (
     DIMENSION,
@@ -278,7 +278,7 @@ def test_nothing_is_lost_doubled_or_made_up(
     url: str, monkeypatch: pytest.MonkeyPatch, fresh_seconds: float
 ) -> None:
     # What is known of indexes may be of the past: slower then, and never wrong.
-    monkeypatch.setattr(locations, "FRESH_SECONDS", fresh_seconds)
+    monkeypatch.setattr(resolved, "FRESH_SECONDS", fresh_seconds)
     _all_at_once(url, 40)
 
 

@@ -16,7 +16,7 @@ from pgchroma.compactor import runner
 from pgchroma.compactor import thread as compactor_thread
 from pgchroma.model.entities import DatabaseRef
 from pgchroma.store.layout.tables import CollectionTables
-from pgchroma.store.locations import ResolvedCollection
+from pgchroma.store.resolved import ResolvedCollection
 from tests.compactor.conftest import filled, indexes, more, tables
 from tests.server_process import eventually
 

@@ -17,9 +17,10 @@ import pgchroma
 from pgchroma.compactor import bookkeeping
 from pgchroma.compactor.runner import Compaction, CompactionSettings
 from pgchroma.store import run
+from pgchroma.store.activity import Activity
+from pgchroma.store.context import StoreContext
 from pgchroma.store.layout.secondary import SecondaryIndex
 from pgchroma.store.layout.tables import CollectionTables
-from pgchroma.store.locations import Activity, StoreContext
 
 SPACES = ("l2", "ip", "cosine")
 QUANTIZATIONS = ("none", "halfvec", "bit")

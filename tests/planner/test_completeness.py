@@ -122,7 +122,7 @@ class Log:
         return float(np.mean(recalls))
 
     def is_exact(self, arguments: dict[str, Any], n_results: int) -> bool:
-        (resolved,) = context_of(self.client)._locations.values()
+        (resolved,) = context_of(self.client)._collections.values()
         indexes = resolved.indexes
         is_below = bool(arguments) and len(self.truth.matching(arguments)) <= BOUND
         return is_below or not indexes.segments or n_results * 10 > indexes.entries
@@ -311,12 +311,12 @@ def test_what_is_known_of_segments_may_be_old(
     seal(url, log.collection)
     known = context_of(client)
     log.check("cosine", {}, 5, 1)
-    (resolved,) = known._locations.values()
+    (resolved,) = known._collections.values()
     fresh = resolved.seen_at + 10**6
     log.add(30)
     compact(url, log.collection, merges_all=True)
     for indexes in (resolved.indexes, replace(resolved.indexes, ef_search=1)):
-        known.remember(replace(resolved, indexes=indexes, seen_at=fresh))
+        known.cache(replace(resolved, indexes=indexes, seen_at=fresh))
         names = {segment.index_name for segment in indexes.segments}
         there = connection.execute(
             "select count(*) from pg_class where relname = any(%s)", [list(names)]

@@ -15,7 +15,7 @@ from psycopg.conninfo import make_conninfo
 
 from pgchroma.model.filters import parse_where, parse_where_document
 from pgchroma.store.layout.secondary import KINDS, SecondaryIndex, create_secondary
-from pgchroma.store.locations import ReadyIndexes
+from pgchroma.store.resolved import ReadyIndexes
 from tests.oracle import Record, matches
 from tests.planner.segments import context_of, create, index_for, quiet, tables, watched
 from tests.strategies import text
@@ -102,9 +102,9 @@ class Known:
         self.collection = self.client.get_collection(name, embedding_function=None)
         self.collection.get(where={"k": 1})
         known = context_of(self.client)
-        (resolved,) = known._locations.values()
+        (resolved,) = known._collections.values()
         indexes = ReadyIndexes(secondary=frozenset(believed))
-        known.remember(replace(resolved, indexes=indexes, seen_at=float("inf")))
+        known.cache(replace(resolved, indexes=indexes, seen_at=float("inf")))
 
 
 @pytest.fixture(scope="module")

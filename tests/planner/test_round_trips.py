@@ -18,7 +18,7 @@ from sqlalchemy import Connection, create_engine, text
 import pgchroma
 from pgchroma import errors
 from pgchroma.backends import pool_state
-from pgchroma.store import locations
+from pgchroma.store import resolved
 from pgchroma.store.search import planner
 from tests.planner.proxy import Counted, counting
 from tests.planner.segments import compact, create, quiet, watched
@@ -40,7 +40,7 @@ def small_bound(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(planner, "MIN_EXACT_SCAN", 50)
     monkeypatch.setattr(planner, "INDEX_ROW_COST", 0)
     # Once a second somebody looks whether there are new indexes.
-    monkeypatch.setattr(locations, "FRESH_SECONDS", 3_600.0)
+    monkeypatch.setattr(resolved, "FRESH_SECONDS", 3_600.0)
 
 
 @pytest.fixture(scope="module")

@@ -13,6 +13,7 @@ from pgchroma import Schema
 from pgchroma.compactor import bookkeeping
 from pgchroma.model.filterable import FilterableKeys
 from pgchroma.model.filters import parse_where, parse_where_document
+from pgchroma.store.activity import Activity
 from pgchroma.store.conditions.filters import FilterCompiler
 from pgchroma.store.layout.secondary import (
     DEMAND_THRESHOLD,
@@ -20,7 +21,6 @@ from pgchroma.store.layout.secondary import (
     SecondaryIndex,
     secondary_name,
 )
-from pgchroma.store.locations import Activity
 from tests.oracle import Record, matches
 from tests.planner.segments import (
     compact,
@@ -204,7 +204,7 @@ def indexed_client(collection: pgchroma.Collection) -> Any:
 
 def _indexes(client: pgchroma.ClientAPI, collection: pgchroma.Collection) -> set[SecondaryIndex]:
     collection.get(where={"nothing": "x"})
-    (resolved,) = context_of(client)._locations.values()
+    (resolved,) = context_of(client)._collections.values()
     return set(resolved.indexes.secondary)
 
 

@@ -18,7 +18,7 @@ from sqlalchemy import create_engine, text
 
 import pgchroma
 from pgchroma.backends import retries
-from pgchroma.store import locations, run, run_async
+from pgchroma.store import resolved, run, run_async
 from pgchroma.store.running.errors import is_retryable
 from pgchroma.store.running.steps import Statement, Transaction, WithSettings
 from tests.planner.proxy import counting
@@ -151,7 +151,7 @@ def test_no_write_and_no_read_fails_to_be_serialized(
 
 def test_it_costs_no_round_trip(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # Once a second somebody looks whether there are new indexes.
-    monkeypatch.setattr(locations, "FRESH_SECONDS", 3_600.0)
+    monkeypatch.setattr(resolved, "FRESH_SECONDS", 3_600.0)
     strict(url)
     with counting(url, tmp_path) as counted:
         settings = pgchroma.Settings(pgchroma_compaction=False, pgchroma_pool_size=1)

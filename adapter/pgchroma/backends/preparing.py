@@ -18,7 +18,7 @@ from pgchroma.config import Settings
 from pgchroma.errors import InvalidArgumentError
 from pgchroma.model.entities import Limits
 from pgchroma.store import StoreContext, run
-from pgchroma.store.locations import Activity
+from pgchroma.store.activity import Activity
 from pgchroma.store.roles import prepare_roles
 from pgchroma.store.running.errors import mapped_errors
 from pgchroma.store.running.sessions import Sessions
@@ -132,5 +132,5 @@ def make_context(
         segment_bytes=settings.pgchroma_segment_bytes,
         observed=None if compactor is None else compactor.observed,
     )
-    sessions.note_vector_oid = context.note_vector_oid
+    sessions.note_vector_oid = context.set_vector_oid
     return context

@@ -27,7 +27,7 @@ from pgchroma.errors import UnavailableError
 from pgchroma.store import StoreContext, run
 from pgchroma.store.layout.secondary import SecondaryIndex, create_secondary, secondary_name
 from pgchroma.store.layout.segments import build_memory_per_row
-from pgchroma.store.locations import FRESH_SECONDS
+from pgchroma.store.resolved import FRESH_SECONDS
 from pgchroma.store.roles import role_of_tenant
 from pgchroma.store.running.isolation import set_isolation
 from pgchroma.store.running.search_path import add_for_session

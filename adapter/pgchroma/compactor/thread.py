@@ -21,8 +21,8 @@ from pgchroma.compactor.bookkeeping import Collection
 from pgchroma.compactor.dropping import drop_all_discarded
 from pgchroma.compactor.runner import BuildInterruptedError, Compaction, CompactionSettings
 from pgchroma.errors import ChromaError
+from pgchroma.store.activity import Activity
 from pgchroma.store.layout.segments import needs_index
-from pgchroma.store.locations import Activity
 from pgchroma.store.running.errors import primary_message, why_not_indexed
 
 __all__ = ("Compactor",)

@@ -1,8 +1,8 @@
 """SQL: what operations become, and how it is run. Importing this registers every handler."""
 
 from pgchroma.store import collections, credentials, databases, status, tenancy
+from pgchroma.store.context import StoreContext
 from pgchroma.store.handlers import handlers
-from pgchroma.store.locations import StoreContext
 from pgchroma.store.records import deletions, reads, writes
 from pgchroma.store.reembedding import handlers as reembedding
 from pgchroma.store.running._async.driver import run as run_async

@@ -25,6 +25,7 @@ from pgchroma.model.operations import (
     ListCollections,
     ModifyCollection,
 )
+from pgchroma.store.context import StoreContext
 from pgchroma.store.encoding.metadata import decode_metadata, encode_metadata
 from pgchroma.store.handlers import handles
 from pgchroma.store.layout.tables import (
@@ -34,7 +35,6 @@ from pgchroma.store.layout.tables import (
     drop_tables,
     rename_view,
 )
-from pgchroma.store.locations import StoreContext
 from pgchroma.store.running.steps import Statement, Steps, Transaction, render
 
 __all__ = (
@@ -129,7 +129,7 @@ def count_collections(operation: CountCollections, context: StoreContext) -> Ste
 def modify_collection(operation: ModifyCollection, context: StoreContext) -> Steps[None]:
     """Change a collection's name (and its view's), metadata and configuration."""
     yield Transaction(_modify(operation))
-    context.forget_location(operation.collection)
+    context.forget_collection(operation.collection)
 
 
 @handles(DeleteCollection)

@@ -14,8 +14,8 @@ from pgchroma.model.operations.credentials import (
     ListCredentials,
     RevokeCredential,
 )
+from pgchroma.store.context import StoreContext
 from pgchroma.store.handlers import handles
-from pgchroma.store.locations import StoreContext
 from pgchroma.store.running.steps import ComposedSQL, Statement, Steps, Transaction, render
 
 __all__ = (

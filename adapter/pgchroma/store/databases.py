@@ -30,6 +30,7 @@ from pgchroma.model.operations import (
     Reset,
     UpdateTenant,
 )
+from pgchroma.store.context import StoreContext
 from pgchroma.store.discarded import discard_schemas, drop_discarded
 from pgchroma.store.handlers import handles
 from pgchroma.store.layout.tables import (
@@ -40,7 +41,6 @@ from pgchroma.store.layout.tables import (
     relation_names,
     schema_name,
 )
-from pgchroma.store.locations import StoreContext
 from pgchroma.store.roles import drop_roles, give_table, lock_roles, role_of_tenant, transfer_schema
 from pgchroma.store.running.steps import Rows, Statement, Steps, Transaction, render
 

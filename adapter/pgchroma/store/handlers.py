@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any, TypeAlias, TypeVar
 
 from pgchroma.model.operations import Operation
-from pgchroma.store.locations import StoreContext
+from pgchroma.store.context import StoreContext
 from pgchroma.store.running.steps import Steps
 
 __all__ = ("Handler", "handlers", "handles")

@@ -24,8 +24,8 @@ from pgchroma.errors import MissingRightError
 from pgchroma.model.operations import (
     Operation,
 )
+from pgchroma.store.context import StoreContext
 from pgchroma.store.layout.tables import COPY, base_name, relation_names
-from pgchroma.store.locations import StoreContext
 from pgchroma.store.running.steps import Attempt, Statement, Steps, Transaction, render
 
 __all__ = (
@@ -68,7 +68,7 @@ def role_of_tenant(tenant: str, context: StoreContext) -> Steps[str]:
 
     For a tenant that does not exist it is the group, which sees nothing.
     """
-    known = context.role_of(tenant)
+    known = context.cached_role(tenant)
     if known is not None:
         return known
     database, exists, role, is_sound = (yield Statement(_FIND, {"tenant": tenant}))[0]
@@ -78,7 +78,7 @@ def role_of_tenant(tenant: str, context: StoreContext) -> Steps[str]:
             return group_name(database)
         while (yield Transaction(_hand_over(tenant, role))):
             pass
-    context.remember_role(tenant, role)
+    context.cache_role(tenant, role)
     return str(role)
 
 

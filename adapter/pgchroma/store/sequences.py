@@ -15,8 +15,9 @@ from uuid import UUID
 
 from psycopg import sql
 
+from pgchroma.store.context import StoreContext
 from pgchroma.store.layout.tables import CollectionTables
-from pgchroma.store.locations import ResolvedCollection, StoreContext
+from pgchroma.store.resolved import ResolvedCollection
 from pgchroma.store.running.steps import Statement, Steps, render
 
 __all__ = ("advance", "advance_all", "advance_once", "advance_segments")
@@ -36,7 +37,7 @@ def advance_once(resolved: ResolvedCollection, context: StoreContext) -> Steps[N
         return
     live = resolved.tables if resolved.dimension is not None else None
     yield from advance(resolved.tables, live, resolved.shadow)
-    context.note_advanced(id)
+    context.record_advanced(id)
 
 
 def advance(

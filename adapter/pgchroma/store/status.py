@@ -9,9 +9,10 @@ from psycopg import sql
 from pgchroma.model.configuration import clamped
 from pgchroma.model.inspection import IndexingStatus
 from pgchroma.model.operations import GetIndexingStatus
+from pgchroma.store.context import StoreContext
 from pgchroma.store.handlers import handles
 from pgchroma.store.layout.segments import needs_index, ranges_without, within
-from pgchroma.store.locations import StoreContext, resolve
+from pgchroma.store.resolving import resolve
 from pgchroma.store.running.steps import Statement, Steps, render, text_of
 from pgchroma.store.waits import compactor_blockers
 
@@ -23,7 +24,7 @@ def get_indexing_status(
     operation: GetIndexingStatus, context: StoreContext
 ) -> Steps[IndexingStatus]:
     """Count the embeddings that wait for an index, and look how far a build is."""
-    context.forget_location(operation.collection)
+    context.forget_collection(operation.collection)
     resolved = yield from resolve(operation.collection, context, is_fresh=True)
     if resolved.dimension is None:
         records = (yield Statement(text_of(resolved.tables.record_count)))[0][0]

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pgchroma.errors import InvalidArgumentError, NotFoundError
 from pgchroma.model.entities import Tenant
 from pgchroma.model.operations import DeleteTenant, ListTenants
+from pgchroma.store.context import StoreContext
 from pgchroma.store.handlers import handles
-from pgchroma.store.locations import StoreContext
 from pgchroma.store.running.steps import Statement, Steps, render
 
 __all__ = ("delete_tenant", "list_tenants")

@@ -17,8 +17,10 @@ from pgchroma.model.filters import Filter
 from pgchroma.model.operations import CollectionRef
 from pgchroma.store.conditions.filters import FilterCompiler
 from pgchroma.store.conditions.row_locks import hold
+from pgchroma.store.context import StoreContext
 from pgchroma.store.layout.secondary import SecondaryIndex
-from pgchroma.store.locations import ResolvedCollection, StoreContext, resolve, resolve_for_query
+from pgchroma.store.resolved import ResolvedCollection
+from pgchroma.store.resolving import resolve, resolve_for_query
 from pgchroma.store.running.steps import (
     ComposedSQL,
     Rows,

@@ -13,7 +13,7 @@ from pgchroma.model.records import RecordColumns
 from pgchroma.store.encoding.metadata import decode_metadata
 from pgchroma.store.encoding.vectors import unpack_vectors
 from pgchroma.store.layout.tables import CollectionTables
-from pgchroma.store.locations import ResolvedCollection
+from pgchroma.store.resolved import ResolvedCollection
 from pgchroma.store.running.steps import ComposedSQL, render
 
 __all__ = ("MAX_CACHED_BYTES", "columns_of", "compose", "selected", "shape")

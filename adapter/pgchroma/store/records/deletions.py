@@ -9,8 +9,9 @@ from psycopg import sql
 from pgchroma.model.operations import DeleteRecords
 from pgchroma.store.conditions.condition import resolve_where
 from pgchroma.store.conditions.row_locks import HELD, IS_HELD, LOCK
+from pgchroma.store.context import StoreContext
 from pgchroma.store.handlers import handles
-from pgchroma.store.locations import ResolvedCollection, StoreContext
+from pgchroma.store.resolved import ResolvedCollection
 from pgchroma.store.running.steps import Steps, render
 from pgchroma.store.sequences import advance_once
 

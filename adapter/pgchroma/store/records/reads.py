@@ -9,9 +9,10 @@ from psycopg import sql
 from pgchroma.model.operations import CountRecords, GetRecords
 from pgchroma.model.records import RecordColumns
 from pgchroma.store.conditions.condition import resolve_where
+from pgchroma.store.context import StoreContext
 from pgchroma.store.handlers import handles
-from pgchroma.store.locations import StoreContext, resolve
 from pgchroma.store.records.columns import columns_of, compose, shape
+from pgchroma.store.resolving import resolve
 from pgchroma.store.running.steps import Statement, Steps, text_of
 
 __all__ = ("count_records", "get_records")

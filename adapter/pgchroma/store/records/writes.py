@@ -28,17 +28,13 @@ from pgchroma.model.records import RecordBatch
 from pgchroma.model.types import Modality
 from pgchroma.store.conditions.condition import BY_IDS
 from pgchroma.store.conditions.row_locks import HELD, IS_HELD, LOCK, hold
+from pgchroma.store.context import StoreContext
 from pgchroma.store.encoding.metadata import encode_metadata
 from pgchroma.store.encoding.vectors import VectorArray, pack_vectors
 from pgchroma.store.handlers import handles
 from pgchroma.store.layout.tables import CollectionTables
-from pgchroma.store.locations import (
-    ResolvedCollection,
-    StoreContext,
-    make_vectors,
-    resolve,
-    resolve_for_query,
-)
+from pgchroma.store.resolved import ResolvedCollection
+from pgchroma.store.resolving import make_vectors, resolve, resolve_for_query
 from pgchroma.store.running.steps import Statement, Steps, Transaction, render
 from pgchroma.store.sequences import advance_once
 

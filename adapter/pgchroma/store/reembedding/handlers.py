@@ -34,6 +34,7 @@ from pgchroma.model.operations import (
     SwitchEmbeddings,
 )
 from pgchroma.model.reembedding import Comparison, Reembedding, Unembedded
+from pgchroma.store.context import StoreContext
 from pgchroma.store.encoding.vectors import pack_vectors
 from pgchroma.store.handlers import handles
 from pgchroma.store.layout.segments import distance, needs_index
@@ -43,7 +44,7 @@ from pgchroma.store.layout.tables import (
     create_shadow,
     swap,
 )
-from pgchroma.store.locations import StoreContext, resolve
+from pgchroma.store.resolving import resolve
 from pgchroma.store.running.steps import Statement, Steps, Transaction, render, text_of
 from pgchroma.store.sequences import advance_once
 
@@ -110,7 +111,7 @@ def start_reembedding(operation: StartReembedding, context: StoreContext) -> Ste
         )
     yield from advance_once((yield from resolve(operation.collection, context)), context)
     generation: int | None = yield Transaction(_start(operation))
-    context.forget_location(operation.collection)
+    context.forget_collection(operation.collection)
     if generation is not None:
         # The compactor looks after both tables.
         context.record_write((yield from resolve(operation.collection, context)))
@@ -201,7 +202,7 @@ def compare_embeddings(operation: CompareEmbeddings, context: StoreContext) -> S
 def switch_embeddings(operation: SwitchEmbeddings, context: StoreContext) -> Steps[int]:
     """Exchange the tables while nobody writes; readers wait for the blink of an eye."""
     missing: int = yield Transaction(_switch(operation))
-    context.forget_location(operation.collection)
+    context.forget_collection(operation.collection)
     return missing
 
 

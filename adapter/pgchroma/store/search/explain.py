@@ -13,9 +13,9 @@ from pgchroma.errors import InvalidArgumentError
 from pgchroma.model.inspection import QueryPlan, SegmentUse
 from pgchroma.model.operations import ExplainQuery
 from pgchroma.store.conditions.condition import Condition, resolve_where
+from pgchroma.store.context import StoreContext
 from pgchroma.store.handlers import handles
 from pgchroma.store.layout.segments import Segment, ranges_without
-from pgchroma.store.locations import StoreContext
 from pgchroma.store.running.steps import Statement, Steps
 from pgchroma.store.search.planner import PreparedQuery, prepare_query
 

@@ -26,11 +26,12 @@ import numpy as np
 from pgchroma.model.inspection import Strategy
 from pgchroma.model.operations import QueryRecords
 from pgchroma.store.conditions.condition import Condition
+from pgchroma.store.context import StoreContext
 from pgchroma.store.encoding.vectors import pack_vector, pack_vectors
 from pgchroma.store.layout.segments import MAX_HALF, Segment, candidates
 from pgchroma.store.layout.tables import MAX_PLAIN_DIMENSION
-from pgchroma.store.locations import ReadyIndexes, ResolvedCollection, StoreContext
 from pgchroma.store.records.columns import columns_of
+from pgchroma.store.resolved import ReadyIndexes, ResolvedCollection
 from pgchroma.store.running.steps import Rows, Statement, Step, WithSettings
 from pgchroma.store.search.statements import DISTANCE, ID, IS_SEARCHED, QUERY, QueryShape
 

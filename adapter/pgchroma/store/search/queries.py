@@ -10,9 +10,11 @@ from pgchroma.model.operations import QueryRecords
 from pgchroma.model.plain import shown
 from pgchroma.model.records import QueriedRecords
 from pgchroma.store.conditions.condition import resolve_where
+from pgchroma.store.context import StoreContext
 from pgchroma.store.handlers import handles
-from pgchroma.store.locations import ResolvedCollection, StoreContext, resolve
 from pgchroma.store.records.columns import columns_of, shape
+from pgchroma.store.resolved import ResolvedCollection
+from pgchroma.store.resolving import resolve
 from pgchroma.store.running.steps import Rows, Statement, Steps
 from pgchroma.store.search.planner import prepare_query
 from pgchroma.store.search.statements import (

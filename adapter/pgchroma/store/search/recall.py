@@ -11,9 +11,10 @@ import numpy as np
 from pgchroma.model.inspection import Recall
 from pgchroma.model.operations import MeasureRecall, QueryRecords
 from pgchroma.store.conditions.condition import Condition, resolve_where
+from pgchroma.store.context import StoreContext
 from pgchroma.store.encoding.vectors import unpack_vectors
 from pgchroma.store.handlers import handles
-from pgchroma.store.locations import ResolvedCollection, StoreContext
+from pgchroma.store.resolved import ResolvedCollection
 from pgchroma.store.running.steps import Statement, Steps, render
 from pgchroma.store.search.planner import prepare_query
 

@@ -17,8 +17,8 @@ from pgchroma.store.layout.segments import (
     within,
 )
 from pgchroma.store.layout.tables import CollectionTables
-from pgchroma.store.locations import ReadyIndexes
 from pgchroma.store.records.columns import MAX_CACHED_BYTES, compose
+from pgchroma.store.resolved import ReadyIndexes
 from pgchroma.store.running.steps import ComposedSQL, render, text_of
 
 __all__ = (

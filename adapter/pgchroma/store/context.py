@@ -1,0 +1,137 @@
+"""What handlers know about their database, and what they cache of it between operations.
+
+A collection's table of embeddings never changes its dimension and its space: replacing the
+embeddings creates a table with another name. A cached entry can still be stale. The collection may
+have been deleted, its embeddings replaced, or the transaction that created it rolled back. So a
+cached entry alone never causes an error, and if a statement finds a table missing, the cache is
+cleared and the collection looked up again.
+
+A collection's indexes do change. A reader who does not know the latest is slower and finds the
+same, so they are looked up again once a second, not each time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Set
+from dataclasses import dataclass, field
+from threading import Lock
+from uuid import UUID
+
+from pgchroma.model.entities import Limits
+from pgchroma.model.operations import CollectionRef
+from pgchroma.store.activity import Activity
+from pgchroma.store.layout.secondary import SecondaryIndex
+from pgchroma.store.resolved import ResolvedCollection
+
+__all__ = ("StoreContext",)
+
+MAX_CACHED = 10_000
+"""With more collections than this in use at once, the cache starts over, which costs look-ups."""
+
+
+@dataclass(slots=True)
+class StoreContext:
+    """The context in which handlers run.
+
+    Attributes:
+        vector_oid: The object id of the database's type `vector`.
+        regex_timeout_ms: The time limit of a statement with a regular expression. None leaves that
+            to the caller, in whose transaction it runs.
+        caches_nothing: Whether nothing is cached, because the caller's transaction may be rolled
+            back, and with it everything that was seen there.
+        allows_reset: Whether `Reset` is allowed.
+        limits: The limits of one request.
+        has_tenant_roles: Whether each tenant's operations run as a PostgreSQL role of that tenant.
+        segment_bytes: The minimum size of a part of the log that is indexed.
+        observed: Where handlers report to a compactor, if there is one.
+    """
+
+    vector_oid: int
+    regex_timeout_ms: int | None = None
+    caches_nothing: bool = False
+    allows_reset: bool = False
+    limits: Limits = field(default_factory=Limits)
+    has_tenant_roles: bool = False
+    segment_bytes: int = 8 << 20
+    observed: Activity | None = None
+    _collections: dict[UUID, ResolvedCollection] = field(default_factory=dict)
+    _roles: dict[str, str] = field(default_factory=dict)
+    _advanced: set[UUID] = field(default_factory=set)
+    _lock: Lock = field(default_factory=Lock)
+
+    def cached(self, collection: CollectionRef) -> ResolvedCollection | None:
+        """Return the cached entry of a collection, if it belongs to the given database."""
+        known = self._collections.get(collection.id)
+        return known if known is not None and known.scope == collection.scope else None
+
+    def cache(self, resolved: ResolvedCollection) -> None:
+        """Cache a collection for later operations."""
+        if self.caches_nothing:
+            return
+        with self._lock:
+            if len(self._collections) >= MAX_CACHED:
+                self._collections.clear()
+            self._collections[resolved.tables.id] = resolved
+
+    def forget_collection(self, collection: CollectionRef) -> None:
+        """Remove a collection from the cache."""
+        with self._lock:
+            self._collections.pop(collection.id, None)
+
+    def record_write(self, resolved: ResolvedCollection) -> None:
+        """Report to the compactor that a collection was written to."""
+        if self.observed is not None:
+            self.observed.record_write(resolved)
+
+    def record_discarded(self) -> None:
+        """Report to the compactor that tables of a deleted database are still to be dropped."""
+        if self.observed is not None:
+            self.observed.record_discarded()
+
+    def record_missing_indexes(
+        self, resolved: ResolvedCollection, missing: Set[SecondaryIndex]
+    ) -> None:
+        """Report to the compactor that a statement would have used these indexes."""
+        if self.observed is not None:
+            self.observed.record_missing_indexes(resolved, missing)
+
+    def is_advanced(self, id: UUID) -> bool:
+        """Whether a collection's sequence was checked since the last connection was made."""
+        return id in self._advanced
+
+    def record_advanced(self, id: UUID) -> None:
+        """Record that a collection's sequence was checked."""
+        with self._lock:
+            if len(self._advanced) >= MAX_CACHED:
+                self._advanced.clear()
+            self._advanced.add(id)
+
+    def set_vector_oid(self, oid: int) -> None:
+        """Set the object id of the type `vector` that a new connection reports.
+
+        A different one means another database. The same one may be that of a replica that was
+        promoted, so sequences are checked again in any case.
+        """
+        with self._lock:
+            self._advanced.clear()
+        if oid != self.vector_oid:
+            self.vector_oid = oid
+            self.forget()
+
+    def cached_role(self, tenant: str) -> str | None:
+        """Return the cached role of a tenant."""
+        return self._roles.get(tenant)
+
+    def cache_role(self, tenant: str, role: str) -> None:
+        """Cache the role of a tenant."""
+        with self._lock:
+            if len(self._roles) >= MAX_CACHED:
+                self._roles.clear()
+            self._roles[tenant] = role
+
+    def forget(self) -> None:
+        """Clear the cache."""
+        with self._lock:
+            self._collections.clear()
+            self._roles.clear()
+            self._advanced.clear()

@@ -1,0 +1,173 @@
+"""Resolving a collection: from its id to its tables."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+
+import orjson
+
+from pgchroma.errors import InvalidArgumentError, NotFoundError
+from pgchroma.model.configuration import clamped
+from pgchroma.model.filterable import FilterableKeys
+from pgchroma.model.operations import CollectionRef
+from pgchroma.store.context import StoreContext
+from pgchroma.store.layout.secondary import SecondaryIndex
+from pgchroma.store.layout.segments import Segment
+from pgchroma.store.layout.tables import MAX_DIMENSION, CollectionTables, create_vectors
+from pgchroma.store.resolved import ReadyIndexes, ResolvedCollection
+from pgchroma.store.running.steps import Statement, Steps, render
+
+__all__ = ("make_vectors", "resolve", "resolve_for_query")
+
+
+def resolve(
+    collection: CollectionRef, context: StoreContext, *, is_fresh: bool = False
+) -> Steps[ResolvedCollection]:
+    """Find a collection: in the cache if its dimension is known there, else with a look-up.
+
+    Args:
+        collection: The collection to find.
+        context: The store's context, which has the cache.
+        is_fresh: Whether its indexes have to be known as of the last second.
+
+    Raises:
+        NotFoundError: The database has no such collection.
+    """
+    known = context.cached(collection)
+    if known is not None and known.dimension is not None and not (is_fresh and known.is_stale):
+        return known
+    seen_at = time.monotonic()
+    rows = yield Statement(
+        _FIND,
+        {
+            "id": collection.id,
+            "tenant": collection.scope.tenant,
+            "database": collection.scope.database,
+        },
+    )
+    if not rows:
+        raise NotFoundError(f"Collection [{collection.id}] does not exist.")
+    schema, generation, space, dimension, filterable, ef_search, shadow, *found = rows[0]
+    segments, secondary = found
+    tables = CollectionTables(schema, collection.id, generation)
+    allowed = FilterableKeys.from_json(None if filterable is None else orjson.loads(filterable))
+    indexes = ReadyIndexes(
+        tuple(Segment(*columns) for columns in orjson.loads(segments or "[]")),
+        frozenset(SecondaryIndex(*columns) for columns in orjson.loads(secondary or "[]")),
+        clamped("ef_search", int(ef_search)),
+    )
+    shadow_tables = None if shadow is None else replace(tables, generation=shadow, is_shadow=True)
+    resolved = ResolvedCollection(
+        collection.scope, tables, space, dimension, allowed, indexes, shadow_tables, seen_at
+    )
+    context.cache(resolved)
+    return resolved
+
+
+def resolve_for_query(
+    collection: CollectionRef, context: StoreContext, dimension: int, *, is_fresh: bool = False
+) -> Steps[ResolvedCollection]:
+    """Find a collection that embeddings of this dimension are compared with.
+
+    Raises:
+        NotFoundError: The database has no such collection.
+        InvalidArgumentError: The collection's embeddings have another dimension, or the collection
+            has been re-embedded since the caller got it.
+    """
+    resolved = yield from resolve(collection, context, is_fresh=is_fresh)
+    if not (_is_same_generation(resolved, collection) and resolved.dimension in (None, dimension)):
+        context.forget()
+        resolved = yield from resolve(collection, context)
+    _check(resolved, collection, dimension)
+    return resolved
+
+
+def _check(resolved: ResolvedCollection, collection: CollectionRef, dimension: int) -> None:
+    problems = []
+    if resolved.dimension not in (None, dimension):
+        problems.append(
+            f"Collection expecting embedding with dimension of {resolved.dimension}, "
+            f"got {dimension}"
+        )
+    if not _is_same_generation(resolved, collection):
+        problems.append(
+            f"Collection [{collection.id}] has been re-embedded, by another function or for "
+            "another space, since this client got it; get it again with get_collection, so that "
+            "embeddings of both are not mixed"
+        )
+    if problems:
+        raise InvalidArgumentError(". ".join(problems))
+
+
+def _is_same_generation(resolved: ResolvedCollection, collection: CollectionRef) -> bool:
+    return collection.generation in (None, resolved.tables.generation)
+
+
+def make_vectors(
+    collection: CollectionRef, resolved: ResolvedCollection, context: StoreContext, dimension: int
+) -> Steps[ResolvedCollection]:
+    """Set a collection's dimension and create its table of vectors, as part of the first write.
+
+    Of two concurrent first writers, one does this, and the other waits at the catalog's row for
+    the first one's transaction. Nothing is cached, because the transaction may be rolled back.
+
+    Raises:
+        NotFoundError: The collection was deleted.
+        InvalidArgumentError: The collection's embeddings have another dimension, or the collection
+            has been re-embedded.
+    """
+    if dimension > MAX_DIMENSION:
+        raise InvalidArgumentError(
+            f"an embedding of {dimension} dimensions is too long: PostgreSQL's type vector "
+            f"holds up to {MAX_DIMENSION}"
+        )
+    tables = resolved.tables
+    rows = yield Statement(
+        _FIX_DIMENSION,
+        {"id": tables.id, "dimension": dimension, "generation": tables.generation},
+    )
+    if not rows:
+        found = yield from resolve_for_query(collection, context, dimension)
+        if found.dimension is None:
+            # It has another embedding function now, and still no embeddings.
+            return (yield from make_vectors(collection, found, context, dimension))
+        return found
+    yield create_vectors(tables, rows[0][0], dimension, resolved.space, resolved.filterable)
+    return replace(resolved, dimension=dimension)
+
+
+_FIND = render(
+    """
+    select
+        d.schema_name, c.generation, c.configuration -> 'hnsw' ->> 'space', c.dimension,
+        nullif(c.configuration -> 'indexed', 'null')::text,
+        c.configuration -> 'hnsw' ->> 'ef_search',
+        (select r.generation from pgchroma.reembeddings as r where r.collection_id = c.id),
+        (
+            select
+                jsonb_agg(
+                    jsonb_build_array(first_pos, end_pos, index_name, entries, quantization)
+                    order by first_pos
+                )::text
+            from pgchroma.segments as s
+            where s.collection_id = c.id and s.generation = c.generation and s.is_ready
+        ),
+        (
+            select jsonb_agg(jsonb_build_array(kind, key))::text
+            from pgchroma.secondary_indexes as i
+            where i.collection_id = c.id and i.is_ready
+        )
+    from pgchroma.collections as c
+    join pgchroma.databases as d on d.id = c.database_id
+    where c.id = %(id)s and d.tenant = %(tenant)s and d.name = %(database)s
+    """
+)
+
+_FIX_DIMENSION = render(
+    """
+    update pgchroma.collections set dimension = %(dimension)s
+    where id = %(id)s and dimension is null and generation = %(generation)s
+    returning name
+    """
+)
