@@ -57,7 +57,7 @@ FOLDERS = (
     Folder("client", by_hand=frozenset({"concurrency.py", "reopening.py"})),
     Folder(
         "backends",
-        by_hand=frozenset({"io.py", "limits.py", "sqlalchemy_types.py"}),
+        by_hand=frozenset({"http_clients.py", "io.py", "limits.py", "sqlalchemy_types.py"}),
         rules=(
             (r"\bAbstractAsyncContextManager\b", "AbstractContextManager"),
             (r"\bAwaitable\[(\w+)\]", r"\1"),

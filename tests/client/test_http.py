@@ -26,7 +26,10 @@ from cryptography.x509.oid import NameOID
 import pgchroma
 from pgchroma import Settings, errors
 from pgchroma.auth.token_authn import TokenTransportHeader
-from pgchroma.backends.http import Endpoint, HttpBackend
+from pgchroma.backends._async.http_clients import HttpClients as AsyncHttpClients
+from pgchroma.backends._sync.http import HttpBackend
+from pgchroma.backends._sync.http_clients import HttpClients
+from pgchroma.backends.endpoint import Endpoint
 from pgchroma.client._sync.client import AdminClient
 from pgchroma.client.endpoints import endpoint_of
 from pgchroma.model.operations import CreateTenant, GetTenant, Heartbeat
@@ -124,7 +127,7 @@ def test_an_address_is_spelled_in_many_ways(
         seen.append(endpoint)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("pgchroma.backends.http.HttpBackend", note)
+    monkeypatch.setattr("pgchroma.backends._sync.http.HttpBackend", note)
     with pytest.raises(KeyboardInterrupt):
         pgchroma.HttpClient(**options)
     assert seen[0].url == url
@@ -256,7 +259,7 @@ for thread in threads:
     thread.start()
 for thread in threads:
     thread.join()
-print(asyncio.run(collection.count()), len(client._backend._clients))
+print(asyncio.run(collection.count()), len(client._backend._clients._clients))
 asyncio.run(client.close())
 asyncio.run(client.close())
 try:
@@ -518,3 +521,23 @@ def test_a_forks_child_has_connections_of_its_own(served: str) -> None:
             os._exit(0 if client.heartbeat() else 1)
         assert client.heartbeat()
         assert os.waitpid(child, 0)[1] == 0
+
+
+async def test_a_forked_child_does_not_use_its_parents_connections(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The child may go on with the event loop of its parent."""
+    endpoint = Endpoint("http://localhost:8000")
+    clients, asynchronous = HttpClients(endpoint), AsyncHttpClients(endpoint)
+    parents = clients.current(), asynchronous.current()
+    assert (clients.current(), asynchronous.current()) == parents
+    with monkeypatch.context() as child:
+        child.setattr("os.getpid", lambda: -1)
+        childs = clients.current(), asynchronous.current()
+        assert childs[0] is not parents[0]
+        assert childs[1] is not parents[1]
+        assert (clients.current(), asynchronous.current()) == childs
+        clients.close()
+        await asynchronous.close()
+    assert not parents[1].is_closed
+    await parents[1].aclose()

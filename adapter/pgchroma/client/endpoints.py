@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from pgchroma.config import Settings
 
 if TYPE_CHECKING:
-    from pgchroma.backends.http import Endpoint
+    from pgchroma.backends.endpoint import Endpoint
 
 __all__ = ("DEFAULT_PORT", "endpoint_of", "parse_host", "parse_port")
 
@@ -41,7 +41,7 @@ def endpoint_of(settings: Settings) -> Endpoint:
     Raises:
         ValueError: A setting cannot be what it says it is; the message names it.
     """
-    from pgchroma.backends.http import Endpoint  # noqa: PLC0415  (only where it is used)
+    from pgchroma.backends.endpoint import Endpoint  # noqa: PLC0415  (only where it is used)
 
     return Endpoint(
         _url(settings),

@@ -17,7 +17,7 @@ from pgchroma.model.entities import UserIdentity
 from pgchroma.model.names import DEFAULT_DATABASE, DEFAULT_TENANT
 
 if TYPE_CHECKING:
-    from pgchroma.backends.http import HttpBackend
+    from pgchroma.backends._sync.http import HttpBackend
 
 __all__ = (
     "AsyncHttpClient",
@@ -68,7 +68,7 @@ async def AsyncHttpClient(  # noqa: N802
     database: str = DEFAULT_DATABASE,
 ) -> AsyncClient:
     """Make an asynchronous client of a server; see `HttpClient`."""
-    from pgchroma.backends.http import AsyncHttpBackend  # noqa: PLC0415
+    from pgchroma.backends._async.http import AsyncHttpBackend  # noqa: PLC0415
 
     settings = _settings(host, port, ssl, headers, settings)
     client = AsyncClient(
@@ -144,7 +144,7 @@ def client_from_settings(settings: Settings, tenant: str, database: str) -> Clie
 
 def http_backend(settings: Settings) -> HttpBackend:
     """Make the backend that speaks to the server of the settings."""
-    from pgchroma.backends.http import HttpBackend  # noqa: PLC0415  (only where it is used)
+    from pgchroma.backends._sync.http import HttpBackend  # noqa: PLC0415  (only where it is used)
 
     return HttpBackend(endpoint_of(settings))
 
@@ -190,7 +190,7 @@ def _settings(
 
 def _unreachable(error: UnavailableError, settings: Settings) -> str:
     """Say it in Chroma's words, which programs look for, and then where and why."""
-    from pgchroma.backends.http import InsecureError  # noqa: PLC0415
+    from pgchroma.backends.http_errors import InsecureError  # noqa: PLC0415
 
     reason, place = error.message(), endpoint_of(settings).place
     if isinstance(error, InsecureError):

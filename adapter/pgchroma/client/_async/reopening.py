@@ -83,7 +83,7 @@ class _ReopenedBackend:
 
 async def _open(origin: Origin) -> AsyncBackend:
     from pgchroma.backends._async.connect import connect as connect_async  # noqa: PLC0415
-    from pgchroma.backends.http import AsyncHttpBackend  # noqa: PLC0415
+    from pgchroma.backends._async.http import AsyncHttpBackend  # noqa: PLC0415
     from pgchroma.client.connect import served_backend  # noqa: PLC0415
     from pgchroma.client.endpoints import endpoint_of  # noqa: PLC0415
 

@@ -1,0 +1,76 @@
+"""A backend on a server: sends operations over HTTP, as Chroma's REST API v2."""
+
+from __future__ import annotations
+
+from typing import Any, Final, TypeVar
+
+from tenacity import AsyncRetrying
+
+from pgchroma.backends._async.http_clients import HttpClients
+from pgchroma.backends.endpoint import Endpoint
+from pgchroma.backends.http_errors import (
+    decode_errors,
+    read_response,
+    retry_policy,
+    transport_errors,
+)
+from pgchroma.backends.parting import encode, is_parted, parted, read_limits
+from pgchroma.model.entities import Limits
+from pgchroma.model.operations import Operation
+from pgchroma.wire.route import PREFIX
+from pgchroma.wire.routes import route_of
+
+__all__ = ("AsyncHttpBackend",)
+
+R = TypeVar("R")
+
+_LIMITS_URL: Final = f"{PREFIX}/pre-flight-checks"
+
+
+class AsyncHttpBackend:
+    """Sends operations to a server."""
+
+    in_caller_transaction = False
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self._endpoint = endpoint
+        self._clients = HttpClients(endpoint)
+        self._limits: Limits | None = None
+
+    async def execute(self, operation: Operation[R]) -> R:
+        """Have the server execute an operation; retry if it is away and a retry does no harm."""
+        route = route_of(operation)
+        sent = encode(route, operation)
+        if is_parted(operation, sent):
+            max_bytes = (await self.limits()).max_bytes or len(sent[2] or b"")
+            for part in parted(route, operation, max_bytes):
+                body = await self._request(*part, route.is_idempotent)
+        else:
+            body = await self._request(*sent, route.is_idempotent)
+        with decode_errors(self._endpoint):
+            answer: R = route.decode_response(operation, body)
+        return answer
+
+    async def limits(self) -> Limits:
+        """Return the server's limits; it is asked once."""
+        if self._limits is None:
+            body = await self._request("GET", _LIMITS_URL, None, is_idempotent=True)
+            with decode_errors(self._endpoint):
+                self._limits = read_limits(body)
+        return self._limits
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._clients.close()
+
+    async def _request(
+        self, method: str, url: str, content: bytes | None, is_idempotent: bool
+    ) -> Any:
+        policy = retry_policy(is_idempotent)
+        return await AsyncRetrying(**policy)(self._send, method, url, content, is_idempotent)
+
+    async def _send(self, method: str, url: str, content: bytes | None, is_idempotent: bool) -> Any:
+        client = self._clients.current()
+        with transport_errors(self._endpoint, is_idempotent):
+            response = await client.request(method, url, content=content)
+        return read_response(response)
