@@ -92,7 +92,7 @@ class TestSentenceTransformer:
         self, model_directory: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         need("sentence_transformers")
-        monkeypatch.setattr(local, "_shelf", local.ModelCache())
+        monkeypatch.setattr(local, "_loaded_models", local.ModelCache())
         loaded: list[Any] = []
         load = Transformer.load
 
@@ -337,7 +337,7 @@ class TestImageBind:
         (package / "imagebind_model.py").write_text(_IMAGEBIND_MODEL)
         (package / "data.py").write_text(_IMAGEBIND_DATA)
         monkeypatch.syspath_prepend(str(package.parent))
-        monkeypatch.setattr(local, "_shelf", local.ModelCache())
+        monkeypatch.setattr(local, "_loaded_models", local.ModelCache())
         yield
         for name in [name for name in sys.modules if name.partition(".")[0] == "imagebind"]:
             del sys.modules[name]

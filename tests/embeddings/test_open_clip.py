@@ -192,10 +192,10 @@ def test_neither_the_model_nor_its_weights_may_change(clip: Clip) -> None:
 def test_functions_of_the_same_weights_share_a_model(
     weights: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(local, "_shelf", local.ModelCache())
+    monkeypatch.setattr(local, "_loaded_models", local.ModelCache())
     Clip(TINY_CLIP, weights)(["a"])
     Clip(TINY_CLIP, weights)(["b"])
-    assert len(local._shelf._models) == 1
+    assert len(local._loaded_models._models) == 1
 
 
 def test_a_model_or_weights_that_are_not_there_are_named(weights: str, tmp_path: Path) -> None:

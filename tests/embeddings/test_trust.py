@@ -284,7 +284,7 @@ def test_a_key_that_was_stored_is_not_used() -> None:
     config = {"api_key": "theirs", "api_key_env_var": "CHROMA_OPENAI_API_KEY"}
     made = OpenAIEmbeddingFunction.build_from_config(config)
     assert made._key is not None
-    assert made._key.reveal() == "sk-one"
+    assert made._key.get_secret() == "sk-one"
 
 
 def test_a_name_may_be_anything() -> None:

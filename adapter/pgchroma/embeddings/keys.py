@@ -14,10 +14,10 @@ __all__ = (
     "hide_secrets",
     "is_secret_name",
     "is_variable_name",
-    "login_of",
-    "without_login",
+    "split_words",
+    "strip_userinfo",
+    "userinfo",
     "without_secrets",
-    "words_of",
 )
 
 _SECRET = re.compile(r"auth|key|token|secret|cookie|password|credential", re.IGNORECASE)
@@ -77,7 +77,7 @@ class ApiKey:
             )
         self.variable = usual if usual is not None and usual in os.environ else variable
         self._given = given
-        key = self.reveal()
+        key = self.get_secret()
         if is_needed and not key:
             others = "" if usual in (None, self.variable) else f" Set it, or {usual}."
             raise ValueError(f"The {self.variable} environment variable is not set.{others}")
@@ -86,7 +86,7 @@ class ApiKey:
             where = "given" if given else f"in {self.variable}"
             raise ValueError(f"The API key {where} has characters that no API key has")
 
-    def reveal(self) -> str:
+    def get_secret(self) -> str:
         """Return the key, to be sent; the environment's as it is now; empty if there is none."""
         # A key read from a file brings its line's end along.
         return (self._given or os.environ.get(self.variable or "", "")).strip()
@@ -102,31 +102,31 @@ def without_secrets(settings: Mapping[str, Any] | None) -> dict[str, Any] | None
     return {key: value for key, value in settings.items() if not _SECRET.search(key)}
 
 
-def words_of(name: str) -> list[str]:
+def split_words(name: str) -> list[str]:
     """Return the words of a setting's or a header's name: ``apiKey`` and ``api-key`` are two."""
     return [word.lower() for word in _WORD.findall(name)]
 
 
 def is_variable_name(name: str) -> bool:
     """Whether a setting of that name has the name of an environment variable."""
-    return not _VARIABLE_WORDS.isdisjoint(words_of(name)[-1:])
+    return not _VARIABLE_WORDS.isdisjoint(split_words(name)[-1:])
 
 
 def is_secret_name(name: str) -> bool:
     """Whether a text of that name is to be kept from others."""
-    words = words_of(name)
+    words = split_words(name)
     if is_variable_name(name):
         return False
     is_lending = "tokens" in words and not _LENDING_WORDS.isdisjoint(words)
     return is_lending or not _SECRET_WORDS.isdisjoint(words)
 
 
-def without_login(value: Any) -> Any:
+def strip_userinfo(value: Any) -> Any:
     """Leave out the user and the password of a URL; anything else is given back as it is."""
     return _LOGIN.sub("", value) if isinstance(value, str) else value
 
 
-def login_of(url: str) -> tuple[str, str] | None:
+def userinfo(url: str) -> tuple[str, str] | None:
     """Return the user and the password in a URL; None: there are none."""
     parts = urlsplit(url)
     if parts.username is None and parts.password is None:

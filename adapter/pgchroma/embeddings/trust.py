@@ -17,7 +17,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from pgchroma.embeddings.keys import is_secret_name, is_variable_name, words_of
+from pgchroma.embeddings.keys import is_secret_name, is_variable_name, split_words
 from pgchroma.embeddings.protocol import EmbeddingFunction
 
 __all__ = ("check_trusted",)
@@ -34,7 +34,7 @@ _CODE = "trust_remote_code"
 _PLACES = frozenset(["dir", "directory", "folder", "path"])
 """Last words of the names of settings that hold a place for files."""
 
-_HANDED_ON = re.compile(r"(^|_)(kw)?args$")
+_PASS_THROUGH = re.compile(r"(^|_)(kw)?args$")
 
 _HARMLESS = frozenset(
     [
@@ -102,7 +102,7 @@ def _judges(function: type) -> list[_Judge]:
         return not is_usual(path, value) and (
             _is_code(path, value)
             or _is_unknown(path)
-            or _is_reaching(path, value)
+            or _redirects_traffic(path, value)
             or _is_directory(path, value)
         )
 
@@ -131,17 +131,17 @@ def _is_code(path: tuple[str, ...], value: object) -> bool:
 
 
 def _is_unknown(path: tuple[str, ...]) -> bool:
-    is_handed_on = len(path) > 1 and _HANDED_ON.search(path[-2]) is not None
+    is_handed_on = len(path) > 1 and _PASS_THROUGH.search(path[-2]) is not None
     return is_handed_on and path[-1] not in _HARMLESS and path[-1] != _CODE
 
 
-def _is_reaching(path: tuple[str, ...], value: object) -> bool:
+def _redirects_traffic(path: tuple[str, ...], value: object) -> bool:
     if not isinstance(value, str) or not value:
         return False
-    if "://" in value or not _PLACES.isdisjoint(words_of(path[-1])[-1:]):
+    if "://" in value or not _PLACES.isdisjoint(split_words(path[-1])[-1:]):
         return True
     return any(
-        is_secret_name(key) or is_variable_name(key) or not _REACHING.isdisjoint(words_of(key))
+        is_secret_name(key) or is_variable_name(key) or not _REACHING.isdisjoint(split_words(key))
         for key in path
     )
 
@@ -160,7 +160,7 @@ def _exists(path: tuple[str, ...], value: object) -> bool:
     """Whether a package would find a directory or a file where a model's name is expected."""
     if not isinstance(value, str) or _is_prose(path) or not value.strip():
         return False
-    if _MODELS.isdisjoint(word for key in path for word in words_of(key)):
+    if _MODELS.isdisjoint(word for key in path for word in split_words(key)):
         return False
     # sentence-transformers takes a name without an owner for one of its own.
     names = (value, value.strip(), f"sentence-transformers/{value}")
@@ -168,7 +168,7 @@ def _exists(path: tuple[str, ...], value: object) -> bool:
 
 
 def _is_prose(path: tuple[str, ...]) -> bool:
-    return any(not _PROSE.isdisjoint(words_of(key)[-1:]) for key in path)
+    return any(not _PROSE.isdisjoint(split_words(key)[-1:]) for key in path)
 
 
 def _entries(value: object, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:

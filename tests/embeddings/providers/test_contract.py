@@ -124,7 +124,7 @@ def test_a_wait_that_the_provider_asks_for_is_kept(
     provider.first = [Answer(status=429, headers={"Retry-After": "0.2"})]
     waits: list[float] = []
     function = make()
-    caller = function._caller()
+    caller = function._batch_runner()
     ask = caller._wait
 
     def noted(state: Any) -> float:

@@ -636,7 +636,7 @@ def test_the_vendors_own_variable_counts_first(monkeypatch: pytest.MonkeyPatch) 
 
 def test_a_key_from_a_file_may_end_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FROM_FILE", "abc\n")
-    assert ApiKey(None, "FROM_FILE").reveal() == "abc"
+    assert ApiKey(None, "FROM_FILE").get_secret() == "abc"
 
 
 @pytest.mark.parametrize("key", ["a\nb", "ключ", "a\x7f"])

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, TypeAlias, TypeV
 import orjson
 
 from pgchroma.embeddings.calls.cache import class_identity
-from pgchroma.embeddings.calls.caller import BatchRunner, runner_of
 from pgchroma.embeddings.calls.options import OPTION_NAMES, Options
+from pgchroma.embeddings.calls.runner import BatchRunner, runner_of
 from pgchroma.embeddings.lancedb.fields import LanceDBMethods
 from pgchroma.embeddings.protocol import Embeddable, EmbeddingFunction, Embeddings, Space
 
@@ -49,7 +49,7 @@ class BatchedEmbeddingFunction(LanceDBMethods, EmbeddingFunction[D]):
     concurrency: ClassVar[int] = 1
     """The most batches at a time, unless the user says."""
 
-    most_bytes: ClassVar[int | None] = None
+    max_batch_bytes: ClassVar[int | None] = None
     """The most bytes of a batch of texts, or of arrays."""
 
     model_parameter: ClassVar[str | None] = "model_name"
@@ -152,10 +152,10 @@ class BatchedEmbeddingFunction(LanceDBMethods, EmbeddingFunction[D]):
     def ndims(self) -> int:
         """The length of this function's embeddings; unless it is known, one is made."""
         model = getattr(self, self.model_parameter or "", None)
-        known = self.asked_dimensions() or self.dimensions_of.get(str(model))
+        known = self.requested_dimensions() or self.dimensions_of.get(str(model))
         return known if isinstance(known, int) else super().ndims()
 
-    def asked_dimensions(self) -> int | None:
+    def requested_dimensions(self) -> int | None:
         """The length of embeddings that the model is asked for; None: its own."""
         return getattr(self, "dimensions", None)
 
@@ -167,7 +167,7 @@ class BatchedEmbeddingFunction(LanceDBMethods, EmbeddingFunction[D]):
         """Raise ValueError unless all inputs are what this function embeds."""
         check_texts(inputs)
 
-    def most_inputs(self, inputs: Sequence[Any]) -> int | None:
+    def max_inputs(self, inputs: Sequence[Any]) -> int | None:
         """The most of these inputs that a call can take; None: as many as of any."""
         return None
 
@@ -179,11 +179,11 @@ class BatchedEmbeddingFunction(LanceDBMethods, EmbeddingFunction[D]):
         self.check_inputs(inputs)
         embed = partial(self.embed_batch, purpose=purpose)
         if inputs and self.embeds_jointly(purpose):
-            return self._caller().run_together(embed, inputs)
+            return self._batch_runner().run_together(embed, inputs)
         identity = partial(self._identity, purpose)
-        return self._caller().run(embed, inputs, identity, self.most_inputs(inputs))
+        return self._batch_runner().run(embed, inputs, identity, self.max_inputs(inputs))
 
-    def _caller(self) -> BatchRunner:
+    def _batch_runner(self) -> BatchRunner:
         return runner_of(
             self,
             lambda: BatchRunner(
@@ -191,7 +191,7 @@ class BatchedEmbeddingFunction(LanceDBMethods, EmbeddingFunction[D]):
                 name=self.name(),
                 batch_size=self.batch_size,
                 concurrency=self.concurrency,
-                most_bytes=self.most_bytes,
+                max_batch_bytes=self.max_batch_bytes,
             ),
         )
 

@@ -14,9 +14,9 @@ from pydantic_core import to_jsonable_python
 
 from pgchroma.embeddings.calls.batched import check_texts
 from pgchroma.embeddings.calls.cache import class_identity
-from pgchroma.embeddings.calls.caller import BatchRunner, runner_of
 from pgchroma.embeddings.calls.options import OPTION_NAMES, Options
-from pgchroma.embeddings.keys import is_secret_name, without_login
+from pgchroma.embeddings.calls.runner import BatchRunner, runner_of
+from pgchroma.embeddings.keys import is_secret_name, strip_userinfo
 from pgchroma.embeddings.lancedb.fields import LanceDBMethods, as_inputs
 from pgchroma.embeddings.protocol import Embeddings, Space
 from pgchroma.embeddings.variables import resolve_variables
@@ -136,13 +136,13 @@ class TextEmbeddingFunction(MultiModalEmbeddingFunction):
         """
         inputs = self.sanitize_input(texts)
         check_texts(inputs)
-        return self._caller().run(self.generate_embeddings, inputs, self._identity)
+        return self._batch_runner().run(self.generate_embeddings, inputs, self._identity)
 
     def compute_query_embeddings(self, query: Any, *args: Any, **kwargs: Any) -> Embeddings:
         """Embed what is searched for; the same as what is stored, unless overridden."""
         return self.compute_source_embeddings(query)
 
-    def _caller(self) -> BatchRunner:
+    def _batch_runner(self) -> BatchRunner:
         return runner_of(
             self,
             lambda: BatchRunner(
@@ -178,7 +178,7 @@ def _public(value: Any) -> Any:
         return {k: _public(v) for k, v in value.items() if not _is_secret(str(k), v)}
     if isinstance(value, list | tuple):
         return [_public(each) for each in value if not _is_hidden(each)]
-    return without_login(value)
+    return strip_userinfo(value)
 
 
 def _is_secret(name: str, value: object) -> bool:

@@ -245,9 +245,9 @@ class ModelCache:
         self._encoders.clear()
 
 
-_shelf = ModelCache()
+_loaded_models = ModelCache()
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_shelf.forget)
+    os.register_at_fork(after_in_child=_loaded_models.forget)
 
 
 def shared_encoder(request: EncoderRequest) -> Encoder:
@@ -257,4 +257,4 @@ def shared_encoder(request: EncoderRequest) -> Encoder:
         ValueError: The weights, a package or a provider cannot be found.
         httpx.HTTPError: The weights had to be downloaded and could not.
     """
-    return _shelf.get(request)
+    return _loaded_models.get(request)

@@ -12,8 +12,8 @@ from pgchroma.embeddings.calls.batched import (
     check_primitives,
     refuse_changes,
 )
-from pgchroma.embeddings.calls.caller import TRANSIENT_STATUS
-from pgchroma.embeddings.keys import without_login, without_secrets
+from pgchroma.embeddings.calls.runner import TRANSIENT_STATUS
+from pgchroma.embeddings.keys import strip_userinfo, without_secrets
 from pgchroma.embeddings.protocol import Documents, Space
 from pgchroma.embeddings.providers.http import field
 from pgchroma.errors import EmbeddingError
@@ -99,7 +99,7 @@ class AmazonBedrockEmbeddingFunction(BatchedEmbeddingFunction[Documents]):
         changed._client = changed._connect()
         return changed
 
-    def most_inputs(self, inputs: Sequence[Any]) -> int | None:
+    def max_inputs(self, inputs: Sequence[Any]) -> int | None:
         """Amazon's models take one text a call."""
         return None if self._is_of_cohere() else 1
 
@@ -226,7 +226,7 @@ def _session(
 def _storable(kwargs: Mapping[str, Any]) -> dict[str, Any]:
     kept = without_secrets(kwargs) or {}
     safe = kept.keys() - _UNSAFE_ARGUMENTS
-    return {key: without_login(value) for key, value in kept.items() if key in safe}
+    return {key: strip_userinfo(value) for key, value in kept.items() if key in safe}
 
 
 def _refusal(name: str, response: Mapping[str, Any]) -> EmbeddingError:

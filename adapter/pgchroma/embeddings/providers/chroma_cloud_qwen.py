@@ -64,7 +64,7 @@ class ChromaCloudQwenEmbeddingFunction(VendorEmbeddingFunction[Documents]):
 
     endpoint: ClassVar[str] = "https://embed.trychroma.com"
     batch_size: ClassVar[int] = 100
-    decisive: ClassVar[tuple[str, ...]] = ("model", "task", "instructions")
+    immutable_settings: ClassVar[tuple[str, ...]] = ("model", "task", "instructions")
     model_parameter: ClassVar[str | None] = "model"
     created_model: ClassVar[str | None] = ChromaCloudQwenEmbeddingModel.QWEN3_EMBEDDING_0p6B.value
     dimensions_of: ClassVar[Mapping[str, int]] = {
@@ -112,7 +112,7 @@ class ChromaCloudQwenEmbeddingFunction(VendorEmbeddingFunction[Documents]):
 
     def _headers(self) -> dict[str, str]:
         return {
-            "x-chroma-token": self._key.reveal(),
+            "x-chroma-token": self._key.get_secret(),
             "x-chroma-embedding-model": self.model.value,
         }
 

@@ -19,7 +19,7 @@ class CloudflareWorkersAIEmbeddingFunction(VendorEmbeddingFunction[Documents]):
     endpoint: ClassVar[str] = "https://api.cloudflare.com/client/v4/accounts"
     gateway: ClassVar[str] = "https://gateway.ai.cloudflare.com/v1"
     batch_size: ClassVar[int] = 100  # the most that Cloudflare takes
-    answered_at: ClassVar[tuple[str, ...]] = ("result", "data")
+    response_path: ClassVar[tuple[str, ...]] = ("result", "data")
     vendor_env_var: ClassVar[str | None] = "CLOUDFLARE_API_KEY"
     dimensions_of: ClassVar[Mapping[str, int]] = {
         "@cf/baai/bge-small-en-v1.5": 384,

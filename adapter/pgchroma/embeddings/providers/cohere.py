@@ -78,7 +78,7 @@ class CohereEmbeddingFunction(VendorEmbeddingFunction[Embeddable]):
         if len(set(map(is_image, inputs))) > 1:
             raise ValueError("Expected either texts or images, got a mix of both")
 
-    def most_inputs(self, inputs: Sequence[Any]) -> int | None:
+    def max_inputs(self, inputs: Sequence[Any]) -> int | None:
         """Cohere takes images one by one."""
         return 1 if any(map(is_image, inputs)) else None
 

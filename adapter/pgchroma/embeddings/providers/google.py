@@ -71,13 +71,13 @@ class _GoogleFunction(VendorEmbeddingFunction[Documents]):
 
     def _headers(self) -> dict[str, str]:
         # Google takes keys in the URL too, where logs and proxies would see them.
-        return {"x-goog-api-key": self._key.reveal()} if self._key is not None else {}
+        return {"x-goog-api-key": self._key.get_secret()} if self._key is not None else {}
 
 
 class GoogleGenerativeAiEmbeddingFunction(_GoogleFunction):
     """Embeds texts with a model of the Gemini API."""
 
-    decisive: ClassVar[tuple[str, ...]] = ("model_name", "task_type", "dimension")
+    immutable_settings: ClassVar[tuple[str, ...]] = ("model_name", "task_type", "dimension")
 
     def __init__(
         self,
@@ -168,7 +168,7 @@ class GoogleVertexEmbeddingFunction(_GoogleFunction):
 
     endpoint: ClassVar[str] = _VERTEX_URL
     batch_size: ClassVar[int] = 5  # what the oldest models take
-    decisive: ClassVar[tuple[str, ...]] = ("model_name", "project_id", "region")
+    immutable_settings: ClassVar[tuple[str, ...]] = ("model_name", "project_id", "region")
 
     def __init__(
         self,
@@ -201,7 +201,7 @@ class GoogleVertexEmbeddingFunction(_GoogleFunction):
             _default_credentials() if os.environ.get("GOOGLE_APPLICATION_CREDENTIALS") else None
         )
 
-    def most_inputs(self, inputs: Sequence[Any]) -> int | None:
+    def max_inputs(self, inputs: Sequence[Any]) -> int | None:
         """Some models take one text a call."""
         return _most_on_vertex(self.model_name)
 
@@ -212,7 +212,7 @@ class GoogleVertexEmbeddingFunction(_GoogleFunction):
         return _vertex_body(batch)
 
     def _headers(self) -> dict[str, str]:
-        token = self._credentials.token() if self._credentials else self._key.reveal()
+        token = self._credentials.token() if self._credentials else self._key.get_secret()
         return {"Authorization": f"Bearer {token}"}
 
     def _read(self, answer: Any) -> object:
@@ -234,7 +234,7 @@ class GoogleGeminiEmbeddingFunction(_GoogleFunction):
     }
     optional_settings: ClassVar[frozenset[str]] = frozenset(["query_task_type"])
     vendor_env_var: ClassVar[str | None] = None
-    decisive: ClassVar[tuple[str, ...]] = (
+    immutable_settings: ClassVar[tuple[str, ...]] = (
         "model_name", "task_type", "dimension", "vertexai", "project", "location",
     )  # fmt: skip
 
@@ -278,7 +278,7 @@ class GoogleGeminiEmbeddingFunction(_GoogleFunction):
         self._key = ApiKey(None, api_key_env_var, is_needed=not vertexai)
         self._credentials = _default_credentials() if vertexai else None
 
-    def most_inputs(self, inputs: Sequence[Any]) -> int | None:
+    def max_inputs(self, inputs: Sequence[Any]) -> int | None:
         """Of a batch, Vertex AI refuses all but one text."""
         return _most_on_vertex(self.model_name) if self.vertexai else None
 

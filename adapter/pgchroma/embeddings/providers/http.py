@@ -20,8 +20,8 @@ from urllib.parse import parse_qsl, quote, urlsplit
 import orjson
 
 from pgchroma.embeddings.calls.batched import BatchedEmbeddingFunction, Purpose, refuse_changes
-from pgchroma.embeddings.calls.caller import TRANSIENT_STATUS
-from pgchroma.embeddings.keys import ApiKey, hide_secrets, is_secret_name, login_of, without_login
+from pgchroma.embeddings.calls.runner import TRANSIENT_STATUS
+from pgchroma.embeddings.keys import ApiKey, hide_secrets, is_secret_name, strip_userinfo, userinfo
 from pgchroma.embeddings.protocol import Embeddable
 from pgchroma.errors import EmbeddingError
 
@@ -51,7 +51,7 @@ class HttpEmbeddingFunction(BatchedEmbeddingFunction[D]):
     """Embeds by requests to a provider; a subclass writes `embed_batch` with `post`."""
 
     concurrency: ClassVar[int] = 8
-    most_bytes: ClassVar[int | None] = 1_000_000
+    max_batch_bytes: ClassVar[int | None] = 1_000_000
 
     vendor_env_var: ClassVar[str | None] = None
     """The environment variable with the key that the vendor's own programs read."""
@@ -78,10 +78,10 @@ class VendorEmbeddingFunction(HttpEmbeddingFunction[D]):
     endpoint: ClassVar[str] = ""
     """Where the vendor is, unless a setting says."""
 
-    answered_at: ClassVar[tuple[str, ...]] = ("embeddings",)
+    response_path: ClassVar[tuple[str, ...]] = ("embeddings",)
     """The path to the embeddings in an answer."""
 
-    decisive: ClassVar[tuple[str, ...]] = ("model_name", "model")
+    immutable_settings: ClassVar[tuple[str, ...]] = ("model_name", "model")
     """The settings that may not change while a collection has embeddings."""
 
     optional_settings: ClassVar[frozenset[str]] = frozenset()
@@ -105,12 +105,12 @@ class VendorEmbeddingFunction(HttpEmbeddingFunction[D]):
         """Make what is sent."""
 
     def _headers(self) -> dict[str, str]:
-        key = self._key.reveal() if self._key is not None else ""
+        key = self._key.get_secret() if self._key is not None else ""
         return {"Authorization": f"Bearer {key}"} if key else {}
 
     def _read(self, answer: Any) -> object:
         """Take the embeddings from an answer; a ValueError or TypeError says that it has none."""
-        return field(self.name(), answer, *self.answered_at)
+        return field(self.name(), answer, *self.response_path)
 
     @property
     def api_key_env_var(self) -> str | None:
@@ -120,7 +120,7 @@ class VendorEmbeddingFunction(HttpEmbeddingFunction[D]):
     def get_config(self) -> dict[str, Any]:
         """All the settings but the key."""
         return {
-            key: without_login(getattr(self, key))
+            key: strip_userinfo(getattr(self, key))
             for key, parameter in inspect.signature(type(self)).parameters.items()
             if key != "api_key" and not self._is_left_out(key, parameter.default)
         }
@@ -151,7 +151,7 @@ class VendorEmbeddingFunction(HttpEmbeddingFunction[D]):
         self, old_config: dict[str, Any], new_config: dict[str, Any]
     ) -> None:
         """Refuse other settings where they decide what embeddings mean."""
-        refuse_changes(old_config, new_config, *self.decisive)
+        refuse_changes(old_config, new_config, *self.immutable_settings)
 
 
 def check_url(setting: str, value: object) -> str:
@@ -168,7 +168,7 @@ def check_url(setting: str, value: object) -> str:
     if not isinstance(value, str) or not is_right:
         raise ValueError(
             f"{setting} must be a URL that begins with http:// or https://, got "
-            f"{without_login(value)!r:.200}"
+            f"{strip_userinfo(value)!r:.200}"
         )
     for name, _ in parse_qsl(urlsplit(value).query):
         if is_secret_name(name):
@@ -210,11 +210,11 @@ def ask(name: str, url: str, body: Any, headers: Mapping[str, str] | None, timeo
         content = orjson.dumps(body, option=orjson.OPT_SERIALIZE_NUMPY)
     except TypeError as error:
         raise ValueError(f"{name} cannot be asked about this: {error}") from error
-    login = login_of(url)
+    login = userinfo(url)
     hide = partial(hide_secrets, headers=headers, others=login or ())
     try:
         response = _clients.get().post(
-            without_login(url),
+            strip_userinfo(url),
             content=content,
             headers={"Content-Type": "application/json", **(headers or {})},
             timeout=timeout,

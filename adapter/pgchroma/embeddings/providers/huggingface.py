@@ -19,7 +19,7 @@ class HuggingFaceEmbeddingFunction(VendorEmbeddingFunction[Documents]):
     # Chroma's address, of api-inference.huggingface.co, is no longer served.
     endpoint: ClassVar[str] = "https://router.huggingface.co/hf-inference/models"
     batch_size: ClassVar[int] = 64
-    answered_at: ClassVar[tuple[str, ...]] = ()
+    response_path: ClassVar[tuple[str, ...]] = ()
     vendor_env_var: ClassVar[str | None] = "HUGGINGFACE_API_KEY"
     dimensions_of: ClassVar[Mapping[str, int]] = {
         "sentence-transformers/all-MiniLM-L6-v2": 384,
@@ -69,10 +69,10 @@ class HuggingFaceEmbeddingServer(VendorEmbeddingFunction[Documents]):
     """Embeds texts at a server that runs Hugging Face's text-embeddings-inference."""
 
     batch_size: ClassVar[int] = 32  # the most that the server takes unless it is told otherwise
-    answered_at: ClassVar[tuple[str, ...]] = ()
+    response_path: ClassVar[tuple[str, ...]] = ()
     vendor_env_var: ClassVar[str | None] = "HUGGINGFACE_API_KEY"
     model_parameter: ClassVar[str | None] = None
-    decisive: ClassVar[tuple[str, ...]] = ("url",)
+    immutable_settings: ClassVar[tuple[str, ...]] = ("url",)
 
     def __init__(
         self, url: str, api_key_env_var: str | None = None, api_key: str | None = None

@@ -37,7 +37,7 @@ class ImageBindEmbeddingFunction(LocalEmbeddingFunction[Embeddable]):
     """
 
     batch_size: ClassVar[int] = 32
-    most_bytes: ClassVar[int | None] = 256_000_000
+    max_batch_bytes: ClassVar[int | None] = 256_000_000
     dimensions_of: ClassVar[Mapping[str, int]] = {"imagebind_huge": 1024}
 
     def __init__(

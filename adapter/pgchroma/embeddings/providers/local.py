@@ -69,7 +69,7 @@ class LocalEmbeddingFunction(BatchedEmbeddingFunction[D]):
         settings = self.model_settings()
         key = type(self), orjson.dumps(settings, option=orjson.OPT_SORT_KEYS, default=repr)
         try:
-            return _shelf.get(key, self.load)
+            return _loaded_models.get(key, self.load)
         except Exception as error:
             model = getattr(self, self.model_parameter or "", None)
             raise EmbeddingError(
@@ -110,9 +110,9 @@ class ModelCache:
             shared.lock = threading.Lock()
 
 
-_shelf = ModelCache()
+_loaded_models = ModelCache()
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_shelf.survive_fork)
+    os.register_at_fork(after_in_child=_loaded_models.survive_fork)
 
 
 def without_token(settings: Mapping[str, Any]) -> dict[str, Any]:

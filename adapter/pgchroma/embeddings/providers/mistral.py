@@ -17,7 +17,7 @@ class MistralEmbeddingFunction(OpenAIProtocolFunction[Documents]):
 
     endpoint: ClassVar[str] = "https://api.mistral.ai/v1/embeddings"
     batch_size: ClassVar[int] = 128
-    most_bytes: ClassVar[int | None] = 40_000  # 16,384 tokens are the most of a request
+    max_batch_bytes: ClassVar[int | None] = 40_000  # 16,384 tokens are the most of a request
     model_parameter: ClassVar[str | None] = "model"
     created_model: ClassVar[str | None] = "mistral-embed"
     dimensions_of: ClassVar[Mapping[str, int]] = {"mistral-embed": 1024, "codestral-embed": 1536}

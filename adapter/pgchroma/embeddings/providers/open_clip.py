@@ -34,7 +34,7 @@ class OpenCLIPEmbeddingFunction(LocalEmbeddingFunction[Embeddable]):
 
     # An image of a phone takes 36 MB as an array, and its batch is in memory.
     batch_size: ClassVar[int] = 64
-    most_bytes: ClassVar[int | None] = 256_000_000
+    max_batch_bytes: ClassVar[int | None] = 256_000_000
     created_names: ClassVar[Mapping[str, str]] = {"pretrained": "checkpoint"}
     dimensions_of: ClassVar[Mapping[str, int]] = {"ViT-B-32": 512, "ViT-B-16": 512, "ViT-L-14": 768}
 

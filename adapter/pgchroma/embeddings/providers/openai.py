@@ -119,11 +119,11 @@ class OpenAIEmbeddingFunction(OpenAIProtocolFunction[Documents]):
     def _body(self, batch: list[Any], purpose: Purpose) -> dict[str, Any]:
         # In base64 the answer is a quarter as long as in digits.
         body = {**super()._body(batch, purpose), "encoding_format": "base64"}
-        if (dimensions := self.asked_dimensions()) is not None:
+        if (dimensions := self.requested_dimensions()) is not None:
             body["dimensions"] = dimensions
         return body
 
-    def asked_dimensions(self) -> int | None:
+    def requested_dimensions(self) -> int | None:
         """The length that is asked for; other models than ``text-embedding-3`` have but one."""
         return self.dimensions if "text-embedding-3" in self.model_name else None
 
@@ -141,7 +141,7 @@ class OpenAIEmbeddingFunction(OpenAIProtocolFunction[Documents]):
     def _headers(self) -> dict[str, str]:
         headers = super()._headers()
         if self.api_type == "azure":
-            headers = {"api-key": self._key.reveal()}
+            headers = {"api-key": self._key.get_secret()}
         if self.organization_id is not None:
             headers["OpenAI-Organization"] = self.organization_id
         return {**headers, **(self.default_headers or {})}

@@ -24,7 +24,7 @@ class PerplexityEmbeddingFunction(OpenAIProtocolFunction[Documents]):
 
     endpoint: ClassVar[str] = "https://api.perplexity.ai/v1/embeddings"
     batch_size: ClassVar[int] = 512  # the most that Perplexity takes
-    most_bytes: ClassVar[int | None] = 300_000  # of 120,000 tokens
+    max_batch_bytes: ClassVar[int | None] = 300_000  # of 120,000 tokens
     vendor_env_var: ClassVar[str | None] = "PERPLEXITY_API_KEY"
     dimensions_of: ClassVar[Mapping[str, int]] = {
         "pplx-embed-v1-0.6b": 1024,

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 from pgchroma.embeddings.calls.batched import Purpose
 from pgchroma.embeddings.images.pictures import check_texts_and_images, to_pillow
-from pgchroma.embeddings.keys import ApiKey, without_login
+from pgchroma.embeddings.keys import ApiKey, strip_userinfo
 from pgchroma.embeddings.protocol import Embeddable, Image
 from pgchroma.embeddings.providers.http import HttpEmbeddingFunction, check_url, field
 from pgchroma.errors import EmbeddingError
@@ -78,7 +78,7 @@ class RoboflowEmbeddingFunction(HttpEmbeddingFunction[Embeddable]):
 
     def _ask(self, route: str, kind: str, values: list[Any]) -> Any:
         # The key in the URL, as Roboflow's examples have it, would stand in logs.
-        key = self._key.reveal()
+        key = self._key.get_secret()
         url = f"{self.api_url.rstrip('/')}/clip/{route}"
         try:
             answer = self.post(url, {"api_key": key, kind: values})
@@ -98,7 +98,7 @@ class RoboflowEmbeddingFunction(HttpEmbeddingFunction[Embeddable]):
 
     def get_config(self) -> dict[str, Any]:
         """All the settings but the key."""
-        return {"api_key_env_var": self._key.variable, "api_url": without_login(self.api_url)}
+        return {"api_key_env_var": self._key.variable, "api_url": strip_userinfo(self.api_url)}
 
     @staticmethod
     def build_from_config(config: dict[str, Any]) -> RoboflowEmbeddingFunction:

@@ -18,7 +18,7 @@ class VoyageAIEmbeddingFunction(OpenAIProtocolFunction[Documents]):
 
     endpoint: ClassVar[str] = "https://api.voyageai.com/v1/embeddings"
     batch_size: ClassVar[int] = 128  # the most that older models take
-    most_bytes: ClassVar[int | None] = 300_000  # 120,000 tokens are the most of large models
+    max_batch_bytes: ClassVar[int | None] = 300_000  # 120,000 tokens are the most of large models
     vendor_env_var: ClassVar[str | None] = "VOYAGE_API_KEY"
     dimensions_of: ClassVar[Mapping[str, int]] = {
         "voyage-large-2": 1536,

@@ -10,8 +10,8 @@ from enum import StrEnum
 from typing import Any, Self
 
 from pgchroma.embeddings.calls.batched import check_texts
-from pgchroma.embeddings.calls.caller import BatchRunner, runner_of
 from pgchroma.embeddings.calls.options import OPTION_NAMES, Options
+from pgchroma.embeddings.calls.runner import BatchRunner, runner_of
 from pgchroma.embeddings.keys import ApiKey
 from pgchroma.embeddings.protocol import Documents
 from pgchroma.embeddings.providers.http import ask, field
@@ -86,9 +86,9 @@ class ChromaCloudSpladeEmbeddingFunction(SparseEmbeddingFunction[Documents]):
             EmbeddingError: They could not be embedded.
         """
         check_texts(input)
-        return self._caller().gather(self._ask, input)
+        return self._batch_runner().gather(self._ask, input)
 
-    def _caller(self) -> BatchRunner:
+    def _batch_runner(self) -> BatchRunner:
         return runner_of(
             self,
             lambda: BatchRunner(
@@ -96,7 +96,7 @@ class ChromaCloudSpladeEmbeddingFunction(SparseEmbeddingFunction[Documents]):
                 name=self.name(),
                 batch_size=_BATCH_SIZE,
                 concurrency=_CONCURRENCY,
-                most_bytes=_MAX_BYTES,
+                max_batch_bytes=_MAX_BYTES,
             ),
         )
 
@@ -109,7 +109,7 @@ class ChromaCloudSpladeEmbeddingFunction(SparseEmbeddingFunction[Documents]):
             "fetch_tokens": "true" if self.include_tokens else "false",
         }
         headers = {
-            "x-chroma-token": self._key.reveal(),
+            "x-chroma-token": self._key.get_secret(),
             "x-chroma-embedding-model": self.model.value,
         }
         url = f"{base.rstrip('/')}/embed_sparse"

@@ -48,7 +48,7 @@ class BatchRunner:
         name: str,
         batch_size: int,
         concurrency: int,
-        most_bytes: int | None = None,
+        max_batch_bytes: int | None = None,
     ) -> None:
         """Say how to call.
 
@@ -57,14 +57,14 @@ class BatchRunner:
             name: What messages call the function.
             batch_size: The most inputs of a call, unless the options say.
             concurrency: The most calls at a time, unless the options say.
-            most_bytes: The most bytes of input in a call; a longer input goes alone.
+            max_batch_bytes: The most bytes of input in a call; a longer input goes alone.
         """
         self.options = options
         self._name = name
         self._batch_size = options.batch_size or batch_size
         self._concurrency = options.concurrency or concurrency
-        self._most_bytes = most_bytes
-        self._pace = RateLimiter(options.requests_per_minute)
+        self._max_batch_bytes = max_batch_bytes
+        self._rate_limiter = RateLimiter(options.requests_per_minute)
 
     def run(
         self,
@@ -138,7 +138,7 @@ class BatchRunner:
             EmbeddingError: A call failed for good, or nobody waits any more, see `cancel_event`.
         """
         count = self._batch_size if most is None else min(most, self._batch_size)
-        spans = batches(inputs, count, self._most_bytes)
+        spans = batches(inputs, count, self._max_batch_bytes)
         with progress_bar(self._name, len(inputs), self.options.progress) as advance:
 
             def run_one(span: slice, ended: threading.Event) -> list[T]:
@@ -190,7 +190,7 @@ class BatchRunner:
         )
 
         def attempt() -> T:
-            self._pace.take(ended)
+            self._rate_limiter.take(ended)
             if ended.is_set():
                 raise EmbeddingError(
                     f"{self._name} was not asked: another batch has failed, or nobody waits for it"
@@ -216,7 +216,7 @@ class BatchRunner:
         asked = _retry_after(state.outcome.exception())
         if asked is not None:
             # All wait: the provider means the account, not this call.
-            self._pace.hold(asked)
+            self._rate_limiter.hold(asked)
         return max(seconds, asked or 0.0)
 
     def _checked(self, made: object, count: int) -> Embeddings:
@@ -272,7 +272,7 @@ class RateLimiter:
             self._next = max(self._next, time.monotonic() + seconds)
 
 
-def batches(inputs: Sequence[Any], most: int, most_bytes: int | None) -> list[slice]:
+def batches(inputs: Sequence[Any], most: int, max_batch_bytes: int | None) -> list[slice]:
     """Cut inputs into batches, in order, of so many and of so many bytes of texts or arrays.
 
     An input that alone has more bytes is a batch of its own: whoever embeds it may refuse it.
@@ -286,7 +286,7 @@ def batches(inputs: Sequence[Any], most: int, most_bytes: int | None) -> list[sl
             else getattr(value, "nbytes", 0)
         )
         is_full = position - start >= most or (
-            most_bytes is not None and size + length > most_bytes
+            max_batch_bytes is not None and size + length > max_batch_bytes
         )
         if is_full and position > start:
             found.append(slice(start, position))
