@@ -150,14 +150,14 @@ class TestWriting:
 
     def test_a_setting_that_there_is_not_is_refused_with_those_there_are(self) -> None:
         with pytest.raises(
-            TypeError, match=r"Embedder has no setting modle; it has api_key, .*cac"
+            TypeError, match=r"Embedder has no setting modle, expected api_key, .*cac"
         ):
             Embedder.create(modle="x")
         with pytest.raises(ValidationError):
             Embedder(modle="x")  # type: ignore[call-arg]
         with pytest.raises(ValidationError, match="max_retries"):
             Embedder.create(max_retries=-1)
-        with pytest.raises(ValueError, match="batch_size is out of bounds: 0"):
+        with pytest.raises(ValueError, match="batch_size: expected at least 1, got 0"):
             Embedder.create(batch_size=0)
 
     def test_it_cannot_be_made_without_its_methods(self) -> None:
@@ -329,7 +329,7 @@ class TestLookingUp:
 
     def test_a_name_that_there_is_not_says_which_there_are(self) -> None:
         with pytest.raises(
-            KeyError, match=r"Embedding function bogus not found; there are .*openai"
+            KeyError, match=r"Embedding function bogus not found, expected one of .*openai"
         ):
             get_registry().get("bogus")
 
@@ -338,7 +338,7 @@ class TestLookingUp:
         assert get_registry().get("openai") is Embedder
         get_registry().register()(Failing)
         assert get_registry().get("Failing") is Failing
-        with pytest.raises(TypeError, match="is no class of embedding functions"):
+        with pytest.raises(TypeError, match="expected a class of embedding functions"):
             register("x")(int)
 
     def test_a_function_of_chromas_kind_can_be_created(self) -> None:
@@ -358,7 +358,7 @@ class TestLookingUp:
         assert stored["config"] == {"model_name": "other", "scale": 2.0}
         assert known_embedding_functions["lancedb-chromas"] is Chromas
         assert type(config_to_embedding_function(stored)) is Chromas
-        with pytest.raises(TypeError, match="Chromas has no setting modle; it has "):
+        with pytest.raises(TypeError, match="Chromas has no setting modle, expected "):
             get_registry().get("lancedb-chromas").create(modle=1)
 
     def test_registering_one_of_chromas_kind_names_it_twice(self) -> None:

@@ -1,4 +1,4 @@
-"""Variables that settings of a function name: ``$var:name``, or ``$var:name:default``."""
+"""Variables in the settings of a function: ``$var:name``, or ``$var:name:default``."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def set_var(name: str, value: str) -> None:
     """Set a variable for this process.
 
     Raises:
-        ValueError: The name has a colon.
+        ValueError: The name contains a colon.
     """
     if ":" in name:
         raise ValueError("Variable names cannot contain colons")
@@ -24,19 +24,19 @@ def set_var(name: str, value: str) -> None:
 
 
 def get_var(name: str) -> str:
-    """Return a variable.
+    """Return the value of a variable.
 
     Raises:
-        KeyError: It has not been set.
+        KeyError: The variable is not set.
     """
     return _variables[name]
 
 
 def resolve_variables(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Return settings with the variables' values in the place of their names.
+    """Return settings with the values of their variables.
 
     Raises:
-        ValueError: A variable has not been set, and the setting has no default.
+        ValueError: A variable is not set, and the setting has no default.
     """
     return {key: _resolved(key, value) for key, value in settings.items()}
 

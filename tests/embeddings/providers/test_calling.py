@@ -41,7 +41,7 @@ def _function(provider: Provider, **options: Any) -> OllamaEmbeddingFunction:
     return OllamaEmbeddingFunction(provider.url).with_options(**{**QUICK, **options})
 
 
-def _batch_runner(**options: Any) -> BatchRunner:
+def make_runner(**options: Any) -> BatchRunner:
     return BatchRunner(Options(**{**QUICK, **options}), name="mine", batch_size=2, concurrency=4)
 
 
@@ -64,7 +64,7 @@ def _until(is_so: Callable[[], bool]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("inputs", "most", "most_bytes", "sizes"),
+    ("inputs", "max_inputs", "max_bytes", "sizes"),
     [
         ([], 3, 10, []),
         (["a"] * 7, 3, None, [3, 3, 1]),
@@ -78,9 +78,9 @@ def _until(is_so: Callable[[], bool]) -> None:
     ],
 )
 def test_batches_hold_so_many_and_so_many_bytes(
-    inputs: list[Any], most: int, max_batch_bytes: int | None, sizes: list[int]
+    inputs: list[Any], max_inputs: int, max_bytes: int | None, sizes: list[int]
 ) -> None:
-    found = batches(inputs, most, max_batch_bytes)
+    found = batches(inputs, max_inputs, max_bytes)
     assert [span.stop - span.start for span in found] == sizes
     assert [value for span in found for value in inputs[span]] == inputs
 
@@ -90,7 +90,7 @@ def test_the_order_is_the_inputs_whoever_is_done_first() -> None:
         time.sleep(0.05 if batch[0] < 4 else 0)
         return [[float(n)] for n in batch]
 
-    made = _run(_batch_runner(), embed, list(range(20)))
+    made = _run(make_runner(), embed, list(range(20)))
     assert [each.tolist() for each in made] == [[n] for n in range(20)]
 
 
@@ -149,16 +149,16 @@ def test_calls_begin_no_faster_than_the_rate(provider: Provider) -> None:
 )
 def test_what_is_not_one_embedding_for_each_input_is_refused(answer: Any, message: str) -> None:
     with pytest.raises(EmbeddingError, match=f"mine returned.*{message}"):
-        _run(_batch_runner(), lambda batch: answer, ["a", "b"])
+        _run(make_runner(), lambda batch: answer, ["a", "b"])
 
 
 def test_batches_have_embeddings_of_one_length() -> None:
     with pytest.raises(EmbeddingError, match=r"different lengths: \[1, 2\]"):
-        _run(_batch_runner(), lambda batch: [[1.0] * len(batch)] * len(batch), ["a", "b", "c"])
+        _run(make_runner(), lambda batch: [[1.0] * len(batch)] * len(batch), ["a", "b", "c"])
 
 
 def test_kept_embeddings_of_another_length_are_not_mixed_with_new(tmp_path: Path) -> None:
-    caller = _batch_runner(cache=tmp_path / "cache")
+    caller = make_runner(cache=tmp_path / "cache")
     _run(caller, lambda batch: [[1.0]] * len(batch), ["a"])
     with pytest.raises(EmbeddingError, match=r"different lengths: \[1, 2\]"):
         _run(caller, lambda batch: [[1.0, 2.0]] * len(batch), ["a", "b"])
@@ -195,7 +195,7 @@ def test_some_failures_pass(error: Exception, expected: bool) -> None:
         raise error
 
     with pytest.raises(type(error)):
-        _run(_batch_runner(max_retries=2), embed, ["a"])
+        _run(make_runner(max_retries=2), embed, ["a"])
     assert len(calls) == (3 if expected else 1)
 
 
@@ -272,7 +272,7 @@ def test_a_provider_may_say_until_when_to_wait(
 
 
 def test_waits_grow_up_to_the_longest() -> None:
-    caller = _batch_runner(initial_wait=1, longest_wait=10)
+    caller = make_runner(initial_wait=1, longest_wait=10)
 
     class Outcome:
         def exception(self) -> Exception:
@@ -285,7 +285,7 @@ def test_waits_grow_up_to_the_longest() -> None:
             self.attempt_number = attempt_number
 
     for attempt, most in enumerate([1, 2, 4, 8, 10, 10], start=1):
-        assert most / 2 <= caller._wait(State(attempt)) <= most
+        assert most / 2 <= caller._backoff(State(attempt)) <= most
 
 
 # The cache
@@ -444,14 +444,16 @@ def test_progress_is_shown_when_it_is_asked_for(
     ],
 )
 def test_an_option_out_of_bounds_is_refused(option: str, value: float) -> None:
-    with pytest.raises(ValueError, match=f"{option} is out of bounds: {value}"):
+    with pytest.raises(ValueError, match=f"{option}: expected .*, got {value}"):
         OllamaEmbeddingFunction().with_options(**{option: value})
 
 
 def test_an_unknown_option_is_refused() -> None:
     with pytest.raises(TypeError, match="patience"):
         OllamaEmbeddingFunction().with_options(patience=1)
-    with pytest.raises(TypeError, match=r"OllamaEmbeddingFunction has no setting patience; it has"):
+    with pytest.raises(
+        TypeError, match=r"OllamaEmbeddingFunction has no setting patience, expected"
+    ):
         OllamaEmbeddingFunction.create(patience=1)
 
 

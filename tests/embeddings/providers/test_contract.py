@@ -125,13 +125,13 @@ def test_a_wait_that_the_provider_asks_for_is_kept(
     waits: list[float] = []
     function = make()
     caller = function._batch_runner()
-    ask = caller._wait
+    ask = caller._backoff
 
     def noted(state: Any) -> float:
         waits.append(ask(state))
         return waits[-1]
 
-    monkeypatch.setattr(caller, "_wait", noted)
+    monkeypatch.setattr(caller, "_backoff", noted)
     assert _is(function(["a"]), ["a"])
     assert len(provider.requests) == 2
     assert waits == [0.2]

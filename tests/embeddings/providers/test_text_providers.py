@@ -487,7 +487,7 @@ def test_ollamas_timeout_is_a_setting_and_an_option(serve: Serve) -> None:
     assert function.get_config()["timeout"] == 5
     assert OllamaEmbeddingFunction.create(timeout=7).get_config()["timeout"] == 7
     assert function.with_options(timeout=0.5).options.timeout == 0.5
-    with pytest.raises(ValueError, match="timeout is out of bounds: 0"):
+    with pytest.raises(ValueError, match="timeout: expected more than 0, got 0"):
         OllamaEmbeddingFunction(timeout=0)
 
 

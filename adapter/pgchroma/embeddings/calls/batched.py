@@ -1,4 +1,4 @@
-"""The base of embedding functions that work in batches, whoever computes them."""
+"""The base class of embedding functions that work in batches, local or remote."""
 
 from __future__ import annotations
 
@@ -31,35 +31,35 @@ __all__ = (
 )
 
 Purpose: TypeAlias = Literal["document", "query"]
-"""What an embedding is for; some models embed what is searched for in another way."""
+"""The purpose of an embedding. Some models embed queries in another way than documents."""
 
 D = TypeVar("D", bound=Embeddable)
 
 
 class BatchedEmbeddingFunction(LanceDBMethods, EmbeddingFunction[D]):
-    """Embeds any number of inputs by `embed_batch`, which a subclass writes and which takes some.
+    """Embeds any number of inputs with `embed_batch`, which a subclass implements for one batch.
 
-    What a subclass embeds with is set by its constructor, which is Chroma's; how it is called, by
-    `with_options`.
+    The constructor of a subclass is Chroma's and sets the model. `with_options` sets how the
+    function is called.
     """
 
     batch_size: ClassVar[int] = 100
-    """The most inputs of a batch, unless the user says."""
+    """The maximum number of inputs of a batch, unless the options set it."""
 
     concurrency: ClassVar[int] = 1
-    """The most batches at a time, unless the user says."""
+    """The maximum number of concurrent batches, unless the options set it."""
 
     max_batch_bytes: ClassVar[int | None] = None
-    """The most bytes of a batch of texts, or of arrays."""
+    """The maximum bytes of a batch of texts or arrays."""
 
     model_parameter: ClassVar[str | None] = "model_name"
     """The argument of the constructor that `create` calls ``name``."""
 
     created_model: ClassVar[str | None] = None
-    """The model `create` takes by default, where that is not the constructor's."""
+    """The default model of `create`, if it differs from the constructor's."""
 
     created_names: ClassVar[Mapping[str, str]] = {}
-    """LanceDB's names of arguments, to those of the constructor."""
+    """LanceDB's names of arguments, and the constructor's."""
 
     dimensions_of: ClassVar[Mapping[str, int]] = {}
     """The length of the embeddings of well-known models, by name."""
@@ -69,22 +69,22 @@ class BatchedEmbeddingFunction(LanceDBMethods, EmbeddingFunction[D]):
 
     @abstractmethod
     def embed_batch(self, batch: list[Any], purpose: Purpose) -> object:
-        """Embed one batch: a matrix, or a list of vectors, in its order.
+        """Return the embeddings of one batch, in its order, as a matrix or a list of vectors.
 
         Raises:
-            EmbeddingError: It cannot be done; `is_transient` says whether to try again.
+            EmbeddingError: The batch cannot be embedded. `is_transient` is whether to retry.
         """
 
     @classmethod
     def create(cls, **settings: Any) -> Self:
-        """Make the function as the registry does it.
+        """Create a function in LanceDB's way.
 
         Args:
-            settings: ``name``, the model; the options of `Options`, such as ``max_retries`` and
-                ``batch_size``; and what the constructor takes.
+            settings: ``name`` for the model, the options of `Options`, such as ``max_retries`` and
+                ``batch_size``, and the arguments of the constructor.
 
         Raises:
-            TypeError: A setting is none of these.
+            TypeError: A setting is unknown.
             ValueError: A value is not allowed, or names a variable that is not set.
         """
         settings = {
@@ -92,12 +92,12 @@ class BatchedEmbeddingFunction(LanceDBMethods, EmbeddingFunction[D]):
             for key, value in resolve_variables(settings).items()
         }
         options = {key: settings.pop(key) for key in OPTION_NAMES & settings.keys()}
-        # Of an argument and an option of one name, the constructor's own is meant.
+        # If an argument and an option have the same name, the argument takes precedence.
         accepted = inspect.signature(cls).parameters
         for key in options.keys() & accepted.keys():
             settings[key] = options.pop(key)
         if "api_key" in accepted:
-            # Some of Chroma's constructors want to be told that the key is in the environment.
+            # Some of Chroma's constructors require it, even if the key is in the environment.
             settings.setdefault("api_key", None)
         if cls.model_parameter is not None:
             if "name" in settings:
@@ -108,71 +108,71 @@ class BatchedEmbeddingFunction(LanceDBMethods, EmbeddingFunction[D]):
         if not takes_any and (unknown := settings.keys() - accepted.keys()):
             known = sorted({"name", *accepted, *OPTION_NAMES})
             raise TypeError(
-                f"{cls.__name__} has no setting {', '.join(sorted(unknown))}; it has "
+                f"{cls.__name__} has no setting {', '.join(sorted(unknown))}, expected "
                 f"{', '.join(known)}"
             )
         return cls(**settings).with_options(**options)
 
     def with_options(self, **options: Any) -> Self:
-        """Return a copy that is called otherwise; see `Options`.
+        """Return a copy with other options; see `Options`.
 
         Raises:
-            TypeError: There is no such option.
-            ValueError: A value is out of bounds, or `cache` is asked for and the function does not
-                say what it embeds with.
+            TypeError: An option is unknown.
+            ValueError: A value is out of range, or `cache` is set and the function has no settings
+                to distinguish it from others.
         """
         changed = copy.copy(self)
         changed._options = replace(self._options, **options)
         changed._runner = None
         if changed._options.cache is not None and changed.get_config() is NotImplemented:
             raise ValueError(
-                f"{type(self).__name__} cannot have a cache: as it has no get_config, it would get "
-                "the embeddings of a function with other settings"
+                f"cache: {type(self).__name__} has no get_config, so it would get the cached "
+                "embeddings of functions with other settings; implement get_config"
             )
         return changed
 
     @property
     def options(self) -> Options:
-        """How the function is called."""
+        """The options that the function is called with."""
         return self._options
 
     def __call__(self, input: D) -> Embeddings:
-        """Embed what is to be stored; one float32 array each, in their order.
+        """Embed documents to store: one float32 array each, in their order.
 
         Raises:
-            ValueError: The input is not what this function embeds.
-            EmbeddingError: It could not be embedded.
+            ValueError: The function cannot embed an input of this type.
+            EmbeddingError: Embedding failed.
         """
         return self._embed(input, "document")
 
     def embed_query(self, input: D) -> Embeddings:
-        """Embed what is searched for; takes and raises what a call does."""
+        """Embed queries. Arguments and errors are those of a call."""
         return self._embed(input, "query")
 
     def ndims(self) -> int:
-        """The length of this function's embeddings; unless it is known, one is made."""
+        """Return the length of this function's embeddings. If it is unknown, embed a text."""
         model = getattr(self, self.model_parameter or "", None)
         known = self.requested_dimensions() or self.dimensions_of.get(str(model))
         return known if isinstance(known, int) else super().ndims()
 
     def requested_dimensions(self) -> int | None:
-        """The length of embeddings that the model is asked for; None: its own."""
+        """Return the length of embeddings to request. `None` means the model's default."""
         return getattr(self, "dimensions", None)
 
     def default_space(self) -> Space:
-        """Most models are made for the angle between their embeddings."""
+        """Return the distance of new collections. Most models are trained for cosine."""
         return "cosine"
 
     def check_inputs(self, inputs: Sequence[Any]) -> None:
-        """Raise ValueError unless all inputs are what this function embeds."""
+        """Raise `ValueError` if the function cannot embed one of the inputs."""
         check_texts(inputs)
 
     def max_inputs(self, inputs: Sequence[Any]) -> int | None:
-        """The most of these inputs that a call can take; None: as many as of any."""
+        """Return the maximum number of these inputs in a call. `None` means no special limit."""
         return None
 
     def embeds_jointly(self, purpose: Purpose) -> bool:
-        """Whether each input is embedded in the light of the others, so that all go together."""
+        """Whether each embedding depends on the other inputs, so that one call gets all of them."""
         return False
 
     def _embed(self, inputs: Any, purpose: Purpose) -> Embeddings:
@@ -202,7 +202,7 @@ class BatchedEmbeddingFunction(LanceDBMethods, EmbeddingFunction[D]):
 
 
 def check_texts(inputs: object) -> None:
-    """Raise ValueError unless this is a list of texts; the message says what stands where."""
+    """Raise `ValueError` unless the inputs are a list of texts. The message has the position."""
     if not isinstance(inputs, list | tuple):
         raise ValueError(
             f"Expected documents to be a list of strings, got {type(inputs).__name__}: "
@@ -217,7 +217,7 @@ def check_texts(inputs: object) -> None:
 
 
 def check_primitives(kwargs: Mapping[str, Any]) -> None:
-    """Raise ValueError unless all these arguments can be stored as JSON."""
+    """Raise `ValueError` unless all arguments can be stored as JSON."""
     for key, value in kwargs.items():
         if not isinstance(value, str | int | float | bool | list | dict | tuple):
             raise ValueError(f"Keyword argument {key} is not a primitive type")
@@ -226,10 +226,11 @@ def check_primitives(kwargs: Mapping[str, Any]) -> None:
 def refuse_changes(
     old_config: Mapping[str, Any], new_config: Mapping[str, Any], *keys: str
 ) -> None:
-    """Raise ValueError if a setting changes that decides what embeddings mean."""
+    """Raise `ValueError` if one of the settings changes, which would change embeddings."""
     for key in keys:
         if key in new_config and new_config[key] != old_config.get(key):
-            what = "model name" if key in ("model", "model_name") else key.replace("_", " ")
+            setting = "model name" if key in ("model", "model_name") else key.replace("_", " ")
             raise ValueError(
-                f"The {what} cannot be changed after the embedding function has been initialized."
+                f"The {setting} cannot be changed after the embedding function has been "
+                "initialized."
             )

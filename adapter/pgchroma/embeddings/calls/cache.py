@@ -1,4 +1,4 @@
-"""Embeddings kept on disk, so that what was embedded once is not paid for again."""
+"""A cache of embeddings on disk, so that no input is embedded and paid for twice."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import sqlite3
 import sys
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -17,33 +17,45 @@ if TYPE_CHECKING:
 
     from pgchroma.embeddings.protocol import Embeddings
 
-__all__ = ("VectorCache", "class_identity", "content_key")
+__all__ = ("CacheKeyed", "VectorCache", "class_identity", "content_key")
 
 _PAGE = 500
-"""Keys asked for in one statement; SQLite takes 999 parameters."""
+"""Keys of one statement. SQLite accepts 999 parameters."""
+
+
+@runtime_checkable
+class CacheKeyed(Protocol):
+    """An embedding function or an input whose cache key needs more than its settings or its text.
+
+    Examples are a function with a setting that is not stored, and a text that is the address of a
+    sound file.
+    """
+
+    def cache_identity(self) -> str:
+        """Return the text to add to the cache key."""
 
 
 class VectorCache:
-    """A SQLite file of embeddings by key; processes may share one.
+    """A SQLite file of embeddings by key. Several processes can share it.
 
-    All methods raise ValueError if the file is no such database, or cannot be used as one.
+    All methods raise `ValueError` if SQLite cannot use the file as a database.
     """
 
     def __init__(self, path: str | Path) -> None:
-        """Open a file, or make it, readable by its owner alone."""
+        """Open the file. A new file is readable by its owner only."""
         self._path = Path(path).expanduser()
         self._path.parent.mkdir(parents=True, exist_ok=True)
         self._path.touch(mode=0o600)
         with self._open() as connection:
-            # No write-ahead log: while it is set up, whoever else opens the file is refused.
+            # No write-ahead log: SQLite locks out other processes while it sets one up.
             connection.execute(
                 "create table if not exists embeddings"
                 " (key blob primary key, embedding blob not null) without rowid"
             )
 
     def find(self, keys: Sequence[bytes]) -> dict[bytes, Any]:
-        """Read what there is of the keys: a float32 array each, and none that is damaged."""
-        found = {}
+        """Return the stored embeddings of keys as float32 arrays, without damaged ones."""
+        embeddings = {}
         with self._open() as connection:
             for page in _pages(keys):
                 marks = ", ".join("?" * len(page))
@@ -51,12 +63,12 @@ class VectorCache:
                     f"select key, embedding from embeddings where key in ({marks})",  # noqa: S608
                     page,
                 )
-                read = ((key, _embedding_of(value)) for key, value in rows)
-                found.update({key: each for key, each in read if each is not None})
-        return found
+                read = ((key, _decoded(value)) for key, value in rows)
+                embeddings.update({key: each for key, each in read if each is not None})
+        return embeddings
 
-    def keep(self, keys: Sequence[bytes], embeddings: Embeddings) -> None:
-        """Write embeddings; of one that is there already the new one counts."""
+    def store(self, keys: Sequence[bytes], embeddings: Embeddings) -> None:
+        """Write embeddings. They replace those that are already stored."""
         values = [np.asarray(embedding, dtype="<f4").tobytes() for embedding in embeddings]
         with self._open() as connection:
             connection.executemany(
@@ -66,26 +78,23 @@ class VectorCache:
 
     @contextmanager
     def _open(self) -> Iterator[sqlite3.Connection]:
-        """Begin a transaction, of which all or nothing is written."""
+        """Open a connection for one transaction."""
         try:
-            # One for each use: a connection belongs to one thread, and to none after a fork.
+            # A connection for each use: SQLite's belong to one thread, and do not survive a fork.
             with (
                 closing(sqlite3.connect(os.fspath(self._path), timeout=60.0)) as connection,
                 connection,
             ):
                 yield connection
         except sqlite3.DatabaseError as error:
-            raise ValueError(f"{self._path} cannot be used as a cache: {error}") from error
+            raise ValueError(f"cache: cannot use {self._path} as a database: {error}") from error
 
 
 def content_key(identity: str, value: Any) -> bytes:
-    """Tell the key of an input: a hash of what embeds it and of what it is.
-
-    A text that stands for something else says for what by an attribute ``content_kind``.
-    """
+    """Return the key of an input: a hash of the function's identity and of the input."""
     digest = hashlib.sha256(identity.encode("utf-8", "surrogatepass"))
     if isinstance(value, str):
-        kind = getattr(value, "content_kind", "text")
+        kind = value.cache_identity() if isinstance(value, CacheKeyed) else "text"
         digest.update(f"\x00{kind}\x00".encode() + value.encode("utf-8", "surrogatepass"))
     else:
         array = np.ascontiguousarray(value)
@@ -95,16 +104,16 @@ def content_key(identity: str, value: Any) -> bytes:
 
 
 def class_identity(kind: type) -> str:
-    """Tell a class from others, also in other programs that share a cache."""
+    """Return a name that distinguishes a class from others, including those of other programs."""
     name = f"{kind.__module__}.{kind.__qualname__}"
     if kind.__module__ not in ("__main__", "__mp_main__"):
         return name
-    # Each program has a module of that name; one without a file, as a notebook, is where it runs.
+    # Each program has a module of that name. A notebook's has no file, so its directory is used.
     script = getattr(sys.modules.get(kind.__module__), "__file__", None)
     return f"{Path(script or '').absolute()}:{kind.__qualname__}"
 
 
-def _embedding_of(value: object) -> Any:
+def _decoded(value: object) -> Any:
     if not isinstance(value, bytes) or not value or len(value) % 4:
         return None
     embedding = np.frombuffer(value, dtype="<f4")

@@ -1,4 +1,4 @@
-"""How work in a thread learns that nobody waits for it any more."""
+"""Cancellation of work in a thread whose caller no longer waits for it."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ if TYPE_CHECKING:
 __all__ = ("cancel_event", "current_call")
 
 current_call: ContextVar[Future[Any] | None] = ContextVar("current_call", default=None)
-"""The outcome of what runs in this context; whoever no longer waits for it cancels it."""
+"""The future of the work in this context. A caller that no longer waits for it cancels it."""
 
 
 @contextmanager
 def cancel_event() -> Iterator[threading.Event]:
-    """Give an event that is set when the block is left, or before if nobody waits any more."""
-    ended = threading.Event()
-    if (outcome := current_call.get()) is not None:
-        outcome.add_done_callback(lambda _: ended.set())
+    """Yield an event that is set at the end of the block, or earlier if the call is cancelled."""
+    cancelled = threading.Event()
+    if (future := current_call.get()) is not None:
+        future.add_done_callback(lambda _: cancelled.set())
     try:
-        yield ended
+        yield cancelled
     finally:
-        ended.set()
+        cancelled.set()

@@ -1,4 +1,4 @@
-"""How an embedding function is called: in which batches, how often again, how many at a time."""
+"""Options for calling an embedding function: batches, retries, concurrency, cache."""
 
 from __future__ import annotations
 
@@ -10,20 +10,21 @@ __all__ = ("OPTION_NAMES", "Options")
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What can be asked of any embedding function that works in batches.
+    """Options of every embedding function that works in batches.
 
     Attributes:
-        max_retries: How often a call that failed for a passing reason is tried again.
-        initial_wait: Seconds before the first retry; each later wait is about twice as long, and
-            none is shorter than the provider asks for.
-        longest_wait: Seconds that no wait exceeds; a provider that asks for more has failed.
-        batch_size: The most inputs of one call; None: what the function says is good for it.
-        concurrency: The most calls at a time; None: what the function says is good for it.
-        requests_per_minute: The most calls begun in a minute; None: as many as there are.
-        timeout: Seconds one call may take, where it goes over a network.
-        progress: Whether a bar shows how far a call has come; None: in a terminal, and if it takes
+        max_retries: The maximum number of retries after a transient error.
+        initial_wait: Seconds before the first retry. Each later wait is about twice as long, and
+            never shorter than the provider requires.
+        longest_wait: The maximum seconds of a wait. If a provider requires more, the call fails.
+        batch_size: The maximum number of inputs of a call. `None` means the function's default.
+        concurrency: The maximum number of concurrent calls. `None` means the function's default.
+        requests_per_minute: The maximum number of calls that begin in a minute. `None` means no
+            limit.
+        timeout: The maximum seconds of a call over the network.
+        progress: Whether to show a progress bar. `None` means: in a terminal, and if the call takes
             longer than two seconds.
-        cache: A file in which embeddings are kept by what they are of; None: nothing is kept.
+        cache: The file of a cache of embeddings. `None` means no cache.
     """
 
     max_retries: int = 7
@@ -37,20 +38,21 @@ class Options:
     cache: str | Path | None = None
 
     def __post_init__(self) -> None:
-        _check("max_retries", self.max_retries, self.max_retries >= 0)
-        _check("initial_wait", self.initial_wait, self.initial_wait >= 0)
-        _check("longest_wait", self.longest_wait, self.longest_wait >= 0)
-        _check("timeout", self.timeout, self.timeout > 0)
-        _check("batch_size", self.batch_size, self.batch_size is None or self.batch_size >= 1)
-        _check("concurrency", self.concurrency, self.concurrency is None or self.concurrency >= 1)
-        rate = self.requests_per_minute
-        _check("requests_per_minute", rate, rate is None or rate > 0)
+        for name in ("max_retries", "initial_wait", "longest_wait"):
+            value = getattr(self, name)
+            _check(name, value, value >= 0, "at least 0")
+        for name in ("batch_size", "concurrency"):
+            value = getattr(self, name)
+            _check(name, value, value is None or value >= 1, "at least 1")
+        for name in ("timeout", "requests_per_minute"):
+            value = getattr(self, name)
+            _check(name, value, value is None or value > 0, "more than 0")
 
 
 OPTION_NAMES = frozenset(field.name for field in fields(Options))
-"""The words that are options, and no settings of a function's own."""
+"""The names of all options."""
 
 
-def _check(name: str, value: object, is_right: bool) -> None:
-    if not is_right:
-        raise ValueError(f"{name} is out of bounds: {value!r}")
+def _check(name: str, value: object, is_valid: bool, expected: str) -> None:
+    if not is_valid:
+        raise ValueError(f"{name}: expected {expected}, got {value!r:.100}")

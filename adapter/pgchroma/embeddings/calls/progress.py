@@ -1,4 +1,4 @@
-"""A bar that shows how far embedding has come."""
+"""A progress bar of embedding."""
 
 from __future__ import annotations
 
@@ -14,29 +14,31 @@ if TYPE_CHECKING:
 __all__ = ("progress_bar",)
 
 _SHOWN_AFTER = 2.0
-"""Seconds before a bar appears that was not asked for."""
+"""Seconds before a bar appears that the user did not request."""
 
 
 def progress_bar(
-    name: str, total: int, wanted: bool | None
+    name: str, total: int, is_shown: bool | None
 ) -> AbstractContextManager[Callable[[int], None]]:
-    """Show a bar on standard error; what a program prints is its own.
+    """Show a bar on standard error, because standard output belongs to the program.
 
     Args:
-        name: What stands before it.
-        total: How many there are.
-        wanted: Whether to show it; None: in a terminal, and if it takes longer than two seconds.
+        name: The text before the bar.
+        total: The number of inputs.
+        is_shown: Whether to show the bar. `None` means: in a terminal, and if the work takes longer
+            than two seconds.
 
     Returns:
-        A context, with a function that is told how many more are done; any thread may call it.
+        A context with a function that adds to the number of completed inputs. Any thread can call
+        it.
     """
-    if wanted is False or (wanted is None and not sys.stderr.isatty()):
+    if is_shown is False or (is_shown is None and not sys.stderr.isatty()):
         return nullcontext(lambda count: None)
-    return _shown(name, total, 0.0 if wanted else _SHOWN_AFTER)
+    return _bar(name, total, 0.0 if is_shown else _SHOWN_AFTER)
 
 
 @contextmanager
-def _shown(name: str, total: int, after: float) -> Iterator[Callable[[int], None]]:
+def _bar(name: str, total: int, after: float) -> Iterator[Callable[[int], None]]:
     from rich.console import Console  # noqa: PLC0415
     from rich.progress import Progress  # noqa: PLC0415
 

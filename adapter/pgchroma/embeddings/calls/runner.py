@@ -1,4 +1,4 @@
-"""Many inputs through a function that takes some: in batches, several at a time, with retries."""
+"""Run an embedding function on many inputs: in batches, concurrently, with retries."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ __all__ = ("TRANSIENT_STATUS", "BatchRunner", "batches", "is_transient", "runner
 
 T = TypeVar("T")
 
-_making = threading.Lock()
-"""Held while a function gets its caller: of two, each would keep the rate for itself."""
+_runner_lock = threading.Lock()
+"""Held while a function gets its runner. Two runners would each allow the full rate."""
 
 TRANSIENT_STATUS = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 529})
-"""The statuses of answers after which the same request may succeed."""
+"""The HTTP statuses after which the same request may succeed."""
 
 
 class BatchRunner:
-    """Calls one embedding function; safe to use from several threads.
+    """Calls one embedding function. Several threads can use it.
 
     Attributes:
-        options: How.
+        options: How to call the function.
     """
 
     def __init__(
@@ -50,14 +50,14 @@ class BatchRunner:
         concurrency: int,
         max_batch_bytes: int | None = None,
     ) -> None:
-        """Say how to call.
+        """Create a runner.
 
         Args:
-            options: What the user asked for.
-            name: What messages call the function.
-            batch_size: The most inputs of a call, unless the options say.
-            concurrency: The most calls at a time, unless the options say.
-            max_batch_bytes: The most bytes of input in a call; a longer input goes alone.
+            options: The user's options.
+            name: The function's name in messages.
+            batch_size: The maximum number of inputs of a call, unless the options set it.
+            concurrency: The maximum number of concurrent calls, unless the options set it.
+            max_batch_bytes: The maximum bytes of input of a call. A longer input is sent alone.
         """
         self.options = options
         self._name = name
@@ -71,94 +71,97 @@ class BatchRunner:
         embed: Callable[[list[Any]], object],
         inputs: Sequence[Any],
         identity: Callable[[], str],
-        most: int | None = None,
+        max_inputs: int | None = None,
     ) -> Embeddings:
-        """Embed inputs: one float32 array each, in their order.
+        """Return an embedding for each input, as float32 arrays in the order of the inputs.
 
         Args:
             embed: Embeds one batch.
-            inputs: What to embed.
-            identity: Tells two functions apart that embed the same differently; asked only if
-                embeddings are kept.
-            most: The most of these inputs in a call, whatever the user asked for.
+            inputs: The inputs.
+            identity: Returns a text that differs between functions that embed differently. It is
+                only called if there is a cache.
+            max_inputs: The maximum number of inputs of a call, regardless of the user's options.
 
         Raises:
-            EmbeddingError: A call failed for good, or returned something else than one embedding
-                for each of its inputs.
+            EmbeddingError: A call failed after all retries, or did not return one embedding for
+                each of its inputs.
         """
 
         def checked(batch: list[Any]) -> Embeddings:
             return self._checked(embed(batch), len(batch))
 
         if self.options.cache is None:
-            return _of_one_length(self.gather(checked, inputs, most), self._name)
+            return _of_one_length(self.gather(checked, inputs, max_inputs), self._name)
         cache, prefix = VectorCache(self.options.cache), identity()
         keys = [content_key(prefix, value) for value in inputs]
-        found = cache.find(list(set(keys)))
-        missing = {key: value for key, value in zip(keys, inputs, strict=True) if key not in found}
+        cached = cache.find(list(set(keys)))
+        missing = {key: value for key, value in zip(keys, inputs, strict=True) if key not in cached}
         new = list(missing)
 
-        def keep(span: slice, made: Embeddings) -> None:
-            # At once: what was paid for outlives a later failure.
-            cache.keep(new[span], made)
+        def store(span: slice, embeddings: Embeddings) -> None:
+            # Each batch is stored immediately, so that a later failure does not lose it.
+            cache.store(new[span], embeddings)
 
-        made = self.gather(checked, list(missing.values()), most, keep)
-        found.update(zip(new, made, strict=True))
-        # Copied: inputs that are equal get an array each, and each can be written to.
-        return _of_one_length([found[key].astype(np.float32) for key in keys], self._name)
+        made = self.gather(checked, list(missing.values()), max_inputs, store)
+        cached.update(zip(new, made, strict=True))
+        # The arrays are copied, so that equal inputs get separate and writable arrays.
+        return _of_one_length([cached[key].astype(np.float32) for key in keys], self._name)
 
     def run_together(
         self, embed: Callable[[list[Any]], object], inputs: Sequence[Any]
     ) -> Embeddings:
-        """Embed inputs by one call, and keep nothing: each is embedded in the light of the others.
+        """Embed inputs by one call, because each embedding depends on the other inputs.
+
+        The embeddings are not cached.
 
         Raises:
-            EmbeddingError: As for `run`.
+            EmbeddingError: See `run`.
         """
-        with cancel_event() as ended:
-            made = self._checked(self._call(embed, list(inputs), ended), len(inputs))
+        with cancel_event() as cancelled:
+            made = self._checked(self._call(embed, list(inputs), cancelled), len(inputs))
         return _of_one_length(made, self._name)
 
     def gather(
         self,
         embed: Callable[[list[Any]], list[T]],
         inputs: Sequence[Any],
-        most: int | None = None,
-        note: Callable[[slice, list[T]], None] | None = None,
+        max_inputs: int | None = None,
+        on_batch: Callable[[slice, list[T]], None] | None = None,
     ) -> list[T]:
-        """Call a function with batches of inputs; return what it makes of each, in their order.
+        """Call a function with batches of inputs, and return its results in the inputs' order.
 
         Args:
             embed: Embeds one batch, and checks that there is one result for each input.
-            inputs: What to embed.
-            most: The most of these inputs in a call, whatever the user asked for.
-            note: Told at once what was made of which inputs, by several threads.
+            inputs: The inputs.
+            max_inputs: The maximum number of inputs of a call, regardless of the user's options.
+            on_batch: Called with each batch's span and results as soon as they exist, by several
+                threads.
 
         Raises:
-            EmbeddingError: A call failed for good, or nobody waits any more, see `cancel_event`.
+            EmbeddingError: A call failed after all retries, or was cancelled; see `cancel_event`.
         """
-        count = self._batch_size if most is None else min(most, self._batch_size)
+        count = self._batch_size if max_inputs is None else min(max_inputs, self._batch_size)
         spans = batches(inputs, count, self._max_batch_bytes)
         with progress_bar(self._name, len(inputs), self.options.progress) as advance:
 
-            def run_one(span: slice, ended: threading.Event) -> list[T]:
-                made = self._call(embed, list(inputs[span]), ended)
-                if note is not None:
-                    note(span, made)
-                # A call that outlives a failure must not bring the bar back.
-                if not ended.is_set():
+            def run_batch(span: slice, cancelled: threading.Event) -> list[T]:
+                made = self._call(embed, list(inputs[span]), cancelled)
+                if on_batch is not None:
+                    on_batch(span, made)
+                # A call that ends after a failure must not show the bar again.
+                if not cancelled.is_set():
                     advance(len(made))
                 return made
 
-            return [each for part in self._each(run_one, spans) for each in part]
+            return [each for part in self._run_batches(run_batch, spans) for each in part]
 
-    def _each(
+    def _run_batches(
         self, run: Callable[[slice, threading.Event], list[T]], spans: Sequence[slice]
     ) -> list[list[T]]:
-        # After a failure, or an interrupt, nothing new is begun and nobody waits on.
-        with cancel_event() as ended:
+        # A failure or an interrupt cancels the calls that have not begun, and ends all waits.
+        with cancel_event() as cancelled:
             if len(spans) <= 1 or self._concurrency == 1:
-                return [run(span, ended) for span in spans]
+                return [run(span, cancelled) for span in spans]
             waiting = deque(enumerate(spans))
             done: SimpleQueue[tuple[int, list[T] | BaseException]] = SimpleQueue()
 
@@ -169,19 +172,22 @@ class BatchRunner:
                     except IndexError:
                         return
                     try:
-                        done.put((position, run(span, ended)))
+                        done.put((position, run(span, cancelled)))
                     except BaseException as error:
-                        # Also told if it was not asked any more: somebody waits for that, too.
+                        # A cancelled batch is reported as well, because the collector counts them.
                         done.put((position, error))
                         return
 
-            # Of a pool's threads the interpreter awaits the end, and a provider may take a minute.
+            # No thread pool: the interpreter joins its threads at exit, and a call to a provider
+            # can take a minute.
             for number in range(min(self._concurrency, len(spans))):
                 threading.Thread(target=work, name=f"pgchroma-embed-{number}", daemon=True).start()
             return _in_order(done, len(spans))
 
-    def _call(self, embed: Callable[[list[Any]], T], batch: list[Any], ended: threading.Event) -> T:
-        # A program that embeds nothing remotely need not load it.
+    def _call(
+        self, embed: Callable[[list[Any]], T], batch: list[Any], cancelled: threading.Event
+    ) -> T:
+        # Imported here, for programs that embed nothing remotely.
         from tenacity import (  # noqa: PLC0415
             Retrying,
             retry_if_exception,
@@ -190,18 +196,18 @@ class BatchRunner:
         )
 
         def attempt() -> T:
-            self._rate_limiter.take(ended)
-            if ended.is_set():
+            self._rate_limiter.acquire(cancelled)
+            if cancelled.is_set():
                 raise EmbeddingError(
-                    f"{self._name} was not asked: another batch has failed, or nobody waits for it"
+                    f"{self._name} was not called: another batch failed, or the call was cancelled"
                 )
             return embed(batch)
 
         retrying = Retrying(
             retry=retry_if_exception(self._is_worth_retrying),
-            stop=stop_after_attempt(self.options.max_retries + 1) | stop_when_event_set(ended),
-            wait=self._wait,
-            sleep=lambda seconds: _wait_for(ended, seconds),
+            stop=stop_after_attempt(self.options.max_retries + 1) | stop_when_event_set(cancelled),
+            wait=self._backoff,
+            sleep=lambda seconds: _wait_for(cancelled, seconds),
             reraise=True,
         )
         return retrying(attempt)
@@ -209,15 +215,15 @@ class BatchRunner:
     def _is_worth_retrying(self, error: BaseException) -> bool:
         return is_transient(error) and (_retry_after(error) or 0) <= self.options.longest_wait
 
-    def _wait(self, state: Any) -> float:
+    def _backoff(self, state: Any) -> float:
         options = self.options
         growing: float = options.initial_wait * 2.0 ** (state.attempt_number - 1)
         seconds: float = min(growing, options.longest_wait) * random.uniform(0.5, 1.0)  # noqa: S311
-        asked = _retry_after(state.outcome.exception())
-        if asked is not None:
-            # All wait: the provider means the account, not this call.
-            self._rate_limiter.hold(asked)
-        return max(seconds, asked or 0.0)
+        retry_after = _retry_after(state.outcome.exception())
+        if retry_after is not None:
+            # All calls wait: the provider limits the account, not this call.
+            self._rate_limiter.pause(retry_after)
+        return max(seconds, retry_after or 0.0)
 
     def _checked(self, made: object, count: int) -> Embeddings:
         try:
@@ -226,7 +232,8 @@ class BatchRunner:
             raise EmbeddingError(f"{self._name} returned no embeddings: {error}") from error
         if len(embeddings) != count:
             raise EmbeddingError(
-                f"{self._name} returned {len(embeddings)} embeddings for {count} inputs"
+                f"{self._name} returned {len(embeddings)} embeddings for {count} inputs, "
+                "expected one for each"
             )
         for position, embedding in enumerate(embeddings):
             if not np.isfinite(embedding).all():
@@ -238,46 +245,48 @@ class BatchRunner:
 
 
 def runner_of(function: Any, make: Callable[[], BatchRunner]) -> BatchRunner:
-    """Return the one caller of an embedding function, which is made at its first call.
+    """Return the runner of an embedding function. The first call creates it.
 
     Args:
-        function: Keeps it in its attribute ``_runner``, which is None before.
-        make: Makes it.
+        function: The function. Its attribute ``_runner`` holds the runner, or `None` before.
+        make: Creates the runner.
     """
-    with _making:
+    with _runner_lock:
         if function._runner is None:
             function._runner = make()
-        kept: BatchRunner = function._runner
-        return kept
+        runner: BatchRunner = function._runner
+        return runner
 
 
 class RateLimiter:
-    """Begins calls no faster than a rate, and none while it is held."""
+    """Limits how many calls begin per minute, and delays all calls while it is paused."""
 
     def __init__(self, per_minute: float | None) -> None:
         self._gap = 0.0 if per_minute is None else 60.0 / per_minute
         self._next = 0.0
         self._lock = threading.Lock()
 
-    def take(self, ended: threading.Event) -> None:
+    def acquire(self, cancelled: threading.Event) -> None:
+        """Wait until the next call may begin, or until the event is set."""
         with self._lock:
             now = time.monotonic()
             start = max(self._next, now)
             self._next = start + self._gap
         if start > now:
-            ended.wait(start - now)
+            cancelled.wait(start - now)
 
-    def hold(self, seconds: float) -> None:
+    def pause(self, seconds: float) -> None:
+        """Let no call begin for a time."""
         with self._lock:
             self._next = max(self._next, time.monotonic() + seconds)
 
 
-def batches(inputs: Sequence[Any], most: int, max_batch_bytes: int | None) -> list[slice]:
-    """Cut inputs into batches, in order, of so many and of so many bytes of texts or arrays.
+def batches(inputs: Sequence[Any], max_inputs: int, max_bytes: int | None) -> list[slice]:
+    """Return the spans of batches, limited by the number of inputs and by their bytes.
 
-    An input that alone has more bytes is a batch of its own: whoever embeds it may refuse it.
+    An input with more bytes is a batch by itself, and the provider may reject it.
     """
-    found: list[slice] = []
+    spans: list[slice] = []
     start, size = 0, 0
     for position, value in enumerate(inputs):
         length = (
@@ -285,20 +294,20 @@ def batches(inputs: Sequence[Any], most: int, max_batch_bytes: int | None) -> li
             if isinstance(value, str)
             else getattr(value, "nbytes", 0)
         )
-        is_full = position - start >= most or (
-            max_batch_bytes is not None and size + length > max_batch_bytes
+        is_full = position - start >= max_inputs or (
+            max_bytes is not None and size + length > max_bytes
         )
         if is_full and position > start:
-            found.append(slice(start, position))
+            spans.append(slice(start, position))
             start, size = position, 0
         size += length
-    return [*found, slice(start, len(inputs))] if inputs else []
+    return [*spans, slice(start, len(inputs))] if inputs else []
 
 
 def is_transient(error: BaseException) -> bool:
-    """Whether a call that failed so may succeed when it is made again.
+    """Whether a call that failed with this error may succeed when it is repeated.
 
-    Vendors' packages have errors of their own, which carry the status of the answer.
+    The errors of vendors' packages have the HTTP status as an attribute.
     """
     if isinstance(error, EmbeddingError):
         return error.is_transient
@@ -308,18 +317,18 @@ def is_transient(error: BaseException) -> bool:
     return isinstance(status, int) and status in TRANSIENT_STATUS
 
 
-def _wait_for(ended: threading.Event, seconds: float) -> None:
-    ended.wait(seconds)
+def _wait_for(cancelled: threading.Event, seconds: float) -> None:
+    cancelled.wait(seconds)
 
 
 def _in_order(done: SimpleQueue[tuple[int, T | BaseException]], count: int) -> list[T]:
-    found: dict[int, T] = {}
-    while len(found) < count:
+    results: dict[int, T] = {}
+    while len(results) < count:
         position, outcome = done.get()
         if isinstance(outcome, BaseException):
             raise outcome
-        found[position] = outcome
-    return [found[position] for position in range(count)]
+        results[position] = outcome
+    return [results[position] for position in range(count)]
 
 
 def _of_one_length(embeddings: Embeddings, name: str) -> Embeddings:

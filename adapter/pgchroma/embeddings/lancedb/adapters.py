@@ -1,4 +1,4 @@
-"""One kind of embedding function made of the other: LanceDB's of Chroma's, and Chroma's of it."""
+"""Adapters between the two kinds of embedding functions, Chroma's and LanceDB's."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import sys
 from typing import Any, ClassVar
 
 from pgchroma.embeddings.calls.batched import BatchedEmbeddingFunction, Purpose, refuse_changes
+from pgchroma.embeddings.calls.cache import CacheKeyed
 from pgchroma.embeddings.lancedb.fields import LanceDBMethods
 from pgchroma.embeddings.lancedb.functions import (
     MultiModalEmbeddingFunction,
@@ -26,10 +27,12 @@ __all__ = ("ChromaAdapter", "LanceDBAdapter", "chroma_function", "with_create", 
 
 
 class LanceDBAdapter(LanceDBMethods, EmbeddingFunction[Any]):
-    """A function of LanceDB's kind with Chroma's methods. `wrap_lancedb` makes a subclass for each.
+    """A function of LanceDB's kind with Chroma's methods.
+
+    `wrap_lancedb` creates a subclass for each class.
 
     Attributes:
-        function: The function itself.
+        function: The wrapped function.
     """
 
     function_class: ClassVar[type[MultiModalEmbeddingFunction]]
@@ -38,42 +41,42 @@ class LanceDBAdapter(LanceDBMethods, EmbeddingFunction[Any]):
         self.function = function
 
     def __call__(self, input: Any) -> Embeddings:
-        """Embed what is to be stored; one float32 array each, in their order."""
-        made: Embeddings = self.function.compute_source_embeddings(input)
-        return made
+        """Embed documents to store: one float32 array each, in their order."""
+        embeddings: Embeddings = self.function.compute_source_embeddings(input)
+        return embeddings
 
     def embed_query(self, input: Any) -> Embeddings:
-        """Embed what is searched for."""
+        """Embed queries."""
         inherited = TextEmbeddingFunction.compute_query_embeddings
         if type(self.function).compute_query_embeddings is inherited:
             return self(input)
-        # One by one: a function of LanceDB's is given one query at a time.
-        made = [self.function.compute_query_embeddings(query)[0] for query in input]
-        return validate_embeddings(normalize_embeddings(made))
+        # LanceDB's method accepts one query.
+        embeddings = [self.function.compute_query_embeddings(query)[0] for query in input]
+        return validate_embeddings(normalize_embeddings(embeddings))
 
     def ndims(self) -> int:
-        """The length of the embeddings."""
+        """Return the length of the embeddings."""
         return self.function.ndims()
 
     def get_config(self) -> dict[str, Any]:
-        """The function's fields, without those that are secret."""
+        """Return the function's fields without secrets."""
         return stored_settings(self.function)
 
     def default_space(self) -> Space:
-        """The distance that the function asks for."""
+        """Return the function's distance."""
         return self.function.default_space()
 
     def validate_config_update(
         self, old_config: dict[str, Any], new_config: dict[str, Any]
     ) -> None:
-        """Refuse another model."""
+        """Raise `ValueError` if the model changes."""
         refuse_changes(old_config, new_config, "name", "model", "model_name")
 
 
 class ChromaAdapter(BatchedEmbeddingFunction[Any]):
-    """One of Chroma's functions that LanceDB's users can create; `with_create` makes a subclass."""
+    """One of Chroma's functions with LanceDB's methods. `with_create` creates a subclass."""
 
-    batch_size: ClassVar[int] = sys.maxsize  # the function itself knows best
+    batch_size: ClassVar[int] = sys.maxsize  # the wrapped function divides the inputs itself
     model_parameter: ClassVar[str | None] = None
     function_class: ClassVar[type[EmbeddingFunction[Any]]]
 
@@ -81,7 +84,7 @@ class ChromaAdapter(BatchedEmbeddingFunction[Any]):
         self.function = self.function_class(*args, **kwargs)
 
     def check_inputs(self, inputs: Any) -> None:
-        """Leave that to the function."""
+        """Do nothing, because the wrapped function checks its inputs."""
 
     def embed_batch(self, batch: list[Any], purpose: Purpose) -> object:
         """Embed one batch."""
@@ -89,49 +92,50 @@ class ChromaAdapter(BatchedEmbeddingFunction[Any]):
         return self.function.embed_query(batch) if is_query else self.function(batch)
 
     def _identity(self, purpose: Purpose) -> str:
-        # A function may know of more that decides than what it says in its settings.
-        more = getattr(self.function, "cache_identity", None)
-        return super()._identity(purpose) + ("" if more is None else f"\x00{more()}")
+        identity = super()._identity(purpose)
+        if isinstance(self.function, CacheKeyed):
+            identity += f"\x00{self.function.cache_identity()}"
+        return identity
 
     def get_config(self) -> dict[str, Any]:
-        """What the function says."""
+        """Return the function's settings."""
         return self.function.get_config()
 
     def default_space(self) -> Space:
-        """What the function says."""
+        """Return the function's distance."""
         return self.function.default_space()
 
     def supported_spaces(self) -> list[Space]:
-        """What the function says."""
+        """Return the function's distances."""
         return self.function.supported_spaces()
 
     def validate_config_update(
         self, old_config: dict[str, Any], new_config: dict[str, Any]
     ) -> None:
-        """Leave that to the function."""
+        """Let the function validate the change."""
         self.function.validate_config_update(old_config, new_config)
 
 
-def chroma_function(given: Any) -> Any:
-    """Make a function of LanceDB's one of Chroma's; anything else stays what it is."""
-    if not isinstance(given, MultiModalEmbeddingFunction):
-        return given
-    return (_adapted.get(type(given)) or wrap_lancedb(type(given), None))(given)
+def chroma_function(function: Any) -> Any:
+    """Return a function of LanceDB's kind as one of Chroma's kind, and anything else unchanged."""
+    if not isinstance(function, MultiModalEmbeddingFunction):
+        return function
+    return (_adapters.get(type(function)) or wrap_lancedb(type(function), None))(function)
 
 
 def wrap_lancedb(
     function_class: type[MultiModalEmbeddingFunction], alias: str | None
 ) -> type[LanceDBAdapter]:
-    """Make the class under which collections remember a class of LanceDB's.
+    """Return the class that collections store for a class of LanceDB's kind.
 
     Args:
         function_class: The class.
-        alias: Its name in the registry. Without one, collections do not remember it.
+        alias: Its name in the registry. Without a name, collections do not store it.
     """
     members: dict[str, Any] = {
         "__doc__": function_class.__doc__,
         "__module__": function_class.__module__,
-        # Which settings of a stored configuration are harmless is told by the defaults.
+        # The trust check compares stored settings with the defaults of this signature.
         "__signature__": inspect.signature(function_class),
         "function_class": function_class,
     }
@@ -139,21 +143,21 @@ def wrap_lancedb(
         return type(function_class.__name__, (LanceDBAdapter,), members)
 
     def build_from_config(config: dict[str, Any]) -> LanceDBAdapter:
-        # How it is called, and which file is its cache, is not for who stored it to say.
-        foreign = config.keys() - stored_names(function_class)
-        if foreign:
-            raise ValueError(f"{alias} has no setting {', '.join(sorted(foreign))}")
-        return made(function_class.create(**config))
+        # A stored configuration must not set options or the file of a cache.
+        unknown = config.keys() - stored_names(function_class)
+        if unknown:
+            raise ValueError(f"{alias} has no setting {', '.join(sorted(unknown))}")
+        return adapter(function_class.create(**config))
 
     members["name"] = staticmethod(lambda: alias)
     members["build_from_config"] = staticmethod(build_from_config)
-    made: type[LanceDBAdapter] = type(function_class.__name__, (LanceDBAdapter,), members)
-    _adapted[function_class] = made
-    return made
+    adapter: type[LanceDBAdapter] = type(function_class.__name__, (LanceDBAdapter,), members)
+    _adapters[function_class] = adapter
+    return adapter
 
 
 def with_create(function_class: type[EmbeddingFunction[Any]]) -> type[Any]:
-    """Return a class with `create` and LanceDB's methods that embeds as this one of Chroma's."""
+    """Return a class with LanceDB's `create` and methods for a class of Chroma's kind."""
     if issubclass(function_class, LanceDBAdapter):
         return function_class.function_class
     if issubclass(function_class, BatchedEmbeddingFunction):
@@ -176,5 +180,5 @@ def with_create(function_class: type[EmbeddingFunction[Any]]) -> type[Any]:
     return _created[function_class]
 
 
-_adapted: dict[type[MultiModalEmbeddingFunction], type[LanceDBAdapter]] = {}
+_adapters: dict[type[MultiModalEmbeddingFunction], type[LanceDBAdapter]] = {}
 _created: dict[type[EmbeddingFunction[Any]], type[ChromaAdapter]] = {}

@@ -1,4 +1,4 @@
-"""What typed records ask of an embedding function: its fields, its length, its two directions."""
+"""The methods of LanceDB's functions that typed records use: fields, length, both directions."""
 
 from __future__ import annotations
 
@@ -14,41 +14,41 @@ __all__ = ("LanceDBMethods", "SourceMarker", "VectorMarker", "as_inputs")
 
 
 class LanceDBMethods:
-    """Beside Chroma's methods those of LanceDB's functions, on top of ``__call__``."""
+    """The methods of LanceDB's functions, for a class that has Chroma's methods."""
 
     _ndims: int | None = None
 
     def ndims(self) -> int:
-        """The length of this function's embeddings; unless it is known, one is made."""
+        """Return the length of the embeddings. The first call embeds a text."""
         if self._ndims is None:
             self._ndims = len(self.compute_source_embeddings(["a"])[0])
         return self._ndims
 
     def generate_embeddings(self, texts: Any) -> Embeddings:
-        """Embed texts to be stored; one float32 array each, in their order."""
+        """Embed texts to store: one float32 array each, in their order."""
         return self.compute_source_embeddings(texts)
 
     def compute_source_embeddings(self, texts: Any, *args: Any, **kwargs: Any) -> Embeddings:
-        """Embed what is to be stored: one input, or a list, an array or a series of them."""
-        made: Embeddings = self(as_inputs(texts))  # type: ignore[operator]
-        return made
+        """Embed documents to store: one, or a list, an array or a series of them."""
+        embeddings: Embeddings = self(as_inputs(texts))  # type: ignore[operator]
+        return embeddings
 
     def compute_query_embeddings(self, query: Any, *args: Any, **kwargs: Any) -> Embeddings:
-        """Embed what is searched for: one input, or several."""
-        made: Embeddings = self.embed_query(as_inputs(query))  # type: ignore[attr-defined]
-        return made
+        """Embed one query or several."""
+        embeddings: Embeddings = self.embed_query(as_inputs(query))  # type: ignore[attr-defined]
+        return embeddings
 
     def SourceField(self, **kwargs: Any) -> Any:  # noqa: N802
-        """Declare the field of a pydantic model that is embedded; takes what `Field` takes."""
+        """Declare the field of a pydantic model to embed. Arguments are those of `Field`."""
         return _field(SourceMarker(self), kwargs)
 
     def VectorField(self, **kwargs: Any) -> Any:  # noqa: N802
-        """Declare the field that holds the embedding; None until the record is stored."""
+        """Declare the field for the embedding, which is `None` until the record is stored."""
         return _field(VectorMarker(self), {"default": None, **kwargs})
 
 
-class _FieldOf:
-    """Ties a field of a model to a function; pydantic keeps it as the field's schema extra."""
+class _FieldMarker:
+    """Connects a field of a model with a function. Pydantic stores it as the schema extra."""
 
     kind: ClassVar[str]
 
@@ -56,37 +56,37 @@ class _FieldOf:
         self.function = function
 
     def __call__(self, schema: dict[str, Any]) -> None:
-        """Say in the model's JSON schema what the field is for."""
+        """Add the purpose of the field to the model's JSON schema."""
         schema["pgchroma"] = self.kind
 
 
-class SourceMarker(_FieldOf):
-    """Marks the field that is embedded."""
+class SourceMarker(_FieldMarker):
+    """Marks the field to embed."""
 
     kind = "source"
 
 
-class VectorMarker(_FieldOf):
-    """Marks the field that holds the embedding."""
+class VectorMarker(_FieldMarker):
+    """Marks the field for the embedding."""
 
     kind = "vector"
 
 
-def as_inputs(given: Any) -> list[Any]:
-    """Make a list of one input, or of a column of them: of pandas, pyarrow or numpy."""
-    if isinstance(given, str | bytes):
-        return [given]
-    if isinstance(given, np.ndarray) and given.dtype.kind not in "OUS":
-        # One image; a batch of them is a list.
-        return [given]
-    if hasattr(given, "to_pylist"):
-        return list(given.to_pylist())
-    if hasattr(given, "tolist"):
-        return list(given.tolist())
-    return list(given) if isinstance(given, Sequence) else [given]
+def as_inputs(value: Any) -> list[Any]:
+    """Return one input, or a column of inputs from pandas, pyarrow or numpy, as a list."""
+    if isinstance(value, str | bytes):
+        return [value]
+    if isinstance(value, np.ndarray) and value.dtype.kind not in "OUS":
+        # One image. Several images are a list.
+        return [value]
+    if hasattr(value, "to_pylist"):
+        return list(value.to_pylist())
+    if hasattr(value, "tolist"):
+        return list(value.tolist())
+    return list(value) if isinstance(value, Sequence) else [value]
 
 
-def _field(mark: _FieldOf, settings: dict[str, Any]) -> Any:
+def _field(marker: _FieldMarker, settings: dict[str, Any]) -> Any:
     from pydantic import Field  # noqa: PLC0415
 
-    return Field(json_schema_extra=mark, **settings)
+    return Field(json_schema_extra=marker, **settings)

@@ -1,4 +1,4 @@
-"""Embedding functions written as LanceDB's are: a pydantic model whose fields are the settings."""
+"""Embedding functions of LanceDB's kind: pydantic models whose fields are the settings."""
 
 from __future__ import annotations
 
@@ -29,17 +29,18 @@ __all__ = (
 )
 
 BATCH_SIZE = 100
-"""The most inputs of one call, unless the user says."""
+"""The maximum number of inputs of a call, unless the options set it."""
 
 
 class MultiModalEmbeddingFunction(LanceDBMethods, BaseModel):
-    """Embeds texts, images and whatever else a model takes.
+    """Embeds texts, images or other inputs of a model.
 
-    The fields of a subclass are its settings. A collection that was made with it keeps them, but
-    for those that are secret: of the type `SecretStr`, or texts named like ``api_key``.
+    The fields of a subclass are its settings. A collection that was created with it stores them,
+    except for secrets, which are fields of the type `SecretStr` and texts with names like
+    ``api_key``.
     """
 
-    # `model_name` is a good name for a setting, and a key must not stand in an error's text.
+    # Settings may be called `model_name`, and error messages must not contain keys.
     model_config = ConfigDict(
         protected_namespaces=(),
         ignored_types=(cached_property,),
@@ -49,43 +50,42 @@ class MultiModalEmbeddingFunction(LanceDBMethods, BaseModel):
     )
 
     max_retries: int = Field(default=7, ge=0)
-    """How often a call that failed for a passing reason is tried again."""
+    """The maximum number of retries after a transient error."""
 
     _option_names: ClassVar[frozenset[str]] = frozenset()
-    """What `create` takes besides the fields: nobody calls this but its user."""
+    """The arguments of `create` besides the fields. Without batches there are no options."""
 
     _options: Options = PrivateAttr(default_factory=Options)
     _runner: BatchRunner | None = PrivateAttr(default=None)
 
     @classmethod
     def create(cls, **settings: Any) -> Self:
-        """Make the function.
+        """Create the function.
 
         Args:
-            settings: Its fields; of a `TextEmbeddingFunction` what can be asked of any, see
-                `Options`; and ``name``, which is the field ``model_name`` unless there is a field
-                ``name``.
+            settings: The fields, and for a `TextEmbeddingFunction` the options of `Options`.
+                ``name`` is the field ``model_name``, unless there is a field ``name``.
 
         Raises:
-            TypeError: A setting is none of these.
-            ValueError: A setting's value is not allowed.
+            TypeError: A setting is unknown.
+            ValueError: The value of a setting is not allowed.
         """
         settings = resolve_variables(settings)
         fields = cls.model_fields
         if "name" in settings and "name" not in fields and "model_name" in fields:
             settings["model_name"] = settings.pop("name")
-        asked = cls._option_names - fields.keys() & settings.keys()
-        options = {key: settings.pop(key) for key in asked}
+        names = cls._option_names - fields.keys() & settings.keys()
+        options = {key: settings.pop(key) for key in names}
         known = fields.keys() | {field.alias for field in fields.values() if field.alias}
         unknown = settings.keys() - known
         if unknown and cls.model_config.get("extra") != "allow":
             raise TypeError(
-                f"{cls.__name__} has no setting {', '.join(sorted(unknown))}; it has "
+                f"{cls.__name__} has no setting {', '.join(sorted(unknown))}, expected "
                 f"{', '.join(sorted(fields.keys() | cls._option_names))}"
             )
-        made = cls(**settings)
-        made._options = replace(made._options, **options)
-        return made
+        function = cls(**settings)
+        function._options = replace(function._options, **options)
+        return function
 
     @abstractmethod
     def ndims(self) -> int:
@@ -93,53 +93,54 @@ class MultiModalEmbeddingFunction(LanceDBMethods, BaseModel):
 
     @abstractmethod
     def compute_source_embeddings(self, texts: Any, *args: Any, **kwargs: Any) -> Any:
-        """Embed what is to be stored, such as texts, images or their URIs: one vector each."""
+        """Embed documents to store, such as texts, images or their URIs: one vector each."""
 
     @abstractmethod
     def compute_query_embeddings(self, query: Any, *args: Any, **kwargs: Any) -> Any:
-        """Embed one thing that is searched for; return a list with its vector."""
+        """Embed one query, and return a list with its vector."""
 
     def default_space(self) -> Space:
-        """The distance that a collection of this function's embeddings gets."""
+        """Return the distance of new collections with this function."""
         return "l2"
 
-    def sanitize_input(self, given: Any) -> list[Any]:
-        """Make a list of one input, or of a column of them: of pandas, pyarrow or numpy."""
-        return as_inputs(given)
+    def sanitize_input(self, value: Any) -> list[Any]:
+        """Return one input, or a column of inputs from pandas, pyarrow or numpy, as a list."""
+        return as_inputs(value)
 
     def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
-        """What a repr shows, which is no secret."""
+        """Return the fields of a repr, without secrets."""
         for key, value in super().__repr_args__():
             if key is None or not _is_secret(key, value):
                 yield key, _public(value)
 
 
 class TextEmbeddingFunction(MultiModalEmbeddingFunction):
-    """Embeds texts by `generate_embeddings`, which a subclass writes.
+    """Embeds texts with `generate_embeddings`, which a subclass implements.
 
-    It is called with batches, and again where a call failed for a passing reason: a lost
-    connection, a status such as 429 or 503, an `EmbeddingError` that says so.
+    It is called with batches, and retried after transient errors: a lost connection, a status such
+    as 429 or 503, or an `EmbeddingError` with `is_transient`.
     """
 
     _option_names: ClassVar[frozenset[str]] = OPTION_NAMES
 
     @abstractmethod
     def generate_embeddings(self, texts: Any, *args: Any, **kwargs: Any) -> Any:
-        """Embed one batch of texts: a matrix, or a list of vectors, in its order."""
+        """Return the embeddings of one batch, in its order, as a matrix or a list of vectors."""
 
     def compute_source_embeddings(self, texts: Any, *args: Any, **kwargs: Any) -> Embeddings:
-        """Embed texts to be stored: one, or a list, an array or a series of them.
+        """Embed texts to store: one, or a list, an array or a series of them.
 
         Raises:
-            ValueError: They are no texts.
-            EmbeddingError: A call failed for good, or did not give one embedding for each text.
+            ValueError: An input is not a text.
+            EmbeddingError: A call failed after all retries, or did not return one embedding for
+                each text.
         """
         inputs = self.sanitize_input(texts)
         check_texts(inputs)
         return self._batch_runner().run(self.generate_embeddings, inputs, self._identity)
 
     def compute_query_embeddings(self, query: Any, *args: Any, **kwargs: Any) -> Embeddings:
-        """Embed what is searched for; the same as what is stored, unless overridden."""
+        """Embed a query. Unless overridden, it is embedded like a document."""
         return self.compute_source_embeddings(query)
 
     def _batch_runner(self) -> BatchRunner:
@@ -159,15 +160,15 @@ class TextEmbeddingFunction(MultiModalEmbeddingFunction):
 
 
 def stored_names(function_class: type[MultiModalEmbeddingFunction]) -> set[str]:
-    """Return the names of the settings that a collection keeps, if they are no secrets."""
+    """Return the names of the settings that a collection stores, unless they are secret."""
     return function_class.model_fields.keys() - MultiModalEmbeddingFunction.model_fields.keys()
 
 
 def stored_settings(function: MultiModalEmbeddingFunction) -> dict[str, Any]:
-    """Return the settings that a collection keeps: all as JSON, but secrets and how to call.
+    """Return the settings that a collection stores, as JSON, without secrets and options.
 
     Raises:
-        ValueError: A setting has no form in JSON.
+        ValueError: A setting cannot be written as JSON.
     """
     public: dict[str, Any] = _public(function.model_dump(include=stored_names(type(function))))
     return {key: to_jsonable_python(value) for key, value in public.items()}
@@ -184,7 +185,7 @@ def _public(value: Any) -> Any:
 def _is_secret(name: str, value: object) -> bool:
     if _is_hidden(value):
         return True
-    # A number of that name is none: `max_token`.
+    # A number with such a name is not a secret: `max_token`.
     return is_secret_name(name) and not isinstance(value, bool | int | float | None)
 
 

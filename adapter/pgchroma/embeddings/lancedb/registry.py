@@ -1,4 +1,4 @@
-"""The registry as LanceDB's users know it; it has Chroma's functions, and Chroma's has its."""
+"""LanceDB's registry. It shares its classes with Chroma's registry."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _CHROMA_NAMES = {
     "gemini_text": "google_gemini",
     "bedrock_text": "amazon_bedrock",
 }
-"""LanceDB's names to Chroma's, where they differ by more than the dash."""
+"""LanceDB's names and Chroma's, if they differ by more than dashes."""
 
 
 class EmbeddingFunctionRegistry:
@@ -31,14 +31,14 @@ class EmbeddingFunctionRegistry:
         self._classes: dict[str, type[Any]] = {}
 
     def get(self, name: str) -> type[Any]:
-        """Find a class; its ``create`` makes the function.
+        """Return a class, whose ``create`` returns the function.
 
         Args:
-            name: LanceDB's name of it or Chroma's, with dashes or underscores. Where one name means
-                two, as ``huggingface`` does, it is LanceDB's.
+            name: LanceDB's or Chroma's name of the class, with dashes or underscores. A name that
+                both use, such as ``huggingface``, is LanceDB's.
 
         Raises:
-            KeyError: There is none of that name; the message lists those there are.
+            KeyError: The name is unknown. The message lists the known names.
         """
         if name in self._classes:
             return self._classes[name]
@@ -46,38 +46,40 @@ class EmbeddingFunctionRegistry:
         for known in (_CHROMA_NAMES.get(plain, plain), plain, name, name.replace("_", "-")):
             if known in known_embedding_functions:
                 return with_create(known_embedding_functions[known])
-        raise KeyError(f"Embedding function {name} not found; there are {', '.join(self.names())}")
+        raise KeyError(
+            f"Embedding function {name} not found, expected one of {', '.join(self.names())}"
+        )
 
     def names(self) -> list[str]:
-        """List the names, sorted; those of LanceDB's that mean one of them are not among them."""
+        """Return the sorted names, without LanceDB's other names for Chroma's classes."""
         return sorted(self._classes.keys() | known_embedding_functions.keys())
 
     def set_var(self, name: str, value: str) -> None:
-        """Set a variable that settings name as ``$var:name``; see `get_var`.
+        """Set a variable, which settings refer to as ``$var:name``.
 
         Raises:
-            ValueError: The name has a colon.
+            ValueError: The name contains a colon.
         """
         set_var(name, value)
 
     def get_var(self, name: str) -> str:
-        """Return a variable that was set.
+        """Return the value of a variable.
 
         Raises:
-            KeyError: It has not been set.
+            KeyError: The variable is not set.
         """
         return get_var(name)
 
     def register(self, alias: str | None = None) -> Callable[[Class], Class]:
-        """Make a class known, as a decorator; collections made with it can be reopened.
+        """Return a decorator that registers a class, so that its collections can be reopened.
 
-        A later class of the same name takes the place of the earlier.
+        A class replaces an earlier class of the same name.
 
         Args:
-            alias: The name; by default that of the class.
+            alias: The name. The default is the name of the class.
 
         Raises:
-            TypeError: What is decorated is no class of embedding functions.
+            TypeError: The decorated object is not a class of embedding functions.
         """
 
         def add(function_class: Class) -> Class:
@@ -89,19 +91,24 @@ class EmbeddingFunctionRegistry:
                 register_embedding_function(function_class)
                 self._classes[name] = with_create(function_class)
             else:
-                raise TypeError(f"{function_class!r} is no class of embedding functions")
+                raise TypeError(
+                    f"expected a class of embedding functions, got {function_class!r:.200}"
+                )
             return function_class
 
         return add
 
 
 def get_registry() -> EmbeddingFunctionRegistry:
-    """Return this process's registry."""
+    """Return the registry of this process."""
     return _registry
 
 
 def register(alias: str | None = None) -> Callable[[Class], Class]:
-    """Make a class of embedding functions known, as a decorator: ``@register("my-embedder")``."""
+    """Return a decorator that registers a class of embedding functions.
+
+    Example: ``@register("my-embedder")``.
+    """
     return _registry.register(alias)
 
 

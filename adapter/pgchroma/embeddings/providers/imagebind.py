@@ -163,11 +163,13 @@ class ImageBindEmbeddingFunction(LocalEmbeddingFunction[Embeddable]):
 
 
 class _Sound(str):
-    """Where a sound is."""
+    """The path of a sound file."""
 
     __slots__ = ()
 
-    content_kind: ClassVar[str] = "sound"
+    def cache_identity(self) -> str:
+        """Return the kind of content that the path refers to."""
+        return "sound"
 
 
 def _is_sound(value: object) -> bool:
