@@ -262,7 +262,7 @@ class TestAsChromas:
     def test_a_stored_address_is_followed_only_if_it_is_the_default(self) -> None:
         register("lancedb-address")(Embedder)
         stored = embedding_function_to_config(chroma_function(Embedder(endpoint="http://evil")))
-        with pytest.raises(ValueError, match="sets endpoint to 'http://evil', which is not follow"):
+        with pytest.raises(ValueError, match="sets endpoint to 'http://evil', which pgchroma"):
             config_to_embedding_function(stored)
         assert config_to_embedding_function(stored, is_trusted=True)(["a"])
 

@@ -137,7 +137,7 @@ def test_sources_may_be_paths_addresses_bytes_and_images(clip: Clip, tmp_path: P
         clip.compute_source_embeddings([str(tmp_path / "none.png")])
     with pytest.raises(OSError, match="cannot identify"):
         clip.compute_source_embeddings([b"no image"])
-    with pytest.raises(EmbeddingError, match=r"http://127\.0\.0\.1:1/a did not give an image"):
+    with pytest.raises(EmbeddingError, match=r"http://127\.0\.0\.1:1/a did not return an image"):
         clip.compute_source_embeddings(["http://127.0.0.1:1/a"])
 
 

@@ -1,4 +1,4 @@
-"""API keys: where they are found, and how they stay out of sight."""
+"""API keys: how they are found, and how they are kept out of messages and configurations."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = (
 )
 
 _SECRET = re.compile(r"auth|key|token|secret|cookie|password|credential", re.IGNORECASE)
-"""What is in the names of headers that are secret, and now and then in another's."""
+"""Parts of the names of secret headers. A few other names also contain them."""
 
 _SECRET_WORDS = frozenset(
     [
@@ -31,89 +31,90 @@ _SECRET_WORDS = frozenset(
     ]
 )  # fmt: skip
 _LENDING_WORDS = frozenset(["access", "api", "auth", "bearer", "refresh"])
-"""With these before them tokens are keys, and not what texts are made of."""
+"""Words before "tokens" that make them keys, not parts of texts."""
 
 _VARIABLE_WORDS = frozenset(["env", "var", "variable"])
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+")
-_LOGIN = re.compile(r"(?<=://)[^/?#]*@")
+_USERINFO = re.compile(r"(?<=://)[^/?#]*@")
 
 
 class ApiKey:
     """A key that no repr, log or configuration shows.
 
     Attributes:
-        variable: The environment variable a collection remembers in the key's stead; None if none
-            was named.
+        variable: The environment variable that a collection stores instead of the key, or `None`.
     """
 
-    __slots__ = ("_given", "variable")
+    __slots__ = ("_secret", "variable")
 
     def __init__(
         self,
-        given: str | None,
+        secret: str | None,
         variable: str | None,
-        usual: str | None = None,
+        vendor_variable: str | None = None,
         *,
-        is_needed: bool = True,
+        is_required: bool = True,
     ) -> None:
-        """Find a key: the one given, or the environment's.
+        """Find a key, in the arguments or in the environment.
 
         Args:
-            given: The key itself; it is not remembered.
-            variable: The environment variable that has it otherwise.
-            usual: The variable that the vendor's own programs read. Where it is set it counts
-                instead of the other, as in Chroma.
-            is_needed: Whether there has to be a key.
+            secret: The key itself. It is not stored.
+            variable: The environment variable of the key.
+            vendor_variable: The variable that the vendor's own programs read. If it is set, it
+                takes precedence over `variable`, as in Chroma.
+            is_required: Whether a missing key is an error.
 
         Raises:
-            ValueError: There is none though it is needed, or it is none that a header can carry.
+            ValueError: A required key is missing, or a header cannot contain the key.
         """
-        if given is not None:
+        if secret is not None:
             warnings.warn(
                 "Direct api_key configuration will not be persisted. "
                 "Please use environment variables via api_key_env_var for persistent storage.",
                 DeprecationWarning,
                 stacklevel=3,
             )
-        self.variable = usual if usual is not None and usual in os.environ else variable
-        self._given = given
+        is_vendor_set = vendor_variable is not None and vendor_variable in os.environ
+        self.variable = vendor_variable if is_vendor_set else variable
+        self._secret = secret
         key = self.get_secret()
-        if is_needed and not key:
-            others = "" if usual in (None, self.variable) else f" Set it, or {usual}."
-            raise ValueError(f"The {self.variable} environment variable is not set.{others}")
+        if is_required and not key:
+            is_other = vendor_variable not in (None, self.variable)
+            advice = f" Set it, or {vendor_variable}." if is_other else ""
+            raise ValueError(f"The {self.variable} environment variable is not set.{advice}")
         if not (key.isascii() and key.isprintable()):
-            # Told here: an error of the connection's would show the key.
-            where = "given" if given else f"in {self.variable}"
-            raise ValueError(f"The API key {where} has characters that no API key has")
+            # Checked here, because an error of the HTTP client would contain the key.
+            source = "api_key" if secret else self.variable
+            raise ValueError(f"{source}: expected an API key of printable ASCII characters")
 
     def get_secret(self) -> str:
-        """Return the key, to be sent; the environment's as it is now; empty if there is none."""
-        # A key read from a file brings its line's end along.
-        return (self._given or os.environ.get(self.variable or "", "")).strip()
+        """Return the key. One from the environment is its current value, or empty."""
+        # A key that was read from a file may end with a newline.
+        return (self._secret or os.environ.get(self.variable or "", "")).strip()
 
     def __repr__(self) -> str:
         return f"ApiKey({self.variable})"
 
 
 def without_secrets(settings: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    """Leave out the entries whose names say that they are secret, as of headers to be stored."""
+    """Return settings, such as headers to store, without entries whose names are secret."""
     if settings is None:
         return None
     return {key: value for key, value in settings.items() if not _SECRET.search(key)}
 
 
 def split_words(name: str) -> list[str]:
-    """Return the words of a setting's or a header's name: ``apiKey`` and ``api-key`` are two."""
+    """Return the words of a setting's or a header's name. ``apiKey`` and ``api-key`` have two."""
     return [word.lower() for word in _WORD.findall(name)]
 
 
 def is_variable_name(name: str) -> bool:
-    """Whether a setting of that name has the name of an environment variable."""
+    """Whether a setting with this name contains the name of an environment variable."""
     return not _VARIABLE_WORDS.isdisjoint(split_words(name)[-1:])
 
 
 def is_secret_name(name: str) -> bool:
-    """Whether a text of that name is to be kept from others."""
+    """Whether a text with this name is secret."""
     words = split_words(name)
     if is_variable_name(name):
         return False
@@ -122,12 +123,12 @@ def is_secret_name(name: str) -> bool:
 
 
 def strip_userinfo(value: Any) -> Any:
-    """Leave out the user and the password of a URL; anything else is given back as it is."""
-    return _LOGIN.sub("", value) if isinstance(value, str) else value
+    """Return a URL without user and password, and anything else unchanged."""
+    return _USERINFO.sub("", value) if isinstance(value, str) else value
 
 
 def userinfo(url: str) -> tuple[str, str] | None:
-    """Return the user and the password in a URL; None: there are none."""
+    """Return the user and the password of a URL, or `None` if it has neither."""
     parts = urlsplit(url)
     if parts.username is None and parts.password is None:
         return None
@@ -135,14 +136,16 @@ def userinfo(url: str) -> tuple[str, str] | None:
 
 
 def hide_secrets(text: str, headers: Mapping[str, str] | None, others: Iterable[str] = ()) -> str:
-    """Put asterisks where a text, as of an error, repeats a secret that was sent.
+    """Return a text, such as an error message, with asterisks instead of secrets.
 
     Args:
         text: The text.
-        headers: What was sent along; whose names say so are secret.
-        others: Further secrets.
+        headers: The headers of the request. Those with secret names are secret.
+        others: More secrets.
     """
-    sent = (v.rpartition(" ")[2] for name, v in (headers or {}).items() if _SECRET.search(name))
-    for secret in filter(None, (*sent, *others)):
+    in_headers = (
+        value.rpartition(" ")[2] for name, value in (headers or {}).items() if _SECRET.search(name)
+    )
+    for secret in filter(None, (*in_headers, *others)):
         text = text.replace(secret, "***")
     return text

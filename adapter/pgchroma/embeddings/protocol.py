@@ -1,4 +1,4 @@
-"""What an embedding function is, and the checks that every vector it returns goes through."""
+"""The protocol of embedding functions, and the checks of every vector that they return."""
 
 from __future__ import annotations
 
@@ -58,16 +58,15 @@ _NUMBERS = frozenset(map(np.dtype, (np.float16, np.float32, np.float64, np.int32
 
 @runtime_checkable
 class EmbeddingFunction(Protocol[D_contra]):
-    """Turns documents or images into vectors; subclass it to bring your own model.
+    """Turns documents or images into vectors. Subclass it to use your own model.
 
-    A subclass writes ``__call__``. To be remembered with a collection, so that the collection
-    can be opened later without naming the function again, it also writes ``__init__``,
-    ``name``, ``get_config`` and ``build_from_config`` and is registered with
-    ``register_embedding_function``. One that lacks them is *legacy*: it works, warns, and has
-    to be given anew each time.
+    A subclass implements ``__call__``. A collection can store the function, so that you need not
+    pass it again, if the subclass also implements ``__init__``, ``name``, ``get_config`` and
+    ``build_from_config`` and is registered with ``register_embedding_function``. A function without
+    these methods is *legacy*: it works, but warns, and must be passed each time.
 
-    Whatever ``__call__`` of a subclass returns (a matrix, a list of lists, a list of arrays)
-    reaches the caller as a list of float32 arrays, or as a ``ValueError`` if it is none of these.
+    ``__call__`` of a subclass can return a matrix, a list of lists or a list of arrays. The caller
+    gets a list of float32 arrays, or a ``ValueError`` if the result has another form.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -81,62 +80,62 @@ class EmbeddingFunction(Protocol[D_contra]):
 
     @abstractmethod
     def __call__(self, input: D_contra) -> Embeddings:
-        """Embed documents or images to be stored; one vector each, in their order."""
+        """Embed documents or images to store: one vector each, in their order."""
 
     def embed_query(self, input: D_contra) -> Embeddings:
-        """Embed what is searched for; the same as calling the function, unless overridden."""
+        """Embed queries. Unless overridden, they are embedded like documents."""
         return self(input)
 
     def embed_with_retries(self, input: D_contra, **retry_kwargs: Any) -> Embeddings:
         """Call the function until it succeeds.
 
         Args:
-            input: What to embed.
-            retry_kwargs: When to wait and to stop, as ``tenacity.retry`` takes them; without any,
-                it tries at once and for ever.
+            input: The documents or images.
+            retry_kwargs: Arguments of ``tenacity.retry``. The default is to retry immediately,
+                without a limit.
         """
         return cast("Embeddings", call_with_retries(self.__call__, input, retry_kwargs))
 
     @staticmethod
     def name() -> str:
-        """The word a collection stores to find this class again in the registry."""
+        """Return the name of the class in the registry, which a collection stores."""
         _warn_missing(EmbeddingFunction, "name()")
         return cast("str", NotImplemented)
 
     def get_config(self) -> dict[str, Any]:
-        """The settings a collection stores, JSON values only and never a secret."""
+        """Return the settings that a collection stores: JSON values without secrets."""
         _warn_missing(type(self), "get_config()")
         return cast("dict[str, Any]", NotImplemented)
 
     @staticmethod
     def build_from_config(config: dict[str, Any]) -> EmbeddingFunction[D_contra]:
-        """Make the function again from what ``get_config`` gave."""
+        """Build the function from the settings that ``get_config`` returned."""
         _warn_missing(EmbeddingFunction, "build_from_config()")
         return cast("EmbeddingFunction[D_contra]", NotImplemented)
 
     def default_space(self) -> Space:
-        """The distance a new collection gets when its creator names none."""
+        """Return the distance of a new collection that is created without one."""
         return "l2"
 
     def supported_spaces(self) -> list[Space]:
-        """The distances under which this function's vectors mean something."""
+        """Return the distances that are meaningful for this function's vectors."""
         return ["cosine", "l2", "ip"]
 
     def validate_config_update(
         self, old_config: dict[str, Any], new_config: dict[str, Any]
     ) -> None:
-        """Raise if a collection with the old settings must not go on with the new ones."""
+        """Raise an error if a collection must not change from the old settings to the new."""
         return
 
     @staticmethod
     def validate_config(config: dict[str, Any]) -> None:
-        """Raise if these settings are none that ``build_from_config`` understands."""
+        """Raise an error if ``build_from_config`` does not accept the settings."""
         return
 
     def is_legacy(self) -> bool:
-        """Whether the function cannot be stored with a collection.
+        """Whether a collection cannot store the function.
 
-        Finding out means building it from its own settings, so it raises what that raises.
+        The check builds the function from its own settings, and raises the errors of that.
         """
         if self.name() is NotImplemented:
             return True
@@ -145,10 +144,10 @@ class EmbeddingFunction(Protocol[D_contra]):
 
 
 class DataLoader(Protocol[L_co]):
-    """Fetches what URIs point at, in their order."""
+    """Loads the content of URIs, in their order."""
 
     def __call__(self, uris: Sequence[str | None]) -> L_co:
-        """Load each URI; ``None`` stands for nothing to load."""
+        """Load the content of each URI. A URI can be ``None``."""
 
 
 def _warn_missing(owner: type, method: str) -> None:
@@ -161,19 +160,19 @@ def _warn_missing(owner: type, method: str) -> None:
 
 
 def check_calls(subclass: Any, base: Any, check: Callable[[object], object]) -> None:
-    """Have what a subclass's own ``__call__`` returns checked, unless it is already.
+    """Wrap the ``__call__`` of a subclass so that its result is checked, unless it already is.
 
     Args:
         subclass: The class.
-        base: The protocol it is of, whose own method returns nothing.
-        check: Gives back what was returned, in its right form, or raises ValueError.
+        base: The protocol, whose own method returns nothing.
+        check: Returns the result in the right form, or raises `ValueError`.
     """
     call = subclass.__call__
     if getattr(call, "_is_checked", call is base.__call__):
         return
 
-    # The parameter is called `input` even if the subclass calls it otherwise, so that callers may
-    # give it by name.
+    # The parameter has the name `input` even if the subclass's has another, so that callers can
+    # pass it by name.
     def __call__(self: Any, input: Any) -> object:  # noqa: N807
         return check(call(self, input))
 
@@ -185,36 +184,36 @@ def check_calls(subclass: Any, base: Any, check: Callable[[object], object]) -> 
 def call_with_retries(
     call: Callable[..., object], input: Any, retry_kwargs: dict[str, Any]
 ) -> object:
-    """Call an embedding function until it succeeds, as the arguments of ``tenacity.retry`` say."""
-    # tenacity brings asyncio along, which a program that never retries need not load.
+    """Call an embedding function until it succeeds, with arguments for ``tenacity.retry``."""
+    # Imported here, because tenacity imports asyncio, which most programs do not need.
     from tenacity import retry  # noqa: PLC0415
 
     return retry(**retry_kwargs)(call)(input)
 
 
 def normalize_embeddings(target: object) -> Embeddings:
-    """Bring one vector, or several, into the one form used inside: a list of float32 arrays.
+    """Return one vector or several in the internal form, a list of float32 arrays.
 
-    A matrix is converted as a whole and its rows are given out as views; a list of lists of equal
-    lengths likewise becomes one array. Arrays of float32 are not copied.
+    A matrix is converted as a whole, and the results are views of its rows. A list of lists of
+    equal lengths is converted in the same way. Arrays of float32 are not copied.
 
     Args:
         target: A list of numbers, a list of such lists, a 1- or 2-dimensional array, or a list of
-            arrays. Tuples are lists here, and what numpy can make arrays of, such as tensors, is
-            an array.
+            arrays. Tuples are accepted as lists, and objects that numpy can convert, such as
+            tensors, as arrays.
 
     Raises:
-        ValueError: The target is empty or none of these.
+        ValueError: The target is empty or has another form.
     """
     try:
         return _normalized(_as_array(target))
     except (TypeError, OverflowError) as error:
-        # A row that is no list, a value that is no number, or one that no float holds.
+        # A row that is not a list, or a value that is not a number or too large for a float.
         raise _kind_error(target) from error
 
 
 def _as_array(target: object) -> object:
-    """Make arrays of tensors and lists of tuples, at either level."""
+    """Convert tensors to arrays and tuples to lists, at both levels."""
     if isinstance(target, tuple):
         target = list(target)
     if isinstance(target, list):
@@ -226,16 +225,16 @@ def _as_array(target: object) -> object:
 def _as_row(value: object) -> object:
     if isinstance(value, tuple):
         return list(value)
-    # A number of numpy's is a number: it becomes part of an array with the others.
+    # numpy's numbers become part of an array with the others.
     if isinstance(value, np.ndarray | np.generic) or not hasattr(value, "__array__"):
         return value
     try:
         return np.asarray(value)
     except Exception as error:
-        # A tensor on another device, or one that gradients hang on; it has a word for that.
+        # A tensor on another device, or one with gradients. Its message has the reason.
         raise ValueError(
-            f"Expected embeddings to be numbers, got a {type(value).__name__} that is no array: "
-            f"{brief(str(error))}"
+            f"Expected embeddings to be numbers, got a {type(value).__name__} that cannot be "
+            f"converted to an array: {brief(str(error))}"
         ) from error
 
 
@@ -271,7 +270,7 @@ def _is_number(value: object) -> bool:
 
 
 def _as_float32(array: Any) -> Any:
-    # Anything that is no array of numbers stays as it is, for the validation to name it.
+    # Anything else stays unchanged, and the validation raises the error.
     if isinstance(array, np.ndarray) and array.dtype in _NUMBERS:
         return array.astype(np.float32, copy=False)
     return array
@@ -284,10 +283,10 @@ def _stack(rows: list[list[float]]) -> Embeddings:
 
 
 def validate_embeddings(embeddings: Embeddings) -> Embeddings:
-    """Give the embeddings back if they are a non-empty list of 1-dimensional arrays of numbers.
+    """Return embeddings if they are a non-empty list of 1-dimensional arrays of numbers.
 
     Raises:
-        ValueError: They are not; the message says which of them is what instead.
+        ValueError: They are not. The message has the position and the type.
     """
     if not isinstance(embeddings, list | np.ndarray):
         raise ValueError(f"Expected embeddings to be a list, got {type(embeddings).__name__}")

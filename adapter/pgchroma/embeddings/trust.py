@@ -1,12 +1,12 @@
 """Which settings of a stored embedding function are applied without the reader's consent.
 
-Everyone who opens a collection builds the function that its configuration names, so whoever can
-write the configuration chooses what others run. An address would receive the reader's texts and
+A client that opens a collection builds the function in its configuration, so everyone who can write
+the configuration chooses what other clients run. An address would receive the reader's texts and
 API key. The name of a variable would send any secret of the environment. Headers and keys would
 bill texts to another account. A directory, or code that comes with a model, would be executed.
 Such settings are applied only if the reader trusts the configuration. Arguments that a constructor
-passes on to a package are applied only if they are listed here, because the package's next version
-may have new ones.
+passes to a package are applied only if they are listed here, because the package's next version may
+have new ones.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ _REACHING = frozenset(
         "uri", "url",
     ]
 )  # fmt: skip
-"""Words in the names of settings that say where texts go, or on whose account."""
+"""Words in the names of settings that redirect texts, or bill them to another account."""
 
 _CODE = "trust_remote_code"
-_PLACES = frozenset(["dir", "directory", "folder", "path"])
-"""Last words of the names of settings that hold a place for files."""
+_DIRECTORIES = frozenset(["dir", "directory", "folder", "path"])
+"""Last words of the names of settings that are directories."""
 
 _PASS_THROUGH = re.compile(r"(^|_)(kw)?args$")
 
@@ -42,10 +42,10 @@ _HARMLESS = frozenset(
         "region_name", "revision", "similarity_fn_name", "truncate_dim",
     ]
 )  # fmt: skip
-"""The arguments that are passed on to a package unasked."""
+"""The arguments that are passed to a package without consent."""
 
 _PROSE = frozenset(["instruction", "instructions", "prompt", "prompts", "stop", "stopwords"])
-"""Last words of the names of settings that hold texts, which may begin with any character."""
+"""Last words of the names of settings that are texts, which may begin with any character."""
 
 _MODELS = frozenset(
     [
@@ -54,72 +54,77 @@ _MODELS = frozenset(
         "weights",
     ]
 )  # fmt: skip
-"""Words in the names of settings that packages take for a model's name or for a directory."""
+"""Words in the names of settings that packages use as a model's name or a directory."""
 
 _PREFIX = re.compile(r"[a-z]:|[a-z][a-z0-9+.-]*:[/\\]|(file|hf-hub|local-dir):", re.IGNORECASE)
 """A drive, a URL, or a scheme of OpenCLIP's, which loads a configuration that can name code."""
 
 _NO_CONSTRUCTOR = EmbeddingFunction.__init__
-"""It takes any argument and does nothing with it."""
+"""It accepts any argument and ignores it."""
 
 
 def check_trusted(name: str, function: type, config: Mapping[str, Any]) -> None:
-    """Refuse a stored configuration that asks for more than a model's name and numbers.
+    """Check that a stored configuration has only harmless settings, such as a model's name.
 
     Args:
         name: The function's name in the registry.
-        function: Its class; the defaults of its constructor are harmless.
-        config: Its stored settings.
+        function: The function's class. The defaults of its constructor are harmless.
+        config: The stored settings.
 
     Raises:
         ValueError: A setting is an address, a variable of a key, another account, a directory,
-            code, or an argument of unknown effect; the message names it and the remedy.
+            code, or an argument of unknown effect. The message names the setting.
     """
-    judges = _judges(function)
+    checks = _checks(function)
     for path, value in _entries(config):
-        if any(judge(path, value) for judge in judges):
+        if any(is_harmful(path, value) for is_harmful in checks):
             raise ValueError(
                 f"The stored configuration of {name} sets {'.'.join(path):.100} to {value!r:.100}, "
-                "which is not followed unasked: whoever stored it would decide where your texts "
-                "and keys go and what code runs. Pass the embedding function yourself, or allow "
-                "it with Settings(pgchroma_trust_stored_functions=True)"
+                "which pgchroma does not apply by default: it could send your texts and keys "
+                "elsewhere, or run code. Pass the embedding function yourself, or set "
+                "Settings(pgchroma_trust_stored_functions=True)"
             )
 
 
-_Judge = Callable[[tuple[str, ...], object], bool]
+_Check = Callable[[tuple[str, ...], object], bool]
+"""Whether the setting at a path is harmful."""
 
 
-def _judges(function: type) -> list[_Judge]:
+def _checks(function: type) -> list[_Check]:
     parameters = inspect.signature(function).parameters
     defaults = {key: parameter.default for key, parameter in parameters.items()}
-    usual = getattr(function, "vendor_env_var", None)
+    vendor_variable = getattr(function, "vendor_env_var", None)
 
-    def is_usual(path: tuple[str, ...], value: object) -> bool:
-        is_default = len(path) == 1 and value == defaults.get(path[0])
-        return is_default or (is_variable_name(path[-1]) and value == usual)
+    def is_default(path: tuple[str, ...], value: object) -> bool:
+        if len(path) == 1 and value == defaults.get(path[0]):
+            return True
+        return is_variable_name(path[-1]) and value == vendor_variable
 
-    def is_refused(path: tuple[str, ...], value: object) -> bool:
-        return not is_usual(path, value) and (
+    def is_harmful(path: tuple[str, ...], value: object) -> bool:
+        return not is_default(path, value) and (
             _is_code(path, value)
             or _is_unknown(path)
             or _redirects_traffic(path, value)
             or _is_directory(path, value)
         )
 
-    # A model that is the default can be the name of a directory nevertheless.
-    judges: list[_Judge] = [is_refused]
+    checks: list[_Check] = [is_harmful]
     if getattr(function, "reads_files", True):
-        judges.append(_exists)
+        # Even the default model can be the name of an existing directory.
+        checks.append(_exists)
     own = _own_arguments(function, parameters)
     if own is not None:
-        judges.append(lambda path, _: len(path) == 1 and path[0] not in own | _HARMLESS)
-    return judges
+        checks.append(lambda path, _: len(path) == 1 and path[0] not in own | _HARMLESS)
+    return checks
 
 
 def _own_arguments(
     function: Any, parameters: Mapping[str, inspect.Parameter]
 ) -> frozenset[str] | None:
-    """Return the settings that a constructor does not pass on; `None` if it passes none on."""
+    """Return the arguments that a constructor does not pass to a package.
+
+    `None` means that it passes none to a package.
+    """
     kinds = {parameter.kind for parameter in parameters.values()}
     if inspect.Parameter.VAR_KEYWORD not in kinds or function.__init__ is _NO_CONSTRUCTOR:
         return None
@@ -131,14 +136,14 @@ def _is_code(path: tuple[str, ...], value: object) -> bool:
 
 
 def _is_unknown(path: tuple[str, ...]) -> bool:
-    is_handed_on = len(path) > 1 and _PASS_THROUGH.search(path[-2]) is not None
-    return is_handed_on and path[-1] not in _HARMLESS and path[-1] != _CODE
+    is_passed_through = len(path) > 1 and _PASS_THROUGH.search(path[-2]) is not None
+    return is_passed_through and path[-1] not in _HARMLESS and path[-1] != _CODE
 
 
 def _redirects_traffic(path: tuple[str, ...], value: object) -> bool:
     if not isinstance(value, str) or not value:
         return False
-    if "://" in value or not _PLACES.isdisjoint(split_words(path[-1])[-1:]):
+    if "://" in value or not _DIRECTORIES.isdisjoint(split_words(path[-1])[-1:]):
         return True
     return any(
         is_secret_name(key) or is_variable_name(key) or not _REACHING.isdisjoint(split_words(key))
@@ -147,7 +152,7 @@ def _redirects_traffic(path: tuple[str, ...], value: object) -> bool:
 
 
 def _is_directory(path: tuple[str, ...], value: object) -> bool:
-    """Whether a text is a path by its form, on any system: absolute, UNC, or with dots only."""
+    """Whether a text has the form of a path on any system: absolute, UNC, or with dot segments."""
     if not isinstance(value, str) or _is_prose(path):
         return False
     text = value.strip()
@@ -157,12 +162,12 @@ def _is_directory(path: tuple[str, ...], value: object) -> bool:
 
 
 def _exists(path: tuple[str, ...], value: object) -> bool:
-    """Whether a package would find a directory or a file where a model's name is expected."""
+    """Whether the name of a model is also the name of a file or directory, which a package uses."""
     if not isinstance(value, str) or _is_prose(path) or not value.strip():
         return False
     if _MODELS.isdisjoint(word for key in path for word in split_words(key)):
         return False
-    # sentence-transformers takes a name without an owner for one of its own.
+    # sentence-transformers adds its own name to a name without an owner.
     names = (value, value.strip(), f"sentence-transformers/{value}")
     return any(map(os.path.lexists, names))
 
@@ -172,7 +177,7 @@ def _is_prose(path: tuple[str, ...]) -> bool:
 
 
 def _entries(value: object, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
-    """Yield what a configuration has, and what is in that, each with the keys that lead there."""
+    """Yield all values of a configuration, at any depth, with the path of their keys."""
     if isinstance(value, Mapping):
         for key, each in value.items():
             yield (*path, str(key)), each

@@ -1,1 +1,1 @@
-"""Images: loaded from files and URLs, and made arrays of pixels."""
+"""Images: load them from files and URLs, and convert them to arrays of pixels."""

@@ -1,4 +1,4 @@
-"""Images from files, for collections that embed what their URIs point at."""
+"""Load images from files, for collections that embed the content of their URIs."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class ImageLoader(DataLoader[Loadable]):
     """Reads image files with Pillow."""
 
     def __init__(self, max_workers: int = os.cpu_count() or 1) -> None:
-        """Say how many files may be read at a time.
+        """Set how many files are read concurrently.
 
         Raises:
             ValueError: Pillow is not installed.
@@ -33,11 +33,11 @@ class ImageLoader(DataLoader[Loadable]):
         """Read the files.
 
         Returns:
-            One array per path, [height, width] or [height, width, channels] of uint8 for the
-            common formats, and ``None`` where the path is ``None``.
+            An array for each path, [height, width] or [height, width, channels] of uint8 for the
+            common formats, and ``None`` for a path that is ``None``.
 
         Raises:
-            OSError: A file is missing or is no image.
+            OSError: A file is missing or is not an image.
         """
         with ThreadPoolExecutor(max_workers=self._max_workers) as pool:
             return list(pool.map(self._load, uris))
@@ -50,8 +50,8 @@ class ImageLoader(DataLoader[Loadable]):
 
 
 class ChromaLangchainPassthroughDataLoader(DataLoader[Any]):
-    """Loads nothing: an embedding function of LangChain's opens images itself."""
+    """Loads nothing, because LangChain's embedding functions open images themselves."""
 
     def __call__(self, uris: Sequence[str | None]) -> tuple[str, Sequence[str | None]]:
-        """Return the URIs with the word by which the function tells them from texts."""
+        """Return the URIs with the word that marks them as images."""
         return ("images", uris)

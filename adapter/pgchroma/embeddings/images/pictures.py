@@ -1,4 +1,4 @@
-"""Images as arrays: checked, and made of files, addresses, bytes and Pillow's images."""
+"""Images as arrays: check them, and convert files, URLs, bytes and Pillow's images."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ __all__ = (
 
 _SUFFIXES = (".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff")
 _ADDRESS = re.compile(r"(https?|file)://\S+", re.IGNORECASE)
-_TOGETHER = 8
-"""Images read at a time."""
+_THREADS = 8
+"""Images that are read concurrently."""
 
 
 def check_texts_and_images(inputs: object) -> None:
-    """Raise ValueError unless this is a list of texts and images; the message says what is where.
+    """Raise `ValueError` unless the inputs are a list of texts and images.
 
     An image is an array of whole numbers from 0 to 255: [height, width], or [height, width,
     channels] of 1 to 4 channels.
@@ -55,11 +55,11 @@ def check_texts_and_images(inputs: object) -> None:
 
 
 def to_pillow(image: NDArray[Any], extra: str) -> Any:
-    """Make Pillow's image of an array.
+    """Return an array as Pillow's image.
 
     Args:
-        image: What `check_texts_and_images` lets through.
-        extra: The extra of pgchroma that brings Pillow.
+        image: An array that `check_texts_and_images` accepts.
+        extra: The extra of pgchroma that installs Pillow.
     """
     pixels = image.astype(np.uint8, copy=False)
     has_one_channel = pixels.ndim == 3 and pixels.shape[2] == 1  # noqa: PLR2004
@@ -67,36 +67,36 @@ def to_pillow(image: NDArray[Any], extra: str) -> Any:
 
 
 def has_suffix(text: str, suffixes: tuple[str, ...]) -> bool:
-    """Whether a text of one line ends like a file of these kinds."""
+    """Whether a text has one line and ends with one of the suffixes."""
     return "\n" not in text and text.lower().endswith(suffixes)
 
 
 def load_images(inputs: Sequence[Any], extra: str, timeout: float) -> list[Any]:
-    """Put arrays in the place of images and of what says where they are; texts stay as they are.
+    """Return inputs with arrays instead of images and their URIs, and texts unchanged.
 
-    Takes and raises what `pixels_of` does; a text that is no URI of an image is a text.
+    Arguments and errors are those of `pixels_of`. A text that is not the URI of an image is a text.
     """
 
     def load(value: Any) -> Any:
         is_text = isinstance(value, str) and not _is_image_uri(value)
         return value if is_text else pixels_of(value, extra, timeout)
 
-    with ThreadPoolExecutor(_TOGETHER, "pgchroma-images") as pool:
+    with ThreadPoolExecutor(_THREADS, "pgchroma-images") as pool:
         return list(pool.map(load, inputs))
 
 
 def pixels_of(image: Any, extra: str, timeout: float) -> NDArray[Any]:
-    """Make an array [height, width, 3] of an image; an array stays as it is.
+    """Return an image as an array [height, width, 3], and an array unchanged.
 
     Args:
-        image: An array, Pillow's image, an image's bytes, a path or an address.
-        extra: The extra of pgchroma that brings Pillow.
-        timeout: Seconds that a request for one may take.
+        image: An array, Pillow's image, an image's bytes, a path or a URL.
+        extra: The extra of pgchroma that installs Pillow.
+        timeout: The maximum seconds of a request.
 
     Raises:
-        ValueError: It is none of these.
-        OSError: A file is missing, or is no image.
-        EmbeddingError: An address did not give an image.
+        ValueError: The image has another type.
+        OSError: A file is missing, or is not an image.
+        EmbeddingError: A URL did not return an image.
     """
     if isinstance(image, np.ndarray):
         return image
@@ -114,7 +114,7 @@ def pixels_of(image: Any, extra: str, timeout: float) -> NDArray[Any]:
 
 
 def _is_image_uri(text: str) -> bool:
-    """Whether a text says where an image is: an address, or a path that ends as images' do."""
+    """Whether a text is a URL, or a path with the suffix of an image."""
     return _ADDRESS.fullmatch(text) is not None or has_suffix(text, _SUFFIXES)
 
 
@@ -127,12 +127,12 @@ def _source(uri: str, timeout: float) -> str | io.BytesIO:
     import httpx  # noqa: PLC0415
 
     try:
-        answer = httpx.get(uri, timeout=timeout, follow_redirects=True)
+        response = httpx.get(uri, timeout=timeout, follow_redirects=True)
     except (httpx.HTTPError, httpx.InvalidURL) as error:
-        raise EmbeddingError(f"{uri} did not give an image: {error}") from error
-    if not answer.is_success:
-        raise EmbeddingError(f"{uri} did not give an image: status {answer.status_code}")
-    return io.BytesIO(answer.content)
+        raise EmbeddingError(f"{uri} did not return an image: {error}") from error
+    if not response.is_success:
+        raise EmbeddingError(f"{uri} did not return an image: status {response.status_code}")
+    return io.BytesIO(response.content)
 
 
 def _check_pixels(image: NDArray[Any], position: int) -> None:
@@ -154,5 +154,5 @@ def _check_pixels(image: NDArray[Any], position: int) -> None:
 
 
 def _are_bytes(image: NDArray[Any]) -> bool:
-    # Written so that NaN is refused.
+    # These comparisons are false for NaN.
     return bool(((image >= 0) & (image <= 255) & (image % 1 == 0)).all())  # noqa: PLR2004

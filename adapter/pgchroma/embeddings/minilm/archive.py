@@ -1,4 +1,4 @@
-"""Chroma's archive of the model: fetched, checked and unpacked where Chroma itself would look."""
+"""Chroma's archive of the model: download, check, and unpack it into Chroma's own cache."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ if TYPE_CHECKING:
 __all__ = ("FOLDER", "Archive", "fetch_archive")
 
 FOLDER = "onnx"
-"""The folder the files lie in, inside the archive as in the cache."""
+"""The folder of the files, in the archive and in the cache."""
 
 _ATTEMPTS = 3
 _TIMEOUT_SECONDS = 30.0
 
 
 class _ChecksumMismatchError(ValueError):
-    """What arrived is not what was asked for."""
+    """The downloaded file is not the expected one."""
 
 
 @dataclass(frozen=True, slots=True)
 class Archive:
-    """Where the archive lies, how to know it, and where its folder belongs."""
+    """The address of the archive, its hash, and the directory for its folder."""
 
     url: str
     sha256: str
@@ -45,13 +45,13 @@ class Archive:
 def fetch_archive(archive: Archive) -> None:
     """Download the archive, check it, and move its files into `Archive.unpacked`.
 
-    A download that fails the check is thrown away and tried again, three times in all and one to
-    three seconds apart. Nothing unfinished is ever seen under the final names: each file arrives by
-    a rename, so several processes may do this at the same time.
+    A download with a wrong hash is deleted and repeated after one to three seconds, up to three
+    attempts in all. The files are moved with a rename, so other processes never see a part of one,
+    and several processes can do this at the same time.
 
     Raises:
         ValueError: The archive is not the expected one, or a package is missing.
-        httpx.HTTPError: It could not be downloaded.
+        httpx.HTTPError: The download failed.
         OSError: The directory cannot be written.
     """
     archive.directory.mkdir(parents=True, exist_ok=True)
@@ -65,10 +65,10 @@ def fetch_archive(archive: Archive) -> None:
 
 
 def _unpack(file: Path, directory: Path) -> list[Path]:
-    """Unpack the plain files right in the archive's folder, and nothing else of it.
+    """Unpack the regular files directly in the archive's folder, and nothing else.
 
-    That is all a model consists of, so links and paths that lead elsewhere need no rules; tarfile
-    has them only since Python 3.11.4.
+    A model has no other files, so links and paths to other directories need no rules. tarfile has
+    such rules only since Python 3.11.4.
     """
     directory.mkdir()
     unpacked = []
@@ -85,7 +85,7 @@ def _unpack(file: Path, directory: Path) -> list[Path]:
 
 
 def _download_checked(archive: Archive, file: Path) -> None:
-    # tenacity brings asyncio along, which a program that never downloads need not load.
+    # Imported here, because tenacity imports asyncio, which most programs do not need.
     import tenacity  # noqa: PLC0415
 
     attempts = tenacity.Retrying(
@@ -112,13 +112,13 @@ def _download(archive: Archive, file: Path) -> None:
 
 
 def _stream(url: str) -> Iterator[bytes]:
-    """Yield the body in chunks, with a progress bar on stderr."""
+    """Yield the body in chunks, and show a progress bar on standard error."""
     httpx = load_extra("httpx", "onnx")
     with (
         httpx.stream(
             "GET",
             url,
-            # The checksum is that of the file as it lies on the server.
+            # The checksum is that of the unencoded file.
             headers={"Accept-Encoding": "identity"},
             follow_redirects=True,
             timeout=_TIMEOUT_SECONDS,

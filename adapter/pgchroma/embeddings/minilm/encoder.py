@@ -1,8 +1,8 @@
-"""The running model: texts in, unit vectors out.
+"""The loaded model, which turns texts into unit vectors.
 
-Chroma pads every text to 256 tokens. Padding changes no number, as a padded position has no share
-in attention or mean; so here texts are sorted by length and padded to the longest of their batch,
-and a batch is as many texts as keep the processor's caches warm.
+Chroma pads every text to 256 tokens. Padding does not change a vector, because a padded position
+has no weight in attention or mean. Therefore texts are sorted by length here and padded to the
+longest of their batch, and the size of a batch is chosen to fit into the processor's caches.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ DIMENSION = 384
 """The length of a vector."""
 
 MAX_TOKENS = 256
-"""The tokens of a text that count; the rest is cut off."""
+"""The number of tokens of a text that are embedded. The rest is cut off."""
 
 # Measured on two cores: 256 tokens a thread keep one layer's activations (6 kB a token) within the
 # second-level cache. Batches of 8192 tokens, as Chroma's, are a third slower.
@@ -44,28 +44,27 @@ _TOKENS_PER_THREAD = 256
 # The model is too small for more threads to help one batch.
 _MAX_THREADS = 8
 
-# So many texts are tokenised and sorted at a time, to bound the memory the tokens take.
+# The number of texts that are tokenised and sorted together, which limits the memory of tokens.
 _WINDOW = 4096
 
-
-# What is tokenised at first of a long text: twice what 256 tokens of English take.
+# A long text is first tokenised up to here, about twice the length of 256 tokens of English.
 _FIRST_CHARACTERS = 2048
 
-# Of spaces nothing comes, and of a word of more than 100 characters one token, however long it is.
+# Spaces have no tokens, and a word of more than 100 characters has one token, whatever its length.
 _LONG_RUN = re.compile(
     r"([ \t\r\n]{1000}|[A-Za-z0-9]{1000})(?:(?<=\s)[ \t\r\n]+|(?<=\w)[A-Za-z0-9]+)"
 )
 
 
 class Encoder:
-    """One tokenizer and one onnxruntime session; safe to use from several threads."""
+    """A tokenizer and an onnxruntime session. Several threads can use it."""
 
     def __init__(self, weights: Weights, providers: Sequence[str] | None = None) -> None:
         """Load the model, which takes a third of a second.
 
         Args:
             weights: The files to load.
-            providers: The onnxruntime execution providers to prefer; all available ones if none.
+            providers: The preferred execution providers of onnxruntime. The default is all.
 
         Raises:
             ValueError: A package or a provider is missing.
@@ -76,7 +75,7 @@ class Encoder:
         self._session = _open_session(load_graph(weights.model), providers, threads)
 
     def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """Embed texts of any length, the empty one included.
+        """Embed texts of any length, including empty ones.
 
         Returns:
             An array of shape [texts, 384] in the order of the texts; each row has length 1.
@@ -90,16 +89,16 @@ class Encoder:
         return vectors
 
     def _tokenize(self, text: str) -> NDArray[np.int64]:
-        # One text at a time: the tokenizer's own thread pool saves nothing that can be measured
-        # beside the model, and having used it makes every later fork print a warning.
+        # One text at a time: compared with the model, the tokenizer's thread pool saves no
+        # measurable time, and after its use every fork prints a warning.
         return np.array(self._encoded(text).ids, dtype=np.int64)
 
     def _encoded(self, text: str) -> Any:
-        """Tokenize the text's beginning; only if too few tokens come of it, more of the text."""
+        """Tokenize the beginning of the text, and more only if that has too few tokens."""
         size = _FIRST_CHARACTERS
         while len(text) > size:
             encoded = self._tokenizer.encode(text[:size])
-            if _is_settled(encoded):
+            if _has_all_tokens(encoded):
                 return encoded
             if size == _FIRST_CHARACTERS:
                 text = _LONG_RUN.sub(r"\1", text)
@@ -119,11 +118,11 @@ class Encoder:
         return _pool(hidden, mask)
 
 
-def _is_settled(encoded: Any) -> bool:
-    """Whether the tokens that count are the same whatever follows in the text.
+def _has_all_tokens(encoded: Any) -> bool:
+    """Whether more text would not change the tokens to embed.
 
-    They are if a word begins behind the last of them. Words are told apart one after the other, and
-    each becomes tokens by itself, so what follows changes at most the last word.
+    That is so if another word begins after the last of them. Words are split one after the other,
+    and each has its own tokens, so more text changes at most the last word.
     """
     if not encoded.overflowing:
         return False
@@ -133,8 +132,8 @@ def _is_settled(encoded: Any) -> bool:
 
 
 def _batches(lengths: NDArray[np.int_], tokens: int) -> Iterator[NDArray[np.intp]]:
-    """Yield indices of texts of like lengths, whose padded batch has at most so many tokens."""
-    # The longest go first, for then onnxruntime's arena grows once, and to its final size.
+    """Yield the indices of batches of similar lengths with at most this many padded tokens."""
+    # The longest texts first, so that onnxruntime's arena grows to its final size at once.
     order = np.argsort(-lengths, kind="stable")
     start = 0
     while start < len(order):
@@ -144,9 +143,9 @@ def _batches(lengths: NDArray[np.int_], tokens: int) -> Iterator[NDArray[np.intp
 
 
 def _pool(hidden: NDArray[np.float32], mask: NDArray[np.int64]) -> NDArray[np.float32]:
-    """The mean over a text's tokens, [batch, 384], scaled to length 1 as sentence-transformers do.
+    """Return the mean of each text's tokens, [batch, 384], scaled to length 1.
 
-    The two small numbers stand in for a zero, as in PyTorch's `clamp` and `normalize`.
+    The two small numbers replace a zero, as PyTorch's `clamp` and `normalize` do.
     """
     weights = mask[:, np.newaxis, :].astype(np.float32)
     mean = (weights @ hidden)[:, 0] / np.maximum(weights.sum(axis=2), 1e-9)
@@ -158,7 +157,7 @@ def _pool(hidden: NDArray[np.float32], mask: NDArray[np.int64]) -> NDArray[np.fl
 
 def _open_tokenizer(file: Path) -> Any:
     tokenizer = load_extra("tokenizers", "onnx").Tokenizer.from_file(str(file))
-    # The file comes with a padding and a truncation of its own, made for 128 tokens.
+    # The file contains settings for padding and truncation to 128 tokens.
     tokenizer.enable_truncation(max_length=MAX_TOKENS)
     tokenizer.no_padding()
     return tokenizer
@@ -168,8 +167,8 @@ def _open_session(graph: Path | bytes, preferred: Sequence[str] | None, threads:
     runtime = load_runtime()
     options = runtime.SessionOptions()
     options.log_severity_level = 3
-    # onnxruntime counts the machine's cores, not those this process may use, and binds a thread to
-    # each; a number of our own does away with both.
+    # By default, onnxruntime counts the machine's cores, not those that this process may use, and
+    # binds a thread to each. An explicit number prevents both.
     options.intra_op_num_threads = threads
     return runtime.InferenceSession(
         graph if isinstance(graph, bytes) else str(graph),
@@ -179,12 +178,12 @@ def _open_session(graph: Path | bytes, preferred: Sequence[str] | None, threads:
 
 
 def load_runtime() -> ModuleType:
-    """Import onnxruntime with its telemetry off, unless the environment already decides on that.
+    """Import onnxruntime with its telemetry off, unless the environment already sets the switch.
 
-    From 1.29 on, onnxruntime reports to its makers which models a process loads. What runs beside
-    a user's data should report to nobody unasked; and the thread that does so makes a forked child
-    hang when it exits. The switch is read once, so it comes too late for a program that imported
-    onnxruntime itself.
+    Since 1.29, onnxruntime reports the models that a process loads to its makers. A library should
+    not do that without the user's consent, and the reporting thread makes a forked child hang at
+    exit. onnxruntime reads the switch once, so it has no effect if the program has already imported
+    onnxruntime.
 
     Raises:
         ValueError: onnxruntime is not installed.
@@ -196,7 +195,7 @@ def load_runtime() -> ModuleType:
 def _providers(preferred: Sequence[str] | None, available: Sequence[str]) -> list[str]:
     if not set(preferred or ()).issubset(available):
         raise ValueError(f"Preferred providers must be subset of available providers: {available}")
-    # CoreML runs this model slower than the processor does.
+    # CoreML runs this model slower than the CPU.
     chosen = [name for name in preferred or available if name != "CoreMLExecutionProvider"]
     return chosen or ["CPUExecutionProvider"]
 
@@ -209,7 +208,7 @@ def _usable_processors() -> int:
 
 @dataclass(frozen=True, slots=True)
 class EncoderRequest:
-    """All that decides which model is loaded and how."""
+    """Everything that determines which model is loaded, and how."""
 
     configured: Path | None
     archive: Archive
@@ -217,7 +216,7 @@ class EncoderRequest:
 
 
 class ModelCache:
-    """The encoders of this process, each loaded once and kept."""
+    """The encoders of this process. Each is loaded once."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -232,15 +231,15 @@ class ModelCache:
         return self._encoders[request]
 
     def forget(self) -> None:
-        """Begin anew in a forked child, where the threads of a session no longer exist.
+        """Remove all encoders in a forked child, where the threads of a session do not exist.
 
-        The old encoders are never freed, not even when the child exits: that would wait for those
-        threads, and now and then for ever. The lock may have been held by one of them, so it is
-        replaced.
+        The old encoders are never freed, not even when the child exits, because freeing waits for
+        these threads, sometimes forever. The lock is replaced, because another thread may have held
+        it.
         """
         self._lock = threading.Lock()
         for encoder in self._encoders.values():
-            # A reference of nobody's; one in a variable would be dropped as the interpreter ends.
+            # A reference without an owner. The interpreter would drop a variable's at exit.
             ctypes.pythonapi.Py_IncRef(ctypes.py_object(encoder))
         self._encoders.clear()
 
@@ -251,10 +250,10 @@ if hasattr(os, "register_at_fork"):
 
 
 def shared_encoder(request: EncoderRequest) -> Encoder:
-    """Give this process's encoder for a request, loading it at the first call.
+    """Return the encoder of this process for a request. The first call loads it.
 
     Raises:
         ValueError: The weights, a package or a provider cannot be found.
-        httpx.HTTPError: The weights had to be downloaded and could not.
+        httpx.HTTPError: The weights could not be downloaded.
     """
     return _loaded_models.get(request)

@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 __all__ = ("URL_VARIABLE", "DefaultEmbeddingFunction", "ONNXMiniLM_L6_V2")
 
 URL_VARIABLE = "PGCHROMA_MODEL_URL"
-"""The environment variable that names a mirror of Chroma's archive; the checksum stays."""
+"""The environment variable with a mirror of Chroma's archive. The checksum is always checked."""
 
 
 def _home() -> Path:
-    # A user without a home directory, as containers have them, must still be able to import this.
+    # In a container, a user may have no home directory, and the import must still work.
     try:
         return Path.home()
     except RuntimeError:
@@ -32,11 +32,11 @@ def _home() -> Path:
 
 
 class ONNXMiniLM_L6_V2(EmbeddingFunction[Documents]):  # noqa: N801
-    """all-MiniLM-L6-v2 in float32: English texts to 384 numbers, the first 256 tokens of each.
+    """all-MiniLM-L6-v2 in float32: embeds the first 256 tokens of English texts in 384 dimensions.
 
-    Nothing is loaded, or downloaded, before the first call; the model is then shared by all
-    instances of the process. The class attributes may be overridden, as in Chroma, to keep the
-    download elsewhere or to fetch it from elsewhere.
+    The first call loads the model, and downloads it if necessary. All instances of the process
+    share it. As in Chroma, subclasses can override the class attributes to change the address or
+    the directory of the download.
     """
 
     MODEL_NAME: ClassVar[str] = "all-MiniLM-L6-v2"
@@ -55,19 +55,19 @@ class ONNXMiniLM_L6_V2(EmbeddingFunction[Documents]):  # noqa: N801
         *,
         model_path: str | Path | None = None,
     ) -> None:
-        """Choose how and from where to run the model.
+        """Choose how to run the model, and where its files are.
 
         Args:
-            preferred_providers: onnxruntime's execution providers, the preferred first; all
-                available ones if none are given.
+            preferred_providers: onnxruntime's execution providers in the order of preference. The
+                default is all that are available.
             model_path: A directory with ``tokenizer.json`` and ``model.onnx`` or
-                ``model.safetensors``; by default the environment variable ``PGCHROMA_MODEL_PATH``.
-                It is no part of the configuration a collection stores: another machine has
-                other paths.
+                ``model.safetensors``. The default is the environment variable
+                ``PGCHROMA_MODEL_PATH``. Collections do not store it, because it differs between
+                machines.
 
         Raises:
-            ValueError: The providers are no list of different names, or onnxruntime or tokenizers
-                is not installed.
+            ValueError: The providers are not a list of different names, or onnxruntime or
+                tokenizers is not installed.
         """
         self.validate_config({"preferred_providers": preferred_providers})
         check_installed(*DefaultEmbeddingFunction.PACKAGES, extra="onnx")
@@ -78,7 +78,7 @@ class ONNXMiniLM_L6_V2(EmbeddingFunction[Documents]):  # noqa: N801
         """Embed texts; one float32 array of length 1 and shape [384] each, in their order.
 
         Raises:
-            ValueError: The input is no list of strings, or the model cannot be loaded.
+            ValueError: The input is not a list of strings, or the model cannot be loaded.
         """
         _check_texts(input)
         return list(shared_encoder(self._request()).encode(input))
@@ -97,7 +97,7 @@ class ONNXMiniLM_L6_V2(EmbeddingFunction[Documents]):  # noqa: N801
         )
 
     def cache_identity(self) -> str:
-        """Tell by which model this embeds, which is no part of its configuration.
+        """Return the hash of the model's files, which are not part of the configuration.
 
         Raises:
             ValueError: The model cannot be found.
@@ -106,17 +106,17 @@ class ONNXMiniLM_L6_V2(EmbeddingFunction[Documents]):  # noqa: N801
         return _digest_of(find_weights(request.configured, request.archive))
 
     def _download_model_if_not_exists(self) -> None:
-        # Images are commonly built with a call of this, private though it is in Chroma.
+        # Container images are often built with a call of this method, although it is private.
         request = self._request()
         find_weights(request.configured, request.archive)
 
     @staticmethod
     def name() -> str:
-        """The name in the registry."""
+        """Return the name in the registry."""
         return "onnx_mini_lm_l6_v2"
 
     def default_space(self) -> Space:
-        """The vectors have length 1, so the angle is what tells them apart."""
+        """Return the distance of new collections. The vectors have length 1."""
         return "cosine"
 
     def max_tokens(self) -> int:
@@ -124,20 +124,20 @@ class ONNXMiniLM_L6_V2(EmbeddingFunction[Documents]):  # noqa: N801
         return MAX_TOKENS
 
     def get_config(self) -> dict[str, Any]:
-        """The preferred providers, as they were given."""
+        """Return the preferred providers."""
         return {"preferred_providers": self._preferred_providers}
 
     @staticmethod
     def build_from_config(config: dict[str, Any]) -> ONNXMiniLM_L6_V2:
-        """Make the function again from what ``get_config`` gave."""
+        """Build the function from the settings that ``get_config`` returned."""
         return ONNXMiniLM_L6_V2(preferred_providers=config.get("preferred_providers"))
 
     @staticmethod
     def validate_config(config: dict[str, Any]) -> None:
-        """Check the one setting there is.
+        """Check the only setting.
 
         Raises:
-            ValueError: There is another setting, or the providers are no list of different names.
+            ValueError: A setting is unknown, or the providers are not a list of different names.
         """
         if unknown := config.keys() - {"preferred_providers"}:
             raise ValueError(f"Unknown settings of onnx_mini_lm_l6_v2: {sorted(unknown)}")
@@ -155,7 +155,7 @@ def _check_texts(documents: object) -> None:
 
 @lru_cache(maxsize=16)
 def _digest_of(weights: Weights) -> str:
-    # Remembered: for as long as the process runs, it has loaded those files.
+    # Cached, because the process has loaded these files and will not load others.
     digest = hashlib.sha256()
     for path in (weights.model, weights.tokenizer):
         with path.open("rb") as file:
@@ -164,33 +164,33 @@ def _digest_of(weights: Weights) -> str:
 
 
 class DefaultEmbeddingFunction(EmbeddingFunction[Documents]):
-    """What a collection embeds with when nothing else is said: `ONNXMiniLM_L6_V2`.
+    """The embedding function of collections that were created without one: `ONNXMiniLM_L6_V2`.
 
-    Its name and its default distance differ from that class's, as they do in Chroma.
+    As in Chroma, its name and its default distance differ from those of that class.
     """
 
     PACKAGES: ClassVar[tuple[str, ...]] = ("onnxruntime", "tokenizers")
-    """The modules that embedding needs; the extra ``onnx`` brings them."""
+    """The required modules, which the extra ``onnx`` installs."""
 
     def __init__(self) -> None:
-        # Without a word, even if onnxruntime is missing: each client makes one, used or not.
+        # No check of onnxruntime, because every client creates this function, used or not.
         pass
 
     def __call__(self, input: Documents) -> Embeddings:
         """Embed texts; one float32 array of length 1 and shape [384] each, in their order.
 
         Raises:
-            ValueError: The input is no list of strings, or the model cannot be loaded.
+            ValueError: The input is not a list of strings, or the model cannot be loaded.
         """
         return ONNXMiniLM_L6_V2()(input)
 
     def cache_identity(self) -> str:
-        """Tell by which model this embeds, which is no part of its configuration."""
+        """Return the hash of the model's files, which are not part of the configuration."""
         return ONNXMiniLM_L6_V2().cache_identity()
 
     @staticmethod
     def name() -> str:
-        """The name in the registry."""
+        """Return the name in the registry."""
         return "default"
 
     def max_tokens(self) -> int:
@@ -198,10 +198,10 @@ class DefaultEmbeddingFunction(EmbeddingFunction[Documents]):
         return MAX_TOKENS
 
     def get_config(self) -> dict[str, Any]:
-        """There is nothing to set."""
+        """Return no settings."""
         return {}
 
     @staticmethod
     def build_from_config(config: dict[str, Any]) -> DefaultEmbeddingFunction:
-        """Make the function again; the configuration says nothing."""
+        """Build the function. The configuration is empty."""
         return DefaultEmbeddingFunction()

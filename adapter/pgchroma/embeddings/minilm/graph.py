@@ -1,8 +1,8 @@
-"""The BERT graph of all-MiniLM-L6-v2, put together in ONNX from its weights.
+"""Build the BERT graph of all-MiniLM-L6-v2 in ONNX from its weights.
 
-Inputs and output are those of the model in Chroma's archive, so the file made here can stand in
-for it. The nodes follow, on purpose, the long-hand shape that PyTorch's exporter writes:
-onnxruntime knows it and fuses it into its own attention, gelu and layer-norm kernels on loading.
+Inputs and output are those of the model in Chroma's archive, so the file can replace it. The nodes
+have the verbose form that PyTorch's exporter writes, because onnxruntime recognises it and fuses it
+into its own attention, gelu and layer-norm kernels when it loads the graph.
 """
 
 from __future__ import annotations
@@ -23,40 +23,40 @@ if TYPE_CHECKING:
 __all__ = ("GRAPH_VERSION", "build_graph")
 
 GRAPH_VERSION = 1
-"""Counts the changes of the graph's layout, so that no file cached by an older one is used."""
+"""The version of the graph's layout, so that files from an older version are not used."""
 
 _OPSET = 17
 _LAYERS, _HEADS, _HEAD_SIZE = 6, 12, 32
 _HIDDEN = _HEADS * _HEAD_SIZE
 _EPSILON = 1e-12
 
-# Added to the score of a padded position; exp() of it is zero in float32. onnxruntime's attention
-# kernel has the same number as its default.
+# Added to the score of a padded position. exp() of it is zero in float32. It is also the default of
+# onnxruntime's attention kernel.
 _MASKED = -10000.0
 
 
 def build_graph(safetensors: Path) -> bytes:
-    """Build the graph and give it serialised, about 90 MB.
+    """Return the serialised graph, about 90 MB.
 
     The inputs are ``input_ids``, ``attention_mask`` and ``token_type_ids``, each int64 of shape
-    [batch, sequence]; the output is ``last_hidden_state``, float32 of shape
+    [batch, sequence]. The output is ``last_hidden_state``, float32 of shape
     [batch, sequence, 384].
 
     Args:
-        safetensors: The weights under the names that Hugging Face's ``BertModel`` gives them.
+        safetensors: The weights with the names of Hugging Face's ``BertModel``.
 
     Raises:
-        ValueError: The file lacks a weight of the model, or a package is missing.
+        ValueError: The file has no weight of some name, or a package is missing.
     """
     weights = load_extra("safetensors.numpy", "onnx").load_file(safetensors)
     try:
         return _Graph(weights).serialize()
-    except KeyError as exc:
-        raise ValueError(f"{safetensors} is not all-MiniLM-L6-v2: it has no {exc}") from exc
+    except KeyError as error:
+        raise ValueError(f"{safetensors} is not all-MiniLM-L6-v2: it has no {error}") from error
 
 
 class _Graph:
-    """Nodes and constants in the making; a tensor is known by its name."""
+    """The nodes and constants of a graph. A tensor is referred to by its name."""
 
     def __init__(self, weights: Mapping[str, NDArray[Any]]) -> None:
         self._onnx = load_extra("onnx", "onnx")
@@ -106,7 +106,7 @@ class _Graph:
         return self._normalize("embeddings.LayerNorm", total)
 
     def _mask(self) -> str:
-        """What to add to the scores, [batch, 1, 1, sequence]: 0 for a token, else `_MASKED`."""
+        """Add the mask of the scores, [batch, 1, 1, sequence]: 0 for a token, else `_MASKED`."""
         wide = self._node("Unsqueeze", "attention_mask", self._vector("axis 1", [1]))
         wider = self._node("Unsqueeze", wide, self._vector("axis 2", [2]))
         present = self._node("Cast", wider, to=self._onnx.TensorProto.FLOAT)
@@ -146,7 +146,7 @@ class _Graph:
         return self._node("Add", product, self._weight(f"{name}.bias"))
 
     def _gelu(self, hidden: str) -> str:
-        """The exact gelu, x · ½ · (1 + erf(x / √2)), not its tanh approximation."""
+        """Add the exact gelu, x · ½ · (1 + erf(x / √2)), not its tanh approximation."""
         error = self._node("Erf", self._node("Div", hidden, self._number("root two", math.sqrt(2))))
         weighted = self._node(
             "Mul", hidden, self._node("Add", error, self._number("one float", 1.0))

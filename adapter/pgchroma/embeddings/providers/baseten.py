@@ -45,5 +45,5 @@ class BasetenEmbeddingFunction(OpenAIEmbeddingFunction):
 
     @staticmethod
     def name() -> str:
-        """The name in the registry."""
+        """Return the name in the registry."""
         return "baseten"

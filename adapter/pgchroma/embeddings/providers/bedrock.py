@@ -164,7 +164,7 @@ class AmazonBedrockEmbeddingFunction(BatchedEmbeddingFunction[Documents]):
 
     @staticmethod
     def name() -> str:
-        """The name in the registry."""
+        """Return the name in the registry."""
         return "amazon_bedrock"
 
     def get_config(self) -> dict[str, Any]:
@@ -181,7 +181,7 @@ class AmazonBedrockEmbeddingFunction(BatchedEmbeddingFunction[Documents]):
 
     @staticmethod
     def build_from_config(config: dict[str, Any]) -> AmazonBedrockEmbeddingFunction:
-        """Make the function again from what ``get_config`` gave.
+        """Build the function from the settings that ``get_config`` returned.
 
         Keys in a configuration are left out: texts would go to the account of whoever wrote it.
         """
@@ -196,7 +196,7 @@ class AmazonBedrockEmbeddingFunction(BatchedEmbeddingFunction[Documents]):
     def validate_config_update(
         self, old_config: dict[str, Any], new_config: dict[str, Any]
     ) -> None:
-        """Refuse another model."""
+        """Raise `ValueError` if the model changes."""
         refuse_changes(old_config, new_config, "model_name")
 
 

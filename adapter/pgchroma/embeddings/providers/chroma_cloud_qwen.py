@@ -118,11 +118,11 @@ class ChromaCloudQwenEmbeddingFunction(VendorEmbeddingFunction[Documents]):
 
     @staticmethod
     def name() -> str:
-        """The name in the registry."""
+        """Return the name in the registry."""
         return "chroma-cloud-qwen"
 
     def get_config(self) -> dict[str, Any]:
-        """All the settings but the key."""
+        """Return all settings except the key."""
         instructions = {
             task: {target.value: told for target, told in by_target.items()}
             for task, by_target in self.instructions.items()

@@ -69,5 +69,5 @@ class CloudflareWorkersAIEmbeddingFunction(VendorEmbeddingFunction[Documents]):
 
     @staticmethod
     def name() -> str:
-        """The name in the registry."""
+        """Return the name in the registry."""
         return "cloudflare_workers_ai"

@@ -91,7 +91,7 @@ class CohereEmbeddingFunction(VendorEmbeddingFunction[Embeddable]):
 
     @staticmethod
     def name() -> str:
-        """The name in the registry."""
+        """Return the name in the registry."""
         return "cohere"
 
     def default_space(self) -> Space:

@@ -116,7 +116,7 @@ class GoogleGenerativeAiEmbeddingFunction(_GoogleFunction):
 
     @staticmethod
     def name() -> str:
-        """The name in the registry."""
+        """Return the name in the registry."""
         return "google_generative_ai"
 
 
@@ -155,7 +155,7 @@ class GooglePalmEmbeddingFunction(_GoogleFunction):
 
     @staticmethod
     def name() -> str:
-        """The name in the registry."""
+        """Return the name in the registry."""
         return "google_palm"
 
 
@@ -220,7 +220,7 @@ class GoogleVertexEmbeddingFunction(_GoogleFunction):
 
     @staticmethod
     def name() -> str:
-        """The name in the registry."""
+        """Return the name in the registry."""
         return "google_vertex"
 
 
@@ -275,7 +275,7 @@ class GoogleGeminiEmbeddingFunction(_GoogleFunction):
         self.location = None if location is None else _checked("location", location, _REGION)
         if api_key_env_var is None and not vertexai:
             raise ValueError("api_key_env_var must be given unless vertexai is")
-        self._key = ApiKey(None, api_key_env_var, is_needed=not vertexai)
+        self._key = ApiKey(None, api_key_env_var, is_required=not vertexai)
         self._credentials = _default_credentials() if vertexai else None
 
     def max_inputs(self, inputs: Sequence[Any]) -> int | None:
@@ -316,7 +316,7 @@ class GoogleGeminiEmbeddingFunction(_GoogleFunction):
 
     @staticmethod
     def name() -> str:
-        """The name in the registry."""
+        """Return the name in the registry."""
         return "google_gemini"
 
 

@@ -118,7 +118,7 @@ class VendorEmbeddingFunction(HttpEmbeddingFunction[D]):
         return self._key.variable if self._key is not None else None
 
     def get_config(self) -> dict[str, Any]:
-        """All the settings but the key."""
+        """Return all settings except the key."""
         return {
             key: strip_userinfo(getattr(self, key))
             for key, parameter in inspect.signature(type(self)).parameters.items()
@@ -130,7 +130,7 @@ class VendorEmbeddingFunction(HttpEmbeddingFunction[D]):
 
     @classmethod
     def build_from_config(cls, config: dict[str, Any]) -> Self:
-        """Make the function again from what ``get_config`` gave.
+        """Build the function from the settings that ``get_config`` returned.
 
         Raises:
             TypeError: A setting is missing, or there is no such setting.

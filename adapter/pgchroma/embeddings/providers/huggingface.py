@@ -61,7 +61,7 @@ class HuggingFaceEmbeddingFunction(VendorEmbeddingFunction[Documents]):
 
     @staticmethod
     def name() -> str:
-        """The name in the registry."""
+        """Return the name in the registry."""
         return "huggingface"
 
 
@@ -89,7 +89,7 @@ class HuggingFaceEmbeddingServer(VendorEmbeddingFunction[Documents]):
             ValueError: This is no URL.
         """
         self.url = check_url("url", url)
-        self._key = ApiKey(api_key, api_key_env_var, self.vendor_env_var, is_needed=False)
+        self._key = ApiKey(api_key, api_key_env_var, self.vendor_env_var, is_required=False)
 
     def _address(self) -> str:
         return self.url
@@ -99,5 +99,5 @@ class HuggingFaceEmbeddingServer(VendorEmbeddingFunction[Documents]):
 
     @staticmethod
     def name() -> str:
-        """The name in the registry."""
+        """Return the name in the registry."""
         return "huggingface_server"

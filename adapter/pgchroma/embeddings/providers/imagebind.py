@@ -125,7 +125,7 @@ class ImageBindEmbeddingFunction(LocalEmbeddingFunction[Embeddable]):
         return self(self._opened(texts))
 
     def compute_query_embeddings(self, query: Any, *args: Any, **kwargs: Any) -> Embeddings:
-        """Embed what is searched for; takes and raises what `compute_source_embeddings` does."""
+        """Embed queries; takes and raises what `compute_source_embeddings` does."""
         return self.embed_query(self._opened(query))
 
     def _opened(self, given: Any) -> Any:
@@ -139,7 +139,7 @@ class ImageBindEmbeddingFunction(LocalEmbeddingFunction[Embeddable]):
 
     @staticmethod
     def name() -> str:
-        """The name in the registry."""
+        """Return the name in the registry."""
         return "imagebind"
 
     def get_config(self) -> dict[str, Any]:
@@ -152,13 +152,13 @@ class ImageBindEmbeddingFunction(LocalEmbeddingFunction[Embeddable]):
 
     @staticmethod
     def build_from_config(config: dict[str, Any]) -> ImageBindEmbeddingFunction:
-        """Make the function again from what ``get_config`` gave."""
+        """Build the function from the settings that ``get_config`` returned."""
         return ImageBindEmbeddingFunction(**config)
 
     def validate_config_update(
         self, old_config: dict[str, Any], new_config: dict[str, Any]
     ) -> None:
-        """Refuse another model."""
+        """Raise `ValueError` if the model changes."""
         refuse_changes(old_config, new_config, "model_name")
 
 

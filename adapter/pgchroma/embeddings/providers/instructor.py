@@ -96,7 +96,7 @@ class InstructorEmbeddingFunction(LocalEmbeddingFunction[Documents]):
 
     @staticmethod
     def name() -> str:
-        """The name in the registry."""
+        """Return the name in the registry."""
         return "instructor"
 
     def get_config(self) -> dict[str, Any]:
@@ -114,5 +114,5 @@ class InstructorEmbeddingFunction(LocalEmbeddingFunction[Documents]):
 
     @staticmethod
     def build_from_config(config: dict[str, Any]) -> InstructorEmbeddingFunction:
-        """Make the function again from what ``get_config`` gave."""
+        """Build the function from the settings that ``get_config`` returned."""
         return InstructorEmbeddingFunction(**config)

@@ -114,5 +114,5 @@ class JinaEmbeddingFunction(OpenAIProtocolFunction[Embeddable]):
 
     @staticmethod
     def name() -> str:
-        """The name in the registry."""
+        """Return the name in the registry."""
         return "jina"

@@ -73,7 +73,7 @@ class ChromaLangchainEmbeddingFunction(LanceDBMethods, EmbeddingFunction[Embedda
     def embed_query(self, input: Any) -> Embeddings: ...
 
     def embed_query(self, input: Any) -> Numbers | Embeddings:
-        """Embed what is searched for: a text for LangChain, a list of them for a collection."""
+        """Embed queries: a text for LangChain, a list of them for a collection."""
         if isinstance(input, str):
             return self._one_query(input)
         if not isinstance(input, list) or not all(isinstance(each, str) for each in input):

@@ -51,5 +51,5 @@ class MorphEmbeddingFunction(OpenAIProtocolFunction[Documents]):
 
     @staticmethod
     def name() -> str:
-        """The name in the registry."""
+        """Return the name in the registry."""
         return "morph"

@@ -64,5 +64,5 @@ class NomicEmbeddingFunction(VendorEmbeddingFunction[Documents]):
 
     @staticmethod
     def name() -> str:
-        """The name in the registry."""
+        """Return the name in the registry."""
         return "nomic"

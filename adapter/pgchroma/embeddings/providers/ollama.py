@@ -88,7 +88,7 @@ class OllamaEmbeddingFunction(VendorEmbeddingFunction[Documents]):
 
     @staticmethod
     def name() -> str:
-        """The name in the registry."""
+        """Return the name in the registry."""
         return "ollama"
 
 

@@ -120,7 +120,7 @@ class OpenCLIPEmbeddingFunction(LocalEmbeddingFunction[Embeddable]):
         return self(load_images(as_inputs(texts), _EXTRA, self.options.timeout))
 
     def compute_query_embeddings(self, query: Any, *args: Any, **kwargs: Any) -> Embeddings:
-        """Embed what is searched for: a text, an image, an image's bytes or path, or several.
+        """Embed queries: a text, an image, an image's bytes or path, or several.
 
         A text is a text here, even if it is an address. Raises what `compute_source_embeddings`
         does.
@@ -134,7 +134,7 @@ class OpenCLIPEmbeddingFunction(LocalEmbeddingFunction[Embeddable]):
 
     @staticmethod
     def name() -> str:
-        """The name in the registry."""
+        """Return the name in the registry."""
         return "open_clip"
 
     def get_config(self) -> dict[str, Any]:
@@ -148,7 +148,7 @@ class OpenCLIPEmbeddingFunction(LocalEmbeddingFunction[Embeddable]):
 
     @staticmethod
     def build_from_config(config: dict[str, Any]) -> OpenCLIPEmbeddingFunction:
-        """Make the function again from what ``get_config`` gave."""
+        """Build the function from the settings that ``get_config`` returned."""
         return OpenCLIPEmbeddingFunction(**config)
 
     def validate_config_update(

@@ -148,7 +148,7 @@ class OpenAIEmbeddingFunction(OpenAIProtocolFunction[Documents]):
 
     @staticmethod
     def name() -> str:
-        """The name in the registry."""
+        """Return the name in the registry."""
         return "openai"
 
     def get_config(self) -> dict[str, Any]:

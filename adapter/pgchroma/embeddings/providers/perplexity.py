@@ -62,7 +62,7 @@ class PerplexityEmbeddingFunction(OpenAIProtocolFunction[Documents]):
 
     @staticmethod
     def name() -> str:
-        """The name in the registry."""
+        """Return the name in the registry."""
         return "perplexity"
 
     def get_config(self) -> dict[str, Any]:

@@ -93,16 +93,16 @@ class RoboflowEmbeddingFunction(HttpEmbeddingFunction[Embeddable]):
 
     @staticmethod
     def name() -> str:
-        """The name in the registry."""
+        """Return the name in the registry."""
         return "roboflow"
 
     def get_config(self) -> dict[str, Any]:
-        """All the settings but the key."""
+        """Return all settings except the key."""
         return {"api_key_env_var": self._key.variable, "api_url": strip_userinfo(self.api_url)}
 
     @staticmethod
     def build_from_config(config: dict[str, Any]) -> RoboflowEmbeddingFunction:
-        """Make the function again from what ``get_config`` gave."""
+        """Build the function from the settings that ``get_config`` returned."""
         # With a stored key, images would go to the account of the person who stored it.
         return RoboflowEmbeddingFunction(**{**config, "api_key": None})
 

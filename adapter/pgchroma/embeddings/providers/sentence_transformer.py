@@ -91,11 +91,11 @@ class SentenceTransformerEmbeddingFunction(LocalEmbeddingFunction[Documents]):
 
     @staticmethod
     def name() -> str:
-        """The name in the registry."""
+        """Return the name in the registry."""
         return "sentence_transformer"
 
     def get_config(self) -> dict[str, Any]:
-        """All the settings but a token."""
+        """Return all settings except tokens."""
         return {
             "model_name": self.model_name,
             "device": self.device,
@@ -105,7 +105,7 @@ class SentenceTransformerEmbeddingFunction(LocalEmbeddingFunction[Documents]):
 
     @staticmethod
     def build_from_config(config: dict[str, Any]) -> SentenceTransformerEmbeddingFunction:
-        """Make the function again from what ``get_config`` gave."""
+        """Build the function from the settings that ``get_config`` returned."""
         settings = {key: value for key, value in config.items() if key != "kwargs"}
         return SentenceTransformerEmbeddingFunction(**settings, **config.get("kwargs", {}))
 

@@ -44,7 +44,7 @@ class Text2VecEmbeddingFunction(LocalEmbeddingFunction[Documents]):
 
     @staticmethod
     def name() -> str:
-        """The name in the registry."""
+        """Return the name in the registry."""
         return "text2vec"
 
     def get_config(self) -> dict[str, Any]:
@@ -53,5 +53,5 @@ class Text2VecEmbeddingFunction(LocalEmbeddingFunction[Documents]):
 
     @staticmethod
     def build_from_config(config: dict[str, Any]) -> Text2VecEmbeddingFunction:
-        """Make the function again from what ``get_config`` gave."""
+        """Build the function from the settings that ``get_config`` returned."""
         return Text2VecEmbeddingFunction(**config)

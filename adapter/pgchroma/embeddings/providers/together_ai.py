@@ -49,5 +49,5 @@ class TogetherAIEmbeddingFunction(OpenAIProtocolFunction[Documents]):
 
     @staticmethod
     def name() -> str:
-        """The name in the registry."""
+        """Return the name in the registry."""
         return "together_ai"

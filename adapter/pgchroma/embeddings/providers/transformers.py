@@ -99,7 +99,7 @@ class TransformersEmbeddingFunction(LocalEmbeddingFunction[Documents]):
 
     @staticmethod
     def name() -> str:
-        """The name in the registry."""
+        """Return the name in the registry."""
         return "transformers"
 
     def get_config(self) -> dict[str, Any]:
@@ -114,11 +114,11 @@ class TransformersEmbeddingFunction(LocalEmbeddingFunction[Documents]):
 
     @staticmethod
     def build_from_config(config: dict[str, Any]) -> TransformersEmbeddingFunction:
-        """Make the function again from what ``get_config`` gave."""
+        """Build the function from the settings that ``get_config`` returned."""
         return TransformersEmbeddingFunction(**config)
 
     def validate_config_update(
         self, old_config: dict[str, Any], new_config: dict[str, Any]
     ) -> None:
-        """Refuse another model."""
+        """Raise `ValueError` if the model changes."""
         refuse_changes(old_config, new_config, "model_name", "revision")

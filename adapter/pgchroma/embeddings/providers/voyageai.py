@@ -73,5 +73,5 @@ class VoyageAIEmbeddingFunction(OpenAIProtocolFunction[Documents]):
 
     @staticmethod
     def name() -> str:
-        """The name in the registry."""
+        """Return the name in the registry."""
         return "voyageai"

@@ -1,4 +1,4 @@
-"""BM25's weights of the words of English texts, the same as Chroma's to the bit."""
+"""BM25 weights of the words of English texts, identical to Chroma's."""
 
 from __future__ import annotations
 
@@ -20,15 +20,16 @@ from pgchroma.model.sparse import SparseVector, SparseVectors
 __all__ = ("ChromaBm25EmbeddingFunction",)
 
 _MARKS = re.compile(r"[^\w\s]+")
-_MEMORY = 100_000
-"""Words of which the term is remembered; the words of most texts are few."""
+_CACHED_WORDS = 100_000
+"""Words whose terms are cached. Most texts have few different words."""
 
 
 class ChromaBm25EmbeddingFunction(SparseEmbeddingFunction[Documents]):
-    """Weighs the words of a text by how often they stand in it and by how long it is.
+    """Weights the words of a text by their frequency and by the length of the text.
 
-    Words are stems, and their dimensions hashes of them. How rare a word is among the documents is
-    no part of the weight: that is for the index to know. Queries are weighed like documents.
+    Words are reduced to stems, and a word's dimension is a hash of its stem. The weight does not
+    include how rare a word is among the documents, which only an index knows. Queries have the same
+    weights as documents.
     """
 
     def __init__(
@@ -43,15 +44,15 @@ class ChromaBm25EmbeddingFunction(SparseEmbeddingFunction[Documents]):
         """Choose the weights.
 
         Args:
-            k: How much a word's later occurrences count, from 0 on.
-            b: How much the length of a text counts, from 0 to 1.
-            avg_doc_length: The words of an average document.
-            token_max_length: The characters of the longest word that counts.
-            stopwords: The words that do not count; None: the most common ones of English.
-            include_tokens: Whether vectors are labelled with the stems.
+            k: The weight of a word's repetitions, at least 0.
+            b: The weight of a text's length, from 0 to 1.
+            avg_doc_length: The number of words of an average document.
+            token_max_length: The maximum characters of a word. Longer words are ignored.
+            stopwords: Words to ignore. The default is the most common English words.
+            include_tokens: Whether vectors have the stems as labels.
 
         Raises:
-            ValueError: The stemmer's package is not installed, or a setting is out of bounds.
+            ValueError: The stemmer's package is not installed, or a setting is out of range.
         """
         check_installed("snowballstemmer", extra="bm25")
         self.k = float(k)
@@ -59,7 +60,7 @@ class ChromaBm25EmbeddingFunction(SparseEmbeddingFunction[Documents]):
         self.avg_doc_length = float(avg_doc_length)
         self.token_max_length = int(token_max_length)
         self.include_tokens = bool(include_tokens)
-        # Others would divide by zero, or weigh below it.
+        # Other values would divide by zero, or lead to negative weights.
         if not 0 <= self.k < math.inf:
             raise ValueError(f"k must be a number from 0 on, got {k}")
         if not 0 <= self.b <= 1:
@@ -73,16 +74,16 @@ class ChromaBm25EmbeddingFunction(SparseEmbeddingFunction[Documents]):
         self._stopwords = frozenset(word.lower() for word in words)
 
     def __call__(self, input: Documents) -> SparseVectors:
-        """Weigh the words of texts; one sparse vector each, in their order.
+        """Return a sparse vector for each text, in their order.
 
         Raises:
-            ValueError: The input is no list of texts, or is empty.
+            ValueError: The input is not a list of texts, or is empty.
         """
         check_texts(input)
         return [self._weigh(self._terms(text)) for text in input]
 
     def _terms(self, text: str) -> list[tuple[int, str]]:
-        # Marks are dropped before, as lower case brings new ones: `İ` becomes two characters.
+        # Before lower(), which can add marks: `İ` becomes two characters.
         words = _MARKS.sub(" ", text).lower().split()
         counted = (
             word
@@ -96,9 +97,9 @@ class ChromaBm25EmbeddingFunction(SparseEmbeddingFunction[Documents]):
         labels: dict[int, str] = {}
         for index, stem in terms:
             counts[index] = counts.get(index, 0) + 1
-            # Of stems with one hash the first gives the label.
+            # If several stems have the same hash, the first is the label.
             labels.setdefault(index, stem)
-        # The order of the operations decides about the last bits.
+        # The last bits of the result depend on the order of the operations.
         length = 1 - self.b + (self.b * float(len(terms))) / self.avg_doc_length
         indices = sorted(counts)
         values = [
@@ -112,11 +113,11 @@ class ChromaBm25EmbeddingFunction(SparseEmbeddingFunction[Documents]):
 
     @staticmethod
     def name() -> str:
-        """The name in the registry."""
+        """Return the name in the registry."""
         return "chroma_bm25"
 
     def get_config(self) -> dict[str, Any]:
-        """All the settings; the words that do not count only if they were given."""
+        """Return all settings, and the stopwords if they are not the default."""
         config: dict[str, Any] = {
             "k": self.k,
             "b": self.b,
@@ -128,13 +129,13 @@ class ChromaBm25EmbeddingFunction(SparseEmbeddingFunction[Documents]):
 
     @staticmethod
     def build_from_config(config: dict[str, Any]) -> ChromaBm25EmbeddingFunction:
-        """Make the function again from what ``get_config`` gave."""
+        """Build the function from the settings that ``get_config`` returned."""
         return ChromaBm25EmbeddingFunction(**config)
 
     def validate_config_update(
         self, old_config: dict[str, Any], new_config: dict[str, Any]
     ) -> None:
-        """Refuse settings that there are not; all of those that there are may change."""
+        """Raise `ValueError` for an unknown setting. All known settings may change."""
         for key in new_config.keys() - {*self.get_config(), "stopwords"}:
             raise ValueError(f"Updating '{key}' is not supported for {self.name()}")
 
@@ -142,15 +143,15 @@ class ChromaBm25EmbeddingFunction(SparseEmbeddingFunction[Documents]):
 _stemmers = threading.local()
 
 
-@lru_cache(maxsize=_MEMORY)
+@lru_cache(maxsize=_CACHED_WORDS)
 def _term(word: str) -> tuple[int, str] | None:
-    """Tell the dimension and the stem of a word; None: nothing is left of it."""
+    """Return the dimension and the stem of a word, or `None` if the stem is empty."""
     stem = _stemmer().stemWord(word).strip()
     return (abs(murmur3_32(stem.encode())), stem) if stem else None
 
 
 def _stemmer() -> Any:
-    # A stemmer works on what it holds, so threads must not share one.
+    # A stemmer has state, so threads must not share one.
     if not hasattr(_stemmers, "english"):
         _stemmers.english = load_extra("snowballstemmer", "bm25").stemmer("english")
     return _stemmers.english

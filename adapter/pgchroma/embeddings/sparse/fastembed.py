@@ -25,9 +25,9 @@ class _FastembedFunction(TaskedSparseFunction):
 
 
 class Bm25EmbeddingFunction(_FastembedFunction):
-    """Weighs words as ``Qdrant/bm25`` does; Chroma's own ``chroma_bm25`` has taken its place.
+    """Weights words like ``Qdrant/bm25``. Chroma's own ``chroma_bm25`` has replaced it.
 
-    The lists of words that do not count are downloaded upon the first use.
+    The first call downloads the lists of stopwords.
     """
 
     def __init__(
@@ -44,25 +44,25 @@ class Bm25EmbeddingFunction(_FastembedFunction):
         query_config: Mapping[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
-        """Choose the weights; what is None is as fastembed has it.
+        """Choose the weights. `None` means fastembed's default.
 
         Args:
-            avg_len: The words of an average document.
+            avg_len: The number of words of an average document.
             task: Whether texts are ``document`` or ``query``.
-            cache_dir: Where downloads are kept.
-            k: How much a word's later occurrences count.
-            b: How much the length of a text counts, from 0 to 1.
-            language: Of the stemmer and of the words that do not count.
-            token_max_length: The characters of the longest word that counts.
-            disable_stemmer: Whether words count as they are, and all of them.
-            specific_model_path: A directory with the lists of words that do not count, such as
-                ``english.txt``; then nothing is downloaded.
-            query_config: ``{"task": …}`` for what is searched for.
-            kwargs: Further arguments of fastembed's ``Bm25``.
+            cache_dir: The directory of downloads.
+            k: The weight of a word's repetitions.
+            b: The weight of a text's length, from 0 to 1.
+            language: The language of the stemmer and of the stopwords.
+            token_max_length: The maximum characters of a word. Longer words are ignored.
+            disable_stemmer: Whether to use all words without stemming.
+            specific_model_path: A directory with the lists of stopwords, such as ``english.txt``.
+                With it, nothing is downloaded.
+            query_config: ``{"task": …}`` for queries.
+            kwargs: More arguments of fastembed's ``Bm25``.
 
         Raises:
-            ValueError: fastembed is not installed, a task is none, or a further argument is no JSON
-                value.
+            ValueError: fastembed is not installed, a task is invalid, or another argument is not a
+                JSON value.
         """
         warnings.warn(
             "Bm25EmbeddingFunction is deprecated. Please use ChromaBm25EmbeddingFunction instead.",
@@ -71,7 +71,7 @@ class Bm25EmbeddingFunction(_FastembedFunction):
         )
         check_installed("fastembed", extra="fastembed")
         check_primitives(kwargs)
-        self._take_tasks(task, query_config)
+        self._set_tasks(task, query_config)
         self._settings = {
             "cache_dir": cache_dir,
             "k": k,
@@ -86,17 +86,17 @@ class Bm25EmbeddingFunction(_FastembedFunction):
 
     def _load(self) -> Any:
         settings = {**self._settings, **self.kwargs}
-        given = {key: value for key, value in settings.items() if value is not None}
+        arguments = {key: value for key, value in settings.items() if value is not None}
         module = load_extra("fastembed.sparse.bm25", "fastembed")
-        return module.Bm25(model_name="Qdrant/bm25", **given)
+        return module.Bm25(model_name="Qdrant/bm25", **arguments)
 
     @staticmethod
     def name() -> str:
-        """The name in the registry."""
+        """Return the name in the registry."""
         return "bm25"
 
     def get_config(self) -> dict[str, Any]:
-        """All the settings but a token."""
+        """Return all settings except tokens."""
         return {
             "task": self.task,
             "query_config": self.query_config,
@@ -106,13 +106,13 @@ class Bm25EmbeddingFunction(_FastembedFunction):
 
     @staticmethod
     def build_from_config(config: dict[str, Any]) -> Bm25EmbeddingFunction:
-        """Make the function again from what ``get_config`` gave."""
+        """Build the function from the settings that ``get_config`` returned."""
         settings = {**config}
         return Bm25EmbeddingFunction(**(settings.pop("kwargs", None) or {}), **settings)
 
 
 class FastembedSparseEmbeddingFunction(_FastembedFunction):
-    """Embeds texts with a sparse model that fastembed knows, downloaded upon its first use."""
+    """Embeds texts with a sparse model of fastembed, which the first call downloads."""
 
     def __init__(
         self,
@@ -126,26 +126,26 @@ class FastembedSparseEmbeddingFunction(_FastembedFunction):
         query_config: Mapping[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
-        """Choose the model; what is None is as fastembed has it.
+        """Choose the model. `None` means fastembed's default.
 
         Args:
             model_name: The model, such as ``prithivida/Splade_PP_en_v1``.
             task: Whether texts are ``document`` or ``query``.
-            cache_dir: Where downloads are kept.
-            threads: How many threads a session uses.
-            cuda: Whether it runs on a graphics card.
-            device_ids: Which graphics cards.
-            lazy_load: Whether a process that embeds in parallel loads the model itself.
-            query_config: ``{"task": …}`` for what is searched for.
-            kwargs: Further arguments of fastembed's ``SparseTextEmbedding``.
+            cache_dir: The directory of downloads.
+            threads: The number of threads of a session.
+            cuda: Whether to use a GPU.
+            device_ids: The GPUs to use.
+            lazy_load: Whether each parallel process loads the model itself.
+            query_config: ``{"task": …}`` for queries.
+            kwargs: More arguments of fastembed's ``SparseTextEmbedding``.
 
         Raises:
-            ValueError: fastembed is not installed, a task is none, or a further argument is no JSON
-                value.
+            ValueError: fastembed is not installed, a task is invalid, or another argument is not a
+                JSON value.
         """
         check_installed("fastembed", extra="fastembed")
         check_primitives(kwargs)
-        self._take_tasks(task, query_config)
+        self._set_tasks(task, query_config)
         self.model_name = model_name
         self._settings = {
             "cache_dir": cache_dir,
@@ -157,17 +157,17 @@ class FastembedSparseEmbeddingFunction(_FastembedFunction):
         self.kwargs = kwargs
 
     def _load(self) -> Any:
-        given = {key: value for key, value in self._settings.items() if value is not None}
+        arguments = {key: value for key, value in self._settings.items() if value is not None}
         module = load_extra("fastembed", "fastembed")
-        return module.SparseTextEmbedding(self.model_name, **given, **self.kwargs)
+        return module.SparseTextEmbedding(self.model_name, **arguments, **self.kwargs)
 
     @staticmethod
     def name() -> str:
-        """The name in the registry."""
+        """Return the name in the registry."""
         return "fastembed_sparse"
 
     def get_config(self) -> dict[str, Any]:
-        """All the settings but a token."""
+        """Return all settings except tokens."""
         return {
             "model_name": self.model_name,
             "task": self.task,
@@ -178,6 +178,6 @@ class FastembedSparseEmbeddingFunction(_FastembedFunction):
 
     @staticmethod
     def build_from_config(config: dict[str, Any]) -> FastembedSparseEmbeddingFunction:
-        """Make the function again from what ``get_config`` gave."""
+        """Build the function from the settings that ``get_config`` returned."""
         settings = {**config}
         return FastembedSparseEmbeddingFunction(**(settings.pop("kwargs", None) or {}), **settings)

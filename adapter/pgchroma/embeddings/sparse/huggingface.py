@@ -20,7 +20,7 @@ _EXTRA = "sentence-transformers"
 
 
 class HuggingFaceSparseEmbeddingFunction(TaskedSparseFunction):
-    """Embeds texts with a ``SparseEncoder``, which is loaded upon its first use."""
+    """Embeds texts with a ``SparseEncoder``, which the first call loads."""
 
     def __init__(
         self,
@@ -34,18 +34,18 @@ class HuggingFaceSparseEmbeddingFunction(TaskedSparseFunction):
 
         Args:
             model_name: The model's name or directory, such as ``naver/splade-v3``.
-            device: Where it runs, such as ``cpu``.
+            device: The device of the model, such as ``cpu``.
             task: Whether texts are ``document`` or ``query``.
-            query_config: ``{"task": …}`` for what is searched for.
-            kwargs: Further arguments of ``SparseEncoder``.
+            query_config: ``{"task": …}`` for queries.
+            kwargs: More arguments of ``SparseEncoder``.
 
         Raises:
-            ValueError: sentence-transformers is not installed, a task is none, or a further
-                argument is no JSON value.
+            ValueError: sentence-transformers is not installed, a task is invalid, or a
+                further argument is not a JSON value.
         """
         check_installed("sentence_transformers", extra=_EXTRA)
         check_primitives(kwargs)
-        self._take_tasks(task, query_config)
+        self._set_tasks(task, query_config)
         self.model_name = model_name
         self.device = device
         self.kwargs = kwargs
@@ -56,17 +56,17 @@ class HuggingFaceSparseEmbeddingFunction(TaskedSparseFunction):
 
     def _encode(self, model: Any, texts: list[str], task: Task) -> SparseVectors:
         encode = model.encode_document if task == "document" else model.encode_query
-        # As dense rows: what a text does not have is then zero, however the model keeps it.
+        # Dense rows, because they have the same form for every model.
         rows = encode(texts, convert_to_tensor=True, show_progress_bar=False).to_dense()
         return [_sparse(row) for row in rows.float().cpu().numpy()]
 
     @staticmethod
     def name() -> str:
-        """The name in the registry."""
+        """Return the name in the registry."""
         return "huggingface_sparse"
 
     def get_config(self) -> dict[str, Any]:
-        """All the settings but a token."""
+        """Return all settings except tokens."""
         return {
             "model_name": self.model_name,
             "device": self.device,
@@ -77,7 +77,7 @@ class HuggingFaceSparseEmbeddingFunction(TaskedSparseFunction):
 
     @staticmethod
     def build_from_config(config: dict[str, Any]) -> HuggingFaceSparseEmbeddingFunction:
-        """Make the function again from what ``get_config`` gave."""
+        """Build the function from the settings that ``get_config`` returned."""
         settings = {**config}
         return HuggingFaceSparseEmbeddingFunction(
             **(settings.pop("kwargs", None) or {}), **settings

@@ -9,7 +9,7 @@ _SIGN = 0x80000000
 
 
 def murmur3_32(data: bytes, seed: int = 0) -> int:
-    """Hash bytes to a signed integer of 32 bits."""
+    """Return the hash of bytes as a signed integer of 32 bits."""
     state = seed
     whole = len(data) & ~3
     for start in range(0, whole, 4):

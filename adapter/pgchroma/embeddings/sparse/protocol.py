@@ -1,4 +1,4 @@
-"""What a sparse embedding function is, and the checks of what it returns."""
+"""The protocol of sparse embedding functions, and the checks of their results."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ D_contra = TypeVar("D_contra", bound=Embeddable, contravariant=True)
 
 @runtime_checkable
 class SparseEmbeddingFunction(Protocol[D_contra]):
-    """Turns documents into sparse vectors; subclass it to bring your own model.
+    """Turns documents into sparse vectors. Subclass it to use your own model.
 
-    A subclass writes ``__call__``, ``__init__``, ``name``, ``get_config`` and
+    A subclass implements ``__call__``, ``__init__``, ``name``, ``get_config`` and
     ``build_from_config``, and is registered with ``register_sparse_embedding_function``. If
-    ``__call__`` returns anything but sparse vectors, a ``ValueError`` reaches the caller instead.
+    ``__call__`` does not return sparse vectors, the caller gets a ``ValueError``.
     """
 
     @abstractmethod
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        """Take the settings."""
+        """Set the settings."""
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
@@ -33,60 +33,60 @@ class SparseEmbeddingFunction(Protocol[D_contra]):
 
     @abstractmethod
     def __call__(self, input: D_contra) -> SparseVectors:
-        """Embed documents to be stored; one sparse vector each, in their order."""
+        """Embed documents to store: one sparse vector each, in their order."""
 
     def embed_query(self, input: D_contra) -> SparseVectors:
-        """Embed what is searched for; the same as calling the function, unless overridden."""
+        """Embed queries. Unless overridden, they are embedded like documents."""
         return self(input)
 
     def embed_with_retries(self, input: D_contra, **retry_kwargs: Any) -> SparseVectors:
         """Call the function until it succeeds.
 
         Args:
-            input: What to embed.
-            retry_kwargs: When to wait and to stop, as ``tenacity.retry`` takes them; without any,
-                it tries at once and for ever.
+            input: The documents.
+            retry_kwargs: Arguments of ``tenacity.retry``. The default is to retry immediately,
+                without a limit.
         """
         return cast("SparseVectors", call_with_retries(self.__call__, input, retry_kwargs))
 
     @staticmethod
     @abstractmethod
     def name() -> str:
-        """The word under which the class is found in the registry."""
+        """Return the name of the class in the registry."""
 
     @abstractmethod
     def get_config(self) -> dict[str, Any]:
-        """The settings to be stored, JSON values only and never a secret."""
+        """Return the settings to store: JSON values without secrets."""
 
     @staticmethod
     @abstractmethod
     def build_from_config(config: dict[str, Any]) -> SparseEmbeddingFunction[D_contra]:
-        """Make the function again from what ``get_config`` gave."""
+        """Build the function from the settings that ``get_config`` returned."""
 
     def validate_config_update(
         self, old_config: dict[str, Any], new_config: dict[str, Any]
     ) -> None:
-        """Raise if a collection with the old settings must not go on with the new ones."""
+        """Raise an error if a collection must not change from the old settings to the new."""
         return
 
     @staticmethod
     def validate_config(config: dict[str, Any]) -> None:
-        """Raise if these settings are none that ``build_from_config`` understands."""
+        """Raise an error if ``build_from_config`` does not accept the settings."""
         return
 
 
 def normalize_sparse_vector(
     indices: Sequence[int], values: Sequence[float], labels: Sequence[str] | None = None
 ) -> SparseVector:
-    """Make a sparse vector of dimensions in any order.
+    """Return a sparse vector of dimensions in any order.
 
     Raises:
-        ValueError: The lists are of different lengths, a dimension stands there twice, or what
-            `SparseVector` raises.
+        ValueError: The lists differ in length, a dimension occurs twice, or an error of
+            `SparseVector`.
     """
     order = sorted(range(len(indices)), key=indices.__getitem__)
     if len(values) != len(indices) or (labels is not None and len(labels) != len(indices)):
-        # Let it be told as of any other vector.
+        # `SparseVector` raises the error.
         return SparseVector(list(indices), list(values), None if labels is None else list(labels))
     return SparseVector(
         [indices[n] for n in order],
@@ -96,10 +96,10 @@ def normalize_sparse_vector(
 
 
 def validate_sparse_vectors(vectors: object) -> SparseVectors:
-    """Give sparse vectors back if they are a list of them that is not empty.
+    """Return sparse vectors if they are a non-empty list of them.
 
     Raises:
-        ValueError: They are not; the message says what stands where.
+        ValueError: They are not. The message has the position and the type.
     """
     if not isinstance(vectors, list):
         raise ValueError(f"Expected sparse vectors to be a list, got {type(vectors).__name__}")

@@ -24,17 +24,17 @@ __all__ = ("ChromaCloudSpladeEmbeddingFunction", "ChromaCloudSpladeEmbeddingMode
 _BATCH_SIZE = 100
 _MAX_BYTES = 1_000_000
 _CONCURRENCY = 8
-_HONOURED = OPTION_NAMES - {"cache"}
+_SUPPORTED_OPTIONS = OPTION_NAMES - {"cache"}
 
 
 class ChromaCloudSpladeEmbeddingModel(StrEnum):
-    """The models that Chroma Cloud has."""
+    """The models of Chroma Cloud."""
 
     SPLADE_PP_EN_V1 = "prithivida/Splade_PP_en_v1"
 
 
 class ChromaCloudSpladeEmbeddingFunction(SparseEmbeddingFunction[Documents]):
-    """Embeds texts by Chroma Cloud, or by the server that ``CHROMA_EMBED_URL`` names."""
+    """Embeds texts with Chroma Cloud, or with the server at ``CHROMA_EMBED_URL``."""
 
     _options = Options()
     _runner: BatchRunner | None = None
@@ -50,28 +50,28 @@ class ChromaCloudSpladeEmbeddingFunction(SparseEmbeddingFunction[Documents]):
         """Choose the model.
 
         Args:
-            api_key_env_var: The environment variable that has the key.
+            api_key_env_var: The environment variable of the key.
             model: The model.
-            include_tokens: Whether vectors are labelled with their tokens.
+            include_tokens: Whether vectors have their tokens as labels.
 
         Raises:
-            ValueError: There is no key, or no such model.
+            ValueError: The key is missing, or the model is unknown.
         """
         self._key = ApiKey(None, api_key_env_var)
         self.model = ChromaCloudSpladeEmbeddingModel(model)
         self.include_tokens = bool(include_tokens)
 
     def with_options(self, **options: Any) -> Self:
-        """Return a copy that is called otherwise; see `Options`.
+        """Return a copy with other options; see `Options`.
 
         Raises:
-            TypeError: There is no such option, or it is none for sparse functions.
-            ValueError: A value is out of bounds.
+            TypeError: An option is unknown, or sparse functions do not have it.
+            ValueError: A value is out of range.
         """
-        if unknown := options.keys() - _HONOURED:
+        if unknown := options.keys() - _SUPPORTED_OPTIONS:
             raise TypeError(
-                f"{self.name()} has no option {', '.join(sorted(unknown))}; it has "
-                f"{', '.join(sorted(_HONOURED))}"
+                f"{self.name()} has no option {', '.join(sorted(unknown))}, expected "
+                f"{', '.join(sorted(_SUPPORTED_OPTIONS))}"
             )
         changed = copy.copy(self)
         changed._options = replace(self._options, **options)
@@ -79,11 +79,11 @@ class ChromaCloudSpladeEmbeddingFunction(SparseEmbeddingFunction[Documents]):
         return changed
 
     def __call__(self, input: Documents) -> SparseVectors:
-        """Embed texts; one sparse vector each, in their order.
+        """Return a sparse vector for each text, in their order.
 
         Raises:
-            ValueError: The input is no list of texts, or is empty.
-            EmbeddingError: They could not be embedded.
+            ValueError: The input is not a list of texts, or is empty.
+            EmbeddingError: Embedding failed.
         """
         check_texts(input)
         return self._batch_runner().gather(self._ask, input)
@@ -116,9 +116,9 @@ class ChromaCloudSpladeEmbeddingFunction(SparseEmbeddingFunction[Documents]):
         answer = ask(self.name(), url, body, headers, self._options.timeout)
         rows = field(self.name(), answer, "embeddings")
         if not isinstance(rows, list) or len(rows) != len(texts):
-            found = len(rows) if isinstance(rows, list) else "no"
+            count = len(rows) if isinstance(rows, list) else "no"
             raise EmbeddingError(
-                f"{self.name()} returned {found} embeddings for {len(texts)} inputs"
+                f"{self.name()} returned {count} embeddings for {len(texts)} inputs"
             )
         return [self._vector(row) for row in rows]
 
@@ -132,11 +132,11 @@ class ChromaCloudSpladeEmbeddingFunction(SparseEmbeddingFunction[Documents]):
 
     @staticmethod
     def name() -> str:
-        """The name in the registry."""
+        """Return the name in the registry."""
         return "chroma-cloud-splade"
 
     def get_config(self) -> dict[str, Any]:
-        """All the settings but the key."""
+        """Return all settings except the key."""
         return {
             "api_key_env_var": self._key.variable,
             "model": self.model.value,
@@ -145,13 +145,13 @@ class ChromaCloudSpladeEmbeddingFunction(SparseEmbeddingFunction[Documents]):
 
     @staticmethod
     def build_from_config(config: dict[str, Any]) -> ChromaCloudSpladeEmbeddingFunction:
-        """Make the function again from what ``get_config`` gave."""
+        """Build the function from the settings that ``get_config`` returned."""
         return ChromaCloudSpladeEmbeddingFunction(**config)
 
     def validate_config_update(
         self, old_config: dict[str, Any], new_config: dict[str, Any]
     ) -> None:
-        """Refuse another model, and other labels."""
+        """Raise `ValueError` if the model or the labels change."""
         for key in ("model", "include_tokens"):
             if key in new_config and new_config[key] != old_config.get(key):
                 raise ValueError(f"Updating '{key}' is not supported for {self.name()}")

@@ -1,4 +1,4 @@
-"""The words of English that are in every text: the list of the Natural Language Toolkit."""
+"""The most common English words: the list of the Natural Language Toolkit."""
 
 from __future__ import annotations
 
@@ -18,4 +18,4 @@ won won't wouldn wouldn't y you you'd you'll you're you've your yours yourself y
 """
 
 ENGLISH_STOPWORDS = tuple(_WORDS.split())
-"""Sorted."""
+"""The words in alphabetical order."""

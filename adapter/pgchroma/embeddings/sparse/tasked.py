@@ -1,4 +1,4 @@
-"""Sparse models on this machine that embed queries otherwise than documents."""
+"""Sparse models on this machine that embed queries and documents differently."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ Task: TypeAlias = Literal["document", "query"]
 
 
 class TaskConfig(TypedDict):
-    """What is different for queries."""
+    """The settings of queries."""
 
     task: Task
 
 
 class TaskedSparseFunction(SparseEmbeddingFunction[Documents]):
-    """Embeds by a model that is loaded upon its first use; a subclass loads and asks it.
+    """Embeds with a model that the first call loads. A subclass loads and calls it.
 
     Attributes:
-        task: As what texts are embedded.
-        query_config: What is different for queries; None: nothing, they are embedded as ``task``.
+        task: Whether texts are embedded as documents or as queries.
+        query_config: The settings of queries. `None` means that queries are embedded as ``task``.
     """
 
     task: Task
     query_config: Mapping[str, Any] | None
     _model: Any = None
 
-    def _take_tasks(self, task: Task | None, query_config: Mapping[str, Any] | None) -> None:
+    def _set_tasks(self, task: Task | None, query_config: Mapping[str, Any] | None) -> None:
         self.task = "document" if task is None else _checked_task("task", task)
         if query_config is not None:
             _checked_task("query_config.task", query_config.get("task"))
@@ -48,18 +48,18 @@ class TaskedSparseFunction(SparseEmbeddingFunction[Documents]):
 
     @abstractmethod
     def _encode(self, model: Any, texts: list[str], task: Task) -> SparseVectors:
-        """Embed texts by the model."""
+        """Embed texts with the model."""
 
     def __call__(self, input: Documents) -> SparseVectors:
-        """Embed texts as the task says; one sparse vector each, in their order.
+        """Return a sparse vector for each text according to the task, in their order.
 
         Raises:
-            ValueError: The input is no list of texts, or is empty.
+            ValueError: The input is not a list of texts, or is empty.
         """
         return self._embed(input, self.task)
 
     def embed_query(self, input: Documents) -> SparseVectors:
-        """Embed what is searched for, as the settings for queries say."""
+        """Embed queries with the settings of queries."""
         return self._embed(input, (self.query_config or {}).get("task", self.task))
 
     def _embed(self, input: Documents, task: Task) -> SparseVectors:
@@ -73,5 +73,5 @@ class TaskedSparseFunction(SparseEmbeddingFunction[Documents]):
 def _checked_task(setting: str, task: Any) -> Task:
     if task not in ("document", "query"):
         raise ValueError(f"{setting} must be document or query, got {task!r:.80}")
-    found: Task = task
-    return found
+    checked: Task = task
+    return checked
