@@ -13,7 +13,7 @@ import pytest
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 import pgchroma
-from pgchroma.compactor import bookkeeping
+from pgchroma.compactor import planner
 from pgchroma.compactor import thread as compactor
 from pgchroma.embedded.host import binaries
 from tests.administration.conftest import QUIET, command
@@ -53,7 +53,7 @@ def test_the_sql_for_review_is_whole_or_not_at_all(empty_url: str) -> None:
 @pytest.fixture
 def asked(url: str, monkeypatch: pytest.MonkeyPatch) -> pgchroma.ClientAPI:
     """A client with a collection whose documents filters keep searching, without pg_trgm."""
-    monkeypatch.setattr(bookkeeping, "MIN_INDEXED", 10)
+    monkeypatch.setattr(planner, "MIN_INDEXED", 10)
     with psycopg.connect(url, autocommit=True) as plain:
         plain.execute("drop extension pg_trgm")
     with pgchroma.PostgresClient(url, QUIET) as client:
@@ -103,9 +103,9 @@ def test_the_command_says_it(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     with pgchroma.PostgresClient(url, QUIET) as client:
         papers = client.create_collection("papers", embedding_function=None)
         papers.add(
-            ids=[str(n) for n in range(bookkeeping.MIN_INDEXED)],
-            embeddings=[[1.0]] * bookkeeping.MIN_INDEXED,
-            documents=["text"] * bookkeeping.MIN_INDEXED,
+            ids=[str(n) for n in range(planner.MIN_INDEXED)],
+            embeddings=[[1.0]] * planner.MIN_INDEXED,
+            documents=["text"] * planner.MIN_INDEXED,
         )
     with psycopg.connect(url, autocommit=True) as plain:
         plain.execute(

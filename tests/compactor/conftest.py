@@ -15,8 +15,9 @@ import pytest
 from psycopg.conninfo import make_conninfo
 
 import pgchroma
-from pgchroma.compactor import runner
-from pgchroma.compactor.runner import Compaction, CompactionSettings
+from pgchroma.compactor import runner, session
+from pgchroma.compactor.runner import Compaction
+from pgchroma.compactor.settings import CompactionSettings
 from pgchroma.store import resolved
 
 DIMENSION = 8
@@ -34,7 +35,7 @@ def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     """Readers look at every turn, and replaced indexes are dropped almost at once."""
     monkeypatch.setattr(resolved, "FRESH_SECONDS", -1.0)
     monkeypatch.setattr(runner, "FRESH_SECONDS", 0.02)
-    monkeypatch.setattr(runner, "LOOK_SECONDS", 0.05)
+    monkeypatch.setattr(session, "WATCH_SECONDS", 0.05)
 
 
 @pytest.fixture

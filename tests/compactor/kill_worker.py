@@ -11,47 +11,74 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from threading import Event, Timer
+from types import ModuleType
 from typing import Any
 
-from pgchroma.compactor import bookkeeping, runner
-from pgchroma.compactor.runner import Compaction, CompactionSettings
-from pgchroma.store import run
+from pgchroma.compactor import bookkeeping, inspection, maintenance, planner, runner
+from pgchroma.compactor.runner import Compaction
+from pgchroma.compactor.session import Session
+from pgchroma.compactor.settings import CompactionSettings
 
 
 def _die() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def _dying(work: Callable[..., Any], label: Callable[..., str]) -> Callable[..., Any]:
+def _dying(label: str) -> Iterator[None]:
+    """Die before, during or after what this is iterated around, if it is the step."""
     _, _, step, when, seconds = sys.argv
-
-    def carry_out(*given: Any, **named: Any) -> Any:
-        if not label(*given).startswith(step):
-            return work(*given, **named)
+    is_step = label.startswith(step)
+    if is_step:
         print(step, flush=True)
         if when == "before":
             _die()
         if when == "during":
             Timer(float(seconds), _die).start()
-        result = work(*given, **named)
+    yield
+    if is_step:
         _die()
-        return result
 
-    return carry_out
+
+def _patch(module: ModuleType, name: str) -> None:
+    """Have the process killed around a part of the pass."""
+    work = getattr(module, name)
+
+    def carry_out(*given: Any, **named: Any) -> Any:
+        with contextmanager(_dying)(name):
+            return (yield from work(*given, **named))
+
+    setattr(module, name, carry_out)
 
 
 def _main() -> None:
     _, url, step, _, seconds = sys.argv
     if step == "any":
         Timer(float(seconds), _die).start()
-    bookkeeping.MIN_INDEXED = 100  # type: ignore[misc]
-    dying = _dying(run, lambda _, exchange, *__: exchange.__name__)
-    vars(runner).update(FRESH_SECONDS=0.05, run=dying)
-    Compaction._run = _dying(  # type: ignore[method-assign]
-        Compaction._run, lambda _, statement, *__: " ".join(statement.text.decode().split())
-    )
+    planner.MIN_INDEXED = 100  # type: ignore[misc]
+    vars(runner).update(FRESH_SECONDS=0.05)
+    _patch(inspection, "inspect")
+    _patch(maintenance, "analyze")
+    for name in (
+        "reconcile",
+        "announce_build",
+        "finish_build",
+        "delete_segments",
+        "set_secondary",
+        "unlock_collection",
+    ):
+        _patch(bookkeeping, name)
+    run_step = Session._run_step
+
+    def run_or_die(self: Session, collection: Any, taken: Any, *role: Any) -> Any:
+        statement = getattr(taken, "statement", taken)
+        text = " ".join(getattr(statement, "text", b"").decode().split())
+        with contextmanager(_dying)(text):
+            return run_step(self, collection, taken, *role)
+
+    Session._run_step = run_or_die  # type: ignore[method-assign, assignment]
     with Compaction(url, CompactionSettings(segment_bytes=0), Event()) as working:
         for each in working.collections():
             # PostgreSQL may not have noticed yet that the one before is dead.

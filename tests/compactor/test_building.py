@@ -10,8 +10,8 @@ import psycopg
 import pytest
 
 import pgchroma
-from pgchroma.compactor import bookkeeping
-from pgchroma.compactor.runner import CompactionSettings
+from pgchroma.compactor import bookkeeping, planner
+from pgchroma.compactor.settings import CompactionSettings
 from pgchroma.store.layout.segments import build_memory_per_row
 from tests.compactor.conftest import (
     DIMENSION,
@@ -236,7 +236,7 @@ def test_secondary_indexes_come_when_filters_ask_and_go_when_they_are_broken(
     superuser: psycopg.Connection[Any],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(bookkeeping, "MIN_INDEXED", 100)
+    monkeypatch.setattr(planner, "MIN_INDEXED", 100)
     collection = filled(client)
     superuser.execute(
         "insert into pgchroma.secondary_indexes (collection_id, kind, key, asked) "

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,8 @@ from click.testing import Result
 
 import pgchroma
 from pgchroma.cli import main
-from pgchroma.compactor.runner import Compaction
+from pgchroma.compactor import once
+from pgchroma.compactor import runner as compactor_runner
 from tests.commands import runner
 from tests.compactor.conftest import (
     QUIET,
@@ -123,15 +123,15 @@ def test_one_collection_that_fails_keeps_no_other_from_its_index(
 ) -> None:
     names = ("one", "other", "third")
     collections = {name: filled(client, name) for name in names}
-    create = Compaction._create
+    create = compactor_runner.create_index
 
-    def failing(self: Any, collection: Any, *rest: Any) -> None:
+    def failing(collection: Any, *rest: Any) -> Any:
         if collection.name == "other":
             raise psycopg.errors.DiskFull("no space left on device")
-        create(self, collection, *rest)
+        return create(collection, *rest)
 
     with monkeypatch.context() as patched:
-        patched.setattr(Compaction, "_create", failing)
+        patched.setattr(compactor_runner, "create_index", failing)
         done = _run("--url", url)
     assert done.exit_code == 1
     assert done.stdout == "2 of 3 collections are at rest\n"
@@ -156,6 +156,6 @@ def test_while_another_works_on_a_collection_it_passes_or_waits(
         def unlock(_: float) -> None:
             other.execute("select pg_advisory_unlock_all()")
 
-        monkeypatch.setattr(sys.modules["pgchroma.cli.compact"], "sleep", unlock)
+        monkeypatch.setattr(once, "sleep", unlock)
         assert _run("--url", url, "--wait").stdout == "1 of 1 collections are at rest\n"
     assert_at_rest(url, collection)

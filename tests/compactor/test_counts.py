@@ -10,7 +10,7 @@ import psycopg
 import pytest
 
 import pgchroma
-from pgchroma.compactor import bookkeeping
+from pgchroma.compactor import maintenance, state
 from pgchroma.store import run
 from pgchroma.store.layout.tables import CollectionTables
 from tests.compactor.conftest import QUIET, compact, filled, more, vectors
@@ -86,10 +86,10 @@ def test_what_fails_or_is_rolled_back_is_not_counted(url: str) -> None:
 
 def test_many_writes_are_added_up(url: str, client: pgchroma.ClientAPI) -> None:
     collection = filled(client, count=10)
-    for n in range(bookkeeping.MANY_CHANGES - 1):
+    for n in range(state.MAX_COUNT_ROWS - 1):
         more(collection, 1, start=10 + n)
     compact(url)
-    assert _rows(url, collection) == bookkeeping.MANY_CHANGES
+    assert _rows(url, collection) == state.MAX_COUNT_ROWS
     collection.delete(ids=["0"])
     compact(url)
     assert _rows(url, collection) == 1
@@ -99,7 +99,7 @@ def test_many_writes_are_added_up(url: str, client: pgchroma.ClientAPI) -> None:
 @pytest.fixture
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     """Changes are added up whenever somebody looks."""
-    monkeypatch.setattr(bookkeeping, "MANY_CHANGES", 3)
+    monkeypatch.setattr(state, "MAX_COUNT_ROWS", 3)
 
 
 @pytest.mark.usefixtures("hasty")
@@ -141,9 +141,9 @@ def test_adding_up_while_others_write_and_add_up_loses_nothing(
 def _folding(tables: CollectionTables) -> Any:
     class OfTables:
         def __init__(self) -> None:
-            self.tables = tables
+            self.tables, self.role = tables, None
 
-    yield bookkeeping.merge_counts(OfTables())  # type: ignore[arg-type]
+    yield maintenance.merge_counts(OfTables()).step  # type: ignore[arg-type]
 
 
 @pytest.mark.usefixtures("hasty")

@@ -14,7 +14,7 @@ import pytest
 
 import pgchroma
 from pgchroma.cli import main
-from pgchroma.compactor import bookkeeping
+from pgchroma.compactor import once, planner
 from tests.commands import runner
 from tests.compactor.conftest import (
     as_numbered,
@@ -119,8 +119,8 @@ def rounds(
     url: str, client: pgchroma.ClientAPI, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Rounds]:
     """A collection with one segment."""
-    monkeypatch.setattr(sys.modules["pgchroma.cli.compact"], "RETRY_SECONDS", 0.05)
-    monkeypatch.setattr(bookkeeping, "MIN_INDEXED", 100)
+    monkeypatch.setattr(once, "RETRY_SECONDS", 0.05)
+    monkeypatch.setattr(planner, "MIN_INDEXED", 100)
     prepared = Rounds(url, client)
     prepared.write()
     prepared.finish()

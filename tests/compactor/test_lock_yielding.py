@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Event
+from types import ModuleType
 from typing import Any
 
 import psycopg
@@ -24,9 +25,11 @@ from psycopg.conninfo import conninfo_to_dict
 
 import pgchroma
 from pgchroma.client._sync.client import AdminClient
-from pgchroma.compactor import bookkeeping
+from pgchroma.compactor import bookkeeping, inspection, maintenance
 from pgchroma.compactor import thread as compactor_thread
-from pgchroma.compactor.runner import BuildInterruptedError, Compaction
+from pgchroma.compactor.runner import Compaction
+from pgchroma.compactor.session import BuildInterruptedError
+from pgchroma.compactor.steps import IndexDDL
 from pgchroma.compactor.thread import Compactor
 from pgchroma.embedded import EmbeddedPostgres
 from tests.compactor.conftest import (
@@ -145,15 +148,15 @@ def test_a_drop_that_waits_for_a_reader_yields_too(url: str, client: pgchroma.Cl
         Compaction(url, SMALL, stop) as working,
     ):
         (each,) = working.collections()
-        drop, begun = working._run_interruptible, Event()
+        run_step, begun = working._session._run_step, Event()
 
-        def attended(collection: Any, step: Any, *more: Any, **named: Any) -> Any:
-            if getattr(step, "text", b"").startswith(b"drop index"):
+        def dropping(collection: Any, step: Any, *role: Any) -> Any:
+            if isinstance(step, IndexDDL) and step.statement.text.startswith(b"drop index"):
                 reader.execute(f"select from {name} limit 1")
                 begun.set()
-            return drop(collection, step, *more, **named)
+            return run_step(collection, step, *role)
 
-        working._run_interruptible = attended  # type: ignore[method-assign]
+        working._session._run_step = dropping  # type: ignore[method-assign, assignment]
         done = pool.submit(working.compact, each, merges_all=True)
         assert begun.wait(30)
         stop.set()
@@ -179,7 +182,7 @@ def _followed(url: str) -> Iterator[Compactor]:
 @pytest.fixture
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     """A compactor that does not take its time."""
-    for name in ("POLL_SECONDS", "IDLE_SECONDS", "RETRY"):
+    for name in ("POLL_SECONDS", "IDLE_SECONDS", "RETRY_SECONDS"):
         monkeypatch.setattr(compactor_thread, name, 0.1)
 
 
@@ -335,13 +338,25 @@ def test_an_interrupt_ends_the_command_and_its_build(url: str, client: pgchroma.
 
 
 @pytest.mark.parametrize(
-    "step", ["inspect", "reconcile", "announce_build", "finish_build", "analyze", "merge_counts"]
+    ("module", "step"),
+    [
+        (inspection, "inspect"),
+        (bookkeeping, "reconcile"),
+        (bookkeeping, "announce_build"),
+        (bookkeeping, "finish_build"),
+        (maintenance, "analyze"),
+        (maintenance, "merge_counts"),
+    ],
 )
 def test_a_collection_deleted_between_two_steps_is_no_fault(
-    url: str, client: pgchroma.ClientAPI, monkeypatch: pytest.MonkeyPatch, step: str
+    url: str,
+    client: pgchroma.ClientAPI,
+    monkeypatch: pytest.MonkeyPatch,
+    module: ModuleType,
+    step: str,
 ) -> None:
     collection = filled(client)
-    original = getattr(bookkeeping, step)
+    original = getattr(module, step)
 
     def gone(*given: Any, **named: Any) -> Any:
         if client.count_collections():
@@ -350,6 +365,6 @@ def test_a_collection_deleted_between_two_steps_is_no_fault(
 
     with Compaction(url, SMALL, Event()) as working:
         (each,) = working.collections()
-        monkeypatch.setattr(bookkeeping, step, gone)
+        monkeypatch.setattr(module, step, gone)
         assert working.compact(each, merges_all=True)
     assert indexes(url, collection) == {}

@@ -12,16 +12,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pgchroma.compactor import bookkeeping
-from pgchroma.compactor.bookkeeping import (
+from pgchroma.compactor import planner
+from pgchroma.compactor.bookkeeping import reconcile
+from pgchroma.compactor.planner import choose_build, choose_secondary
+from pgchroma.compactor.settings import CompactionSettings
+from pgchroma.compactor.state import (
     Build,
-    Collection,
-    Form,
+    IndexSpec,
     Inspection,
     SegmentRow,
-    choose_build,
-    choose_secondary,
-    reconcile,
+    TrackedCollection,
 )
 from pgchroma.model.configuration import CollectionConfiguration
 from pgchroma.model.filterable import FilterableKeys
@@ -34,89 +34,91 @@ TABLES = CollectionTables("s", uuid.UUID(int=1))
 PLENTY = 1 << 40
 
 
-def _collection(dimension: int | None = 4, **hnsw: Any) -> Collection:
+def _collection(dimension: int | None = 4, **hnsw: Any) -> TrackedCollection:
     configuration = CollectionConfiguration.parse({"hnsw": {"sync_threshold": 100, **hnsw}}, None)
-    return Collection(TABLES, "papers", configuration, dimension, "t", None, 0, False)
+    return TrackedCollection(TABLES, "papers", configuration, dimension, "t", None, 0, False)
 
 
 COLLECTION = _collection()
-FORM = Form("none", 16, 100)
+SPEC = IndexSpec("none", 16, 100)
 
 
 def _row(id: int, first: int, end: int, *, rows: int | None = None, **more: Any) -> SegmentRow:
     entries = end - first if rows is None else rows
-    values: dict[str, Any] = {"is_ready": True, "form": FORM, "live": entries, **more}
+    values: dict[str, Any] = {"is_ready": True, "spec": SPEC, "live": entries, **more}
     return SegmentRow(id, first, end, f"i{id}", entries, **values)
 
 
-def _examined(*rows: SegmentRow, tail: int = 0, **more: Any) -> Inspection:
+def _inspected(*rows: SegmentRow, tail: int = 0, **more: Any) -> Inspection:
     names = frozenset(row.index_name for row in rows)
     end = max((row.end_pos for row in rows if row.is_ready), default=1) + tail
     return Inspection(rows, names, tail=tail, end_pos=end, **more)
 
 
-def _choose(collection: Collection, examined: Inspection, **more: Any) -> Build | None:
-    rules = {"segment_bytes": 0, "memory": PLENTY, "is_idle": True, "merges_all": False}
-    return choose_build(collection, examined, **{**rules, **more})
+def _choose(collection: TrackedCollection, inspection: Inspection, **more: Any) -> Build | None:
+    settings = CompactionSettings(more.pop("segment_bytes", 0), more.pop("memory", PLENTY))
+    return choose_build(
+        collection, inspection, settings, **{"is_idle": True, "merges_all": False, **more}
+    )
 
 
 def test_a_tail_is_due_by_its_rows_and_by_its_bytes() -> None:
-    assert _choose(COLLECTION, _examined(tail=99)) is None
-    assert _choose(COLLECTION, _examined(tail=100)) == Build(1, 101, 100)
-    assert _choose(COLLECTION, _examined(tail=100), segment_bytes=1601) is None
-    assert _choose(COLLECTION, _examined(tail=100), segment_bytes=1600) == Build(1, 101, 100)
-    assert _choose(_collection(None), _examined(tail=100)) is None
+    assert _choose(COLLECTION, _inspected(tail=99)) is None
+    assert _choose(COLLECTION, _inspected(tail=100)) == Build(1, 101, 100)
+    assert _choose(COLLECTION, _inspected(tail=100), segment_bytes=1601) is None
+    assert _choose(COLLECTION, _inspected(tail=100), segment_bytes=1600) == Build(1, 101, 100)
+    assert _choose(_collection(None), _inspected(tail=100)) is None
 
 
 def test_a_short_tail_is_taken_along_at_the_end_and_not_before() -> None:
-    examined = _examined(_row(1, 1, 1001), tail=99)
-    assert _choose(COLLECTION, examined) is None
-    assert _choose(_collection(batch_size=99), examined, merges_all=True) == Build(1, 1100, 1099)
-    assert _choose(COLLECTION, _examined(tail=99), merges_all=True) is None, "too few for an index"
+    inspection = _inspected(_row(1, 1, 1001), tail=99)
+    assert _choose(COLLECTION, inspection) is None
+    assert _choose(_collection(batch_size=99), inspection, merges_all=True) == Build(1, 1100, 1099)
+    assert _choose(COLLECTION, _inspected(tail=99), merges_all=True) is None, "too few for an index"
 
 
 def test_segments_merge_with_what_is_not_much_shorter() -> None:
     long, short = _row(1, 1, 1001), _row(2, 1001, 1101)
-    assert _choose(COLLECTION, _examined(long, tail=100)) == Build(1001, 1101, 100)
-    assert _choose(COLLECTION, _examined(short, tail=100)) == Build(1001, 1201, 200)
-    assert _choose(COLLECTION, _examined(long, short, tail=399)) == Build(1001, 1500, 499)
-    assert _choose(COLLECTION, _examined(long, short, tail=400)) == Build(1, 1501, 1500)
+    assert _choose(COLLECTION, _inspected(long, tail=100)) == Build(1001, 1101, 100)
+    assert _choose(COLLECTION, _inspected(short, tail=100)) == Build(1001, 1201, 200)
+    assert _choose(COLLECTION, _inspected(long, short, tail=399)) == Build(1001, 1500, 499)
+    assert _choose(COLLECTION, _inspected(long, short, tail=400)) == Build(1, 1501, 1500)
     # At rest there is time for more, and while somebody writes for nothing but the tail.
-    assert _choose(COLLECTION, _examined(_row(1, 1, 801), short)) == Build(1, 1101, 900)
-    assert _choose(COLLECTION, _examined(_row(1, 1, 801), short), is_idle=False) is None
-    assert _choose(COLLECTION, _examined(long, short)) is None
-    assert _choose(COLLECTION, _examined(long, short), merges_all=True) == Build(1, 1101, 1100)
+    assert _choose(COLLECTION, _inspected(_row(1, 1, 801), short)) == Build(1, 1101, 900)
+    assert _choose(COLLECTION, _inspected(_row(1, 1, 801), short), is_idle=False) is None
+    assert _choose(COLLECTION, _inspected(long, short)) is None
+    assert _choose(COLLECTION, _inspected(long, short), merges_all=True) == Build(1, 1101, 1100)
 
 
 def test_what_is_mostly_dead_or_of_another_form_is_built_anew() -> None:
     alive, dying = _row(1, 1, 1001, live=800), _row(1, 1, 1001, live=799)
-    assert _choose(COLLECTION, _examined(alive)) is None
-    assert _choose(COLLECTION, _examined(dying)) == Build(1, 1001, 799)
-    assert _choose(COLLECTION, _examined(dying), is_idle=False) is None
+    assert _choose(COLLECTION, _inspected(alive)) is None
+    assert _choose(COLLECTION, _inspected(dying)) == Build(1, 1001, 799)
+    assert _choose(COLLECTION, _inspected(dying), is_idle=False) is None
     fine = _row(1, 1, 1001)
     for changed in ({"max_neighbors": 8}, {"quantization": "halfvec"}, {"ef_construction": 50}):
-        assert _choose(_collection(**changed), _examined(fine)) == Build(1, 1001, 1000)
+        assert _choose(_collection(**changed), _inspected(fine)) == Build(1, 1001, 1000)
     for unchanged in ({"ef_search": 8}, {"num_threads": 3}, {"batch_size": 5}):
-        assert _choose(_collection(**unchanged), _examined(fine)) is None
+        assert _choose(_collection(**unchanged), _inspected(fine)) is None
     empty = _row(2, 1001, 1101, live=0)
-    assert _choose(COLLECTION, _examined(fine, empty)) == Build(1001, 1101, 0)
+    assert _choose(COLLECTION, _inspected(fine, empty)) == Build(1001, 1101, 0)
 
 
 def test_a_range_whose_index_somebody_dropped_gets_another() -> None:
     before, behind = _row(1, 1, 1001), _row(2, 1201, 2000)
     gap = Build(1001, 1201, 200)
-    assert _choose(COLLECTION, _examined(before, behind, gaps=(gap,))) == gap
+    assert _choose(COLLECTION, _inspected(before, behind, gaps=(gap,))) == gap
     near = _row(1, 601, 1001)
-    assert _choose(COLLECTION, _examined(near, behind, gaps=(gap,))) == Build(601, 1201, 600)
+    assert _choose(COLLECTION, _inspected(near, behind, gaps=(gap,))) == Build(601, 1201, 600)
 
 
 def test_no_more_is_merged_than_fits_into_memory() -> None:
     memory = 1000 * build_memory_per_row(4, "none", 16)
     halves = (_row(1, 1, 601), _row(2, 601, 1201))
-    assert _choose(COLLECTION, _examined(*halves), memory=memory, merges_all=True) is None
-    assert _choose(COLLECTION, _examined(*halves), memory=2 * memory) == Build(1, 1201, 1200)
+    assert _choose(COLLECTION, _inspected(*halves), memory=memory, merges_all=True) is None
+    assert _choose(COLLECTION, _inspected(*halves), memory=2 * memory) == Build(1, 1201, 1200)
     # A tail that is too long is cut when it is built.
-    assert _choose(COLLECTION, _examined(tail=5000), memory=memory) == Build(1, 5001, 5000)
+    assert _choose(COLLECTION, _inspected(tail=5000), memory=memory) == Build(1, 5001, 5000)
 
 
 class _Log:
@@ -136,9 +138,9 @@ class _Log:
 
     def settle(self, *, is_idle: bool, merges_all: bool = False) -> None:
         for _ in range(1000):
-            examined = _examined(*self.rows, tail=self.tail)
+            inspection = _inspected(*self.rows, tail=self.tail)
             build = _choose(
-                COLLECTION, examined, memory=self.memory, is_idle=is_idle, merges_all=merges_all
+                COLLECTION, inspection, memory=self.memory, is_idle=is_idle, merges_all=merges_all
             )
             if build is None:
                 return
@@ -219,19 +221,20 @@ def test_bounded_memory_gives_several_segments_and_an_end(
 def test_secondary_indexes_are_for_large_collections_that_want_them() -> None:
     number, trigrams = SecondaryIndex("number", "year"), SecondaryIndex("trigrams")
 
-    def choose(collection: Collection = COLLECTION, **more: Any) -> SecondaryIndex | None:
-        options = {"has_trigrams": True, "is_automatic": True, **more}
-        given = {key: options.pop(key) for key in list(options) if key in _FIELDS}
-        return choose_secondary(collection, replace(large, **given), **options)
+    def choose(collection: TrackedCollection = COLLECTION, **more: Any) -> SecondaryIndex | None:
+        settings = CompactionSettings(is_automatic=more.pop("is_automatic", True))
+        has_trigrams = more.pop("has_trigrams", True)
+        inspection = replace(large, **more)
+        return choose_secondary(collection, inspection, settings, has_trigrams=has_trigrams)
 
-    large = Inspection(records=bookkeeping.MIN_INDEXED, asked={number: 10, trigrams: 10})
+    large = Inspection(records=planner.MIN_INDEXED, demand={number: 10, trigrams: 10})
     assert choose() == number
     assert choose(secondary={number: True}) == trigrams
     assert choose(secondary={number: False}) == number
     assert choose(secondary={number: True}, has_trigrams=False) is None
-    assert choose(asked={number: 9}) is None
+    assert choose(demand={number: 9}) is None
     assert choose(is_automatic=False) is None
-    assert choose(records=bookkeeping.MIN_INDEXED - 1) is None
+    assert choose(records=planner.MIN_INDEXED - 1) is None
     keys: Any = {"year": {"int": True}, "title": {"string": True}}
     declared = replace(
         COLLECTION,
@@ -240,11 +243,8 @@ def test_secondary_indexes_are_for_large_collections_that_want_them() -> None:
     assert choose(declared, is_automatic=False) == SecondaryIndex("value", "title")
 
 
-_FIELDS = ("records", "asked", "secondary")
-
-
-def _reconciled(examined: Inspection) -> tuple[bool, list[str], list[str]]:
-    exchange, sent = reconcile(COLLECTION, examined), []
+def _reconciled(inspection: Inspection) -> tuple[bool, list[str], list[str]]:
+    exchange, sent = reconcile(COLLECTION, inspection), []
     try:
         step = next(exchange)
         while True:
@@ -256,9 +256,9 @@ def _reconciled(examined: Inspection) -> tuple[bool, list[str], list[str]]:
 
 
 def test_nothing_is_changed_where_catalog_and_indexes_agree() -> None:
-    examined = _examined(_row(1, 1, 11), _row(2, 11, 21))
+    inspection = _inspected(_row(1, 1, 11), _row(2, 11, 21))
     # What is deleted are segments of embeddings that were dropped: here none.
-    assert _reconciled(examined) == (False, [], ["delete"])
+    assert _reconciled(inspection) == (False, [], ["delete"])
 
 
 @pytest.mark.parametrize(
@@ -284,8 +284,8 @@ def test_rests_are_adopted_forgotten_or_dropped(
     is_changed: bool,
     leftovers: list[str],
 ) -> None:
-    examined = Inspection(tuple(rows), frozenset(valid), frozenset(invalid))
-    assert _reconciled(examined)[:2] == (is_changed, leftovers)
+    inspection = Inspection(tuple(rows), frozenset(valid), frozenset(invalid))
+    assert _reconciled(inspection)[:2] == (is_changed, leftovers)
 
 
 def test_a_secondary_index_is_known_for_what_it_is() -> None:

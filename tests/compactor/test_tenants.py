@@ -14,7 +14,7 @@ from psycopg.conninfo import make_conninfo
 import pgchroma
 from pgchroma.catalog.upgrade import prepare
 from pgchroma.client._sync.client import AdminClient
-from pgchroma.compactor import bookkeeping
+from pgchroma.compactor import state
 from pgchroma.embedded import EmbeddedPostgres
 from tests.compactor.conftest import (
     as_numbered,
@@ -86,7 +86,7 @@ def _owners(url: str, collection: pgchroma.Collection) -> set[str]:
 def test_a_tenants_collection_gets_indexes_of_its_own(
     url: str, client: pgchroma.ClientAPI, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bookkeeping, "MANY_CHANGES", 1)
+    monkeypatch.setattr(state, "MAX_COUNT_ROWS", 1)
     collection = filled(client)
     more(collection, 100, start=300)
     collection.delete(ids=["0"])
@@ -135,7 +135,7 @@ def _tie(url: str, collection: pgchroma.Collection) -> None:
 def test_what_a_tenant_tied_to_its_tables_runs_with_its_rights_alone(
     url: str, client: pgchroma.ClientAPI, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bookkeeping, "MANY_CHANGES", 1)
+    monkeypatch.setattr(state, "MAX_COUNT_ROWS", 1)
     collection = filled(client)
     more(collection, 100, start=300)
     rows(

@@ -19,9 +19,10 @@ import pytest
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 import pgchroma
-from pgchroma.compactor import bookkeeping
+from pgchroma.compactor import planner
 from pgchroma.compactor import thread as compactor_thread
-from pgchroma.compactor.runner import BuildInterruptedError, Compaction
+from pgchroma.compactor.runner import Compaction
+from pgchroma.compactor.session import BuildInterruptedError
 from pgchroma.compactor.thread import Compactor
 from pgchroma.errors import UnavailableError
 from pgchroma.store.layout.secondary import DEMAND_THRESHOLD
@@ -116,7 +117,7 @@ def test_an_index_that_lost_its_row_to_a_killed_client_is_dropped(
     compact(url, merges_all=False)
     unused, used = (name for name, *_ in segments(url, left))
     left.delete(where={"number": {"$lt": 900}})
-    _dies(url, "drop_segments", "after")
+    _dies(url, "delete_segments", "after")
     assert [name for name, *_ in segments(url, left)] == [used]
     assert indexes(url, left) == {unused: True, used: True}
     with pgchroma.PostgresClient(url, EAGERLY) as other:
@@ -204,7 +205,7 @@ def test_a_process_that_ends_without_closing_does_not_wait_for_a_build(
         from pgchroma.compactor import thread as compactor
         from tests.compactor.conftest import filled
 
-        compactor.TICK = compactor.SETTLED = 0.1
+        compactor.POLL_SECONDS = compactor.IDLE_SECONDS = 0.1
         client = pgchroma.PostgresClient({url!r}, pgchroma.Settings(pgchroma_segment_bytes=0))
         filled(client)
         print("written", flush=True)
@@ -231,7 +232,7 @@ def test_a_fork_during_a_build_harms_neither_side(url: str) -> None:
         from tests.compactor.conftest import filled, indexes
         from tests.server_process import eventually
 
-        compactor.TICK = compactor.SETTLED = 0.1
+        compactor.POLL_SECONDS = compactor.IDLE_SECONDS = 0.1
         settings = pgchroma.Settings(pgchroma_segment_bytes=0)
         client = pgchroma.PostgresClient({url!r}, settings)
         collection = filled(client)
@@ -310,7 +311,7 @@ def test_behind_a_pooler_it_says_what_it_needs_and_changes_no_setting(
 def test_filters_that_keep_asking_get_an_index(
     url: str, monkeypatch: pytest.MonkeyPatch, is_number: bool
 ) -> None:
-    monkeypatch.setattr(bookkeeping, "MIN_INDEXED", 100)
+    monkeypatch.setattr(planner, "MIN_INDEXED", 100)
     wanted: dict[str, Any] = {"number": {"$lt": 3}} if is_number else {"kind": "x"}
     with pgchroma.PostgresClient(url, EAGERLY) as client:
         collection = filled(client, count=150)
@@ -335,7 +336,7 @@ def test_filters_by_keys_of_any_length_do_not_stop_it(
             assert collection.get(where={key: 1})["ids"] == []
         more(collection, 150)
         eventually(lambda: _is_indexed(url, collection))
-    assert "not being built" not in caplog.text
+    assert "builds are failing" not in caplog.text
 
 
 def test_it_survives_a_restart_of_the_database_and_faults_of_its_own(
@@ -344,7 +345,7 @@ def test_it_survives_a_restart_of_the_database_and_faults_of_its_own(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr(compactor_thread, "RETRY", 0.1)
+    monkeypatch.setattr(compactor_thread, "RETRY_SECONDS", 0.1)
     with pgchroma.PostgresClient(url, EAGERLY) as client:
         with lasting_builds(url) as is_building:
             collection = filled(client)
@@ -353,7 +354,7 @@ def test_it_survives_a_restart_of_the_database_and_faults_of_its_own(
                 "select pg_terminate_backend(pid) from pg_stat_activity "
                 "where application_name = 'pgchroma compactor' and datname = current_database()"
             )
-            eventually(lambda: "not being built" in caplog.text)
+            eventually(lambda: "builds are failing" in caplog.text)
         eventually(lambda: _is_indexed(url, collection))
         with monkeypatch.context() as broken:
             broken.setattr(Compaction, "peek", _fails)

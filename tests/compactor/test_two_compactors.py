@@ -16,7 +16,10 @@ import pytest
 
 import pgchroma
 from pgchroma import errors
-from pgchroma.compactor.runner import BuildInterruptedError, Compaction, CompactionSettings
+from pgchroma.compactor import runner
+from pgchroma.compactor.runner import Compaction
+from pgchroma.compactor.session import BuildInterruptedError
+from pgchroma.compactor.settings import CompactionSettings
 from pgchroma.store import resolved
 from pgchroma.store.search import planner
 from tests.compactor.conftest import (
@@ -289,22 +292,23 @@ def test_nothing_is_lost_doubled_or_made_up_for_longer(url: str) -> None:
     _all_at_once(url, 150)
 
 
-def test_two_compactors_share_the_work(url: str, client: pgchroma.ClientAPI) -> None:
+def test_two_compactors_share_the_work(
+    url: str, client: pgchroma.ClientAPI, monkeypatch: pytest.MonkeyPatch
+) -> None:
     names = [f"papers-{number}" for number in range(6)]
     collections = [filled(client, name, 150) for name in names]
     built: list[str] = []
-    lock = Lock()
+    lock, create = Lock(), runner.create_index
+
+    def counted(collection: Any, statement: Any, name: str, *rest: Any) -> Any:
+        with lock:
+            built.append(name)
+        return create(collection, statement, name, *rest)
+
+    monkeypatch.setattr(runner, "create_index", counted)
 
     def work() -> None:
         with Compaction(url, CompactionSettings(segment_bytes=0), Event()) as working:
-            create = working._create
-
-            def counted(collection: Any, statement: Any, name: str, rows: int) -> None:
-                with lock:
-                    built.append(name)
-                create(collection, statement, name, rows)
-
-            working._create = counted  # type: ignore[method-assign]
             for each in working.collections():
                 while not working.compact(each, merges_all=True):
                     pass

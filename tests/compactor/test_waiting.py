@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import create_engine
 
 import pgchroma
-from pgchroma.compactor import runner
+from pgchroma.compactor import session
 from pgchroma.compactor import thread as compactor_thread
 from pgchroma.model.entities import DatabaseRef
 from pgchroma.store.layout.tables import CollectionTables
@@ -27,7 +27,7 @@ EAGERLY = pgchroma.Settings(pgchroma_segment_bytes=0)
 def _hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("POLL_SECONDS", "IDLE_SECONDS"):
         monkeypatch.setattr(compactor_thread, name, 0.1)
-    monkeypatch.setattr(runner, "TELL_SECONDS", 0.2)
+    monkeypatch.setattr(session, "REPORT_SECONDS", 0.2)
 
 
 @contextmanager
@@ -85,8 +85,8 @@ def test_a_terminated_backend_is_a_short_pause(
             for turn in range(2):
                 # In a pause there is none.
                 eventually(lambda: _terminated(superuser))
-                eventually(lambda turn=turn: caplog.text.count("not being built") > turn)  # type: ignore[misc]
-        assert "trying again in 1 s" in caplog.text
+                eventually(lambda turn=turn: caplog.text.count("builds are failing") > turn)  # type: ignore[misc]
+        assert "retrying in 1 s" in caplog.text
         eventually(lambda: _is_indexed(url, collection))
         eventually(lambda: collection.get_indexing_status().error is None)
 
@@ -96,7 +96,7 @@ def test_tables_that_somebody_has_for_long_keep_no_other_collection(
     url: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, way: str
 ) -> None:
     caplog.set_level(logging.WARNING, "pgchroma.compaction")
-    monkeypatch.setattr(runner, "PATIENCE_SECONDS", 0.5)
+    monkeypatch.setattr(session, "LOCK_TIMEOUT_SECONDS", 0.5)
     engine = create_engine("postgresql+psycopg://", creator=lambda: psycopg.connect(url))
     with pgchroma.PostgresClient(url, EAGERLY) as client, engine.connect() as connection:
         taken, other = filled(client, "taken", count=20), filled(client, "other", count=20)

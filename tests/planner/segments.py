@@ -14,9 +14,10 @@ import psycopg
 from numpy.typing import NDArray
 
 import pgchroma
-from pgchroma.compactor import bookkeeping
-from pgchroma.compactor.runner import Compaction, CompactionSettings
-from pgchroma.store import run
+from pgchroma.compactor import runner
+from pgchroma.compactor.runner import Compaction
+from pgchroma.compactor.settings import CompactionSettings
+from pgchroma.compactor.state import Build
 from pgchroma.store.activity import Activity
 from pgchroma.store.context import StoreContext
 from pgchroma.store.layout.secondary import SecondaryIndex
@@ -60,11 +61,13 @@ def compact(
 
 def seal(url: str, collection: pgchroma.Collection) -> None:
     """Make a segment of the tail alone."""
-    with Compaction(url, CompactionSettings(segment_bytes=0), Event()) as compactor:
+    settings = CompactionSettings(segment_bytes=0)
+    with Compaction(url, settings, Event()) as compactor:
         (found,) = compactor.collections({collection.id})
-        examined = run(compactor._work, bookkeeping.inspect(found))
-        build = bookkeeping.Build(examined.tail_start, examined.end_pos, examined.tail)
-        compactor._build(found, build)
+        seen = compactor.inspect(found)
+        build = Build(seen.tail_start, seen.end_pos, seen.tail)
+        steps = runner.build_segment(found, build, settings)
+        compactor._session.run_interruptible(found, steps)
     collection._backend._environment.forget()  # type: ignore[attr-defined]
 
 
@@ -75,16 +78,17 @@ def index_for(
     with Compaction(url, CompactionSettings(), Event()) as compactor:
         (found,) = compactor.collections({collection.id})
         for index in indexes:
-            compactor._build_secondary(found, index, 1)
+            steps = runner.build_secondary(found, index, 1)
+            compactor._session.run_interruptible(found, steps)
     if is_known:
         collection._backend._environment.forget()  # type: ignore[attr-defined]
 
 
-def note_asked(url: str, observed: Activity) -> None:
-    """Keep what filters asked for, as the compactor's thread does."""
-    _, asked = observed.drain()
+def record_demand(url: str, observed: Activity) -> None:
+    """Record which indexes filters missed, as the compactor's thread does."""
+    _, missing = observed.drain()
     with Compaction(url, CompactionSettings(), Event()) as compactor:
-        compactor.note_asked(asked)
+        compactor.record_demand(missing)
 
 
 def tables(collection: pgchroma.Collection) -> CollectionTables:

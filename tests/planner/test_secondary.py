@@ -10,7 +10,7 @@ import pytest
 
 import pgchroma
 from pgchroma import Schema
-from pgchroma.compactor import bookkeeping
+from pgchroma.compactor import planner
 from pgchroma.model.filterable import FilterableKeys
 from pgchroma.model.filters import parse_where, parse_where_document
 from pgchroma.store.activity import Activity
@@ -27,8 +27,8 @@ from tests.planner.segments import (
     context_of,
     create,
     index_for,
-    note_asked,
     quiet,
+    record_demand,
     tables,
     watched,
 )
@@ -211,7 +211,7 @@ def _indexes(client: pgchroma.ClientAPI, collection: pgchroma.Collection) -> set
 def test_declared_keys_get_an_index(
     client: pgchroma.ClientAPI, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bookkeeping, "MIN_INDEXED", 100)
+    monkeypatch.setattr(planner, "MIN_INDEXED", 100)
     schema = Schema()
     schema.create_index(config=pgchroma.StringInvertedIndexConfig(), key="title")
     schema.create_index(config=pgchroma.IntInvertedIndexConfig(), key="year")
@@ -243,7 +243,7 @@ def test_declared_keys_get_an_index(
 def test_what_filters_keep_asking_for_gets_an_index(
     client: pgchroma.ClientAPI, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bookkeeping, "MIN_INDEXED", 100)
+    monkeypatch.setattr(planner, "MIN_INDEXED", 100)
     collection = create(client)
     _add(collection, _stored()[:200])
     context_of(client).observed = observed = Activity()
@@ -266,7 +266,7 @@ def test_what_filters_keep_asking_for_gets_an_index(
         # What is asked too rarely, or holds for nearly all, gets none.
         collection.get(where={"b": {"$ne": True}})
     collection.get(where={"i": 1})
-    note_asked(url, observed)
+    record_demand(url, observed)
     compact(url, collection)
     assert _indexes(client, collection) == {
         SecondaryIndex("number", "n"),
@@ -297,7 +297,7 @@ def test_filters_of_deletes_are_counted_and_those_of_inspections_are_not(
 def test_a_key_that_filters_keep_asking_for_may_be_long(
     client: pgchroma.ClientAPI, url: str, monkeypatch: pytest.MonkeyPatch, key: str
 ) -> None:
-    monkeypatch.setattr(bookkeeping, "MIN_INDEXED", 10)
+    monkeypatch.setattr(planner, "MIN_INDEXED", 10)
     collection = create(client)
     collection.add(
         ids=[f"id{n}" for n in range(50)],
@@ -309,7 +309,7 @@ def test_a_key_that_filters_keep_asking_for_may_be_long(
         assert len(collection.get(where={key: {"$gt": 5}})["ids"]) == 22
         assert collection.get(where={key: "s4"})["ids"] == ["id4"]
         collection.get(where={"short": 1})
-    note_asked(url, observed)
+    record_demand(url, observed)
     compact(url, collection)
     assert len(collection.get(where={key: {"$gt": 5}})["ids"]) == 22
     assert collection.get(where={key: "s4"})["ids"] == ["id4"]

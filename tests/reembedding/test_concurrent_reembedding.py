@@ -16,7 +16,8 @@ from sqlalchemy import create_engine
 
 import pgchroma
 from pgchroma import errors
-from pgchroma.compactor.runner import Compaction, CompactionSettings
+from pgchroma.compactor.runner import Compaction
+from pgchroma.compactor.settings import CompactionSettings
 from pgchroma.model.operations import GetReembedding, SwitchEmbeddings
 from tests.reembedding.functions import Hashed, vector_of
 from tests.server_process import eventually

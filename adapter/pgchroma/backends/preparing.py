@@ -12,7 +12,7 @@ from pgchroma.backends.conninfo import complete_conninfo
 from pgchroma.backends.retries import RETRY
 from pgchroma.backends.urls import place_of
 from pgchroma.catalog.upgrade import ServerFacts, prepare
-from pgchroma.compactor.runner import CompactionSettings
+from pgchroma.compactor.settings import CompactionSettings
 from pgchroma.compactor.thread import Compactor
 from pgchroma.config import Settings
 from pgchroma.errors import InvalidArgumentError

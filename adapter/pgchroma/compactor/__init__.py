@@ -1,1 +1,1 @@
-"""The compactor builds the indexes of collections behind writes and cleans up after deletions."""
+"""The compactor: builds indexes after writes, and cleans up after deletions."""

@@ -1,6 +1,6 @@
-"""Dropping what deleted databases have left, behind whoever deleted them.
+"""Dropping the tables of deleted databases after the deletion.
 
-It takes a connection of its own, which may go through a pooler: no state outlives a transaction.
+This uses a connection of its own, which may go through a pooler: no state outlives a transaction.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ __all__ = ("drop_all_discarded",)
 
 _log = logging.getLogger("pgchroma.compaction")
 
-SECONDS: Final = 0.5
-"""How often somebody looks whether to stop."""
+STOP_CHECK_SECONDS: Final = 0.5
+"""Seconds between two checks whether to stop."""
 
 
 def drop_all_discarded(conninfo: str, stop: Event) -> str | None:
-    """Drop the tables of all deleted databases, and the roles of tenants that are gone.
+    """Drop the tables of all deleted databases, and the roles of tenants that no longer exist.
 
     Args:
-        conninfo: Their database.
-        stop: Set to go on some other time.
+        conninfo: The PostgreSQL database.
+        stop: Set to leave the rest for later.
 
     Returns:
-        What could not be dropped now, and why; None if nothing was in the way.
+        What could not be dropped, and why; `None` if everything could be dropped.
     """
     try:
         with psycopg.connect(
@@ -47,7 +47,7 @@ def drop_all_discarded(conninfo: str, stop: Event) -> str | None:
 def _drop_all(connection: psycopg.Connection[object], stop: Event) -> str | None:
     dropped = 0
     while not stop.is_set():
-        leftovers: Leftovers = run(connection, drop_discarded(SECONDS))
+        leftovers: Leftovers = run(connection, drop_discarded(STOP_CHECK_SECONDS))
         dropped += leftovers.dropped
         if leftovers.is_done and dropped:
             run(connection, drop_roles())

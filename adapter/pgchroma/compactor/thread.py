@@ -1,7 +1,7 @@
-"""The compactor of a process: a thread that follows what the process writes and asks.
+"""The compactor of a process: a thread that follows the process's own reads and writes.
 
-It sleeps while nothing is written. What other processes leave behind, those that were killed among
-them, it finds when it starts and every few minutes after.
+It sleeps while there are no writes. When it starts, and every few minutes afterwards, it also looks
+for work that other processes left, for example because they were killed.
 """
 
 from __future__ import annotations
@@ -17,9 +17,11 @@ from uuid import UUID
 
 import psycopg
 
-from pgchroma.compactor.bookkeeping import Collection
 from pgchroma.compactor.dropping import drop_all_discarded
-from pgchroma.compactor.runner import BuildInterruptedError, Compaction, CompactionSettings
+from pgchroma.compactor.runner import Compaction
+from pgchroma.compactor.session import BuildInterruptedError
+from pgchroma.compactor.settings import CompactionSettings
+from pgchroma.compactor.state import TrackedCollection
 from pgchroma.errors import ChromaError
 from pgchroma.store.activity import Activity
 from pgchroma.store.layout.segments import needs_index
@@ -30,52 +32,53 @@ __all__ = ("Compactor",)
 _log = logging.getLogger("pgchroma.compaction")
 
 POLL_SECONDS: Final = 0.5
-"""Seconds between two looks at collections that are written to."""
+"""Seconds between two checks of the collections that are written to."""
 
 IDLE_SECONDS: Final = 2.0
-"""Seconds without a write after which a collection counts as being at rest."""
+"""Seconds without a write after which a collection counts as idle."""
 
 SCAN_SECONDS: Final = 300.0
-"""Seconds between two looks at all collections there are."""
+"""Seconds between two scans of all collections."""
 
-PATIENCE: Final = 10.0
-"""A tail is left to grow while it would grow by half again or more in so many seconds: an index
-built in the middle of a burst would soon be built again."""
+BURST_WINDOW: Final = 10.0
+"""A tail is not indexed yet if, at its present rate, it would grow by half or more in this many
+seconds: an index that is built in the middle of a burst would soon be rebuilt."""
 
-RETRY: Final = 1.0
-"""Seconds after which something that failed is tried again; after each further failure twice as
-many."""
+RETRY_SECONDS: Final = 1.0
+"""Seconds before the first retry after a failure; the pause doubles with each further failure."""
 
 MAX_RETRY_SECONDS: Final = 3600.0
 """The longest pause for a collection whose index cannot be built."""
 
 MAX_RECONNECT_SECONDS: Final = 60.0
-"""The longest pause where a connection was lost or none can be made."""
+"""The longest pause if connections are lost or cannot be opened."""
 
 
 @dataclass(slots=True)
-class _Watched:
-    """A collection that was written to or asked about, and is not at rest yet.
+class _CollectionState:
+    """A collection that was written to or missed an index, and is not idle yet.
 
     Attributes:
-        changed_at: When it was last written to, by this process or as far as its log tells.
-        waiting: How many embeddings had no index at the last look.
+        changed_at: When it was last written to, by this process or according to its log.
+        waiting: The number of embeddings without an index at the last check; -1 before the first.
+        checked_at: When it was last checked.
+        not_before: When it may be checked again.
         failures: How often in a row it could not be compacted.
     """
 
     changed_at: float
     waiting: int = -1
-    seen_at: float = 0.0
+    checked_at: float = 0.0
     not_before: float = 0.0
     failures: int = 0
 
 
 @dataclass
 class Compactor:
-    """Builds indexes behind the log, from the first write on or from `start`.
+    """Builds indexes in a thread, from the first write or from `start` on.
 
     Attributes:
-        observed: Where the process's reads and writes leave word.
+        observed: Where the process's reads and writes are recorded.
     """
 
     conninfo: str
@@ -85,37 +88,37 @@ class Compactor:
     _stop: Event = field(default_factory=Event)
     _woken: Event = field(default_factory=Event)
     _thread: Thread | None = None
-    _watched: dict[UUID, _Watched] = field(default_factory=dict)
-    _swept_at: float | None = None
+    _active: dict[UUID, _CollectionState] = field(default_factory=dict)
+    _scanned_at: float | None = None
     _dropped_at: float | None = None
-    _absences: int = 0
+    _failures: int = 0
 
     def __post_init__(self) -> None:
         self.observed.wake = self.wake
 
     def start(self) -> None:
-        """Start, without waiting for a write."""
+        """Start without waiting for a write."""
         self.wake()
 
     def wake(self) -> None:
-        """Have the thread look, which is started with the first call."""
+        """Make the thread check for work; the first call starts it."""
         self._woken.set()
         if self._thread is None:
             with self._lock:
                 if self._thread is None and not self._stop.is_set():
                     thread = Thread(target=self._work, name="pgchroma-compactor", daemon=True)
-                    # A process that is ending starts no more threads. What it wrote is written.
+                    # An ending process can start no threads. Its writes are not affected.
                     with suppress(RuntimeError):
                         thread.start()
                         self._thread = thread
 
     def stop(self) -> None:
-        """Give up what is being built, and end some time soon."""
+        """Interrupt a build, and let the thread end without waiting for it."""
         self._stop.set()
         self._woken.set()
 
     def close(self) -> None:
-        """Give up what is being built, and end."""
+        """Interrupt a build, and wait for the thread to end."""
         with self._lock:
             self.stop()
         if self._thread is not None:
@@ -124,143 +127,148 @@ class Compactor:
     def _work(self) -> None:
         while not self._stop.is_set():
             try:
-                # It can be done also where nothing can be built.
+                # This is possible even if no index can be built.
                 self._drop_discarded()
                 with Compaction(self.conninfo, self.settings, self._stop) as compaction:
-                    self._follow(compaction)
-                # No connection is held while nothing happens.
+                    self._poll(compaction)
+                # No connection stays open without work.
                 self._woken.wait(SCAN_SECONDS)
             except BuildInterruptedError:
                 return
             except (psycopg.Error, ChromaError) as error:
-                # The database is away, or nothing can be built this way.
-                pause = _pause(RETRY, self._absences, MAX_RECONNECT_SECONDS)
+                # The database is unavailable, or no index can be built over this connection.
+                pause = self._next_pause()
                 _log.warning(
-                    "indexes are not being built: %s; trying again in %g s",
-                    primary_message(error),
-                    pause,
+                    "index builds are failing, retrying in %g s: %s", pause, primary_message(error)
                 )
-                self._absences += 1
                 self._stop.wait(pause)
             except Exception:
-                # Nobody sees to it that a thread which has ended is started again.
-                _log.exception("indexes are not being built")
-                self._stop.wait(_pause(RETRY, self._absences, MAX_RECONNECT_SECONDS))
-                self._absences += 1
+                # Nothing restarts a thread that has ended.
+                _log.exception("index builds are failing")
+                self._stop.wait(self._next_pause())
 
-    def _follow(self, compaction: Compaction) -> None:
-        """Look at what happens, until nothing did for a while."""
+    def _next_pause(self) -> float:
+        pause = _pause(RETRY_SECONDS, self._failures, MAX_RECONNECT_SECONDS)
+        self._failures += 1
+        return pause
+
+    def _poll(self, compaction: Compaction) -> None:
+        """Process collections until none has been active for a while."""
         while not self._stop.is_set():
             self._woken.clear()
             self._drop_discarded()
-            self._take_in(compaction)
-            self._tend(compaction)
-            self._absences = 0
-            if self._watched:
+            self._collect(compaction)
+            self._process_due(compaction)
+            self._failures = 0
+            if self._active:
                 self._stop.wait(POLL_SECONDS)
             elif not self._woken.wait(IDLE_SECONDS):
                 return
 
-    def _take_in(self, compaction: Compaction) -> None:
+    def _collect(self, compaction: Compaction) -> None:
+        """Add the collections that the process has used, and now and then all that need work."""
         now = time.monotonic()
-        written, asked = self.observed.drain()
+        written, missing = self.observed.drain()
         for id in written:
-            self._watched.setdefault(id, _Watched(now)).changed_at = now
-        for id, _ in asked:
-            self._watched.setdefault(id, _Watched(now))
-        # Last, since it may fail: what was written is known by now.
-        if asked:
-            compaction.note_asked(asked)
-        if self._swept_at is None or now - self._swept_at > SCAN_SECONDS:
-            self._swept_at = now
+            self._active.setdefault(id, _CollectionState(now)).changed_at = now
+        for id, _ in missing:
+            self._active.setdefault(id, _CollectionState(now))
+        # This may fail, so it comes after the writes have been taken over.
+        if missing:
+            compaction.record_demand(missing)
+        if self._scanned_at is None or now - self._scanned_at > SCAN_SECONDS:
+            self._scanned_at = now
             for collection in compaction.collections():
-                if collection.has_leftovers or self._is_due(collection, collection.waiting):
-                    self._watched.setdefault(collection.tables.id, _Watched(now))
+                if collection.has_leftovers or self._needs_index(collection, collection.waiting):
+                    self._active.setdefault(collection.id, _CollectionState(now))
 
     def _drop_discarded(self) -> None:
-        """Drop what deleted databases have left; what cannot be dropped, with the next sweep."""
+        """Drop the tables of deleted databases; what cannot be dropped is tried again later."""
         now = time.monotonic()
-        is_asked = self.observed.drain_discarded()
-        if not (is_asked or self._dropped_at is None or now - self._dropped_at > SCAN_SECONDS):
+        has_deleted = self.observed.drain_discarded()
+        if not (has_deleted or self._dropped_at is None or now - self._dropped_at > SCAN_SECONDS):
             return
         self._dropped_at = now
         obstacle = drop_all_discarded(self.conninfo, self._stop)
         if obstacle is not None:
             _log.warning("a table of a deleted database is not dropped yet: %s", obstacle)
 
-    def _tend(self, compaction: Compaction) -> None:
+    def _process_due(self, compaction: Compaction) -> None:
         now = time.monotonic()
-        ready = {id for id, watched in self._watched.items() if watched.not_before <= now}
-        if not ready:
+        due = {id for id, state in self._active.items() if state.not_before <= now}
+        if not due:
             return
-        found = _by_id(compaction.collections(ready))
-        for id in ready:
+        found = _by_id(compaction.collections(due))
+        for id in due:
             if id not in found:
-                self._pass_over(compaction, id)
+                self._skip(compaction, id)
                 continue
             try:
-                if self._tend_one(compaction, found[id], self._watched[id]):
-                    del self._watched[id]
+                if self._process(compaction, found[id], self._active[id]):
+                    del self._active[id]
             except BuildInterruptedError:
                 if self._stop.is_set():
                     raise
-                # Somebody waited for its tables, and may do so again.
-                self._put_off(self._watched[id], IDLE_SECONDS)
+                # A session waited for its tables, and may do so again.
+                self._back_off(self._active[id], IDLE_SECONDS)
             except (psycopg.Error, ChromaError) as error:
                 if compaction.is_broken:
                     raise
                 if compaction.has(id):
                     self._fail(compaction, id, error)
 
-    def _pass_over(self, compaction: Compaction, id: UUID) -> None:
-        """Forget a collection that is gone; one whose tables somebody has is looked at later."""
+    def _skip(self, compaction: Compaction, id: UUID) -> None:
+        """Forget a deleted collection; put one off whose tables another session has locked."""
         if compaction.has(id):
-            self._put_off(self._watched[id], IDLE_SECONDS)
+            self._back_off(self._active[id], IDLE_SECONDS)
         else:
-            del self._watched[id]
+            del self._active[id]
 
-    def _tend_one(
-        self, compaction: Compaction, tables: Sequence[Collection], watched: _Watched
+    def _process(
+        self,
+        compaction: Compaction,
+        collections: Sequence[TrackedCollection],
+        state: _CollectionState,
     ) -> bool:
-        """Do what there is to do for a collection now; true if it needs no more looks.
+        """Compact a collection if it is time; return whether it needs no further checks.
 
         Args:
-            compaction: What does it.
-            tables: The collection with each of its tables of embeddings.
-            watched: What is known of it.
+            compaction: What compacts it.
+            collections: The collection with each of its tables of embeddings.
+            state: Its state, which is updated.
         """
-        looks = [compaction.peek(each) for each in tables]
-        waiting, now = sum(looks), time.monotonic()
-        growth = (waiting - watched.waiting) / max(now - watched.seen_at, POLL_SECONDS)
-        is_bursting = watched.waiting < 0 or growth * PATIENCE > waiting / 2
-        if waiting != watched.waiting:
-            # Others write to it, too.
-            watched.changed_at = now
-        watched.waiting, watched.seen_at = waiting, now
-        is_idle = now - watched.changed_at >= IDLE_SECONDS
-        needs_index = any(map(self._is_due, tables, looks))
+        tails = [compaction.peek(collection) for collection in collections]
+        waiting, now = sum(tails), time.monotonic()
+        growth = (waiting - state.waiting) / max(now - state.checked_at, POLL_SECONDS)
+        is_bursting = state.waiting < 0 or growth * BURST_WINDOW > waiting / 2
+        if waiting != state.waiting:
+            # Other processes write to it as well.
+            state.changed_at = now
+        state.waiting, state.checked_at = waiting, now
+        is_idle = now - state.changed_at >= IDLE_SECONDS
+        needs_index = any(map(self._needs_index, collections, tails))
         if not (is_idle or (needs_index and not is_bursting)):
             return False
-        if all([compaction.compact(each, is_idle=is_idle) for each in tables]):
-            watched.failures = 0
+        if all([compaction.compact(collection, is_idle=is_idle) for collection in collections]):
+            state.failures = 0
             return is_idle
-        # Another compactor has it.
-        watched.not_before = time.monotonic() + IDLE_SECONDS
+        # Another compactor has locked it.
+        state.not_before = time.monotonic() + IDLE_SECONDS
         return False
 
     def _fail(self, compaction: Compaction, id: UUID, error: psycopg.Error | ChromaError) -> None:
         message = why_not_indexed(error)
         _log.warning("building an index of collection %s failed: %s", id, message)
-        compaction.note_error(id, message)
-        self._put_off(self._watched[id], RETRY)
+        compaction.record_error(id, message)
+        self._back_off(self._active[id], RETRY_SECONDS)
 
     @staticmethod
-    def _put_off(watched: _Watched, seconds: float) -> None:
-        pause = _pause(seconds, watched.failures, MAX_RETRY_SECONDS)
-        watched.not_before = time.monotonic() + pause
-        watched.failures += 1
+    def _back_off(state: _CollectionState, seconds: float) -> None:
+        pause = _pause(seconds, state.failures, MAX_RETRY_SECONDS)
+        state.not_before = time.monotonic() + pause
+        state.failures += 1
 
-    def _is_due(self, collection: Collection, rows: int) -> bool:
+    def _needs_index(self, collection: TrackedCollection, rows: int) -> bool:
         return needs_index(
             rows,
             collection.dimension or 0,
@@ -269,13 +277,13 @@ class Compactor:
         )
 
 
-def _pause(seconds: float, failures: int, longest: float) -> float:
-    """Double a pause with each failure before it."""
-    return min(seconds * 2.0 ** min(failures, 100), longest)
+def _pause(seconds: float, failures: int, max_seconds: float) -> float:
+    """Return a pause that doubles with each failure."""
+    return min(seconds * 2.0 ** min(failures, 100), max_seconds)
 
 
-def _by_id(collections: Sequence[Collection]) -> dict[UUID, list[Collection]]:
-    found: dict[UUID, list[Collection]] = {}
+def _by_id(collections: Sequence[TrackedCollection]) -> dict[UUID, list[TrackedCollection]]:
+    found: dict[UUID, list[TrackedCollection]] = {}
     for collection in collections:
-        found.setdefault(collection.tables.id, []).append(collection)
+        found.setdefault(collection.id, []).append(collection)
     return found

@@ -1,4 +1,4 @@
-"""How long somebody has waited for others, and when that is worth a word."""
+"""How long the compactor has waited for others, and when to report that."""
 
 from __future__ import annotations
 
@@ -8,34 +8,34 @@ __all__ = ("Waiting",)
 
 
 class Waiting:
-    """A wait, as somebody sees it who looks now and then.
+    """The length of a wait, as polling observes it.
 
     Args:
-        seconds: How long it lasts before it is told of; it is told of again after twice, four
+        report_after: Seconds before the wait is reported. It is reported again after twice, four
             times, eight times as long.
     """
 
-    def __init__(self, seconds: float) -> None:
-        self._first = seconds
+    def __init__(self, report_after: float) -> None:
+        self._report_after = report_after
         self._since: float | None = None
-        self._next = seconds
+        self._next_report = report_after
 
     def lasts_for(self, seconds: float) -> bool:
-        """Whether it has lasted so long; asked while it lasts."""
+        """Whether the present wait has lasted this long."""
         return self._since is not None and time.monotonic() - self._since >= seconds
 
-    def is_worth_telling(self) -> bool:
-        """Whether it has lasted long enough; asked while it lasts."""
+    def is_report_due(self) -> bool:
+        """Whether to report the wait now. The first call of a wait starts it."""
         now = time.monotonic()
         if self._since is None:
             self._since = now
-        if now - self._since < self._next:
+        if now - self._since < self._next_report:
             return False
-        self._next *= 2
+        self._next_report *= 2
         return True
 
-    def is_over(self) -> bool:
-        """Whether a wait that was told of has ended; asked while nobody waits."""
-        was_told = self._next > self._first
-        self._since, self._next = None, self._first
-        return was_told
+    def end(self) -> bool:
+        """End the wait, if there is one; return whether it had been reported."""
+        was_reported = self._next_report > self._report_after
+        self._since, self._next_report = None, self._report_after
+        return was_reported

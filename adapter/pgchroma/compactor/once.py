@@ -1,0 +1,135 @@
+"""Compacting all collections of a database once, without a thread."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from threading import Event
+from time import sleep
+from typing import Final
+
+import psycopg
+from psycopg import errors as pg
+
+from pgchroma.compactor.dropping import drop_all_discarded
+from pgchroma.compactor.runner import Compaction, Progress
+from pgchroma.compactor.session import BuildInterruptedError
+from pgchroma.compactor.settings import CompactionSettings
+from pgchroma.compactor.state import TrackedCollection
+from pgchroma.errors import ChromaError
+from pgchroma.store.running.errors import mapped_errors, why_not_indexed
+
+__all__ = ("Report", "SmallCollection", "compact_all")
+
+RETRY_SECONDS: Final = 1.0
+"""Seconds between two attempts at a collection that another session has locked."""
+
+
+@dataclass(frozen=True, slots=True)
+class SmallCollection:
+    """A collection that has embeddings and no index, because it is too small for one.
+
+    Attributes:
+        size: The size of its embeddings in bytes.
+        sync_threshold: The number of embeddings from which on it gets an index.
+    """
+
+    name: str
+    embeddings: int
+    size: int
+    sync_threshold: int
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """The result of compacting collections.
+
+    Attributes:
+        idle: How many collections need no more work.
+        total: How many collections there are to compact.
+        failures: The collections that failed: name and error.
+        small: The collections that are too small for an index.
+        obstacles: The collections without an index that filters keep missing: name and reason.
+        discarded: Why a table of a deleted database could not be dropped; `None` if none is left.
+        unknown: Names that no collection has. If there are any, no collection was compacted.
+    """
+
+    idle: int = 0
+    total: int = 0
+    failures: Sequence[tuple[str, str]] = ()
+    small: Sequence[SmallCollection] = ()
+    obstacles: Sequence[tuple[str, str]] = ()
+    discarded: str | None = None
+    unknown: Sequence[str] = ()
+
+
+def compact_all(
+    conninfo: str,
+    settings: CompactionSettings,
+    names: Sequence[str] = (),
+    *,
+    wait: bool = False,
+    on_progress: Progress | None = None,
+) -> Report:
+    """Do everything there is to do for the collections of a database.
+
+    A collection that fails does not keep the others from their indexes.
+
+    Args:
+        conninfo: The database.
+        settings: When indexes are built, and with how much memory.
+        names: The names of the collections; if there are none, all collections.
+        wait: Whether to merge each collection into one segment, and to wait for other compactors.
+        on_progress: Called while indexes are built.
+
+    Raises:
+        UnavailableError: The database cannot be reached, or there is a pooler in between.
+    """
+    with mapped_errors(), Compaction(conninfo, settings, Event(), on_progress) as compaction:
+        discarded = drop_all_discarded(conninfo, Event())
+        collections = compaction.collections()
+        unknown = sorted(set(names) - {collection.name for collection in collections})
+        if unknown:
+            return Report(unknown=unknown)
+        chosen = [each for each in collections if not names or each.name in names]
+        idle, failures = [], []
+        for collection in chosen:
+            try:
+                if _compact(compaction, collection, wait=wait):
+                    idle.append(collection)
+            except (psycopg.Error, ChromaError) as error:
+                if compaction.is_broken:
+                    raise
+                message = why_not_indexed(error)
+                compaction.record_error(collection.id, message)
+                failures.append((collection.name, message))
+        small = [small for each in idle if (small := _small(compaction, each))]
+        names_by_id = {collection.id: collection.name for collection in chosen}
+        obstacles = [(names_by_id[id], text) for id, text in compaction.obstacles.items()]
+        return Report(len(idle), len(chosen), failures, small, obstacles, discarded)
+
+
+def _compact(compaction: Compaction, collection: TrackedCollection, *, wait: bool) -> bool:
+    while True:
+        try:
+            if compaction.compact(collection, merges_all=wait):
+                return True
+        except BuildInterruptedError:
+            # A session waits for its tables, and may have deleted it.
+            if not compaction.has(collection.id):
+                return True
+        if not wait:
+            return False
+        sleep(RETRY_SECONDS)
+
+
+def _small(compaction: Compaction, collection: TrackedCollection) -> SmallCollection | None:
+    """Return the size of a collection that has embeddings and no index."""
+    with suppress(pg.UndefinedTable, BuildInterruptedError):
+        found = compaction.inspect(collection)
+        if found.tail and not found.segments:
+            size = found.tail * 4 * (collection.dimension or 0)
+            threshold = collection.hnsw.sync_threshold
+            return SmallCollection(collection.name, found.tail, size, threshold)
+    return None

@@ -1,0 +1,188 @@
+"""What to build next. No function here touches a database."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from pgchroma.compactor.settings import CompactionSettings
+from pgchroma.compactor.state import Build, Inspection, SegmentRow, TrackedCollection
+from pgchroma.store.layout.secondary import DEMAND_THRESHOLD, MAX_KEY_BYTES, SecondaryIndex
+from pgchroma.store.layout.segments import needs_index
+
+__all__ = (
+    "build_memory",
+    "choose_build",
+    "choose_secondary",
+    "max_build_rows",
+    "orphan_scan_start",
+    "vacuums_indexes",
+)
+
+MIN_INDEXED: Final = 5_000
+"""A collection with fewer records is read as fast without a secondary index."""
+
+MAX_DEAD_FRACTION: Final = 0.2
+"""A segment is rebuilt if a larger fraction of its entries is dead."""
+
+MAX_VACUUMED_FRACTION: Final = 0.005
+"""Vacuum removes dead entries from indexes only if at most this fraction of them is dead."""
+
+MIN_BUILD_MEMORY_BYTES: Final = 64 << 20
+
+_SEALING, _IDLE = 2, 8
+"""How many times as long as the build a preceding segment may be to be merged with it: if an index
+is built in any case, and if there is nothing else to do."""
+
+
+def choose_build(
+    collection: TrackedCollection,
+    inspection: Inspection,
+    settings: CompactionSettings,
+    *,
+    is_idle: bool,
+    merges_all: bool,
+) -> Build | None:
+    """Choose the segment to build next, if there is one.
+
+    A tail that needs an index becomes a segment. It is merged with the segments before it as long
+    as they are not much longer than what is built in any case, so the number of times that an
+    embedding is indexed grows with the logarithm of the collection. Segments with many dead
+    entries, and segments built with other parameters, are rebuilt.
+
+    Args:
+        collection: The collection with one of its tables of embeddings.
+        inspection: Its segments, indexes and row counts.
+        settings: The minimum size of a tail and the memory for a build.
+        is_idle: Whether the collection seems to have no writers. Builds that are not urgent are
+            chosen only then.
+        merges_all: Whether to merge everything into one segment, whatever that costs.
+    """
+    if collection.dimension is None:
+        return None
+    ready, max_rows = inspection.ready, max_build_rows(collection, settings)
+    sealing = None if merges_all else _SEALING
+    if _needs_segment(collection, inspection, settings, merges_all=merges_all):
+        tail = Build(inspection.tail_start, inspection.end_pos, inspection.tail)
+        return _merged(tail, ready, max_rows, sealing) or tail
+    if not (is_idle or merges_all):
+        return None
+    if inspection.gaps:
+        gap = inspection.gaps[0]
+        before = [segment for segment in ready if segment.end_pos <= gap.first_pos]
+        return _merged(gap, before, max_rows, _SEALING) or gap
+    for index, segment in enumerate(ready):
+        if _is_stale(collection, segment):
+            rebuild = Build(segment.first_pos, segment.end_pos, segment.rows)
+            return _merged(rebuild, ready[:index], max_rows, sealing) or rebuild
+    if not ready:
+        return None
+    last = Build(ready[-1].first_pos, ready[-1].end_pos, ready[-1].rows)
+    return _merged(last, ready[:-1], max_rows, None if merges_all else _IDLE)
+
+
+def choose_secondary(
+    collection: TrackedCollection,
+    inspection: Inspection,
+    settings: CompactionSettings,
+    *,
+    has_trigrams: bool,
+) -> SecondaryIndex | None:
+    """Choose the secondary index to build next: a declared one, or one that filters keep missing.
+
+    Args:
+        collection: The collection.
+        inspection: Its secondary indexes, and the demand for others.
+        settings: Whether demand alone is a reason to build an index.
+        has_trigrams: Whether the extension pg_trgm is installed.
+    """
+    if inspection.records < MIN_INDEXED:
+        return None
+    candidates = _declared(collection)
+    if settings.is_automatic:
+        demand = inspection.demand.items()
+        candidates += [index for index, misses in demand if misses >= DEMAND_THRESHOLD]
+    for index in candidates:
+        if index.kind == "trigrams" and not has_trigrams:
+            continue
+        if not inspection.secondary.get(index, False):
+            return index
+    return None
+
+
+def max_build_rows(collection: TrackedCollection, settings: CompactionSettings) -> int:
+    """Return how many embeddings can be indexed in the memory for a build."""
+    return settings.memory // collection.memory_per_row
+
+
+def build_memory(collection: TrackedCollection, build: Build, settings: CompactionSettings) -> int:
+    """Return the memory for a build, in bytes."""
+    needed = build.rows * collection.memory_per_row
+    return min(max(needed, MIN_BUILD_MEMORY_BYTES), settings.memory)
+
+
+def orphan_scan_start(inspection: Inspection, *, merges_all: bool) -> int:
+    """Return the position from which to look for embeddings that belong to no record.
+
+    Concurrent writers of one record leave such embeddings, so they are in the tail. If the
+    collection has more embeddings than records, they may be anywhere.
+    """
+    scans_all = merges_all or inspection.embeddings > inspection.records
+    return 1 if scans_all else inspection.tail_start
+
+
+def vacuums_indexes(inspection: Inspection) -> bool:
+    """Whether vacuum should also remove dead entries from the indexes of embeddings.
+
+    Removing an entry from an HNSW index costs several searches. An index with many dead entries is
+    therefore left as it is until it is rebuilt.
+    """
+    dead = sum(max(segment.entries - segment.rows, 0) for segment in inspection.ready)
+    total = sum(segment.entries for segment in inspection.ready)
+    return dead <= MAX_VACUUMED_FRACTION * total
+
+
+def _needs_segment(
+    collection: TrackedCollection,
+    inspection: Inspection,
+    settings: CompactionSettings,
+    *,
+    merges_all: bool,
+) -> bool:
+    """Whether the tail becomes a segment: if it is long enough, or joins others in any case."""
+    tail, hnsw = inspection.tail, collection.hnsw
+    if needs_index(tail, collection.dimension or 0, hnsw.sync_threshold, settings.segment_bytes):
+        return True
+    return merges_all and bool(inspection.ready) and tail >= hnsw.batch_size
+
+
+def _is_stale(collection: TrackedCollection, segment: SegmentRow) -> bool:
+    has_many_dead = segment.rows < segment.entries * (1 - MAX_DEAD_FRACTION)
+    return has_many_dead or segment.spec != collection.index_spec
+
+
+def _merged(
+    build: Build, before: Sequence[SegmentRow], max_rows: int, factor: int | None
+) -> Build | None:
+    """Merge a build with segments before it; return `None` if it can be merged with no segment."""
+    merged = None
+    for segment in reversed(before):
+        if segment.rows + build.rows > max_rows:
+            break
+        if factor is not None and segment.rows > factor * build.rows:
+            break
+        build = merged = Build(segment.first_pos, build.end_pos, segment.rows + build.rows)
+    return merged
+
+
+def _declared(collection: TrackedCollection) -> list[SecondaryIndex]:
+    """List the secondary indexes that the collection's schema declares."""
+    declared = []
+    for key, kinds in sorted(collection.configuration.indexed.keys.items()):
+        if len(key.encode()) > MAX_KEY_BYTES:
+            continue
+        if kinds.get("int") or kinds.get("float"):
+            declared.append(SecondaryIndex("number", key))
+        if kinds.get("string") or kinds.get("bool"):
+            declared.append(SecondaryIndex("value", key))
+    return declared
