@@ -90,7 +90,7 @@ def test_what_is_in_use_is_not_taken_out_of_use_again(papers: Any, url: str) -> 
         assert backend.execute(SwitchEmbeddings(collection, generation)) == 0
     assert_embedded(papers, Hashed(seed=2))
     assert backend.execute(GetReembedding(collection)).is_previous
-    with pytest.raises(errors.NotFoundError, match="no longer has these second embeddings"):
+    with pytest.raises(errors.NotFoundError, match="no longer has these pending embeddings"):
         backend.execute(SwitchEmbeddings(collection, generation + 1))
 
 
@@ -115,7 +115,7 @@ def test_what_was_dropped_meanwhile_is_not_filled_any_more(client: Any, papers: 
         rival.drop_reembedding()
         rival.reembed(Hashed(seed=3), switch=False)
 
-    with pytest.raises(errors.NotFoundError, match="no longer has these second embeddings"):
+    with pytest.raises(errors.NotFoundError, match="no longer has these pending embeddings"):
         papers.reembed(Interrupted(once(start_another), seed=2), batch_size=10)
     assert_embedded(papers, Hashed())
     papers.reembed(Hashed(seed=3))
@@ -130,7 +130,7 @@ def test_one_who_went_back_is_not_overruled(client: Any, papers: Any) -> None:
         rival.reembed(first)
         rival.reembed(Hashed())
 
-    with pytest.raises(errors.UniqueConstraintError, match="taken other embeddings into use"):
+    with pytest.raises(errors.UniqueConstraintError, match="switched to other embeddings"):
         papers.reembed(Interrupted(once(there_and_back), seed=2), batch_size=10)
     assert_embedded(papers, Hashed())
 
@@ -146,7 +146,7 @@ def test_functions_that_are_not_stored_are_not_taken_for_one(papers: Any) -> Non
         papers.reembed(plain(2), switch=False)
     with (
         pytest.warns(DeprecationWarning),
-        pytest.raises(errors.UniqueConstraintError, match="a function that is not stored"),
+        pytest.raises(errors.UniqueConstraintError, match="a function that was not stored"),
     ):
         papers.reembed(plain(3))
     papers.drop_reembedding()

@@ -112,10 +112,14 @@ async def test_embeddings_can_be_looked_at_before_they_are_used(papers: Any) -> 
 
 async def test_a_third_function_has_to_wait(papers: Any) -> None:
     await papers.reembed(Hashed(seed=2), switch=False)
-    with pytest.raises(errors.UniqueConstraintError, match="being made with hashed"):
+    with pytest.raises(
+        errors.UniqueConstraintError, match="already has pending embeddings from hashed"
+    ):
         await papers.reembed(Hashed(seed=3))
     await papers.reembed(Hashed(seed=2))
-    with pytest.raises(errors.UniqueConstraintError, match=r"kept from before.*drop_reembedding"):
+    with pytest.raises(
+        errors.UniqueConstraintError, match=r"already has previous embeddings.*drop_reembedding"
+    ):
         await papers.reembed(Hashed(seed=3))
 
 

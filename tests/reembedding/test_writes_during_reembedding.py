@@ -19,7 +19,7 @@ import pytest
 
 import pgchroma
 from pgchroma import errors
-from pgchroma.store.reembedding import handlers as reembedding
+from pgchroma.store.reembedding import switch
 from tests.reembedding.functions import Hashed, vector_of
 from tests.server_process import eventually
 
@@ -172,7 +172,7 @@ def test_the_index_is_there_before_it_is_used(url: str) -> None:
 
 
 def test_an_exchange_waits_for_nobody_for_long(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reembedding, "LOCK_TIMEOUT", "20ms")
+    monkeypatch.setattr(switch, "LOCK_TIMEOUT", "20ms")
     monkeypatch.setattr("pgchroma.client._sync.reembedding.ATTEMPTS", 3)
     with _client(url, pgchroma_compaction=False) as client, psycopg.connect(url) as reader:
         collection = _filled(client, Hashed())

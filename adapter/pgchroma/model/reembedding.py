@@ -1,4 +1,4 @@
-"""A collection's second embeddings: those that another function makes, or made before."""
+"""A collection's pending embeddings, which another function makes, and its previous ones."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from pgchroma.model.types import Space
 
 __all__ = (
     "MAX_COMPARED",
-    "MAX_PATIENCE_SECONDS",
     "MAX_UNEMBEDDED",
+    "MAX_WAIT_SECONDS",
     "Comparison",
     "Reembedding",
     "ReembeddingReport",
@@ -22,29 +22,29 @@ __all__ = (
 )
 
 MAX_UNEMBEDDED: Final = 10_000
-"""The most records handed out at once to be embedded."""
+"""The maximum number of records returned at once to be embedded."""
 
 MAX_COMPARED: Final = 1_000
-"""The most records whose neighbours are compared; each is compared with every record, twice."""
+"""The maximum number of records whose neighbours are compared. Each one is compared with every
+record, twice."""
 
-
-MAX_PATIENCE_SECONDS: Final = 60.0
-"""The most seconds for which writers are held off."""
+MAX_WAIT_SECONDS: Final = 60.0
+"""The maximum number of seconds that a switch may block writers."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reembedding:
-    """How far a collection's second embeddings are.
+    """How complete a collection's pending embeddings are.
 
     Attributes:
-        embedding_function: What makes them, in Chroma's persisted form.
-        space: How they are compared.
-        dimension: How long they are.
-        is_previous: Whether they were in use before and are kept, and not being made.
-        total: How many embeddings the collection has.
-        embedded: How many of these there is a second one for.
+        embedding_function: The function that makes them, in Chroma's stored form.
+        space: The distance between them.
+        dimension: Their length.
+        is_previous: Whether they are previous embeddings, kept since a switch.
+        total: The number of current embeddings.
+        embedded: How many of these have a pending embedding.
         without_document: How many of the others have no document to embed.
-        waiting: How many of the second ones wait for an index.
+        waiting: How many of the pending embeddings wait for an index.
     """
 
     embedding_function: Mapping[str, Any] | None
@@ -59,10 +59,10 @@ class Reembedding:
 
 @dataclass(frozen=True, slots=True)
 class Unembedded:
-    """Records that have no second embedding yet, in the order of their positions.
+    """Records that have no pending embedding yet, in the order of their positions.
 
     Attributes:
-        positions: Where the embeddings in use are; the second ones belong there, too.
+        positions: The positions of the current embeddings, and of those to store.
     """
 
     positions: list[int]
@@ -73,12 +73,12 @@ class Unembedded:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """How much the neighbours of records are the same by both embeddings.
+    """How much the nearest neighbours of records agree between both embeddings.
 
     Attributes:
-        overlap: The mean part of the nearest that both find, from 0 to 1.
-        sample: How many records were asked for, picked at random.
-        n_results: How many neighbours of each.
+        overlap: The mean share of the nearest neighbours that both find, from 0 to 1.
+        sample: The number of records that were searched for, chosen at random.
+        n_results: The number of neighbours of each.
     """
 
     overlap: float
@@ -88,13 +88,13 @@ class Comparison:
 
 @dataclass(frozen=True, slots=True)
 class ReembeddingReport:
-    """What a re-embedding has done.
+    """The result of a re-embedding.
 
     Attributes:
-        embedded: How many records were embedded, by this call.
-        dimension: How long the new embeddings are; None: the collection has none.
-        comparison: How much the neighbours stayed the same; None if nothing was compared.
-        is_switched: Whether the new embeddings are in use.
+        embedded: The number of records that this call embedded.
+        dimension: The length of the new embeddings; `None` if the collection has none.
+        comparison: How much the neighbours agree; `None` if nothing was compared.
+        is_switched: Whether the collection has switched to the new embeddings.
     """
 
     embedded: int
@@ -104,22 +104,24 @@ class ReembeddingReport:
 
 
 def check_space(space: Any) -> None:
-    """Check how embeddings are to be compared; None: as they are.
+    """Check the distance between new embeddings; `None` means that of the current ones.
 
     Raises:
-        InvalidArgumentError: It is no way to compare them.
+        InvalidArgumentError: It is not a distance.
     """
     if space is not None and space not in get_args(Space):
         expected = ", ".join(get_args(Space))
         raise InvalidArgumentError(f"space: expected one of {expected}, got {space!r}")
 
 
-def check_whole(name: str, value: Any, most: int) -> int:
-    """Check a number that is to be an int of at least 1.
+def check_whole(name: str, value: Any, max_value: int) -> int:
+    """Return a value if it is an int from 1 to a maximum.
 
     Raises:
-        InvalidArgumentError: It is none, or more than `most`.
+        InvalidArgumentError: It is not.
     """
-    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= most:
-        raise InvalidArgumentError(f"{name}: expected an int from 1 to {most:,}, got {value!r}")
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= max_value:
+        raise InvalidArgumentError(
+            f"{name}: expected an int from 1 to {max_value:,}, got {value!r}"
+        )
     return value

@@ -5,6 +5,7 @@ from pgchroma.store.context import StoreContext
 from pgchroma.store.handlers import handlers
 from pgchroma.store.records import deletions, reads, writes
 from pgchroma.store.reembedding import handlers as reembedding
+from pgchroma.store.reembedding import switch
 from pgchroma.store.running._async.driver import run as run_async
 from pgchroma.store.running._sync.driver import run
 from pgchroma.store.search import explain, queries, recall
@@ -24,6 +25,7 @@ __all__ = (
     "run",
     "run_async",
     "status",
+    "switch",
     "tenancy",
     "writes",
 )

@@ -19,8 +19,8 @@ from pgchroma.model.operations import (
 )
 from pgchroma.model.reembedding import (
     MAX_COMPARED,
-    MAX_PATIENCE_SECONDS,
     MAX_UNEMBEDDED,
+    MAX_WAIT_SECONDS,
     Comparison,
     Reembedding,
     Unembedded,
@@ -109,7 +109,7 @@ class SwitchBody(Struct):
     """The embeddings to switch to, and how many seconds the switch may block writers."""
 
     generation: Generation
-    patience: Annotated[float, Meta(ge=0, le=MAX_PATIENCE_SECONDS)] = 0.0
+    patience: Annotated[float, Meta(ge=0, le=MAX_WAIT_SECONDS)] = 0.0
 
 
 class MissingBody(Struct):
@@ -275,7 +275,7 @@ REEMBEDDING_ROUTES: tuple[Route[Any, Any], ...] = (
         access="write",
         encode_request=lambda operation: Request(
             collection_path(operation.collection),
-            body=SwitchBody(operation.generation, operation.patience),
+            body=SwitchBody(operation.generation, operation.max_wait),
         ),
         decode_request=lambda request: SwitchEmbeddings(
             request.collection, request.body.generation, request.body.patience

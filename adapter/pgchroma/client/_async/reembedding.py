@@ -39,7 +39,7 @@ ATTEMPTS: Final = 60
 MAX_BATCHES: Final = 10
 """How many batches are embedded before the switch is tried: there may always be one more."""
 
-PATIENCE: Final = 2.0
+SWITCH_WAIT_SECONDS: Final = 2.0
 """Seconds for which the switch holds writers off while the last records are embedded."""
 
 MIN_PAUSE_SECONDS: Final = 0.2
@@ -150,10 +150,10 @@ class AsyncReembedder:
 
     async def _take_into_use(self) -> int:
         """Try the switch once; return how many embeddings it lacks."""
-        operation = SwitchEmbeddings(self._collection, self._generation, PATIENCE)
+        operation = SwitchEmbeddings(self._collection, self._generation, SWITCH_WAIT_SECONDS)
         if self._backend.in_caller_transaction:
             # On one connection nobody could store what is missing.
-            return await self._backend.execute(replace(operation, patience=0.0))
+            return await self._backend.execute(replace(operation, max_wait=0.0))
         return await run_while(partial(self._backend.execute, operation), self._catch_up)
 
     async def _catch_up(self) -> None:

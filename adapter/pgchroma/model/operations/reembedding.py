@@ -97,12 +97,12 @@ class SwitchEmbeddings(OnCollection, Operation[int]):
     that are current already changes nothing.
 
     Attributes:
-        patience: The longest time to hold writers off, in seconds, while another session stores
+        max_wait: The longest time to hold writers off, in seconds, while another session stores
             the few embeddings that are missing.
     """
 
     generation: int
-    patience: float = 0.0
+    max_wait: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,1 +1,1 @@
-"""Embeddings of another function, built beside those in use."""
+"""Re-embedding: the embeddings of another function replace those of a collection."""

@@ -1,27 +1,14 @@
-"""Handlers of a collection's second embeddings: made beside those in use, and taken into use.
-
-They are in a table of their own, at the positions in the log that those in use have. Every write
-of an embedding takes a new position, so a position without a second embedding is one that is still
-to be embedded, whoever wrote it and whenever; and taking them into use changes no record.
-"""
+"""Handlers of a collection's pending embeddings, which another function makes."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import Any, Final, LiteralString
+from dataclasses import replace
+from typing import Any, LiteralString
 
 import numpy as np
-import orjson
-from psycopg import sql
 
-from pgchroma.errors import (
-    InvalidArgumentError,
-    MissingRightError,
-    NotFoundError,
-    UniqueConstraintError,
-)
+from pgchroma.errors import InvalidArgumentError, UniqueConstraintError
 from pgchroma.model.configuration import CollectionConfiguration
 from pgchroma.model.operations import (
     CollectionRef,
@@ -31,21 +18,17 @@ from pgchroma.model.operations import (
     GetUnembedded,
     StartReembedding,
     StoreReembedded,
-    SwitchEmbeddings,
 )
 from pgchroma.model.reembedding import Comparison, Reembedding, Unembedded
 from pgchroma.store.context import StoreContext
 from pgchroma.store.encoding.vectors import pack_vectors
 from pgchroma.store.handlers import handles
 from pgchroma.store.layout.segments import distance, needs_index
-from pgchroma.store.layout.tables import (
-    MAX_DIMENSION,
-    CollectionTables,
-    create_shadow,
-    swap,
-)
+from pgchroma.store.layout.tables import MAX_DIMENSION, create_shadow
+from pgchroma.store.reembedding.privileges import check_owner, copy_grants
+from pgchroma.store.reembedding.state import EmbeddingVersions, find_versions, stored_json
 from pgchroma.store.resolving import resolve
-from pgchroma.store.running.steps import Statement, Steps, Transaction, render, text_of
+from pgchroma.store.running.steps import Statement, Steps, Transaction, render
 from pgchroma.store.sequences import advance_once
 
 __all__ = (
@@ -55,56 +38,12 @@ __all__ = (
     "get_unembedded",
     "start_reembedding",
     "store_reembedded",
-    "switch_embeddings",
 )
-
-LOCK_TIMEOUT: Final = "500ms"
-"""How long the switch waits for those who read and write, who in turn wait behind it.
-
-Less than PostgreSQL's `deadlock_timeout`: so it is the switch that gives way, and not a writer or
-an index that is being built.
-"""
-
-
-@dataclass(frozen=True, slots=True)
-class _Second:
-    """A collection with both its tables of embeddings.
-
-    Attributes:
-        in_use: What the collection has now.
-        configuration: What it has with the second embeddings.
-        spare: Their table; None: there are none.
-        is_previous: Whether they were in use before, and nobody is about to use them again.
-    """
-
-    name: str
-    live: CollectionTables
-    in_use: CollectionConfiguration
-    dimension: int | None
-    shadow: CollectionTables | None
-    configuration: CollectionConfiguration
-    spare_dimension: int
-    is_previous: bool
-
-    def is_used(self, generation: int) -> bool:
-        """Whether the second embeddings of that generation have been taken into use.
-
-        Raises:
-            NotFoundError: They are gone.
-        """
-        if self.live.generation == generation:
-            return True
-        if self.shadow is None or self.shadow.generation != generation:
-            raise NotFoundError(
-                f"Collection [{self.name}] no longer has these second embeddings: they have been "
-                "dropped"
-            )
-        return False
 
 
 @handles(StartReembedding)
 def start_reembedding(operation: StartReembedding, context: StoreContext) -> Steps[int | None]:
-    """Make a table, unless there is one for the same function."""
+    """Create a table for pending embeddings, unless there is one for the same function."""
     if not 1 <= operation.dimension <= MAX_DIMENSION:
         raise InvalidArgumentError(
             f"dimension: expected an int from 1 to {MAX_DIMENSION:,}, got {operation.dimension}"
@@ -113,7 +52,7 @@ def start_reembedding(operation: StartReembedding, context: StoreContext) -> Ste
     generation: int | None = yield Transaction(_start(operation))
     context.forget_collection(operation.collection)
     if generation is not None:
-        # The compactor looks after both tables.
+        # The compactor maintains both tables.
         context.record_write((yield from resolve(operation.collection, context)))
     return generation
 
@@ -121,22 +60,22 @@ def start_reembedding(operation: StartReembedding, context: StoreContext) -> Ste
 @handles(GetReembedding)
 def get_reembedding(operation: GetReembedding, context: StoreContext) -> Steps[Reembedding | None]:
     """Count the embeddings of both tables, and those without an index."""
-    second = yield from _find(operation.collection)
-    if second.shadow is None:
+    versions = yield from find_versions(operation.collection)
+    if versions.shadow is None:
         return None
-    named = {"id": second.shadow.id, "generation": second.shadow.generation}
-    parts = _tables(second)
-    total, embedded, without_document, tail = (yield Statement(render(_COUNT, **parts), named))[0]
-    threshold = second.configuration.hnsw.sync_threshold
-    # In a transaction of the caller's nobody else sees the table, and so nobody indexes it.
+    parameters = {"id": versions.shadow.id, "generation": versions.shadow.generation}
+    rows = yield Statement(render(_COUNT, **versions.parts), parameters)
+    total, embedded, without_document, tail = rows[0]
+    hnsw = versions.shadow_configuration.hnsw
+    # Other sessions cannot see the table in the caller's transaction, so none indexes it.
     is_waiting = not context.caches_nothing and needs_index(
-        tail, second.spare_dimension, threshold, context.segment_bytes
+        tail, versions.shadow_dimension, hnsw.sync_threshold, context.segment_bytes
     )
     return Reembedding(
-        second.configuration.embedding_function,
-        second.configuration.hnsw.space,
-        second.spare_dimension,
-        second.is_previous,
+        versions.shadow_configuration.embedding_function,
+        hnsw.space,
+        versions.shadow_dimension,
+        versions.is_previous,
         total,
         embedded,
         without_document,
@@ -146,35 +85,35 @@ def get_reembedding(operation: GetReembedding, context: StoreContext) -> Steps[R
 
 @handles(GetUnembedded)
 def get_unembedded(operation: GetUnembedded, context: StoreContext) -> Steps[Unembedded]:
-    """Read records whose position the second table does not have."""
-    second = yield from _find(operation.collection)
-    if second.is_used(operation.generation):
+    """Read records whose position has no pending embedding."""
+    versions = yield from find_versions(operation.collection)
+    if versions.is_current(operation.generation):
         return Unembedded([], [], [], [])
-    named = {"after": operation.after, "limit": operation.limit}
-    rows = yield Statement(render(_UNEMBEDDED, **_tables(second)), named)
+    parameters = {"after": operation.after, "limit": operation.limit}
+    rows = yield Statement(render(_UNEMBEDDED, **versions.parts), parameters)
     positions, ids, documents, uris = map(list, zip(*rows, strict=True)) if rows else ([],) * 4
     return Unembedded(positions, ids, documents, uris)
 
 
 @handles(StoreReembedded)
 def store_reembedded(operation: StoreReembedded, context: StoreContext) -> Steps[None]:
-    """Insert embeddings at the positions that still are somebody's."""
+    """Insert pending embeddings at the positions that still belong to a record."""
     count, dimension = operation.embeddings.shape
     if len(operation.positions) != count:
         raise InvalidArgumentError(f"{len(operation.positions)} positions for {count} embeddings")
-    second = yield from _find(operation.collection)
-    if second.is_used(operation.generation):
-        # Somebody else was faster, with the same function.
+    versions = yield from find_versions(operation.collection)
+    if versions.is_current(operation.generation):
+        # Another client, with the same function, has already made the switch.
         return
-    if dimension != second.spare_dimension:
+    if dimension != versions.shadow_dimension:
         raise InvalidArgumentError(
-            f"Second embeddings have a dimension of {second.spare_dimension}, got {dimension}"
+            f"Pending embeddings have a dimension of {versions.shadow_dimension}, got {dimension}"
         )
     if not np.isfinite(operation.embeddings).all():
         raise InvalidArgumentError("embeddings: a value is NaN or infinite")
     vectors = pack_vectors(operation.embeddings, None, context.vector_oid)
     yield Statement(
-        render(_STORE, **_tables(second)),
+        render(_STORE, **versions.parts),
         {"positions": operation.positions, "embeddings": vectors},
     )
     context.record_write((yield from resolve(operation.collection, context)))
@@ -182,293 +121,113 @@ def store_reembedded(operation: StoreReembedded, context: StoreContext) -> Steps
 
 @handles(CompareEmbeddings)
 def compare_embeddings(operation: CompareEmbeddings, context: StoreContext) -> Steps[Comparison]:
-    """Look for the neighbours of the same records in both tables, exactly."""
-    second = yield from _find(operation.collection)
-    is_used = second.is_used(operation.generation)
-    if second.shadow is None:
+    """Find the neighbours of the same records in both tables, by exact searches."""
+    versions = yield from find_versions(operation.collection)
+    is_current = versions.is_current(operation.generation)
+    if versions.shadow is None:
         return Comparison(1.0, 0, operation.n_results)
-    spaces = distance(second.in_use.hnsw.space), distance(second.configuration.hnsw.space)
-    old, new = reversed(spaces) if is_used else spaces
-    parts = _tables(second)
-    if is_used:
+    configurations = versions.configuration, versions.shadow_configuration
+    spaces = tuple(distance(each.hnsw.space) for each in configurations)
+    old, new = reversed(spaces) if is_current else spaces
+    parts = versions.parts
+    if is_current:
         parts = {**parts, "vectors": parts["shadow"], "shadow": parts["vectors"]}
     text = render(_COMPARE, **parts, old=old, new=new)
-    named = {"sample": operation.sample, "n_results": operation.n_results}
-    overlap, sample = (yield Statement(text, named))[0]
+    parameters = {"sample": operation.sample, "n_results": operation.n_results}
+    overlap, sample = (yield Statement(text, parameters))[0]
     return Comparison(1.0 if overlap is None else overlap, sample, operation.n_results)
-
-
-@handles(SwitchEmbeddings)
-def switch_embeddings(operation: SwitchEmbeddings, context: StoreContext) -> Steps[int]:
-    """Exchange the tables while nobody writes; readers wait for the blink of an eye."""
-    missing: int = yield Transaction(_switch(operation))
-    context.forget_collection(operation.collection)
-    return missing
 
 
 @handles(DropReembedding)
 def drop_reembedding(operation: DropReembedding, context: StoreContext) -> Steps[None]:
-    """Drop the second table."""
+    """Drop the table of the pending or previous embeddings."""
     yield Transaction(_drop(operation.collection))
 
 
 def _start(operation: StartReembedding) -> Steps[int | None]:
-    second = yield from _find(operation.collection, is_locked=True)
+    versions = yield from find_versions(operation.collection, is_locked=True)
+    current = versions.configuration
     configuration = replace(
-        second.in_use.updated({"embedding_function": operation.embedding_function}),
-        hnsw=replace(second.in_use.hnsw, space=operation.space or second.in_use.hnsw.space),
+        current.updated({"embedding_function": operation.embedding_function}),
+        hnsw=replace(current.hnsw, space=operation.space or current.hnsw.space),
     )
-    if second.shadow is not None:
-        _check_same(second, configuration, operation.dimension)
+    if versions.shadow is not None:
+        _check_same(versions, configuration, operation.dimension)
         yield Statement(_RESUME, {"id": operation.collection.id})
-        return second.shadow.generation
-    if second.dimension is None:
-        # There are no embeddings to be made anew, and none in whose way the new function is.
-        named = {"id": operation.collection.id, "configuration": _stored(configuration)}
-        yield Statement(_CONFIGURE, {**named, "generation": (yield from _draw(second))})
+        return versions.shadow.generation
+    if versions.dimension is None:
+        # There are no embeddings to replace, so the new function can be used from now on.
+        parameters = {"id": operation.collection.id, "configuration": stored_json(configuration)}
+        yield Statement(_CONFIGURE, {**parameters, "generation": (yield from _draw(versions))})
         return None
-    yield from _check_owner(second)
-    generation = yield from _draw(second)
-    shadow = replace(second.live, generation=generation, is_shadow=True)
+    yield from check_owner(versions)
+    generation = yield from _draw(versions)
+    shadow = replace(versions.current, generation=generation, is_shadow=True)
     yield Statement(
         _INSERT,
         {
             "id": operation.collection.id,
             "generation": generation,
-            "configuration": _stored(configuration),
+            "configuration": stored_json(configuration),
             "dimension": operation.dimension,
         },
     )
     yield create_shadow(shadow, operation.dimension, configuration.hnsw.space)
-    # Writers clear second embeddings, too.
-    yield from _copy_grants(second, shadow)
+    # Writers also clear pending embeddings.
+    yield from copy_grants(versions, shadow)
     return generation
 
 
-def _draw(second: _Second) -> Steps[int]:
-    """Draw a generation that nobody knows: not the first, nor one whose table was dropped."""
-    draw = render("select nextval({log})", log=second.live.log_literal)
+def _draw(versions: EmbeddingVersions) -> Steps[int]:
+    """Draw an unused generation: neither the first, nor one whose table was dropped."""
+    draw = render("select nextval({log})", log=versions.current.log_literal)
     generation = 1
     while generation == 1:
         generation = (yield Statement(draw))[0][0]
     return generation
 
 
-def _check_owner(second: _Second) -> Steps[None]:
-    """Tell before anything is embedded what only the owner of the tables may do in the end."""
-    rows = yield Statement(render(_OWNER, vectors=sql.Literal(second.live.vectors.as_string(None))))
-    owner, is_owner = rows[0]
-    if not is_owner:
-        raise MissingRightError(
-            f"only the owner of the tables of collection [{second.name}] can take new embeddings "
-            f"into use: connect as {owner}, or as a member of that role"
-        )
+def _check_same(
+    versions: EmbeddingVersions, configuration: CollectionConfiguration, dimension: int
+) -> None:
+    """Check that existing pending embeddings are from the same function.
 
-
-def _check_same(second: _Second, wanted: CollectionConfiguration, dimension: int) -> None:
-    there = second.configuration
-    if (there.embedding_function or {}).get("type") != "known":
+    Raises:
+        UniqueConstraintError: They are not, or it is unknown.
+    """
+    found = versions.shadow_configuration
+    if (found.embedding_function or {}).get("type") != "known":
         raise UniqueConstraintError(
-            f"Collection [{second.name}] has second embeddings already, of a function that is not "
-            "stored: whether it was the same nobody can tell; drop them first with "
-            "drop_reembedding()"
+            f"Collection [{versions.name}] already has pending embeddings from a function that was "
+            "not stored, so they cannot be compared with this one; call drop_reembedding() first"
         )
-    found = (there.embedding_function, there.hnsw.space, second.spare_dimension)
-    if found != (wanted.embedding_function, wanted.hnsw.space, dimension):
-        what = "kept from before" if second.is_previous else "being made"
+    if (found.embedding_function, found.hnsw.space, versions.shadow_dimension) != (
+        configuration.embedding_function,
+        configuration.hnsw.space,
+        dimension,
+    ):
+        kind = "previous" if versions.is_previous else "pending"
         raise UniqueConstraintError(
-            f"Collection [{second.name}] has second embeddings already, {what} with "
-            f"{_function_name(there.embedding_function)} ({second.spare_dimension} dimensions, "
-            f"{there.hnsw.space}); go on with these, or drop them first with drop_reembedding()"
+            f"Collection [{versions.name}] already has {kind} embeddings from "
+            f"{_function_name(found.embedding_function)} ({versions.shadow_dimension} dimensions, "
+            f"{found.hnsw.space}); continue with that function, or call drop_reembedding() first"
         )
 
 
 def _function_name(function: Mapping[str, Any] | None) -> str:
-    return str((function or {}).get("name", "a function that is not stored"))
-
-
-def _switch(operation: SwitchEmbeddings) -> Steps[int]:
-    lock_timeout, isolation = (yield Statement(_SETTINGS))[0]
-    if isolation != "read committed":
-        # The switch could not see what a writer committed while the switch waited for that writer.
-        raise InvalidArgumentError(
-            "new embeddings can be taken into use in a transaction of the isolation level read "
-            f"committed, not {isolation}"
-        )
-    second = yield from _find(operation.collection, is_locked=True)
-    if second.is_used(operation.generation):
-        return 0
-    if second.is_previous:
-        raise UniqueConstraintError(
-            f"Collection [{second.name}] has taken other embeddings into use meanwhile"
-        )
-    yield _limit_locks(LOCK_TIMEOUT)
-    yield Statement(
-        render("lock table {records} in share row exclusive mode", records=second.live.records)
-    )
-    missing = yield from _await_missing(second, operation.patience)
-    if missing == 0:
-        # Nobody stores second embeddings any more, and so none that are no record's come after it.
-        yield Statement(
-            render("lock table {shadow} in share row exclusive mode", shadow=_spare(second).vectors)
-        )
-        yield Statement(render(_SWEEP, **_tables(second)))
-        yield from _exchange(second, _spare(second))
-    # The caller's transaction continues with its own setting.
-    yield _limit_locks(lock_timeout)
-    return missing
-
-
-def _await_missing(second: _Second, patience: float) -> Steps[int]:
-    """Return how many embeddings are still missing, once there is none or patience is over."""
-    parts = _tables(second)
-    # Nobody writes any more, so that others than these will not be missing.
-    positions = (yield Statement(render(_MISSING, **parts)))[0][0]
-    missing = len(positions)
-    until = time.monotonic() + patience
-    while missing and time.monotonic() < until:
-        yield Statement(_PAUSE)
-        missing = (yield Statement(render(_STILL_MISSING, **parts), {"positions": positions}))[0][0]
-    return missing
-
-
-def _limit_locks(timeout: str) -> Statement:
-    return Statement(render("set local lock_timeout = {value}", value=sql.Literal(timeout)))
-
-
-def _copy_grants(second: _Second, shadow: CollectionTables) -> Steps[None]:
-    """Let whoever reads and writes the embeddings in use do so with those that take their place."""
-    grants = yield Statement(_GRANTS, {"old": second.live.vectors_name, "schema": shadow.schema})
-    for privileges, grantee, option in grants:
-        parts = sql.SQL("grant "), sql.SQL(privileges), sql.SQL(" on "), shadow.vectors
-        ending = sql.SQL(" to "), sql.SQL(grantee), sql.SQL(option)
-        yield Statement(text_of(sql.Composed([*parts, *ending])))
-
-
-def _exchange(second: _Second, shadow: CollectionTables) -> Steps[None]:
-    yield from _copy_grants(second, shadow)
-    yield swap(second.live, shadow, second.name, second.in_use.indexed)
-    # What else was configured since the second embeddings were begun stays.
-    hnsw = replace(second.in_use.hnsw, space=second.configuration.hnsw.space)
-    function = second.configuration.embedding_function
-    configuration = replace(second.in_use, hnsw=hnsw, embedding_function=function)
-    yield Statement(
-        _SWITCH,
-        {
-            "id": shadow.id,
-            "generation": shadow.generation,
-            "dimension": second.spare_dimension,
-            "configuration": _stored(configuration),
-        },
-    )
-    yield Statement(
-        _KEEP,
-        {
-            "id": shadow.id,
-            "generation": second.live.generation,
-            "dimension": second.dimension,
-            "configuration": _stored(second.in_use),
-        },
-    )
+    return str((function or {}).get("name", "a function that was not stored"))
 
 
 def _drop(collection: CollectionRef) -> Steps[None]:
-    second = yield from _find(collection, is_locked=True)
-    if second.shadow is None:
+    versions = yield from find_versions(collection, is_locked=True)
+    if versions.shadow is None:
         return
-    named = {"id": collection.id, "generation": second.shadow.generation}
+    parameters = {"id": collection.id, "generation": versions.shadow.generation}
     yield (
-        Statement(render("drop table if exists {shadow}", shadow=second.shadow.vectors)),
-        Statement(_DELETE, named),
+        Statement(render("drop table if exists {shadow}", shadow=versions.shadow.vectors)),
+        Statement(_DELETE, parameters),
     )
 
-
-def _find(collection: CollectionRef, *, is_locked: bool = False) -> Steps[_Second]:
-    named = {
-        "id": collection.id,
-        "tenant": collection.scope.tenant,
-        "database": collection.scope.database,
-    }
-    if is_locked:
-        # By a statement of its own: the next one sees what was done until then.
-        yield Statement(_LOCK, named)
-    rows = yield Statement(_FIND, named)
-    if not rows:
-        raise NotFoundError(f"Collection [{collection.id}] does not exist.")
-    name, schema, generation, stored, dimension, *other = rows[0]
-    in_use = CollectionConfiguration.from_json(orjson.loads(stored))
-    live = CollectionTables(schema, collection.id, generation)
-    spare_generation, spare_stored, spare_dimension, is_previous = other
-    if spare_generation is None:
-        return _Second(name, live, in_use, dimension, None, in_use, 0, False)
-    shadow = replace(live, generation=spare_generation, is_shadow=True)
-    configuration = CollectionConfiguration.from_json(orjson.loads(spare_stored))
-    return _Second(
-        name, live, in_use, dimension, shadow, configuration, spare_dimension, is_previous
-    )
-
-
-def _spare(second: _Second) -> CollectionTables:
-    if second.shadow is None:
-        raise NotFoundError(f"Collection [{second.name}] has no second embeddings")
-    return second.shadow
-
-
-def _tables(second: _Second) -> dict[str, sql.Composable]:
-    return {
-        "records": second.live.records,
-        "vectors": second.live.vectors,
-        "shadow": _spare(second).vectors,
-    }
-
-
-def _stored(configuration: CollectionConfiguration) -> str:
-    return orjson.dumps(configuration.to_stored_json()).decode()
-
-
-_LOCK = render(
-    """
-    select from pgchroma.collections as c
-    join pgchroma.databases as d on d.id = c.database_id
-    where c.id = %(id)s and d.tenant = %(tenant)s and d.name = %(database)s
-    for no key update of c
-    """
-)
-
-_FIND = render(
-    """
-    select
-        c.name, d.schema_name, c.generation, c.configuration::text, c.dimension,
-        r.generation, r.configuration::text, r.dimension, r.is_previous
-    from pgchroma.collections as c
-    join pgchroma.databases as d on d.id = c.database_id
-    left join pgchroma.reembeddings as r on r.collection_id = c.id
-    where c.id = %(id)s and d.tenant = %(tenant)s and d.name = %(database)s
-    """
-)
-
-_SETTINGS = render(
-    "select current_setting('lock_timeout'), current_setting('transaction_isolation')"
-)
-
-_OWNER: LiteralString = """
-select pg_get_userbyid(c.relowner)::text, pg_has_role(c.relowner, 'usage')
-from pg_catalog.pg_class as c where c.oid = {vectors}::regclass
-"""
-
-_GRANTS = render(
-    """
-    select
-        string_agg(g.privilege_type, ', '),
-        case g.grantee when 0 then 'public' else g.grantee::regrole::text end,
-        case when g.is_grantable then ' with grant option' else '' end
-    from pg_catalog.pg_class as c
-    join pg_catalog.pg_namespace as n on n.oid = c.relnamespace
-    cross join lateral aclexplode(c.relacl) as g
-    where c.relname = %(old)s and n.nspname = %(schema)s and g.grantee <> c.relowner
-    group by g.grantee, g.is_grantable
-    """
-)
 
 _CONFIGURE = render(
     """
@@ -507,8 +266,8 @@ join {records} as r on r.seq = v.seq and r.pos = v.pos
 left join {shadow} as s on s.pos = v.pos
 """
 
-# One page is read in the order of positions, and no record that is not on it: `offset` keeps
-# PostgreSQL from joining all of them.
+# Reads a page in the order of positions, and only the records on it: `offset` keeps PostgreSQL from
+# joining all records.
 _UNEMBEDDED: LiteralString = """
 select v.pos, r.id, r.document, r.uri
 from {vectors} as v
@@ -521,30 +280,6 @@ where v.pos > %(after)s::bigint and not exists (
 order by v.pos
 limit %(limit)s::bigint
 """
-
-# Writers wait for this: it reads the keys of both tables, and records only for those it finds.
-_MISSING: LiteralString = """
-select coalesce(array_agg(v.pos), '{{}}')
-from (
-    select v.pos, v.seq from {vectors} as v
-    where not exists (select from {shadow} as s where s.pos = v.pos)
-    offset 0
-) as v
-join {records} as r on r.seq = v.seq and r.pos = v.pos
-"""
-
-_STILL_MISSING: LiteralString = """
-select count(*) from unnest(%(positions)b::bigint[]) as given (pos)
-where not exists (select from {shadow} as s where s.pos = given.pos)
-"""
-
-# What was deleted, or embedded again, since its second embedding was made. Writers wait for this,
-# too; it reads keys alone.
-_SWEEP: LiteralString = """
-delete from {shadow} as s where not exists (select from {vectors} as v where v.pos = s.pos)
-"""
-
-_PAUSE = render("select pg_sleep(0.01)")
 
 _STORE: LiteralString = """
 insert into {shadow} (pos, seq, embedding)
@@ -591,24 +326,6 @@ cross join lateral (
     where one.pos = any(by_new.nearest)
 ) as found
 """
-
-_SWITCH = render(
-    """
-    update pgchroma.collections
-    set generation = %(generation)s, dimension = %(dimension)s,
-        configuration = %(configuration)s::jsonb, index_error = null
-    where id = %(id)s
-    """
-)
-
-_KEEP = render(
-    """
-    update pgchroma.reembeddings
-    set generation = %(generation)s, dimension = %(dimension)s,
-        configuration = %(configuration)s::jsonb, is_previous = true
-    where collection_id = %(id)s
-    """
-)
 
 _DELETE = render(
     """
