@@ -245,7 +245,7 @@ def test_a_schema_under_another_name(
         plain.execute("alter schema acme__docs rename to acme__copy")
     refused = command("adopt", "--url", restored_url, check=False)
     assert refused.returncode == 1
-    assert "schema acme__copy: nothing tells which database it was" in refused.stderr
+    assert "schema acme__copy: its database is unknown" in refused.stderr
     options = ["--schema", "acme__copy", "--tenant", "acme", "--database", "copy"]
     command("adopt", "--url", restored_url, *options)
     assert _take(restored_url, tenant="acme", database="copy") == docs
@@ -307,7 +307,7 @@ def test_without_the_copy_what_can_be_is_read_off_the_tables(
     if space != "cosine":
         refused = command(*arguments, check=False)
         assert refused.returncode == 1
-        assert "nothing tells its distance; give --space" in refused.stderr
+        assert "its distance is unknown; give --space" in refused.stderr
         arguments += ["--space", space]
     command(*arguments)
     with pgchroma.PostgresClient(restored_url, QUIET) as client:

@@ -16,8 +16,9 @@ from sqlalchemy import create_engine, text
 import pgchroma
 from pgchroma import errors
 from pgchroma.catalog.resources import resource
+from pgchroma.catalog.server_facts import HEAD, ServerFacts, check
 from pgchroma.catalog.tables import metadata
-from pgchroma.catalog.upgrade import HEAD, ServerFacts, check, offline_sql, prepare
+from pgchroma.catalog.upgrade import offline_sql, prepare
 from pgchroma.embedded import EmbeddedPostgres
 
 

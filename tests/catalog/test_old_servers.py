@@ -22,7 +22,7 @@ from psycopg import sql
 
 import pgchroma
 from pgchroma import errors
-from pgchroma.catalog import upgrade as schema
+from pgchroma.catalog import server_facts
 from pgchroma.catalog.pgvector import MIN_PGVECTOR, check_version, is_too_old
 from pgchroma.catalog.upgrade import offline_sql, prepare
 from pgchroma.embedded.host import binaries
@@ -201,7 +201,7 @@ def test_an_old_postgres_is_refused_before_anything_is_created(
     empty_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Few machines have an old server, so here the bound is moved instead.
-    monkeypatch.setattr(schema, "MIN_POSTGRES", 990_000)
+    monkeypatch.setattr(server_facts, "MIN_POSTGRES", 990_000)
     before = _contents(empty_url)
     assert "is too old: pgchroma needs 16 or newer" in _by_client(empty_url)
     assert _contents(empty_url) == before

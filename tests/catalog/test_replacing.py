@@ -14,7 +14,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 import pgchroma
 from pgchroma import errors
-from pgchroma.catalog import migrations as migrating
+from pgchroma.catalog import upgrade as migrating
 from pgchroma.catalog.upgrade import prepare, upgrade
 
 OTHER_COLUMNS = """

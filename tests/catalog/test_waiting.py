@@ -113,7 +113,7 @@ def test_a_wait_says_who_holds_the_lock(
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(waiting, "PATIENCE", 0.1)
+    monkeypatch.setattr(waiting, "POLL_SECONDS", 0.1)
     with psycopg.connect(url, application_name="the nightly job", autocommit=True) as holder:
         holder.execute(lock.encode())
         pid = holder.info.backend_pid

@@ -16,7 +16,7 @@ from sqlalchemy import create_engine, pool
 import pgchroma
 from pgchroma import errors
 from pgchroma.catalog import layouts as upgrading
-from pgchroma.catalog.migrations import _alembic
+from pgchroma.catalog.upgrade import _alembic
 from pgchroma.store.layout.tables import LAYOUT_VERSION
 from tests.compactor.conftest import (
     DIMENSION,
@@ -135,7 +135,7 @@ def test_collections_are_brought_along_with_their_counts_and_views(
 def test_an_upgrade_that_was_interrupted_is_gone_on_with(
     older: Callable[..., str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(upgrading, "AT_ONCE", 2)
+    monkeypatch.setattr(upgrading, "BATCH", 2)
 
     def fill(client: pgchroma.ClientAPI) -> None:
         for number in range(7):

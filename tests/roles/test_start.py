@@ -57,7 +57,7 @@ def test_who_may_not_create_roles_is_told(url: str) -> None:
 def test_roles_another_user_made_are_told_with_the_grant(url: str) -> None:
     group = group_name(database_of(url))
     rows(url, f'create role "{group}"')
-    with pytest.raises(errors.MissingRightError, match="another user made the role") as caught:
+    with pytest.raises(errors.MissingRightError, match="another user created the role") as caught:
         _open(url)
     rows(url, str(caught.value).partition("run: ")[2])
     _open(url)

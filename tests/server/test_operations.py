@@ -22,7 +22,7 @@ import pytest
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
-from pgchroma.catalog.upgrade import HEAD
+from pgchroma.catalog.server_facts import HEAD
 from pgchroma.embedded import EmbeddedPostgres
 from pgchroma.server.process.health import Health
 from pgchroma.server.process.run_directory import RunDirectory

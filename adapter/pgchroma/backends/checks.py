@@ -7,7 +7,8 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from pgchroma.backends.conninfo import plain_conninfo
 from pgchroma.backends.urls import place_of
-from pgchroma.catalog.upgrade import MigrationMode, ServerFacts, prepare
+from pgchroma.catalog.server_facts import MigrationMode, ServerFacts
+from pgchroma.catalog.upgrade import prepare
 from pgchroma.errors import InvalidArgumentError
 from pgchroma.store.running.errors import mapped_errors, reason_of
 

@@ -11,7 +11,9 @@ from tenacity import Retrying
 from pgchroma.backends.conninfo import complete_conninfo
 from pgchroma.backends.retries import RETRY
 from pgchroma.backends.urls import place_of
-from pgchroma.catalog.upgrade import ServerFacts, prepare
+from pgchroma.catalog.roles import prepare_roles
+from pgchroma.catalog.server_facts import ServerFacts
+from pgchroma.catalog.upgrade import prepare
 from pgchroma.compactor.settings import CompactionSettings
 from pgchroma.compactor.thread import Compactor
 from pgchroma.config import Settings
@@ -19,7 +21,6 @@ from pgchroma.errors import InvalidArgumentError
 from pgchroma.model.entities import Limits
 from pgchroma.store import StoreContext, run
 from pgchroma.store.activity import Activity
-from pgchroma.store.roles import prepare_roles
 from pgchroma.store.running.errors import mapped_errors
 from pgchroma.store.running.sessions import Sessions
 

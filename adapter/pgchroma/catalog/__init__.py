@@ -1,1 +1,1 @@
-"""The catalog, the schema `pgchroma` of a database: made, upgraded, checked and restored."""
+"""The catalog, the schema `pgchroma` of a database: creating, upgrading and checking it."""

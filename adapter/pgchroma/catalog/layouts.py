@@ -1,7 +1,7 @@
-"""Older collections' tables brought to the present layout, some at a time.
+"""Upgrading the tables of older collections to the present layout, some at a time.
 
-Each transaction takes a few and holds few locks; one that is interrupted is gone on with by the
-next upgrade. Writers wait for the table they write to meanwhile.
+Each transaction upgrades a few collections and holds few locks. If it is interrupted, the next
+upgrade continues. Writers to a collection wait while its tables are upgraded.
 """
 
 from __future__ import annotations
@@ -23,13 +23,14 @@ from pgchroma.store.running.steps import Statement, Steps, render
 
 __all__ = ("upgrade_some",)
 
-AT_ONCE = 50
+BATCH = 50
+"""Collections upgraded in one transaction."""
 
 
 def upgrade_some() -> Steps[bool]:
-    """Bring some collections' tables along; say whether there were any."""
+    """Upgrade the tables of some collections; return whether there were any."""
     yield ADD_SCHEMA
-    rows = yield Statement(_SELECT, {"version": LAYOUT_VERSION, "limit": AT_ONCE})
+    rows = yield Statement(_SELECT, {"version": LAYOUT_VERSION, "limit": BATCH})
     for row in rows:
         yield from _upgrade(*row)
     yield Statement(_UPDATE, {"version": LAYOUT_VERSION, "ids": [row[0] for row in rows]})
@@ -37,10 +38,10 @@ def upgrade_some() -> Steps[bool]:
 
 
 def _upgrade(id: Any, schema: str, name: str, space: str, dimension: int | None) -> Steps[None]:
-    """From layout 1 to 2: counts, and the index of zero vectors."""
+    """Upgrade from layout 1 to 2, which adds counts and the index of zero vectors."""
     tables = CollectionTables(schema, id)
     if name.startswith("counts_") and len(name) <= NAME_BYTES:
-        # Its view has a name that only our tables may have from now on.
+        # The view has a name that is reserved for tables from this layout on.
         old, new = sql.Identifier(schema, name), sql.Identifier(view_name(name))
         yield Statement(render("alter view if exists {old} rename to {new}", old=old, new=new))
     parts = {"records": tables.records, "counts": tables.counts, "log": tables.log_literal}

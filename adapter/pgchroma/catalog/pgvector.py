@@ -1,7 +1,7 @@
-"""Which versions of pgvector will do, and the way out of each one that will not.
+"""The versions of pgvector that pgchroma works with, and how to upgrade from older ones.
 
-A version has two places: the extension in the database, and the files on the server that it was
-created from. New files take effect in a database only with ``alter extension vector update``.
+There are two versions: that of the extension in the database, and that of the files on the server.
+New files take effect in a database only with ``alter extension vector update``.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _FIXES: Final = (
     ((0, 8, 3), "possible corruption of HNSW indexes by vacuum"),
     ((0, 8, 4), "the error 'hnsw graph not repaired' in vacuum"),
 )
-"""What pgvector's changelog says was fixed, by the version that fixed it."""
+"""Fixes according to pgvector's changelog, with the version that has each."""
 
 
 def is_too_old(version: str) -> bool:
@@ -29,10 +29,10 @@ def is_too_old(version: str) -> bool:
 
 
 def check_creatable(available: str | None, server_version: int) -> None:
-    """Refuse a server from whose files the extension cannot be created as pgchroma needs it.
+    """Check that the extension can be created from the server's files as pgchroma needs it.
 
     Args:
-        available: The version of the server's files; None where there are none.
+        available: The version of the server's files; `None` if there are none.
         server_version: PostgreSQL's version number, such as 180006.
 
     Raises:
@@ -51,15 +51,15 @@ def check_creatable(available: str | None, server_version: int) -> None:
 
 
 def check_version(installed: str, available: str | None, server_version: int) -> None:
-    """Refuse an extension that is too old, with what brings it up to date.
+    """Check that the extension is not too old.
 
     Args:
         installed: The version of the extension in the database.
-        available: The version of the server's files; None where there are none.
+        available: The version of the server's files; `None` if there are none.
         server_version: PostgreSQL's version number, such as 180006.
 
     Raises:
-        VersionMismatchError: It is too old.
+        VersionMismatchError: It is too old. The message has the command that upgrades it.
     """
     if not is_too_old(installed):
         return
@@ -80,13 +80,13 @@ def check_version(installed: str, available: str | None, server_version: int) ->
 
 
 def _reason(version: str) -> str:
-    least = ".".join(map(str, MIN_PGVECTOR))
+    minimum = ".".join(map(str, MIN_PGVECTOR))
     fixes = [
         f"{what} ({'.'.join(map(str, fixed))})"
         for fixed, what in _FIXES
         if _numbers(version) < fixed
     ]
-    return f"pgchroma needs {least} or newer; since {version} were fixed: {', '.join(fixes)}"
+    return f"pgchroma needs {minimum} or newer; since {version} were fixed: {', '.join(fixes)}"
 
 
 def _package(server_version: int) -> str:

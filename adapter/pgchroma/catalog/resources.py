@@ -1,4 +1,4 @@
-"""Where `migrations/` and `sql/` are: inside an installed package, or beside it in a checkout."""
+"""The directories `migrations/` and `sql/`, in an installed package or next to it in a checkout."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ _PACKAGE = Path(__file__).resolve().parents[1]
 
 
 def resource(name: str) -> Path:
-    """Return the directory of that name.
+    """Return the path of a directory.
 
     Raises:
         FileNotFoundError: The installation is incomplete.
     """
-    places = (_PACKAGE / f"_{name}", _PACKAGE.parents[1] / name)
-    for place in places:
-        if place.is_dir():
-            return place
+    paths = (_PACKAGE / f"_{name}", _PACKAGE.parents[1] / name)
+    for path in paths:
+        if path.is_dir():
+            return path
     raise FileNotFoundError(
-        f"pgchroma's directory {name!r} is neither at {places[0]} nor at {places[1]}; reinstall it"
+        f"pgchroma's directory {name!r} is neither at {paths[0]} nor at {paths[1]}; reinstall it"
     )

@@ -1,7 +1,7 @@
-"""The catalog's tables, in schema ``pgchroma``, as SQLAlchemy knows them.
+"""The catalog's tables, in the schema ``pgchroma``, for SQLAlchemy.
 
-Alembic's revisions make them; a test holds that both say the same. Tables of collections are
-made at run time and are in `pgchroma.store.layout.tables`.
+Alembic's revisions create them; a test checks that both agree. The tables of collections are
+created at run time and are in `pgchroma.store.layout.tables`.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ tenants = Table(
     Column("name", Text(collation="C"), nullable=False),
     Column("resource_name", Text),
     Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
-    # The tenant's own role in PostgreSQL; null until one is made.
+    # The tenant's role in PostgreSQL; null until it is created.
     Column("role_name", Text(collation="C")),
     PrimaryKeyConstraint("name", name="tenants_pkey"),
     UniqueConstraint("role_name", name="tenants_role_name_key"),
@@ -79,9 +79,9 @@ collections = Table(
     Column("dimension", Integer),
     Column("layout_version", Integer, nullable=False),
     Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
-    # What stopped the last attempt to build an index; null if nothing did.
+    # The error that stopped the last attempt to build an index; null if there was none.
     Column("index_error", Text),
-    # Which of its tables of embeddings is in use.
+    # The generation of its current embeddings.
     Column("generation", BigInteger, nullable=False, server_default=text("1")),
     PrimaryKeyConstraint("id", name="collections_pkey"),
     UniqueConstraint("database_id", "name", name="collections_database_id_name_key"),
@@ -100,14 +100,14 @@ segments = Table(
     Column("end_pos", BigInteger, nullable=False),
     Column("index_name", Text(collation="C"), nullable=False),
     Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
-    # Written before the index is built, so that one that is not ready tells of a build.
+    # The row is inserted before the index is built, so a row that is not ready shows a build.
     Column("is_ready", Boolean, nullable=False, server_default=text("false")),
     Column("quantization", Text(collation="C"), nullable=False),
     Column("max_neighbors", Integer, nullable=False),
     Column("ef_construction", Integer, nullable=False),
     # How many embeddings were in the range when the index was ready.
     Column("entries", BigInteger, nullable=False, server_default=text("0")),
-    # The table of embeddings that it is of.
+    # The generation of the embeddings that it indexes.
     Column("generation", BigInteger, nullable=False, server_default=text("1")),
     PrimaryKeyConstraint("id", name="segments_pkey"),
     ForeignKeyConstraint(
@@ -125,9 +125,9 @@ secondary_indexes = Table(
     metadata,
     Column("collection_id", UUID, nullable=False),
     Column("kind", Text(collation="C"), nullable=False),
-    # A metadata key; empty for an index of something else.
+    # A metadata key; empty for the other kinds of indexes.
     Column("key", Text(collation="C"), nullable=False),
-    # How many filters would have used it while there was none.
+    # How many filters would have used it while it did not exist.
     Column("asked", BigInteger, nullable=False, server_default=text("0")),
     Column("is_ready", Boolean, nullable=False, server_default=text("false")),
     PrimaryKeyConstraint("collection_id", "kind", "key", name="secondary_indexes_pkey"),
@@ -138,14 +138,14 @@ secondary_indexes = Table(
         ondelete="CASCADE",
     ),
 )
-"""Indexes of records that filters use, and those that filters ask for."""
+"""Indexes of records that filters use, and those that filters missed."""
 
 reembeddings = Table(
     "reembeddings",
     metadata,
     Column("collection_id", UUID, nullable=False),
     Column("generation", BigInteger, nullable=False),
-    # What the collection's will be, or was, with these embeddings.
+    # The collection's configuration with these embeddings.
     Column("configuration", JSONB, nullable=False),
     Column("dimension", Integer, nullable=False),
     Column("is_previous", Boolean, nullable=False, server_default=text("false")),
@@ -158,17 +158,17 @@ reembeddings = Table(
         ondelete="CASCADE",
     ),
 )
-"""Embeddings of collections that are not in use: being made, or kept from before."""
+"""Pending and previous embeddings of collections."""
 
 credentials = Table(
     "credentials",
     metadata,
-    # A key's public part, or a user's number of the same form.
+    # The public part of a key, or a user's id of the same form.
     Column("id", Text(collation="C"), nullable=False),
     Column("kind", Text(collation="C"), nullable=False),
     Column("name", Text(collation="C"), nullable=False),
     Column("role", Text(collation="C"), nullable=False),
-    # All three null: everything. A narrower one comes with the wider ones.
+    # All three are null for everything. A collection has its database and tenant set as well.
     Column("tenant", Text(collation="C")),
     Column("database_id", UUID),
     Column("collection_id", UUID),
@@ -197,4 +197,4 @@ credentials = Table(
     Index("credentials_database_id_idx", "database_id"),
     Index("credentials_collection_id_idx", "collection_id"),
 )
-"""Keys and users; a secret is here only as its hash."""
+"""Keys and users; only the hash of a secret is stored."""

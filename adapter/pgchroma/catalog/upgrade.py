@@ -1,235 +1,292 @@
-"""The catalog's schema: checked, and upgraded where that is wanted.
+"""Creating and upgrading the catalog: Alembic's revisions between the files of `sql/`.
 
-A check is one query; it needs neither Alembic nor SQLAlchemy.
+An upgrade is one transaction, which holds an advisory lock. It leaves nothing on the session, so it
+works behind a pooler that gives each transaction another session.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, Final, Literal, TypeAlias
+import io
+import logging
+import sys
+from collections.abc import Generator
+from contextlib import contextmanager, suppress
+from threading import Lock
+from typing import Any, Final
 
 import psycopg
+from psycopg import IsolationLevel
 from psycopg import errors as pg
-from psycopg import sql
 
-from pgchroma.catalog.migrations import offline_sql, upgrade
-from pgchroma.catalog.pgvector import check_creatable, check_version, is_too_old
+from pgchroma.catalog.adoption import AdoptionReport, AdoptionRequest, adopt_all
+from pgchroma.catalog.layouts import upgrade_some
+from pgchroma.catalog.resources import resource
+from pgchroma.catalog.server_facts import (
+    MigrationMode,
+    ServerFacts,
+    check,
+    check_before_upgrade,
+    needs_upgrade,
+    read_facts,
+)
+from pgchroma.catalog.views import ViewState, read_views, restore_view, views_in
+from pgchroma.catalog.waiting import warn_of_waits
 from pgchroma.errors import MissingRightError, VersionMismatchError
-from pgchroma.store.layout.tables import LAYOUT_VERSION
-from pgchroma.store.refusals import missing_right
+from pgchroma.store.refusals import missing_right, missing_right_to_upgrade
 from pgchroma.store.running._sync.driver import run
+from pgchroma.store.running.errors import primary_message
+from pgchroma.store.running.parameters import connection_parameters
+from pgchroma.store.running.search_path import add_schema
+from pgchroma.store.running.steps import Statement, Steps, render
+from pgchroma.store.sequences import advance_all, advance_segments
 
-__all__ = ("HEAD", "MigrationMode", "ServerFacts", "check", "offline_sql", "prepare", "upgrade")
+__all__ = ("adopt", "offline_sql", "prepare", "repair", "sql_files", "upgrade")
 
-MigrationMode: TypeAlias = Literal["apply", "validate", "none"]
+_log = logging.getLogger("pgchroma.catalog")
 
-HEAD: Final = "0006"
-"""The revision this code works with; a test holds that it is Alembic's newest."""
+_upgrade_lock = Lock()
+"""Serializes upgrades within the process, because Alembic's context is global. Between processes
+the advisory lock serializes them."""
 
-MIN_POSTGRES: Final = 160_000
+_BEFORE: Final = ("00_lock.sql", "01_vector.sql", "02_trigrams.sql", "03_catalog.sql")
+"""The files that run before the revisions; all others run after them."""
 
-_MIGRATE = "pgchroma migrate --url URL"
-
-
-@dataclass(frozen=True, slots=True)
-class ServerFacts:
-    """What a look at the server tells.
-
-    Attributes:
-        version: PostgreSQL's version number, such as 180006.
-        vector_version: pgvector's version; None where the extension is not installed.
-        vector_oid: The object id of the type `vector`; None where there is none.
-        revision: The catalog's revision; None where there is no catalog.
-        statement_timeout_ms: The limit that holds for this user here; 0 for none.
-        has_old_tables: Whether tables of some collections are of an older layout.
-        vector_grant: The statement that lets this user use the extension's schema, if that is
-            missing.
-        encoding: How the database stores text.
-        database: Its name.
-        available_vector: The version of pgvector's files on the server, which is looked up where
-            the extension is missing or old; else, and where there are no files, None.
-    """
-
-    version: int
-    vector_version: str | None
-    vector_oid: int | None
-    revision: str | None
-    statement_timeout_ms: int = 0
-    has_old_tables: bool = False
-    vector_grant: str | None = None
-    encoding: str = "UTF8"
-    database: str = ""
-    available_vector: str | None = None
+_LOCK, _VECTOR, _TRIGRAMS, _CATALOG = _BEFORE
 
 
 def prepare(
     connection: psycopg.Connection[Any], mode: MigrationMode = "apply", *, adopts: bool = True
 ) -> ServerFacts:
-    """Make sure the database can be worked with, and say what it is.
+    """Check that pgchroma can work with a database, and return the facts about it.
 
-    With ``apply`` an empty or older catalog is brought up to date; with ``validate`` it is
-    refused; with ``none`` nobody looks. A server that cannot be worked with is refused before
-    anything is created or changed.
+    A missing or older catalog is upgraded with ``apply``, refused with ``validate``, and not
+    checked with ``none``. An unsuitable server is refused before anything is created or changed.
 
     Args:
         connection: Any connection to the database.
         mode: What to do with a catalog that is not up to date.
-        adopts: Whether a new catalog takes in what was restored before it was made.
+        adopts: Whether a new catalog adopts collections that were restored before.
 
     Raises:
         VersionMismatchError: PostgreSQL, pgvector or the catalog has the wrong version. The
-            message has the command that mends it.
-        MissingRightError: The user may not create what is missing, or may not look; the message
-            has the grant.
+            message has the command that corrects it.
+        MissingRightError: The user may not create what is missing, or may not read the catalog.
+            The message has the grant.
     """
     try:
-        facts = _look(connection)
+        facts = read_facts(connection)
     except pg.InsufficientPrivilege as refusal:
         raise run(connection, missing_right(None, refusal)) from refusal
-    if mode == "apply" and _is_older(facts):
-        _check_before_upgrade(facts)
+    if mode == "apply" and needs_upgrade(facts):
+        check_before_upgrade(facts)
         upgrade(connection, adopts=adopts)
-        facts = _look(connection)
+        facts = read_facts(connection)
     return check(facts, mode)
 
 
-def check(facts: ServerFacts, mode: MigrationMode = "validate") -> ServerFacts:
-    """Return `facts` if this code can work with such a server.
+def upgrade(connection: psycopg.Connection[Any], *, adopts: bool = True) -> None:
+    """Create or upgrade the catalog. Concurrent upgrades wait for each other.
+
+    Args:
+        connection: Any connection to the database. The upgrade opens its own connection, because
+            the caller may roll back a transaction on this one.
+        adopts: Whether a new catalog adopts collections that were restored before.
 
     Raises:
-        VersionMismatchError: It cannot.
-        MissingRightError: The user may not use the extension vector.
+        MissingRightError: The user may not create the extension, or schemas.
+        VersionMismatchError: An object has to be replaced on which a user's object depends.
     """
-    _check_server(facts)
-    _check_pgvector(facts)
-    if mode != "none" and (facts.revision != HEAD or facts.has_old_tables):
-        raise VersionMismatchError(_revision_message(facts))
-    return facts
+    with _explained_rights(connection), _upgrade_lock:
+        with _another(connection) as own:
+            is_new = _upgrade_catalog(own)
+        with _another(connection) as own:
+            _upgrade_layouts(own)
+    for problem in adopt(connection, AdoptionRequest()).problems if is_new and adopts else ():
+        _log.warning("not adopted: %s; see pgchroma adopt", problem)
+    if not is_new:
+        repair(connection)
 
 
-def _look(connection: psycopg.Connection[Any]) -> ServerFacts:
-    with connection.cursor(row_factory=psycopg.rows.tuple_row) as cursor:
-        cursor.execute(_FACTS, prepare=False)
-        row = cursor.fetchone()
-        if row is None:
-            raise AssertionError("a select without a from clause gave no row")
-        version, vector_version, vector_oid, timeout, grant, has_catalog, encoding = row
-        revision, has_old_tables = None, False
-        if has_catalog:
-            cursor.execute(_REVISION, {"version": LAYOUT_VERSION}, prepare=False)
-            revision, has_old_tables = cursor.fetchone() or (None, False)
-        available = None
-        if vector_version is None or is_too_old(vector_version):
-            cursor.execute(_AVAILABLE, prepare=False)
-            (available,) = cursor.fetchone() or (None,)
-    return ServerFacts(
-        version,
-        vector_version,
-        vector_oid,
-        revision,
-        timeout,
-        has_old_tables,
-        grant,
-        encoding,
-        connection.info.dbname,
-        available,
+def repair(connection: psycopg.Connection[Any]) -> None:
+    """Correct what has changed in the database since the upgrade, as far as the user may.
+
+    The extension pg_trgm may have become available, and sequences may be behind.
+    """
+    with _another(connection) as own:
+        own.autocommit = True
+        with suppress(pg.InsufficientPrivilege):
+            own.execute(sql_files()[_TRIGRAMS].encode())
+            run(own, advance_all())
+            run(own, advance_segments())
+
+
+def adopt(connection: psycopg.Connection[Any], request: AdoptionRequest) -> AdoptionReport:
+    """Add schemas and collections to the catalog that exist only in PostgreSQL.
+
+    Raises:
+        MissingRightError: The user does not own them, or may not write to the catalog.
+    """
+    with _explained_rights(connection):
+        with _another(connection) as own, warn_of_waits(own):
+            own.execute(sql_files()[_LOCK].encode())
+            run(own, add_schema())
+            adopted: AdoptionReport = run(own, adopt_all(request))
+            own.commit()
+        repair(connection)
+        with _another(connection) as own:
+            _upgrade_layouts(own)
+    return adopted
+
+
+@contextmanager
+def _explained_rights(connection: psycopg.Connection[Any]) -> Generator[None, None, None]:
+    try:
+        yield
+    except pg.InsufficientPrivilege as refusal:
+        with _another(connection) as own:
+            raise run(own, missing_right_to_upgrade(refusal)) from refusal
+
+
+def offline_sql() -> str:
+    """Return the SQL that an upgrade of an empty database runs, for review."""
+    from alembic import command  # noqa: PLC0415
+
+    revisions = io.StringIO()
+    command.upgrade(_alembic(revisions), "head", sql=True)
+    files = sql_files()
+    before = [files.pop(name) for name in _BEFORE]
+    return "\n".join(["begin;\n", *before, revisions.getvalue(), *files.values(), "commit;\n"])
+
+
+def sql_files() -> dict[str, str]:
+    """Return the texts of the files of `sql/` by name, in the order in which they run."""
+    files = sorted(resource("sql").glob("*.sql"))
+    return {file.name: file.read_text(encoding="utf-8") for file in files}
+
+
+def _another(connection: psycopg.Connection[Any]) -> psycopg.Connection[Any]:
+    # Behind a pooler, the next transaction may be in a session without the prepared statements.
+    own = psycopg.connect(**connection_parameters(connection), prepare_threshold=None)
+    # An upgrade that waited for the lock has to see what was committed while it waited.
+    own.isolation_level = IsolationLevel.READ_COMMITTED
+    own.add_notice_handler(_log_warning)
+    return own
+
+
+def _log_warning(diagnosis: psycopg.errors.Diagnostic) -> None:
+    if diagnosis.severity_nonlocalized == "WARNING":
+        _log.warning(diagnosis.message_primary)
+
+
+def _upgrade_catalog(connection: psycopg.Connection[Any]) -> bool:
+    """Upgrade the catalog in one transaction; return whether it is new."""
+    from sqlalchemy import create_engine, pool  # noqa: PLC0415  (half a second that most starts save)
+    from sqlalchemy.exc import DBAPIError  # noqa: PLC0415
+
+    engine = create_engine(
+        "postgresql+psycopg://", creator=lambda: connection, poolclass=pool.StaticPool
     )
+    try:
+        with engine.begin() as migrating, warn_of_waits(connection):
+            return _upgrade_in_transaction(connection, migrating)
+    except DBAPIError as error:
+        raise error.orig or error from error
+    finally:
+        engine.dispose()
 
 
-def _is_older(facts: ServerFacts) -> bool:
-    # Revisions are numbered, so a newer package's catalog can be told from an older one's.
-    if facts.revision is None or facts.revision < HEAD:
-        return True
-    return facts.revision == HEAD and facts.has_old_tables
+def _upgrade_in_transaction(connection: psycopg.Connection[Any], migrating: Any) -> bool:
+    files = sql_files()
+    before = {name: files.pop(name) for name in _BEFORE}
+    connection.execute(before[_LOCK].encode())
+    is_new: bool = not run(connection, _has_catalog())
+    _create_extension(connection, before[_VECTOR])
+    run(connection, add_schema())
+    connection.execute(before[_TRIGRAMS].encode())
+    connection.execute(before[_CATALOG].encode())
+    _run_revisions(migrating)
+    for text in files.values():
+        _replace(connection, text)
+    return is_new
 
 
-def _check_before_upgrade(facts: ServerFacts) -> None:
-    _check_server(facts)
-    if facts.vector_version is None:
-        check_creatable(facts.available_vector, facts.version)
-    else:
-        check_version(facts.vector_version, facts.available_vector, facts.version)
+def _has_catalog() -> Steps[bool]:
+    rows = yield Statement(_HAS_CATALOG)
+    return bool(rows[0][0])
 
 
-def _check_server(facts: ServerFacts) -> None:
-    _check_postgres(facts)
-    _check_encoding(facts)
-
-
-def _check_postgres(facts: ServerFacts) -> None:
-    if facts.version < MIN_POSTGRES:
-        raise VersionMismatchError(
-            f"PostgreSQL {facts.version // 10_000} is too old: pgchroma needs 16 or newer. "
-            "Upgrade the server with pg_upgrade"
-        )
-
-
-def _check_encoding(facts: ServerFacts) -> None:
-    if facts.encoding != "UTF8":
-        other = sql.Identifier(f"{facts.database}_utf8").as_string(None)
-        raise VersionMismatchError(
-            f"the database stores text as {facts.encoding}, which cannot hold every document. "
-            f"Use one that stores UTF-8: create database {other} encoding 'UTF8' locale 'C' "
-            "template template0"
-        )
-
-
-def _check_pgvector(facts: ServerFacts) -> None:
-    if facts.vector_version is None:
-        check_creatable(facts.available_vector, facts.version)
-        raise VersionMismatchError(
-            f"the extension vector is not installed in this database. Run: {_MIGRATE}"
-        )
-    check_version(facts.vector_version, facts.available_vector, facts.version)
-    if facts.vector_grant is not None:
+def _create_extension(connection: psycopg.Connection[Any], text: str) -> None:
+    try:
+        connection.execute(text.encode())
+    except pg.InsufficientPrivilege as error:
+        database = connection.info.dbname
         raise MissingRightError(
-            "the user may not use the schema of the extension vector. As that schema's owner or a "
-            f"superuser, run: {facts.vector_grant}"
-        )
+            f"the user {connection.info.user} may not create the extension vector. As a "
+            f"superuser, in database {database[:63]}, run: create extension vector"
+        ) from error
+    except (pg.FeatureNotSupported, pg.UndefinedFile) as error:
+        # The server has the files, so the reason is another one, such as a provider's list of
+        # allowed extensions. PostgreSQL's message has it.
+        raise VersionMismatchError(
+            f"the extension vector cannot be created: {primary_message(error)}"
+        ) from error
 
 
-def _revision_message(facts: ServerFacts) -> str:
-    revision = facts.revision
-    if revision is None:
-        return f"this database has no pgchroma catalog. Run: {_MIGRATE}"
-    if revision == HEAD:
-        return f"some collections' tables are of an older layout. Run: {_MIGRATE}"
-    if _is_older(facts):
-        return f"the catalog is at revision {revision}, this code needs {HEAD}. Run: {_MIGRATE}"
-    return (
-        f"the catalog is at revision {revision}, newer than this code's {HEAD}. "
-        "Run: pip install --upgrade pgchroma"
-    )
+def _run_revisions(connection: Any) -> None:
+    from alembic import command  # noqa: PLC0415
+
+    configuration = _alembic(io.StringIO())
+    configuration.attributes["connection"] = connection
+    command.upgrade(configuration, "head")
 
 
-_REVISION: Final = """
-select
-    version_num,
-    exists (select from pgchroma.collections where layout_version < %(version)s)
-from pgchroma.alembic_version
-"""
+def _replace(connection: psycopg.Connection[Any], text: str) -> None:
+    """Run a file; the views that it replaces keep their grants, owners and settings."""
+    views: list[ViewState] = run(connection, read_views(views_in(text)))
+    is_new = False
+    try:
+        with connection.transaction():
+            connection.execute(text.encode())
+    except pg.InvalidTableDefinition:
+        # PostgreSQL can only add columns at the end of a view, and other columns have changed.
+        is_new = True
+        for view in views:
+            _drop_view(connection, view)
+        connection.execute(text.encode())
+    for view in views:
+        run(connection, restore_view(view, is_new=is_new))
 
-_AVAILABLE: Final = """
-select default_version from pg_catalog.pg_available_extensions where name = 'vector'
-"""
 
-_FACTS: Final = """
-select
-    current_setting('server_version_num')::int,
-    (select extversion from pg_catalog.pg_extension where extname = 'vector'),
-    (
-        select t.oid
-        from pg_catalog.pg_type as t
-        join pg_catalog.pg_extension as e on e.extnamespace = t.typnamespace
-        where e.extname = 'vector' and t.typname = 'vector'
-    ),
-    (select setting::int from pg_catalog.pg_settings where name = 'statement_timeout'),
-    (
-        select format('grant usage on schema %I to %I', n.nspname, current_user)
-        from pg_catalog.pg_extension as e
-        join pg_catalog.pg_namespace as n on n.oid = e.extnamespace
-        where e.extname = 'vector' and not has_schema_privilege(n.oid, 'usage')
-    ),
-    to_regclass('pgchroma.alembic_version') is not null,
-    current_setting('server_encoding')
-"""
+def _drop_view(connection: psycopg.Connection[Any], view: ViewState) -> None:
+    try:
+        connection.execute(view.drop)
+    except pg.DependentObjectsStillExist as error:
+        depending = " ".join((error.diag.message_detail or "").split())
+        raise VersionMismatchError(
+            f"the upgrade changes the view {view.name}, and other objects depend on it: "
+            f"{depending[:500]}. Nothing was changed. Drop them, upgrade, and create them again"
+        ) from error
+
+
+def _upgrade_layouts(connection: psycopg.Connection[Any]) -> None:
+    """Upgrade the layout of collections' tables, some in each transaction."""
+    lock = sql_files()[_LOCK].encode()
+    has_more = True
+    while has_more:
+        with warn_of_waits(connection):
+            connection.execute(lock)
+            has_more = run(connection, upgrade_some())
+            connection.commit()
+
+
+def _alembic(output: io.StringIO) -> Any:
+    from alembic.config import Config  # noqa: PLC0415
+
+    configuration = Config(stdout=sys.stdout, output_buffer=output)
+    # Alembic interpolates this text, so a percent sign in a path has to be doubled.
+    configuration.set_main_option("script_location", str(resource("migrations")).replace("%", "%%"))
+    configuration.set_main_option("path_separator", "os")
+    return configuration
+
+
+_HAS_CATALOG = render("select to_regclass('pgchroma.alembic_version') is not null")

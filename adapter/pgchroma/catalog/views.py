@@ -1,7 +1,7 @@
-"""Views of schema `chroma` replaced on an upgrade, with what people gave and set on them kept.
+"""Views of the schema `chroma`, which keep their grants and settings when an upgrade replaces them.
 
-`create or replace view` keeps grants and loses settings such as `security_invoker`; a view that is
-dropped and made again loses both, and its owner.
+`create or replace view` keeps grants and loses settings such as `security_invoker`. Dropping and
+recreating a view loses both, and the owner.
 """
 
 from __future__ import annotations
@@ -14,58 +14,58 @@ from psycopg import sql
 
 from pgchroma.store.running.steps import ComposedSQL, Rows, Statement, Steps, render
 
-__all__ = ("Kept", "restore_view", "views_in", "what_is_kept")
+__all__ = ("ViewState", "read_views", "restore_view", "views_in")
 
 SCHEMA = "chroma"
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
-    """What a view has that its definition does not say.
+class ViewState:
+    """The settings, the grants and the owner of a view, which its definition does not contain.
 
     Attributes:
         name: The view's name.
-        drop: What drops it, unless somebody's object depends on it.
-        settings: Statements that give it its settings, which any replacement loses.
-        rights: Statements that give it its grants and its owner, which only a drop loses.
+        drop: The statement that drops it; it fails if a user's object depends on the view.
+        settings: Statements that restore its settings, which every replacement loses.
+        grants: Statements that restore its grants and its owner, which only a drop loses.
     """
 
     name: str
     drop: bytes
     settings: tuple[bytes, ...]
-    rights: tuple[bytes, ...]
+    grants: tuple[bytes, ...]
 
 
 def views_in(text: str) -> list[str]:
-    """Name the views that a file of `sql/` creates in schema `chroma`."""
+    """Return the names of the views that a file of `sql/` creates in the schema `chroma`."""
     return re.findall(rf"^create or replace view {SCHEMA}\.(\w+)", text, re.MULTILINE)
 
 
-def what_is_kept(views: Sequence[str]) -> Steps[list[Kept]]:
-    """Look what those of these views that exist have."""
-    found = []
+def read_views(views: Sequence[str]) -> Steps[list[ViewState]]:
+    """Read the state of those of these views that exist."""
+    states = []
     for view in views:
-        for owner, options in (yield Statement(_LOOK, {"schema": SCHEMA, "view": view})):
-            rights = yield Statement(_RIGHTS, {"schema": SCHEMA, "view": view})
-            found.append(_kept(view, owner, options, rights))
-    return found
+        for owner, options in (yield Statement(_VIEW, {"schema": SCHEMA, "view": view})):
+            grants = yield Statement(_VIEW_GRANTS, {"schema": SCHEMA, "view": view})
+            states.append(_state(view, owner, options, grants))
+    return states
 
 
-def restore_view(kept: Kept, *, is_new: bool) -> Steps[None]:
-    """Give a view back what it had, after it was replaced or dropped and made anew."""
-    for text in (*kept.settings, *(kept.rights if is_new else ())):
+def restore_view(view: ViewState, *, is_new: bool) -> Steps[None]:
+    """Restore the settings of a view; if it was dropped and recreated, also its grants."""
+    for text in (*view.settings, *(view.grants if is_new else ())):
         yield Statement(text)
 
 
-def _kept(view: str, owner: str, options: Sequence[str], rights: Rows) -> Kept:
+def _state(view: str, owner: str, options: Sequence[str], grants: Rows) -> ViewState:
     name = sql.Identifier(SCHEMA, view)
     to_owner = "alter view {view} owner to {owner}"
-    return Kept(
+    return ViewState(
         f"{SCHEMA}.{view}",
         render("drop view {view}", view=name),
         tuple(_setting(name, *option.split("=", 1)) for option in options),
         (
-            *(_grant(name, *right) for right in rights),
+            *(_grant(name, *grant) for grant in grants),
             render(to_owner, view=name, owner=sql.Identifier(owner)),
         ),
     )
@@ -92,7 +92,7 @@ def _grant(
     )
 
 
-_LOOK = render(
+_VIEW = render(
     """
     select pg_get_userbyid(c.relowner)::text, coalesce(c.reloptions, '{{}}')
     from pg_catalog.pg_class as c
@@ -101,7 +101,7 @@ _LOOK = render(
     """
 )
 
-_RIGHTS = render(
+_VIEW_GRANTS = render(
     """
     select
         r.privilege_type,

@@ -1,4 +1,4 @@
-"""Word of whoever keeps an upgrade waiting for a lock."""
+"""Warnings about sessions that an upgrade waits for."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from pgchroma.store.running._sync.driver import run
 from pgchroma.store.running.parameters import connection_parameters
 from pgchroma.store.waits import Blocker, backend_pid, blockers
 
-__all__ = ("watched_waits",)
+__all__ = ("warn_of_waits",)
 
 _log = logging.getLogger("pgchroma.catalog")
 
-PATIENCE: Final = 5.0
-"""Seconds between two looks at who holds a lock that is waited for."""
+POLL_SECONDS: Final = 5.0
+"""Seconds between two checks which sessions the upgrade waits for."""
 
 
 @contextmanager
-def watched_waits(connection: psycopg.Connection[Any]) -> Generator[None, None, None]:
-    """Warn in the log of whoever keeps a connection waiting for a lock for some seconds.
+def warn_of_waits(connection: psycopg.Connection[Any]) -> Generator[None, None, None]:
+    """Log a warning about each session that keeps a connection waiting for a lock.
 
-    The transaction that is open or begins on `connection` has to last to the end of this: behind a
-    pooler the next one may be another session's.
+    The transaction that is open on `connection`, or begins on it, has to last until the context
+    exits: behind a pooler, the next transaction may be in another session.
     """
     pid = run(connection, backend_pid())
     done = Event()
@@ -42,24 +42,24 @@ def watched_waits(connection: psycopg.Connection[Any]) -> Generator[None, None, 
 
 def _watch(parameters: dict[str, Any], pid: int, done: Event) -> None:
     known: set[int] = set()
-    while not done.wait(PATIENCE):
-        # Nobody is worse off without word.
+    while not done.wait(POLL_SECONDS):
+        # The upgrade itself does not depend on these warnings.
         with suppress(psycopg.Error):
-            for blocker in _look(parameters, pid):
+            for blocker in _find_blockers(parameters, pid):
                 if blocker.pid not in known and not done.is_set():
                     known.add(blocker.pid)
-                    _log.warning(_text(blocker))
+                    _log.warning(_message(blocker))
 
 
-def _look(parameters: dict[str, Any], pid: int) -> list[Blocker]:
+def _find_blockers(parameters: dict[str, Any], pid: int) -> list[Blocker]:
     with psycopg.connect(**parameters, autocommit=True, prepare_threshold=None) as connection:
-        found: list[Blocker] = run(connection, blockers(pid))
-        return found
+        result: list[Blocker] = run(connection, blockers(pid))
+        return result
 
 
-def _text(blocker: Blocker) -> str:
+def _message(blocker: Blocker) -> str:
     return (
         f"the catalog's upgrade waits for a lock that process {blocker.pid} holds ({blocker.who}). "
-        "It goes on as soon as that ends its transaction or its session; "
+        "It continues when that process ends its transaction or its session; "
         f"to end it, run: select pg_terminate_backend({blocker.pid})"
     )

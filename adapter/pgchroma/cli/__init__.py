@@ -5,8 +5,7 @@ from __future__ import annotations
 import click
 
 from pgchroma._version import DOCUMENTATION, __version__
-from pgchroma.catalog.migrations import tend
-from pgchroma.catalog.upgrade import offline_sql, prepare
+from pgchroma.catalog.upgrade import offline_sql, prepare, repair
 from pgchroma.cli.adopt import adopt
 from pgchroma.cli.compact import compact
 from pgchroma.cli.database import Database, on_database
@@ -51,7 +50,7 @@ def migrate(target: Database) -> None:
     """Make or upgrade pgchroma's catalog in a database."""
     with target.connection() as connection:
         facts = prepare(connection, "apply")
-        tend(connection)
+        repair(connection)
     click.echo(f"the catalog is at revision {facts.revision}")
 
 

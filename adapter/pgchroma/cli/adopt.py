@@ -1,4 +1,4 @@
-"""``pgchroma adopt``: takes restored schemas and collections into the catalog."""
+"""``pgchroma adopt``: adds restored schemas and collections to the catalog."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from typing import Any
 
 import click
 
-from pgchroma.catalog.adoption import Wanted
-from pgchroma.catalog.migrations import adopt as carry_out
+from pgchroma.catalog.adoption import AdoptionRequest
+from pgchroma.catalog.upgrade import adopt as adopt_restored
 from pgchroma.catalog.upgrade import prepare
 from pgchroma.cli.database import Database, on_database
 from pgchroma.cli.errors import CommandError
@@ -37,7 +37,7 @@ def adopt(target: Database, **given: Any) -> None:
         raise click.UsageError("--tenant needs --database")
     with target.connection() as connection:
         prepare(connection, "apply", adopts=False)
-        adopted = carry_out(connection, Wanted(**given))
+        adopted = adopt_restored(connection, AdoptionRequest(**given))
     for tenant, name, schema in adopted.databases:
         click.echo(f"database {printable(name)} of tenant {printable(tenant)}: schema {schema}")
     for schema, name in adopted.collections:

@@ -41,7 +41,13 @@ from pgchroma.store.layout.tables import (
     relation_names,
     schema_name,
 )
-from pgchroma.store.roles import drop_roles, give_table, lock_roles, role_of_tenant, transfer_schema
+from pgchroma.store.roles import (
+    drop_roles,
+    lock_roles,
+    role_of_tenant,
+    transfer_schema,
+    transfer_table,
+)
 from pgchroma.store.running.steps import Rows, Statement, Steps, Transaction, render
 
 __all__ = (
@@ -229,7 +235,7 @@ def _create_database(scope: DatabaseRef, id: UUID, owner: str | None) -> Steps[N
     yield Statement(render(_INSERT_COPY, copy=copy), named)
     if owner is not None:
         yield transfer_schema(schema, owner)
-        yield give_table(schema, COPY, owner)
+        yield transfer_table(schema, COPY, owner)
 
 
 def _find(scope: DatabaseRef, advice: str) -> Steps[tuple[Database, str]]:

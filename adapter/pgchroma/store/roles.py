@@ -1,20 +1,18 @@
-"""Roles of PostgreSQL: each tenant has one, and its requests run as that role.
+"""Roles in PostgreSQL: each tenant has one, and its requests run as that role.
 
-A role belongs to the whole server and a tenant to one database, so a role is named for both. It
-owns its tenant's schemas and what is in them. On the catalog it has the rights of a group, of
-which every tenant's role in the database is a member, and row-level security shows it its own
-rows. The group itself has no rows: as it run the requests for tenants that do not exist.
+A role belongs to the whole server and a tenant to one database, so a role is named after both. It
+owns its tenant's schemas and the objects in them. On the catalog it has the privileges of a group,
+of which every tenant's role in the database is a member, and row-level security shows it its own
+rows. The group itself sees no rows: requests for tenants that do not exist run as the group.
 
-The user who logs in is a member of every role and may become each. So a statement smuggled into
-a request must not change the role: only `set_config` could from within a query, and so it must be
-revoked from public.
+The login user is a member of every role. `pgchroma.catalog.roles` makes sure that a statement
+which is injected into a request cannot change the role.
 """
 
 from __future__ import annotations
 
 import hashlib
 import re
-from dataclasses import dataclass
 from typing import Any
 
 from psycopg import errors as pg
@@ -30,33 +28,33 @@ from pgchroma.store.running.steps import Attempt, Statement, Steps, Transaction,
 
 __all__ = (
     "drop_roles",
-    "give_table",
+    "ensure_role",
     "group_name",
     "is_role_error",
     "lock_roles",
-    "prepare_roles",
     "role_for",
     "role_name",
     "role_of_tenant",
     "transfer_schema",
+    "transfer_table",
 )
 
-AT_ONCE = 50
-"""Schemas, tables or roles changed in one transaction: each takes a few of the shared locks."""
+BATCH = 50
+"""Schemas, tables or roles changed in one transaction; each takes a few of the shared locks."""
 
 
 def group_name(database: str) -> str:
-    """Name the group of a PostgreSQL database's tenants."""
+    """Return the name of the group of a PostgreSQL database's tenants."""
     return _named(database)
 
 
 def role_name(database: str, tenant: str) -> str:
-    """Name a tenant's role: readable, and with a hash, since no two tenants may share one."""
+    """Return the name of a tenant's role: readable, with a hash that makes it unique."""
     return _named(database, tenant)
 
 
 def role_for(operation: Operation[Any], context: StoreContext) -> Steps[str | None]:
-    """Find the role an operation runs as; None to run as the user who is logged in."""
+    """Return the role that an operation runs as; `None` means the login user."""
     tenant = operation.acting_tenant if context.has_tenant_roles else None
     if tenant is None:
         return None
@@ -64,19 +62,19 @@ def role_for(operation: Operation[Any], context: StoreContext) -> Steps[str | No
 
 
 def role_of_tenant(tenant: str, context: StoreContext) -> Steps[str]:
-    """Find a tenant's role: from memory, in the catalog, or after it was made.
+    """Return a tenant's role: the cached one, the one in the catalog, or a new one.
 
-    For a tenant that does not exist it is the group, which sees nothing.
+    For a tenant that does not exist it is the group, which sees no rows.
     """
     known = context.cached_role(tenant)
     if known is not None:
         return known
-    database, exists, role, is_sound = (yield Statement(_FIND, {"tenant": tenant}))[0]
+    database, exists, role, is_sound = (yield Statement(_SELECT_TENANT_ROLE, {"tenant": tenant}))[0]
     if not is_sound:
-        role = (yield Transaction(_make(database, tenant))) if exists else None
+        role = (yield Transaction(_create_role(database, tenant))) if exists else None
         if role is None:
             return group_name(database)
-        while (yield Transaction(_hand_over(tenant, role))):
+        while (yield Transaction(_transfer_ownership(tenant, role))):
             pass
     context.cache_role(tenant, role)
     return str(role)
@@ -88,7 +86,7 @@ def transfer_schema(schema: str, role: str) -> Statement:
     return Statement(render(template, schema=sql.Identifier(schema), role=sql.Identifier(role)))
 
 
-def give_table(schema: str, name: str, role: str) -> Statement:
+def transfer_table(schema: str, name: str, role: str) -> Statement:
     """Make a role the owner of a table or view."""
     template = "alter table {relation} owner to {role}"
     parts = {"relation": sql.Identifier(schema, name), "role": sql.Identifier(role)}
@@ -96,29 +94,29 @@ def give_table(schema: str, name: str, role: str) -> Statement:
 
 
 def is_role_error(error: BaseException) -> bool:
-    """Whether a tenant's role may be missing, or a right that it ought to have.
+    """Whether an error may be due to a tenant's role that is missing, or lacks a privilege.
 
-    Another user of the database may have made tables in its schema, or dropped the role.
+    Another user of the database may have created tables in its schema, or dropped the role.
     """
     return isinstance(error, pg.InsufficientPrivilege | pg.InvalidParameterValue)
 
 
 def drop_roles() -> Steps[None]:
-    """Drop the roles of tenants that are gone, but for those with a part in another database."""
+    """Drop the roles of tenants that no longer exist, except those used in another database."""
     database = (yield Statement(_DATABASE))[0][0]
-    # One that somebody has given rights elsewhere stays, and the tenants are gone all the same.
-    while (yield Attempt(_drop_some(group_name(database)))) is True:
+    # A role that has privileges on other objects stays. The deletion of tenants does not fail.
+    while (yield Attempt(_drop_batch(group_name(database)))) is True:
         pass
 
 
 def lock_roles() -> Statement:
-    """Keep others from making and dropping roles until the transaction ends."""
+    """Lock out others that create or drop roles until the transaction ends."""
     return Statement(_LOCK)
 
 
-def _drop_some(group: str) -> Steps[bool]:
+def _drop_batch(group: str) -> Steps[bool]:
     yield lock_roles()
-    rows = yield Statement(_DROPPABLE, {"group": group, "limit": AT_ONCE})
+    rows = yield Statement(_DROPPABLE, {"group": group, "limit": BATCH})
     statements = [
         Statement(render(template, role=sql.Identifier(role)))
         for (role,) in rows
@@ -129,100 +127,13 @@ def _drop_some(group: str) -> Steps[bool]:
     return bool(statements)
 
 
-def prepare_roles(*, is_strict: bool = True) -> Steps[None]:
-    """Make sure that tenants can have roles, and that nobody gets out of one.
-
-    Raises:
-        MissingRightError: Something stands against it that only a superuser can change; the
-            message has the command. With `is_strict` off, what lets a smuggled statement
-            change its role is passed over.
-    """
-    state = yield from _look()
-    if not state.may_create_roles:
-        raise MissingRightError(
-            f"the user {state.user} may not create roles, one of which every tenant needs. As a "
-            f"superuser, run: alter role {_quoted(state.user)} createrole"
-        )
-    if not state.is_granted:
-        yield Transaction(_make_group(state))
-    state = yield from _look()
-    if state.is_superuser and state.required_commands():
-        yield Transaction(_seal())
-    elif is_strict and state.required_commands():
-        raise MissingRightError(
-            "a statement smuggled into a request could leave its tenant's role, or the role lacks "
-            f"a right. As a superuser, in database {state.database}, run: "
-            f"{'; '.join(state.required_commands())}"
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class _State:
-    """What stands in the way of roles for tenants.
-
-    Attributes:
-        is_granted: Whether the group exists and has its rights, and the policies are in force.
-        may_escape: Whether the group may execute `set_config`; this and what is behind it is
-            known once there is a group.
-        may_enter: Whether the user who is logged in may.
-        may_create: Whether everybody may create objects in schema public.
-        hidden_schema: The schema of the type vector, where the group may not use it.
-    """
-
-    database: str
-    user: str
-    is_superuser: bool
-    may_create_roles: bool
-    is_granted: bool
-    may_escape: bool
-    may_enter: bool
-    may_create: bool
-    hidden_schema: str | None
-
-    def required_commands(self) -> list[str]:
-        """List the commands that close what is open."""
-        wanted = []
-        if self.may_escape:
-            wanted.append(f"revoke execute on function {_SET_CONFIG} from public")
-        if self.may_escape or not self.may_enter:
-            wanted.append(f"grant execute on function {_SET_CONFIG} to {_quoted(self.user)}")
-        if self.may_create:
-            wanted.append("revoke create on schema public from public")
-        if self.hidden_schema is not None:
-            schema, group = _quoted(self.hidden_schema), _quoted(group_name(self.database))
-            wanted.append(f"grant usage on schema {schema} to {group}")
-        return wanted
-
-
-def _look() -> Steps[_State]:
-    database = (yield Statement(_DATABASE))[0][0]
-    rows = yield Statement(_STATE, {"group": group_name(database), "function": _SET_CONFIG})
-    return _State(database, *rows[0])
-
-
-def _make_group(state: _State) -> Steps[None]:
-    yield Statement(_LOCK)
-    group = group_name(state.database)
-    yield from _ensure_role(group)
-    for template in _GRANTS:
-        yield Statement(render(template, role=sql.Identifier(group)))
-
-
-def _seal() -> Steps[None]:
-    yield Statement(_LOCK)
-    # Another process may have done it meanwhile.
-    state = yield from _look()
-    for remedy in state.required_commands():
-        yield Statement(remedy.encode())
-
-
-def _make(database: str, tenant: str) -> Steps[str | None]:
-    yield Statement(_LOCK)
+def _create_role(database: str, tenant: str) -> Steps[str | None]:
+    yield lock_roles()
     rows = yield Statement(_SELECT_ROLE, {"tenant": tenant})
     if not rows:
         return None
     role = rows[0][0] or role_name(database, tenant)
-    yield from _ensure_role(role)
+    yield from ensure_role(role)
     membership = "grant {group} to {role}"
     group = sql.Identifier(group_name(database))
     yield Statement(render(membership, group=group, role=sql.Identifier(role)))
@@ -230,8 +141,12 @@ def _make(database: str, tenant: str) -> Steps[str | None]:
     return str(role)
 
 
-def _ensure_role(role: str) -> Steps[None]:
-    """Make a role, and the user who is logged in a member of it who has its rights."""
+def ensure_role(role: str) -> Steps[None]:
+    """Create a role if it is missing, and make the login user a member with its privileges.
+
+    Raises:
+        MissingRightError: Another user created the role, and has to grant it.
+    """
     membership = yield Statement(_SELECT_MEMBERSHIP, {"role": role})
     if not membership:
         yield Statement(render("create role {role}", role=sql.Identifier(role)))
@@ -241,33 +156,37 @@ def _ensure_role(role: str) -> Steps[None]:
         return
     if not may_join:
         raise MissingRightError(
-            f"another user made the role {role}. As that user or a superuser, run: grant "
+            f"another user created the role {role}. As that user or a superuser, run: grant "
             f"{_quoted(role)} to {_quoted(user)} with admin true, inherit true, set true"
         )
     yield Statement(render(_JOIN, role=sql.Identifier(role)))
 
 
-def _hand_over(tenant: str, role: str) -> Steps[bool]:
-    """Give some of a tenant's schemas and tables to its role; say whether there were any."""
-    yield Statement(_LOCK)
-    named = {"tenant": tenant, "role": role}
-    schemas = yield Statement(_FOREIGN_SCHEMAS, {**named, "limit": AT_ONCE})
+def _transfer_ownership(tenant: str, role: str) -> Steps[bool]:
+    """Transfer some of a tenant's schemas and tables to its role; return whether there were any."""
+    yield lock_roles()
+    parameters = {"tenant": tenant, "role": role}
+    schemas = yield Statement(_FOREIGN_SCHEMAS, {**parameters, "limit": BATCH})
     if schemas:
         for (schema,) in schemas:
             yield transfer_schema(schema, role)
         return True
-    foreign = yield Statement(_FOREIGN_RELATIONS, named)
-    collections = (yield Statement(_COLLECTIONS, named)) if foreign else ()
-    ours = {(schema, name) for schema, *of in collections for name in relation_names(*of)}
-    # Other people's tables in the schema stay theirs.
-    given = [
+    foreign = yield Statement(_FOREIGN_RELATIONS, parameters)
+    collections = (yield Statement(_COLLECTIONS, parameters)) if foreign else ()
+    known = {
+        (schema, name)
+        for schema, *collection in collections
+        for name in relation_names(*collection)
+    }
+    # Tables that pgchroma did not create keep their owner.
+    relations = [
         (schema, name)
         for schema, name in foreign
-        if name == COPY or (schema, base_name(name)) in ours
+        if name == COPY or (schema, base_name(name)) in known
     ]
-    for relation in given[:AT_ONCE]:
-        yield give_table(*relation, role)
-    return bool(given)
+    for relation in relations[:BATCH]:
+        yield transfer_table(*relation, role)
+    return bool(relations)
 
 
 def _named(*parts: str) -> str:
@@ -283,55 +202,10 @@ def _quoted(name: str) -> str:
     return sql.Identifier(name).as_string(None)
 
 
-_SET_CONFIG = "pg_catalog.set_config(text, text, boolean)"
-
-# No tenant's role can take this lock, as it could an advisory one.
+# Unlike an advisory lock, a tenant's role cannot take this one.
 _LOCK = render("lock table pgchroma.alembic_version in exclusive mode")
 
 _DATABASE = render("select current_database()")
-
-_STATE = render(
-    """
-    select
-        current_user::text,
-        u.rolsuper,
-        u.rolsuper or u.rolcreaterole,
-        coalesce(pg_has_role(session_user, g.oid, 'set'), false)
-            and has_schema_privilege(g.oid, 'pgchroma', 'usage')
-            and has_table_privilege(g.oid, 'pgchroma.reembeddings', 'delete')
-            and has_table_privilege(g.oid, 'pgchroma.collections', 'delete')
-            and (
-                select bool_and(c.relrowsecurity) from pg_catalog.pg_class as c
-                where c.oid = any(array[
-                    'pgchroma.tenants', 'pgchroma.databases', 'pgchroma.collections',
-                    'pgchroma.segments', 'pgchroma.secondary_indexes', 'pgchroma.reembeddings'
-                ]::regclass[])
-            ),
-        has_function_privilege(g.oid, %(function)s::text, 'execute'),
-        has_function_privilege(%(function)s::text, 'execute'),
-        coalesce(has_schema_privilege('public', to_regnamespace('public')::oid, 'create'), false),
-        case when not has_schema_privilege(g.oid, n.oid, 'usage') then n.nspname::text end
-    from pg_catalog.pg_roles as u
-    join pg_catalog.pg_extension as e on e.extname = 'vector'
-    join pg_catalog.pg_namespace as n on n.oid = e.extnamespace
-    left join pg_catalog.pg_roles as g on g.rolname = %(group)s
-    where u.rolname = current_user
-    """
-)
-
-_GRANTS = (
-    "grant usage on schema pgchroma to {role}",
-    "grant select on pgchroma.tenants, pgchroma.databases, pgchroma.collections, "
-    "pgchroma.segments, pgchroma.secondary_indexes, pgchroma.reembeddings to {role}",
-    "grant insert, update, delete on pgchroma.collections, pgchroma.reembeddings to {role}",
-    # The policies are there; without roles for tenants they would only stand in a dump's way.
-    "alter table pgchroma.tenants enable row level security",
-    "alter table pgchroma.databases enable row level security",
-    "alter table pgchroma.collections enable row level security",
-    "alter table pgchroma.segments enable row level security",
-    "alter table pgchroma.secondary_indexes enable row level security",
-    "alter table pgchroma.reembeddings enable row level security",
-)
 
 _JOIN = "grant {role} to current_user, session_user with inherit true, set true"
 
@@ -345,7 +219,7 @@ _SELECT_MEMBERSHIP = render(
     """
 )
 
-_FIND = render(
+_SELECT_TENANT_ROLE = render(
     """
     select
         current_database(),
@@ -379,7 +253,7 @@ _FOREIGN_SCHEMAS = render(
     limit %(limit)s
     """
 )
-# Indexes and sequences go along with their tables.
+# Indexes and sequences change their owner with their tables.
 _FOREIGN_RELATIONS = render(
     """
     select n.nspname::text, c.relname::text

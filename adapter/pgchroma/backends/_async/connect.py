@@ -15,7 +15,7 @@ from pgchroma.backends.preparing import (
     pool_options,
     prepare_by_conninfo,
 )
-from pgchroma.catalog.upgrade import ServerFacts
+from pgchroma.catalog.server_facts import ServerFacts
 from pgchroma.config import Settings
 from pgchroma.store.running.errors import mapped_errors
 from pgchroma.store.running.sessions import Sessions

@@ -10,7 +10,7 @@ from typing import Any, ParamSpec, TypeVar
 import psycopg
 
 from pgchroma.backends.preparing import conninfo_of, prepare_by_conninfo
-from pgchroma.catalog.upgrade import ServerFacts
+from pgchroma.catalog.server_facts import ServerFacts
 from pgchroma.config import Settings
 
 __all__ = ("Seats", "Turn", "in_thread", "prepare_owned", "sleep", "together")

@@ -11,7 +11,7 @@ from typing import Any, ParamSpec, TypeVar
 import psycopg
 
 from pgchroma.backends.preparing import prepare_catalog
-from pgchroma.catalog.upgrade import ServerFacts
+from pgchroma.catalog.server_facts import ServerFacts
 from pgchroma.config import Settings
 
 __all__ = ("Seats", "Turn", "in_thread", "prepare_owned", "sleep", "together")
