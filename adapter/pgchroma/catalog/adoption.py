@@ -193,9 +193,9 @@ def _adopt_dependents(
             yield Statement(_INSERT_ROWS[table], {"rows": _json(rows)})
     if view_name(entry["name"]) not in collection.views:
         generation, dimension = collection.current
-        indexed = CollectionConfiguration.from_json(entry["configuration"]).indexed
+        filterable = CollectionConfiguration.from_json(entry["configuration"]).indexed
         tables = CollectionTables(schema, collection.id, generation)
-        yield create_view(tables, entry["name"], indexed, has_vectors=dimension is not None)
+        yield create_view(tables, entry["name"], filterable, has_vectors=dimension is not None)
 
 
 def _json(value: Any) -> str | None:

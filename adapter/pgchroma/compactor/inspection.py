@@ -191,7 +191,7 @@ _WAIT_BRIEFLY = render("set local lock_timeout = '500ms'")
 _FIND = render(
     """
     select
-        c.id, c.generation, c.is_spare, c.name, c.schema_name, c.configuration, c.dimension,
+        c.id, c.generation, c.is_shadow, c.name, c.schema_name, c.configuration, c.dimension,
         c.tenant,
         (
             select t.role_name
@@ -212,14 +212,14 @@ _FIND = render(
         select
             c.id, c.name, g.configuration::text, g.dimension, d.tenant, d.schema_name, k.key,
             c.index_error,
-            g.generation, g.is_spare,
+            g.generation, g.is_shadow,
             to_regclass(format('%%I.%%I', d.schema_name, 'log_' || k.key)) as log,
             array(
                 select to_regclass(format('%%I.%%I', d.schema_name, name))
                 from unnest(array[
                     'records_' || k.key,
                     'counts_' || k.key,
-                    case when g.is_spare then 'spare_' else 'vectors_' end || k.key
+                    case when g.is_shadow then 'spare_' else 'vectors_' end || k.key
                         || case when g.generation = 1 then '' else '_' || g.generation end
                 ]) as name
             ) as tables
@@ -232,7 +232,7 @@ _FIND = render(
             select r.generation, r.configuration, r.dimension, true
             from pgchroma.reembeddings as r
             where r.collection_id = c.id and not r.is_previous
-        ) as g (generation, configuration, dimension, is_spare)
+        ) as g (generation, configuration, dimension, is_shadow)
     ) as c
     join pgchroma.tenants as t on t.name = c.tenant
     cross join lateral (
@@ -252,7 +252,7 @@ _FIND = render(
         where i.indrelid = any(c.tables)
             and r.relname ~ ('^(vectors_' || c.key || '_hnsw_|records_' || c.key || '_by_)')
     ) as i
-    order by c.id, c.is_spare
+    order by c.id, c.is_shadow
     """
 )
 

@@ -1,10 +1,10 @@
-"""Sequences that are behind what was drawn from them, brought forward.
+"""Advancing sequences that are behind the numbers that were drawn from them.
 
-Logical replication copies rows and not the state of sequences, and so does a blue-green upgrade.
-A collection whose sequence is behind would draw positions again that an embedding has already.
+Logical replication copies rows but not the state of sequences, and so does a blue-green upgrade. A
+collection whose sequence is behind would draw positions again that an embedding already has.
 
-A sequence is advanced by drawing from it, never set: so it cannot go back while others draw, and
-whoever may write may do it.
+A sequence is advanced by drawing from it, and never set. It therefore cannot go back while others
+draw from it, and every user who may write may advance it.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ __all__ = ("advance", "advance_all", "advance_once", "advance_segments")
 
 _log = logging.getLogger("pgchroma.catalog")
 
-AT_ONCE: Final = 1_000_000
+BATCH: Final = 1_000_000
 """Numbers drawn by one statement."""
 
 PAGE: Final = 500
 
 
 def advance_once(resolved: ResolvedCollection, context: StoreContext) -> Steps[None]:
-    """Look at the sequence of a collection, unless that was done since the last connection."""
+    """Advance a collection's sequence if it is behind, once for each connection to the database."""
     id = resolved.tables.id
     if context.is_advanced(id):
         return
@@ -43,12 +43,12 @@ def advance_once(resolved: ResolvedCollection, context: StoreContext) -> Steps[N
 def advance(
     tables: CollectionTables, live: CollectionTables | None, shadow: CollectionTables | None
 ) -> Steps[bool]:
-    """Advance a collection's sequence if it is behind; say whether it was.
+    """Advance a collection's sequence if it is behind; return whether it was.
 
     Args:
-        tables: The collection's.
-        live: Those with its embeddings; None: it has none.
-        shadow: Those with its second embeddings; None: it has none.
+        tables: The collection's tables.
+        live: The tables with its embeddings; `None` if it has none.
+        shadow: The tables with its pending or previous embeddings; `None` if it has none.
     """
     last_position: LiteralString = ", (select max(pos) from {vectors})"
     vectors = [
@@ -61,7 +61,7 @@ def advance(
         counts=tables.counts,
         vectors=sql.Composed(vectors),
     )
-    # All but the first were drawn from the sequence, too.
+    # Generations, except the first, are drawn from the sequence as well.
     drawn_generations = [
         each.generation for each in (tables, shadow) if each and each.generation > 1
     ]
@@ -72,28 +72,28 @@ def advance(
         return False
     _log.warning(
         "the sequence of collection %s was %d behind its records, as after logical replication; "
-        "it is advanced",
+        "advancing it",
         tables.id,
         behind,
     )
     draw = render(_DRAW, log=tables.log_literal)
     while behind > 0:
-        rows = yield Statement(draw, {"count": min(behind, AT_ONCE)})
+        rows = yield Statement(draw, {"count": min(behind, BATCH)})
         behind = drawn - rows[0][0]
     return True
 
 
 def advance_all() -> Steps[int]:
-    """Advance the sequences of all collections that are behind; return how many were."""
+    """Advance the sequences of all collections that are behind; return how many there were."""
     advanced, after = 0, UUID(int=0)
     while True:
         rows = yield Statement(_COLLECTIONS, {"after": after, "limit": PAGE})
-        for id, schema, generation, has_vectors, spare_generation in rows:
+        for id, schema, generation, has_vectors, shadow_generation in rows:
             tables = CollectionTables(schema, id, generation)
             shadow = (
                 None
-                if spare_generation is None
-                else CollectionTables(schema, id, spare_generation, is_shadow=True)
+                if shadow_generation is None
+                else CollectionTables(schema, id, shadow_generation, is_shadow=True)
             )
             advanced += yield from advance(tables, tables if has_vectors else None, shadow)
             after = id
@@ -102,7 +102,7 @@ def advance_all() -> Steps[int]:
 
 
 def advance_segments() -> Steps[None]:
-    """Advance the sequence that numbers segments."""
+    """Advance the sequence of the ids of segments, if it is behind."""
     yield Statement(_SEGMENTS)
 
 

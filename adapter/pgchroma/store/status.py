@@ -11,7 +11,7 @@ from pgchroma.model.inspection import IndexingStatus
 from pgchroma.model.operations import GetIndexingStatus
 from pgchroma.store.context import StoreContext
 from pgchroma.store.handlers import handles
-from pgchroma.store.layout.segments import needs_index, ranges_without, within
+from pgchroma.store.layout.segments import needs_index, position_range, ranges_without
 from pgchroma.store.resolving import resolve
 from pgchroma.store.running.steps import Statement, Steps, render, text_of
 from pgchroma.store.waits import compactor_blockers
@@ -29,7 +29,9 @@ def get_indexing_status(
     if resolved.dimension is None:
         records = (yield Statement(text_of(resolved.tables.record_count)))[0][0]
         return IndexingStatus(records, 0, records, 1.0)
-    ranges = [within("pos", *bounds) for bounds in ranges_without(resolved.indexes.segments)]
+    ranges = [
+        position_range("pos", *bounds) for bounds in ranges_without(resolved.indexes.segments)
+    ]
     text = render(
         _STATUS,
         count=resolved.tables.record_count,

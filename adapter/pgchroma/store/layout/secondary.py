@@ -1,12 +1,12 @@
-"""Secondary indexes: of metadata and documents, for the filters that use them.
+"""Secondary indexes: indexes of metadata and documents, for the filters that use them.
 
-Four kinds. ``number`` and ``value`` are of one metadata key: its numbers in their order, and its
-texts and truth values; of a long text the beginning, since PostgreSQL refuses a row whose text is
-too long for an index. ``elements`` has every key and value, and serves what lists contain;
-``trigrams`` is of documents.
+There are four kinds. ``number`` and ``value`` index one metadata key: its numbers in their order,
+and its texts and booleans. Of a long text they have only the beginning, because PostgreSQL refuses
+a row whose text is too long for an index. ``elements`` has every key and value, and serves filters
+for elements of lists. ``trigrams`` indexes documents.
 
-Filters spell a key's expression as its index does, with the key as a literal, or PostgreSQL would
-not see that it is the same.
+A filter contains the same expression as the index of its key, with the key as a literal. Otherwise
+PostgreSQL would not recognize that they are equal.
 """
 
 from __future__ import annotations
@@ -45,21 +45,21 @@ IndexKind: TypeAlias = Literal["number", "value", "elements", "trigrams"]
 KINDS: Final[tuple[IndexKind, ...]] = ("number", "value", "elements", "trigrams")
 
 DEMAND_THRESHOLD: Final = 10
-"""So many filters have to miss an index before it is built."""
+"""The number of filters that have to miss an index before it is built."""
 
 MIN_LITERAL_CHARACTERS: Final = 3
-"""Shorter texts have no trigram, and are in so many documents that nothing finds them fast."""
+"""Shorter texts have no trigram, and occur in too many documents for an index to help."""
 
 MAX_VALUE_CHARACTERS: Final = 200
-"""Characters of a value that an index has, with one in front that tells texts from truth values."""
+"""Characters of a value in an index, including the first, which marks texts and booleans."""
 
 MAX_KEY_BYTES: Final = 500
-"""Bytes of a key: an index's expression has to fit a row of the catalog before PostgreSQL 18."""
+"""Bytes of a key. Before PostgreSQL 18, an index's expression has to fit into a catalog row."""
 
 
 @dataclass(frozen=True, slots=True)
 class SecondaryIndex:
-    """What an index is of; `key` is empty but for those of one metadata key."""
+    """A secondary index; `key` is empty unless it indexes one metadata key."""
 
     kind: IndexKind
     key: str = ""
@@ -81,12 +81,12 @@ def candidate_index(leaf: Comparison | TextMatch) -> SecondaryIndex | None:
 def create_secondary(
     tables: CollectionTables, index: SecondaryIndex, trigrams_schema: str | None
 ) -> Statement:
-    """Build an index beside whoever reads and writes.
+    """Build an index while others read and write.
 
     Args:
-        tables: Of what.
-        index: Which.
-        trigrams_schema: Where the extension pg_trgm is; needed for ``trigrams`` alone.
+        tables: The collection's tables.
+        index: The index to build.
+        trigrams_schema: The schema of the extension pg_trgm; needed only for ``trigrams``.
     """
     text = render(
         "create index concurrently {name} on {records} " + _METHODS[index.kind],
@@ -100,13 +100,13 @@ def create_secondary(
 
 
 def kind_for(operand: Any) -> IndexKind:
-    """Tell which kind of index finds a key's value; of several operands the first tells."""
+    """Return the kind of index that finds an operand, or the first of several operands."""
     first = operand[0] if isinstance(operand, tuple) else operand
     return "value" if isinstance(first, bool | str) else "number"
 
 
 def number_of(metadata: LiteralString, key: str) -> sql.Composable:
-    """Compose a key's value as a number; null if it is none."""
+    """Compose a key's value as a number; null if it is not a number."""
     template: LiteralString = (
         "(case when jsonb_typeof({0} -> {1}) = 'number' then ({0} -> {1})::numeric end)"
     )
@@ -114,7 +114,7 @@ def number_of(metadata: LiteralString, key: str) -> sql.Composable:
 
 
 def value_of(metadata: LiteralString, key: str) -> sql.Composable:
-    """Compose a key's text or truth value as a text, see `indexed_value`; null if it is neither."""
+    """Compose a key's text or boolean as a text, see `indexed_value`; null if it is neither."""
     template: LiteralString = (
         "(case jsonb_typeof({0} -> {1}) when 'string' then left('s' || ({0} ->> {1}), {2}) "
         "when 'boolean' then 'b' || ({0} ->> {1}) end collate \"C\")"
@@ -125,7 +125,7 @@ def value_of(metadata: LiteralString, key: str) -> sql.Composable:
 
 
 def indexed_value(operand: str | bool) -> str:
-    """Return what an index has for a value."""
+    """Return the form of a value in an index."""
     if isinstance(operand, bool):
         return "btrue" if operand else "bfalse"
     return f"s{operand}"[:MAX_VALUE_CHARACTERS]
@@ -137,18 +137,18 @@ def is_truncated(operand: str | bool) -> bool:
 
 
 def key_literal(key: str) -> sql.Composable:
-    """Compose a key as a literal, which stands in the text of a statement with placeholders."""
+    """Compose a key as a literal for the text of a statement that has placeholders."""
     return ComposedSQL(text_of(sql.Literal(key)).replace(b"%", b"%%"))
 
 
 def secondary_name(tables: CollectionTables, index: SecondaryIndex) -> str:
-    """Name an index of a collection's records."""
+    """Return the name of a secondary index."""
     digest = hashlib.sha256(index.key.encode()).hexdigest()[:10] if index.key else ""
     return f"{secondary_prefix(tables)}{index.kind[:4]}{digest}"
 
 
 def secondary_prefix(tables: CollectionTables) -> str:
-    """Tell how the names of a collection's secondary indexes begin."""
+    """Return the prefix of the names of a collection's secondary indexes."""
     return f"records_{tables.id.hex}_by_"
 
 

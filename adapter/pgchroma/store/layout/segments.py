@@ -1,11 +1,11 @@
-"""Segments: ranges of a collection's log, each with an HNSW index of its own.
+"""Segments: ranges of a collection's log, each with its own HNSW index.
 
-An index is partial, over the positions from `first_pos` up to and without `end_pos`; PostgreSQL
-itself keeps it right for a row that is committed late. What no segment covers is read row by row.
+An index is partial, over the positions from `first_pos` up to but not including `end_pos`.
+PostgreSQL adds rows to it that are committed late. Embeddings that no segment covers are scanned.
 
-An index holds the embeddings themselves, or a shorter form of them: half as long (`halfvec`) or a
-bit for each dimension. The nearest by a shorter form are only candidates, whose distances are
-computed from the embeddings.
+An index stores the embeddings themselves, or a shorter form of them: half as long (`halfvec`) or
+one bit for each dimension. The nearest by a shorter form are only candidates, whose distances are
+then computed from the embeddings.
 """
 
 from __future__ import annotations
@@ -30,18 +30,18 @@ __all__ = (
     "effective_quantization",
     "needs_index",
     "order_by_distance",
+    "position_range",
     "ranges_without",
     "segment_prefix",
-    "within",
 )
 
 Quantization: TypeAlias = Literal["none", "halfvec", "bit"]
 
-LONGEST: Final = {"none": 2_000, "halfvec": 4_000, "bit": 64_000}
-"""The most dimensions of an HNSW index."""
+MAX_DIMENSIONS: Final = {"none": 2_000, "halfvec": 4_000, "bit": 64_000}
+"""The maximum number of dimensions of an HNSW index, by the form of the embeddings."""
 
 MAX_HALF: Final = 65_504.0
-"""What does not fit a half is refused by its type; who asks for more than that reads exactly."""
+"""The largest value of a half. Its type refuses larger ones, so a query with one is exact."""
 
 _OPERATORS: Final[dict[Space, LiteralString]] = {"l2": "<->", "ip": "<#>", "cosine": "<=>"}
 
@@ -51,8 +51,8 @@ _EXPRESSIONS: Final[dict[Quantization, LiteralString]] = {
     "bit": "(binary_quantize({embedding})::bit({dimension}))",
 }
 
-# The halves of a very short embedding are zeros, which has no place in HNSW, and those of a very
-# long one are refused. Only its direction counts here.
+# The halves of a very short embedding are zeros, which HNSW cannot store, and those of a very long
+# one are refused. Only the direction matters here.
 _HALF_DIRECTION: Final[LiteralString] = "(l2_normalize({embedding})::halfvec({dimension}))"
 
 _CLASSES: Final[dict[Quantization, dict[Space, LiteralString]]] = {
@@ -77,11 +77,11 @@ class Segment:
     quantization: Quantization
 
 
-def effective_quantization(wanted: Quantization | None, dimension: int) -> Quantization:
-    """Tell which form an index keeps: the one asked for, or the longest that can be indexed."""
+def effective_quantization(requested: Quantization | None, dimension: int) -> Quantization:
+    """Return the form that an index stores: the requested one, or the longest that is possible."""
     forms: tuple[Quantization, ...] = ("none", "halfvec", "bit")
-    first = 0 if wanted is None else forms.index(wanted)
-    return next(form for form in forms[first:] if dimension <= LONGEST[form])
+    first = 0 if requested is None else forms.index(requested)
+    return next(form for form in forms[first:] if dimension <= MAX_DIMENSIONS[form])
 
 
 def create_segment(
@@ -95,8 +95,8 @@ def create_segment(
     max_neighbors: int,
     ef_construction: int,
 ) -> Statement:
-    """Build a segment's index beside whoever reads and writes."""
-    # pgvector takes 2 to 100 neighbours, and from twice as many candidates to a thousand.
+    """Build a segment's index while others read and write."""
+    # pgvector accepts from twice as many candidates as neighbors up to 1,000.
     neighbors = _neighbors(max_neighbors)
     text = render(
         "create index concurrently {name} on {vectors} using hnsw ({expression} "
@@ -107,7 +107,7 @@ def create_segment(
         expression=_expression("embedding", space, quantization, dimension),
         m=sql.Literal(neighbors),
         ef=sql.Literal(min(max(ef_construction, 2 * neighbors), 1_000)),
-        range=within("pos", *bounds),
+        range=position_range("pos", *bounds),
     )
     return Statement(text)
 
@@ -118,7 +118,7 @@ def distance(space: Space) -> sql.SQL:
 
 
 def order_by_distance(space: Space, quantization: Quantization, dimension: int) -> sql.Composable:
-    """Compose what an index of embeddings ``v`` is ordered by for a query ``q``."""
+    """Compose the order of an index of embeddings ``v`` for a query ``q``."""
     operator: LiteralString = "<~>" if quantization == "bit" else _OPERATORS[space]
     return sql.SQL("{} " + operator + " {}").format(
         _expression("v.embedding", space, quantization, dimension),
@@ -126,45 +126,46 @@ def order_by_distance(space: Space, quantization: Quantization, dimension: int) 
     )
 
 
-def candidates(quantization: Quantization, wanted: int, ef_search: int) -> int:
-    """Tell how many an index is asked for, so that the `wanted` nearest are among them."""
+def candidates(quantization: Quantization, n_results: int, ef_search: int) -> int:
+    """Return how many candidates an index has to return so that the nearest are among them."""
     match quantization:
         case "none":
-            return wanted
+            return n_results
         case "halfvec":
-            return 2 * wanted
+            return 2 * n_results
         case "bit":
-            return max(4 * wanted, ef_search)
+            return max(4 * n_results, ef_search)
 
 
-def _neighbors(wanted: int) -> int:
-    # What pgvector takes for m.
-    return min(max(wanted, 2), 100)
+def _neighbors(max_neighbors: int) -> int:
+    # The range that pgvector accepts for m.
+    return min(max(max_neighbors, 2), 100)
 
 
 def build_memory_per_row(dimension: int, quantization: Quantization, max_neighbors: int) -> int:
     """Estimate the memory that building an index takes for each embedding, in bytes.
 
-    Fitted to what pgvector 0.8 says when it runs out of ``maintenance_work_mem``: 2,252 bytes at
-    384 dimensions and 16 neighbours, 3,274 at 48. A twentieth more is left for chance.
+    The estimate is fitted to the message of pgvector 0.8 when it runs out of
+    ``maintenance_work_mem``: 2,252 bytes at 384 dimensions and 16 neighbors, 3,274 at 48. A
+    twentieth is added as a margin.
     """
     value = {"none": 4 * dimension, "halfvec": 2 * dimension, "bit": dimension // 8}[quantization]
     return (value + 8 + 32 * _neighbors(max_neighbors) + 200) * 21 // 20
 
 
 def needs_index(rows: int, dimension: int, sync_threshold: int, segment_bytes: int) -> bool:
-    """Whether so many embeddings without an index are enough to build one for them.
+    """Whether there are enough embeddings without an index to build one.
 
-    Below that, reading them all takes no longer than a search and finds everything.
+    With fewer, scanning them is as fast as searching an index, and finds everything.
     """
     return rows >= sync_threshold and rows * 4 * dimension >= segment_bytes
 
 
 def ranges_without(segments: Sequence[Segment]) -> list[tuple[int | None, int | None]]:
-    """List the ranges of positions that no segment covers; None where one has no end."""
+    """Return the ranges of positions that no segment covers; `None` means an open end."""
     found: list[tuple[int | None, int | None]] = []
     end: int | None = None
-    for segment in sorted(segments, key=lambda each: each.first_pos):
+    for segment in sorted(segments, key=lambda segment: segment.first_pos):
         # Positions begin at 1.
         if segment.first_pos > max(end or 0, 1):
             found.append((end, segment.first_pos))
@@ -172,10 +173,11 @@ def ranges_without(segments: Sequence[Segment]) -> list[tuple[int | None, int | 
     return [*found, (end, None)]
 
 
-def within(column: LiteralString, first: int | None, end: int | None) -> sql.Composable:
-    """Compose a condition that holds for positions of a range.
+def position_range(column: LiteralString, first: int | None, end: int | None) -> sql.Composable:
+    """Compose a condition that matches the positions of a range.
 
-    Bounds are literals: only so can the planner prove that a partial index covers them.
+    The bounds are literals, because otherwise the planner could not prove that a partial index
+    covers them.
     """
     conditions: list[sql.Composable] = []
     if first is not None:
@@ -186,7 +188,7 @@ def within(column: LiteralString, first: int | None, end: int | None) -> sql.Com
 
 
 def segment_prefix(tables: CollectionTables) -> str:
-    """Tell how the names of a collection's segments' indexes begin; a number follows."""
+    """Return the prefix of the names of a collection's segments' indexes; a number follows it."""
     return f"vectors_{tables.id.hex}_hnsw_"
 
 

@@ -1,26 +1,28 @@
-"""What a database and a collection are called in PostgreSQL, and the tables they consist of.
+"""The names of databases and collections in PostgreSQL, and their tables.
 
-A database is a schema. A collection is, in that schema,
+A database is a schema. In that schema, a collection consists of
 
-    records_<id>    one row a record; `seq` is its place in insertion order and never changes
-    vectors_<id>    one row an embedding; `pos` is its place in the log, and every new or
-                    changed embedding gets a new one; made when the dimension is known
-    spare_<id>      embeddings of the same records by another function, at the same positions:
-                    those that are being made, or those that were in use before
-    counts_<id>     by how much each write changed the number of records; the compactor adds
-                    rows up, so that there are few
-    log_<id>        the sequence all of them draw from
-    "<name>"        a view of both, for people, with a typed column for each key of the metadata
-                    that the collection's schema declares
+    records_<id>    one row for each record; `seq` is its position in insertion order, which never
+                    changes
+    vectors_<id>    one row for each embedding; `pos` is its position in the log, and every new or
+                    changed embedding gets a new one; created when the dimension is known
+    spare_<id>      the shadow table: embeddings of the same records from another function, at the
+                    same positions, which are pending or previous
+    counts_<id>     the change of the number of records by each write; the compactor merges rows,
+                    so there are few
+    log_<id>        the sequence from which all of them draw
+    "<name>"        a view of records and embeddings, for people, with a typed column for each
+                    metadata key that the collection's schema declares
 
-Besides, a schema has the table "~catalog": a copy of what the catalog knows of its collections,
-which triggers of the catalog write. No collection's view can have that name.
+A schema also has the table "~catalog", a copy of the catalog's entries for its collections, which
+triggers of the catalog write. No collection's view can have that name.
 
-Each table of embeddings has a number, its generation, behind the id unless that is 1. A table that
-is taken into use, or out of it, changes its name, so that nobody reads or writes the wrong one.
+Each table of embeddings has a number, its generation, after the id unless it is 1. A table that
+becomes the current one, or no longer is, changes its name, so that no statement reads or writes the
+wrong table.
 
-`records.pos` alone says which row of vectors is a record's. Two writers of one id may leave a
-row of vectors that no record points to; no statement here takes it for a record.
+Only `records.pos` defines which embedding belongs to a record. Two writers of one id may leave an
+embedding that belongs to no record; statements ignore it.
 """
 
 from __future__ import annotations
@@ -62,26 +64,26 @@ __all__ = (
 )
 
 LAYOUT_VERSION = 2
-"""Raised with every change to the tables below; migrations bring older collections along."""
+"""Incremented with every change of these tables; an upgrade of the catalog upgrades them."""
 
 COPY = "~catalog"
-"""The table with a copy of the catalog's rows about a schema."""
+"""The table with a copy of the catalog's entries for a schema."""
 
 MAX_DIMENSION = 16_000
-"""The longest vector pgvector stores."""
+"""The longest vector that pgvector stores."""
 
 MAX_PLAIN_DIMENSION = 2_000
-"""The longest vector that fits a page beside its row, and so needs no detour over TOAST."""
+"""The longest vector that fits into a page with its row, and therefore needs no TOAST table."""
 
 NAME_BYTES = 63
-"""PostgreSQL cuts longer identifiers off without an error."""
+"""PostgreSQL truncates longer identifiers without an error."""
 
 
 def schema_name(tenant: str, database: str) -> str:
-    """Name the schema of a database: ``tenant__database``.
+    """Return the name of the schema of a database: ``tenant__database``.
 
-    Names that cannot be spelled so, or that would be ambiguous or too long, keep what they can
-    and get a hash of both behind a second ``__``; so no two databases share a schema.
+    Names that PostgreSQL cannot use this way, or that would be ambiguous or too long, are shortened
+    and get a hash of both names after a second ``__``. No two databases share a schema.
     """
     plain = re.compile(r"(?!pg_)[a-z0-9]+(?:_[a-z0-9]+)*")
     name = f"{tenant}__{database}"
@@ -94,13 +96,13 @@ def schema_name(tenant: str, database: str) -> str:
 
 
 def view_name(collection: str) -> str:
-    """Name the view of a collection: its own name, where PostgreSQL can hold that.
+    """Return the name of a collection's view: the collection's name if PostgreSQL can use it.
 
-    A longer name, or one of the form our tables have, ends in ``~`` and a hash instead. No
+    A longer name, or one in the form of a table's name, ends in ``~`` and a hash instead. No
     collection's name contains ``~``, so no two collections share a view.
     """
-    is_ours = re.match(r"(records|vectors|counts|log)_|spare_[0-9a-f]{32}", collection)
-    if len(collection) <= NAME_BYTES and not is_ours:
+    is_reserved = re.match(r"(records|vectors|counts|log)_|spare_[0-9a-f]{32}", collection)
+    if len(collection) <= NAME_BYTES and not is_reserved:
         return collection
     digest = hashlib.sha256(collection.encode()).hexdigest()[:10]
     return f"{collection[: NAME_BYTES - len(digest) - 1]}~{digest}"
@@ -108,11 +110,11 @@ def view_name(collection: str) -> str:
 
 @dataclass(frozen=True)
 class CollectionTables:
-    """The quoted names of a collection's tables, ready for use in statements.
+    """The quoted names of a collection's tables, for use in statements.
 
     Attributes:
-        generation: Which of the tables of embeddings it had or has.
-        is_shadow: Whether that one is not in use.
+        generation: The generation of the table of embeddings.
+        is_shadow: Whether that table is the shadow table, and not the current one.
     """
 
     schema: str
@@ -142,25 +144,25 @@ class CollectionTables:
 
     @cached_property
     def log_literal(self) -> sql.Literal:
-        """The sequence as `nextval` wants it: its quoted name as a text."""
+        """The sequence as an argument of `nextval`: its quoted name as a text."""
         return sql.Literal(self.log.as_string(None))
 
     @cached_property
     def record_count(self) -> sql.Composable:
-        """The query for the number of records: what writes have left word of, added up."""
+        """The query for the number of records: the sum of the changes by all writes."""
         text: LiteralString = "select coalesce(sum(change), 0)::bigint from {counts}"
         return sql.SQL(text).format(counts=self.counts)
 
     @property
     def vectors_name(self) -> str:
-        """The table of embeddings by its mere name."""
+        """The unqualified name of the table of embeddings."""
         return f"{'spare' if self.is_shadow else 'vectors'}_{self._numbered}"
 
     @property
     def vectors_prefix(self) -> str:
-        """What the names of the constraints and indexes of the embeddings begin with.
+        """The prefix of the names of constraints and indexes of the embeddings.
 
-        They stay as they are when the table is taken into use or out of it.
+        A swap renames the table but not these.
         """
         return f"vectors_{self._numbered}"
 
@@ -169,11 +171,11 @@ class CollectionTables:
         return self.id.hex if self.generation == 1 else f"{self.id.hex}_{self.generation}"
 
     def view(self, collection: str) -> sql.Identifier:
-        """The view under the collection's name."""
+        """The name of the collection's view."""
         return sql.Identifier(self.schema, view_name(collection))
 
     def constraint(self, table: str, suffix: str) -> sql.Identifier:
-        """The explicit name of a constraint or an index of one of the tables."""
+        """The name of a constraint or an index of one of the tables."""
         return sql.Identifier(f"{table}_{self.id.hex}_{suffix}")
 
     def _identifier(self, table: str) -> sql.Identifier:
@@ -181,7 +183,7 @@ class CollectionTables:
 
 
 def relation_names(id: UUID, collection: str) -> tuple[str, ...]:
-    """Name everything a collection may have in its schema."""
+    """Return the names of everything that a collection may have in its schema."""
     return (
         view_name(collection),
         *(f"{table}_{id.hex}" for table in ("records", "vectors", "spare", "counts", "log")),
@@ -189,17 +191,17 @@ def relation_names(id: UUID, collection: str) -> tuple[str, ...]:
 
 
 def base_name(relation: str) -> str:
-    """Take the generation off the name of a table of embeddings."""
+    """Return the name of a table of embeddings without its generation."""
     return re.sub(r"^((?:vectors|spare)_[0-9a-f]{32})_[0-9]+$", r"\1", relation)
 
 
 def create_schema(schema: str) -> Statement:
-    """Make the schema of a database."""
+    """Create the schema of a database."""
     return Statement(render("create schema {schema}", schema=sql.Identifier(schema)))
 
 
 def create_copy(schema: str) -> Statement:
-    """Make the table of what the catalog knows of a schema's collections."""
+    """Create the table with the copy of the catalog's entries for a schema."""
     text = render(
         "create table {copy} (id uuid primary key, entry jsonb not null)",
         copy=sql.Identifier(schema, COPY),
@@ -210,7 +212,7 @@ def create_copy(schema: str) -> Statement:
 def create_tables(
     tables: CollectionTables, collection: str, filterable: FilterableKeys
 ) -> tuple[Statement, ...]:
-    """Make a collection's sequence, its table of records and its view."""
+    """Create a collection's sequence, its tables of records and counts, and its view."""
     log = render("create sequence {log}", log=tables.log)
     records = render(
         """
@@ -240,9 +242,9 @@ def create_tables(
 def create_view(
     tables: CollectionTables, collection: str, filterable: FilterableKeys, *, has_vectors: bool
 ) -> Statement:
-    """Make a collection's view, or with vectors put it in the place of the one there is.
+    """Create a collection's view; with vectors, replace the existing one.
 
-    Columns can only be added to a view, and at its end; so the typed ones are the last.
+    PostgreSQL can only add columns at the end of a view, so the typed ones are last.
     """
     text: LiteralString = (
         """
@@ -272,7 +274,7 @@ def create_view(
 
 
 def create_counts(tables: CollectionTables) -> Statement:
-    """Make a collection's table of changes to the number of its records."""
+    """Create a collection's table of changes of the number of records."""
     text = render(
         """
         create table {counts} (
@@ -293,13 +295,13 @@ def create_vectors(
     space: Space,
     filterable: FilterableKeys,
 ) -> tuple[Statement, ...]:
-    """Make a collection's table of embeddings and show them in its view."""
-    table, *zeros = create_shadow(tables, dimension, space)
-    return table, create_view(tables, collection, filterable, has_vectors=True), *zeros
+    """Create a collection's table of embeddings, and show them in its view."""
+    table, *indexes = create_shadow(tables, dimension, space)
+    return table, create_view(tables, collection, filterable, has_vectors=True), *indexes
 
 
 def create_shadow(tables: CollectionTables, dimension: int, space: Space) -> tuple[Statement, ...]:
-    """Make a table of embeddings that no view shows."""
+    """Create a table of embeddings that no view shows."""
     storage = "plain" if dimension <= MAX_PLAIN_DIMENSION else "external"
     vectors = render(
         """
@@ -314,29 +316,29 @@ def create_shadow(tables: CollectionTables, dimension: int, space: Space) -> tup
         dimension=sql.Literal(dimension),
         storage=sql.SQL(storage),
     )
-    zeros = (create_zero_vector_index(tables),) if space == "cosine" else ()
-    return Statement(vectors), *zeros
+    indexes = (create_zero_vector_index(tables),) if space == "cosine" else ()
+    return Statement(vectors), *indexes
 
 
 def swap(
     live: CollectionTables, shadow: CollectionTables, collection: str, filterable: FilterableKeys
 ) -> tuple[Statement, ...]:
-    """Let a spare table of embeddings and the one in use change places.
+    """Swap the shadow table of embeddings and the current one.
 
-    The view goes first: whoever reads it locks it before its tables, too.
+    The view is replaced first, because sessions that read it also lock it before its tables.
     """
     rename = "alter table {old} rename to {new}"
-    used, unused = replace(shadow, is_shadow=False), replace(live, is_shadow=True)
+    new_live, new_shadow = replace(shadow, is_shadow=False), replace(live, is_shadow=True)
     renames = (
         render(rename, old=old.vectors, new=sql.Identifier(new.vectors_name))
-        for old, new in ((live, unused), (shadow, used))
+        for old, new in ((live, new_shadow), (shadow, new_live))
     )
     view = create_view(shadow, collection, filterable, has_vectors=True)
     return view, *map(Statement, renames)
 
 
 def create_zero_vector_index(tables: CollectionTables) -> Statement:
-    """Make the index of embeddings without a direction, which HNSW leaves out under cosine."""
+    """Create the index of zero vectors, which HNSW omits with cosine distance."""
     text = render(
         "create index {name} on {vectors} (pos) where vector_norm(embedding) = 0",
         name=sql.Identifier(f"{tables.vectors_prefix}_zeros"),
@@ -346,10 +348,10 @@ def create_zero_vector_index(tables: CollectionTables) -> Statement:
 
 
 def drop_tables(
-    tables: CollectionTables, collection: str, spare_generation: int | None = None
+    tables: CollectionTables, collection: str, shadow_generation: int | None = None
 ) -> tuple[Statement, ...]:
-    """Drop all of a collection, with its spare table of embeddings if it has one."""
-    shadow = replace(tables, generation=spare_generation or 1, is_shadow=True)
+    """Drop everything of a collection, including its shadow table of embeddings."""
+    shadow = replace(tables, generation=shadow_generation or 1, is_shadow=True)
     return (
         Statement(render("drop view if exists {view}", view=tables.view(collection))),
         Statement(
@@ -365,7 +367,7 @@ def drop_tables(
 
 
 def rename_view(tables: CollectionTables, old: str, new: str) -> Statement:
-    """Let the view follow a collection's new name."""
+    """Rename the view after a collection was renamed."""
     text = render(
         "alter view if exists {old} rename to {new}",
         old=tables.view(old),

@@ -1,4 +1,4 @@
-"""Typed columns of a collection's view: one for each key that its schema declares one type of."""
+"""Typed columns of a collection's view: one for each key with one type in its schema."""
 
 from __future__ import annotations
 
@@ -14,26 +14,27 @@ __all__ = ("OWN_COLUMNS", "typed_columns")
 OWN_COLUMNS: Final = frozenset(
     {"id", "document", "uri", "metadata", "embedding", "created_at", "updated_at"}
 )
-"""What a view's other columns are called."""
+"""The names of a view's other columns."""
 
-MOST: Final = 1_000
-"""PostgreSQL ends at 1,600 columns; a schema may name more keys."""
+MAX_COLUMNS: Final = 1_000
+"""PostgreSQL allows 1,600 columns; a schema may have more keys."""
 
 NAME_BYTES: Final = 63
 
 
 def typed_columns(filterable: FilterableKeys, table: LiteralString) -> sql.Composable:
-    """Compose a view's last columns, each with a comma in front, in the order of their names.
+    """Compose a view's last columns, each after a comma, in the order of their names.
 
-    A value of another type than declared is null there. Left out are keys with several types,
-    those that PostgreSQL cannot have as the name of a column, and those of the view's own columns.
+    A value of another type than the declared one is null. Keys with several types get no column,
+    nor do keys that PostgreSQL cannot use as the name of a column, or that name one of the view's
+    other columns.
 
     Args:
-        filterable: What the schema declares.
-        table: The table of records as the view's statement calls it.
+        filterable: The keys and types that the schema declares.
+        table: The alias of the table of records in the view's statement.
     """
     declared = [(key, kind) for key in sorted(filterable.keys) if (kind := _kind(filterable, key))]
-    return sql.SQL("").join(_column(key, kind, table) for key, kind in declared[:MOST])
+    return sql.SQL("").join(_column(key, kind, table) for key, kind in declared[:MAX_COLUMNS])
 
 
 def _kind(filterable: FilterableKeys, key: str) -> Kind | None:
@@ -46,19 +47,19 @@ def _column(key: str, kind: Kind, table: LiteralString) -> sql.Composable:
     template: LiteralString = ", (" + _EXPRESSIONS[kind] + ") as {name}"
     return sql.SQL(template).format(
         metadata=sql.SQL(table + ".metadata"),
-        key=_placed(sql.Literal(key)),
-        name=_placed(sql.Identifier(key)),
+        key=_escaped(sql.Literal(key)),
+        name=_escaped(sql.Identifier(key)),
     )
 
 
-def _placed(part: sql.Composable) -> sql.Composable:
-    # It stands in the text of a statement with placeholders.
+def _escaped(part: sql.Composable) -> sql.Composable:
+    # The text of a statement with placeholders has doubled percent signs.
     return ComposedSQL(text_of(part).replace(b"%", b"%%"))
 
 
-# A float keeps its point in jsonb, which is how ints are told apart. The inner case is for the
-# order in which conditions are looked at, which `and` does not promise. A float that was written
-# by JavaScript may have come as an int.
+# A float keeps its decimal point in jsonb, which distinguishes it from an int. The inner case
+# guarantees the order in which conditions are evaluated; `and` does not. A float that JavaScript
+# wrote may have arrived as an int.
 _EXPRESSIONS: Final[dict[Kind, LiteralString]] = {
     "int": """
         case jsonb_typeof({metadata} -> {key}) when 'number' then

@@ -13,8 +13,8 @@ from pgchroma.store.layout.segments import (
     Segment,
     candidates,
     order_by_distance,
+    position_range,
     ranges_without,
-    within,
 )
 from pgchroma.store.layout.tables import CollectionTables
 from pgchroma.store.records.columns import MAX_CACHED_BYTES, compose
@@ -103,11 +103,11 @@ class QueryShape:
         segments = self.indexes.segments
         found = [self._searched(condition, segment) for segment in segments]
         found += [
-            self._branch(_TAIL, condition, within("v.pos", *bounds))
+            self._branch(_TAIL, condition, position_range("v.pos", *bounds))
             for bounds in ranges_without(segments)
         ]
         if self.space == "cosine":
-            bounds = [within("v.pos", each.first_pos, each.end_pos) for each in segments]
+            bounds = [position_range("v.pos", each.first_pos, each.end_pos) for each in segments]
             covered = sql.SQL("({})").format(sql.SQL(" or ").join(bounds))
             found.append(self._branch(_ZEROS, condition, covered))
         return found
@@ -116,7 +116,7 @@ class QueryShape:
         count = candidates(segment.quantization, self.limit, self.indexes.ef_search)
         if self.is_adaptive:
             count = max(count, self.indexes.ef_search)
-        range = within("v.pos", segment.first_pos, segment.end_pos)
+        range = position_range("v.pos", segment.first_pos, segment.end_pos)
         if self.space == "cosine" and segment.quantization == "bit":
             # Zero vectors have bits like all others, but an index of their own finds them.
             range = sql.SQL("{} and vector_norm(v.embedding) > 0").format(range)
