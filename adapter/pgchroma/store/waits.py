@@ -1,4 +1,4 @@
-"""Who holds the lock that somebody waits for."""
+"""The sessions that hold a lock for which others wait."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ class Blocker:
     """A session that keeps another one waiting.
 
     Attributes:
-        pid: Its process; 0 for a prepared transaction, which has none.
-        who: Its user, application, address and state, as far as the asking user may see them.
-        seconds: How long its transaction has lasted; None where the asking user may not see that.
+        pid: Its process id; 0 for a prepared transaction, which has none.
+        who: Its user, application, address and state, as far as the present user may see them.
+        seconds: How long its transaction has lasted; `None` if the present user may not see that.
     """
 
     pid: int
@@ -30,41 +30,41 @@ class Blocker:
     seconds: int | None = None
 
     def __str__(self) -> str:
-        found = f"process {self.pid} ({self.who})"
+        process = f"process {self.pid} ({self.who})"
         if self.seconds is None:
-            return found
-        return f"{found}, whose transaction has lasted {timedelta(seconds=self.seconds)}"
+            return process
+        return f"{process}, whose transaction has lasted {timedelta(seconds=self.seconds)}"
 
 
 def backend_pid() -> Steps[int]:
-    """Ask for the process that serves this transaction, which a pooler does not tell."""
+    """Return the id of the process that runs this transaction, which a pooler does not report."""
     rows = yield Statement(_PID)
     return int(rows[0][0])
 
 
 def blockers(pid: int) -> Steps[list[Blocker]]:
-    """Find the sessions that a process waits for; none if it does not wait."""
+    """Return the sessions that a process waits for."""
     rows = yield Statement(_BLOCKERS, {"pid": pid})
     return [Blocker(*row) for row in rows]
 
 
 def holders(collection: UUID) -> Steps[list[Blocker]]:
-    """Find the sessions that keep others from reading or writing a collection's tables."""
+    """Return the sessions that keep others from reading or writing a collection's tables."""
     tables = [f"{table}_{collection.hex}" for table in ("records", "counts", "log")]
     rows = yield Statement(_HOLDERS, {"tables": tables})
     return [Blocker(*row) for row in rows]
 
 
 def compactor_blockers() -> Steps[list[Blocker]]:
-    """Find the sessions that compactors of this database wait for."""
+    """Return the sessions that compactors of this database wait for."""
     rows = yield Statement(_COMPACTOR_BLOCKERS, {"application": COMPACTOR})
     return [Blocker(*row) for row in rows]
 
 
 _PID = render("select pg_backend_pid()")
 
-# What a session runs may be somebody's data, so its statement is not told.
-_TOLD: LiteralString = """
+# A session's statement may contain private data, so it is not selected.
+_SELECT: LiteralString = """
     select
         blocker.pid,
         coalesce(
@@ -81,7 +81,7 @@ _TOLD: LiteralString = """
     """
 
 _BLOCKERS = render(
-    _TOLD
+    _SELECT
     + """
     from unnest(pg_blocking_pids(%(pid)s)) as blocker (pid)
     left join pg_catalog.pg_stat_activity as a on a.pid = blocker.pid
@@ -89,7 +89,7 @@ _BLOCKERS = render(
 )
 
 _HOLDERS = render(
-    _TOLD
+    _SELECT
     + """
     from pg_catalog.pg_stat_activity as a
     cross join lateral (values (a.pid)) as blocker (pid)
@@ -104,7 +104,7 @@ _HOLDERS = render(
 )
 
 _COMPACTOR_BLOCKERS = render(
-    _TOLD
+    _SELECT
     + """
     from pg_catalog.pg_stat_activity as c
     cross join unnest(pg_blocking_pids(c.pid)) as blocker (pid)
