@@ -13,6 +13,7 @@ from pydantic import BaseModel
 from pgchroma.client._async.administration import AsyncAdministration
 from pgchroma.client._async.collection import AsyncCollection
 from pgchroma.client._async.concurrency import in_thread
+from pgchroma.client._async.embedder import AsyncEmbedder
 from pgchroma.client._async.reopening import reopened_client
 from pgchroma.client._async.table import AsyncTable
 from pgchroma.client.arguments.checks import check_page
@@ -495,15 +496,13 @@ class AsyncClient(AsyncAdministration):
         embedding_function: FunctionLike | None,
         data_loader: DataLoader[Loadable] | None,
     ) -> AsyncCollection:
-        function = chroma_function(embedding_function)
-        return AsyncCollection(
-            self._backend,
-            model,
-            function,
+        embedder = AsyncEmbedder(
+            chroma_function(embedding_function),
             data_loader,
+            model.configuration.embedding_function,
             is_trusting=self._settings.pgchroma_trust_stored_functions,
-            origin=self._origin,
         )
+        return AsyncCollection(self._backend, model, embedder, self._origin)
 
 
 class AsyncAdminClient(AsyncAdministration):

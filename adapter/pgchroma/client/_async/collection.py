@@ -10,6 +10,7 @@ from uuid import UUID
 from pydantic import BaseModel
 
 from pgchroma.client._async.concurrency import in_thread
+from pgchroma.client._async.embedder import AsyncEmbedder
 from pgchroma.client._async.reembedding import AsyncReembedder
 from pgchroma.client._async.reopening import reopened_collection
 from pgchroma.client._async.table import AsyncTable
@@ -20,19 +21,13 @@ from pgchroma.client.arguments.configuration import (
     UpdateCollectionConfiguration,
 )
 from pgchroma.client.arguments.operations import QueryArguments, WriteArguments
-from pgchroma.client.functions import Function, FunctionLike, configuration_update_json, resolve
+from pgchroma.client.functions import Function, FunctionLike, configuration_update_json
 from pgchroma.client.origin import NOT_PICKLED, Origin
 from pgchroma.client.results import get_result, query_result
 from pgchroma.client.schema.schema import Schema
 from pgchroma.client.typed.fields import read_fields
 from pgchroma.client.typed.schema import check_compatible
 from pgchroma.embeddings.lancedb.adapters import chroma_function
-from pgchroma.embeddings.protocol import (
-    DataLoader,
-    Loadable,
-    normalize_embeddings,
-    validate_embeddings,
-)
 from pgchroma.embeddings.registry import embedding_function_to_config
 from pgchroma.errors import UnimplementedError
 from pgchroma.model.entities import CollectionModel, DatabaseRef
@@ -115,18 +110,12 @@ class AsyncCollection:
         self,
         backend: AsyncBackend,
         model: CollectionModel,
-        embedding_function: Function | None,
-        data_loader: DataLoader[Loadable] | None,
-        *,
-        is_trusting: bool = False,
+        embedder: AsyncEmbedder,
         origin: Origin | None = None,
     ) -> None:
         self._backend = backend
         self._model = model
-        self._embedding_function = embedding_function
-        self._data_loader = data_loader
-        # Whether what the collection stores of its function is followed wherever it leads.
-        self._is_trusting = is_trusting
+        self._embedder = embedder
         self._origin = origin
 
     @property
@@ -163,7 +152,7 @@ class AsyncCollection:
     def configuration(self) -> CollectionConfiguration:
         """The configuration, with the embedding function alive; None if there is none."""
         try:
-            function = self._function()
+            function = self._embedder.function()
         except ValueError:
             function = None
         configuration = {**self.configuration_json, "embedding_function": function}
@@ -183,11 +172,11 @@ class AsyncCollection:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, AsyncCollection):
             return NotImplemented
-        return (self.id, self.name, self.metadata, self._data_loader) == (
+        return (self.id, self.name, self.metadata, self._embedder.data_loader) == (
             other.id,
             other.name,
             other.metadata,
-            other._data_loader,
+            other._embedder.data_loader,
         )
 
     def __hash__(self) -> int:
@@ -202,8 +191,7 @@ class AsyncCollection:
     def __reduce__(self) -> tuple[Any, ...]:
         if self._origin is None:
             raise TypeError(NOT_PICKLED)
-        has_function = self._embedding_function is not None
-        return reopened_collection, (self._origin, self._model, has_function)
+        return reopened_collection, (self._origin, self._model, self._embedder.has_given)
 
     def get_model(self) -> CollectionModel:
         """Return the collection as the catalog described it when it was last read."""
@@ -218,16 +206,9 @@ class AsyncCollection:
         """
         fields = read_fields(model)
         check_compatible(fields, self._model)
-        function = self._embedding_function if fields.function is None else fields.function
-        seen = AsyncCollection(
-            self._backend,
-            self._model,
-            function,
-            self._data_loader,
-            is_trusting=self._is_trusting,
-            origin=self._origin,
-        )
-        return AsyncTable(seen, model)
+        embedder = self._embedder.with_function(fields.function)
+        collection = AsyncCollection(self._backend, self._model, embedder, self._origin)
+        return AsyncTable(collection, model, self._backend, embedder)
 
     async def search(
         self, searches: OneOrMany[Search], read_level: ReadLevel | None = None
@@ -425,7 +406,7 @@ class AsyncCollection:
         records = await self._backend.execute(operation)
         result = get_result(records, columns)
         if "data" in columns:
-            result["data"] = await self._load(records.uris or [])
+            result["data"] = await self._embedder.load(records.uris or [])
         return result
 
     async def peek(self, limit: int = 10) -> GetResult:
@@ -479,7 +460,9 @@ class AsyncCollection:
         found = await self._backend.execute(operation)
         result = query_result(found, columns)
         if "data" in columns:
-            result["data"] = [await self._load(queried.records.uris or []) for queried in found]
+            result["data"] = [
+                await self._embedder.load(queried.records.uris or []) for queried in found
+            ]
         return result
 
     async def explain(
@@ -618,7 +601,7 @@ class AsyncCollection:
             metadata=self.metadata if metadata is None else metadata or None,
             configuration=self._model.configuration.updated(changes),
         )
-        self._embedding_function = function or self._embedding_function
+        self._embedder.change(function, self._model.configuration.embedding_function)
 
     async def reembed(
         self,
@@ -676,7 +659,11 @@ class AsyncCollection:
         if await self._has(function, space):
             return ReembeddingReport(0, self._model.dimension, None, is_switched=True)
         work = AsyncReembedder(
-            self._backend, self._ref, function, self._data_loader, batch_size, progress
+            self._backend,
+            self._ref,
+            AsyncEmbedder(function, self._embedder.data_loader),
+            batch_size,
+            progress,
         )
         dimension = await work.prepare(space, index_timeout)
         comparison = None
@@ -686,8 +673,7 @@ class AsyncCollection:
             if not switch:
                 return work.report(dimension, comparison, is_switched=False)
             await work.switch()
-        model = await self._backend.execute(GetCollectionById(self._ref))
-        self._model, self._embedding_function = model, function
+        self._switch_to(await self._backend.execute(GetCollectionById(self._ref)), function)
         return work.report(dimension, comparison, is_switched=True)
 
     async def get_reembedding(self) -> Reembedding | None:
@@ -724,26 +710,27 @@ class AsyncCollection:
         configuration = model.configuration
         is_same = config["type"] == "known" and config == configuration.embedding_function
         if is_same and space in (None, configuration.hnsw.space):
-            self._model, self._embedding_function = model, function
+            self._switch_to(model, function)
             return True
         return False
+
+    def _switch_to(self, model: CollectionModel, function: Function) -> None:
+        """Continue with a collection whose records another function has embedded."""
+        self._model = model
+        self._embedder.change(function, model.configuration.embedding_function)
 
     async def _record_set(self, *columns: Any, is_update: bool = False) -> WriteArguments:
         most = (await self._backend.limits()).max_batch_size
         return await in_thread(operations.record_set, *columns, most=most, is_update=is_update)
 
-    def _function(self) -> Function:
-        persisted = self._model.configuration.embedding_function
-        return resolve(self._embedding_function, persisted, is_trusted=self._is_trusting)
-
     async def _embed_records(self, records: WriteArguments, fields: tuple[str, ...]) -> None:
         source = records.source(fields)
         inputs = getattr(records, source)
         if source == "uris":
-            inputs = await self._load(inputs)
+            inputs = await self._embedder.load(inputs)
         if fields is operations.EMBEDDABLE_IN_UPDATES:
             records.modality = "text" if source == "documents" else "image"
-        records.embeddings = await in_thread(self._function(), inputs)
+        records.embeddings = await self._embedder.embed(inputs)
         check_lengths({"ids": records.ids, "embeddings": records.embeddings})
 
     async def _embed_queries(self, queries: QueryArguments) -> Any:
@@ -751,20 +738,12 @@ class AsyncCollection:
             return queries.embeddings
         inputs = queries.texts or queries.images
         if inputs is None:
-            inputs = await self._load(queries.uris or [])
-        function = self._function()
-        # A plain callable has no embed_query, and a subclass's own is not checked as its call is.
-        embedded = await in_thread(getattr(function, "embed_query", function), inputs)
-        return validate_embeddings(normalize_embeddings(embedded))
-
-    async def _load(self, uris: Sequence[str | None]) -> list[Any]:
-        if self._data_loader is None:
-            raise ValueError("You must set a data loader on the collection if loading from URIs.")
-        return await in_thread(self._data_loader, uris)
+            inputs = await self._embedder.load(queries.uris or [])
+        return await self._embedder.embed_queries(inputs)
 
     def _check_data(self, columns: Sequence[str]) -> None:
-        if "data" in columns and self._data_loader is None:
-            raise ValueError("You must set a data loader on the collection if loading from URIs.")
+        if "data" in columns:
+            self._embedder.loader()
 
 
 def _check_overlap(comparison: Comparison | None, least: float | None) -> None:

@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from pgchroma.client._async.concurrency import in_thread, run_while, sleep
-from pgchroma.client.functions import Function
+from pgchroma.client._async.concurrency import run_while, sleep
+from pgchroma.client._async.embedder import AsyncEmbedder
 from pgchroma.embeddings.calls.progress import progress_bar
-from pgchroma.embeddings.protocol import DataLoader
 from pgchroma.embeddings.registry import embedding_function_to_config
 from pgchroma.errors import DeadlineExceededError, EmbeddingError, UnavailableError
 from pgchroma.model.operations import (
@@ -63,15 +62,13 @@ class AsyncReembedder:
         self,
         backend: AsyncBackend,
         collection: CollectionRef,
-        function: Function,
-        data_loader: DataLoader[Any] | None,
+        embedder: AsyncEmbedder,
         batch_size: int,
         progress: bool | None,
     ) -> None:
         self._backend = backend
         self._collection = collection
-        self._function = function
-        self._data_loader = data_loader
+        self._embedder = embedder
         self._batch_size = batch_size
         self._progress = progress
         self._generation = 0
@@ -86,8 +83,8 @@ class AsyncReembedder:
             How long the new embeddings are; None: the collection has none, and has the function
             now.
         """
-        dimension = len((await in_thread(self._function, ["a"]))[0])
-        config = embedding_function_to_config(self._function)
+        dimension = len((await self._embedder.embed(["a"]))[0])
+        config = embedding_function_to_config(self._embedder.function())
         generation = await self._backend.execute(
             StartReembedding(self._collection, config, dimension, space)
         )
@@ -96,7 +93,7 @@ class AsyncReembedder:
             return None
         self._generation = generation
         self._total = status.total
-        if status.without_document and self._data_loader is None:
+        if status.without_document and self._embedder.data_loader is None:
             raise ValueError(
                 f"{status.without_document} records have no document that could be embedded "
                 "again: give them one, delete them, or set a data loader if they have uris"
@@ -218,7 +215,7 @@ class AsyncReembedder:
         return np.array([made[n] for n in range(len(page.positions))], dtype=np.float32)
 
     async def _called(self, inputs: Sequence[Any]) -> Any:
-        embeddings = await in_thread(self._function, list(inputs))
+        embeddings = await self._embedder.embed(list(inputs))
         if len(embeddings) != len(inputs):
             raise EmbeddingError(
                 f"the embedding function returned {len(embeddings)} embeddings for "
@@ -228,13 +225,13 @@ class AsyncReembedder:
 
     async def _load(self, page: Unembedded, rows: Sequence[int]) -> list[Any]:
         without = [page.ids[n] for n in rows if page.uris[n] is None]
-        if without or self._data_loader is None:
+        if without or self._embedder.data_loader is None:
             shown = ", ".join(repr(id) for id in (without or page.ids)[:5])
             raise ValueError(
                 f"records without a document or uri cannot be embedded again: {shown}; give them "
                 "one or delete them"
             )
-        return await in_thread(self._data_loader, [page.uris[n] for n in rows])
+        return await self._embedder.load([page.uris[n] for n in rows])
 
     async def _wait_for_index(self, timeout: float) -> None:
         waited, seconds = 0.0, MIN_PAUSE_SECONDS

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, TypeVar
 
+from pgchroma.client._async.embedder import AsyncEmbedder
 from pgchroma.client.origin import Origin
 from pgchroma.embeddings.minilm.function import DefaultEmbeddingFunction
 from pgchroma.errors import InvalidArgumentError
@@ -40,9 +41,12 @@ def reopened_collection(
     from pgchroma.client._async.collection import AsyncCollection  # noqa: PLC0415
 
     backend = _backends.setdefault(origin, _ReopenedBackend(origin))
-    function = DefaultEmbeddingFunction() if has_function else None
-    is_trusting = origin.settings().pgchroma_trust_stored_functions
-    return AsyncCollection(backend, model, function, None, is_trusting=is_trusting, origin=origin)
+    embedder = AsyncEmbedder(
+        DefaultEmbeddingFunction() if has_function else None,
+        persisted=model.configuration.embedding_function,
+        is_trusting=origin.settings().pgchroma_trust_stored_functions,
+    )
+    return AsyncCollection(backend, model, embedder, origin)
 
 
 class _ReopenedBackend:

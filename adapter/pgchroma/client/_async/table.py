@@ -10,6 +10,7 @@ import numpy as np
 from pydantic import BaseModel
 
 from pgchroma.client._async.concurrency import in_thread
+from pgchroma.client._async.embedder import AsyncEmbedder
 from pgchroma.client.arguments.checks import check_batch_size, check_ids, naming_method
 from pgchroma.client.typed.fields import RecordFields, read_fields
 from pgchroma.client.typed.frames import DISTANCE, to_arrow, to_list, to_pandas
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     import pandas
     import pyarrow
 
+    from pgchroma.backends.base import AsyncBackend
     from pgchroma.client._async.collection import AsyncCollection
 
 __all__ = ("AsyncSearch", "AsyncTable")
@@ -52,7 +54,13 @@ class AsyncTable(Generic[M]):
         model: The model.
     """
 
-    def __init__(self, collection: AsyncCollection, model: type[M]) -> None:
+    def __init__(
+        self,
+        collection: AsyncCollection,
+        model: type[M],
+        backend: AsyncBackend,
+        embedder: AsyncEmbedder,
+    ) -> None:
         """See a collection as a table.
 
         Raises:
@@ -60,6 +68,8 @@ class AsyncTable(Generic[M]):
         """
         self.collection = collection
         self.model = model
+        self._backend = backend
+        self._embedder = embedder
         self._fields = read_fields(model)
 
     @property
@@ -171,20 +181,20 @@ class AsyncTable(Generic[M]):
         # Before anybody pays for embeddings that cannot be stored.
         if prepared.ids:
             check_ids(prepared.ids)
-        check_batch_size(prepared.ids, (await self.collection._backend.limits()).max_batch_size)
+        check_batch_size(prepared.ids, (await self._backend.limits()).max_batch_size)
         missing = prepared.missing()
         if missing:
             inputs = await self._inputs([prepared.sources[number] for number in missing])
-            made = await in_thread(embed, self.collection._function(), inputs)
+            made = await in_thread(embed, self._embedder.function(), inputs)
             prepared.fill(made, fields.vector, fields.length)
         return prepared
 
     async def _inputs(self, sources: list[Any]) -> list[Any]:
-        source, function = self._fields.source, self.collection._function()
+        source, function = self._fields.source, self._embedder.function()
         if source is not None and source.kind == "image":
             return [as_image(image) for image in sources]
         if source is not None and source.kind == "uri" and not opens_uris(function):
-            return list(await in_thread(self.collection._data_loader or ImageLoader(), sources))
+            return list(await in_thread(self._embedder.data_loader or ImageLoader(), sources))
         return sources
 
     def _columns(self, prepared: PreparedRows) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from pydantic import BaseModel
 from pgchroma.client._sync.administration import Administration
 from pgchroma.client._sync.collection import Collection
 from pgchroma.client._sync.concurrency import in_thread
+from pgchroma.client._sync.embedder import Embedder
 from pgchroma.client._sync.reopening import reopened_client
 from pgchroma.client._sync.table import Table
 from pgchroma.client.arguments.checks import check_page
@@ -496,15 +497,13 @@ class Client(Administration):
         embedding_function: FunctionLike | None,
         data_loader: DataLoader[Loadable] | None,
     ) -> Collection:
-        function = chroma_function(embedding_function)
-        return Collection(
-            self._backend,
-            model,
-            function,
+        embedder = Embedder(
+            chroma_function(embedding_function),
             data_loader,
+            model.configuration.embedding_function,
             is_trusting=self._settings.pgchroma_trust_stored_functions,
-            origin=self._origin,
         )
+        return Collection(self._backend, model, embedder, self._origin)
 
 
 class AdminClient(Administration):

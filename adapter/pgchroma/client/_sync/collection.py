@@ -11,6 +11,7 @@ from uuid import UUID
 from pydantic import BaseModel
 
 from pgchroma.client._sync.concurrency import in_thread
+from pgchroma.client._sync.embedder import Embedder
 from pgchroma.client._sync.reembedding import Reembedder
 from pgchroma.client._sync.reopening import reopened_collection
 from pgchroma.client._sync.table import Table
@@ -21,19 +22,13 @@ from pgchroma.client.arguments.configuration import (
     UpdateCollectionConfiguration,
 )
 from pgchroma.client.arguments.operations import QueryArguments, WriteArguments
-from pgchroma.client.functions import Function, FunctionLike, configuration_update_json, resolve
+from pgchroma.client.functions import Function, FunctionLike, configuration_update_json
 from pgchroma.client.origin import NOT_PICKLED, Origin
 from pgchroma.client.results import get_result, query_result
 from pgchroma.client.schema.schema import Schema
 from pgchroma.client.typed.fields import read_fields
 from pgchroma.client.typed.schema import check_compatible
 from pgchroma.embeddings.lancedb.adapters import chroma_function
-from pgchroma.embeddings.protocol import (
-    DataLoader,
-    Loadable,
-    normalize_embeddings,
-    validate_embeddings,
-)
 from pgchroma.embeddings.registry import embedding_function_to_config
 from pgchroma.errors import UnimplementedError
 from pgchroma.model.entities import CollectionModel, DatabaseRef
@@ -116,18 +111,12 @@ class Collection:
         self,
         backend: Backend,
         model: CollectionModel,
-        embedding_function: Function | None,
-        data_loader: DataLoader[Loadable] | None,
-        *,
-        is_trusting: bool = False,
+        embedder: Embedder,
         origin: Origin | None = None,
     ) -> None:
         self._backend = backend
         self._model = model
-        self._embedding_function = embedding_function
-        self._data_loader = data_loader
-        # Whether what the collection stores of its function is followed wherever it leads.
-        self._is_trusting = is_trusting
+        self._embedder = embedder
         self._origin = origin
 
     @property
@@ -164,7 +153,7 @@ class Collection:
     def configuration(self) -> CollectionConfiguration:
         """The configuration, with the embedding function alive; None if there is none."""
         try:
-            function = self._function()
+            function = self._embedder.function()
         except ValueError:
             function = None
         configuration = {**self.configuration_json, "embedding_function": function}
@@ -184,11 +173,11 @@ class Collection:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Collection):
             return NotImplemented
-        return (self.id, self.name, self.metadata, self._data_loader) == (
+        return (self.id, self.name, self.metadata, self._embedder.data_loader) == (
             other.id,
             other.name,
             other.metadata,
-            other._data_loader,
+            other._embedder.data_loader,
         )
 
     def __hash__(self) -> int:
@@ -203,8 +192,7 @@ class Collection:
     def __reduce__(self) -> tuple[Any, ...]:
         if self._origin is None:
             raise TypeError(NOT_PICKLED)
-        has_function = self._embedding_function is not None
-        return reopened_collection, (self._origin, self._model, has_function)
+        return reopened_collection, (self._origin, self._model, self._embedder.has_given)
 
     def get_model(self) -> CollectionModel:
         """Return the collection as the catalog described it when it was last read."""
@@ -219,16 +207,9 @@ class Collection:
         """
         fields = read_fields(model)
         check_compatible(fields, self._model)
-        function = self._embedding_function if fields.function is None else fields.function
-        seen = Collection(
-            self._backend,
-            self._model,
-            function,
-            self._data_loader,
-            is_trusting=self._is_trusting,
-            origin=self._origin,
-        )
-        return Table(seen, model)
+        embedder = self._embedder.with_function(fields.function)
+        collection = Collection(self._backend, self._model, embedder, self._origin)
+        return Table(collection, model, self._backend, embedder)
 
     def search(
         self, searches: OneOrMany[Search], read_level: ReadLevel | None = None
@@ -426,7 +407,7 @@ class Collection:
         records = self._backend.execute(operation)
         result = get_result(records, columns)
         if "data" in columns:
-            result["data"] = self._load(records.uris or [])
+            result["data"] = self._embedder.load(records.uris or [])
         return result
 
     def peek(self, limit: int = 10) -> GetResult:
@@ -480,7 +461,7 @@ class Collection:
         found = self._backend.execute(operation)
         result = query_result(found, columns)
         if "data" in columns:
-            result["data"] = [self._load(queried.records.uris or []) for queried in found]
+            result["data"] = [self._embedder.load(queried.records.uris or []) for queried in found]
         return result
 
     def explain(
@@ -619,7 +600,7 @@ class Collection:
             metadata=self.metadata if metadata is None else metadata or None,
             configuration=self._model.configuration.updated(changes),
         )
-        self._embedding_function = function or self._embedding_function
+        self._embedder.change(function, self._model.configuration.embedding_function)
 
     def reembed(
         self,
@@ -677,7 +658,11 @@ class Collection:
         if self._has(function, space):
             return ReembeddingReport(0, self._model.dimension, None, is_switched=True)
         work = Reembedder(
-            self._backend, self._ref, function, self._data_loader, batch_size, progress
+            self._backend,
+            self._ref,
+            Embedder(function, self._embedder.data_loader),
+            batch_size,
+            progress,
         )
         dimension = work.prepare(space, index_timeout)
         comparison = None
@@ -687,8 +672,7 @@ class Collection:
             if not switch:
                 return work.report(dimension, comparison, is_switched=False)
             work.switch()
-        model = self._backend.execute(GetCollectionById(self._ref))
-        self._model, self._embedding_function = model, function
+        self._switch_to(self._backend.execute(GetCollectionById(self._ref)), function)
         return work.report(dimension, comparison, is_switched=True)
 
     def get_reembedding(self) -> Reembedding | None:
@@ -725,26 +709,27 @@ class Collection:
         configuration = model.configuration
         is_same = config["type"] == "known" and config == configuration.embedding_function
         if is_same and space in (None, configuration.hnsw.space):
-            self._model, self._embedding_function = model, function
+            self._switch_to(model, function)
             return True
         return False
+
+    def _switch_to(self, model: CollectionModel, function: Function) -> None:
+        """Continue with a collection whose records another function has embedded."""
+        self._model = model
+        self._embedder.change(function, model.configuration.embedding_function)
 
     def _record_set(self, *columns: Any, is_update: bool = False) -> WriteArguments:
         most = (self._backend.limits()).max_batch_size
         return in_thread(operations.record_set, *columns, most=most, is_update=is_update)
 
-    def _function(self) -> Function:
-        persisted = self._model.configuration.embedding_function
-        return resolve(self._embedding_function, persisted, is_trusted=self._is_trusting)
-
     def _embed_records(self, records: WriteArguments, fields: tuple[str, ...]) -> None:
         source = records.source(fields)
         inputs = getattr(records, source)
         if source == "uris":
-            inputs = self._load(inputs)
+            inputs = self._embedder.load(inputs)
         if fields is operations.EMBEDDABLE_IN_UPDATES:
             records.modality = "text" if source == "documents" else "image"
-        records.embeddings = in_thread(self._function(), inputs)
+        records.embeddings = self._embedder.embed(inputs)
         check_lengths({"ids": records.ids, "embeddings": records.embeddings})
 
     def _embed_queries(self, queries: QueryArguments) -> Any:
@@ -752,20 +737,12 @@ class Collection:
             return queries.embeddings
         inputs = queries.texts or queries.images
         if inputs is None:
-            inputs = self._load(queries.uris or [])
-        function = self._function()
-        # A plain callable has no embed_query, and a subclass's own is not checked as its call is.
-        embedded = in_thread(getattr(function, "embed_query", function), inputs)
-        return validate_embeddings(normalize_embeddings(embedded))
-
-    def _load(self, uris: Sequence[str | None]) -> list[Any]:
-        if self._data_loader is None:
-            raise ValueError("You must set a data loader on the collection if loading from URIs.")
-        return in_thread(self._data_loader, uris)
+            inputs = self._embedder.load(queries.uris or [])
+        return self._embedder.embed_queries(inputs)
 
     def _check_data(self, columns: Sequence[str]) -> None:
-        if "data" in columns and self._data_loader is None:
-            raise ValueError("You must set a data loader on the collection if loading from URIs.")
+        if "data" in columns:
+            self._embedder.loader()
 
 
 def _check_overlap(comparison: Comparison | None, least: float | None) -> None:

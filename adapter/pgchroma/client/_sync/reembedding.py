@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from pgchroma.client._sync.concurrency import in_thread, run_while, sleep
-from pgchroma.client.functions import Function
+from pgchroma.client._sync.concurrency import run_while, sleep
+from pgchroma.client._sync.embedder import Embedder
 from pgchroma.embeddings.calls.progress import progress_bar
-from pgchroma.embeddings.protocol import DataLoader
 from pgchroma.embeddings.registry import embedding_function_to_config
 from pgchroma.errors import DeadlineExceededError, EmbeddingError, UnavailableError
 from pgchroma.model.operations import (
@@ -64,15 +63,13 @@ class Reembedder:
         self,
         backend: Backend,
         collection: CollectionRef,
-        function: Function,
-        data_loader: DataLoader[Any] | None,
+        embedder: Embedder,
         batch_size: int,
         progress: bool | None,
     ) -> None:
         self._backend = backend
         self._collection = collection
-        self._function = function
-        self._data_loader = data_loader
+        self._embedder = embedder
         self._batch_size = batch_size
         self._progress = progress
         self._generation = 0
@@ -87,8 +84,8 @@ class Reembedder:
             How long the new embeddings are; None: the collection has none, and has the function
             now.
         """
-        dimension = len((in_thread(self._function, ["a"]))[0])
-        config = embedding_function_to_config(self._function)
+        dimension = len((self._embedder.embed(["a"]))[0])
+        config = embedding_function_to_config(self._embedder.function())
         generation = self._backend.execute(
             StartReembedding(self._collection, config, dimension, space)
         )
@@ -97,7 +94,7 @@ class Reembedder:
             return None
         self._generation = generation
         self._total = status.total
-        if status.without_document and self._data_loader is None:
+        if status.without_document and self._embedder.data_loader is None:
             raise ValueError(
                 f"{status.without_document} records have no document that could be embedded "
                 "again: give them one, delete them, or set a data loader if they have uris"
@@ -217,7 +214,7 @@ class Reembedder:
         return np.array([made[n] for n in range(len(page.positions))], dtype=np.float32)
 
     def _called(self, inputs: Sequence[Any]) -> Any:
-        embeddings = in_thread(self._function, list(inputs))
+        embeddings = self._embedder.embed(list(inputs))
         if len(embeddings) != len(inputs):
             raise EmbeddingError(
                 f"the embedding function returned {len(embeddings)} embeddings for "
@@ -227,13 +224,13 @@ class Reembedder:
 
     def _load(self, page: Unembedded, rows: Sequence[int]) -> list[Any]:
         without = [page.ids[n] for n in rows if page.uris[n] is None]
-        if without or self._data_loader is None:
+        if without or self._embedder.data_loader is None:
             shown = ", ".join(repr(id) for id in (without or page.ids)[:5])
             raise ValueError(
                 f"records without a document or uri cannot be embedded again: {shown}; give them "
                 "one or delete them"
             )
-        return in_thread(self._data_loader, [page.uris[n] for n in rows])
+        return self._embedder.load([page.uris[n] for n in rows])
 
     def _wait_for_index(self, timeout: float) -> None:
         waited, seconds = 0.0, MIN_PAUSE_SECONDS

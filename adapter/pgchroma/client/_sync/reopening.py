@@ -6,6 +6,7 @@ import atexit
 from threading import Lock
 from typing import TYPE_CHECKING
 
+from pgchroma.client._sync.embedder import Embedder
 from pgchroma.client.origin import Origin
 from pgchroma.embeddings.minilm.function import DefaultEmbeddingFunction
 from pgchroma.model.entities import CollectionModel
@@ -36,11 +37,12 @@ def reopened_collection(origin: Origin, model: CollectionModel, has_function: bo
         if origin not in _backends:
             _backends[origin] = _opened(origin)
             atexit.register(_backends[origin].close)
-    function = DefaultEmbeddingFunction() if has_function else None
-    is_trusting = origin.settings().pgchroma_trust_stored_functions
-    return Collection(
-        _backends[origin], model, function, None, is_trusting=is_trusting, origin=origin
+    embedder = Embedder(
+        DefaultEmbeddingFunction() if has_function else None,
+        persisted=model.configuration.embedding_function,
+        is_trusting=origin.settings().pgchroma_trust_stored_functions,
     )
+    return Collection(_backends[origin], model, embedder, origin)
 
 
 def _opened(origin: Origin) -> Backend:

@@ -11,6 +11,7 @@ import numpy as np
 from pydantic import BaseModel
 
 from pgchroma.client._sync.concurrency import in_thread
+from pgchroma.client._sync.embedder import Embedder
 from pgchroma.client.arguments.checks import check_batch_size, check_ids, naming_method
 from pgchroma.client.typed.fields import RecordFields, read_fields
 from pgchroma.client.typed.frames import DISTANCE, to_arrow, to_list, to_pandas
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     import pandas
     import pyarrow
 
+    from pgchroma.backends.base import Backend
     from pgchroma.client._sync.collection import Collection
 
 __all__ = ("Search", "Table")
@@ -53,7 +55,13 @@ class Table(Generic[M]):
         model: The model.
     """
 
-    def __init__(self, collection: Collection, model: type[M]) -> None:
+    def __init__(
+        self,
+        collection: Collection,
+        model: type[M],
+        backend: Backend,
+        embedder: Embedder,
+    ) -> None:
         """See a collection as a table.
 
         Raises:
@@ -61,6 +69,8 @@ class Table(Generic[M]):
         """
         self.collection = collection
         self.model = model
+        self._backend = backend
+        self._embedder = embedder
         self._fields = read_fields(model)
 
     @property
@@ -170,20 +180,20 @@ class Table(Generic[M]):
         # Before anybody pays for embeddings that cannot be stored.
         if prepared.ids:
             check_ids(prepared.ids)
-        check_batch_size(prepared.ids, (self.collection._backend.limits()).max_batch_size)
+        check_batch_size(prepared.ids, (self._backend.limits()).max_batch_size)
         missing = prepared.missing()
         if missing:
             inputs = self._inputs([prepared.sources[number] for number in missing])
-            made = in_thread(embed, self.collection._function(), inputs)
+            made = in_thread(embed, self._embedder.function(), inputs)
             prepared.fill(made, fields.vector, fields.length)
         return prepared
 
     def _inputs(self, sources: list[Any]) -> list[Any]:
-        source, function = self._fields.source, self.collection._function()
+        source, function = self._fields.source, self._embedder.function()
         if source is not None and source.kind == "image":
             return [as_image(image) for image in sources]
         if source is not None and source.kind == "uri" and not opens_uris(function):
-            return list(in_thread(self.collection._data_loader or ImageLoader(), sources))
+            return list(in_thread(self._embedder.data_loader or ImageLoader(), sources))
         return sources
 
     def _columns(self, prepared: PreparedRows) -> dict[str, Any]:
