@@ -175,7 +175,7 @@ def test_threads_are_so_many_and_used_again() -> None:
     for count in (6, 7, 8):
         before = len(seen)
         for _ in range(count):
-            threads.do(work)
+            threads.run(work)
         deadline = time.monotonic() + 10
         while len(seen) < before + count and time.monotonic() < deadline:
             time.sleep(0.005)
@@ -187,12 +187,12 @@ def test_a_thread_that_works_is_not_taken_for_an_idle_one() -> None:
     threads = _Threads(2)
     go = threading.Event()
     met = threading.Barrier(2, go.set)
-    threads.do(lambda: None)
-    threads.do(lambda: None)
-    threads.do(lambda: None)
+    threads.run(lambda: None)
+    threads.run(lambda: None)
+    threads.run(lambda: None)
     time.sleep(0.05)
-    threads.do(lambda: met.wait(5))
-    threads.do(lambda: met.wait(5))
+    threads.run(lambda: met.wait(5))
+    threads.run(lambda: met.wait(5))
     assert go.wait(5)
 
 

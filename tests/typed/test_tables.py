@@ -256,7 +256,7 @@ async def test_vectors_alone_make_a_table_too(mode: Any) -> None:
         {"id": "x", "place": [1, 0], "name": None, "_distance": 0.0},
         {"id": "y", "place": [0, 2], "name": None, "_distance": 1.0},
     ]
-    with pytest.raises(ValueError, match="Point has no embedding function, so search by a vector"):
+    with pytest.raises(ValueError, match="Point has no embedding function: search by a vector"):
         table.search("text")
     with pytest.raises(ValueError, match="vector of 2 finite numbers, got 3"):
         table.search([1, 2, 3])

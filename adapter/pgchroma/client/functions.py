@@ -1,9 +1,9 @@
-"""Which embedding function a collection uses: the one given, the one persisted, or none.
+"""Which embedding function a collection uses: the caller's, the stored one, or none.
 
-A function given wins unless it is the default, which everybody gets who gives none; then the
-persisted one is built again. A collection whose function could not be persisted, or that was
-made without one, has none until the caller gives it. A function of LanceDB's kind is made one of
-Chroma's wherever it comes in.
+The caller's function has priority, unless it is the default function, which is also that of a
+caller who passes none; then the stored function is built again. A collection without a stored
+function has none until the caller passes one. Functions of LanceDB's kind are adapted to Chroma's
+wherever they enter.
 """
 
 from __future__ import annotations
@@ -48,13 +48,13 @@ def configuration_json(
     metadata: CollectionMetadata | None,
     function: FunctionLike | None,
 ) -> tuple[dict[str, Any], Function | None]:
-    """Put together what a create request says of a collection's configuration.
+    """Return the configuration of a request that creates a collection.
 
     Returns:
-        The configuration in Chroma's persisted form, and the function the collection will use.
+        The configuration in Chroma's persisted form, and the function that the collection will use.
 
     Raises:
-        ValueError: Two different functions were given, or a key is not one of a configuration.
+        ValueError: Two different functions were passed, or a key is unknown.
     """
     if configuration is not None and not isinstance(configuration, Mapping):
         raise ValueError(f"Expected configuration to be a dict, got {configuration!r}")
@@ -79,16 +79,16 @@ def configuration_json(
 
 
 def _warn_if_unusable() -> None:
-    """Say at once that the default function cannot embed here, and not at the first write.
+    """Warn before the first write if the default function cannot embed here.
 
-    It is no error: whoever brings embeddings of their own seldom says that they need no function.
+    It is not an error: callers who pass embeddings seldom also pass ``embedding_function=None``.
     """
     try:
         check_installed(*DefaultEmbeddingFunction.PACKAGES, extra="onnx")
     except MissingExtraError as error:
         warnings.warn(
             f"The default embedding function cannot be used: {error}. "
-            "If you give embeddings of your own, pass embedding_function=None",
+            "If you pass your own embeddings, also pass embedding_function=None",
             stacklevel=2,
         )
 
@@ -96,10 +96,10 @@ def _warn_if_unusable() -> None:
 def configuration_update_json(
     changes: Mapping[str, Any], persisted: Mapping[str, Any] | None
 ) -> tuple[dict[str, Any], Function | None]:
-    """Put together what a modify request changes.
+    """Return the configuration of a request that modifies a collection.
 
     Raises:
-        ValueError: The new function is another than the persisted one, or refuses the change.
+        ValueError: The new function differs from the stored one, or refuses the change.
     """
     wanted = dict(changes)
     function = chroma_function(wanted.pop("embedding_function", None))
@@ -119,10 +119,10 @@ def configuration_update_json(
 
 
 def check_conflict(function: FunctionLike | None, persisted: Mapping[str, Any] | None) -> None:
-    """Refuse a function that is not the one the collection was made with.
+    """Refuse a function that differs from the one that the collection stores.
 
     Raises:
-        ValueError: It is another; the default one never is.
+        ValueError: The functions differ. The default function is always accepted.
     """
     if function is None or persisted is None or persisted.get("type") != "known":
         return
@@ -141,12 +141,12 @@ def resolve(
     """Return the function to embed with.
 
     Args:
-        function: The one given.
-        persisted: What the collection stores of its own.
-        is_trusted: Whether addresses and the like are followed that this names.
+        function: The function that the caller passed.
+        persisted: The configuration that the collection stores.
+        is_trusted: Whether to apply addresses and remote code that this configuration names.
 
     Raises:
-        ValueError: There is none, or the persisted one cannot be built here.
+        ValueError: There is no function, or the stored one cannot be built here.
     """
     if function is not None and _name(function) != _DEFAULT:
         return function
@@ -193,6 +193,6 @@ def _take_space(
 def _name(function: Function) -> str:
     named = getattr(type(function), "name", None)
     if named is None or named is EmbeddingFunction.name:
-        # A class without a name of its own cannot be persisted; it still is not the default one.
+        # A class that does not define name() cannot be stored, but it is not the default function.
         return type(function).__name__
     return function.name()

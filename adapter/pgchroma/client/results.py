@@ -1,4 +1,4 @@
-"""Columns of records shaped as Chroma's results."""
+"""Columns of records as Chroma's results."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ __all__ = ("get_result", "query_result")
 
 
 def get_result(records: RecordColumns, include: Sequence[IncludeColumn]) -> GetResult:
-    """Shape one list of records."""
+    """Return the result of `get`."""
     return GetResult(
         ids=records.ids,
         embeddings=_float64(records.embeddings),
@@ -35,7 +35,7 @@ def get_result(records: RecordColumns, include: Sequence[IncludeColumn]) -> GetR
 
 
 def query_result(found: list[QueriedRecords], include: Sequence[IncludeColumn]) -> QueryResult:
-    """Shape one list of records for each query."""
+    """Return the result of `query`: one list of records for each query."""
     columns = [queried.records for queried in found]
     wants = set(include)
     return QueryResult(

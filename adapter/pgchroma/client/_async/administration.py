@@ -1,4 +1,4 @@
-"""Tenants and databases, for whichever client has them."""
+"""Tenants and databases: the methods that all clients share."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ __all__ = ("AsyncAdministration",)
 class AsyncAdministration:
     """Tenants and databases.
 
-    Where no tenant is given, it is the one that the client works for, or the default tenant.
+    Without a tenant, methods use the client's tenant, or the default tenant.
 
     Attributes:
         tenant: The tenant in use.
@@ -42,7 +42,7 @@ class AsyncAdministration:
     _backend: AsyncBackend
 
     async def create_tenant(self, name: str) -> None:
-        """Make a tenant, without databases.
+        """Create a tenant without databases.
 
         Raises:
             UniqueConstraintError: The name is taken.
@@ -51,15 +51,15 @@ class AsyncAdministration:
         await self._backend.execute(CreateTenant(check_tenant_name(name)))
 
     async def get_tenant(self, name: str) -> Tenant:
-        """Find a tenant.
+        """Return a tenant.
 
         Raises:
-            NotFoundError: There is none.
+            NotFoundError: It does not exist.
         """
         return await self._backend.execute(GetTenant(check_looked_up(name)))
 
     async def create_database(self, name: str, tenant: str | None = None) -> None:
-        """Make a database, which is a schema in PostgreSQL.
+        """Create a database, which is a schema in PostgreSQL.
 
         Raises:
             UniqueConstraintError: The name is taken.
@@ -69,10 +69,10 @@ class AsyncAdministration:
         await self._backend.execute(CreateDatabase(self._ref(check_name(name), tenant)))
 
     async def get_database(self, name: str, tenant: str | None = None) -> Database:
-        """Find a database.
+        """Return a database.
 
         Raises:
-            NotFoundError: There is none.
+            NotFoundError: It does not exist.
         """
         return await self._backend.execute(GetDatabase(self._ref(name, tenant)))
 
@@ -80,7 +80,7 @@ class AsyncAdministration:
         """Delete a database with all its collections.
 
         Raises:
-            NotFoundError: There is none.
+            NotFoundError: It does not exist.
         """
         await self._backend.execute(DeleteDatabase(self._ref(name, tenant)))
 

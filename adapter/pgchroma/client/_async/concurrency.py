@@ -1,4 +1,4 @@
-"""How slow work, and waiting, is kept off the event loop."""
+"""Threads and waiting, so that slow work does not block the event loop."""
 
 from __future__ import annotations
 
@@ -20,51 +20,48 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 BETWEEN = 0.01
-"""Seconds between two looks."""
+"""Seconds between two calls of the other work."""
 
 _MAX_THREADS = min(32, (os.cpu_count() or 1) + 4)
-"""As many as asyncio's own."""
+"""The limit of asyncio's default executor."""
 
 
 async def in_thread(work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-    """Do `work` in a thread of its own, in this context, and wait for it.
+    """Call `work` in a separate thread with a copy of this context, and return its result.
 
-    If the waiting is cancelled the work is told so, see
-    `pgchroma.embeddings.calls.cancellation`, and what comes of it is dropped; neither the event
-    loop nor the program waits for it to end.
+    If the task is cancelled, the work can see it, see `pgchroma.embeddings.calls.cancellation`.
+    Its result is dropped, and neither the event loop nor the program waits for it to end.
     """
     loop = asyncio.get_running_loop()
-    settled = loop.create_future()
+    finished = loop.create_future()
     outcome: Future[R] = Future()
     context = copy_context()
     context.run(current_call.set, outcome)
 
-    def settle() -> None:
-        if not settled.done():
-            settled.set_result(None)
+    def finish() -> None:
+        if not finished.done():
+            finished.set_result(None)
 
-    def tell(_: Future[R]) -> None:
-        # Whoever has closed the loop waits no more.
+    def wake(_: Future[R]) -> None:
+        # A closed loop has no task that waits.
         with suppress(RuntimeError):
-            loop.call_soon_threadsafe(settle)
+            loop.call_soon_threadsafe(finish)
 
-    outcome.add_done_callback(tell)
-    _threads.do(lambda: context.run(_fulfil, outcome, lambda: work(*args, **kwargs)))
+    outcome.add_done_callback(wake)
+    _threads.run(lambda: context.run(_fulfil, outcome, lambda: work(*args, **kwargs)))
     try:
-        await settled
+        await finished
     finally:
         outcome.cancel()
     return outcome.result()
 
 
-async def run_while(
-    work: Callable[[], Awaitable[R]], meanwhile: Callable[[], Awaitable[object]]
-) -> R:
-    """Do `work`, and `meanwhile` again and again until that is done."""
+async def run_while(work: Callable[[], Awaitable[R]], other: Callable[[], Awaitable[object]]) -> R:
+    """Run `work`, and call `other` repeatedly until it is done."""
     task = asyncio.ensure_future(work())
     try:
         while not task.done():
-            await meanwhile()
+            await other()
             await asyncio.wait([task], timeout=BETWEEN)
     except BaseException:
         task.cancel()
@@ -73,50 +70,50 @@ async def run_while(
 
 
 async def sleep(seconds: float) -> None:
-    """Let others work for a while."""
+    """Wait for some seconds, and let other tasks run."""
     await asyncio.sleep(seconds)
 
 
 def _fulfil(outcome: Future[R], work: Callable[[], R]) -> None:
     if outcome.cancelled():
         return
-    # Who has been cancelled meanwhile takes nothing.
+    # The task may be cancelled while the work runs, and then takes no result.
     with suppress(InvalidStateError):
         try:
-            made = work()
+            result = work()
         except BaseException as error:
             outcome.set_exception(error)
         else:
-            outcome.set_result(made)
+            outcome.set_result(result)
 
 
 class _Threads:
-    """Threads that do one thing after the other.
+    """A pool of daemon threads.
 
-    Those of an executor, asyncio's among them, are awaited when the program ends.
+    An executor, such as asyncio's, would make the program wait for its threads when it ends.
     """
 
-    def __init__(self, most: int) -> None:
-        self._most = most
-        self.forget()
+    def __init__(self, max_threads: int) -> None:
+        self._max_threads = max_threads
+        self.reset()
 
-    def forget(self) -> None:
-        """Begin anew in a forked child, where none of the threads is."""
+    def reset(self) -> None:
+        """Start from scratch in a forked child, which has none of the threads."""
         self._count = 0
         self._lock = threading.Lock()
         self._idle = threading.Semaphore(0)
         self._work: SimpleQueue[Callable[[], object]] = SimpleQueue()
 
-    def do(self, work: Callable[[], object]) -> None:
-        """Have work done, by a new thread if none is idle and there may be more."""
+    def run(self, work: Callable[[], object]) -> None:
+        """Run work in an idle thread, or start one; at the limit, the next idle thread runs it."""
         self._work.put(work)
         if self._idle.acquire(blocking=False):
             return
         with self._lock:
-            if self._count == self._most:
+            if self._count == self._max_threads:
                 return
             self._count += 1
-        threading.Thread(target=self._serve, name="pgchroma-aside", daemon=True).start()
+        threading.Thread(target=self._serve, name="pgchroma-thread", daemon=True).start()
 
     def _serve(self) -> None:
         while True:
@@ -126,10 +123,10 @@ class _Threads:
                 self._idle.release()
                 work = self._work.get()
             work()
-            # What it holds is not kept until there is something else to do.
+            # Frees what the work refers to before the thread waits for the next.
             del work
 
 
 _threads = _Threads(_MAX_THREADS)
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_threads.forget)
+    os.register_at_fork(after_in_child=_threads.reset)

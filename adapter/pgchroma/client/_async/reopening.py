@@ -1,6 +1,6 @@
-"""Clients and collections made again from what was pickled of them.
+"""Clients and collections after unpickling.
 
-Unpickling cannot wait, so connections are opened upon the first use.
+Unpickling cannot await, so connections are opened on first use.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _backends: dict[Origin, _ReopenedBackend] = {}
 
 
 def reopened_client(origin: Origin, tenant: str, database: str) -> AsyncClient:
-    """Make a client again that was pickled."""
+    """Return a client that was pickled."""
     from pgchroma.client._async.client import AsyncClient  # noqa: PLC0415  (it imports this module)
 
     return AsyncClient(_ReopenedBackend(origin), origin.settings(), tenant, database, origin)
@@ -37,7 +37,7 @@ def reopened_client(origin: Origin, tenant: str, database: str) -> AsyncClient:
 def reopened_collection(
     origin: Origin, model: CollectionModel, has_function: bool
 ) -> AsyncCollection:
-    """Make a collection again that was pickled; all of one origin share their connections."""
+    """Return a collection that was pickled. Collections of one origin share their connections."""
     from pgchroma.client._async.collection import AsyncCollection  # noqa: PLC0415
 
     backend = _backends.setdefault(origin, _ReopenedBackend(origin))
@@ -50,7 +50,7 @@ def reopened_collection(
 
 
 class _ReopenedBackend:
-    """A backend that connects upon its first use, in the event loop of that."""
+    """A backend that connects on first use, in the event loop of that use."""
 
     in_caller_transaction = False
 
@@ -61,15 +61,15 @@ class _ReopenedBackend:
         self._is_closed = False
 
     async def execute(self, operation: Operation[R]) -> R:
-        """Carry an operation out; see `pgchroma.backends._async.base.AsyncBackend`."""
+        """Execute an operation; see `pgchroma.backends._async.base.AsyncBackend`."""
         return await (await self._opened()).execute(operation)
 
     async def limits(self) -> Limits:
-        """Tell what one request may carry."""
+        """Return the limits of one request."""
         return await (await self._opened()).limits()
 
     async def close(self) -> None:
-        """Let go of connections."""
+        """Close the connections."""
         self._is_closed = True
         if self._backend is not None:
             await self._backend.close()

@@ -1,5 +1,5 @@
 # Generated from _async/administration.py by tools/unasync.py; edit that and run `make fmt`.
-"""Tenants and databases, for whichever client has them."""
+"""Tenants and databases: the methods that all clients share."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ __all__ = ("Administration",)
 class Administration:
     """Tenants and databases.
 
-    Where no tenant is given, it is the one that the client works for, or the default tenant.
+    Without a tenant, methods use the client's tenant, or the default tenant.
 
     Attributes:
         tenant: The tenant in use.
@@ -43,7 +43,7 @@ class Administration:
     _backend: Backend
 
     def create_tenant(self, name: str) -> None:
-        """Make a tenant, without databases.
+        """Create a tenant without databases.
 
         Raises:
             UniqueConstraintError: The name is taken.
@@ -52,15 +52,15 @@ class Administration:
         self._backend.execute(CreateTenant(check_tenant_name(name)))
 
     def get_tenant(self, name: str) -> Tenant:
-        """Find a tenant.
+        """Return a tenant.
 
         Raises:
-            NotFoundError: There is none.
+            NotFoundError: It does not exist.
         """
         return self._backend.execute(GetTenant(check_looked_up(name)))
 
     def create_database(self, name: str, tenant: str | None = None) -> None:
-        """Make a database, which is a schema in PostgreSQL.
+        """Create a database, which is a schema in PostgreSQL.
 
         Raises:
             UniqueConstraintError: The name is taken.
@@ -70,10 +70,10 @@ class Administration:
         self._backend.execute(CreateDatabase(self._ref(check_name(name), tenant)))
 
     def get_database(self, name: str, tenant: str | None = None) -> Database:
-        """Find a database.
+        """Return a database.
 
         Raises:
-            NotFoundError: There is none.
+            NotFoundError: It does not exist.
         """
         return self._backend.execute(GetDatabase(self._ref(name, tenant)))
 
@@ -81,7 +81,7 @@ class Administration:
         """Delete a database with all its collections.
 
         Raises:
-            NotFoundError: There is none.
+            NotFoundError: It does not exist.
         """
         self._backend.execute(DeleteDatabase(self._ref(name, tenant)))
 

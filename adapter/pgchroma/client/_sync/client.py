@@ -1,5 +1,5 @@
 # Generated from _async/client.py by tools/unasync.py; edit that and run `make fmt`.
-"""The client: collections by name, in one database of one tenant; and tenants and databases."""
+"""Clients: the collections of one database, and tenants and databases."""
 
 from __future__ import annotations
 
@@ -71,9 +71,9 @@ M = TypeVar("M", bound=BaseModel)
 
 
 class Client(Administration):
-    """Collections of one database. Make one with a factory such as `PostgresClient`.
+    """The collections of one database. Factories such as `PostgresClient` create clients.
 
-    It makes, lists and deletes tenants and databases, too.
+    A client also creates, lists and deletes tenants and databases.
 
     Attributes:
         tenant: The tenant in use.
@@ -117,24 +117,24 @@ class Client(Administration):
         self.close()
 
     def close(self) -> None:
-        """Let go of the database. Closing twice is no fault."""
+        """Close the client's connections. Closing a client twice is allowed."""
         self._backend.close()
 
     @staticmethod
     def clear_system_cache() -> None:
-        """Forget the embedded servers that this process has opened: the next client opens anew."""
+        """Forget the embedded servers of this process: the next client opens its server again."""
         clear_system_cache()
 
     def heartbeat(self) -> int:
-        """Ask the database for its time: nanoseconds since 1970."""
+        """Return the database's time in nanoseconds since 1970."""
         return self._backend.execute(Heartbeat())
 
     def reset(self) -> bool:
         """Delete everything, of every tenant.
 
         Raises:
-            AuthorizationError: The setting `allow_reset`, the client's or over HTTP the server's,
-                is off, which it is unless said so.
+            AuthorizationError: The setting `allow_reset` is off, which is the default. Over HTTP,
+                the server's setting applies.
         """
         self._backend.execute(Reset())
         return True
@@ -187,28 +187,27 @@ class Client(Administration):
         get_or_create: bool = False,
         model: type[BaseModel] | None = None,
     ) -> Collection | Table[Any]:
-        """Make a collection.
+        """Create a collection.
 
         Args:
             name: 3 to 512 characters of ``a-z A-Z 0-9 . _ -``, a letter or digit at both ends.
-            schema: By which keys it can be filtered, and how it embeds.
-            configuration: ``{"hnsw": {"space": "cosine", …}, "embedding_function": …}``. Settings
-                of the index are here or in the schema, not in both.
-            metadata: Anything worth noting about the collection.
-            embedding_function: Makes embeddings from documents; it is remembered.
-            data_loader: Loads what uris point to; it is not remembered.
-            get_or_create: Whether to return the collection of that name, unchanged, if there is
-                one.
-            model: A model of its records, which says what the schema and the embedding function
-                are; then it is returned as a table.
+            schema: The keys that filters can use, and the embedding function.
+            configuration: ``{"hnsw": {"space": "cosine", …}, "embedding_function": …}``. The
+                settings of the index are allowed here or in the schema, not in both.
+            metadata: Metadata of the collection itself.
+            embedding_function: Embeds documents. The collection stores its name and settings.
+            data_loader: Loads the data at URIs. It is not stored.
+            get_or_create: Whether to return an existing collection of that name, unchanged.
+            model: A model of the records. It determines the schema and the embedding function,
+                and the collection is returned as a table.
 
         Raises:
             UniqueConstraintError: The name is taken.
-            InvalidArgumentError: The name or a setting is not allowed, or the schema asks for
-                what is not there, such as an index of sparse vectors.
-            ValueError: Two different embedding functions were given, or there is a collection and
-                the model does not fit it.
-            TypeError: The model cannot be a record.
+            InvalidArgumentError: The name or a setting is not allowed, or the schema requires an
+                unsupported index, such as one of sparse vectors.
+            ValueError: Two different embedding functions were passed, or the model does not match
+                the existing collection.
+            TypeError: The model has a field that cannot be stored.
         """
         return self._create(
             name,
@@ -253,7 +252,7 @@ class Client(Administration):
         data_loader: DataLoader[Loadable] | None = None,
         model: type[BaseModel] | None = None,
     ) -> Collection | Table[Any]:
-        """Find the collection of that name, or make it; see `create_collection`."""
+        """Return the collection of that name, or create it; see `create_collection`."""
         return self._create(
             name, schema, configuration, metadata, embedding_function, data_loader, True, model
         )
@@ -278,17 +277,17 @@ class Client(Administration):
         data_loader: DataLoader[Loadable] | None = None,
         model: type[BaseModel] | None = None,
     ) -> Collection | Table[Any]:
-        """Find a collection by name.
+        """Return a collection by name.
 
         Args:
             name: The collection's name.
-            embedding_function: Needed only if the one it was made with could not be remembered.
-            data_loader: Loads what uris point to.
-            model: A model of its records; then it is returned as a table.
+            embedding_function: Required only if the collection's function could not be stored.
+            data_loader: Loads the data at URIs.
+            model: A model of the records. With it, the collection is returned as a table.
 
         Raises:
-            NotFoundError: There is none.
-            ValueError: It was made with another embedding function, or the model does not fit it.
+            NotFoundError: The collection does not exist.
+            ValueError: It has another embedding function, or the model does not match it.
         """
         if model is not None:
             check_only_model(None, embedding_function)
@@ -304,17 +303,17 @@ class Client(Administration):
         embedding_function: FunctionLike | None = DefaultEmbeddingFunction(),  # noqa: B008
         data_loader: DataLoader[Loadable] | None = None,
     ) -> Collection:
-        """Find a collection by id; see `get_collection`."""
+        """Return a collection by id; see `get_collection`."""
         ref = CollectionRef(self._scope, _uuid(id))
         model = self._backend.execute(GetCollectionById(ref))
         check_conflict(embedding_function, model.configuration.embedding_function)
         return self._collection(model, embedding_function, data_loader)
 
     def delete_collection(self, name: str) -> None:
-        """Delete a collection and all its records; the disk space returns at once.
+        """Delete a collection and all its records. Its disk space is freed immediately.
 
         Raises:
-            NotFoundError: There is none of that name.
+            NotFoundError: The collection does not exist.
         """
         self._backend.execute(DeleteCollection(self._scope, check_looked_up(name)))
 
@@ -350,21 +349,21 @@ class Client(Administration):
         exist_ok: bool = False,
         space: Space | None = None,
     ) -> Table[M]:
-        """Make a collection for records of a model, as LanceDB's users do.
+        """Create a collection for the records of a model, as LanceDB does.
 
         Args:
             name: The collection's name; see `create_collection`.
-            model: What its records are: a `Record` with a `Vector`, or any model of pydantic's.
-            schema: The same, under LanceDB's name.
-            mode: ``overwrite`` deletes the collection of that name first, if there is one; not if
-                the arguments are refused.
-            exist_ok: Whether to return the collection of that name, if there is one.
-            space: The distance; None: the embedding function's own, without one l2.
+            model: The model of the records: a `Record` with a `Vector`, or any pydantic model.
+            schema: The same under LanceDB's name.
+            mode: ``overwrite`` first deletes an existing collection of that name, after all
+                arguments have been checked.
+            exist_ok: Whether to return an existing collection of that name.
+            space: The distance. By default that of the embedding function; without one, l2.
 
         Raises:
-            TypeError: The model cannot be a record; the message names the field.
+            TypeError: A field of the model cannot be stored; the message names it.
             UniqueConstraintError: The name is taken.
-            ValueError: The mode is none, or there is a collection and the model does not fit it.
+            ValueError: The mode is unknown, or the model does not match the existing collection.
         """
         if mode not in ("create", "overwrite"):
             raise ValueError(f"Expected mode to be create or overwrite, got {mode!r}")
@@ -388,15 +387,15 @@ class Client(Administration):
     def open_table(self, name: str, model: None = None) -> Table[BaseModel]: ...
 
     def open_table(self, name: str, model: type[BaseModel] | None = None) -> Table[Any]:
-        """Find a collection of records of a model.
+        """Return a collection as a table of records of a model.
 
-        Without one it is made of what the collection stores: `id`, `text`, `vector`, and the
+        Without a model, one is derived from the collection: `id`, `text`, `vector`, and the
         metadata keys that its schema lists.
 
         Raises:
-            NotFoundError: There is none of that name.
-            ValueError: The model does not fit it: by its embedding function, or by the length of
-                its vector. Or none is given, and the collection has nothing to make it of.
+            NotFoundError: The collection does not exist.
+            ValueError: The model does not match the collection's embedding function or the length
+                of its embeddings; or there is no model and the length is still unknown.
         """
         if model is not None:
             return self.get_collection(name, model=model)
@@ -407,15 +406,15 @@ class Client(Administration):
         return collection.typed(model)
 
     def drop_table(self, name: str) -> None:
-        """Delete a collection, as `delete_collection` does."""
+        """Delete a collection; see `delete_collection`."""
         self.delete_collection(name)
 
     def table_names(self) -> list[str]:
-        """List the names of the database's collections, sorted."""
+        """Return the names of the database's collections, sorted."""
         return [collection.name for collection in self.list_collections()]
 
     def set_tenant(self, tenant: str, database: str = DEFAULT_DATABASE) -> None:
-        """Go on with another tenant's database.
+        """Switch to a database of another tenant.
 
         Raises:
             NotFoundError: One of them does not exist.
@@ -424,7 +423,7 @@ class Client(Administration):
         self.tenant, self.database = tenant, database
 
     def set_database(self, database: str) -> None:
-        """Go on with another database of this tenant.
+        """Switch to another database of this tenant.
 
         Raises:
             NotFoundError: It does not exist.
@@ -433,19 +432,19 @@ class Client(Administration):
         self.database = database
 
     def get_version(self) -> str:
-        """Return the version of this package, or over HTTP what the server says of itself."""
+        """Return the version of this package, or over HTTP the version that the server reports."""
         return self._backend.execute(GetVersion())
 
     def get_settings(self) -> Settings:
-        """Return the settings this client was made with."""
+        """Return the settings of this client."""
         return self._settings
 
     def get_max_batch_size(self) -> int:
-        """Return how many records one call may write."""
+        """Return the maximum number of records of one write."""
         return (self._backend.limits()).max_batch_size
 
     def get_user_identity(self) -> UserIdentity:
-        """Return who this client is; straight on the database everybody is everybody."""
+        """Return the identity of this client. Without a server, every client may do everything."""
         return self._backend.execute(GetIdentity())
 
     @property
@@ -476,13 +475,13 @@ class Client(Administration):
         parsed = parse_collection_metadata(metadata)
         configured, given = configuration_json(configuration, parsed, embedding_function)
         wanted, function, indexed = apply_schema(schema, configured, given)
-        # JSON would make null of a NaN, so faults are looked for on this side of the wire.
+        # Checked on the client, because JSON would turn a NaN into null.
         CollectionConfiguration.parse(wanted, parsed, indexed)
         operation = CreateCollection(
             self._scope, check_name(name), wanted, parsed, get_or_create, indexed
         )
         if is_replacing:
-            # All that can be refused without the database has been.
+            # All checks that do not need the database have passed.
             with suppress(NotFoundError):
                 self.delete_collection(name)
         found = self._backend.execute(operation)
@@ -507,7 +506,7 @@ class Client(Administration):
 
 
 class AdminClient(Administration):
-    """Tenants and databases. Make one with a factory such as `PostgresClient.admin`."""
+    """Tenants and databases. `PostgresClient.admin` and other factories create it."""
 
     def __init__(self, backend: Backend) -> None:
         self._backend = backend
@@ -524,7 +523,7 @@ class AdminClient(Administration):
         self.close()
 
     def close(self) -> None:
-        """Let go of the database."""
+        """Close the client's connections."""
         self._backend.close()
 
 

@@ -1,5 +1,5 @@
 # Generated from _async/collection.py by tools/unasync.py; edit that and run `make fmt`.
-"""A collection: what users add records to, and get and query them from."""
+"""A collection: its records, and the methods that write and read them."""
 
 from __future__ import annotations
 
@@ -101,10 +101,10 @@ _NO_FUNCTIONS = (
 
 
 class Collection:
-    """Records under ids: each an embedding, a document, metadata and a uri.
+    """Records with ids: each has an embedding, a document, metadata and a URI.
 
-    A client makes these; see `create_collection` and `get_collection`. Wherever a list of ids,
-    documents and so on is taken, a single value is, too.
+    A client returns collections; see `create_collection` and `get_collection`. Methods that take
+    a list of ids, documents and so on also take a single value.
     """
 
     def __init__(
@@ -131,7 +131,7 @@ class Collection:
 
     @property
     def metadata(self) -> CollectionMetadata | None:
-        """The collection's own metadata."""
+        """The metadata of the collection itself."""
         return self._model.metadata
 
     @property
@@ -151,7 +151,7 @@ class Collection:
 
     @property
     def configuration(self) -> CollectionConfiguration:
-        """The configuration, with the embedding function alive; None if there is none."""
+        """The configuration with the embedding function itself; None if there is no function."""
         try:
             function = self._embedder.function()
         except ValueError:
@@ -161,9 +161,9 @@ class Collection:
 
     @property
     def schema(self) -> Schema:
-        """The schema: by which keys the collection can be filtered, and how it embeds.
+        """The schema: the keys that filters can use, and the embedding function.
 
-        An embedding function that cannot be built here is shown as None, with a warning.
+        If the embedding function cannot be built here, it is None, with a warning.
         """
         return Schema.deserialize_from_json(schema_json(self._model.configuration))
 
@@ -195,15 +195,15 @@ class Collection:
         return reopened_collection, (self._origin, self._model, self._embedder.has_given)
 
     def get_model(self) -> CollectionModel:
-        """Return the collection as the catalog described it when it was last read."""
+        """Return the collection's entry in the catalog, as last read."""
         return self._model
 
     def typed(self, model: type[M]) -> Table[M]:
-        """See the collection as records of a model; see `create_table` of the client.
+        """Return the collection as a table of records of a model; see the client's `create_table`.
 
         Raises:
-            TypeError: The model cannot be a record; the message names the field.
-            ValueError: The collection's embeddings are not the model's.
+            TypeError: A field of the model cannot be stored; the message names it.
+            ValueError: The model does not match the collection's embeddings.
         """
         fields = read_fields(model)
         check_compatible(fields, self._model)
@@ -217,8 +217,8 @@ class Collection:
         """Search by a ranking expression, which is not supported yet.
 
         Args:
-            searches: A `Search`, or a list of them.
-            read_level: Which writes the search has to see.
+            searches: A `Search` or a list of them.
+            read_level: Which writes the search must see.
 
         Raises:
             UnimplementedError: Always; it is a `NotImplementedError`.
@@ -248,7 +248,7 @@ class Collection:
         output_collection: str,
         params: Mapping[str, Any] | None = None,
     ) -> NoReturn:
-        """Have a function run over what is written, which is not supported.
+        """Run a function over new records, which is not supported.
 
         Raises:
             UnimplementedError: Always; it is a `NotImplementedError`.
@@ -256,7 +256,7 @@ class Collection:
         raise UnimplementedError(_NO_FUNCTIONS)
 
     def get_attached_function(self, name: str) -> NoReturn:
-        """Find an attached function, which is not supported.
+        """Return an attached function, which is not supported.
 
         Raises:
             UnimplementedError: Always; it is a `NotImplementedError`.
@@ -275,7 +275,7 @@ class Collection:
         """Count the records.
 
         Args:
-            read_level: Accepted for Chroma's sake; every read here sees every write before it.
+            read_level: Accepted for compatibility. Every read sees all earlier writes.
         """
         return self._backend.execute(CountRecords(self._ref))
 
@@ -288,23 +288,24 @@ class Collection:
         images: ImagesLike | None = None,
         uris: URIsLike | None = None,
     ) -> None:
-        """Store records: all of them, or after an error none.
+        """Store records: all of them or, after an error, none.
 
-        A record whose id is there already is left as it is. Without embeddings they are made
-        from the documents, the images, or what a data loader finds at the uris.
+        Existing records with the same ids stay unchanged. Without embeddings, the collection's
+        function embeds the documents, the images, or the data that the data loader loads from the
+        URIs.
 
         Args:
-            ids: One id a record; no two the same.
-            embeddings: A matrix or a list of vectors, all as long as the collection's.
-            metadatas: A dictionary a record, or None; values are str, int, float, bool or a list
-                of one of these.
-            documents: A text a record.
-            images: An array a record; it is embedded and not stored.
-            uris: Where each record's data is.
+            ids: A unique id for each record.
+            embeddings: A matrix or a list of vectors, all of the collection's dimension.
+            metadatas: A dictionary or None for each record. A value is a str, int, float or bool,
+                or a list of one of these types.
+            documents: A text for each record.
+            images: An array for each record, which is embedded and not stored.
+            uris: Where the data of each record is.
 
         Raises:
-            ValueError: An argument is not of the form Chroma's client takes.
-            DuplicateIDError: Two ids are the same.
+            ValueError: An argument does not have the form that Chroma's client accepts.
+            DuplicateIDError: Two ids are equal.
             InvalidArgumentError: A value cannot be stored; the message names it.
             NotFoundError: The collection has been deleted.
         """
@@ -325,9 +326,9 @@ class Collection:
         images: ImagesLike | None = None,
         uris: URIsLike | None = None,
     ) -> None:
-        """Store records, and update those whose id is there already, as `update` does.
+        """Store records, and update existing ones as `update` does.
 
-        Takes and raises what `add` does.
+        The arguments and errors are those of `add`.
         """
         ref = self._ref
         with naming_method("upsert"):
@@ -348,12 +349,12 @@ class Collection:
         images: ImagesLike | None = None,
         uris: URIsLike | None = None,
     ) -> None:
-        """Change records; ids that are not there are passed over.
+        """Change records. Ids of missing records are ignored.
 
-        What is None stays as it is. Metadata is merged key by key, and a value of None removes
-        its key. New documents or images without embeddings are embedded.
+        Arguments that are None leave the records' values unchanged. Metadata is merged key by key,
+        and a value of None removes its key. Documents and images without embeddings are embedded.
 
-        Takes and raises what `add` does.
+        The arguments and errors are those of `add`.
         """
         ref = self._ref
         with naming_method("update"):
@@ -375,21 +376,21 @@ class Collection:
         where_document: WhereDocument | None = None,
         include: Include | None = None,
     ) -> GetResult:
-        """Read the records that meet all conditions given, in insertion order.
+        """Return the records that match all ids and filters, in insertion order.
 
         Args:
-            ids: Which records; the order and repeats of the list do not matter.
+            ids: The ids of the records; order and duplicates do not matter.
             where: A metadata filter, such as ``{"page": {"$gte": 3}}``. A record without the key
-                meets only ``$ne``, ``$nin`` and ``$not_contains``.
-            limit: The most records to return; None for all.
-            offset: How many to skip.
+                matches only ``$ne``, ``$nin`` and ``$not_contains``.
+            limit: Maximum number of records; None for all.
+            offset: Number of records to skip.
             where_document: A document filter, such as ``{"$contains": "index"}``.
             include: The columns to return besides the ids: any of ``documents``, ``embeddings``,
-                ``metadatas``, ``uris`` and ``data``; by default metadatas and documents. A column
-                that is left out is None in the result.
+                ``metadatas``, ``uris`` and ``data``; by default metadatas and documents. The other
+                columns are None in the result.
 
         Raises:
-            ValueError: An argument is not of the form Chroma's client takes.
+            ValueError: An argument does not have the form that Chroma's client accepts.
             InvalidArgumentError: A filter is malformed; the message names the path.
             NotFoundError: The collection has been deleted.
         """
@@ -411,7 +412,7 @@ class Collection:
         return result
 
     def peek(self, limit: int = 10) -> GetResult:
-        """Read the first records with all their columns but the uris."""
+        """Return the first records with their metadata, documents and embeddings."""
         return self.get(limit=limit, include=list(_PEEK_COLUMNS))
 
     def query(
@@ -426,27 +427,29 @@ class Collection:
         where_document: WhereDocument | None = None,
         include: Include | None = None,
     ) -> QueryResult:
-        """Find the records nearest to each query, nearest first.
+        """Return the records nearest to each query, nearest first.
 
-        The conditions choose the candidates before the ranking, so fewer than `n_results` come
-        back only when fewer meet them. Records at the same distance come in insertion order.
+        Filters are applied before ranking: a query returns fewer than `n_results` records only if
+        fewer match. Records at the same distance are in insertion order.
+
+        Pass exactly one of `query_embeddings`, `query_texts`, `query_images` and `query_uris`.
 
         Args:
-            query_embeddings: A matrix or a list of vectors; or instead
-            query_texts: texts, which are embedded with the collection's function; or
-            query_images: images; or
-            query_uris: uris, whose data is loaded and embedded.
-            ids: The only records to consider; they have to be there.
-            n_results: The most records to return for one query; at least 1.
+            query_embeddings: A matrix or a list of vectors.
+            query_texts: Texts, which the collection's function embeds.
+            query_images: Images, which the collection's function embeds.
+            query_uris: URIs, whose data is loaded and embedded.
+            ids: The only records to consider; all of them must exist.
+            n_results: Maximum number of records for each query; at least 1.
             where: A metadata filter; see `get`.
             where_document: A document filter; see `get`.
             include: The columns to return besides the ids; by default metadatas, documents and
                 distances. Distances are squared l2, 1 - cosine, or 1 - inner product.
 
         Raises:
-            ValueError: An argument is not of the form Chroma's client takes.
-            InvalidArgumentError: A query is not as long as the collection's embeddings, or a
-                filter is malformed.
+            ValueError: An argument does not have the form that Chroma's client accepts.
+            InvalidArgumentError: A query does not have the collection's dimension, or a filter is
+                malformed.
             NotFoundError: The collection has been deleted.
         """
         ref = self._ref
@@ -475,13 +478,12 @@ class Collection:
         where: WhereLike | None = None,
         where_document: WhereDocument | None = None,
     ) -> QueryPlan:
-        """Run a query and tell how it was done: by which indexes, over how many rows, how long.
+        """Run a query and return how it ran: its indexes, the rows it read and the time it took.
 
-        Several queries are run together, as `query` runs them, and told of as one. Times are in
-        milliseconds and PostgreSQL's own, without what the way to it takes. Chroma does not have
-        this.
+        Several queries run together, as in `query`, and have one plan. Times are PostgreSQL's, in
+        milliseconds, without the network. Chroma does not have this.
 
-        Takes and raises what `query` does.
+        The arguments and errors are those of `query`.
         """
         ref = self._ref
         with naming_method("explain"):
@@ -505,20 +507,20 @@ class Collection:
         where: WhereLike | None = None,
         where_document: WhereDocument | None = None,
     ) -> Recall:
-        """Measure what part of the truly nearest records queries find here, from 0 to 1.
+        """Measure the share of the truly nearest records that queries find, from 0 to 1.
 
-        Stored embeddings, picked at random, are asked for as `query` does it and once more over
-        all records, which for a large collection takes long. Chroma does not have this.
+        Random stored embeddings are searched for twice: as in `query`, and in all records, which
+        takes long in a large collection. Chroma does not have this.
 
         Args:
-            sample: How many embeddings to ask for, 1 to 1,000.
-            n_results: How many neighbours of each, at least 1.
-            where: A metadata filter that the neighbours must meet; see `get`.
+            sample: Number of embeddings to search for, from 1 to 1,000.
+            n_results: Number of neighbours of each; at least 1.
+            where: A metadata filter that the neighbours must match; see `get`.
             where_document: A document filter; see `get`.
 
         Raises:
             InvalidArgumentError: A number is out of bounds, or a filter is malformed.
-            ValueError: A filter is not of the form Chroma's client takes.
+            ValueError: A filter does not have the form that Chroma's client accepts.
             NotFoundError: The collection has been deleted.
         """
         with naming_method("recall"):
@@ -528,9 +530,9 @@ class Collection:
         return self._backend.execute(operation)
 
     def get_indexing_status(self) -> IndexingStatus:
-        """Tell how much of the collection its indexes cover, and if one failed, why.
+        """Return how much of the collection its indexes cover, and why the last build failed.
 
-        Queries find all records whatever it says: those without an index are read one by one.
+        Queries are complete in any case: they scan the rows that are not indexed yet.
 
         Raises:
             NotFoundError: The collection has been deleted.
@@ -544,16 +546,16 @@ class Collection:
         where_document: WhereDocument | None = None,
         limit: int | None = None,
     ) -> DeleteResult:
-        """Remove the records that meet all conditions given; at least one must be.
+        """Delete the records that match all ids and filters, of which at least one is required.
 
         Args:
-            ids: Which records.
+            ids: The ids of the records.
             where: A metadata filter; see `get`.
             where_document: A document filter; see `get`.
-            limit: The most records to remove, first in insertion order; only with a filter.
+            limit: Maximum number of records to delete, in insertion order; only with a filter.
 
         Returns:
-            How many records there were to remove.
+            The number of deleted records.
         """
         with naming_method("delete"):
             operation = operations.delete_request(self._ref, ids, where, where_document, limit)
@@ -565,17 +567,17 @@ class Collection:
         metadata: CollectionMetadata | None = None,
         configuration: UpdateCollectionConfiguration | None = None,
     ) -> None:
-        """Change the collection; what is None stays.
+        """Change the collection. Arguments that are None change nothing.
 
         Args:
             name: The new name.
-            metadata: The new metadata; it replaces the old whole. Keys whose value is None are
-                left out, and if all are, there is no metadata any more.
-            configuration: Index settings to change; ``space`` and ``ef_construction`` cannot be.
-                Where what is indexed changes, indexes are built anew, some time later.
+            metadata: The new metadata, which replaces all of the old. Keys whose value is None are
+                left out; if all are, the collection has no metadata any more.
+            configuration: Index settings to change, except ``space`` and ``ef_construction``. If
+                the indexed form changes, the indexes are rebuilt later.
 
         Raises:
-            ValueError: The space or the embedding function would become another.
+            ValueError: The change would replace the space or the embedding function.
             UniqueConstraintError: The name is taken.
             NotFoundError: The collection has been deleted.
         """
@@ -615,38 +617,38 @@ class Collection:
         index_timeout: float | None = 3_600.0,
         switch: bool = True,
     ) -> ReembeddingReport:
-        """Embed all records anew by another function, and use its embeddings from then on.
+        """Re-embed all records with another function and switch to its embeddings.
 
-        Others read and write meanwhile; what they write is embedded anew, too. The new embeddings
-        are made beside the old, indexed, compared with them and taken into use in one moment.
-        Whoever was stopped on the way, or killed, goes on by calling this again. The old ones are
-        kept: going back to their function embeds only what was written since, and
-        `drop_reembedding` gives their space back. Others who hold the collection must get it
-        again, as their embedding function is the old one: writes of embeddings and queries of
-        theirs are refused until then. Chroma does not have this.
+        Other clients can read and write in the meantime; records that they write are re-embedded
+        as well. The new embeddings are stored next to the current ones, indexed and compared with
+        them, and the switch is one transaction. If the process stops, call `reembed` again: it
+        continues where it stopped. The previous embeddings are kept: returning to their function
+        embeds only the records written since, and `drop_reembedding` frees their disk space. Other
+        clients must get the collection again, because their collection has the previous function:
+        until then, their queries and writes of embeddings are refused. Chroma does not have this.
 
         Args:
-            embedding_function: The new function; it is remembered.
-            space: How its embeddings are compared; by default as the old ones are.
-            batch_size: How many records are read, embedded and stored at a time.
-            progress: Whether a bar shows how far it is; None: in a terminal.
-            sample: For how many records the neighbours by both functions are compared, each
-                with every record; 0 for none.
-            n_results: How many neighbours of each.
-            minimum_overlap: The least part of the neighbours that has to be the same, from 0 to 1.
-            index_timeout: Seconds to wait until the new embeddings are indexed; None: not at all,
-                which makes queries slow until they are.
-            switch: Whether to use them in the end; if not, a later call does.
+            embedding_function: The new function. The collection stores its name and settings.
+            space: The distance of its embeddings; by default the current one.
+            batch_size: Number of records that are read, embedded and stored at a time.
+            progress: Whether to show a progress bar; by default only in a terminal.
+            sample: Number of records whose neighbours by both functions are compared, each with
+                every record; 0 for none.
+            n_results: Number of neighbours of each.
+            minimum_overlap: The minimum share of equal neighbours, from 0 to 1.
+            index_timeout: Seconds to wait for the index of the new embeddings. With None, the
+                switch does not wait, and queries are slow until the index is built.
+            switch: Whether to switch at the end. If not, a later call does.
 
         Raises:
-            ValueError: Records have nothing to be embedded, or the neighbours are not the same
-                enough; nothing is lost, and the old embeddings stay in use.
-            UniqueConstraintError: There are embeddings of a third function, or of one that is not
-                stored; drop them first.
-            MissingRightError: Somebody else owns the collection's tables.
+            ValueError: Records have nothing to embed, or too few neighbours are equal. The
+                collection keeps its embeddings, and the new ones are not lost.
+            UniqueConstraintError: The collection has embeddings of a third function, or of a
+                function that is not stored; drop them first.
+            MissingRightError: Another role owns the collection's tables.
             EmbeddingError: The function failed.
             DeadlineExceededError: The index was not built in time.
-            UnavailableError: Others write faster than the function embeds.
+            UnavailableError: Other clients write faster than the function embeds.
             NotFoundError: The collection has been deleted.
         """
         check_space(space)
@@ -676,7 +678,7 @@ class Collection:
         return work.report(dimension, comparison, is_switched=True)
 
     def get_reembedding(self) -> Reembedding | None:
-        """Tell of the collection's second embeddings: those being made, or kept from before.
+        """Return the state of the collection's pending or previous embeddings, if it has any.
 
         Chroma does not have this.
 
@@ -686,7 +688,7 @@ class Collection:
         return self._backend.execute(GetReembedding(self._ref))
 
     def drop_reembedding(self) -> None:
-        """Drop the second embeddings, made or half made; the disk space returns at once.
+        """Drop the pending or previous embeddings. Their disk space is freed immediately.
 
         Chroma does not have this.
 
@@ -697,13 +699,13 @@ class Collection:
 
     @property
     def _ref(self) -> CollectionRef:
-        # What is embedded here is like the embeddings that there were when the model was read. So
-        # it is asked for before anything is embedded.
+        # The embedder has the function of the generation that the model names. Methods therefore
+        # read this before they embed: if another client switches later, the write is refused.
         model = self._model
         return CollectionRef(DatabaseRef(model.tenant, model.database), model.id, model.generation)
 
     def _has(self, function: Function, space: Space | None) -> bool:
-        """Whether these embeddings are in use already: a call that was killed may have done it."""
+        """Whether the collection already uses this function: a killed call may have switched."""
         config = embedding_function_to_config(function)
         model = self._backend.execute(GetCollectionById(self._ref))
         configuration = model.configuration
@@ -714,7 +716,7 @@ class Collection:
         return False
 
     def _switch_to(self, model: CollectionModel, function: Function) -> None:
-        """Continue with a collection whose records another function has embedded."""
+        """Use the collection as re-embedding left it, with its new function."""
         self._model = model
         self._embedder.change(function, model.configuration.embedding_function)
 
@@ -745,11 +747,11 @@ class Collection:
             self._embedder.loader()
 
 
-def _check_overlap(comparison: Comparison | None, least: float | None) -> None:
-    if comparison is None or least is None or comparison.overlap >= least:
+def _check_overlap(comparison: Comparison | None, minimum: float | None) -> None:
+    if comparison is None or minimum is None or comparison.overlap >= minimum:
         return
     raise ValueError(
-        f"the new embeddings find {comparison.overlap:.0%} of the neighbours that the old ones "
-        f"find, which is less than {least:.0%}. The old ones stay in use; the new ones are kept: "
-        "call reembed with another bound to use them, or drop_reembedding"
+        f"the new embeddings find {comparison.overlap:.0%} of the neighbours that the current "
+        f"ones find, less than {minimum:.0%}; the new ones are kept: call reembed() with another "
+        "minimum_overlap to use them, or drop_reembedding()"
     )

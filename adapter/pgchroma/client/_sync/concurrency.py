@@ -1,4 +1,4 @@
-"""The synchronous twin of `_async.concurrency`: the caller's thread does the work itself."""
+"""The synchronous counterpart of `_async.concurrency`: the caller's thread does the work."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 BETWEEN = 0.01
-"""Seconds between two looks."""
+"""Seconds between two calls of the other work."""
 
 
 def in_thread(work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-    """Do `work`."""
+    """Call `work` in this thread, and return its result."""
     return work(*args, **kwargs)
 
 
-def run_while(work: Callable[[], R], meanwhile: Callable[[], object]) -> R:
-    """Do `work` in a thread of its own, and `meanwhile` again and again until that is done."""
-    with ThreadPoolExecutor(1, "pgchroma-beside") as threads:
+def run_while(work: Callable[[], R], other: Callable[[], object]) -> R:
+    """Run `work` in another thread, and call `other` repeatedly until it is done."""
+    with ThreadPoolExecutor(1, "pgchroma-thread") as threads:
         outcome = threads.submit(copy_context().run, work)
         while not outcome.done():
-            meanwhile()
+            other()
             wait([outcome], timeout=BETWEEN)
         return outcome.result()
 
 
 def sleep(seconds: float) -> None:
-    """Wait for a while."""
+    """Wait for some seconds."""
     time.sleep(seconds)

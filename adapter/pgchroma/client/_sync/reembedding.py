@@ -1,5 +1,5 @@
 # Generated from _async/reembedding.py by tools/unasync.py; edit that and run `make fmt`.
-"""A collection's records embedded anew by another function, while others read and write."""
+"""Re-embedding a collection with another function while clients read and write."""
 
 from __future__ import annotations
 
@@ -33,30 +33,31 @@ if TYPE_CHECKING:
 
 __all__ = ("Reembedder",)
 
-ATTEMPTS: Final = 60
-"""How often the switch is tried while others go on writing."""
+MAX_ATTEMPTS: Final = 60
+"""How often the switch is tried while other clients write."""
 
 MAX_BATCHES: Final = 10
-"""How many batches are embedded before the switch is tried: there may always be one more."""
+"""How many batches are embedded before the switch is tried, because clients may never stop
+writing."""
 
 SWITCH_WAIT_SECONDS: Final = 2.0
-"""Seconds for which the switch holds writers off while the last records are embedded."""
+"""How long the switch blocks writers while the last records are embedded."""
 
 MIN_PAUSE_SECONDS: Final = 0.2
 MAX_PAUSE_SECONDS: Final = 5.0
-"""Seconds between two looks whether the index is built, or two tries of the switch."""
+"""Seconds between two checks of the index, or between two attempts to switch."""
 
-COMPARED_AT_ONCE: Final = 200_000
-"""Records read for one request that compares; some milliseconds for a thousand."""
+COMPARED_PER_REQUEST: Final = 200_000
+"""Records that one comparing request reads; a thousand take some milliseconds."""
 
-STORED_AT_ONCE: Final = 8 << 20
+STORED_BYTES_PER_REQUEST: Final = 8 << 20
 """Bytes of embeddings in one request."""
 
 
 class Reembedder:
-    """Works on one collection, with one function.
+    """Re-embeds one collection with one function.
 
-    All that is done is in the database: a second one, after a kill, goes on where the first was.
+    All progress is in the database, so after a kill another process continues where this stopped.
     """
 
     def __init__(
@@ -78,11 +79,11 @@ class Reembedder:
         self._embedded = 0
 
     def prepare(self, space: Space | None, index_timeout: float | None) -> int | None:
-        """Embed all records, and wait until what was made is indexed.
+        """Embed all records, and wait until the new embeddings are indexed.
 
         Returns:
-            How long the new embeddings are; None: the collection has none, and has the function
-            now.
+            The dimension of the new embeddings, or None if the collection has no embeddings and
+            has switched to the function.
         """
         dimension = len((self._embedder.embed(["a"]))[0])
         config = embedding_function_to_config(self._embedder.function())
@@ -96,8 +97,8 @@ class Reembedder:
         self._total = status.total
         if status.without_document and self._embedder.data_loader is None:
             raise ValueError(
-                f"{status.without_document} records have no document that could be embedded "
-                "again: give them one, delete them, or set a data loader if they have uris"
+                f"{status.without_document} records have no document to re-embed: add documents, "
+                "delete the records, or set a data loader if they have URIs"
             )
         with progress_bar("re-embedding", status.total - status.embedded, self._progress) as bar:
             self._fill(0, bar)
@@ -106,15 +107,16 @@ class Reembedder:
         return dimension
 
     def compare(self, sample: int, n_results: int) -> Comparison:
-        """Compare the neighbours that records have by both embeddings."""
-        # Each is compared with every record, and a request may take only so long.
-        most = max(COMPARED_AT_ONCE // max(self._total, 1), 1)
+        """Compare the neighbours of records by the current and by the new embeddings."""
+        # Each record of the sample is compared with every record, and the time of a request is
+        # limited.
+        size = max(COMPARED_PER_REQUEST // max(self._total, 1), 1)
         found = 0.0
         compared = 0
-        for first in range(0, sample, most):
+        for first in range(0, sample, size):
             part = self._backend.execute(
                 CompareEmbeddings(
-                    self._collection, self._generation, min(most, sample - first), n_results
+                    self._collection, self._generation, min(size, sample - first), n_results
                 )
             )
             found += part.overlap * part.sample
@@ -122,58 +124,58 @@ class Reembedder:
         return Comparison(found / compared if compared else 1.0, compared, n_results)
 
     def switch(self) -> None:
-        """Take the new embeddings into use, embedding what others have written meanwhile.
+        """Switch to the new embeddings, and embed what other clients have written since.
 
         Raises:
-            UnavailableError: Others write more than can be embedded while they are held off.
-            DeadlineExceededError: Somebody held the tables all the time.
+            UnavailableError: Clients write more than can be embedded while the switch blocks them.
+            DeadlineExceededError: Other transactions held the tables in every attempt.
         """
         seconds = MIN_PAUSE_SECONDS
-        for attempt in range(ATTEMPTS):
+        for attempt in range(MAX_ATTEMPTS):
             self._catch_up()
             try:
-                if self._take_into_use() == 0:
+                if self._try_switch() == 0:
                     return
             except DeadlineExceededError:
-                # Somebody reads or writes for long.
-                if attempt == ATTEMPTS - 1:
+                # Another transaction has held the tables.
+                if attempt == MAX_ATTEMPTS - 1:
                     raise
-            # Others waited behind this, and go first now.
+            # Transactions that waited for this attempt go first.
             sleep(seconds)
             seconds = min(2 * seconds, MAX_PAUSE_SECONDS)
         raise UnavailableError(
-            "records are written faster than they are embedded anew; all that was done is kept: "
-            "call reembed again when fewer are written"
+            "records are written faster than they can be re-embedded; progress is kept: call "
+            "reembed() again when the write rate is lower"
         )
 
-    def _take_into_use(self) -> int:
-        """Try the switch once; return how many embeddings it lacks."""
+    def _try_switch(self) -> int:
+        """Try the switch once; return how many embeddings are missing."""
         operation = SwitchEmbeddings(self._collection, self._generation, SWITCH_WAIT_SECONDS)
         if self._backend.in_caller_transaction:
-            # On one connection nobody could store what is missing.
+            # The only connection could not store the missing embeddings while the switch waits.
             return self._backend.execute(replace(operation, max_wait=0.0))
         return run_while(partial(self._backend.execute, operation), self._catch_up)
 
     def _catch_up(self) -> None:
-        """Embed what was written early and committed late; and then, at once, what since."""
-        self._fill(0, most=MAX_BATCHES)
-        self._fill(self._cursor, most=MAX_BATCHES)
+        """Embed the records that were committed late, and then the newest ones."""
+        self._fill(0, max_batches=MAX_BATCHES)
+        self._fill(self._cursor, max_batches=MAX_BATCHES)
 
     def report(
         self, dimension: int | None, comparison: Comparison | None, *, is_switched: bool
     ) -> ReembeddingReport:
-        """Tell what was done."""
+        """Return a report of this call."""
         return ReembeddingReport(self._embedded, dimension, comparison, is_switched)
 
     def _fill(
         self,
         after: int,
         advance: Callable[[int], None] | None = None,
-        most: int | None = None,
+        max_batches: int | None = None,
     ) -> None:
-        """Embed the records behind a position, or so many batches of them."""
+        """Embed the records after a position, up to a number of batches."""
         batches = 0
-        while batches != most:
+        while batches != max_batches:
             page = self._backend.execute(
                 GetUnembedded(self._collection, self._generation, after, self._batch_size)
             )
@@ -184,16 +186,16 @@ class Reembedder:
             self._cursor = max(self._cursor, after)
             self._embedded += len(page.positions)
             batches += 1
-            # The few that come later need no bar.
+            # The few records of later calls need no progress bar.
             if advance is not None:
                 advance(len(page.positions))
             if len(page.positions) < self._batch_size:
-                # While these were embedded others may have come; so there is no end to wait for.
+                # More records may have been written by now, so waiting for none would not end.
                 return
 
     def _store(self, positions: list[int], embeddings: NDArray[np.float32]) -> None:
-        """Send embeddings, in parts that any server takes."""
-        count = max(STORED_AT_ONCE // embeddings[0].nbytes, 1)
+        """Store embeddings, in requests that every server accepts."""
+        count = max(STORED_BYTES_PER_REQUEST // embeddings[0].nbytes, 1)
         for first in range(0, len(positions), count):
             part = slice(first, first + count)
             self._backend.execute(
@@ -208,12 +210,12 @@ class Reembedder:
         by_uri = [n for n, document in enumerate(page.documents) if document is None]
         if by_text:
             texts = [page.documents[n] for n in by_text]
-            made.update(zip(by_text, self._called(texts), strict=True))
+            made.update(zip(by_text, self._embed_inputs(texts), strict=True))
         if by_uri:
-            made.update(zip(by_uri, self._called(self._load(page, by_uri)), strict=True))
+            made.update(zip(by_uri, self._embed_inputs(self._load(page, by_uri)), strict=True))
         return np.array([made[n] for n in range(len(page.positions))], dtype=np.float32)
 
-    def _called(self, inputs: Sequence[Any]) -> Any:
+    def _embed_inputs(self, inputs: Sequence[Any]) -> Any:
         embeddings = self._embedder.embed(list(inputs))
         if len(embeddings) != len(inputs):
             raise EmbeddingError(
@@ -227,8 +229,8 @@ class Reembedder:
         if without or self._embedder.data_loader is None:
             shown = ", ".join(repr(id) for id in (without or page.ids)[:5])
             raise ValueError(
-                f"records without a document or uri cannot be embedded again: {shown}; give them "
-                "one or delete them"
+                f"records without a document or URI cannot be re-embedded: {shown}; add one, or "
+                "delete the records"
             )
         return self._embedder.load([page.uris[n] for n in rows])
 
@@ -240,9 +242,9 @@ class Reembedder:
                 return
             if waited >= timeout:
                 raise DeadlineExceededError(
-                    f"the new embeddings have no index after {timeout:g} seconds: "
-                    f"{status.waiting} wait for one. Where no compactor runs, run `pgchroma "
-                    "compact`; all that was done is kept, call reembed again"
+                    f"{status.waiting} new embeddings are not indexed after {timeout:g} seconds; "
+                    "progress is kept: call reembed() again, after `pgchroma compact` if no "
+                    "compactor runs"
                 )
             sleep(seconds)
             waited += seconds

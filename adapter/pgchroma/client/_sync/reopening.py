@@ -1,4 +1,4 @@
-"""The synchronous twin of `_async.reopening`: connections are opened at once."""
+"""Clients and collections after unpickling, which opens their connections."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ _lock = Lock()
 
 
 def reopened_client(origin: Origin, tenant: str, database: str) -> Client:
-    """Make a client again that was pickled."""
+    """Return a client that was pickled."""
     from pgchroma.client._sync.client import Client  # noqa: PLC0415  (it imports this module)
 
     return Client(_opened(origin), origin.settings(), tenant, database, origin)
 
 
 def reopened_collection(origin: Origin, model: CollectionModel, has_function: bool) -> Collection:
-    """Make a collection again that was pickled; all of one origin share their connections."""
+    """Return a collection that was pickled. Collections of one origin share their connections."""
     from pgchroma.client._sync.collection import Collection  # noqa: PLC0415
 
     with _lock:

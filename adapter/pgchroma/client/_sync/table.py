@@ -1,5 +1,5 @@
 # Generated from _async/table.py by tools/unasync.py; edit that and run `make fmt`.
-"""A table: a collection whose records are a model's, and searches of it."""
+"""Tables: collections whose records are pydantic models, and searches of them."""
 
 from __future__ import annotations
 
@@ -46,13 +46,13 @@ _DEFAULT_LIMIT = 10
 
 
 class Table(Generic[M]):
-    """A collection as records of a model; see `create_table` and `open_table` of a client.
+    """A collection whose records are models; see a client's `create_table` and `open_table`.
 
-    The model's source field is the document, or the uri; the other fields are metadata.
+    The model's source field is the document or the URI; the other fields are metadata.
 
     Attributes:
         collection: The collection itself.
-        model: The model.
+        model: The model of the records.
     """
 
     def __init__(
@@ -62,10 +62,10 @@ class Table(Generic[M]):
         backend: Backend,
         embedder: Embedder,
     ) -> None:
-        """See a collection as a table.
+        """Make a table; `Collection.typed` does this.
 
         Raises:
-            TypeError: The model cannot be a record; the message names the field.
+            TypeError: A field of the model cannot be stored; the message names it.
         """
         self.collection = collection
         self.model = model
@@ -82,22 +82,22 @@ class Table(Generic[M]):
         return f"Table(name={self.name}, model={self.model.__name__})"
 
     def add(self, rows: RowsLike[M]) -> list[str]:
-        """Store rows: all of them, or after an error none.
+        """Store rows: all of them or, after an error, none.
 
-        Rows without a vector are embedded, all in one call. The field `id` is the record's id; a
-        row without one gets a UUID, or is refused where the id is an int. A row whose id is there
-        already is left out, as `add` of a collection does it.
+        Rows without a vector are embedded, all in one call. The field `id` is the record's id. A
+        row without an id gets a UUID; if ids are ints, it is refused. Rows whose ids exist are
+        ignored, as in `add` of a collection.
 
         Args:
-            rows: Models or dictionaries, one or many; or a table of pandas or pyarrow, in which an
-                empty cell is a value that was not given.
+            rows: One or more models or dictionaries; or a table of pandas or pyarrow, whose empty
+                cells are missing values.
 
         Returns:
             The ids, in the order of the rows.
 
         Raises:
-            ValueError: A row is not as the model wants it; the message names the row and the field.
-            DuplicateIDError: Two rows have one id.
+            ValueError: A row does not match the model; the message names the row and the field.
+            DuplicateIDError: Two rows have the same id.
             EmbeddingError: The embedding function failed.
             NotFoundError: The collection has been deleted.
         """
@@ -109,30 +109,30 @@ class Table(Generic[M]):
         return prepared.ids
 
     def upsert(self, rows: RowsLike[M]) -> list[str]:
-        """Store rows, in the place of those whose id is there already.
+        """Store rows, and replace those whose ids exist.
 
-        Takes, returns and raises what `add` does.
+        The arguments, the result and the errors are those of `add`.
         """
         with naming_method("upsert"):
             prepared = self._prepared(rows)
             source = self._fields.source
             if source is not None and source.kind != "image" and None in prepared.sources:
                 number = prepared.sources.index(None)
-                raise ValueError(f"rows[{number}].{source.name}: it cannot be None here")
+                raise ValueError(f"rows[{number}].{source.name}: expected a value, got None")
         if prepared.ids:
             metadatas = prepared.metadata_to_set()
             self.collection.upsert(**self._columns(prepared), metadatas=metadatas)
         return prepared.ids
 
     def delete(self, ids: IDsLike | None = None, where: Mapping[str, Any] | None = None) -> int:
-        """Remove the records that meet all conditions given; at least one must be.
+        """Delete the records that match the ids and the filter, of which at least one is required.
 
         Args:
-            ids: Which records: ids, or one.
+            ids: One id or several.
             where: A filter by fields; see `Search.where`.
 
         Returns:
-            How many records there were to remove.
+            The number of deleted records.
         """
         done = self.collection.delete(
             None if ids is None else _ids(ids),
@@ -145,31 +145,31 @@ class Table(Generic[M]):
         return self.collection.count()
 
     def get(self, ids: IDsLike) -> list[M]:
-        """Read records by their ids, in the order of these; those that are not there are left out.
+        """Return records by id, in the order of the ids. Missing records are left out.
 
         Raises:
-            ValueError: A record is not as the model wants it.
+            ValueError: A record does not match the model.
         """
-        wanted = _ids(ids)
-        if not wanted:
+        id_list = _ids(ids)
+        if not id_list:
             return []
         fields = self._fields
         include = _include(fields, fields.names)
-        got = self.collection.get(list(dict.fromkeys(wanted)), include=include)
+        got = self.collection.get(list(dict.fromkeys(id_list)), include=include)
         columns = _columns_of(fields, fields.names, got)
-        found = validate_models(fields, self.model, columns)
-        by_id = dict(zip(got["ids"], found, strict=True))
-        return [by_id[id] for id in wanted if id in by_id]
+        records = validate_models(fields, self.model, columns)
+        by_id = dict(zip(got["ids"], records, strict=True))
+        return [by_id[id] for id in id_list if id in by_id]
 
     def search(self, query: QueryLike | None = None) -> Search[M]:
         """Begin a search.
 
         Args:
-            query: A text, an image or a vector, whose nearest records are to be found; None: only
-                what conditions are met is asked.
+            query: A text, an image or a vector, to find the nearest records. Without it, the
+                search only filters.
 
         Raises:
-            ValueError: The query is a vector of the wrong length, or something to embed and the
+            ValueError: The vector has the wrong length, or the query must be embedded and the
                 model has no embedding function.
         """
         return Search(self, *_query(self._fields, query))
@@ -177,7 +177,7 @@ class Table(Generic[M]):
     def _prepared(self, rows: RowsLike[M]) -> PreparedRows:
         fields = self._fields
         prepared = in_thread(prepare_rows, fields, rows)
-        # Before anybody pays for embeddings that cannot be stored.
+        # Checked before the embedding function is called, which may cost money.
         if prepared.ids:
             check_ids(prepared.ids)
         check_batch_size(prepared.ids, (self._backend.limits()).max_batch_size)
@@ -209,7 +209,7 @@ class Table(Generic[M]):
 
 @dataclass(frozen=True)
 class Search(Generic[M]):
-    """A search that is still to be done; each method returns another one that asks for more."""
+    """A search that has not run yet. Each refining method returns a new search."""
 
     _table: Table[M]
     _kind: str | None
@@ -220,35 +220,36 @@ class Search(Generic[M]):
     _names: tuple[str, ...] | None = None
 
     def where(self, where: Mapping[str, Any]) -> Self:
-        """Find only records that meet a filter by their fields; of several, all have to be met.
+        """Return only records that match a filter by their fields, and all earlier filters.
 
         Args:
-            where: Such as ``{"year": {"$gte": 2020}}``, see `get` of a collection. Values are given
-                as the model has them: dates, members of enumerations and so on. What is equal to
-                a stored value finds it: a time in another zone, 1 where 1.0 is stored.
+            where: A filter such as ``{"year": {"$gte": 2020}}``; see `get` of a collection. Its
+                values have the types of the model's fields, such as dates or enumeration members.
+                A value matches every stored value that is equal to it: a time in another zone, or
+                1 if 1.0 is stored.
 
         Raises:
-            ValueError: There is no such field.
+            ValueError: The model has no such field.
         """
         converted = convert_where(self._table._fields, where)
         return replace(self, _where=_both(self._where, converted))
 
     def where_document(self, where_document: WhereDocument) -> Self:
-        """Find only records whose text meets a filter, such as ``{"$contains": "index"}``."""
+        """Return only records whose text matches a filter, such as ``{"$contains": "index"}``."""
         return replace(self, _where_document=_both(self._where_document, dict(where_document)))
 
     def limit(self, limit: int | None) -> Self:
-        """Find so many records at most.
+        """Return at most `limit` records.
 
-        By default a search of the nearest finds 10, and one without a query all.
+        By default, a search with a query returns 10 records, and one without a query returns all.
         """
         return replace(self, _limit=limit)
 
     def select(self, names: Sequence[str]) -> Self:
-        """Return only these fields; ``_id`` is the record's id where the model has no field of it.
+        """Return only these fields. ``_id`` is the record's id if the model has no such field.
 
         Raises:
-            ValueError: There is no such field.
+            ValueError: The model has no such field.
         """
         known = (*self._table._fields.names, "_id")
         for name in names:
@@ -259,11 +260,11 @@ class Search(Generic[M]):
     def to_list(self) -> list[dict[str, Any]]:
         """Search, and return a dictionary for each record, nearest first.
 
-        It has the fields, of which the vector is a list of floats, and ``_distance``, if there was
-        a query: squared l2, 1 - cosine or 1 - inner product.
+        It has the fields; the vector is a list of floats. After a query, it also has
+        ``_distance``: squared l2, 1 - cosine or 1 - inner product.
 
         Raises:
-            ValueError: A condition is malformed, or a stored value is none of its field's type.
+            ValueError: A filter is malformed, or a stored value does not have its field's type.
             NotFoundError: The collection has been deleted.
         """
         return to_list(self._table._fields, self._columns())
@@ -275,11 +276,11 @@ class Search(Generic[M]):
     def to_pydantic(self, model: type[N]) -> list[N]: ...
 
     def to_pydantic(self, model: type[BaseModel] | None = None) -> Sequence[BaseModel]:
-        """Search, and return the records as models: the table's, or another one's.
+        """Search, and return the records as models: the table's, or another model.
 
         Raises:
-            ValueError: A record is not as the model wants it.
-            TypeError: The other model takes a field by no name, but by an `AliasPath`.
+            ValueError: A record does not match the model.
+            TypeError: The other model reads a field only from an `AliasPath`.
         """
         columns = self._columns()
         columns.pop(DISTANCE, None)
@@ -287,21 +288,21 @@ class Search(Generic[M]):
         return validate_models(table._fields, model or table.model, columns)
 
     def to_pandas(self) -> pandas.DataFrame:
-        """Search, and return a DataFrame as `to_list`'s; its vectors are arrays of float32.
+        """Search, and return a DataFrame with the columns of `to_list`; vectors are float32 arrays.
 
-        Its columns have the types of the fields: int64, float64 and bool; Int64, Float64 and
-        boolean where there can be None; datetime64 of microseconds; object.
+        Columns have the types of the fields: int64, float64 and bool; Int64, Float64 and boolean
+        if the field can be None; datetime64 of microseconds; object for the others.
 
         Raises:
-            ValueError: pandas is not installed, or a stored value is none of its field's type.
+            ValueError: pandas is not installed, or a stored value does not have its field's type.
         """
         return to_pandas(self._table._fields, self._columns())
 
     def to_arrow(self) -> pyarrow.Table:
-        """Search, and return a pyarrow table, in which vectors are lists of fixed size.
+        """Search, and return a pyarrow table, in which vectors are lists of a fixed size.
 
         Raises:
-            ValueError: pyarrow is not installed, or a stored value is none of its field's type.
+            ValueError: pyarrow is not installed, or a stored value does not have its field's type.
         """
         return to_arrow(self._table._fields, self._columns())
 
@@ -322,7 +323,7 @@ class Search(Generic[M]):
 
 
 def _query(fields: RecordFields, query: QueryLike | None) -> tuple[str | None, Any]:
-    """Tell what a query is: the argument of a collection's `query`, and its value."""
+    """Return the argument of a collection's `query` for this query, and its value."""
     if query is None:
         return None, None
     if isinstance(query, str):
@@ -338,7 +339,7 @@ def _query(fields: RecordFields, query: QueryLike | None) -> tuple[str | None, A
 def _check_function(fields: RecordFields, what: str) -> None:
     if fields.function is None:
         raise ValueError(
-            f"{fields.model.__name__} has no embedding function, so search by a vector, not {what}"
+            f"{fields.model.__name__} has no embedding function: search by a vector, not {what}"
         )
 
 
