@@ -722,8 +722,10 @@ class AsyncCollection:
         self._embedder.change(function, model.configuration.embedding_function)
 
     async def _record_set(self, *columns: Any, is_update: bool = False) -> WriteArguments:
-        most = (await self._backend.limits()).max_batch_size
-        return await in_thread(operations.record_set, *columns, most=most, is_update=is_update)
+        max_size = (await self._backend.limits()).max_batch_size
+        return await in_thread(
+            operations.record_set, *columns, max_size=max_size, is_update=is_update
+        )
 
     async def _embed_records(self, records: WriteArguments, fields: tuple[str, ...]) -> None:
         source = records.source(fields)

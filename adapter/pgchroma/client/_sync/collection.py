@@ -721,8 +721,8 @@ class Collection:
         self._embedder.change(function, model.configuration.embedding_function)
 
     def _record_set(self, *columns: Any, is_update: bool = False) -> WriteArguments:
-        most = (self._backend.limits()).max_batch_size
-        return in_thread(operations.record_set, *columns, most=most, is_update=is_update)
+        max_size = (self._backend.limits()).max_batch_size
+        return in_thread(operations.record_set, *columns, max_size=max_size, is_update=is_update)
 
     def _embed_records(self, records: WriteArguments, fields: tuple[str, ...]) -> None:
         source = records.source(fields)

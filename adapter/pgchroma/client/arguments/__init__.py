@@ -1,1 +1,1 @@
-"""Arguments of methods, checked and made operations; no I/O."""
+"""Arguments of methods: their checks, and the operations made from them. No I/O."""

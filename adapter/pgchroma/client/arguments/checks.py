@@ -1,7 +1,7 @@
-"""What Chroma's client checks before it sends a request, with its words and its exceptions.
+"""The checks of Chroma's client before it sends a request, with its messages and exceptions.
 
-These checks are for the caller's mistakes in Python. What they let through is checked once more,
-and for good, where operations are made (`pgchroma.model`).
+These checks find mistakes of callers in Python. `pgchroma.model` validates all values again when
+operations are created.
 """
 
 from __future__ import annotations
@@ -41,11 +41,11 @@ _SHOWN_DUPLICATES = 10
 
 @contextmanager
 def naming_method(name: str) -> Generator[None, None, None]:
-    """Let every exception raised inside say which method it was raised in."""
+    """Append the name of the method to the message of every exception raised inside."""
     try:
         yield
     except MissingExtraError:
-        raise  # its message ends with a command
+        raise  # the message ends with a command
     except Exception as error:
         message = str(error.args[0]) if error.args else str(error)
         error.args = (f"{message} in {name}.", *error.args[1:])
@@ -53,15 +53,16 @@ def naming_method(name: str) -> Generator[None, None, None]:
 
 
 def as_list(value: T | list[T] | None) -> list[T] | None:
-    """Wrap a single value; a list, and None, stay as they are."""
+    """Return a list of a single value; lists and None are returned unchanged."""
     return value if value is None or isinstance(value, list) else [value]
 
 
 def check_ids(ids: Any) -> list[str]:
-    """Check that ids are texts, that there are some, and that no two are the same.
+    """Check that ids are a non-empty list of unique texts, and return them.
 
     Raises:
-        DuplicateIDError: Two are.
+        ValueError: The list is empty, or an id is not a text.
+        DuplicateIDError: Two ids are equal.
     """
     if not isinstance(ids, list):
         raise ValueError(f"Expected IDs to be a list, got {type(ids).__name__} as IDs")
@@ -85,7 +86,7 @@ def check_metadatas(metadatas: Any, *, is_update: bool = False) -> None:
 
 
 def check_documents(documents: list[Any], *, nullable: bool) -> None:
-    """Check a list of documents; some may be None only where embeddings come along."""
+    """Check a list of documents. None is allowed only if the request has embeddings."""
     for document in documents:
         if document is None and nullable:
             continue
@@ -94,7 +95,7 @@ def check_documents(documents: list[Any], *, nullable: bool) -> None:
 
 
 def check_images(images: list[Any]) -> None:
-    """Check a list of images: each an array of rows, and of colours, if it has them."""
+    """Check a list of images: arrays of at least two dimensions."""
     for image in images:
         if not isinstance(image, np.ndarray) or image.ndim < 2:  # noqa: PLR2004
             raise ValueError(f"Expected image to be a numpy array, got {shown(image)}")
@@ -118,7 +119,7 @@ def check_include(include: Any, *, disallowed: Sequence[str] = ()) -> list[Inclu
 
 
 def check_n_results(n_results: Any) -> int:
-    """Check how many results are asked for."""
+    """Check the number of results, and return it."""
     count = plain_scalar(n_results)
     if isinstance(count, bool) or not isinstance(count, int):
         raise ValueError(
@@ -132,23 +133,23 @@ def check_n_results(n_results: Any) -> int:
 
 
 def check_page(limit: Any, offset: Any) -> tuple[int | None, int | None]:
-    """Check that a page's borders are whole numbers that PostgreSQL can count to."""
-    return _check_border("limit", limit), _check_border("offset", offset)
+    """Check that limit and offset are integers in PostgreSQL's range, and return them."""
+    return _check_count("limit", limit), _check_count("offset", offset)
 
 
-def _check_border(name: str, given: Any) -> int | None:
-    value = plain_scalar(given)
+def _check_count(name: str, count: Any) -> int | None:
+    value = plain_scalar(count)
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, int):
-        raise ValueError(f"Expected {name} to be an int, got {shown(given)}")
+        raise ValueError(f"Expected {name} to be an int, got {shown(count)}")
     if value < 0 or not fits_int64(value):
         raise ValueError(f"Expected {name} to be a non-negative integer, got {shown(value)}")
     return value
 
 
 def check_lengths(columns: dict[str, Sized | None]) -> None:
-    """Check that the columns of a request are equally long and not empty."""
+    """Check that the columns of a request are not empty and have the same length."""
     given = {name: len(column) for name, column in columns.items() if column is not None}
     if not given:
         raise ValueError(f"At least one of one of {', '.join(columns)} must be provided")
@@ -160,14 +161,14 @@ def check_lengths(columns: dict[str, Sized | None]) -> None:
         raise ValueError(f"Unequal lengths for fields: {lengths}")
 
 
-def check_batch_size(ids: Sized, most: int) -> None:
-    """Check that a write is not larger than one call may be."""
-    if len(ids) > most:
-        raise ValueError(f"Batch size {len(ids)} exceeds maximum batch size {most}")
+def check_batch_size(ids: Sized, max_size: int) -> None:
+    """Check that a write has at most the allowed number of records."""
+    if len(ids) > max_size:
+        raise ValueError(f"Batch size {len(ids)} exceeds maximum batch size {max_size}")
 
 
 def clean_embeddings(embeddings: Any) -> Any:
-    """Bring embeddings to a matrix or a list of vectors; one vector becomes a list of one."""
+    """Return embeddings as a matrix or a list of vectors; one vector becomes a list of one."""
     if embeddings is None:
         return None
     if isinstance(embeddings, np.ndarray) and _is_matrix(embeddings):

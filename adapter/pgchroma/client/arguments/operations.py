@@ -1,4 +1,4 @@
-"""What a collection's methods are given, checked and turned into operations. No I/O here."""
+"""The arguments of a collection's methods, checked and converted to operations."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ __all__ = (
 )
 
 EMBEDDABLE = ("images", "uris", "documents")
-"""What embeddings can be made from when records are added, in the order messages name them."""
+"""The columns that `add` can embed, in the order of Chroma's messages."""
 
 EMBEDDABLE_IN_UPDATES = ("documents", "images")
 
@@ -54,7 +54,7 @@ _COLUMNS = ("ids", "embeddings", "metadatas", "documents", "images", "uris")
 
 @dataclass(slots=True)
 class WriteArguments:
-    """The columns of a write as lists, checked as far as Chroma's client checks them."""
+    """The columns of a write as lists, after the checks of Chroma's client."""
 
     ids: list[str]
     embeddings: Any
@@ -65,10 +65,10 @@ class WriteArguments:
     modality: Modality | None = None
 
     def source(self, fields: tuple[str, ...]) -> str:
-        """Name the one column that embeddings are to be made from.
+        """Return the name of the one column to embed.
 
         Raises:
-            ValueError: None of the fields is given, or several are.
+            ValueError: The write has none of the columns, or several.
         """
         given = [field for field in fields if getattr(self, field) is not None]
         if len(given) != 1:
@@ -76,7 +76,7 @@ class WriteArguments:
         return given[0]
 
     def batch(self, *, removals: bool) -> RecordBatch:
-        """Check the columns for good and make the batch to store."""
+        """Return the batch to store, which validates the columns."""
         return RecordBatch.parse(
             self.ids,
             self.embeddings,
@@ -90,7 +90,7 @@ class WriteArguments:
 
 @dataclass(slots=True)
 class QueryArguments:
-    """What to search for: embeddings, or something they are to be made from."""
+    """The queries of a search: embeddings, or values to embed."""
 
     embeddings: Any
     texts: list[Any] | None
@@ -106,10 +106,10 @@ def record_set(
     images: Any,
     uris: Any,
     *,
-    most: int,
+    max_size: int,
     is_update: bool = False,
 ) -> WriteArguments:
-    """Check the arguments of a write; single values become lists of one."""
+    """Check the arguments of a write. Single values become lists of one."""
     records = WriteArguments(
         ids=check_ids(as_list(ids)),
         embeddings=clean_embeddings(embeddings),
@@ -119,7 +119,7 @@ def record_set(
         uris=as_list(uris),
     )
     check_lengths({name: getattr(records, name) for name in _COLUMNS})
-    check_batch_size(records.ids, most)
+    check_batch_size(records.ids, max_size)
     if records.metadatas is not None:
         check_metadatas(records.metadatas, is_update=is_update)
     if records.images is not None:
@@ -138,7 +138,7 @@ def get_request(
     where_document: Any,
     include: Any,
 ) -> tuple[GetRecords, list[IncludeColumn]]:
-    """Check the arguments of `get` and make its operation."""
+    """Check the arguments of `get`; return its operation and the columns of its result."""
     columns = check_include(include, disallowed=("distances",))
     limit, offset = check_page(limit, offset)
     ids, filter = _conditions(ids, where, where_document)
@@ -149,10 +149,10 @@ def get_request(
 
 
 def queries(embeddings: Any, texts: Any, images: Any, uris: Any) -> QueryArguments:
-    """Check what to search for: embeddings, or without them exactly one of the others.
+    """Check the queries: embeddings, or without them exactly one of the other arguments.
 
     Raises:
-        ValueError: Nothing is given, or there is no telling what to embed.
+        ValueError: There are no queries, or several kinds to embed.
     """
     given = {
         "query_embeddings": clean_embeddings(embeddings),
@@ -181,13 +181,14 @@ def query_request(
     where_document: Any,
     columns: list[IncludeColumn],
 ) -> QueryRecords:
-    """Make the operation of `query` from checked queries."""
+    """Check the other arguments of `query`; return its operation."""
     matrix, _ = parse_embeddings(embeddings)
     if matrix is None:
         raise ValueError("the embedding function returned no embeddings")
-    is_none_wanted = isinstance(ids, list) and not ids
-    ids, filter = _conditions(None if is_none_wanted else ids, where, where_document)
-    ids = [] if is_none_wanted else ids
+    # An empty list of ids finds no records here; `get` refuses it.
+    has_no_ids = isinstance(ids, list) and not ids
+    ids, filter = _conditions(None if has_no_ids else ids, where, where_document)
+    ids = [] if has_no_ids else ids
     return QueryRecords(
         collection, matrix, check_n_results(n_results), _stored(columns), ids=ids, filter=filter
     )
@@ -196,7 +197,7 @@ def query_request(
 def recall_request(
     collection: CollectionRef, sample: Any, n_results: Any, where: Any, where_document: Any
 ) -> MeasureRecall:
-    """Check the arguments of `recall` and make its operation."""
+    """Check the arguments of `recall`; return its operation."""
     sample, n_results = plain_scalar(sample), plain_scalar(n_results)
     check_recall(sample, n_results)
     _, filter = _conditions(None, where, where_document)
@@ -206,7 +207,7 @@ def recall_request(
 def delete_request(
     collection: CollectionRef, ids: Any, where: Any, where_document: Any, limit: Any
 ) -> DeleteRecords:
-    """Check the arguments of `delete` and make its operation."""
+    """Check the arguments of `delete`; return its operation."""
     if ids is None and where is None and where_document is None:
         raise ValueError("At least one of ids, where, or where_document must be provided")
     if limit is not None:
@@ -236,5 +237,5 @@ def _conditions(
 
 
 def _stored(columns: list[IncludeColumn]) -> frozenset[str]:
-    """Name the columns to read: data is loaded from the uris, on this side."""
+    """Return the columns to read: the client loads data from the URIs."""
     return frozenset("uris" if column == "data" else column for column in columns)

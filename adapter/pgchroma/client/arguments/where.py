@@ -1,7 +1,7 @@
-"""What Chroma's client checks of filters before it sends them, with its words.
+"""The checks of filters in Chroma's client, with its messages.
 
-This is not the grammar: what passes here is parsed by `pgchroma.model.filters`, which refuses
-more and names the path.
+This is not the grammar: `pgchroma.model.filters` then parses the filter, refuses more and names
+the path.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _MIN_CLAUSES = 2
 
 
 def check_where(where: Any, depth: int = 0) -> None:
-    """Check a metadata filter, down to the depth at which the parser stops."""
+    """Check a metadata filter, down to the maximum depth of the parser."""
     if depth > MAX_DEPTH:
         return
     if not isinstance(where, dict):
@@ -42,7 +42,7 @@ def check_where(where: Any, depth: int = 0) -> None:
 
 
 def check_where_document(where_document: Any, depth: int = 0) -> None:
-    """Check a document filter, down to the depth at which the parser stops."""
+    """Check a document filter, down to the maximum depth of the parser."""
     if depth > MAX_DEPTH:
         return
     if not isinstance(where_document, dict):

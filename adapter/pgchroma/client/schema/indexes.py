@@ -1,4 +1,4 @@
-"""The parts of a `Schema`: indexes, their settings, and what values they are for."""
+"""The parts of a `Schema`: value types, indexes and their settings."""
 
 from __future__ import annotations
 
@@ -43,12 +43,12 @@ __all__ = (
 
 DOCUMENT_KEY: Final = "#document"
 EMBEDDING_KEY: Final = "#embedding"
-"""The keys under which a schema has what is no metadata."""
+"""The keys of documents and embeddings in a schema."""
 
 _ENCRYPTION_KEY: Final = re.compile(r"projects/.+/locations/.+/keyRings/.+/cryptoKeys/.+")
 
 _DEFAULT_FUNCTION: Final = DefaultEmbeddingFunction()
-"""One for all: two schemas that say nothing are equal."""
+"""One instance, so that two default schemas are equal."""
 
 
 # Any callable is accepted. pydantic would check whether an object has all methods of the protocol.
@@ -58,36 +58,36 @@ _SparseFunctionField: TypeAlias = Annotated[SparseEmbeddingFunction[Any] | None,
 
 
 class _Config(BaseModel):
-    # A misspelt setting would be in force nowhere, and nobody would learn of it.
+    # Otherwise a misspelt setting would have no effect and cause no error.
     model_config = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
 
 
 class FtsIndexConfig(_Config):
-    """Search of documents by their text and by regular expressions; it has no settings."""
+    """The index for searching documents by text and by regular expressions; without settings."""
 
 
 class StringInvertedIndexConfig(_Config):
-    """Filters by texts in the metadata; it has no settings."""
+    """The index for filters by texts in the metadata; without settings."""
 
 
 class IntInvertedIndexConfig(_Config):
-    """Filters by ints in the metadata; it has no settings."""
+    """The index for filters by ints in the metadata; without settings."""
 
 
 class FloatInvertedIndexConfig(_Config):
-    """Filters by floats in the metadata; it has no settings."""
+    """The index for filters by floats in the metadata; without settings."""
 
 
 class BoolInvertedIndexConfig(_Config):
-    """Filters by bools in the metadata; it has no settings."""
+    """The index for filters by bools in the metadata; without settings."""
 
 
 class HnswIndexConfig(_Config):
-    """Settings of the index of embeddings; one that is None has Chroma's default.
+    """Settings of the index of embeddings. Settings that are None have Chroma's defaults.
 
     Attributes:
-        quantization: ``none``, ``halfvec`` or ``bit``; None: chosen by the dimension. Chroma does
-            not have it.
+        quantization: ``none``, ``halfvec`` or ``bit``. None chooses it by the dimension. Chroma
+            does not have this setting.
     """
 
     ef_construction: int | None = None
@@ -101,7 +101,7 @@ class HnswIndexConfig(_Config):
 
 
 class SpannIndexConfig(_Config):
-    """Settings of an index of Chroma's cloud; they are taken and have no effect."""
+    """Settings of the index of Chroma Cloud, which are accepted and have no effect."""
 
     search_nprobe: int | None = None
     write_nprobe: int | None = None
@@ -114,12 +114,12 @@ class SpannIndexConfig(_Config):
 
 
 class VectorIndexConfig(_Config):
-    """How embeddings are made, compared and indexed.
+    """How embeddings are computed, compared and indexed.
 
     Attributes:
-        space: The distance; None: the embedding function's own.
-        embedding_function: Makes embeddings from documents; None: nothing does.
-        source_key: What they are made from, which is always ``#document``.
+        space: The distance. None means that of the embedding function.
+        embedding_function: Embeds documents. None means that the collection has no function.
+        source_key: The key that is embedded, which is always ``#document``.
     """
 
     space: Space | None = None
@@ -135,11 +135,12 @@ class VectorIndexConfig(_Config):
 
 
 class SparseVectorIndexConfig(_Config):
-    """An index of sparse vectors. A schema may have one, and no collection here can be made of it.
+    """An index of sparse vectors. A schema may have one, but no collection can be created from it.
 
     Attributes:
-        source_key: The key whose text the vectors are made from.
-        bm25: Whether rare words weigh more.
+        embedding_function: Computes the sparse vectors.
+        source_key: The key whose text is embedded.
+        bm25: Whether rare words have more weight.
     """
 
     embedding_function: _SparseFunctionField = None
@@ -190,7 +191,7 @@ class Index(Generic[C]):
 
 @dataclass
 class StringValueType:
-    """Indexes of texts; None: nothing is said of it."""
+    """The indexes of texts; None if the schema does not mention them."""
 
     fts_index: Index[FtsIndexConfig] | None = None
     string_inverted_index: Index[StringInvertedIndexConfig] | None = None
@@ -198,42 +199,42 @@ class StringValueType:
 
 @dataclass
 class FloatListValueType:
-    """The index of embeddings; None: nothing is said of it."""
+    """The index of embeddings; None if the schema does not mention it."""
 
     vector_index: Index[VectorIndexConfig] | None = None
 
 
 @dataclass
 class SparseVectorValueType:
-    """The index of sparse vectors; None: nothing is said of it."""
+    """The index of sparse vectors; None if the schema does not mention it."""
 
     sparse_vector_index: Index[SparseVectorIndexConfig] | None = None
 
 
 @dataclass
 class IntValueType:
-    """The index of ints; None: nothing is said of it."""
+    """The index of ints; None if the schema does not mention it."""
 
     int_inverted_index: Index[IntInvertedIndexConfig] | None = None
 
 
 @dataclass
 class FloatValueType:
-    """The index of floats; None: nothing is said of it."""
+    """The index of floats; None if the schema does not mention it."""
 
     float_inverted_index: Index[FloatInvertedIndexConfig] | None = None
 
 
 @dataclass
 class BoolValueType:
-    """The index of bools; None: nothing is said of it."""
+    """The index of bools; None if the schema does not mention it."""
 
     bool_inverted_index: Index[BoolInvertedIndexConfig] | None = None
 
 
 @dataclass
 class ValueTypes:
-    """A key's indexes by the type of the values; None: nothing is said of the type."""
+    """A key's indexes by the type of its values; None if the schema does not mention the type."""
 
     string: StringValueType | None = None
     float_list: FloatListValueType | None = None
@@ -244,18 +245,18 @@ class ValueTypes:
 
 
 class CmekProvider(StrEnum):
-    """Who keeps a key to encrypt with."""
+    """The service that stores an encryption key."""
 
     GCP = "gcp"
 
 
 @dataclass(frozen=True)
 class Cmek:
-    """A key of one's own for Chroma's cloud to encrypt with; here it is refused.
+    """A customer-managed encryption key of Chroma Cloud, which pgchroma refuses.
 
     Attributes:
-        provider: Who keeps it.
-        resource: Its name there.
+        provider: The service that stores the key.
+        resource: The key's name in that service.
     """
 
     provider: CmekProvider
@@ -263,23 +264,23 @@ class Cmek:
 
     @classmethod
     def gcp(cls, resource: str) -> Self:
-        """Name a key of Google's: ``projects/…/locations/…/keyRings/…/cryptoKeys/…``."""
+        """Return a key of Google Cloud: ``projects/…/locations/…/keyRings/…/cryptoKeys/…``."""
         return cls(CmekProvider.GCP, resource)
 
     def validate_pattern(self) -> bool:
-        """Tell whether the name has the form of a key's."""
+        """Whether the name has the form of a key's name."""
         return _ENCRYPTION_KEY.fullmatch(self.resource) is not None
 
     def to_dict(self) -> dict[str, str]:
-        """Write it as a schema's JSON has it."""
+        """Return the key in the form of a schema's JSON."""
         return {self.provider.value: self.resource}
 
     @classmethod
     def from_dict(cls, data: dict[str, str]) -> Self:
-        """Read what `to_dict` wrote.
+        """Return the key that `to_dict` has written.
 
         Raises:
-            ValueError: It names no provider that is known.
+            ValueError: The provider is unknown.
         """
         for provider in CmekProvider:
             if provider.value in data:

@@ -1,4 +1,4 @@
-"""Chroma's `Schema`: by which of its keys a collection can be filtered, and how it embeds."""
+"""Chroma's `Schema`: the indexes of a collection's keys, and its embedding function."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ __all__ = ("Schema", "apply_schema")
 
 
 @dataclass(frozen=True, slots=True)
-class _Place:
-    """Where an index stands in a schema, and under which names in its JSON."""
+class _IndexSlot:
+    """The position of an index in a schema, and its names in JSON."""
 
     attribute: str
     wire: str
@@ -49,59 +49,58 @@ class _Place:
     config: type[Any]
 
 
-_PLACES: Final = (
-    _Place("string", "string", StringValueType, "fts_index", FtsIndexConfig),
-    _Place(
+_SLOTS: Final = (
+    _IndexSlot("string", "string", StringValueType, "fts_index", FtsIndexConfig),
+    _IndexSlot(
         "string", "string", StringValueType, "string_inverted_index", StringInvertedIndexConfig
     ),
-    _Place("float_list", "float_list", FloatListValueType, "vector_index", VectorIndexConfig),
-    _Place(
+    _IndexSlot("float_list", "float_list", FloatListValueType, "vector_index", VectorIndexConfig),
+    _IndexSlot(
         "sparse_vector", "sparse_vector", SparseVectorValueType, "sparse_vector_index",
         SparseVectorIndexConfig,
     ),
-    _Place("int_value", "int", IntValueType, "int_inverted_index", IntInvertedIndexConfig),
-    _Place(
+    _IndexSlot("int_value", "int", IntValueType, "int_inverted_index", IntInvertedIndexConfig),
+    _IndexSlot(
         "float_value", "float", FloatValueType, "float_inverted_index", FloatInvertedIndexConfig
     ),
-    _Place("boolean", "bool", BoolValueType, "bool_inverted_index", BoolInvertedIndexConfig),
+    _IndexSlot("boolean", "bool", BoolValueType, "bool_inverted_index", BoolInvertedIndexConfig),
 )  # fmt: skip
 
-_PLACE_OF: Final = {place.config: place for place in _PLACES}
+_SLOT_OF: Final = {slot.config: slot for slot in _SLOTS}
 
-_VECTOR: Final = _PLACE_OF[VectorIndexConfig]
-_SPARSE: Final = _PLACE_OF[SparseVectorIndexConfig]
-_FTS: Final = _PLACE_OF[FtsIndexConfig]
-_STRING: Final = _PLACE_OF[StringInvertedIndexConfig]
+_VECTOR: Final = _SLOT_OF[VectorIndexConfig]
+_SPARSE: Final = _SLOT_OF[SparseVectorIndexConfig]
+_FTS: Final = _SLOT_OF[FtsIndexConfig]
+_STRING: Final = _SLOT_OF[StringInvertedIndexConfig]
 
 
 def _initial_defaults() -> ValueTypes:
     defaults = ValueTypes()
-    for place in _PLACES:
-        _put(defaults, place, place.config(), enabled=place.index.endswith("inverted_index"))
+    for slot in _SLOTS:
+        _set(defaults, slot, slot.config(), enabled=slot.index.endswith("inverted_index"))
     return defaults
 
 
 def _initial_keys() -> dict[str, ValueTypes]:
     document, embedding = ValueTypes(), ValueTypes()
-    _put(document, _FTS, FtsIndexConfig(), enabled=True)
-    _put(document, _STRING, StringInvertedIndexConfig(), enabled=False)
-    _put(embedding, _VECTOR, VectorIndexConfig(source_key=DOCUMENT_KEY), enabled=True)
+    _set(document, _FTS, FtsIndexConfig(), enabled=True)
+    _set(document, _STRING, StringInvertedIndexConfig(), enabled=False)
+    _set(embedding, _VECTOR, VectorIndexConfig(source_key=DOCUMENT_KEY), enabled=True)
     return {DOCUMENT_KEY: document, EMBEDDING_KEY: embedding}
 
 
 @dataclass
 class Schema:
-    """Which indexes a new collection has, for all keys and for single ones.
+    """The indexes of a new collection, for all keys and for single keys.
 
-    At first every kind of value in the metadata can be filtered by, documents can be searched,
-    and embeddings are the default function's. A filter that needs an index which is off is
-    refused. A key that has an index by name gets one in PostgreSQL, too, once the collection is
-    large enough.
+    By default, filters can use every type of value in the metadata, documents can be searched, and
+    the default function embeds. A filter that needs a disabled index is refused. A key that has an
+    index by name also gets an index in PostgreSQL once the collection is large enough.
 
     Attributes:
-        defaults: For keys that are not named.
-        keys: By key; of a type that a key says nothing of, the defaults hold.
-        cmek: A key to encrypt with, which only Chroma's cloud takes.
+        defaults: The indexes of keys that are not in `keys`.
+        keys: The indexes of single keys. For types that a key does not mention, the defaults apply.
+        cmek: An encryption key, which only Chroma Cloud accepts.
     """
 
     defaults: ValueTypes = field(init=False, default_factory=_initial_defaults)
@@ -109,60 +108,60 @@ class Schema:
     cmek: Cmek | None = field(init=False, default=None)
 
     def create_index(self, config: IndexConfig | None = None, key: str | None = None) -> Self:
-        """Switch an index on, or change the settings of the embeddings' one.
+        """Enable an index, or change the settings of the index of embeddings.
 
         Args:
-            config: Which index; `VectorIndexConfig` only without a key, `FtsIndexConfig` only
-                with ``#document``, `SparseVectorIndexConfig` only with a key.
-            key: For which key of the metadata; None: for all that are not named.
+            config: The index: `VectorIndexConfig` only without a key, `FtsIndexConfig` only with
+                ``#document``, `SparseVectorIndexConfig` only with a key.
+            key: The key of the metadata. None means all keys that the schema does not name.
 
         Returns:
             The schema itself.
 
         Raises:
-            ValueError: There is no such index, or none for this key.
+            ValueError: The key cannot have such an index.
         """
-        place = _chosen(config, key, "create")
-        self._check_creation(place, config, key)
+        slot = _slot_to_change(config, key, "create")
+        self._check_creation(slot, config, key)
         if isinstance(config, VectorIndexConfig):
-            _put(self.defaults, place, config, enabled=False)
+            _set(self.defaults, slot, config, enabled=False)
             sourced = config.model_copy(update={"source_key": DOCUMENT_KEY})
-            _put(self._of(EMBEDDING_KEY), place, sourced, enabled=True)
+            _set(self._of(EMBEDDING_KEY), slot, sourced, enabled=True)
         else:
-            _put(self._of(key), place, config, enabled=True)
+            _set(self._of(key), slot, config, enabled=True)
         return self
 
     def delete_index(self, config: IndexConfig | None = None, key: str | None = None) -> Self:
-        """Switch an index off.
+        """Disable an index.
 
         Args:
-            config: Which index; not those of embeddings and of sparse vectors, and
-                `FtsIndexConfig` only with ``#document``.
-            key: For which key of the metadata; None: for all that are not named.
+            config: The index, except those of embeddings and of sparse vectors; `FtsIndexConfig`
+                only with ``#document``.
+            key: The key of the metadata. None means all keys that the schema does not name.
 
         Returns:
             The schema itself.
 
         Raises:
-            ValueError: There is no such index, or it cannot be off.
+            ValueError: The key cannot have such an index, or the index cannot be disabled.
         """
-        place = _chosen(config, key, "delete")
-        if place is _VECTOR:
+        slot = _slot_to_change(config, key, "delete")
+        if slot is _VECTOR:
             raise ValueError("Deleting vector index is not currently supported.")
-        if place is _SPARSE:
+        if slot is _SPARSE:
             raise ValueError("Deleting sparse vector index is not currently supported.")
-        if place is _FTS and key != DOCUMENT_KEY:
+        if slot is _FTS and key != DOCUMENT_KEY:
             raise ValueError("Deleting FTS index is only supported on #document key.")
-        _put(self._of(key), place, config, enabled=False)
+        _set(self._of(key), slot, config, enabled=False)
         return self
 
     def set_cmek(self, cmek: Cmek | None) -> Self:
-        """Name a key to encrypt with, or none; a collection that has one is refused here."""
+        """Set or remove the encryption key. Creating a collection with one is refused."""
         self.cmek = cmek
         return self
 
     def serialize_to_json(self) -> dict[str, Any]:
-        """Write the schema as it is sent to a server."""
+        """Return the schema in the form that is sent to a server."""
         written: dict[str, Any] = {
             "defaults": _write(self.defaults),
             "keys": {key: _write(types) for key, types in self.keys.items()},
@@ -173,13 +172,13 @@ class Schema:
 
     @classmethod
     def deserialize_from_json(cls, json_data: Mapping[str, Any]) -> Self:
-        """Read what `serialize_to_json` wrote, or a server did.
+        """Return the schema that `serialize_to_json` or a server has written.
 
-        Where it names no embedding function it is the default one, as in Chroma. One that
-        cannot be built here becomes None, with a warning.
+        Without an embedding function, the schema has the default one, as in Chroma. A function
+        that cannot be built here becomes None, with a warning.
 
         Raises:
-            ValueError: It has a setting that is not known, or of another type.
+            ValueError: A setting is unknown or has the wrong type.
         """
         schema = cls()
         schema.defaults = _read(json_data.get("defaults") or {})
@@ -191,14 +190,14 @@ class Schema:
     def _of(self, key: str | None) -> ValueTypes:
         return self.defaults if key is None else self.keys.setdefault(key, ValueTypes())
 
-    def _check_creation(self, place: _Place, config: Any, key: str | None) -> None:
-        if place is _VECTOR and key is not None:
+    def _check_creation(self, slot: _IndexSlot, config: Any, key: str | None) -> None:
+        if slot is _VECTOR and key is not None:
             raise ValueError(
                 "Vector index cannot be enabled on specific keys. Use "
                 "create_index(config=VectorIndexConfig(...)) without specifying a key to "
                 "configure the vector index globally."
             )
-        if place is _FTS and key != DOCUMENT_KEY:
+        if slot is _FTS and key != DOCUMENT_KEY:
             raise ValueError(
                 "FTS index can only be enabled on #document key. Use "
                 "create_index(config=FtsIndexConfig(), key='#document')"
@@ -213,7 +212,7 @@ class Schema:
                 "using: create_index(config=SparseVectorIndexConfig(...), key='your_key')"
             )
         for other, types in self.keys.items():
-            index = _find(types, _SPARSE)
+            index = _index(types, _SPARSE)
             if other != key and index is not None and index.enabled:
                 raise ValueError(
                     f"Cannot enable sparse vector index on key '{key}'. A sparse vector index is "
@@ -230,43 +229,44 @@ class Schema:
 def apply_schema(
     schema: Schema | None, configuration: dict[str, Any], function: Function | None
 ) -> tuple[Mapping[str, Any], Function | None, FilterableKeys | None]:
-    """Bring what a create request says of the configuration together with its schema.
+    """Merge the configuration and the schema of a request that creates a collection.
 
     Args:
         schema: The schema, if there is one.
         configuration: The configuration in its persisted form.
-        function: The embedding function that goes with it.
+        function: The embedding function of the configuration.
 
     Returns:
-        The configuration, the function that the collection will use, and by what it can be
-        filtered; None: by everything.
+        The configuration, the function that the collection will use, and the keys that filters
+        can use; None for all keys.
 
     Raises:
-        ValueError: What was given as a schema is none.
-        InvalidArgumentError: Both say something, or the schema asks for what is not there.
+        ValueError: The schema is not a `Schema`.
+        InvalidArgumentError: Both have settings of the index, or the schema requires an
+            unsupported index.
     """
     if schema is None:
         return configuration, function, None
     if not isinstance(schema, Schema):
         raise ValueError(f"Expected schema to be a Schema, got {schema!r}")
-    # Who gives neither a function nor a setting says nothing that could contradict the schema.
-    is_silent = function is None and set(configuration) == {"embedding_function"}
-    said = None if is_silent else configuration
-    merged, indexed = merge_schema(said, schema.serialize_to_json())
-    if merged is None or merged is said:
+    # Without a function and settings, nothing can contradict the schema.
+    is_empty = function is None and set(configuration) == {"embedding_function"}
+    to_merge = None if is_empty else configuration
+    merged, indexed = merge_schema(to_merge, schema.serialize_to_json())
+    if merged is None or merged is to_merge:
         return configuration, function, indexed
-    types = (schema.keys.get(EMBEDDING_KEY), schema.defaults)
-    found = [index for one in types if one is not None and (index := _find(one, _VECTOR))]
-    return merged, found[0].config.embedding_function, indexed
+    types = [schema.keys.get(EMBEDDING_KEY), schema.defaults]
+    indexes = [index for each in types if each is not None and (index := _index(each, _VECTOR))]
+    return merged, indexes[0].config.embedding_function, indexed
 
 
-def _place(config: Any) -> _Place | None:
+def _slot_of(config: Any) -> _IndexSlot | None:
     if config is None:
         return None
-    place = _PLACE_OF.get(type(config))
-    if place is None:
+    slot = _SLOT_OF.get(type(config))
+    if slot is None:
         raise ValueError(f"Expected config to be an index's config, got {config!r}")
-    return place
+    return slot
 
 
 _Verb: TypeAlias = Literal["create", "delete"]
@@ -286,30 +286,30 @@ _REFUSED_FOR_EMBEDDINGS: Final[dict[_Verb, str]] = {
 }
 
 
-def _chosen(config: Any, key: Any, verb: _Verb) -> _Place:
-    """Find the one index that is to be changed, if a caller may for this key."""
-    place = _place(config)
+def _slot_to_change(config: Any, key: Any, verb: _Verb) -> _IndexSlot:
+    """Return the slot of the index to change, if it can be changed for this key."""
+    slot = _slot_of(config)
     if config is None and key is None:
         raise ValueError(_REFUSED_FOR_ALL[verb])
     if key == EMBEDDING_KEY:
         raise ValueError(_REFUSED_FOR_EMBEDDINGS[verb])
-    _check_key(key, place, verb)
-    if place is None:
+    _check_key(key, slot, verb)
+    if slot is None:
         switch = "enable" if verb == "create" else "disable"
         raise ValueError(
             f"Cannot {switch} all index types for key '{key}'. Please specify a specific index "
             "configuration."
         )
-    return place
+    return slot
 
 
-def _check_key(key: Any, place: _Place | None, verb: _Verb) -> None:
+def _check_key(key: Any, slot: _IndexSlot | None, verb: _Verb) -> None:
     if key is None:
         return
     if not isinstance(key, str):
         raise ValueError(f"Expected key to be a str, got {key!r}")
     if key == DOCUMENT_KEY:
-        if place is not _FTS:
+        if slot is not _FTS:
             raise ValueError(
                 f"Cannot {verb} index on special key '#document' with this config. Only "
                 "FtsIndexConfig is allowed for #document."
@@ -320,24 +320,24 @@ def _check_key(key: Any, place: _Place | None, verb: _Verb) -> None:
         )
 
 
-def _put(types: ValueTypes, place: _Place, config: Any, *, enabled: bool) -> None:
-    if getattr(types, place.attribute) is None:
-        setattr(types, place.attribute, place.holder())
-    setattr(getattr(types, place.attribute), place.index, Index(enabled, config))
+def _set(types: ValueTypes, slot: _IndexSlot, config: Any, *, enabled: bool) -> None:
+    if getattr(types, slot.attribute) is None:
+        setattr(types, slot.attribute, slot.holder())
+    setattr(getattr(types, slot.attribute), slot.index, Index(enabled, config))
 
 
-def _find(types: ValueTypes, place: _Place) -> Index[Any] | None:
-    found: Index[Any] | None = getattr(getattr(types, place.attribute), place.index, None)
-    return found
+def _index(types: ValueTypes, slot: _IndexSlot) -> Index[Any] | None:
+    index: Index[Any] | None = getattr(getattr(types, slot.attribute), slot.index, None)
+    return index
 
 
 def _write(types: ValueTypes) -> dict[str, Any]:
     written: dict[str, Any] = {}
-    for place in _PLACES:
-        index = _find(types, place)
+    for slot in _SLOTS:
+        index = _index(types, slot)
         if index is not None:
             entry = {"enabled": index.enabled, "config": _write_config(index.config)}
-            written.setdefault(place.wire, {})[place.index] = entry
+            written.setdefault(slot.wire, {})[slot.index] = entry
     return written
 
 
@@ -367,20 +367,20 @@ def _sparse_function_json(function: Any) -> dict[str, Any]:
 
 def _read(written: Mapping[str, Any]) -> ValueTypes:
     types = ValueTypes()
-    for place in _PLACES:
-        entry = (written.get(place.wire) or {}).get(place.index)
+    for slot in _SLOTS:
+        entry = (written.get(slot.wire) or {}).get(slot.index)
         if entry is not None:
-            config = _read_config(place, entry.get("config") or {})
-            _put(types, place, config, enabled=bool(entry.get("enabled")))
+            config = _read_config(slot, entry.get("config") or {})
+            _set(types, slot, config, enabled=bool(entry.get("enabled")))
     return types
 
 
-def _read_config(place: _Place, written: Mapping[str, Any]) -> Any:
-    if place not in (_VECTOR, _SPARSE):
-        return place.config()
+def _read_config(slot: _IndexSlot, written: Mapping[str, Any]) -> Any:
+    if slot not in (_VECTOR, _SPARSE):
+        return slot.config()
     settings = dict(written)
     persisted = settings.pop("embedding_function", None)
-    if place is _SPARSE:
+    if slot is _SPARSE:
         return SparseVectorIndexConfig(**settings)
     if persisted is not None:
         settings["embedding_function"] = _built(persisted)
