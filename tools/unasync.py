@@ -55,6 +55,7 @@ class Folder:
 
 FOLDERS = (
     Folder("client", by_hand=frozenset({"concurrency.py", "reopening.py"})),
+    Folder("client/typed"),
     Folder(
         "backends",
         by_hand=frozenset({"http_clients.py", "io.py", "limits.py", "sqlalchemy_types.py"}),

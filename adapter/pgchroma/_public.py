@@ -6,9 +6,7 @@ from pgchroma.api import AdminAPI, AsyncClientAPI, ClientAPI
 from pgchroma.api.types import ReadLevel, UpdateCollectionMetadata
 from pgchroma.auth.token_authn import TokenTransportHeader
 from pgchroma.client._async.collection import AsyncCollection
-from pgchroma.client._async.table import AsyncTable
 from pgchroma.client._sync.collection import Collection
-from pgchroma.client._sync.table import Table
 from pgchroma.client.connect import connect, connect_async
 from pgchroma.client.factories import (
     AdminClient,
@@ -35,6 +33,8 @@ from pgchroma.client.schema.indexes import (
     VectorIndexConfig,
 )
 from pgchroma.client.schema.schema import Schema
+from pgchroma.client.typed._async.table import AsyncTable
+from pgchroma.client.typed._sync.table import Table
 from pgchroma.config import Settings
 from pgchroma.embeddings.protocol import DataLoader, EmbeddingFunction
 from pgchroma.embeddings.registry import register_embedding_function

@@ -15,13 +15,13 @@ from pgchroma.client._async.collection import AsyncCollection
 from pgchroma.client._async.concurrency import in_thread
 from pgchroma.client._async.embedder import AsyncEmbedder
 from pgchroma.client._async.reopening import reopened_client
-from pgchroma.client._async.table import AsyncTable
 from pgchroma.client.arguments.checks import check_page
 from pgchroma.client.arguments.configuration import ConfigurationLike
 from pgchroma.client.functions import FunctionLike, check_conflict, configuration_json
 from pgchroma.client.origin import NOT_PICKLED, Origin
 from pgchroma.client.schema.schema import Schema, apply_schema
 from pgchroma.client.shared import clear_system_cache
+from pgchroma.client.typed._async.table import AsyncTable
 from pgchroma.client.typed.derived import derived_model
 from pgchroma.client.typed.fields import read_fields
 from pgchroma.client.typed.schema import check_only_model, one_model, table_schema

@@ -13,7 +13,6 @@ from pgchroma.client._async.concurrency import in_thread
 from pgchroma.client._async.embedder import AsyncEmbedder
 from pgchroma.client._async.reembedding import AsyncReembedder
 from pgchroma.client._async.reopening import reopened_collection
-from pgchroma.client._async.table import AsyncTable
 from pgchroma.client.arguments import operations
 from pgchroma.client.arguments.checks import check_include, check_lengths, naming_method
 from pgchroma.client.arguments.configuration import (
@@ -25,6 +24,7 @@ from pgchroma.client.functions import Function, FunctionLike, configuration_upda
 from pgchroma.client.origin import NOT_PICKLED, Origin
 from pgchroma.client.results import get_result, query_result
 from pgchroma.client.schema.schema import Schema
+from pgchroma.client.typed._async.table import AsyncTable
 from pgchroma.client.typed.fields import read_fields
 from pgchroma.client.typed.schema import check_compatible
 from pgchroma.embeddings.lancedb.adapters import chroma_function

@@ -16,13 +16,13 @@ from pgchroma.client._sync.collection import Collection
 from pgchroma.client._sync.concurrency import in_thread
 from pgchroma.client._sync.embedder import Embedder
 from pgchroma.client._sync.reopening import reopened_client
-from pgchroma.client._sync.table import Table
 from pgchroma.client.arguments.checks import check_page
 from pgchroma.client.arguments.configuration import ConfigurationLike
 from pgchroma.client.functions import FunctionLike, check_conflict, configuration_json
 from pgchroma.client.origin import NOT_PICKLED, Origin
 from pgchroma.client.schema.schema import Schema, apply_schema
 from pgchroma.client.shared import clear_system_cache
+from pgchroma.client.typed._sync.table import Table
 from pgchroma.client.typed.derived import derived_model
 from pgchroma.client.typed.fields import read_fields
 from pgchroma.client.typed.schema import check_only_model, one_model, table_schema

@@ -1,3 +1,4 @@
+# Generated from _async/table.py by tools/unasync.py; edit that and run `make fmt`.
 """Tables: collections whose records are pydantic models, and searches of them."""
 
 from __future__ import annotations
@@ -9,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, overload
 import numpy as np
 from pydantic import BaseModel
 
-from pgchroma.client._async.concurrency import in_thread
-from pgchroma.client._async.embedder import AsyncEmbedder
+from pgchroma.client._sync.concurrency import in_thread
+from pgchroma.client._sync.embedder import Embedder
 from pgchroma.client.arguments.checks import check_batch_size, check_ids, naming_method
 from pgchroma.client.typed.fields import RecordFields, read_fields
 from pgchroma.client.typed.frames import DISTANCE, to_arrow, to_list, to_pandas
@@ -33,10 +34,10 @@ if TYPE_CHECKING:
     import pandas
     import pyarrow
 
-    from pgchroma.backends.base import AsyncBackend
-    from pgchroma.client._async.collection import AsyncCollection
+    from pgchroma.backends._sync.base import Backend
+    from pgchroma.client._sync.collection import Collection
 
-__all__ = ("AsyncSearch", "AsyncTable")
+__all__ = ("Search", "Table")
 
 M = TypeVar("M", bound=BaseModel)
 N = TypeVar("N", bound=BaseModel)
@@ -44,7 +45,7 @@ N = TypeVar("N", bound=BaseModel)
 _DEFAULT_LIMIT = 10
 
 
-class AsyncTable(Generic[M]):
+class Table(Generic[M]):
     """A collection whose records are models; see a client's `create_table` and `open_table`.
 
     The model's source field is the document or the URI; the other fields are metadata.
@@ -56,12 +57,12 @@ class AsyncTable(Generic[M]):
 
     def __init__(
         self,
-        collection: AsyncCollection,
+        collection: Collection,
         model: type[M],
-        backend: AsyncBackend,
-        embedder: AsyncEmbedder,
+        backend: Backend,
+        embedder: Embedder,
     ) -> None:
-        """Make a table; `AsyncCollection.typed` does this.
+        """Make a table; `Collection.typed` does this.
 
         Raises:
             TypeError: A field of the model cannot be stored; the message names it.
@@ -80,7 +81,7 @@ class AsyncTable(Generic[M]):
     def __repr__(self) -> str:
         return f"Table(name={self.name}, model={self.model.__name__})"
 
-    async def add(self, rows: RowsLike[M]) -> list[str]:
+    def add(self, rows: RowsLike[M]) -> list[str]:
         """Store rows: all of them or, after an error, none.
 
         Rows without a vector are embedded, all in one call. The field `id` is the record's id. A
@@ -101,51 +102,49 @@ class AsyncTable(Generic[M]):
             NotFoundError: The collection has been deleted.
         """
         with naming_method("add"):
-            prepared = await self._prepared(rows)
+            prepared = self._prepared(rows)
         if prepared.ids:
             metadatas = prepared.metadata_to_add()
-            await self.collection.add(**self._columns(prepared), metadatas=metadatas)
+            self.collection.add(**self._columns(prepared), metadatas=metadatas)
         return prepared.ids
 
-    async def upsert(self, rows: RowsLike[M]) -> list[str]:
+    def upsert(self, rows: RowsLike[M]) -> list[str]:
         """Store rows, and replace those whose ids exist.
 
         The arguments, the result and the errors are those of `add`.
         """
         with naming_method("upsert"):
-            prepared = await self._prepared(rows)
+            prepared = self._prepared(rows)
             source = self._fields.source
             if source is not None and source.kind != "image" and None in prepared.sources:
                 number = prepared.sources.index(None)
                 raise ValueError(f"rows[{number}].{source.name}: expected a value, got None")
         if prepared.ids:
             metadatas = prepared.metadata_to_set()
-            await self.collection.upsert(**self._columns(prepared), metadatas=metadatas)
+            self.collection.upsert(**self._columns(prepared), metadatas=metadatas)
         return prepared.ids
 
-    async def delete(
-        self, ids: IDsLike | None = None, where: Mapping[str, Any] | None = None
-    ) -> int:
+    def delete(self, ids: IDsLike | None = None, where: Mapping[str, Any] | None = None) -> int:
         """Delete the records that match the ids and the filter, of which at least one is required.
 
         Args:
             ids: One id or several.
-            where: A filter by fields; see `AsyncSearch.where`.
+            where: A filter by fields; see `Search.where`.
 
         Returns:
             The number of deleted records.
         """
-        done = await self.collection.delete(
+        done = self.collection.delete(
             None if ids is None else _ids(ids),
             None if where is None else convert_where(self._fields, where),
         )
         return done["deleted"]
 
-    async def count_rows(self) -> int:
+    def count_rows(self) -> int:
         """Count the records."""
-        return await self.collection.count()
+        return self.collection.count()
 
-    async def get(self, ids: IDsLike) -> list[M]:
+    def get(self, ids: IDsLike) -> list[M]:
         """Return records by id, in the order of the ids. Missing records are left out.
 
         Raises:
@@ -156,13 +155,13 @@ class AsyncTable(Generic[M]):
             return []
         fields = self._fields
         include = _include(fields, fields.names)
-        got = await self.collection.get(list(dict.fromkeys(id_list)), include=include)
+        got = self.collection.get(list(dict.fromkeys(id_list)), include=include)
         columns = _columns_of(fields, fields.names, got)
         records = validate_models(fields, self.model, columns)
         by_id = dict(zip(got["ids"], records, strict=True))
         return [by_id[id] for id in id_list if id in by_id]
 
-    def search(self, query: QueryLike | None = None) -> AsyncSearch[M]:
+    def search(self, query: QueryLike | None = None) -> Search[M]:
         """Begin a search.
 
         Args:
@@ -173,28 +172,28 @@ class AsyncTable(Generic[M]):
             ValueError: The vector has the wrong length, or the query must be embedded and the
                 model has no embedding function.
         """
-        return AsyncSearch(self, *_query(self._fields, query))
+        return Search(self, *_query(self._fields, query))
 
-    async def _prepared(self, rows: RowsLike[M]) -> PreparedRows:
+    def _prepared(self, rows: RowsLike[M]) -> PreparedRows:
         fields = self._fields
-        prepared = await in_thread(prepare_rows, fields, rows)
+        prepared = in_thread(prepare_rows, fields, rows)
         # Checked before the embedding function is called, which may cost money.
         if prepared.ids:
             check_ids(prepared.ids)
-        check_batch_size(prepared.ids, (await self._backend.limits()).max_batch_size)
+        check_batch_size(prepared.ids, (self._backend.limits()).max_batch_size)
         missing = prepared.missing()
         if missing:
-            inputs = await self._inputs([prepared.sources[number] for number in missing])
-            made = await in_thread(embed, self._embedder.function(), inputs)
+            inputs = self._inputs([prepared.sources[number] for number in missing])
+            made = in_thread(embed, self._embedder.function(), inputs)
             prepared.fill(made, fields.vector, fields.length)
         return prepared
 
-    async def _inputs(self, sources: list[Any]) -> list[Any]:
+    def _inputs(self, sources: list[Any]) -> list[Any]:
         source, function = self._fields.source, self._embedder.function()
         if source is not None and source.kind == "image":
             return [as_image(image) for image in sources]
         if source is not None and source.kind == "uri" and not opens_uris(function):
-            return list(await in_thread(self._embedder.data_loader or ImageLoader(), sources))
+            return list(in_thread(self._embedder.data_loader or ImageLoader(), sources))
         return sources
 
     def _columns(self, prepared: PreparedRows) -> dict[str, Any]:
@@ -209,10 +208,10 @@ class AsyncTable(Generic[M]):
 
 
 @dataclass(frozen=True)
-class AsyncSearch(Generic[M]):
+class Search(Generic[M]):
     """A search that has not run yet. Each refining method returns a new search."""
 
-    _table: AsyncTable[M]
+    _table: Table[M]
     _kind: str | None
     _query: Any
     _where: Any = None
@@ -258,7 +257,7 @@ class AsyncSearch(Generic[M]):
                 raise ValueError(f"There is no field {name!r} to select; there are {known}")
         return replace(self, _names=tuple(dict.fromkeys(names)))
 
-    async def to_list(self) -> list[dict[str, Any]]:
+    def to_list(self) -> list[dict[str, Any]]:
         """Search, and return a dictionary for each record, nearest first.
 
         It has the fields; the vector is a list of floats. After a query, it also has
@@ -268,27 +267,27 @@ class AsyncSearch(Generic[M]):
             ValueError: A filter is malformed, or a stored value does not have its field's type.
             NotFoundError: The collection has been deleted.
         """
-        return to_list(self._table._fields, await self._columns())
+        return to_list(self._table._fields, self._columns())
 
     @overload
-    async def to_pydantic(self, model: None = None) -> list[M]: ...
+    def to_pydantic(self, model: None = None) -> list[M]: ...
 
     @overload
-    async def to_pydantic(self, model: type[N]) -> list[N]: ...
+    def to_pydantic(self, model: type[N]) -> list[N]: ...
 
-    async def to_pydantic(self, model: type[BaseModel] | None = None) -> Sequence[BaseModel]:
+    def to_pydantic(self, model: type[BaseModel] | None = None) -> Sequence[BaseModel]:
         """Search, and return the records as models: the table's, or another model.
 
         Raises:
             ValueError: A record does not match the model.
             TypeError: The other model reads a field only from an `AliasPath`.
         """
-        columns = await self._columns()
+        columns = self._columns()
         columns.pop(DISTANCE, None)
         table = self._table
         return validate_models(table._fields, model or table.model, columns)
 
-    async def to_pandas(self) -> pandas.DataFrame:
+    def to_pandas(self) -> pandas.DataFrame:
         """Search, and return a DataFrame with the columns of `to_list`; vectors are float32 arrays.
 
         Columns have the types of the fields: int64, float64 and bool; Int64, Float64 and boolean
@@ -297,28 +296,28 @@ class AsyncSearch(Generic[M]):
         Raises:
             ValueError: pandas is not installed, or a stored value does not have its field's type.
         """
-        return to_pandas(self._table._fields, await self._columns())
+        return to_pandas(self._table._fields, self._columns())
 
-    async def to_arrow(self) -> pyarrow.Table:
+    def to_arrow(self) -> pyarrow.Table:
         """Search, and return a pyarrow table, in which vectors are lists of a fixed size.
 
         Raises:
             ValueError: pyarrow is not installed, or a stored value does not have its field's type.
         """
-        return to_arrow(self._table._fields, await self._columns())
+        return to_arrow(self._table._fields, self._columns())
 
-    async def _columns(self) -> dict[str, list[Any]]:
+    def _columns(self) -> dict[str, list[Any]]:
         fields, collection = self._table._fields, self._table.collection
         names = self._names or tuple(fields.names)
         include = _include(fields, names)
         conditions: dict[str, Any] = {"where": self._where, "where_document": self._where_document}
         if self._kind is None:
-            got = await collection.get(limit=self._limit, include=include, **conditions)
+            got = collection.get(limit=self._limit, include=include, **conditions)
             return _columns_of(fields, names, got)
         query: dict[str, Any] = {self._kind: [self._query], **conditions}
         n_results = _DEFAULT_LIMIT if self._limit is None else self._limit
         columns = [*include, "distances"]
-        found: Any = await collection.query(n_results=n_results, include=columns, **query)
+        found: Any = collection.query(n_results=n_results, include=columns, **query)
         first: dict[str, Any] = {key: value and value[0] for key, value in found.items()}
         return {**_columns_of(fields, names, first), DISTANCE: first["distances"]}
 

@@ -1,4 +1,3 @@
-# Generated from _async/table.py by tools/unasync.py; edit that and run `make fmt`.
 """Tables: collections whose records are pydantic models, and searches of them."""
 
 from __future__ import annotations
@@ -10,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, overload
 import numpy as np
 from pydantic import BaseModel
 
-from pgchroma.client._sync.concurrency import in_thread
-from pgchroma.client._sync.embedder import Embedder
+from pgchroma.client._async.concurrency import in_thread
+from pgchroma.client._async.embedder import AsyncEmbedder
 from pgchroma.client.arguments.checks import check_batch_size, check_ids, naming_method
 from pgchroma.client.typed.fields import RecordFields, read_fields
 from pgchroma.client.typed.frames import DISTANCE, to_arrow, to_list, to_pandas
@@ -34,10 +33,10 @@ if TYPE_CHECKING:
     import pandas
     import pyarrow
 
-    from pgchroma.backends.base import Backend
-    from pgchroma.client._sync.collection import Collection
+    from pgchroma.backends._async.base import AsyncBackend
+    from pgchroma.client._async.collection import AsyncCollection
 
-__all__ = ("Search", "Table")
+__all__ = ("AsyncSearch", "AsyncTable")
 
 M = TypeVar("M", bound=BaseModel)
 N = TypeVar("N", bound=BaseModel)
@@ -45,7 +44,7 @@ N = TypeVar("N", bound=BaseModel)
 _DEFAULT_LIMIT = 10
 
 
-class Table(Generic[M]):
+class AsyncTable(Generic[M]):
     """A collection whose records are models; see a client's `create_table` and `open_table`.
 
     The model's source field is the document or the URI; the other fields are metadata.
@@ -57,12 +56,12 @@ class Table(Generic[M]):
 
     def __init__(
         self,
-        collection: Collection,
+        collection: AsyncCollection,
         model: type[M],
-        backend: Backend,
-        embedder: Embedder,
+        backend: AsyncBackend,
+        embedder: AsyncEmbedder,
     ) -> None:
-        """Make a table; `Collection.typed` does this.
+        """Make a table; `AsyncCollection.typed` does this.
 
         Raises:
             TypeError: A field of the model cannot be stored; the message names it.
@@ -81,7 +80,7 @@ class Table(Generic[M]):
     def __repr__(self) -> str:
         return f"Table(name={self.name}, model={self.model.__name__})"
 
-    def add(self, rows: RowsLike[M]) -> list[str]:
+    async def add(self, rows: RowsLike[M]) -> list[str]:
         """Store rows: all of them or, after an error, none.
 
         Rows without a vector are embedded, all in one call. The field `id` is the record's id. A
@@ -102,49 +101,51 @@ class Table(Generic[M]):
             NotFoundError: The collection has been deleted.
         """
         with naming_method("add"):
-            prepared = self._prepared(rows)
+            prepared = await self._prepared(rows)
         if prepared.ids:
             metadatas = prepared.metadata_to_add()
-            self.collection.add(**self._columns(prepared), metadatas=metadatas)
+            await self.collection.add(**self._columns(prepared), metadatas=metadatas)
         return prepared.ids
 
-    def upsert(self, rows: RowsLike[M]) -> list[str]:
+    async def upsert(self, rows: RowsLike[M]) -> list[str]:
         """Store rows, and replace those whose ids exist.
 
         The arguments, the result and the errors are those of `add`.
         """
         with naming_method("upsert"):
-            prepared = self._prepared(rows)
+            prepared = await self._prepared(rows)
             source = self._fields.source
             if source is not None and source.kind != "image" and None in prepared.sources:
                 number = prepared.sources.index(None)
                 raise ValueError(f"rows[{number}].{source.name}: expected a value, got None")
         if prepared.ids:
             metadatas = prepared.metadata_to_set()
-            self.collection.upsert(**self._columns(prepared), metadatas=metadatas)
+            await self.collection.upsert(**self._columns(prepared), metadatas=metadatas)
         return prepared.ids
 
-    def delete(self, ids: IDsLike | None = None, where: Mapping[str, Any] | None = None) -> int:
+    async def delete(
+        self, ids: IDsLike | None = None, where: Mapping[str, Any] | None = None
+    ) -> int:
         """Delete the records that match the ids and the filter, of which at least one is required.
 
         Args:
             ids: One id or several.
-            where: A filter by fields; see `Search.where`.
+            where: A filter by fields; see `AsyncSearch.where`.
 
         Returns:
             The number of deleted records.
         """
-        done = self.collection.delete(
+        done = await self.collection.delete(
             None if ids is None else _ids(ids),
             None if where is None else convert_where(self._fields, where),
         )
         return done["deleted"]
 
-    def count_rows(self) -> int:
+    async def count_rows(self) -> int:
         """Count the records."""
-        return self.collection.count()
+        return await self.collection.count()
 
-    def get(self, ids: IDsLike) -> list[M]:
+    async def get(self, ids: IDsLike) -> list[M]:
         """Return records by id, in the order of the ids. Missing records are left out.
 
         Raises:
@@ -155,13 +156,13 @@ class Table(Generic[M]):
             return []
         fields = self._fields
         include = _include(fields, fields.names)
-        got = self.collection.get(list(dict.fromkeys(id_list)), include=include)
+        got = await self.collection.get(list(dict.fromkeys(id_list)), include=include)
         columns = _columns_of(fields, fields.names, got)
         records = validate_models(fields, self.model, columns)
         by_id = dict(zip(got["ids"], records, strict=True))
         return [by_id[id] for id in id_list if id in by_id]
 
-    def search(self, query: QueryLike | None = None) -> Search[M]:
+    def search(self, query: QueryLike | None = None) -> AsyncSearch[M]:
         """Begin a search.
 
         Args:
@@ -172,28 +173,28 @@ class Table(Generic[M]):
             ValueError: The vector has the wrong length, or the query must be embedded and the
                 model has no embedding function.
         """
-        return Search(self, *_query(self._fields, query))
+        return AsyncSearch(self, *_query(self._fields, query))
 
-    def _prepared(self, rows: RowsLike[M]) -> PreparedRows:
+    async def _prepared(self, rows: RowsLike[M]) -> PreparedRows:
         fields = self._fields
-        prepared = in_thread(prepare_rows, fields, rows)
+        prepared = await in_thread(prepare_rows, fields, rows)
         # Checked before the embedding function is called, which may cost money.
         if prepared.ids:
             check_ids(prepared.ids)
-        check_batch_size(prepared.ids, (self._backend.limits()).max_batch_size)
+        check_batch_size(prepared.ids, (await self._backend.limits()).max_batch_size)
         missing = prepared.missing()
         if missing:
-            inputs = self._inputs([prepared.sources[number] for number in missing])
-            made = in_thread(embed, self._embedder.function(), inputs)
+            inputs = await self._inputs([prepared.sources[number] for number in missing])
+            made = await in_thread(embed, self._embedder.function(), inputs)
             prepared.fill(made, fields.vector, fields.length)
         return prepared
 
-    def _inputs(self, sources: list[Any]) -> list[Any]:
+    async def _inputs(self, sources: list[Any]) -> list[Any]:
         source, function = self._fields.source, self._embedder.function()
         if source is not None and source.kind == "image":
             return [as_image(image) for image in sources]
         if source is not None and source.kind == "uri" and not opens_uris(function):
-            return list(in_thread(self._embedder.data_loader or ImageLoader(), sources))
+            return list(await in_thread(self._embedder.data_loader or ImageLoader(), sources))
         return sources
 
     def _columns(self, prepared: PreparedRows) -> dict[str, Any]:
@@ -208,10 +209,10 @@ class Table(Generic[M]):
 
 
 @dataclass(frozen=True)
-class Search(Generic[M]):
+class AsyncSearch(Generic[M]):
     """A search that has not run yet. Each refining method returns a new search."""
 
-    _table: Table[M]
+    _table: AsyncTable[M]
     _kind: str | None
     _query: Any
     _where: Any = None
@@ -257,7 +258,7 @@ class Search(Generic[M]):
                 raise ValueError(f"There is no field {name!r} to select; there are {known}")
         return replace(self, _names=tuple(dict.fromkeys(names)))
 
-    def to_list(self) -> list[dict[str, Any]]:
+    async def to_list(self) -> list[dict[str, Any]]:
         """Search, and return a dictionary for each record, nearest first.
 
         It has the fields; the vector is a list of floats. After a query, it also has
@@ -267,27 +268,27 @@ class Search(Generic[M]):
             ValueError: A filter is malformed, or a stored value does not have its field's type.
             NotFoundError: The collection has been deleted.
         """
-        return to_list(self._table._fields, self._columns())
+        return to_list(self._table._fields, await self._columns())
 
     @overload
-    def to_pydantic(self, model: None = None) -> list[M]: ...
+    async def to_pydantic(self, model: None = None) -> list[M]: ...
 
     @overload
-    def to_pydantic(self, model: type[N]) -> list[N]: ...
+    async def to_pydantic(self, model: type[N]) -> list[N]: ...
 
-    def to_pydantic(self, model: type[BaseModel] | None = None) -> Sequence[BaseModel]:
+    async def to_pydantic(self, model: type[BaseModel] | None = None) -> Sequence[BaseModel]:
         """Search, and return the records as models: the table's, or another model.
 
         Raises:
             ValueError: A record does not match the model.
             TypeError: The other model reads a field only from an `AliasPath`.
         """
-        columns = self._columns()
+        columns = await self._columns()
         columns.pop(DISTANCE, None)
         table = self._table
         return validate_models(table._fields, model or table.model, columns)
 
-    def to_pandas(self) -> pandas.DataFrame:
+    async def to_pandas(self) -> pandas.DataFrame:
         """Search, and return a DataFrame with the columns of `to_list`; vectors are float32 arrays.
 
         Columns have the types of the fields: int64, float64 and bool; Int64, Float64 and boolean
@@ -296,28 +297,28 @@ class Search(Generic[M]):
         Raises:
             ValueError: pandas is not installed, or a stored value does not have its field's type.
         """
-        return to_pandas(self._table._fields, self._columns())
+        return to_pandas(self._table._fields, await self._columns())
 
-    def to_arrow(self) -> pyarrow.Table:
+    async def to_arrow(self) -> pyarrow.Table:
         """Search, and return a pyarrow table, in which vectors are lists of a fixed size.
 
         Raises:
             ValueError: pyarrow is not installed, or a stored value does not have its field's type.
         """
-        return to_arrow(self._table._fields, self._columns())
+        return to_arrow(self._table._fields, await self._columns())
 
-    def _columns(self) -> dict[str, list[Any]]:
+    async def _columns(self) -> dict[str, list[Any]]:
         fields, collection = self._table._fields, self._table.collection
         names = self._names or tuple(fields.names)
         include = _include(fields, names)
         conditions: dict[str, Any] = {"where": self._where, "where_document": self._where_document}
         if self._kind is None:
-            got = collection.get(limit=self._limit, include=include, **conditions)
+            got = await collection.get(limit=self._limit, include=include, **conditions)
             return _columns_of(fields, names, got)
         query: dict[str, Any] = {self._kind: [self._query], **conditions}
         n_results = _DEFAULT_LIMIT if self._limit is None else self._limit
         columns = [*include, "distances"]
-        found: Any = collection.query(n_results=n_results, include=columns, **query)
+        found: Any = await collection.query(n_results=n_results, include=columns, **query)
         first: dict[str, Any] = {key: value and value[0] for key, value in found.items()}
         return {**_columns_of(fields, names, first), DISTANCE: first["distances"]}
 

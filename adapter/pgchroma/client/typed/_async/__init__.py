@@ -1,0 +1,1 @@
+"""The asynchronous tables; written by hand."""

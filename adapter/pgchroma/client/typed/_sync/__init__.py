@@ -1,0 +1,1 @@
+"""The synchronous tables; generated from the asynchronous ones."""
