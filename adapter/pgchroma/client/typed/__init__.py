@@ -1,1 +1,1 @@
-"""Records of pydantic models: their fields, rows, values, frames and schema."""
+"""Records of pydantic models: tables, and their fields, rows, values, frames and schema."""

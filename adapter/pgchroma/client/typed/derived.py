@@ -1,4 +1,4 @@
-"""A model of records made from what a collection stores, for who opens a table without one."""
+"""The model of a table that is opened without one, derived from the stored collection."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ _TYPES: Final = {"string": str, "int": int, "float": float, "bool": bool}
 
 
 def derived_model(collection: CollectionModel, function: Any) -> type[BaseModel]:
-    """Make a model with an `id`, a `text`, a `vector` and a field for each indexed metadata key.
+    """Return a model with an `id`, a `text`, a `vector` and a field for each listed metadata key.
 
-    The keys are those that the collection's schema lists, as that of a table does for fields of one
-    value. Every field but the id may be None.
+    The collection's schema lists the keys; the schema of a table lists the fields of one value.
+    Every field can be None.
 
     Args:
         collection: The collection.
-        function: The function it stores; None: its records are searched by vectors, and their
-            documents are left out.
+        function: The function that the collection stores. Without one, the model has no text, and
+            its records are searched by vectors.
 
     Raises:
-        ValueError: Nothing tells the length of the vector yet.
+        ValueError: The length of the vector is not known yet.
     """
     length = collection.dimension
     if length is None and function is not None:

@@ -1,4 +1,4 @@
-"""What each field of a model is to a collection: its document, its vector, an id or metadata."""
+"""The role of each field of a model in a collection: document, vector, id or metadata."""
 
 from __future__ import annotations
 
@@ -36,17 +36,17 @@ SourceKind: TypeAlias = Literal["text", "uri", "image"]
 _KINDS: Final[dict[type, Kind]] = {bool: "bool", int: "int", float: "float", str: "string"}
 
 _AS_TEXT: Final = (datetime, date, UUID, Decimal)
-"""Types that pydantic writes to JSON as texts, and reads back."""
+"""Types that pydantic converts to texts in JSON, and back."""
 
-_OF_IMAGES: Final = frozenset({"imagebind", "open_clip", "roboflow"})
-"""Functions to which a text in a source field says where an image is, as in LanceDB."""
+_IMAGE_FUNCTIONS: Final = frozenset({"imagebind", "open_clip", "roboflow"})
+"""Functions for which a text in a source field is the URI of an image, as in LanceDB."""
 
-_OF_BOTH: Final = frozenset({"cohere", "jina"})
-"""Functions of texts that embed images, too."""
+_TEXT_AND_IMAGE_FUNCTIONS: Final = frozenset({"cohere", "jina"})
+"""Functions that embed both texts and images."""
 
 _ALLOWED: Final = (
     "str, int, float, bool, datetime, date, UUID, Decimal, an Enum or Literal of one of these, a "
-    "list of them, or None beside them"
+    "list of them, or a union of one of these and None"
 )
 
 
@@ -55,9 +55,9 @@ class MetadataField:
     """A field that is a key of the metadata.
 
     Attributes:
-        kind: Of what type it is there; of a list, its elements.
-        element: Of what type it is in the model; of a list, its elements.
-        default: What a record has that lacks the key; None also if there is no default.
+        kind: The stored type of the value, or of a list's elements.
+        element: The type of the value in the model, or of a list's elements.
+        default: The value of a record without the key; None if there is no default.
         restore: Makes a value of the field's type of what is stored; None where that is the same.
     """
 
@@ -67,10 +67,10 @@ class MetadataField:
     is_list: bool
     is_nullable: bool
     default: Any
-    restore: TypeAdapter[Any] | None
+    from_stored: TypeAdapter[Any] | None
 
-    def is_of(self, parent: type[Any]) -> bool:
-        """Whether its values, or elements, are of a class or of one derived from it."""
+    def is_subclass(self, parent: type[Any]) -> bool:
+        """Whether the class of the values, or of a list's elements, is derived from `parent`."""
         return isinstance(self.element, type) and issubclass(self.element, parent)
 
 
@@ -84,15 +84,15 @@ class SourceField:
 
 @dataclass(frozen=True, slots=True)
 class RecordFields:
-    """A model as a collection has it.
+    """The fields of a model by their role in a collection.
 
     Attributes:
-        vector: The name of the field that holds the embedding.
-        length: How many numbers that is.
-        function: Makes it of the source; None: nobody does.
-        id_type: What ids are in the model; None: it has none.
-        input_keys: What the model's validation calls each field.
-        known_keys: All that a row may have as keys.
+        vector: The name of the field that contains the embedding.
+        length: The length of the embedding.
+        function: Embeds the source; None if rows contain their embeddings.
+        id_type: The type of the field `id`; None if the model has no such field.
+        input_keys: The key of each field in the input of the model's validation.
+        known_keys: All keys that a row may have.
     """
 
     model: type[BaseModel]
@@ -107,15 +107,15 @@ class RecordFields:
 
     @property
     def names(self) -> list[str]:
-        """All the fields, in the model's order."""
+        """The names of all fields, in the model's order."""
         return list(self.model.model_fields)
 
 
 def read_fields(model: type[BaseModel]) -> RecordFields:
-    """Find out what each field of a model is.
+    """Return the role of each field of a model.
 
     Raises:
-        TypeError: The model cannot be a record; the message names the field.
+        TypeError: A field of the model cannot be stored; the message names it.
     """
     if not isinstance(model, type) or not issubclass(model, BaseModel):
         raise TypeError(f"Expected a class derived from Record or pydantic.BaseModel, got {model}")
@@ -140,23 +140,23 @@ def read_fields(model: type[BaseModel]) -> RecordFields:
 
 
 def input_key(model: type[BaseModel], name: str) -> str:
-    """Tell what a model's validation calls a field; of several keys, the first.
+    """Return the key of a field in the input of the model's validation; the first of several.
 
     Raises:
-        TypeError: There is none: the model takes the field out of something else.
+        TypeError: The field has no key, because the model reads it from inside another value.
     """
     alias = model.model_fields[name].validation_alias
     choices = alias.choices if isinstance(alias, AliasChoices) else [alias or name]
     keys = [each for each in choices if isinstance(each, str)]
     if not keys:
-        raise _refused(model, name, "an AliasPath alone cannot be read back; give it a name beside")
+        raise _refused(model, name, "a field with only an AliasPath cannot be read; add a name")
     return keys[0]
 
 
 def _input_keys(model: type[BaseModel]) -> dict[str, str]:
     keys = {name: input_key(model, name) for name in model.model_fields}
     for name, key in keys.items():
-        # A row may have names or aliases, and nobody could tell which of the two this is.
+        # A row may have names or aliases, and this key could be either.
         if key != name and key in keys:
             raise _refused(model, name, f"its alias {key} is the name of another field")
     return keys
@@ -179,9 +179,7 @@ def _vector_field(model: type[BaseModel]) -> tuple[str, int]:
             raise _refused(model, name, f"a VectorField is a Vector(n), not {field.annotation}")
     if len(found) != 1:
         names = ", ".join(name for name, _ in found) or "none"
-        raise TypeError(
-            f"{model.__name__}: a record has one field of the type Vector(n); here are {names}"
-        )
+        raise TypeError(f"{model.__name__}: expected one field of the type Vector(n), got {names}")
     return found[0]
 
 
@@ -206,8 +204,7 @@ def _source_field(model: type[BaseModel], vector: str) -> tuple[SourceField | No
     sources = [name for name, f in fields.items() if isinstance(f.json_schema_extra, SourceMarker)]
     if len(sources) > 1:
         raise TypeError(
-            f"{model.__name__}: a record has one field that is embedded; here are "
-            f"{', '.join(sources)}"
+            f"{model.__name__}: expected at most one source field, got {', '.join(sources)}"
         )
     if not sources:
         return None, chroma_function(function)
@@ -218,7 +215,7 @@ def _source_field(model: type[BaseModel], vector: str) -> tuple[SourceField | No
     if mark.function is not function:
         raise _refused(model, name, "its function is not that of the VectorField")
     if name == "id":
-        raise _refused(model, name, "the id cannot be what is embedded")
+        raise _refused(model, name, "the id cannot be embedded")
     kind = _source_kind(model, name, function)
     return SourceField(name, kind), chroma_function(function)
 
@@ -226,17 +223,17 @@ def _source_field(model: type[BaseModel], vector: str) -> tuple[SourceField | No
 def _source_kind(model: type[BaseModel], name: str, function: Any) -> SourceKind:
     annotation, _ = _unwrapped(model.model_fields[name].annotation)
     if annotation is str:
-        return "uri" if _takes(function, _OF_IMAGES) else "text"
-    if not _takes(function, _OF_IMAGES | _OF_BOTH):
-        raise _refused(model, name, f"what a function of texts embeds is a str, not {annotation}")
+        return "uri" if _takes_images(function, _IMAGE_FUNCTIONS) else "text"
+    if not _takes_images(function, _IMAGE_FUNCTIONS | _TEXT_AND_IMAGE_FUNCTIONS):
+        raise _refused(model, name, f"a function of texts embeds a str, not {annotation}")
     if model.model_fields[name].is_required():
         raise _refused(
-            model, name, "an image is embedded and not stored, so give the field a default of None"
+            model, name, "images are embedded and not stored, so the field needs a default of None"
         )
     return "image"
 
 
-def _takes(function: Any, names: frozenset[str]) -> bool:
+def _takes_images(function: Any, names: frozenset[str]) -> bool:
     if isinstance(function, MultiModalEmbeddingFunction):
         return not isinstance(function, TextEmbeddingFunction)
     return function.name() in names
@@ -254,17 +251,17 @@ def _metadata_field(model: type[BaseModel], name: str) -> MetadataField:
     field = model.model_fields[name]
     _check_stored(model, name, field)
     annotation, is_nullable = _unwrapped(field.annotation)
-    # Without an argument, typing.List is a list of nobody knows what.
+    # typing.List without an argument does not say what its elements are.
     is_list = get_origin(annotation) is list and get_args(annotation) != ()
     element = annotation
     if is_list:
         element, has_nulls = _unwrapped(get_args(annotation)[0])
         if has_nulls:
-            raise _refused(model, name, "a list in the metadata has no None in it")
+            raise _refused(model, name, "a list in the metadata cannot contain None")
     kind = _kind(element)
     if kind is None:
         raise _refused(
-            model, name, f"{_shown(field.annotation)} cannot be metadata; it has to be {_ALLOWED}"
+            model, name, f"{_shown(field.annotation)} cannot be metadata; expected {_ALLOWED}"
         )
     is_same = element in _KINDS
     return MetadataField(
@@ -279,7 +276,7 @@ def _metadata_field(model: type[BaseModel], name: str) -> MetadataField:
 
 
 def _check_stored(model: type[BaseModel], name: str, field: FieldInfo) -> None:
-    # What is stored is what the model is dumped as.
+    # Records store what the model's dump contains.
     if field.exclude or getattr(field, "exclude_if", None) is not None:
         raise _refused(model, name, "a field that is excluded from the model's dump is not stored")
     try:
@@ -306,7 +303,7 @@ def _common_kind(values: Any) -> Kind | None:
 
 
 def _unwrapped(annotation: Any) -> tuple[Any, bool]:
-    """Take a type out of what pydantic lets stand around it; and tell whether None is one, too."""
+    """Return the type inside annotations, aliases and unions, and whether None is allowed."""
     is_nullable = False
     while True:
         if get_origin(annotation) is Annotated:

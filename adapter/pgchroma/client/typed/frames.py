@@ -1,4 +1,4 @@
-"""Columns of a typed search as rows, and as tables of pandas and pyarrow."""
+"""The results of a typed search as rows, DataFrames and pyarrow tables."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ if TYPE_CHECKING:
 __all__ = ("DISTANCE", "to_arrow", "to_list", "to_pandas")
 
 DISTANCE: Final = "_distance"
-"""The column that says how far each record is."""
+"""The column with the distance of each record."""
 
 _PANDAS_TYPES: Final = {
     "int": ("int64", "Int64"),
     "float": ("float64", "Float64"),
     "bool": ("bool", "boolean"),
 }
-"""pandas' types of a field that is always there, and of one that can be None."""
+"""pandas' types of fields that cannot be None, and of fields that can."""
 
-_MOMENTS: Final = ("datetime64[us]", "datetime64[us, UTC]")
-"""pandas' types of times without a zone, and with one."""
+_DATETIME_TYPES: Final = ("datetime64[us]", "datetime64[us, UTC]")
+"""pandas' types of datetimes without and with a zone."""
 
 
 def to_list(fields: RecordFields, columns: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
-    """Shape columns as rows; vectors are lists of floats."""
+    """Return columns as rows; vectors are lists of floats."""
     complete = _complete(fields, columns)
     if fields.vector in complete:
         complete[fields.vector] = [_listed(vector) for vector in complete[fields.vector]]
@@ -45,10 +45,10 @@ def to_list(fields: RecordFields, columns: Mapping[str, Sequence[Any]]) -> list[
 
 
 def to_pandas(fields: RecordFields, columns: Mapping[str, Sequence[Any]]) -> pandas.DataFrame:
-    """Shape columns as a DataFrame; vectors are arrays of float32.
+    """Return columns as a DataFrame; vectors are arrays of float32.
 
-    A column's type is that of its field, also if it is empty. Numbers and bools that can be None
-    have pandas' own types, Int64, Float64 and boolean, in which they stay what they are.
+    A column has the type of its field, even if it is empty. Numbers and bools that can be None
+    have pandas' types Int64, Float64 and boolean, which keep their values unchanged.
 
     Raises:
         ValueError: pandas is not installed.
@@ -64,14 +64,14 @@ def to_pandas(fields: RecordFields, columns: Mapping[str, Sequence[Any]]) -> pan
 
 
 def to_arrow(fields: RecordFields, columns: Mapping[str, Sequence[Any]]) -> pyarrow.Table:
-    """Shape columns as a pyarrow table; its types are the model's, also if it is empty.
+    """Return columns as a pyarrow table, with the model's types even if it is empty.
 
-    UUIDs, decimals and members of an enumeration are there as they are stored. Times have a zone,
-    UTC, if one of them has.
+    UUIDs, decimals and members of enumerations have their stored form. A column of datetimes has
+    the zone UTC if one of its values has a zone.
 
     Raises:
-        ValueError: pyarrow is not installed; or a value does not fit its column, such as an id
-            that is an int of more than 64 bits.
+        ValueError: pyarrow is not installed; or a value does not fit its column, such as an int
+            id of more than 64 bits.
     """
     arrow = load_extra("pyarrow", "arrow")
     complete = _complete(fields, columns)
@@ -108,11 +108,11 @@ def _pandas_type(fields: RecordFields, name: str, values: Sequence[Any]) -> str:
     if name == "id" and fields.id_type is int:
         return "int64" if all(map(fits_int64, values)) else "object"
     known = fields.metadata.get(name)
-    if known is None or known.is_list or known.is_of(Enum):
+    if known is None or known.is_list or known.is_subclass(Enum):
         return "object"
-    if known.is_of(datetime):
+    if known.is_subclass(datetime):
         zones = {each.tzinfo is not None for each in values if each is not None}
-        return "object" if len(zones) > 1 else _MOMENTS[True in zones]
+        return "object" if len(zones) > 1 else _DATETIME_TYPES[True in zones]
     has_none = known.is_nullable or None in values
     return _PANDAS_TYPES.get(known.kind, ("object", "object"))[has_none]
 
@@ -132,11 +132,11 @@ def _arrow_type(arrow: Any, fields: RecordFields, name: str, values: Sequence[An
 
 
 def _element_type(arrow: Any, known: MetadataField, values: Sequence[Any]) -> Any:
-    if known.is_of(datetime):
+    if known.is_subclass(datetime):
         flat = [each for value in values for each in (value or () if known.is_list else (value,))]
         has_zone = any(each is not None and each.tzinfo is not None for each in flat)
         return arrow.timestamp("us", tz="UTC" if has_zone else None)
-    if known.is_of(date):
+    if known.is_subclass(date):
         return arrow.date32()
     types = {
         "string": arrow.string(),

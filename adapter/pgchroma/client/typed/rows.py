@@ -1,4 +1,4 @@
-"""Rows of a typed table on their way into a collection, and records on their way out of it."""
+"""Rows of a table converted to columns of a collection, and columns to records."""
 
 from __future__ import annotations
 
@@ -39,12 +39,12 @@ __all__ = (
 M = TypeVar("M", bound=BaseModel)
 
 MISSING: Final = object()
-"""Stands for a value that a record does not have and its field has no way to say."""
+"""The value of a field that a record does not have and that cannot be None."""
 
 
 @dataclass(slots=True)
 class PreparedRows:
-    """Rows as columns; those of `vectors` that are None are to be made from `sources`."""
+    """Rows as columns. Vectors that are None must be embedded from the sources."""
 
     ids: list[str] = field(default_factory=list)
     vectors: list[NDArray[np.float64] | None] = field(default_factory=list)
@@ -52,60 +52,60 @@ class PreparedRows:
     metadatas: list[dict[str, Any]] = field(default_factory=list)
 
     def missing(self) -> list[int]:
-        """Number the rows that are to be embedded."""
+        """Return the numbers of the rows without a vector."""
         return [number for number, vector in enumerate(self.vectors) if vector is None]
 
     def fill(self, embeddings: Sequence[Any], name: str, length: int) -> None:
-        """Put in the embeddings of the rows that have none.
+        """Set the vectors of the rows without one.
 
         Raises:
-            ValueError: They are not as long as the field says.
+            ValueError: The embeddings do not have the length of the field.
         """
         for number, embedding in zip(self.missing(), embeddings, strict=True):
             if len(embedding) != length:
                 raise ValueError(
-                    f"The embedding function gives embeddings of {len(embedding)} numbers, and "
+                    f"The embedding function returns embeddings of {len(embedding)} numbers, but "
                     f"the field {name} is a Vector({length})"
                 )
             self.vectors[number] = embedding
 
     def metadata_to_add(self) -> list[dict[str, Any] | None] | None:
-        """What new records have: the keys with a value."""
+        """The metadata of new records: the keys with a value."""
         columns = [{k: v for k, v in m.items() if v is not None} or None for m in self.metadatas]
         return columns if any(columns) else None
 
     def metadata_to_set(self) -> list[dict[str, Any]] | None:
-        """What records that may be there get: None for the keys they are to lose."""
+        """The metadata of records that may exist: None removes a key."""
         return self.metadatas if any(self.metadatas) else None
 
 
 def prepare_rows(fields: RecordFields, rows: Any) -> PreparedRows:
-    """Check rows and bring them to a collection's columns.
+    """Validate rows and convert them to a collection's columns.
 
     Args:
-        fields: Of which model they are.
-        rows: Models or mappings, one or many; or a table of pandas or pyarrow.
+        fields: The fields of their model.
+        rows: One or more models or mappings; or a table of pandas or pyarrow.
 
     Raises:
-        ValueError: A row is not as the model wants it; the message names the row and the field.
-        TypeError: These are no rows.
+        ValueError: A row does not match the model; the message names the row and the field.
+        TypeError: A row is neither a model nor a mapping.
     """
     prepared = PreparedRows()
     for number, row in enumerate(_listed(rows)):
-        place = f"rows[{number}]"
-        valid = _validated(fields, row, place)
-        prepared.ids.append(_id(fields, valid, place))
-        prepared.vectors.append(_vector(fields, valid, place))
+        path = f"rows[{number}]"
+        valid = _validated(fields, row, path)
+        prepared.ids.append(_id(fields, valid, path))
+        prepared.vectors.append(_vector(fields, valid, path))
         prepared.sources.append(getattr(valid, fields.source.name) if fields.source else None)
-        prepared.metadatas.append(_metadata(fields, valid, place))
+        prepared.metadatas.append(_metadata(fields, valid, path))
         if prepared.vectors[-1] is None and prepared.sources[-1] is None:
-            wanted = fields.source.name if fields.source else fields.vector
-            raise ValueError(f"{place}.{wanted}: there is no vector, and nothing to embed")
+            name = fields.source.name if fields.source else fields.vector
+            raise ValueError(f"{path}.{name}: expected a vector or a value to embed, got neither")
     return prepared
 
 
 def opens_uris(function: Any) -> bool:
-    """Whether a function that is given URIs as what to store embeds what they point at."""
+    """Whether a function loads the data at URIs itself when it embeds what is stored."""
     if isinstance(function, LanceDBAdapter):
         return True
     own = getattr(type(function), "compute_source_embeddings", None)
@@ -113,22 +113,22 @@ def opens_uris(function: Any) -> bool:
 
 
 def embed(function: Any, inputs: list[Any]) -> list[Any]:
-    """Embed inputs, to be stored, with any embedding function.
+    """Embed inputs to be stored, with a function of either kind.
 
     Raises:
-        ValueError: It does not give one embedding for each.
+        ValueError: The function does not return one embedding for each input.
     """
     call = function.compute_source_embeddings if opens_uris(function) else function
-    made = validate_embeddings(normalize_embeddings(call(inputs)))
-    if len(made) != len(inputs):
+    embeddings = validate_embeddings(normalize_embeddings(call(inputs)))
+    if len(embeddings) != len(inputs):
         raise ValueError(
-            f"The embedding function gave {len(made)} embeddings for {len(inputs)} inputs"
+            f"The embedding function returned {len(embeddings)} embeddings for {len(inputs)} inputs"
         )
-    return made
+    return embeddings
 
 
 def as_image(value: Any) -> Any:
-    """Make an array of an image of Pillow's, or of a file's bytes."""
+    """Return an image as an array: an image of Pillow, the bytes of its file, or an array."""
     if isinstance(value, bytes):
         import io  # noqa: PLC0415
 
@@ -137,12 +137,12 @@ def as_image(value: Any) -> Any:
 
 
 def convert_where(fields: RecordFields, where: Any) -> Any:
-    """Check the keys of a filter, and bring its values to the form they are stored in.
+    """Check the keys of a filter, and convert its values to their stored form.
 
-    Values that the field cannot have stay as they are.
+    Values that the field cannot have stay unchanged.
 
     Raises:
-        ValueError: A key is no field that can be filtered by.
+        ValueError: A key is not a field that filters can use.
     """
     if not isinstance(where, Mapping):
         raise TypeError(f"Expected where to be a dict, got {where!r:.80}")
@@ -173,10 +173,10 @@ def read_columns(
     metadatas: Sequence[Mapping[str, Any] | None] | None,
     embeddings: NDArray[Any] | None,
 ) -> dict[str, list[Any]]:
-    """Shape records as columns of the model's fields, in the order of the names.
+    """Return records as columns of the model's fields, in the order of the names.
 
     Raises:
-        ValueError: A stored value is none of its field's type; the message names the record.
+        ValueError: A stored value does not have its field's type; the message names the record.
     """
     source = fields.source
     read: dict[str, Any] = {"id": [_id_value(fields, id) for id in ids], "_id": list(ids)}
@@ -196,11 +196,11 @@ def read_columns(
 def validate_models(
     fields: RecordFields, model: type[M], columns: Mapping[str, Sequence[Any]]
 ) -> list[M]:
-    """Make models of columns.
+    """Return the records in columns as models.
 
     Raises:
-        ValueError: A record is not as the model wants it; the message names the field.
-        TypeError: The model takes a field by no name.
+        ValueError: A record does not match the model; the message names the field.
+        TypeError: The model reads a field only from an `AliasPath`.
     """
     known = model.model_fields
     keys = {name: input_key(model, name) if name in known else name for name in columns}
@@ -210,7 +210,9 @@ def validate_models(
         try:
             made.append(model.model_validate(row, strict=False))
         except ValidationError as error:
-            raise ValueError(f"record {number} is no {model.__name__}: {_reason(error)}") from error
+            raise ValueError(
+                f"record {number} does not match {model.__name__}: {_reason(error)}"
+            ) from error
     return made
 
 
@@ -229,33 +231,33 @@ def _listed(rows: Any) -> Iterable[Any]:
 
 
 def _without_none(row: Mapping[str, Any]) -> dict[str, Any]:
-    # A table has a cell for each row and column, so an empty one is a value that was not given.
+    # A table has a cell for each row and column, so an empty cell is a missing value.
     return {key: value for key, value in row.items() if value is not None}
 
 
-def _validated(fields: RecordFields, row: Any, place: str) -> BaseModel:
+def _validated(fields: RecordFields, row: Any, path: str) -> BaseModel:
     model = fields.model
     if isinstance(row, model):
         return row
     if isinstance(row, BaseModel):
         row = dict(row)
     if not isinstance(row, Mapping):
-        raise TypeError(f"{place}: expected a {model.__name__} or a dict, got {row!r:.80}")
+        raise TypeError(f"{path}: expected a {model.__name__} or a dict, got {row!r:.80}")
     given = _by_input_keys(fields, row)
     if "extra" not in model.model_config:
-        _check_known(fields, given, place)
+        _check_known(fields, given, path)
     try:
         return model.model_validate(given)
     except ValidationError as error:
         joint = "." if error.errors()[0]["loc"] else ": "
-        raise ValueError(f"{place}{joint}{_reason(error)}") from error
+        raise ValueError(f"{path}{joint}{_reason(error)}") from error
 
 
 def _by_input_keys(fields: RecordFields, row: Mapping[Any, Any]) -> dict[Any, Any]:
     given = {
         key: value.item() if isinstance(value, np.generic) else value for key, value in row.items()
     }
-    # Rows that a search gave have names where the model's validation may want an alias.
+    # Rows that a search returned have names, but the model's validation may expect an alias.
     for name, key in fields.input_keys.items():
         if name != key and name in given:
             given.setdefault(key, given.pop(name))
@@ -265,77 +267,77 @@ def _by_input_keys(fields: RecordFields, row: Mapping[Any, Any]) -> dict[Any, An
     return given
 
 
-def _check_known(fields: RecordFields, given: Mapping[Any, Any], place: str) -> None:
+def _check_known(fields: RecordFields, given: Mapping[Any, Any], path: str) -> None:
     unknown = [str(key) for key in given if key not in fields.known_keys]
     if unknown:
         raise ValueError(
-            f"{place}.{unknown[0]}: {fields.model.__name__} has no such field; it has "
+            f"{path}.{unknown[0]}: {fields.model.__name__} has no such field; it has "
             f"{', '.join(fields.names)}"
         )
 
 
 def _reason(error: ValidationError) -> str:
     first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-    # What is wrong with the whole has no location.
+    # An error of the whole model has no location.
     return ": ".join(filter(None, (".".join(map(str, first["loc"])), first["msg"])))
 
 
-def _id(fields: RecordFields, valid: BaseModel, place: str) -> str:
+def _id(fields: RecordFields, valid: BaseModel, path: str) -> str:
     expected = fields.id_type
     if expected is None:
         return str(uuid4())
     id = getattr(valid, "id")  # noqa: B009
     if id is not None:
-        return _checked_id(expected, id, place)
+        return _checked_id(expected, id, path)
     if expected is int:
-        raise ValueError(f"{place}.id: there is none, and a UUID, which would be made, is no int")
+        raise ValueError(f"{path}.id: missing; the id is an int, and generated ids are UUIDs")
     return str(uuid4())
 
 
-def _checked_id(expected: type[Any], id: Any, place: str) -> str:
-    # Who reads the record has to make its id of this text.
+def _checked_id(expected: type[Any], id: Any, path: str) -> str:
+    # Reading the record converts this text back to the id.
     text = str(id)
     try:
         expected(text)
     except ValueError as error:
-        raise ValueError(f"{place}.id: expected {expected.__name__}, got {id!r:.80}") from error
+        raise ValueError(f"{path}.id: expected {expected.__name__}, got {id!r:.80}") from error
     return text
 
 
-def _vector(fields: RecordFields, valid: BaseModel, place: str) -> NDArray[np.float64] | None:
+def _vector(fields: RecordFields, valid: BaseModel, path: str) -> NDArray[np.float64] | None:
     value = getattr(valid, fields.vector)
     if value is None:
         return None
     try:
         return as_vector(value, fields.length)
     except ValueError as error:
-        raise ValueError(f"{place}.{fields.vector}: {error}") from error
+        raise ValueError(f"{path}.{fields.vector}: {error}") from error
 
 
-def _metadata(fields: RecordFields, valid: BaseModel, place: str) -> dict[str, Any]:
+def _metadata(fields: RecordFields, valid: BaseModel, path: str) -> dict[str, Any]:
     names = set(fields.metadata)
     dumped = valid.model_dump(mode="json", include=names, by_alias=False, warnings=False)
     metadata: dict[str, Any] = {}
     for name, each in fields.metadata.items():
         if name not in dumped:
-            raise ValueError(f"{place}.{name}: the model's dump has no value of it")
+            raise ValueError(f"{path}.{name}: missing in the model's dump")
         given, value = getattr(valid, name), dumped[name]
         if isinstance(given, float) and not math.isfinite(given):
-            raise ValueError(f"{place}.{name}: {given} is not a finite number")
-        metadata[name] = _stored(each, given, value, f"{place}.{name}")
+            raise ValueError(f"{path}.{name}: {given} is not a finite number")
+        metadata[name] = _stored(each, given, value, f"{path}.{name}")
     return metadata
 
 
-def _stored(each: MetadataField, given: Any, dumped: Any, place: str) -> Any:
-    if each.is_of(datetime) or each.is_of(Decimal):
-        # The dump has as many texts of a value as it has zones and zeros.
+def _stored(each: MetadataField, given: Any, dumped: Any, path: str) -> Any:
+    if each.is_subclass(datetime) or each.is_subclass(Decimal):
+        # The dump keeps zones and trailing zeros, so equal values would have several forms.
         dumped = None if given is None else _converted(given, partial(stored, each))
     if each.is_list and isinstance(dumped, list):
-        # No list is an empty list: the metadata has no other way to say it.
-        return [check_written(each, element, place) for element in dumped] or None
+        # Metadata has no empty lists, so an empty list is stored as a missing key.
+        return [check_written(each, element, path) for element in dumped] or None
     if dumped is None and each.is_nullable:
         return None
-    return check_written(each, dumped, place)
+    return check_written(each, dumped, path)
 
 
 def _converted(value: Any, convert: Callable[[Any], Any]) -> Any:
@@ -358,7 +360,7 @@ def _id_value(fields: RecordFields, id: str) -> Any:
     try:
         return fields.id_type(id)
     except ValueError as error:
-        raise ValueError(f"record {id!r}: its id is no {fields.id_type.__name__}") from error
+        raise ValueError(f"record {id!r}: the id is not a {fields.id_type.__name__}") from error
 
 
 def _row(row: NDArray[Any]) -> Any:
@@ -372,9 +374,9 @@ def _read(each: MetadataField, metadata: Mapping[str, Any], id: str) -> Any:
             return None
         return [] if each.is_list else MISSING
     value = check_read(each, value, f"record {id!r}: {each.name}")
-    if each.restore is None:
+    if each.from_stored is None:
         return value
     try:
-        return each.restore.validate_python(value, strict=False)
+        return each.from_stored.validate_python(value, strict=False)
     except ValidationError as error:
         raise ValueError(f"record {id!r}: {each.name}: {_reason(error)}") from error

@@ -1,4 +1,4 @@
-"""Models and collections brought together: what one made for a model is like, and which fit it."""
+"""The schema of a collection for a model, and whether a collection matches a model."""
 
 from __future__ import annotations
 
@@ -40,15 +40,15 @@ def table_schema(
     configuration: Mapping[str, Any] | None = None,
     space: Space | None = None,
 ) -> Schema:
-    """Make the schema of a collection for a model: an index of each field of one value.
+    """Return the schema of a collection for a model, with an index for each field of one value.
 
     Args:
-        fields: The model's.
+        fields: The fields of the model.
         configuration: Settings of the index of embeddings: ``{"hnsw": {…}}``.
-        space: The distance; None: the configuration's, or else the embedding function's own.
+        space: The distance. By default that of the configuration, else of the embedding function.
 
     Raises:
-        ValueError: The configuration has something else.
+        ValueError: The configuration has other keys.
     """
     settings = dict(configuration or {})
     index = dict(settings.pop("hnsw", None) or {})
@@ -71,10 +71,10 @@ def table_schema(
 
 
 def one_model(model: type[M] | None, schema: type[M] | None) -> type[M]:
-    """Return the model, which is given under one of its two names.
+    """Return the model, which the caller passes under one of two names.
 
     Raises:
-        TypeError: It is given under none, or under both, or is not a model.
+        TypeError: Neither argument or both are given, or the argument is not a model.
     """
     given = [each for each in (model, schema) if each is not None]
     if len(given) != 1 or not (isinstance(given[0], type) and issubclass(given[0], BaseModel)):
@@ -86,16 +86,16 @@ def one_model(model: type[M] | None, schema: type[M] | None) -> type[M]:
 
 
 def check_only_model(schema: Schema | None, function: Any) -> None:
-    """Refuse what a model already says; the default function is what nobody gave."""
+    """Refuse a schema, or a function other than the default, next to a model."""
     if schema is not None or not isinstance(function, DefaultEmbeddingFunction | None):
-        raise ValueError("A model has its own schema and embedding function: give no other")
+        raise ValueError("A model has its own schema and embedding function: pass no other")
 
 
 def check_compatible(fields: RecordFields, collection: CollectionModel) -> None:
-    """Refuse a collection whose embeddings are not the model's.
+    """Refuse a collection whose embeddings do not match the model.
 
     Raises:
-        ValueError: They have another length or come from another function.
+        ValueError: The embeddings have another length or another function.
     """
     if collection.dimension not in (None, fields.length):
         raise ValueError(

@@ -1,4 +1,4 @@
-"""Values of a model's fields, and the forms they have in metadata and in filters."""
+"""Values of a model's fields, and their forms in metadata and in filters."""
 
 from __future__ import annotations
 
@@ -18,29 +18,29 @@ __all__ = ("check_read", "check_written", "operand", "plain", "stored")
 _TYPES: Final[dict[str, type[Any]]] = {"string": str, "int": int, "float": float, "bool": bool}
 
 _EXACT: Final = Context(prec=MAX_PREC, Emax=MAX_EMAX, Emin=MIN_EMIN)
-"""Does not round, as decimal's own context does."""
+"""A context that does not round, unlike decimal's default."""
 
 _MAX_ZEROS: Final = 400
-"""Decimals of more are written with an exponent; a float's largest has 308."""
+"""Decimals with more zeros are written with an exponent. The largest float has 308."""
 
 
 def plain(value: Any) -> Any:
-    """Bring a value to JSON's types."""
+    """Convert a value to JSON's types."""
     return to_jsonable_python(value.item() if isinstance(value, np.generic) else value)
 
 
 def stored(each: MetadataField, value: Any) -> Any:
-    """Bring a value to the form in which it is stored: values that are equal have one form."""
+    """Convert a value to its stored form, which is the same for equal values."""
     value = value.item() if isinstance(value, np.generic) else value
-    if each.is_of(datetime):
+    if each.is_subclass(datetime):
         return _moment(value)
-    if each.is_of(Decimal):
+    if each.is_subclass(Decimal):
         return _decimal(value)
     return to_jsonable_python(value)
 
 
 def operand(each: MetadataField, value: Any) -> Any:
-    """Bring a filter's value to the stored form; a number to the field's type, if that has it."""
+    """Convert a filter's value to its stored form, and a number to the field's type if it fits."""
     form = stored(each, value)
     if type(form) is int and each.kind == "float":
         return _as_float(form)
@@ -49,41 +49,41 @@ def operand(each: MetadataField, value: Any) -> Any:
     return form
 
 
-def check_written(each: MetadataField, value: Any, place: str) -> Any:
-    """Check one value, or element of a list, that is to be stored.
+def check_written(each: MetadataField, value: Any, path: str) -> Any:
+    """Check a value, or an element of a list, before it is stored.
 
-    What pydantic has validated passes; defaults and later changes it has not looked at.
+    Values that pydantic has validated pass. It validates neither defaults nor later changes.
 
     Raises:
-        ValueError: It is none of the field's type, or cannot be stored.
+        ValueError: The value does not have the field's type, or cannot be stored.
     """
-    value = _of_kind(each, value, place)
+    value = _of_kind(each, value, path)
     if isinstance(value, float) and not math.isfinite(value):
-        raise ValueError(f"{place}: {value} is not a finite number")
+        raise ValueError(f"{path}: {value} is not a finite number")
     if isinstance(value, int) and not fits_int64(value):
-        raise ValueError(f"{place}: {value} does not fit 64 bits")
+        raise ValueError(f"{path}: {value} does not fit 64 bits")
     return value
 
 
-def check_read(each: MetadataField, value: Any, place: str) -> Any:
-    """Check what is stored: others than the model may have written it.
+def check_read(each: MetadataField, value: Any, path: str) -> Any:
+    """Check a stored value, which may have been written without the model.
 
     Raises:
-        ValueError: It is none of the field's type.
+        ValueError: The value does not have the field's type.
     """
     if not each.is_list:
-        return _of_kind(each, value, place)
+        return _of_kind(each, value, path)
     if not isinstance(value, list):
-        raise ValueError(f"{place}: expected a list, got {value!r:.80}")
-    return [_of_kind(each, element, place) for element in value]
+        raise ValueError(f"{path}: expected a list, got {value!r:.80}")
+    return [_of_kind(each, element, path) for element in value]
 
 
-def _of_kind(each: MetadataField, value: Any, place: str) -> Any:
+def _of_kind(each: MetadataField, value: Any, path: str) -> Any:
     expected = _TYPES[each.kind]
     if expected is float and type(value) is int:
         return float(value)
     if type(value) is not expected:
-        raise ValueError(f"{place}: expected {expected.__name__}, got {value!r:.80}")
+        raise ValueError(f"{path}: expected {expected.__name__}, got {value!r:.80}")
     return value
 
 
