@@ -165,7 +165,7 @@ async def test_records_with_uris_are_loaded(mode: Any) -> None:
     texts = ["content of one", "content of two", "text"]
     assert np.array_equal(found["embeddings"], np.array([vector_of(t, 2, 8) for t in texts]))
     await collection.add(ids=["d"], embeddings=[[1.0] * 8])
-    with pytest.raises(ValueError, match=r"without a document or uri .*'d'"):
+    with pytest.raises(ValueError, match=r"without a document or URI .*'d'"):
         await collection.reembed(Hashed())
 
 

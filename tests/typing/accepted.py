@@ -30,7 +30,7 @@ from pgchroma.api.types import (
     Where,
     WhereDocument,
 )
-from pgchroma.embeddings import get_registry
+from pgchroma.embeddings import TextEmbeddingFunction, get_registry
 from pgchroma.execution.expression import K, Knn, Search
 from pgchroma.records import Record, VectorOfLength
 from pgchroma.utils import embedding_functions
@@ -42,6 +42,16 @@ class MyFunction(EmbeddingFunction[Documents]):
 
     def __call__(self, input: Documents) -> Embeddings:
         return [np.zeros(3, dtype=np.float32) for _ in input]
+
+
+class MyTextFunction(TextEmbeddingFunction):
+    size: int = 3
+
+    def generate_embeddings(self, texts: list[str]) -> list[list[float]]:
+        return [[0.0] * self.size for _ in texts]
+
+    def ndims(self) -> int:
+        return self.size
 
 
 class MyLoader(DataLoader[Loadable]):
@@ -94,6 +104,9 @@ def collections(client: chromadb.ClientAPI) -> None:
     configuration = CreateCollectionConfiguration(hnsw={"space": "ip"})
     client.get_or_create_collection("docs", configuration=configuration)
     client.create_collection("copy", configuration=collection.configuration)
+    function = collection.configuration["embedding_function"]
+    if function is not None:
+        print(function(["one"]), function.default_space())
     client.create_collection(
         "old",
         configuration=CollectionConfigurationInterface(HNSWConfigurationInterface(M=32)),

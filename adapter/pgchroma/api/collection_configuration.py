@@ -2,6 +2,7 @@
 
 from pgchroma.client.arguments.configuration import (
     CollectionConfiguration,
+    CreateCollectionConfiguration,
     HNSWConfiguration,
     SpannConfiguration,
     UpdateCollectionConfiguration,
@@ -21,6 +22,5 @@ __all__ = (
     "UpdateSpannConfiguration",
 )
 
-CreateCollectionConfiguration = CollectionConfiguration
 CreateHNSWConfiguration = HNSWConfiguration
 CreateSpannConfiguration = SpannConfiguration

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, TypeAlias, TypedDict
 
-from pgchroma.client.functions import FunctionLike
+from pgchroma.client.functions import Function, FunctionLike
 from pgchroma.model.configuration import Quantization
 from pgchroma.model.types import Space
 
@@ -12,6 +12,7 @@ __all__ = (
     "CollectionConfiguration",
     "CollectionConfigurationInterface",
     "ConfigurationLike",
+    "CreateCollectionConfiguration",
     "HNSWConfiguration",
     "HNSWConfigurationInterface",
     "SpannConfiguration",
@@ -62,12 +63,20 @@ class SpannConfiguration(UpdateSpannConfiguration, total=False):
     merge_threshold: int
 
 
-class CollectionConfiguration(TypedDict, total=False):
-    """The configuration of a collection; see `Client.create_collection`."""
+class CreateCollectionConfiguration(TypedDict, total=False):
+    """The configuration of a new collection; see `Client.create_collection`."""
 
     hnsw: HNSWConfiguration | None
     spann: SpannConfiguration | None
     embedding_function: FunctionLike | None
+
+
+class CollectionConfiguration(TypedDict):
+    """The configuration of a collection; see `Collection.configuration`."""
+
+    hnsw: HNSWConfiguration | None
+    spann: SpannConfiguration | None
+    embedding_function: Function | None
 
 
 class UpdateCollectionConfiguration(TypedDict, total=False):
@@ -98,4 +107,6 @@ class CollectionConfigurationInterface(dict[str, Any]):
         super().__init__({} if hnsw_configuration is None else {"hnsw": hnsw_configuration})
 
 
-ConfigurationLike: TypeAlias = CollectionConfiguration | CollectionConfigurationInterface
+ConfigurationLike: TypeAlias = (
+    CreateCollectionConfiguration | CollectionConfiguration | CollectionConfigurationInterface
+)

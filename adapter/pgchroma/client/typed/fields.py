@@ -149,7 +149,7 @@ def input_key(model: type[BaseModel], name: str) -> str:
     choices = alias.choices if isinstance(alias, AliasChoices) else [alias or name]
     keys = [each for each in choices if isinstance(each, str)]
     if not keys:
-        raise _refused(model, name, "a field with only an AliasPath cannot be read; add a name")
+        raise _refused(model, name, "an AliasPath alone cannot be read back; add a name")
     return keys[0]
 
 
@@ -228,7 +228,7 @@ def _source_kind(model: type[BaseModel], name: str, function: Any) -> SourceKind
         raise _refused(model, name, f"a function of texts embeds a str, not {annotation}")
     if model.model_fields[name].is_required():
         raise _refused(
-            model, name, "images are embedded and not stored, so the field needs a default of None"
+            model, name, "an image is embedded and not stored, so give the field a default of None"
         )
     return "image"
 
@@ -298,7 +298,7 @@ def _kind(annotation: Any) -> Kind | None:
 
 
 def _common_kind(values: Any) -> Kind | None:
-    kinds = {_KINDS.get(type(value)) for value in values}
+    kinds: set[Kind | None] = {_KINDS.get(type(value)) for value in values}
     return kinds.pop() if len(kinds) == 1 else None
 
 

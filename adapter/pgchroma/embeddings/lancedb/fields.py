@@ -24,7 +24,8 @@ class LanceDBMethods:
             self._ndims = len(self.compute_source_embeddings(["a"])[0])
         return self._ndims
 
-    def generate_embeddings(self, texts: Any) -> Embeddings:
+    # Subclasses of `TextEmbeddingFunction` may return lists of floats.
+    def generate_embeddings(self, texts: Any) -> Any:
         """Embed texts to store: one float32 array each, in their order."""
         return self.compute_source_embeddings(texts)
 

@@ -330,7 +330,7 @@ def _query(fields: RecordFields, query: QueryLike | None) -> tuple[str | None, A
         _check_function(fields, "a text")
         return "query_texts", query
     is_numbers = isinstance(query, Sequence) and not isinstance(query, bytes)
-    if is_numbers or (hasattr(query, "ndim") and query.ndim == 1):
+    if is_numbers or getattr(query, "ndim", None) == 1:
         return "query_embeddings", as_vector(query, fields.length).astype(np.float32)
     _check_function(fields, "an image")
     return "query_images", as_image(query)
