@@ -106,9 +106,8 @@ LogicalOperator: TypeAlias = Literal["$and", "$or"]
 WhereOperator: TypeAlias = Literal["$gt", "$gte", "$lt", "$lte", "$ne", "$eq"]
 InclusionExclusionOperator: TypeAlias = Literal["$in", "$nin"]
 ArrayContainsOperator: TypeAlias = Literal["$contains", "$not_contains"]
-# One TypedDict, because mypy infers no type for a dictionary that may be one of several.
-OperatorExpression = TypedDict(
-    "OperatorExpression",
+_Operators = TypedDict(
+    "_Operators",
     {
         "$eq": Scalar,
         "$ne": Scalar,
@@ -123,6 +122,13 @@ OperatorExpression = TypedDict(
     },
     total=False,
 )
+
+
+# One TypedDict with all operators: mypy infers no type for a dictionary that may be one of several.
+class OperatorExpression(_Operators, total=False):
+    """A comparison of a metadata value: one operator with its operand."""
+
+
 Where: TypeAlias = dict[str, Scalar | OperatorExpression | list["Where"]]
 WhereLike: TypeAlias = Mapping[str, Scalar | OperatorExpression | list[Where]]
 
