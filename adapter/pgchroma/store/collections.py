@@ -1,4 +1,4 @@
-"""Handlers for collections: the catalog's rows and the tables that go with them."""
+"""Handlers for collections: their rows in the catalog and their tables."""
 
 from __future__ import annotations
 
@@ -51,9 +51,9 @@ __all__ = (
 
 @handles(CreateCollection)
 def create_collection(operation: CreateCollection, context: StoreContext) -> Steps[CollectionModel]:
-    """Insert a collection and make its tables, or find the one that has the name."""
+    """Insert a collection and create its tables, or return the one that already has the name."""
     configuration = CollectionConfiguration.parse(
-        _wanted(operation), operation.metadata, operation.indexed
+        _requested_configuration(operation), operation.metadata, operation.indexed
     )
     while True:
         created = yield Transaction(_create(operation, configuration))
@@ -65,7 +65,7 @@ def create_collection(operation: CreateCollection, context: StoreContext) -> Ste
             find = GetCollection(operation.scope, operation.name)
             return (yield from get_collection(find, context))
         except NotFoundError:
-            # Somebody deleted it between the two looks, so its name is free again.
+            # It was deleted between the insertion and the look-up, so its name is free again.
             continue
 
 
@@ -75,7 +75,7 @@ def get_collection(operation: GetCollection, context: StoreContext) -> Steps[Col
     rows = yield _select(operation.scope, "and c.name = %(name)s", {"name": operation.name})
     if not rows:
         raise NotFoundError(f"Collection [{operation.name}] does not exist")
-    return _shape(rows[0])
+    return _collection_from_row(rows[0])
 
 
 @handles(GetCollectionById)
@@ -87,7 +87,7 @@ def get_collection_by_id(
     rows = yield _select(collection.scope, "and c.id = %(id)s", {"id": collection.id})
     if not rows:
         raise NotFoundError(f"Collection [{collection.id}] does not exist")
-    return _shape(rows[0])
+    return _collection_from_row(rows[0])
 
 
 @handles(GetCollectionByCrn)
@@ -99,7 +99,7 @@ def get_collection_by_crn(
     rows = yield Statement(_BY_CRN, dict(zip(("resource", "database", "name"), crn, strict=True)))
     if not rows:
         raise NotFoundError(f"Collection [{':'.join(crn)}] does not exist")
-    return _shape(rows[0])
+    return _collection_from_row(rows[0])
 
 
 @handles(ListCollections)
@@ -113,7 +113,7 @@ def list_collections(
         "order by c.name limit %(limit)s::bigint offset %(offset)s::bigint",
         page,
     )
-    return [_shape(row) for row in rows]
+    return [_collection_from_row(row) for row in rows]
 
 
 @handles(CountCollections)
@@ -138,11 +138,12 @@ def delete_collection(operation: DeleteCollection, context: StoreContext) -> Ste
     yield Transaction(_delete(operation))
 
 
-def _wanted(operation: CreateCollection) -> Mapping[str, Any] | None:
-    """Return the configuration asked for.
+def _requested_configuration(operation: CreateCollection) -> Mapping[str, Any] | None:
+    """Return the configuration to create the collection with.
 
-    Chroma's client sends none at all for LangChain, which passes no embedding function and relies
-    on the default one. Such a collection is not taken for one that has no function.
+    For LangChain, Chroma's client sends no configuration at all: LangChain passes no embedding
+    function and relies on the default one. Such a collection is stored as one whose function is
+    unknown, not as one without a function.
     """
     if operation.get_or_create and operation.configuration is None and operation.indexed is None:
         return {"embedding_function": {"type": "unknown"}}
@@ -191,7 +192,7 @@ def _modify(operation: ModifyCollection) -> Steps[None]:
     )
     if not rows:
         raise NotFoundError(f"Collection [{collection.id}] does not exist.")
-    old, schema = _shape(rows[0]), rows[0][-1]
+    old, schema = _collection_from_row(rows[0]), rows[0][-1]
     name = old.name if operation.name is None else operation.name
     metadata = old.metadata if operation.metadata is None else operation.metadata
     if name != old.name:
@@ -217,7 +218,7 @@ def _claim_name(id: UUID, name: str) -> Steps[None]:
 def _delete(operation: DeleteCollection) -> Steps[None]:
     scope = operation.scope
     named = {"tenant": scope.tenant, "database": scope.database, "name": operation.name}
-    # Locked first: what deletes it sees all the tables that it was given until then.
+    # The row is locked first, so the deletion sees every table that was created until then.
     rows = yield Statement(_LOCK, named), Statement(_DELETE, named)
     if not rows:
         raise NotFoundError(f"Collection [{operation.name}] does not exist")
@@ -230,7 +231,7 @@ def _select(scope: DatabaseRef, ending: LiteralString, parameters: Mapping[str, 
     return Statement(render(_SELECT + ending), named)
 
 
-def _shape(row: Sequence[Any]) -> CollectionModel:
+def _collection_from_row(row: Sequence[Any]) -> CollectionModel:
     id, name, configuration, metadata, dimension, tenant, database, generation, _schema = row
     return CollectionModel(
         id,
@@ -291,7 +292,7 @@ _COUNT = render(
     """
 )
 
-# A taken name gives no row instead of a unique violation, whose transaction could not go on.
+# If the name is taken, this returns no row. A unique violation would abort the transaction.
 _RENAME = render(
     """
     update pgchroma.collections as c set name = %(name)s

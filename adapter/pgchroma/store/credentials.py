@@ -1,4 +1,7 @@
-"""Handlers for credentials. They are stored with what they are for, and found with its names."""
+"""Handlers for credentials.
+
+A credential refers to its tenant, database and collection; reading it returns their current names.
+"""
 
 from __future__ import annotations
 
@@ -29,15 +32,15 @@ __all__ = (
 
 @handles(CreateCredential)
 def create_credential(operation: CreateCredential, context: StoreContext) -> Steps[Credential]:
-    """Look up what the scope names, and insert the credential."""
+    """Look up the tenant, database and collection of the scope, and insert the credential."""
     return (yield Transaction(_create(operation)))  # type: ignore[no-any-return]
 
 
 @handles(CreateFirstCredential)
 def create_first_credential(operation: CreateFirstCredential, context: StoreContext) -> Steps[bool]:
-    """Insert the credential if there is no live one.
+    """Insert the credential if no other one is live.
 
-    Of several that do at once only one succeeds: they give it the same name.
+    Of several concurrent calls only one succeeds, because they all use the same name.
     """
     parameters = {
         "id": operation.id,
@@ -52,13 +55,13 @@ def create_first_credential(operation: CreateFirstCredential, context: StoreCont
 def find_credential(
     operation: FindCredential, context: StoreContext
 ) -> Steps[FoundCredential | None]:
-    """Read a live credential with the current names of what it is for."""
+    """Read a live credential with the current names of its scope."""
     text = _FIND_KEY if operation.kind == "key" else _FIND_USER
     rows = yield Statement(text, {"handle": operation.handle})
     if not rows:
         return None
     *columns, secret_hash, seconds_left = rows[0]
-    return FoundCredential(_shape(columns), secret_hash, seconds_left)
+    return FoundCredential(_credential_from_row(columns), secret_hash, seconds_left)
 
 
 @handles(ListCredentials)
@@ -66,12 +69,12 @@ def list_credentials(operation: ListCredentials, context: StoreContext) -> Steps
     """Read all keys, or all users."""
     parameters = {"kind": operation.kind, "with_revoked": operation.with_revoked}
     rows = yield Statement(_LIST, parameters)
-    return [_shape(row) for row in rows]
+    return [_credential_from_row(row) for row in rows]
 
 
 @handles(RevokeCredential)
 def revoke_credential(operation: RevokeCredential, context: StoreContext) -> Steps[Credential]:
-    """Note when the credential ended; its row stays until what it was for is deleted."""
+    """Store when the credential was revoked. Its row stays until its scope is deleted."""
     parameters = {"kind": operation.kind, "handle": operation.name_or_id}
     rows = yield Statement(_REVOKE, parameters)
     if not rows:
@@ -79,11 +82,11 @@ def revoke_credential(operation: RevokeCredential, context: StoreContext) -> Ste
             f"there is no {operation.kind} with the name or id {operation.name_or_id} to revoke"
         )
     rows = yield Statement(_SELECT_ONE, {"id": rows[0][0]})
-    return _shape(rows[0])
+    return _credential_from_row(rows[0])
 
 
 def _create(operation: CreateCredential) -> Steps[Credential]:
-    database_id, collection_id = yield from _locate(operation.scope)
+    database_id, collection_id = yield from _lock_scope(operation.scope)
     parameters = {
         "id": operation.id,
         "kind": operation.kind,
@@ -101,26 +104,26 @@ def _create(operation: CreateCredential) -> Steps[Credential]:
             f"the name {operation.name} is taken by another key or user; revoke it first"
         )
     rows = yield Statement(_SELECT_ONE, {"id": operation.id})
-    return _shape(rows[0])
+    return _credential_from_row(rows[0])
 
 
-def _locate(scope: Scope) -> Steps[tuple[UUID | None, UUID | None]]:
-    """Find and hold what a scope names, so that it cannot be deleted meanwhile."""
+def _lock_scope(scope: Scope) -> Steps[tuple[UUID | None, UUID | None]]:
+    """Find and lock the objects that a scope names, so that they are not deleted concurrently."""
     if scope.tenant is None:
         return None, None
-    if not (yield Statement(_HOLD_TENANT, {"tenant": scope.tenant})):
+    if not (yield Statement(_LOCK_TENANT, {"tenant": scope.tenant})):
         raise NotFoundError(f"Tenant [{scope.tenant}] not found")
     if scope.database is None:
         return None, None
     names = {"tenant": scope.tenant, "database": scope.database}
-    rows = yield Statement(_HOLD_DATABASE, names)
+    rows = yield Statement(_LOCK_DATABASE, names)
     if not rows:
         raise NotFoundError(f"Database [{scope.database}] not found in tenant [{scope.tenant}]")
     database_id: UUID = rows[0][0]
     if scope.collection is None:
         return database_id, None
     rows = yield Statement(
-        _HOLD_COLLECTION, {"database_id": database_id, "collection": scope.collection}
+        _LOCK_COLLECTION, {"database_id": database_id, "collection": scope.collection}
     )
     if not rows:
         raise NotFoundError(
@@ -129,20 +132,20 @@ def _locate(scope: Scope) -> Steps[tuple[UUID | None, UUID | None]]:
     return database_id, rows[0][0]
 
 
-def _shape(row: Any) -> Credential:
+def _credential_from_row(row: Any) -> Credential:
     id, kind, name, role, tenant, database, collection, collection_id, *rest = row
     scope = Scope(tenant, database, collection, collection_id)
     return Credential(id, kind, name, role, scope, *rest)
 
 
-_HOLD_TENANT = render("select name from pgchroma.tenants where name = %(tenant)s for key share")
-_HOLD_DATABASE = render(
+_LOCK_TENANT = render("select name from pgchroma.tenants where name = %(tenant)s for key share")
+_LOCK_DATABASE = render(
     """
     select id from pgchroma.databases where tenant = %(tenant)s and name = %(database)s
     for key share
     """
 )
-_HOLD_COLLECTION = render(
+_LOCK_COLLECTION = render(
     """
     select id from pgchroma.collections
     where database_id = %(database_id)s and name = %(collection)s
@@ -189,14 +192,14 @@ _REVOKE = render(
     """
 )
 
-_COLUMNS = ComposedSQL(
+_CREDENTIAL_COLUMNS = ComposedSQL(
     b"""
     k.id, k.kind, k.name, k.role, k.tenant, d.name, c.name, c.id,
     k.created_at, k.expires_at, k.revoked_at,
     k.revoked_at is null and (k.expires_at is null or k.expires_at > now())
     """
 )
-_TABLES = ComposedSQL(
+_CREDENTIAL_TABLES = ComposedSQL(
     b"""
     pgchroma.credentials as k
     left join pgchroma.databases as d on d.id = k.database_id
@@ -204,7 +207,9 @@ _TABLES = ComposedSQL(
     """
 )
 _SELECT_ONE = render(
-    "select {columns} from {tables} where k.id = %(id)s", columns=_COLUMNS, tables=_TABLES
+    "select {columns} from {tables} where k.id = %(id)s",
+    columns=_CREDENTIAL_COLUMNS,
+    tables=_CREDENTIAL_TABLES,
 )
 _LIST = render(
     """
@@ -212,12 +217,12 @@ _LIST = render(
     where k.kind = %(kind)s and (%(with_revoked)s or k.revoked_at is null)
     order by k.name, k.created_at, k.id
     """,
-    columns=_COLUMNS,
-    tables=_TABLES,
+    columns=_CREDENTIAL_COLUMNS,
+    tables=_CREDENTIAL_TABLES,
 )
 
 
-def _find(condition: LiteralString) -> bytes:
+def _render_find(condition: LiteralString) -> bytes:
     return render(
         """
         select {columns}, k.secret_hash,
@@ -226,11 +231,11 @@ def _find(condition: LiteralString) -> bytes:
         where {condition} and k.revoked_at is null
             and (k.expires_at is null or k.expires_at > now())
         """,
-        columns=_COLUMNS,
-        tables=_TABLES,
+        columns=_CREDENTIAL_COLUMNS,
+        tables=_CREDENTIAL_TABLES,
         condition=ComposedSQL(condition.encode()),
     )
 
 
-_FIND_KEY = _find("k.kind = 'key' and k.id = %(handle)s")
-_FIND_USER = _find("k.kind = 'user' and k.name = %(handle)s")
+_FIND_KEY = _render_find("k.kind = 'key' and k.id = %(handle)s")
+_FIND_USER = _render_find("k.kind = 'user' and k.name = %(handle)s")

@@ -1,4 +1,4 @@
-"""Handlers for tenants and databases, and for the whole."""
+"""Handlers for tenants, databases and the server as a whole."""
 
 from __future__ import annotations
 
@@ -64,13 +64,13 @@ __all__ = (
     "update_tenant",
 )
 
-PATIENCE_SECONDS: Final = 0.4
-"""How long a caller without a compactor goes on dropping the tables of a deleted database."""
+MAX_DROP_SECONDS: Final = 0.4
+"""How long a client without a compactor keeps dropping the tables of a deleted database."""
 
 
 @handles(Heartbeat)
 def heartbeat(operation: Heartbeat, context: StoreContext) -> Steps[int]:
-    """Ask the database for its time."""
+    """Return the database's clock."""
     rows = yield Statement(_TIME)
     return int(rows[0][0])
 
@@ -84,7 +84,7 @@ def get_version(operation: GetVersion, context: StoreContext) -> Steps[str]:
 
 @handles(GetIdentity)
 def get_identity(operation: GetIdentity, context: StoreContext) -> Steps[UserIdentity]:
-    """Return nobody in particular: straight on the database everybody is everybody."""
+    """Return an anonymous identity: a direct connection has no authenticated user."""
     yield from ()
     return UserIdentity("", DEFAULT_TENANT, [DEFAULT_DATABASE])
 
@@ -108,30 +108,30 @@ def get_tenant(operation: GetTenant, context: StoreContext) -> Steps[Tenant]:
 
 @handles(UpdateTenant)
 def update_tenant(operation: UpdateTenant, context: StoreContext) -> Steps[None]:
-    """Set a tenant's resource name, which once set stays."""
+    """Set a tenant's resource name. Once set, it cannot be changed."""
     parameters = {"name": operation.name, "resource_name": operation.resource_name}
     rows = yield Statement(_UPDATE_TENANT, parameters)
     if not rows:
         tenant = yield from get_tenant(GetTenant(operation.name), context)
         if tenant.resource_name != operation.resource_name:
             raise UniqueConstraintError(
-                f"Tenant [{operation.name}] has a resource name already, or another tenant has "
+                f"Tenant [{operation.name}] already has a resource name, or another tenant uses "
                 f"the name {operation.resource_name}"
             )
 
 
 @handles(CreateDatabase)
 def create_database(operation: CreateDatabase, context: StoreContext) -> Steps[None]:
-    """Insert a database and make its schema."""
+    """Insert a database and create its schema."""
     yield from get_tenant(GetTenant(operation.scope.tenant), context)
-    owner = yield from _owner(operation.scope.tenant, context)
+    owner = yield from _tenant_owner(operation.scope.tenant, context)
     yield Transaction(_create_database(operation.scope, uuid4(), owner))
 
 
 @handles(GetDatabase)
 def get_database(operation: GetDatabase, context: StoreContext) -> Steps[Database]:
     """Look a database up."""
-    database, _ = yield from _find(operation.scope, ". Are you sure it exists?")
+    database, _ = yield from _find_database(operation.scope, ". Are you sure it exists?")
     return database
 
 
@@ -151,31 +151,31 @@ def list_databases(operation: ListDatabases, context: StoreContext) -> Steps[lis
 
 @handles(DeleteDatabase)
 def delete_database(operation: DeleteDatabase, context: StoreContext) -> Steps[None]:
-    """Delete a database whole, in one short transaction; drop its tables afterwards."""
+    """Delete a database in one short transaction, then drop its tables."""
     yield Transaction(_delete_database(operation.scope))
     yield from _drop_tables(context)
 
 
 @handles(Reset)
 def reset(operation: Reset, context: StoreContext) -> Steps[None]:
-    """Delete every database and tenant and make the default ones anew, whole or not at all.
+    """Delete all databases and tenants and recreate the default ones, in one transaction.
 
-    The tables are dropped afterwards. Whoever creates something meanwhile waits.
+    The tables are dropped afterwards. Concurrent creations wait for the transaction.
 
     Raises:
-        AuthorizationError: It is not allowed here, which it is not unless said so.
+        AuthorizationError: `Reset` is not allowed, which is the default.
     """
     if not context.allows_reset:
         raise AuthorizationError("Reset is disabled by config")
     yield Transaction(_reset(context))
     context.forget()
     if (yield from _drop_tables(context)):
-        # As long as they own tables, their roles have a use.
+        # Roles that still own tables cannot be dropped.
         yield from drop_roles()
 
 
 def _delete_database(scope: DatabaseRef) -> Steps[None]:
-    # In the order in which a reset locks them.
+    # In the same order as `Reset` locks them, which rules out deadlocks.
     yield Statement(_LOCK_CATALOG)
     rows = yield Statement(_LOCK_DATABASE, {"tenant": scope.tenant, "name": scope.database})
     if not rows:
@@ -187,34 +187,37 @@ def _reset(context: StoreContext) -> Steps[None]:
     yield lock_roles(), Statement(_LOCK_CATALOG_WHOLE)
     yield from _discard((yield Statement(_ALL_DATABASES)))
     yield Statement(_DELETE_TENANTS)
-    # The roles of tenants that are gone must not be remembered for those made now.
+    # Cached roles of deleted tenants must not be used for the tenants created now.
     context.forget()
     yield from create_tenant(CreateTenant(DEFAULT_TENANT), context)
     scope = DatabaseRef(DEFAULT_TENANT, DEFAULT_DATABASE)
-    owner = yield from _owner(scope.tenant, context)
+    owner = yield from _tenant_owner(scope.tenant, context)
     yield from _create_database(scope, UUID(int=0), owner)
 
 
 def _discard(databases: Rows) -> Steps[None]:
-    """Delete databases, given by id, name and schema, but for what has to be dropped of them."""
+    """Delete databases, passed as id, name and schema, and discard their schemas."""
     ids = [id for id, _, _ in databases]
-    yield from _refuse_foreign(databases)
+    yield from _check_no_foreign_objects(databases)
     yield Statement(_DELETE_COLLECTIONS, {"ids": ids}), Statement(_DELETE_DATABASES, {"ids": ids})
     yield from discard_schemas([schema for _, _, schema in databases])
 
 
 def _drop_tables(context: StoreContext) -> Steps[bool]:
-    """Drop tables of deleted databases, and leave those that take too long to the compactor."""
-    # All that is done in a transaction of the caller's holds its locks until the caller commits.
+    """Drop the tables of deleted databases; leave to the compactor what takes too long.
+
+    Return whether all of them are dropped.
+    """
+    # In the caller's transaction, every lock is held until the caller commits.
     is_brief = context.caches_nothing or context.observed is not None
-    seconds = 0.0 if is_brief else PATIENCE_SECONDS
+    seconds = 0.0 if is_brief else MAX_DROP_SECONDS
     leftovers = yield from drop_discarded(seconds)
     if not leftovers.is_done:
         context.record_discarded()
     return leftovers.is_done
 
 
-def _owner(tenant: str, context: StoreContext) -> Steps[str | None]:
+def _tenant_owner(tenant: str, context: StoreContext) -> Steps[str | None]:
     if not context.has_tenant_roles:
         return None
     return (yield from role_of_tenant(tenant, context))
@@ -238,7 +241,7 @@ def _create_database(scope: DatabaseRef, id: UUID, owner: str | None) -> Steps[N
         yield transfer_table(schema, COPY, owner)
 
 
-def _find(scope: DatabaseRef, advice: str) -> Steps[tuple[Database, str]]:
+def _find_database(scope: DatabaseRef, advice: str) -> Steps[tuple[Database, str]]:
     rows = yield Statement(_SELECT_DATABASE, {"tenant": scope.tenant, "name": scope.database})
     if not rows:
         raise NotFoundError(f"Database [{scope.database}] not found{advice}")
@@ -246,29 +249,29 @@ def _find(scope: DatabaseRef, advice: str) -> Steps[tuple[Database, str]]:
     return Database(id, scope.database, scope.tenant), schema
 
 
-def _refuse_foreign(databases: Rows) -> Steps[None]:
-    """Refuse to delete what somebody else keeps something in, or has something depend on."""
+def _check_no_foreign_objects(databases: Rows) -> Steps[None]:
+    """Raise an error if a schema has foreign objects, or foreign objects depend on its tables."""
     named = {"ids": [id for id, _, _ in databases]}
     contained = yield Statement(_CONTAINED, named)
     collections = yield Statement(_COLLECTIONS, named)
-    ours = {(of, name) for of, *collection in collections for name in relation_names(*collection)}
+    own = {(id, name) for id, *collection in collections for name in relation_names(*collection)}
     names = {id: (name, schema) for id, name, schema in databases}
     foreign: dict[UUID, list[str]] = {}
-    for of, object in contained:
-        if object != COPY and (of, base_name(object)) not in ours:
-            foreign.setdefault(of, []).append(object)
-    for of, objects in foreign.items():
-        name, schema = names[of]
+    for id, object in contained:
+        if object != COPY and (id, base_name(object)) not in own:
+            foreign.setdefault(id, []).append(object)
+    for id, objects in foreign.items():
+        name, schema = names[id]
         raise InvalidArgumentError(
-            f"Database [{name}] is not deleted: its schema {schema} has tables, views or other "
+            f"Database [{name}] cannot be deleted: its schema {schema} has tables, views or other "
             f"objects that are not pgchroma's: {_listed(objects)}; drop or move them first"
         )
     dependent = yield Statement(_DEPENDENT, named)
     if dependent:
-        of, object = dependent[0]
+        id, object = dependent[0]
         raise InvalidArgumentError(
-            f"Database [{names[of][0]}] is not deleted: {object} depends on its tables; drop "
-            "that first"
+            f"Database [{names[id][0]}] cannot be deleted: {object} depends on its tables; drop "
+            f"{object} first"
         )
 
 
@@ -314,14 +317,14 @@ _LIST_DATABASES = render(
     """
 )
 _LOCK_CATALOG = render("lock table pgchroma.collections, pgchroma.databases in row exclusive mode")
-# Others go on reading the catalog, and nobody writes it.
+# Other transactions can read the catalog, and cannot write to it.
 _LOCK_CATALOG_WHOLE = render(
     """
     lock table pgchroma.collections, pgchroma.databases, pgchroma.tenants
     in share row exclusive mode
     """
 )
-# Whoever makes a collection meanwhile waits for it, or is waited for.
+# Creating a collection and deleting its database wait for each other.
 _LOCK_DATABASE = render(
     """
     select id, name, schema_name from pgchroma.databases
@@ -339,7 +342,7 @@ _COLLECTIONS = render(
     select database_id, id, name from pgchroma.collections where database_id = any(%(ids)s)
     """
 )
-# Whatever has to go before its schema can; statistics go with their tables.
+# Every object that has to be dropped before its schema. Statistics are dropped with their tables.
 _CONTAINED = render(
     """
     select b.id, coalesce(c.relname::text, pg_describe_object(d.classid, d.objid, 0))
@@ -351,7 +354,7 @@ _CONTAINED = render(
     where b.id = any(%(ids)s) and d.classid <> 'pg_statistic_ext'::regclass
     """
 )
-# Views of a collection depend on its tables, too; these are not meant.
+# The view of a collection also depends on its tables; it is in the same schema and excluded.
 _DEPENDENT = render(
     """
     select b.id, coalesce(v.oid::regclass::text, pg_describe_object(d.classid, d.objid, 0))

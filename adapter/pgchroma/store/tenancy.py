@@ -1,4 +1,4 @@
-"""Handlers for all tenants."""
+"""Handlers that list and delete tenants."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from pgchroma.store.running.steps import Statement, Steps, render
 __all__ = ("delete_tenant", "list_tenants")
 
 MAX_NAMES = 5
+"""How many databases an error message names."""
 
 
 @handles(ListTenants)
@@ -22,7 +23,7 @@ def list_tenants(operation: ListTenants, context: StoreContext) -> Steps[list[Te
 
 @handles(DeleteTenant)
 def delete_tenant(operation: DeleteTenant, context: StoreContext) -> Steps[None]:
-    """Delete a tenant's row; a role that was made for it is left, without rights."""
+    """Delete a tenant's row. If a PostgreSQL role was created for it, the role stays, without rights."""
     named = {"name": operation.name}
     databases = [name for (name,) in (yield Statement(_DATABASES, named))]
     if databases:
