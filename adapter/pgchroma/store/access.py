@@ -1,4 +1,4 @@
-"""What a user of PostgreSQL may do with the catalog and the tables of collections."""
+"""The privileges of a PostgreSQL user on the catalog and on the tables of collections."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ __all__ = (
 CATALOG: Final = "pgchroma"
 VIEWS: Final = "chroma"
 
-_OURS: Final = re.compile(r"(records|vectors|spare|counts|log)_[0-9a-f]{32}(_[0-9]+)?|~catalog")
+_OWN_NAME: Final = re.compile(r"(records|vectors|spare|counts|log)_[0-9a-f]{32}(_[0-9]+)?|~catalog")
 
 
 @dataclass(frozen=True, slots=True)
 class Schema:
-    """A schema, its owner, and what the user may do in it."""
+    """A schema, its owner, and the user's privileges on it."""
 
     name: str
     owner: str
@@ -40,12 +40,12 @@ class Schema:
 
 @dataclass(frozen=True, slots=True)
 class Relation:
-    """A table, view, sequence or function, its owner, and what the user may do with it.
+    """A table, view, sequence or function, its owner, and the user's privileges on it.
 
     Attributes:
-        base: Of the view of a collection the table of its records, else the name.
-        kind: PostgreSQL's letter: ``r``, ``v`` or ``S``; of a function ``f``.
-        may_read: Of a sequence, whether the user may draw from it.
+        base: The table of records behind the view of a collection. For other relations, the name.
+        kind: PostgreSQL's letter: ``r``, ``v`` or ``S``, and ``f`` for a function.
+        may_read: Whether the user may select from it, or use it if it is a sequence.
         may_write: Whether the user may insert, update and delete.
     """
 
@@ -61,23 +61,23 @@ class Relation:
 
     @property
     def is_table(self) -> bool:
-        """Whether it is one, or a view."""
+        """Whether this is a table or a view."""
         return self.kind in ("r", "v")
 
     @property
     def is_sequence(self) -> bool:
-        """Whether it is one."""
+        """Whether this is a sequence."""
         return self.kind == "S"
 
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """What a user may do, as PostgreSQL has it.
+    """The privileges of a user, according to PostgreSQL's catalogs.
 
     Attributes:
-        data: The names of the schemas of Chroma databases that are looked at.
-        vector_schema: The schema of the type `vector`; None if there is none.
-        creators: By schema, the roles that were given the right to create in it.
+        data: The names of the schemas of Chroma databases that were examined.
+        vector_schema: The schema of the type `vector`. None if the extension is missing.
+        creators: By schema, the roles that were granted the right to create in it.
     """
 
     user: str
@@ -91,45 +91,56 @@ class Access:
     creators: Mapping[str, list[str]]
 
     def owners(self) -> list[str]:
-        """Name the roles that own what there is."""
-        schemas = (each.owner for each in self.schemas if each.name != self.vector_schema)
-        return sorted({*schemas, *(each.owner for each in self.relations)})
+        """Return the roles that own the schemas and relations, sorted by name."""
+        schemas = (schema.owner for schema in self.schemas if schema.name != self.vector_schema)
+        return sorted({*schemas, *(relation.owner for relation in self.relations)})
 
 
 def access_of(schemas: Sequence[str], user: str | None = None) -> Steps[Access]:
-    """Look at what a user may do in the catalog and in schemas of Chroma databases.
+    """Read a user's privileges on the catalog and on schemas of Chroma databases.
 
     Args:
-        schemas: Which; those that do not exist are passed over.
-        user: Whose rights; None: those of the user who asks.
+        schemas: The schemas of databases. Schemas that do not exist are ignored.
+        user: The PostgreSQL user. None means the current user.
     """
     named = {"schemas": [CATALOG, VIEWS, *schemas], "user": user}
-    who, database, owner, may_create, vector = (yield Statement(_USER, named))[0]
-    named |= {"user": who, "vector": vector}
-    found = [Schema(*row) for row in (yield Statement(_SCHEMAS, named))]
+    user_name, database, owner, may_create, vector = (yield Statement(_USER, named))[0]
+    named |= {"user": user_name, "vector": vector}
+    existing = tuple(Schema(*row) for row in (yield Statement(_SCHEMAS, named)))
     relations = [Relation(*row) for row in (yield Statement(_RELATIONS, named))]
-    existing = {schema.name for schema in found}
-    data = tuple(schema for schema in schemas if schema in existing)
-    ours = tuple(each for each in relations if _is_ours(each))
+    names = {schema.name for schema in existing}
     creators: dict[str, list[str]] = {}
     for schema, creator in (yield Statement(_CREATORS, named)):
         creators.setdefault(schema, []).append(creator)
-    return Access(who, database, owner, may_create, data, vector, tuple(found), ours, creators)
+    return Access(
+        user_name,
+        database,
+        owner,
+        may_create,
+        tuple(schema for schema in schemas if schema in names),
+        vector,
+        existing,
+        tuple(relation for relation in relations if _is_own(relation)),
+        creators,
+    )
 
 
 def schemas_of_databases(tenant: str | None, database: str | None) -> Steps[list[str]]:
-    """Name the schemas of all Chroma databases, of those of a tenant, or of one."""
+    """Return the names of the schemas of all databases, of a tenant's databases, or of one."""
     rows = yield Statement(_DATABASES, {"tenant": tenant, "database": database})
     return [schema for (schema,) in rows]
 
 
 def schemas_with_collections() -> Steps[list[str]]:
-    """Name the schemas in which collections are, for a user who may not read the catalog."""
+    """Return the names of the schemas with collections, without reading the catalog.
+
+    The user may lack the privilege to read it.
+    """
     return [schema for (schema,) in (yield Statement(_WITH_COLLECTIONS))]
 
 
-def _is_ours(relation: Relation) -> bool:
-    return relation.schema in (CATALOG, VIEWS) or _OURS.fullmatch(relation.base) is not None
+def _is_own(relation: Relation) -> bool:
+    return relation.schema in (CATALOG, VIEWS) or _OWN_NAME.fullmatch(relation.base) is not None
 
 
 _USER = render(

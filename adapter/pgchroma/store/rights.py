@@ -1,16 +1,17 @@
-"""Rights of a user of PostgreSQL: what each kind of user needs, and what somebody lacks.
+"""The grants that each kind of PostgreSQL user needs, and those that a user lacks.
 
-Four kinds. A *reader* reads records through the API; an *analyst* reads views in SQL. A *writer*
-also writes records, and creates collections, which are the writer's own. An *owner* may do
-everything, upgrades and indexes among it.
+There are four kinds. An *analyst* reads views in SQL. A *reader* reads records through the API. A
+*writer* also writes records, and creates and owns collections. An *owner* may do everything,
+including upgrades and building indexes.
 
-Only the owner of a table may drop, rename or index it. So an owner becomes a member of the role
-that owns what there is; of a superuser, whose member could do anything, the owner takes it over.
+Only the owner of a table may drop, rename or index it. So an owner is granted membership in the
+roles that own the existing objects. If a superuser owns them, membership would grant every right:
+the ownership of the objects is transferred instead.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from enum import IntEnum
 from typing import Final, LiteralString
 
@@ -29,14 +30,14 @@ _READ: Final = (
     "secondary_indexes",
     "reembeddings",
 )
-"""The tables of the catalog that every client reads; not those with credentials."""
+"""The tables of the catalog that every client reads. The table of credentials is not among them."""
 
 _WRITTEN: Final = ("collections", "secondary_indexes", "reembeddings")
-"""Those that whoever writes records or creates collections writes to."""
+"""The tables of the catalog that are written to by writing records or creating collections."""
 
 
 class Profile(IntEnum):
-    """Kinds of users; each may do what those before it may."""
+    """Kinds of users. Each kind has the rights of all the kinds before it."""
 
     ANALYST = 0
     READER = 1
@@ -45,97 +46,105 @@ class Profile(IntEnum):
 
     @property
     def word(self) -> str:
-        """What the command line calls it."""
+        """The name on the command line."""
         return self.name.lower()
 
 
 def missing_grants(
     access: Access, profile: Profile, *, owned: str | None = None, administers: bool = False
 ) -> list[str]:
-    """Compose the statements that give the user what is missing.
+    """Return the statements that grant a user the rights that are missing.
 
     Args:
-        access: What the user may do.
-        profile: What kind of user could do what this one could not.
-        owned: A part of the names of tables that have to be the user's own; None for none.
-        administers: Whether tenants and databases are to be changed.
+        access: The privileges that the user has.
+        profile: The kind of user that has the required rights.
+        owned: A part of the names of the tables that the user has to own. None means no table.
+        administers: Whether the user has to change tenants and databases.
     """
-    foreign = [each for each in access.relations if not (each.is_owned or each.is_sequence)]
     must_own = [
-        each
-        for each in foreign
-        if owned is not None and each.schema in access.data and owned in each.base
+        relation
+        for relation in _foreign_relations(access)
+        if owned is not None and relation.schema in access.data and owned in relation.base
     ]
-    wanted = [
+    statements = [
         *_usage(access, only_missing=True),
         *_catalog(access, profile, administers=administers, only_missing=True),
         *_data(access, profile, only_missing=True),
         *_ownership(access.user, must_own),
     ]
     if administers and not access.may_create_schemas:
-        wanted.append(_database_grant(access))
-    return list(dict.fromkeys(map(_text, wanted)))
+        statements.append(_database_grant(access))
+    return _texts(statements)
 
 
 def missing_grants_to_upgrade(access: Access) -> list[str]:
-    """Compose the statements that let the user make or upgrade the catalog."""
+    """Return the statements that let a user create or upgrade the catalog."""
     existing = {schema.name for schema in access.schemas}
-    wanted = [*_usage(access, only_missing=True)]
+    statements = [*_usage(access, only_missing=True)]
     if not access.may_create_schemas and not existing.issuperset((CATALOG, VIEWS, *access.data)):
-        wanted.append(_database_grant(access))
-    wanted += [
+        statements.append(_database_grant(access))
+    statements += [
         _on_schema("create", schema.name, access.user)
         for schema in access.schemas
         if schema.name != access.vector_schema and not schema.may_create
     ]
-    tables = [each for each in access.relations if not (each.is_owned or each.is_sequence)]
-    return list(dict.fromkeys(map(_text, [*wanted, *_ownership(access.user, tables)])))
+    return _texts([*statements, *_ownership(access.user, _foreign_relations(access))])
 
 
 def grants_for(access: Access, profile: Profile, *, is_confined: bool = False) -> list[str]:
-    """Compose all statements that make a user one of a kind, with default privileges.
+    """Return all statements that grant a kind of user its rights, with default privileges.
 
     Args:
-        access: Of whom, and to which schemas.
-        profile: The kind.
-        is_confined: Whether the views over all tenants are left out.
+        access: The user and the schemas.
+        profile: The kind of user.
+        is_confined: Whether to leave out the views over all tenants.
     """
     has_catalog = profile >= Profile.READER
-    wanted = [*_usage(access, has_catalog=has_catalog, only_missing=False)]
+    statements = [*_usage(access, has_catalog=has_catalog, only_missing=False)]
     is_owner = profile is Profile.OWNER
     if has_catalog:
-        wanted += _catalog(access, profile, administers=is_owner, only_missing=False)
+        statements += _catalog(access, profile, administers=is_owner, only_missing=False)
     if not is_confined:
-        wanted += _views(access)
-    wanted += _data(access, profile, only_missing=False)
+        statements += _views(access)
+    statements += _data(access, profile, only_missing=False)
     if is_owner:
-        wanted += [_database_grant(access), *_all_ownership(access)]
-    wanted += _defaults(access, profile)
-    return list(dict.fromkeys(map(_text, wanted)))
+        statements += [_database_grant(access), *_all_ownership(access)]
+    statements += _defaults(access, profile)
+    return _texts(statements)
+
+
+def _foreign_relations(access: Access) -> list[Relation]:
+    # A sequence has the owner of its table.
+    return [
+        relation for relation in access.relations if not (relation.is_owned or relation.is_sequence)
+    ]
 
 
 def _usage(
     access: Access, *, has_catalog: bool = True, only_missing: bool
 ) -> Iterator[sql.Composable]:
-    wanted = {*access.data, access.vector_schema} | ({CATALOG} if has_catalog else set())
+    required = {*access.data, access.vector_schema} | ({CATALOG} if has_catalog else set())
     for schema in access.schemas:
-        if schema.name in wanted and not (only_missing and schema.may_use):
+        if schema.name in required and not (only_missing and schema.may_use):
             yield _on_schema("usage", schema.name, access.user)
 
 
 def _catalog(
     access: Access, profile: Profile, *, administers: bool, only_missing: bool
 ) -> Iterator[sql.Composable]:
-    relations = [each for each in access.relations if each.schema == CATALOG]
-    tables = {each.name: each for each in relations if each.is_table}
-    read = [each for each in _READ if each in tables]
-    if not (only_missing and all(tables[each].may_read for each in read)):
+    tables = {
+        relation.name: relation
+        for relation in access.relations
+        if relation.schema == CATALOG and relation.is_table
+    }
+    read = [name for name in _READ if name in tables]
+    if not (only_missing and all(tables[name].may_read for name in read)):
         yield _on_tables("select", read, access.user)
     written = list(_WRITTEN) if profile >= Profile.WRITER else []
     if administers:
-        written = [each for each in tables if each != "alembic_version"]
-    written = [each for each in written if each in tables]
-    if written and not (only_missing and all(tables[each].may_write for each in written)):
+        written = [name for name in tables if name != "alembic_version"]
+    written = [name for name in written if name in tables]
+    if written and not (only_missing and all(tables[name].may_write for name in written)):
         yield _on_tables("select, insert, update, delete", sorted(written), access.user)
 
 
@@ -144,11 +153,11 @@ def _data(access: Access, profile: Profile, *, only_missing: bool) -> Iterator[s
     for schema in access.schemas:
         if schema.name not in access.data:
             continue
-        relations = [each for each in access.relations if each.schema == schema.name]
-        tables = [each for each in relations if each.is_table]
-        may_read = all(each.may_read for each in tables)
-        may_write = all(each.may_write for each in tables if each.kind == "r")
-        may_draw = all(each.may_read for each in relations if each.is_sequence)
+        relations = [relation for relation in access.relations if relation.schema == schema.name]
+        tables = [relation for relation in relations if relation.is_table]
+        may_read = all(table.may_read for table in tables)
+        may_write = all(table.may_write for table in tables if table.kind == "r")
+        may_draw = all(relation.may_read for relation in relations if relation.is_sequence)
         if is_writer and not (only_missing and schema.may_create):
             yield _on_schema("create", schema.name, access.user)
         if is_writer and not (only_missing and may_write and may_read):
@@ -166,39 +175,45 @@ def _views(access: Access) -> Iterator[sql.Composable]:
 
 
 def _ownership(user: str, objects: Sequence[Relation | Schema]) -> Iterator[sql.Composable]:
-    for each in objects:
-        if each.owner == user:
+    for object in objects:
+        if object.owner == user:
             continue
-        if not each.is_superusers:
+        if not object.is_superusers:
             yield _render(
                 "grant {owner} to {user}",
-                owner=sql.Identifier(each.owner),
+                owner=sql.Identifier(object.owner),
                 user=sql.Identifier(user),
             )
-        elif isinstance(each, Schema):
-            yield _owner("alter schema {name} owner to {user}", sql.Identifier(each.name), user)
+        elif isinstance(object, Schema):
+            name = sql.Identifier(object.name)
+            yield _change_owner("alter schema {name} owner to {user}", name, user)
         else:
             kinds: dict[str, LiteralString] = {"r": "table", "v": "view", "f": "routine"}
-            template: LiteralString = "alter " + kinds[each.kind] + " {name} owner to {user}"
-            yield _owner(template, sql.Identifier(each.schema, each.name), user)
+            template: LiteralString = "alter " + kinds[object.kind] + " {name} owner to {user}"
+            yield _change_owner(template, sql.Identifier(object.schema, object.name), user)
 
 
 def _all_ownership(access: Access) -> Iterator[sql.Composable]:
-    schemas = [each for each in access.schemas if each.name in (CATALOG, VIEWS, *access.data)]
-    # The sequences belong to tables, whose owner is theirs.
-    relations = [each for each in access.relations if not each.is_sequence]
+    names = (CATALOG, VIEWS, *access.data)
+    schemas = [schema for schema in access.schemas if schema.name in names]
+    # A sequence has the owner of its table.
+    relations = [relation for relation in access.relations if not relation.is_sequence]
     yield from _ownership(access.user, [*schemas, *relations])
 
 
 def _defaults(access: Access, profile: Profile) -> Iterator[sql.Composable]:
-    """Give the user the same rights on what others create later, and owners on the user's."""
+    """Grant the user the same rights on objects that others create later.
+
+    If the user is a writer, grant the owners the same rights on objects that the user creates.
+    """
     is_writer = profile >= Profile.WRITER
-    supers = {each.owner for each in access.relations if each.is_superusers}
+    superusers = {relation.owner for relation in access.relations if relation.is_superusers}
     for schema in access.data:
         creators = {*access.owners(), *access.creators.get(schema, [])} - {access.user}
         for creator in sorted(creators):
             yield from _default(schema, creator, access.user, is_writer=is_writer)
-        for owner in sorted(set(access.owners()) - supers - {access.user}) if is_writer else ():
+        owners = set(access.owners()) - superusers - {access.user} if is_writer else set()
+        for owner in sorted(owners):
             yield from _default(schema, access.user, owner, is_writer=True)
 
 
@@ -239,7 +254,7 @@ def _on_tables(rights: LiteralString, tables: Sequence[str], user: str) -> sql.C
     return _render(
         "grant {rights} on {tables} to {user}",
         rights=sql.SQL(rights),
-        tables=sql.SQL(", ").join(sql.Identifier(CATALOG, each) for each in tables),
+        tables=sql.SQL(", ").join(sql.Identifier(CATALOG, name) for name in tables),
         user=sql.Identifier(user),
     )
 
@@ -254,7 +269,7 @@ def _on_all(rights: LiteralString, kind: LiteralString, schema: str, user: str) 
     )
 
 
-def _owner(template: LiteralString, name: sql.Identifier, user: str) -> sql.Composable:
+def _change_owner(template: LiteralString, name: sql.Identifier, user: str) -> sql.Composable:
     return _render(template, name=name, user=sql.Identifier(user))
 
 
@@ -262,5 +277,5 @@ def _render(template: LiteralString, **parts: sql.Composable) -> sql.Composable:
     return sql.SQL(template).format(**parts)
 
 
-def _text(statement: sql.Composable) -> str:
-    return statement.as_string(None)
+def _texts(statements: Iterable[sql.Composable]) -> list[str]:
+    return list(dict.fromkeys(statement.as_string(None) for statement in statements))

@@ -23,7 +23,7 @@ def list_tenants(operation: ListTenants, context: StoreContext) -> Steps[list[Te
 
 @handles(DeleteTenant)
 def delete_tenant(operation: DeleteTenant, context: StoreContext) -> Steps[None]:
-    """Delete a tenant's row. If a PostgreSQL role was created for it, the role stays, without rights."""
+    """Delete a tenant's row. Its PostgreSQL role, if it has one, stays and has no rights."""
     named = {"name": operation.name}
     databases = [name for (name,) in (yield Statement(_DATABASES, named))]
     if databases:
