@@ -1,4 +1,4 @@
-"""SQL: what operations become, and how it is run. Importing this registers every handler."""
+"""Handlers turn operations into SQL, and drivers run it. Importing this registers every handler."""
 
 from pgchroma.store import collections, credentials, databases, status, tenancy
 from pgchroma.store.context import StoreContext

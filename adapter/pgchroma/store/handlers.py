@@ -1,4 +1,4 @@
-"""Which function answers which operation."""
+"""The registry of handlers: the function that answers each operation."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ O = TypeVar("O", bound=Operation[Any])  # noqa: E741
 Handler: TypeAlias = Callable[[Any, StoreContext], Steps[Any]]
 
 handlers: dict[type[Operation[Any]], Handler] = {}
-"""The handler of every operation there is."""
+"""The handler of every operation, by the operation's class."""
 
 
 def handles(

@@ -1,4 +1,4 @@
-"""The handler that reports how far a collection's indexes are behind its log."""
+"""The handler that reports how many of a collection's embeddings are not indexed yet."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ __all__ = ("get_indexing_status",)
 def get_indexing_status(
     operation: GetIndexingStatus, context: StoreContext
 ) -> Steps[IndexingStatus]:
-    """Count the embeddings that wait for an index, and look how far a build is."""
+    """Count the embeddings that wait for an index, and read the progress of a running build."""
     context.forget_collection(operation.collection)
     resolved = yield from resolve(operation.collection, context, is_fresh=True)
     if resolved.dimension is None:
@@ -46,9 +46,9 @@ def get_indexing_status(
         tail if needs_index(tail, resolved.dimension, sync_threshold, context.segment_bytes) else 0
     )
     if waiting and error is None:
-        # It may be another collection's build that cannot end, and this one's comes after it.
-        others = yield from compactor_blockers()
-        error = f"building indexes waits for {others[0]}" if others else None
+        # This collection's build may wait for another collection's build, which is blocked.
+        blockers = yield from compactor_blockers()
+        error = f"building indexes waits for {blockers[0]}" if blockers else None
     total = max(records, waiting)
     done = total - waiting + min(built or 0, waiting)
     return IndexingStatus(total - waiting, waiting, total, done / total if total else 1.0, error)
