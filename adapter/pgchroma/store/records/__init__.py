@@ -1,1 +1,1 @@
-"""Records: written, read and deleted."""
+"""Handlers that write, read and delete records."""

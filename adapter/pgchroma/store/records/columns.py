@@ -1,4 +1,4 @@
-"""Columns of records: what is selected for those asked for, and how rows become them."""
+"""Columns of records: the select list of the requested columns, and the conversion of rows."""
 
 from __future__ import annotations
 
@@ -16,42 +16,45 @@ from pgchroma.store.layout.tables import CollectionTables
 from pgchroma.store.resolved import ResolvedCollection
 from pgchroma.store.running.steps import ComposedSQL, render
 
-__all__ = ("MAX_CACHED_BYTES", "columns_of", "compose", "selected", "shape")
+__all__ = ("MAX_CACHED_BYTES", "columns_from_rows", "columns_of", "compose", "selected")
 
 MAX_CACHED_BYTES = 4_000
-"""Bytes of clauses above which a statement's text is composed anew each time."""
+"""Maximum size of the clauses of a statement whose composed text is cached."""
 
 
 def columns_of(include: frozenset[str], resolved: ResolvedCollection) -> tuple[str, ...]:
-    """List the columns to select: the id, and what was asked for and is there."""
+    """Return the columns to select: the ids, and the requested columns that the collection has."""
     has_vectors = resolved.dimension is not None
-    wanted = (c for c in _COLUMNS if c in include and (has_vectors or c != "embeddings"))
-    return ("ids", *wanted)
+    requested = (
+        column
+        for column in _EXPRESSIONS
+        if column in include and (has_vectors or column != "embeddings")
+    )
+    return ("ids", *requested)
 
 
 def selected(columns: tuple[str, ...]) -> sql.Composable:
     """Compose a select list over records ``r`` and vectors ``v``."""
-    return sql.SQL(", ").join(sql.SQL(_COLUMNS[column]) for column in columns)
+    return sql.SQL(", ").join(sql.SQL(_EXPRESSIONS[column]) for column in columns)
 
 
 def compose(
     template: LiteralString, tables: CollectionTables, columns: tuple[str, ...], **clauses: bytes
 ) -> bytes:
     """Compose a statement that selects columns of a collection's records."""
-    # Composing a statement takes half as long as a small one runs, and shapes come back; those
-    # of very long filters hardly do, and would fill the memory.
-    given = tuple(clauses.items())
+    # Composing a small statement takes half as long as executing it, and most statements are
+    # repeated. Those with very long filters hardly are, and would fill the memory.
     is_short = sum(map(len, clauses.values())) <= MAX_CACHED_BYTES
-    return (_remembered if is_short else _compose)(template, tables, columns, given)
+    return (_cached if is_short else _compose)(template, tables, columns, tuple(clauses.items()))
 
 
-def shape(
+def columns_from_rows(
     rows: Sequence[Sequence[Any]],
     columns: tuple[str, ...],
     include: frozenset[str],
     resolved: ResolvedCollection,
 ) -> RecordColumns:
-    """Turn rows of the columns selected into columns of records."""
+    """Convert rows of the selected columns to columns of records."""
     values: dict[str, Any] = {
         column: [row[index] for row in rows] for index, column in enumerate(columns)
     }
@@ -79,13 +82,14 @@ def _compose(
     )
 
 
-_remembered = lru_cache(maxsize=4096)(_compose)
+_cached = lru_cache(maxsize=4096)(_compose)
 
-_COLUMNS: dict[str, LiteralString] = {
+_EXPRESSIONS: dict[str, LiteralString] = {
     "ids": "r.id",
     "documents": "r.document",
     "uris": "r.uri",
-    # A record with a uri and no metadata shows an empty object, one without both shows null.
+    # If there is no metadata, a record with a uri returns an empty object, and one without a uri
+    # returns null.
     "metadatas": "coalesce(r.metadata, case when r.uri is not null then '{}'::jsonb end)::text",
     "embeddings": "vector_send(v.embedding)",
 }

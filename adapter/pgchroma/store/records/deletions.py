@@ -1,4 +1,4 @@
-"""The handler that deletes records: one round trip and one transaction, all of them or none."""
+"""The handler that deletes records: one round trip and one transaction."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ __all__ = ("delete_records",)
 
 @handles(DeleteRecords)
 def delete_records(operation: DeleteRecords, context: StoreContext) -> Steps[int]:
-    """Delete records with their embeddings."""
-    # Another client may just have begun to re-embed: pending embeddings are deleted, too.
+    """Delete records with their embeddings, including pending and previous ones."""
+    # Another client may just have begun to re-embed. A recent look-up finds its pending embeddings.
     resolved, condition = yield from resolve_where(
         operation.collection, context, operation.ids, operation.filter
     )
@@ -29,7 +29,7 @@ def delete_records(operation: DeleteRecords, context: StoreContext) -> Steps[int
     records = resolved.tables.records
     matching: sql.Composable = condition.sql
     if operation.limit is not None:
-        # Both halves have the condition: a row that changes in between is tested again.
+        # Both parts have the condition, so a row that is changed in between is tested again.
         first = sql.SQL(_FIRST).format(records=records, condition=condition.sql)
         matching = sql.SQL("{} and {}").format(condition.sql, first)
     change = render(
@@ -47,7 +47,7 @@ def delete_records(operation: DeleteRecords, context: StoreContext) -> Steps[int
 
 
 def _cleared(resolved: ResolvedCollection) -> sql.Composable:
-    """Compose what deletes the embeddings of deleted records, pending ones too."""
+    """Compose the clauses that delete the records' embeddings, pending and previous ones also."""
     parts: list[sql.Composable] = []
     if resolved.dimension is not None:
         parts.append(sql.SQL(_CLEARED).format(vectors=resolved.tables.vectors))

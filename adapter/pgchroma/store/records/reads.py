@@ -11,7 +11,7 @@ from pgchroma.model.records import RecordColumns
 from pgchroma.store.conditions.condition import resolve_where
 from pgchroma.store.context import StoreContext
 from pgchroma.store.handlers import handles
-from pgchroma.store.records.columns import columns_of, compose, shape
+from pgchroma.store.records.columns import columns_from_rows, columns_of, compose
 from pgchroma.store.resolving import resolve
 from pgchroma.store.running.steps import Statement, Steps, text_of
 
@@ -20,7 +20,7 @@ __all__ = ("count_records", "get_records")
 
 @handles(CountRecords)
 def count_records(operation: CountRecords, context: StoreContext) -> Steps[int]:
-    """Add up the counts that writes have stored, which takes no longer for many records."""
+    """Add up the counts that writes have stored. The time does not depend on the record count."""
     resolved = yield from resolve(operation.collection, context)
     rows = yield Statement(text_of(resolved.tables.record_count))
     return int(rows[0][0])
@@ -47,10 +47,11 @@ def get_records(operation: GetRecords, context: StoreContext) -> Steps[RecordCol
     )
     page = {"limit": operation.limit, "offset": operation.offset or 0}
     rows = yield from condition.read(condition.step(condition.statement(text, page)))
-    return shape(rows, columns, operation.include, resolved)
+    return columns_from_rows(rows, columns, operation.include, resolved)
 
 
-# The page is cut before columns are computed, so skipped records cost no work on their metadata.
+# The page is selected before columns are computed, so the metadata of skipped records is not
+# converted.
 _GET: LiteralString = """
 select {columns}
 from (

@@ -1,13 +1,12 @@
-"""Handlers that write records: one round trip and one transaction, all of a batch or nothing.
+"""Handlers that write records: each batch is written in one round trip and one transaction.
 
-Writers wait for each other and do not deadlock. Each takes all rows it is about to change in one
-statement and in the order of their ids: it locks those that are there, and an upsert inserts
-those that are not at the same time. A second statement, sent along with the first, changes the
-rows. It waits for nobody, and it sees what the writers before it have committed, so it clears
-away the embeddings that it replaces. Records that are only updated are held as those that are
-deleted; see `pgchroma.store.conditions.row_locks`.
+Writers wait for each other and do not deadlock. A first statement claims all rows of the batch in
+the order of their ids: it locks existing rows, and an upsert also inserts the missing ones. A
+second statement, sent with the first, changes the rows. It never waits. It sees what earlier
+writers have committed, so it deletes the embeddings that it replaces. Updates lock their records as
+deletions do; see `pgchroma.store.conditions.row_locks`.
 
-Places in insertion order and in the log are drawn in the order of the batch.
+Positions in insertion order and in the log are drawn in the order of the batch.
 """
 
 from __future__ import annotations
@@ -43,34 +42,34 @@ __all__ = ("add_records", "update_records", "upsert_records")
 
 @handles(AddRecords)
 def add_records(operation: AddRecords, context: StoreContext) -> Steps[None]:
-    """Insert the records whose id is new; of several with one id the first."""
+    """Insert the records whose id is new. If an id is repeated, insert the first record with it."""
     yield from _write(_ADD, operation, operation.records, context)
 
 
 @handles(UpsertRecords)
 def upsert_records(operation: UpsertRecords, context: StoreContext) -> Steps[None]:
-    """Update the records that are there, insert the others."""
+    """Update the records that exist, and insert the others."""
     records = operation.records.merged()
     yield from _write(_UPSERT, operation, records, context)
 
 
 @handles(UpdateRecords)
 def update_records(operation: UpdateRecords, context: StoreContext) -> Steps[None]:
-    """Update the records that are there."""
+    """Update the records that exist, and ignore the others."""
     records = operation.records.merged()
     yield from _write(_UPDATE, operation, records, context)
 
 
 @dataclass(frozen=True, slots=True)
-class _Form:
-    """The texts of a write.
+class WriteShape:
+    """The parts of a write's statements.
 
     Attributes:
-        claim: The statement that takes the rows; empty if the one that changes them does.
-        records: What becomes of the records.
-        vectors: What becomes of their embeddings.
-        spare: What becomes of their second embeddings.
-        is_held: Tells whether the change was made; empty if it always is.
+        claim: The statement that locks or inserts the rows. Empty if `records` does that.
+        records: The clauses that write the records.
+        vectors: The clauses that write their embeddings.
+        shadow: The clauses that write their pending or previous embeddings.
+        is_held: The expression for whether the change was made. Empty if it is always made.
     """
 
     claim: LiteralString
@@ -81,7 +80,7 @@ class _Form:
 
 
 def _write(
-    form: _Form,
+    shape: WriteShape,
     operation: AddRecords | UpsertRecords | UpdateRecords,
     records: RecordBatch,
     context: StoreContext,
@@ -94,33 +93,35 @@ def _write(
         resolved = yield from resolve_for_query(operation.collection, context, records.dimension)
     yield from advance_once(resolved, context)
     if resolved.dimension is None and records.dimension is not None:
-        yield Transaction(_write_first(form, operation.collection, records, resolved, context))
+        yield Transaction(_write_first(shape, operation.collection, records, resolved, context))
     else:
-        yield from _send(form, records, resolved, context)
+        yield from _send(shape, records, resolved, context)
     context.record_write(resolved)
 
 
 def _write_first(
-    form: _Form,
+    shape: WriteShape,
     collection: CollectionRef,
     records: RecordBatch,
     resolved: ResolvedCollection,
     context: StoreContext,
 ) -> Steps[None]:
-    """Write the first embeddings: their dimension, their table and they themselves, or nothing."""
+    """Set the dimension, create the table of vectors and write the first embeddings."""
     resolved = yield from make_vectors(collection, resolved, context, records.dimension or 0)
-    yield from _send(form, records, resolved, context)
+    yield from _send(shape, records, resolved, context)
 
 
 def _send(
-    form: _Form, records: RecordBatch, resolved: ResolvedCollection, context: StoreContext
+    shape: WriteShape, records: RecordBatch, resolved: ResolvedCollection, context: StoreContext
 ) -> Steps[None]:
     has_vectors = records.dimension is not None
-    claim, change = _texts(form, resolved.tables, resolved.shadow, has_vectors, records.modality)
-    columns = _columns(records)
+    claim, change = _render_statements(
+        shape, resolved.tables, resolved.shadow, has_vectors, records.modality
+    )
+    columns = _column_parameters(records)
     claimed = {**columns, "are_embedded": _are_embedded(records)}
-    changed = {**columns, "embeddings": _packed(records, context)}
-    if form.is_held:
+    changed = {**columns, "embeddings": _packed_embeddings(records, context)}
+    if shape.is_held:
         yield from hold(Statement(claim, claimed), Statement(change, changed))
     elif claim:
         yield Statement(claim, claimed), Statement(change, changed)
@@ -128,7 +129,7 @@ def _send(
         yield Statement(change, changed)
 
 
-def _columns(records: RecordBatch) -> dict[str, Any]:
+def _column_parameters(records: RecordBatch) -> dict[str, Any]:
     columns: dict[str, Any] = {
         "ids": records.ids,
         "documents": records.documents,
@@ -140,7 +141,7 @@ def _columns(records: RecordBatch) -> dict[str, Any]:
     return columns
 
 
-def _packed(records: RecordBatch, context: StoreContext) -> VectorArray | None:
+def _packed_embeddings(records: RecordBatch, context: StoreContext) -> VectorArray | None:
     if records.embeddings is None:
         return None
     return pack_vectors(records.embeddings, records.has_embedding, context.vector_oid)
@@ -153,14 +154,14 @@ def _are_embedded(records: RecordBatch) -> list[bool] | None:
 
 
 @lru_cache(maxsize=1024)
-def _texts(
-    form: _Form,
+def _render_statements(
+    shape: WriteShape,
     tables: CollectionTables,
     shadow: CollectionTables | None,
     has_vectors: bool,
     modality: Modality | None,
 ) -> tuple[bytes, bytes]:
-    document, uri = _KEPT[modality]
+    document, uri = _DOCUMENT_AND_URI[modality]
     parts: dict[str, sql.Composable] = {
         "records": tables.records,
         "vectors": tables.vectors,
@@ -171,38 +172,38 @@ def _texts(
         "condition": BY_IDS,
         "embeddings": sql.SQL(_EMBEDDINGS if has_vectors else _NO_EMBEDDINGS),
     }
-    vectors: LiteralString = form.vectors if has_vectors else ""
+    vectors: LiteralString = shape.vectors if has_vectors else ""
     if has_vectors and shadow is not None:
-        vectors += form.shadow
+        vectors += shape.shadow
         parts["shadow"] = shadow.vectors
-    change = render(_WITH + form.records + vectors + _NOTHING + form.is_held, **parts)
-    return render(form.claim, **parts), change
+    change = render(_WITH + shape.records + vectors + _SELECT + shape.is_held, **parts)
+    return render(shape.claim, **parts), change
 
 
 _EMBEDDINGS: Final = "%(embeddings)b::vector[]"
 _NO_EMBEDDINGS: Final = "null::text[]"
 
 _WITH: LiteralString = "with "
-# Tables are locked in the order in which they stand before it, prepared or not: records before
-# vectors, as everywhere.
-_NOTHING: LiteralString = "select "
+# PostgreSQL locks tables in the order in which the clauses before this name them, whether the
+# statement is prepared or not: records before vectors, as in every other statement.
+_SELECT: LiteralString = "select "
 
-# Whoever comes to an id that another inserts, changes or deletes waits there, and holds those
-# before it only: the order of the rows is that of the waiting. A row that is there is locked by
-# what does not change it, as `where` holds for none: else it could be deleted while the next id is
-# waited for, and of a batch some would be there and others not.
+# A transaction that reaches an id that another one inserts, changes or deletes waits there, and
+# holds only the rows before it. So all writers wait in the order of the ids. An existing row is
+# locked and not changed, because of `where false`. Otherwise it could be deleted while this
+# statement waits for the next id, and only a part of the batch would exist.
 _ADDED: LiteralString = """
 input as materialized (
-    select nextval({log}) as place, n, id, document, uri, metadata::jsonb as metadata, embedding
+    select nextval({log}) as drawn, n, id, document, uri, metadata::jsonb as metadata, embedding
     from unnest(
         %(ids)b::text[], %(documents)b::text[], %(uris)b::text[], %(metadatas)b::text[],
         {embeddings}
-    ) with ordinality as given (id, document, uri, metadata, embedding, n)
+    ) with ordinality as batch (id, document, uri, metadata, embedding, n)
 ),
 inserted as (
     insert into {records} (seq, pos, id, document, uri, metadata, created_at, updated_at)
     select distinct on (id collate "C")
-        place, case when embedding is not null then place end, id, document, uri, metadata,
+        drawn, case when embedding is not null then drawn end, id, document, uri, metadata,
         now(), now()
     from input
     order by id collate "C", n
@@ -211,7 +212,7 @@ inserted as (
 ),
 """
 
-# Each write leaves a row of its own: writers of one collection do not wait for each other.
+# Each write inserts a separate row, so writers of one collection do not wait for each other.
 _COUNTED: LiteralString = """
 counted as (
     insert into {counts} (place, change)
@@ -222,26 +223,27 @@ counted as (
 _ADDED_VECTORS: LiteralString = """,
 stored as (
     insert into {vectors} (pos, seq, embedding)
-    select place, place, embedding
+    select drawn, drawn, embedding
     from input
-    where embedding is not null and place in (select seq from inserted)
-    order by place
+    where embedding is not null and drawn in (select seq from inserted)
+    order by drawn
 )
 """
 
-# As above. Embeddings are sent with the other statement, which knows the rows' places.
+# Locks rows as above. The embeddings are sent with the second statement, which knows the positions
+# of the rows.
 _INSERT_OR_LOCK: LiteralString = """
 input as materialized (
-    select nextval({log}) as place, id, document, uri, metadata::jsonb as metadata, is_embedded
+    select nextval({log}) as drawn, id, document, uri, metadata::jsonb as metadata, is_embedded
     from unnest(
         %(ids)b::text[], %(documents)b::text[], %(uris)b::text[], %(metadatas)b::text[],
         %(are_embedded)b::bool[]
-    ) as given (id, document, uri, metadata, is_embedded)
+    ) as batch (id, document, uri, metadata, is_embedded)
 ),
 inserted as (
     insert into {records} (seq, pos, id, document, uri, metadata, created_at, updated_at)
     select
-        place, case when is_embedded then place end, id, document, uri,
+        drawn, case when is_embedded then drawn end, id, document, uri,
         nullif(jsonb_strip_nulls(metadata), '{{}}'), now(), now()
     from input
     order by id collate "C"
@@ -250,11 +252,11 @@ inserted as (
 ),
 """
 
-# What becomes of document and uri. A text that is embedded anew keeps its uri, which says where it
-# is from; the uri of a record without a text is where its image is.
+# How an update changes the document and the uri. A text that is embedded again keeps its uri, which
+# names its source. In a record without a text, the uri is the location of its image.
 _DOCUMENT: Final = "coalesce(p.document, r.document)"
 _URI: Final = "coalesce(p.uri, r.uri)"
-_KEPT: Final[dict[Modality | None, tuple[LiteralString, LiteralString]]] = {
+_DOCUMENT_AND_URI: Final[dict[Modality | None, tuple[LiteralString, LiteralString]]] = {
     None: (_DOCUMENT, _URI),
     "image": (
         f"case when p.pos is null then {_DOCUMENT} else p.document end",
@@ -272,18 +274,18 @@ input as materialized (
     from unnest(
         %(ids)b::text[], %(documents)b::text[], %(uris)b::text[], %(metadatas)b::text[],
         {embeddings}
-    ) with ordinality as given (id, document, uri, metadata, embedding, n)
+    ) with ordinality as batch (id, document, uri, metadata, embedding, n)
 ),
 """
 
-# A row that was there has been locked, and says by whom; one that was inserted has not.
+# A row that existed was locked, so its xmax is set. The xmax of an inserted row is zero.
 _INSERTED_OR_LOCKED: LiteralString = """
 held as materialized (
     select r.seq, r.pos, r.id, r.xmax = '0'::xid as is_new from {records} as r where {condition}
 )"""
 
 _CHANGED: LiteralString = """,
-places as materialized (
+positions as materialized (
     select
         *,
         case
@@ -296,7 +298,7 @@ places as materialized (
         from input as i
         join held as h on h.id = i.id
         order by i.n
-    ) as found
+    ) as matched
 ),
 updated as (
     update {records} as r
@@ -308,34 +310,34 @@ updated as (
             jsonb_strip_nulls(coalesce(r.metadata, '{{}}') || coalesce(p.metadata, '{{}}')), '{{}}'
         ),
         updated_at = now()
-    from places as p
+    from positions as p
     where r.seq = p.seq and not p.is_new
 )
 """
 
 _REPLACED: LiteralString = """,
 replaced as (
-    delete from {vectors} as v using places as p
+    delete from {vectors} as v using positions as p
     where v.pos = p.replaced and p.pos is not null and not p.is_new
 ),
 stored as (
     insert into {vectors} (pos, seq, embedding)
-    select pos, seq, embedding from places where pos is not null order by pos
+    select pos, seq, embedding from positions where pos is not null order by pos
 )
 """
 
-_REPLACED_SPARE: LiteralString = """,
+_REPLACED_SHADOW: LiteralString = """,
 outdated as (
-    delete from {shadow} as s using places as p
+    delete from {shadow} as s using positions as p
     where s.pos = p.replaced and p.pos is not null and not p.is_new
 )
 """
 
-_ADD = _Form("", _ADDED + _COUNTED, _ADDED_VECTORS)
-_UPDATE = _Form(LOCK, _INPUT + HELD + _CHANGED, _REPLACED, _REPLACED_SPARE, IS_HELD)
-_UPSERT = _Form(
-    _WITH + _INSERT_OR_LOCK + _COUNTED + _NOTHING,
+_ADD = WriteShape("", _ADDED + _COUNTED, _ADDED_VECTORS)
+_UPDATE = WriteShape(LOCK, _INPUT + HELD + _CHANGED, _REPLACED, _REPLACED_SHADOW, IS_HELD)
+_UPSERT = WriteShape(
+    _WITH + _INSERT_OR_LOCK + _COUNTED + _SELECT,
     _INPUT + _INSERTED_OR_LOCKED + _CHANGED,
     _REPLACED,
-    _REPLACED_SPARE,
+    _REPLACED_SHADOW,
 )

@@ -12,7 +12,7 @@ from pgchroma.model.records import QueriedRecords
 from pgchroma.store.conditions.condition import resolve_where
 from pgchroma.store.context import StoreContext
 from pgchroma.store.handlers import handles
-from pgchroma.store.records.columns import columns_of, shape
+from pgchroma.store.records.columns import columns_from_rows, columns_of
 from pgchroma.store.resolved import ResolvedCollection
 from pgchroma.store.resolving import resolve
 from pgchroma.store.running.steps import Rows, Statement, Steps
@@ -86,7 +86,7 @@ def _columns(
             groups[row[QUERY] - 1].append(row)
     return [
         QueriedRecords(
-            shape([row[ID:] for row in group], columns, operation.include, resolved),
+            columns_from_rows([row[ID:] for row in group], columns, operation.include, resolved),
             [row[DISTANCE] for row in group],
         )
         for group in groups
