@@ -577,8 +577,7 @@ def _check_query(place: Place) -> None:
     # Chroma answers 500.
     assert place.answer(f"POST {R}/query", {"query_embeddings": [[1, 2]], "ids": ["a", "zz"]}) == (
         400, invalid(
-            "Error finding id: the collection has no record 'zz'; ids of a query are those of "
-            "records that are there"
+            "Error finding id: the collection has no record 'zz'; pass only ids of existing records"
         ),
     )  # fmt: skip
     assert place.answer(f"POST {R}/query", {"query_embeddings": [[1]]}) == (

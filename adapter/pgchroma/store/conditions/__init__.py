@@ -1,1 +1,1 @@
-"""Ids and filters of a request as SQL conditions."""
+"""SQL conditions for the ids and filters of a request."""

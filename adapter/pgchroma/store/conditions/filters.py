@@ -1,9 +1,9 @@
-"""Filters compiled to SQL: every value is a bound parameter, and so is every key without an index.
+"""Compiling filters to SQL. Every value is a bound parameter, as is every key without an index.
 
-A negative operator is the complement of its positive one: it also matches records that lack the
-key. The grammar negates nothing else, so null may stand for false.
+A negative operator is the complement of the positive one: it also matches records that lack the
+key. The grammar has no other negation, so a condition may be null instead of false.
 
-The indexes that exist decide how a condition is spelled, never which records it matches.
+The existing indexes determine how a condition is written, never which records it matches.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ from pgchroma.store.layout.secondary import (
 __all__ = ("FilterCompiler", "Parameters")
 
 LONG_LIST = 8
-"""From one more value on, PostgreSQL looks the values of a list up in a hash table."""
+"""For lists with more values than this, PostgreSQL uses a hash table."""
 
-_COLUMNS = {"#id": "id", "chroma:document": "document", "chroma:uri": "uri"}
-"""Keys that stand for a column of the record, not for its metadata."""
+_COLUMN_KEYS = {"#id": "id", "chroma:document": "document", "chroma:uri": "uri"}
+"""Keys that name a column of the record, not a key of its metadata."""
 
 _TRIGRAMS = SecondaryIndex("trigrams")
 
@@ -44,26 +44,27 @@ _ALWAYS = sql.SQL("true")
 
 
 class Parameters(dict[str, Any]):
-    """Values to bind, each under its own name."""
+    """Values to bind, by generated names."""
 
     def bind(self, value: Any) -> sql.Placeholder:
-        """Add a value, and return its placeholder."""
+        """Add a value and return its placeholder."""
         name = f"f{len(self)}"
         self[name] = value
         return sql.Placeholder(name)
 
 
 class FilterCompiler:
-    """Compiles filters, and collects what a statement has to know of them, in one walk.
+    """Compiles filters, and collects the properties that their statement depends on, in one pass.
 
     Args:
-        filterable: What the collection may be filtered by.
+        filterable: The keys that the collection may be filtered by.
         secondary: The indexes that are ready.
 
     Attributes:
         parameters: The values to bind.
         candidates: The indexes that would serve the filters if they existed.
-        has_regex: Whether execution may take a time that grows with a pattern, not with the data.
+        has_regex: Whether there is a regular expression, whose execution time may depend on the
+            pattern more than on the data.
         has_long_list: Whether there is a list of more than `LONG_LIST` values.
     """
 
@@ -79,7 +80,8 @@ class FilterCompiler:
         """Compile a filter to a condition on the records table named ``r``.
 
         Raises:
-            InvalidArgumentError: The collection may not be filtered so; the message names the key.
+            InvalidArgumentError: The collection cannot be filtered by a key, which the message
+                names.
         """
         if isinstance(filter, Junction):
             return _join(filter.operator, [self.compile(clause) for clause in filter.clauses])
@@ -88,8 +90,8 @@ class FilterCompiler:
         match filter:
             case TextMatch(operator, text):
                 return _compile_text(operator, text, self.parameters, _TRIGRAMS in self._secondary)
-            case Comparison(key, operator, operand) if key in _COLUMNS:
-                return _compile_column(_COLUMNS[key], operator, operand, self.parameters)
+            case Comparison(key, operator, operand) if key in _COLUMN_KEYS:
+                return _compile_column(_COLUMN_KEYS[key], operator, operand, self.parameters)
             case Comparison(key, operator, operand):
                 return _compile_metadata(key, operator, operand, self.parameters, self._secondary)
             case _:
@@ -126,7 +128,7 @@ def _compile_contains(text: str, parameters: Parameters, has_trigrams: bool) -> 
     if has_trigrams and len(text) >= MIN_LITERAL_CHARACTERS:
         pattern = parameters.bind(f"%{_LIKE_SPECIAL.sub(_ESCAPED, text)}%")
         return sql.SQL("r.document like {}").format(pattern)
-    # Without an index strpos takes three quarters of the time of like.
+    # Without an index, strpos takes three quarters of the time of like.
     return sql.SQL("strpos(r.document, {}) > 0").format(parameters.bind(text))
 
 
@@ -135,7 +137,8 @@ def _compile_regex(pattern: str, parameters: Parameters, has_trigrams: bool) -> 
     literal = required_text(pattern)
     if len(literal) < MIN_LITERAL_CHARACTERS:
         return matching
-    # A case, since PostgreSQL would test the pattern first: it takes both for equally cheap.
+    # A case expression fixes the order. PostgreSQL estimates the same cost for both tests and would
+    # evaluate the pattern first.
     cased = sql.SQL("case when strpos(r.document, {}) > 0 then {} else false end").format(
         parameters.bind(literal), matching
     )
@@ -151,7 +154,7 @@ def _compile_column(
     texts = [value for value in operands if isinstance(value, str)]
     is_negative = operator in ("$ne", "$nin", "$not_contains")
     if operator not in ("$eq", "$ne", "$in", "$nin"):
-        # A column holds one text: it has no order here and no elements.
+        # A column is a single text: comparisons of order and of elements do not apply.
         return _ALWAYS if is_negative else _NEVER
     positive = sql.SQL("r.{} = any({}::text[])").format(
         sql.Identifier(column), parameters.bind(texts)
@@ -170,74 +173,82 @@ def _compile_metadata(
         positive = _compile_metadata(key, _NEGATIVES[operator], operand, parameters, secondary)
         return _complement(positive)
     if operator == "$contains":
-        return _has_element(key, operand, parameters)
+        return _compile_element(key, operand, parameters)
     index = SecondaryIndex(kind_for(operand), key)
     if index in secondary:
-        return _COMPILED_FOR[index.kind](key, operator, operand, parameters)
+        return _INDEXED_COMPILERS[index.kind](key, operator, operand, parameters)
     if operator in _SYMBOLS:
-        return _ordered(key, operator, operand, parameters)
+        return _compile_order(key, operator, operand, parameters)
     if operator == "$eq":
-        return _equal(key, operand, parameters)
-    return _among(key, operand, parameters)
+        return _compile_equality(key, operand, parameters)
+    return _compile_membership(key, operand, parameters)
 
 
-def _equal(key: str, operand: Any, parameters: Parameters) -> sql.Composable:
-    # Containment tells 1 from "1" and from true, and takes 1 and 1.0 for one number.
+def _compile_equality(key: str, operand: Any, parameters: Parameters) -> sql.Composable:
+    # Containment distinguishes 1 from "1" and from true, and treats 1 and 1.0 as equal.
     document = parameters.bind(orjson.dumps({key: operand}).decode())
     return sql.SQL("r.metadata @> {}::jsonb").format(document)
 
 
-def _among(key: str, operands: Any, parameters: Parameters) -> sql.Composable:
+def _compile_membership(key: str, operands: Any, parameters: Parameters) -> sql.Composable:
     values = parameters.bind([orjson.dumps(operand).decode() for operand in operands])
-    return sql.SQL("{} = any({}::jsonb[])").format(_value(key, parameters), values)
+    return sql.SQL("{} = any({}::jsonb[])").format(_metadata_value(key, parameters), values)
 
 
-def _valued(key: str, operator: str, operand: Any, parameters: Parameters) -> sql.Composable:
-    """Compare a key's text or truth value as its index has it; a long text itself as well."""
+def _compile_indexed_value(
+    key: str, operator: str, operand: Any, parameters: Parameters
+) -> sql.Composable:
+    """Compare a key's text or boolean with the expression that its index stores.
+
+    The index truncates long texts, so these are also compared in full.
+    """
     indexed = value_of("r.metadata", key)
     if operator == "$eq":
-        found = sql.SQL("{} = {}").format(indexed, parameters.bind(indexed_value(operand)))
+        condition = sql.SQL("{} = {}").format(indexed, parameters.bind(indexed_value(operand)))
         operands = (operand,)
     else:
-        values = parameters.bind([indexed_value(each) for each in operand])
-        found = sql.SQL("{} = any({}::text[])").format(indexed, values)
+        values = parameters.bind([indexed_value(value) for value in operand])
+        condition = sql.SQL("{} = any({}::text[])").format(indexed, values)
         operands = operand
-    if not any(is_truncated(each) for each in operands):
-        return found
-    return sql.SQL("({} and {})").format(found, _among(key, operands, parameters))
+    if not any(is_truncated(value) for value in operands):
+        return condition
+    return sql.SQL("({} and {})").format(condition, _compile_membership(key, operands, parameters))
 
 
-def _numbered(key: str, operator: str, operand: Any, parameters: Parameters) -> sql.Composable:
-    """Compare a key's number."""
+def _compile_indexed_number(
+    key: str, operator: str, operand: Any, parameters: Parameters
+) -> sql.Composable:
+    """Compare a key's number with the expression that its index stores."""
     number = number_of("r.metadata", key)
     if operator == "$in":
-        several = parameters.bind([orjson.dumps(each).decode() for each in operand])
-        return sql.SQL("{} = any({}::numeric[])").format(number, several)
+        numbers = parameters.bind([orjson.dumps(value).decode() for value in operand])
+        return sql.SQL("{} = any({}::numeric[])").format(number, numbers)
     template: LiteralString = "{} " + _SYMBOLS.get(operator, "=") + " {}::numeric"
     return sql.SQL(template).format(number, parameters.bind(orjson.dumps(operand).decode()))
 
 
-def _ordered(key: str, operator: str, operand: Any, parameters: Parameters) -> sql.Composable:
-    # jsonb orders across types (true > 1 > "a"), so numbers are compared with numbers only.
+def _compile_order(key: str, operator: str, operand: Any, parameters: Parameters) -> sql.Composable:
+    # jsonb orders values of different types (true > 1 > "a"), so only numbers are compared.
     template: LiteralString = (
         "(jsonb_typeof({0}) = 'number' and {0} " + _SYMBOLS[operator] + " {1}::jsonb)"
     )
     number = parameters.bind(orjson.dumps(operand).decode())
-    return sql.SQL(template).format(_value(key, parameters), number)
+    return sql.SQL(template).format(_metadata_value(key, parameters), number)
 
 
-def _has_element(key: str, operand: Any, parameters: Parameters) -> sql.Composable:
+def _compile_element(key: str, operand: Any, parameters: Parameters) -> sql.Composable:
     document = parameters.bind(orjson.dumps({key: [operand]}).decode())
     positive = sql.SQL("r.metadata @> {}::jsonb").format(document)
     if isinstance(operand, bool | str):
         return positive
-    # A list holds ints or floats, and 1 is not an element of [1.0]; jsonb keeps the point.
-    first = sql.SQL("({} ->> 0)").format(_value(key, parameters))
+    # A list has either ints or floats, and 1 is not an element of [1.0]. jsonb keeps the decimal
+    # point, which distinguishes the two.
+    first = sql.SQL("({} ->> 0)").format(_metadata_value(key, parameters))
     test: LiteralString = "> 0" if isinstance(operand, float) else "= 0"
     return sql.SQL("({} and strpos({}, '.') " + test + ")").format(positive, first)
 
 
-def _value(key: str, parameters: Parameters) -> sql.Composable:
+def _metadata_value(key: str, parameters: Parameters) -> sql.Composable:
     return sql.SQL("(r.metadata -> {}::text)").format(parameters.bind(key))
 
 
@@ -249,7 +260,7 @@ _NEGATIVES = {"$ne": "$eq", "$nin": "$in", "$not_contains": "$contains"}
 
 _SYMBOLS: dict[str, LiteralString] = {"$gt": ">", "$gte": ">=", "$lt": "<", "$lte": "<="}
 
-_COMPILED_FOR = {"value": _valued, "number": _numbered}
+_INDEXED_COMPILERS = {"value": _compile_indexed_value, "number": _compile_indexed_number}
 
 _LIKE_SPECIAL = re.compile(r"[\\%_]")
 _ESCAPED = r"\\\g<0>"

@@ -2,9 +2,9 @@
 
 A first statement locks the records in the order of their ids, as upserts and additions lock
 theirs. The second statement, sent with it, changes them. It sees what earlier writers have
-committed, so it may see records that the first did not: to wait for these would break the order.
-It locks them only if no other transaction holds them. Otherwise it changes nothing, and both
-statements are sent again. So a write acts on all records of one moment, or on none.
+committed, so it may see records that the first did not, and waiting for these would break the
+order. It locks them only if no other transaction has locked them. Otherwise it changes nothing, and
+both statements are sent again. So a write changes all matching records of one snapshot, or none.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ IS_HELD: Final[LiteralString] = "(select count(*) from locked) = (select count(*
 
 
 def hold(*statements: Statement) -> Steps[Rows]:
-    """Send a lock and a change, again until the change was made; return the change's rows."""
+    """Send a lock and a change until the change is made. Return the rows of the change."""
     while True:
         rows: Any = yield statements
         if rows[0][-1]:

@@ -1,1 +1,1 @@
-"""How values travel to and from PostgreSQL: embeddings and lists in binary, metadata as JSON."""
+"""Encoding values for PostgreSQL: embeddings and lists in binary, metadata as JSON."""

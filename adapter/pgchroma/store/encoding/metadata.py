@@ -1,7 +1,7 @@
-"""Metadata between Python and jsonb, with int and float kept apart.
+"""Encoding and decoding metadata, so that ints and floats stay distinct in jsonb.
 
-jsonb keeps a number's digits but not its exponent: ``1e22`` would come back an int. So a float
-that is written with an exponent goes in with its digits and a point.
+jsonb keeps the digits of a number but not its exponent: ``1e22`` would be returned as an int. So a
+float that Python writes with an exponent is written with all its digits and a decimal point.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from pgchroma.model.metadata import CleanMetadata
 __all__ = ("decode_metadata", "encode_metadata")
 
 _FIRST_EXPONENT = 1e15
-"""Below this, a float's shortest form has a point and no exponent that jsonb could drop."""
+"""Smaller floats are written with a decimal point and without an exponent."""
 
 
 def encode_metadata(metadata: CleanMetadata | None) -> str | None:
-    """Encode metadata for jsonb; None, and metadata without a key, become null."""
+    """Encode metadata for jsonb. None and empty metadata become null."""
     if not metadata:
         return None
     if any(type(value) in (float, list) for value in metadata.values()):

@@ -1,7 +1,7 @@
-"""Long lists of texts in PostgreSQL's binary format.
+"""Encoding long lists of texts in PostgreSQL's binary format.
 
-psycopg packs a list in one go, during which no other thread runs: 40 MB of documents take a quarter
-of a second. Here a list is packed text by text.
+psycopg encodes a list in one call that does not release the GIL: 40 MB of documents block all other
+threads for a quarter of a second. This module encodes a list text by text.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from psycopg.adapt import Dumper
 
 __all__ = ("TextArray", "TextArrayDumper", "pack_lists", "pack_texts")
 
-_TEXT, _TEXTS = 25, 1009
+_TEXT_OID, _TEXT_ARRAY_OID = 25, 1009
 """The object ids of `text` and `text[]`, the same in every database."""
 
 _NULL = struct.pack(">i", -1)
@@ -29,10 +29,10 @@ class TextArray(bytes):
 
 
 class TextArrayDumper(Dumper):
-    """Hands a `TextArray` to PostgreSQL as it is."""
+    """Sends a `TextArray` unchanged."""
 
     format = pq.Format.BINARY
-    oid = _TEXTS
+    oid = _TEXT_ARRAY_OID
 
     def dump(self, obj: TextArray) -> Buffer:
         """Return the bytes."""
@@ -40,9 +40,9 @@ class TextArrayDumper(Dumper):
 
 
 def pack_texts(texts: Sequence[str | None]) -> TextArray:
-    """Pack texts, of which some may be missing, into a ``text[]``."""
+    """Pack texts into a ``text[]``. None becomes null."""
     has_null = int(None in texts)
-    parts = [struct.pack(">iiIii", 1, has_null, _TEXT, len(texts), 1)]
+    parts = [struct.pack(">iiIii", 1, has_null, _TEXT_OID, len(texts), 1)]
     for text in texts:
         if text is None:
             parts.append(_NULL)
@@ -54,7 +54,7 @@ def pack_texts(texts: Sequence[str | None]) -> TextArray:
 
 
 def pack_lists(parameters: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return the parameters of a statement with their lists of texts packed."""
+    """Return the parameters of a statement, with every list of texts packed."""
     packed = {
         name: pack_texts(value)
         for name, value in parameters.items()

@@ -1,8 +1,8 @@
-"""Embeddings between numpy and PostgreSQL's binary formats, a whole batch at a time.
+"""Converting embeddings between numpy and PostgreSQL's binary formats, a whole batch at a time.
 
 pgvector's binary vector is a 16-bit dimension, 16 reserved bits and the values as big-endian
-float32. A binary array is a header and, for each element, its length in bytes and the element;
-the length -1 stands for null.
+float32. A binary array is a header and, for each element, its length in bytes and the element. The
+length -1 means null.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ __all__ = (
 VECTOR_HEADER_BYTES = 4
 
 MAX_BYTES = 1_000_000_000
-"""PostgreSQL takes values of up to 1 GB."""
+"""Maximum size of a value in PostgreSQL."""
 
 
 class VectorArray(bytes):
@@ -42,7 +42,7 @@ class VectorArray(bytes):
 
 
 class VectorArrayDumper(Dumper):
-    """Hands a `VectorArray` to PostgreSQL as it is; the statement's cast names the type."""
+    """Sends a `VectorArray` unchanged. The cast in the statement determines the type."""
 
     format = pq.Format.BINARY
     oid = 0
@@ -53,7 +53,10 @@ class VectorArrayDumper(Dumper):
 
 
 def prepare_vectors(connection: BaseConnection[Any]) -> None:
-    """Teach a connection to send what only we have, vectors and packed texts; twice is no fault."""
+    """Register the dumpers of vectors and packed texts on a connection.
+
+    Registering them again has no effect.
+    """
     connection.adapters.register_dumper(VectorArray, VectorArrayDumper)
     connection.adapters.register_dumper(TextArray, TextArrayDumper)
 
@@ -65,14 +68,14 @@ def pack_vectors(
 
     Args:
         matrix: Shape ``(present vectors, dimension)``.
-        present: For each element of the array whether it has a vector; None: all have.
-        vector_oid: The type `vector`'s object id in this database.
+        present: For each element of the array, whether it has a vector. None means all have one.
+        vector_oid: The object id of the type `vector` in this database.
     """
     count, dimension = matrix.shape
     if count * 4 * (dimension + 2) > MAX_BYTES:
         raise BatchSizeExceededError(
-            f"{count} embeddings of {dimension} dimensions are more than the {MAX_BYTES} bytes "
-            "that one request can carry; write them in smaller batches"
+            f"{count} embeddings of {dimension} dimensions exceed the {MAX_BYTES} bytes that one "
+            "request can send; write them in smaller batches"
         )
     element = np.dtype(
         [("bytes", ">i4"), ("dimension", ">i2"), ("reserved", ">i2"), ("v", ">f4", (dimension,))]
@@ -93,7 +96,7 @@ def pack_vector(vector: NDArray[np.float32]) -> VectorArray:
 
 
 def unpack_vectors(vectors: Sequence[bytes | None], dimension: int) -> NDArray[np.float32]:
-    """Unpack binary vectors into a matrix; the row of one that is missing is NaN."""
+    """Unpack binary vectors into a matrix. The row of a missing vector is NaN."""
     size = VECTOR_HEADER_BYTES + 4 * dimension
     if None not in vectors:
         raw = b"".join(vectors)  # type: ignore[arg-type]

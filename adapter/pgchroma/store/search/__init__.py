@@ -1,1 +1,1 @@
-"""Queries: run, explained and measured."""
+"""Handlers that execute and explain queries, and measure their recall."""

@@ -234,7 +234,7 @@ def _settings(
         # than the limit: it would rather sort all records than read them in the index's order.
         # Nor does it know that long embeddings are stored elsewhere and expensive to read.
         settings.append(b"set local enable_sort = off")
-        # Before PostgreSQL 18 a disabled sort costs so much that PostgreSQL would compile the
+        # Before PostgreSQL 18, the cost of a disabled sort would make PostgreSQL compile the
         # statement, which takes longer than executing it.
         settings.append(b"set local jit = off")
     return tuple(Statement(text) for text in settings)

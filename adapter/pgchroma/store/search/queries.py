@@ -44,39 +44,39 @@ def query_records(operation: QueryRecords, context: StoreContext) -> Steps[list[
     )
     if resolved.dimension is None or operation.n_results == 0:
         yield from _check_ids(operation, resolved)
-        return _columns((), operation, resolved)
+        return _results((), operation, resolved)
     query = prepare_query(operation, resolved, condition, context)
     rows = yield from condition.read(query.step)
     if not query.has_all_matches(rows):
-        again = prepare_query(operation, resolved, condition, context, force_exact=True)
-        rows = yield again.step
+        exact_query = prepare_query(operation, resolved, condition, context, force_exact=True)
+        rows = yield exact_query.step
     if rows:
-        _refuse_missing(rows[0][MISSING])
+        _check_none_missing(rows[0][MISSING])
     else:
         yield from _check_ids(operation, resolved)
-    return _columns(rows, operation, resolved)
+    return _results(rows, operation, resolved)
 
 
 def _check_ids(operation: QueryRecords, resolved: ResolvedCollection) -> Steps[None]:
-    """Look the query's ids up if its answer has no row that would list missing ones."""
+    """Look up the ids of a query whose answer has no row to list the missing ones."""
     if operation.ids:
         text = select_missing_ids(resolved.tables)
         rows = yield Statement(text, {"ids": operation.ids})
-        _refuse_missing(rows[0][0])
+        _check_none_missing(rows[0][0])
 
 
-def _refuse_missing(missing: Sequence[str] | None) -> None:
+def _check_none_missing(missing: Sequence[str] | None) -> None:
     if not missing:
         return
     listed = ", ".join(shown(id) for id in missing[:MAX_LISTED_IDS])
     more = " and others" if len(missing) > MAX_LISTED_IDS else ""
     raise InvalidArgumentError(
         f"Error finding id: the collection has no record {listed}{more}; "
-        "ids of a query are those of records that are there"
+        "pass only ids of existing records"
     )
 
 
-def _columns(
+def _results(
     rows: Rows, operation: QueryRecords, resolved: ResolvedCollection
 ) -> list[QueriedRecords]:
     columns = columns_of(operation.include, resolved)

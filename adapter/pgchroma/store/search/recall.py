@@ -1,4 +1,4 @@
-"""The handler that measures how many of the true neighbours queries find."""
+"""The handler that measures recall: the share of the exact neighbours that queries find."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def measure_recall(operation: MeasureRecall, context: StoreContext) -> Steps[Rec
         text = render(_SAMPLE, records=resolved.tables.records, vectors=resolved.tables.vectors)
         rows = yield Statement(text, {"sample": operation.sample})
         sample = unpack_vectors([row[0] for row in rows], resolved.dimension)
-    found, expected, times, exact_times = 0, 0, [], []
+    n_found, n_expected, times, exact_times = 0, 0, [], []
     for embedding in sample:
         query = QueryRecords(
             operation.collection,
@@ -45,16 +45,16 @@ def measure_recall(operation: MeasureRecall, context: StoreContext) -> Steps[Rec
             None,
             operation.filter,
         )
-        begin = time.perf_counter()
+        start = time.perf_counter()
         ids = yield from _ids(query, resolved, condition, context, force_exact=False)
         middle = time.perf_counter()
-        truth = yield from _ids(query, resolved, condition, context, force_exact=True)
-        times.append(middle - begin)
+        exact_ids = yield from _ids(query, resolved, condition, context, force_exact=True)
+        times.append(middle - start)
         exact_times.append(time.perf_counter() - middle)
-        found += len(set(ids) & set(truth))
-        expected += len(truth)
+        n_found += len(set(ids) & set(exact_ids))
+        n_expected += len(exact_ids)
     return Recall(
-        found / expected if expected else 1.0,
+        n_found / n_expected if n_expected else 1.0,
         len(sample),
         operation.n_results,
         statistics.median(times) * 1000 if times else 0.0,

@@ -1,4 +1,4 @@
-"""The SQL of queries, and the positions of the values in the rows of its answer."""
+"""The SQL of queries, and the positions of the values in the rows that it returns."""
 
 from __future__ import annotations
 
@@ -101,24 +101,26 @@ class QueryShape:
 
     def _branches(self, condition: sql.Composable) -> list[sql.Composable]:
         segments = self.indexes.segments
-        found = [self._searched(condition, segment) for segment in segments]
-        found += [
+        branches = [self._search_branch(condition, segment) for segment in segments]
+        branches += [
             self._branch(_TAIL, condition, position_range("v.pos", *bounds))
             for bounds in ranges_without(segments)
         ]
         if self.space == "cosine":
-            bounds = [position_range("v.pos", each.first_pos, each.end_pos) for each in segments]
+            bounds = [
+                position_range("v.pos", segment.first_pos, segment.end_pos) for segment in segments
+            ]
             covered = sql.SQL("({})").format(sql.SQL(" or ").join(bounds))
-            found.append(self._branch(_ZEROS, condition, covered))
-        return found
+            branches.append(self._branch(_ZEROS, condition, covered))
+        return branches
 
-    def _searched(self, condition: sql.Composable, segment: Segment) -> sql.Composable:
+    def _search_branch(self, condition: sql.Composable, segment: Segment) -> sql.Composable:
         count = candidates(segment.quantization, self.limit, self.indexes.ef_search)
         if self.is_adaptive:
             count = max(count, self.indexes.ef_search)
         range = position_range("v.pos", segment.first_pos, segment.end_pos)
         if self.space == "cosine" and segment.quantization == "bit":
-            # Zero vectors have bits like all others, but an index of their own finds them.
+            # The bit index also has zero vectors, but a separate index finds these.
             range = sql.SQL("{} and vector_norm(v.embedding) > 0").format(range)
         return self._branch(
             _ADAPTIVE_BRANCH if self.is_adaptive else _SEARCHED_BRANCH,
@@ -158,7 +160,7 @@ def select_missing_ids(tables: CollectionTables) -> bytes:
 
 
 def missing_ids(tables: CollectionTables) -> sql.Composable:
-    """Compose an array of some of the ids that no record has, in the given order."""
+    """Compose an array of the first ids that no record has, in the order of the request."""
     return sql.SQL(_MISSING_IDS).format(
         records=tables.records, limit=sql.Literal(MAX_LISTED_IDS + 1)
     )
@@ -170,11 +172,11 @@ def _compose_text(shape: QueryShape, condition: bytes) -> bytes:
 
 _cached_text = lru_cache(maxsize=4096)(_compose_text)
 
-# Chroma's distances are float32: as such they are returned, and as such they are equal.
+# Chroma's distances are float32, so distances are returned and compared as float32.
 _DISTANCES: Final[dict[str, LiteralString]] = {
     "l2": "vector_l2_squared_distance(v.embedding, q.embedding)::real",
     "ip": "(1 + (v.embedding <#> q.embedding))::real",
-    # A zero vector has no direction: pgvector says NaN, Chroma says as far as a right angle.
+    # The distance to a zero vector is NaN in pgvector and 1 in Chroma, like that of a right angle.
     "cosine": "coalesce(nullif(v.embedding <=> q.embedding, 'NaN'), 1)::real",
 }
 
@@ -185,12 +187,12 @@ _ONE_QUERY: LiteralString = (
     "(select %(queries)b::vector as embedding, 1::bigint as n) as q cross join lateral"
 )
 
-# Looked for once, in the same snapshot as the records.
+# Evaluated once, in the same snapshot as the records.
 _MISSING_IDS: LiteralString = """array(
-    select given.id
-    from unnest(%(ids)b::text[]) with ordinality as given (id, n)
-    where not exists (select from {records} as r where r.id = given.id)
-    order by given.n
+    select requested.id
+    from unnest(%(ids)b::text[]) with ordinality as requested (id, n)
+    where not exists (select from {records} as r where r.id = requested.id)
+    order by requested.n
     limit {limit}
 )"""
 
@@ -235,7 +237,7 @@ left join {records} as r on r.seq = v.seq and r.pos = v.pos
 order by q.n, v.distance, v.seq
 """
 
-# The row of `choice` comes back even if nothing is found: it says how the query was executed.
+# The row of `choice` is returned even if nothing is found: it shows how the query was executed.
 _ADAPTIVE: LiteralString = """
 with matching as materialized (
     select r.pos from {records} as r where r.pos is not null and {condition} limit {bound} + 1
@@ -299,7 +301,7 @@ _TAIL: LiteralString = """(
     limit {limit}
 )"""
 
-# HNSW has no place for a vector without a direction. An index of its own has all of them.
+# HNSW cannot index zero vectors by cosine distance. A separate index has all of them.
 _ZEROS: LiteralString = """(
     select v.pos, v.seq, v.embedding, {distance} as distance
     from {vectors} as v
@@ -309,8 +311,8 @@ _ZEROS: LiteralString = """(
     limit {limit}
 )"""
 
-# Looked up for one row of the log after the other, of an index in its order; `offset 0` keeps it
-# so. A join would test all records there are for the few in the tail.
+# Looks up the record of one row of the log at a time, in the order of the index; `offset 0` keeps
+# PostgreSQL from turning this into a join, which would test all records for the few in the tail.
 _PROBED: LiteralString = """cross join lateral (
         select from {records} as r
         where r.seq = v.seq and r.pos = v.pos and {condition}
