@@ -1,4 +1,5 @@
--- One upgrade at a time, until its transaction ends. Limits on what users ask are not meant for it.
+-- Only one upgrade runs at a time, until its transaction ends. Time limits that are configured for
+-- queries do not apply to it.
 select set_config(name, '0', true)
 from pg_catalog.pg_settings
 where

@@ -1,4 +1,4 @@
--- An empty search path leads to no schema to create it in.
+-- With an empty search path, there is no schema to create the extension in.
 do $$
 begin
     if current_schema() is null then
@@ -8,19 +8,20 @@ begin
     end if;
 end
 $$;
--- Whoever runs this file by hand is refused here; nothing of the transaction stays.
+-- Checks the versions again, because this file may also be run by hand. An error rolls back the
+-- transaction.
 do $$
 declare
-    found text := (select extversion from pg_catalog.pg_extension where extname = 'vector');
+    installed text := (select extversion from pg_catalog.pg_extension where extname = 'vector');
 begin
     if current_setting('server_version_num')::int < 160000 then
         raise exception 'PostgreSQL is too old: pgchroma needs 16 or newer';
     end if;
     if (
-        select array_agg(part[1]::int order by place)
-        from regexp_matches(found, '\d+', 'g') with ordinality as parts (part, place)
+        select array_agg(part[1]::int order by n)
+        from regexp_matches(installed, '\d+', 'g') with ordinality as parts (part, n)
     ) < '{0,8,4}' then
-        raise exception 'pgvector % is too old: pgchroma needs 0.8.4 or newer', found;
+        raise exception 'pgvector % is too old: pgchroma needs 0.8.4 or newer', installed;
     end if;
 end
 $$;

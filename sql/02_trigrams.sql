@@ -1,4 +1,4 @@
--- An index of documents uses it; without it searching documents is slower and nothing else.
+-- The index of documents requires this extension. Without it, searching documents is slower.
 do $$
 begin
     if current_schema() is null then

@@ -1,4 +1,5 @@
--- Not "if not exists", which needs the right to create schemas even if there is nothing to create.
+-- "create schema if not exists" would require the privilege to create schemas even if the schema
+-- exists.
 do $$
 begin
     if to_regnamespace('pgchroma') is null then

@@ -1,12 +1,12 @@
--- Views for SQL users live in a schema that holds no data. They are replaced in place, and what
--- else is in the schema stays. A schema of this name that is somebody else's is left alone: the
+-- Views for SQL users are in a schema that contains no data. An upgrade replaces them and leaves
+-- all other objects of the schema unchanged. If the schema was created by another application, the
 -- upgrade stops.
 do $$
 declare
     existing constant regnamespace := to_regnamespace('chroma');
-    is_ours constant boolean :=
+    is_own constant boolean :=
         obj_description(existing, 'pg_namespace') like 'pgchroma:%'
-        -- A dump may leave comments out.
+        -- A dump may omit comments.
         or exists (
             select from pg_catalog.pg_rewrite as r
             inner join pg_catalog.pg_depend as d on r.oid = d.objid
@@ -16,14 +16,15 @@ declare
 begin
     if existing is null then
         create schema chroma;
-    elsif is_ours is not true and (
+    elsif is_own is not true and (
         exists (select from pg_catalog.pg_class where relnamespace = existing)
         or exists (select from pg_catalog.pg_proc where pronamespace = existing)
     ) then
         raise exception 'the schema chroma is not pgchroma''s: rename or drop it, and try again'
             using errcode = 'duplicate_schema';
     end if;
-    -- Who may create in it need not be its owner, who alone can comment on it.
+    -- Only the owner may comment on the schema. The user that runs the upgrade may lack ownership and
+    -- have the privilege to create objects in it.
     if exists (
         select from pg_catalog.pg_namespace
         where nspname = 'chroma' and pg_has_role(nspowner, 'usage')

@@ -1,4 +1,4 @@
--- What there is: one row a collection, with the view to select from.
+-- Lists all collections, each with the schema that has its view.
 create or replace view chroma.collections as
 select
     d.tenant,

@@ -1,6 +1,6 @@
--- Each database's schema keeps a copy of what the catalog knows of its collections, in the table
--- "~catalog", so that a dump of the schema alone can be taken into another catalog. Triggers on the
--- catalog write it, as whoever writes the catalog.
+-- Each database's schema has a copy of the catalog's rows about its collections, in the table
+-- "~catalog", so that a dump of the schema alone can be adopted into another catalog. Triggers on
+-- the catalog write the copy, with the privileges of the user that writes the catalog.
 create or replace function pgchroma.copy_collection() returns trigger
 language plpgsql set search_path = pg_catalog
 as $$
@@ -33,7 +33,7 @@ begin
     from pgchroma.collections as c
     inner join pgchroma.databases as d on c.database_id = d.id
     where c.id = changed;
-    -- Nobody is kept from writing because somebody dropped the copy; the next upgrade makes it anew.
+    -- If the copy was dropped, writes still succeed. The next upgrade creates the copy again.
     if to_regclass(quote_ident(target) || '."~catalog"') is not null then
         execute format(
             'insert into %I."~catalog" (id, entry) values ($1, $2) '
@@ -85,12 +85,12 @@ create or replace trigger forget_collections
 after delete on pgchroma.collections referencing old table as gone
 for each statement execute function pgchroma.forget_collections();
 
--- Databases whose copy is missing, such as those that an older version made.
+-- Creates the copy of databases that lack it, such as those created by an older version.
 do $$
 declare
-    found record;
+    missing record;
 begin
-    for found in
+    for missing in
         select d.id, d.tenant, d.name, d.schema_name, n.nspowner::regrole as owner
         from pgchroma.databases as d
         inner join pg_catalog.pg_namespace as n on d.schema_name = n.nspname
@@ -98,17 +98,17 @@ begin
     loop
         execute format(
             'create table %I."~catalog" (id uuid primary key, entry jsonb not null)',
-            found.schema_name
+            missing.schema_name
         );
-        execute format('insert into %I."~catalog" values ($1, $2)', found.schema_name)
+        execute format('insert into %I."~catalog" values ($1, $2)', missing.schema_name)
         using
             '00000000-0000-0000-0000-000000000000'::uuid,
-            jsonb_build_object('id', found.id, 'tenant', found.tenant, 'name', found.name);
+            jsonb_build_object('id', missing.id, 'tenant', missing.tenant, 'name', missing.name);
         execute format(
-            'alter table %I."~catalog" owner to %s', found.schema_name, found.owner
+            'alter table %I."~catalog" owner to %s', missing.schema_name, missing.owner
         );
         update pgchroma.collections set layout_version = layout_version
-        where database_id = found.id;
+        where database_id = missing.id;
     end loop;
 end
 $$;
