@@ -1,4 +1,4 @@
-"""Upgrades that wait for one another: behind a pooler, and for a lock that somebody holds."""
+"""Upgrades that wait for each other, also behind a pooler, and for locks of other sessions."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ def test_a_wait_says_who_holds_the_lock(
         holder.execute(lock.encode())
         pid = holder.info.backend_pid
         with caplog.at_level(logging.WARNING, "pgchroma.catalog"), _upgrading(connection) as thread:
-            # Where pg_trgm is not available, there is a warning of that, too.
+            # If pg_trgm is not available, another warning reports that.
             _wait(lambda: "holds" in caplog.text)
             assert thread.is_alive()
             holder.close()

@@ -1,4 +1,4 @@
-"""What the tests of the compactor share: data, a look at what it left, and builds that last."""
+"""Data, checks of the compactor's results, and builds that do not end by themselves."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ SMALL = CompactionSettings(segment_bytes=0, memory=64 << 20)
 """Every tail that reaches `sync_threshold` gets an index."""
 
 QUIET = pgchroma.Settings(allow_reset=True, pgchroma_compaction=False, pgchroma_segment_bytes=0)
-"""Nothing is built unless a test says so."""
+"""Settings without a compactor: a test starts each build."""
 
 EAGER: Any = {"hnsw": {"sync_threshold": 100, "batch_size": 10, "num_threads": 1}}
 
 
 @pytest.fixture(autouse=True)
 def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Readers look at every turn, and replaced indexes are dropped almost at once."""
+    """Readers refresh with every call, and replaced indexes are dropped after a short pause."""
     monkeypatch.setattr(resolved, "FRESH_SECONDS", -1.0)
     monkeypatch.setattr(runner, "FRESH_SECONDS", 0.02)
     monkeypatch.setattr(session, "WATCH_SECONDS", 0.05)
@@ -40,13 +40,13 @@ def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def client(url: str) -> Iterator[pgchroma.ClientAPI]:
-    """A direct client without a compactor of its own."""
+    """A direct client without a compactor."""
     with pgchroma.PostgresClient(searching(url), QUIET) as direct:
         yield direct
 
 
 def searching(url: str) -> str:
-    """A way to a database where PostgreSQL searches an index even if it would sort faster."""
+    """A connection string with which PostgreSQL uses an index even if sorting is faster."""
     return make_conninfo(url, options="-c enable_sort=off -c enable_seqscan=off")
 
 
@@ -65,7 +65,7 @@ def vectors(count: int, seed: int = 0) -> np.ndarray:
 def filled(
     client: pgchroma.ClientAPI, name: str = "papers", count: int = 300, **settings: Any
 ) -> pgchroma.Collection:
-    """A collection whose tail is due."""
+    """A collection whose tail needs an index."""
     configuration: Any = {"hnsw": {**EAGER["hnsw"], **settings}}
     collection = client.create_collection(
         name, configuration=configuration, embedding_function=None
@@ -90,11 +90,11 @@ def compact(
     names: tuple[str, ...] = (),
     merges_all: bool = True,
 ) -> None:
-    """Do all there is to do."""
+    """Compact collections until nothing is left to do."""
     with Compaction(url, settings, Event()) as working:
         for each in working.collections():
             if not names or each.name in names:
-                # Another one may be at it, or be dead and PostgreSQL has not noticed yet.
+                # Another compactor may have it, or be dead and PostgreSQL has not noticed yet.
                 while not working.compact(each, merges_all=merges_all):
                     time.sleep(0.02)
 
@@ -106,7 +106,7 @@ def tables(collection: pgchroma.Collection) -> tuple[str, str]:
 
 
 def indexes(url: str, collection: pgchroma.Collection) -> dict[str, bool]:
-    """The indexes that the compactor answers for, and whether each is valid."""
+    """The compactor's indexes, and whether each is valid."""
     with psycopg.connect(url) as plain:
         found = plain.execute(
             "select c.relname::text, i.indisvalid from pg_index as i "
@@ -127,7 +127,7 @@ def segments(url: str, collection: pgchroma.Collection) -> list[tuple[str, bool,
 
 
 def assert_at_rest(url: str, collection: pgchroma.Collection, count: int = 1) -> None:
-    """The catalog and PostgreSQL agree, and `count` segments have the whole log."""
+    """Assert that the catalog and PostgreSQL agree, and that `count` segments cover the log."""
     found = segments(url, collection)
     there = {name: valid for name, valid in indexes(url, collection).items() if "_hnsw_" in name}
     assert there == {name: True for name, *_ in found}
@@ -146,7 +146,7 @@ def assert_at_rest(url: str, collection: pgchroma.Collection, count: int = 1) ->
 
 
 def assert_right(collection: pgchroma.Collection, records: dict[str, np.ndarray]) -> None:
-    """Queries return records that are there, at their distances; and nearly all the nearest."""
+    """Assert that queries return existing records, their distances, and most of the nearest."""
     assert collection.count() == len(records)
     ids = list(records)
     matrix = np.array([records[id] for id in ids])
@@ -167,13 +167,13 @@ def assert_right(collection: pgchroma.Collection, records: dict[str, np.ndarray]
             if wanted == 10:
                 found_of_best += len({ids[position] for position in order} & set(found))
             else:
-                # More than an index is searched for: this is exact.
+                # No index returns this many, so the search is exact.
                 assert set(found) == set(ids)
     assert found_of_best >= 0.9 * 10 * len(queries)
 
 
 def as_numbered(*parts: tuple[int, int]) -> dict[str, np.ndarray]:
-    """What `more` has added, by start and count."""
+    """The records that `more` adds, by start and count."""
     return {
         str(start + n): row for start, count in parts for n, row in enumerate(vectors(count, start))
     }
@@ -181,9 +181,9 @@ def as_numbered(*parts: tuple[int, int]) -> dict[str, np.ndarray]:
 
 @contextmanager
 def lasting_builds(url: str) -> Iterator[Callable[[], bool]]:
-    """Have builds wait until the end of this; what is yielded tells whether one does.
+    """Make builds wait until the context exits; yield a function that checks whether one waits.
 
-    A snapshot that somebody holds keeps ``create index concurrently`` from ending, and it locks
+    A snapshot of another session keeps ``create index concurrently`` from ending, and it locks
     no table.
     """
     with psycopg.connect(url) as holder, psycopg.connect(url, autocommit=True) as watch:

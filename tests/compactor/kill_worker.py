@@ -1,8 +1,7 @@
 """A compactor that is killed: ``python -m tests.compactor.kill_worker URL STEP WHEN SECONDS``.
 
-It works on all collections and kills itself before, during or after the step that is named; or,
-with the step ``any``, after so many seconds. It says so before, and ends with 0 if the step never
-comes.
+It compacts all collections and kills itself before, during or after a step; with the step ``any``
+it kills itself after some seconds. It prints the step before, and exits with 0 if it never comes.
 """
 
 from __future__ import annotations

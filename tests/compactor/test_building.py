@@ -79,7 +79,7 @@ def test_changed_settings_build_the_index_anew(
     assert_at_rest(url, collection)
     assert not before.keys() & indexes(url, collection).keys()
     if change != {"quantization": "bit"}:
-        # Signs of eight numbers tell too little about neighbours to hold them to it.
+        # The signs of eight numbers are not enough to find the neighbors reliably.
         assert_right(collection, as_numbered((0, 300)))
     plan = collection.explain(query_embeddings=vectors(1))
     assert plan.strategy == "index", plan.plan
@@ -199,7 +199,7 @@ def test_a_late_commit_within_a_segment_is_found(
             [str(late.tolist())],
         )
         more(collection, 100, start=300)
-        # A build waits for writers, so the segment stands before this one commits.
+        # A build waits for writers, so the segment exists before this one commits.
         superuser.execute(
             "insert into pgchroma.segments (collection_id, first_pos, end_pos, index_name, "
             "quantization, max_neighbors, ef_construction, entries, is_ready) "

@@ -1,4 +1,4 @@
-"""The number of records, which every write leaves word of and compaction adds up."""
+"""The number of records: each write inserts a row of counts, and the compactor merges them."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def test_many_writes_are_added_up(url: str, client: pgchroma.ClientAPI) -> None:
 
 @pytest.fixture
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Changes are added up whenever somebody looks."""
+    """Counts are merged whenever the compactor polls."""
     monkeypatch.setattr(state, "MAX_COUNT_ROWS", 3)
 
 
@@ -156,7 +156,7 @@ def test_adding_up_that_is_killed_has_not_happened(
     tables = CollectionTables(SCHEMA, collection.id)
     with psycopg.connect(url) as dying:
         run(dying, _folding(tables))
-        assert collection.count() == 20, "until it commits nobody sees it"
+        assert collection.count() == 20, "others see it only after the commit"
         superuser.execute("select pg_terminate_backend(%s)", [dying.info.backend_pid])
         with pytest.raises(psycopg.OperationalError):
             dying.commit()

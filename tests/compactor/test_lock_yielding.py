@@ -1,4 +1,4 @@
-"""Builds that take long, are cancelled or fail: whoever waits goes first, and the rest goes on."""
+"""Builds that take long, are cancelled or fail: waiting sessions go first, other work continues."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ from tests.server_process import eventually
 
 @dataclass
 class Working:
-    """A compactor at work in a thread."""
+    """A compactor that works in a thread."""
 
     url: str
     stop: Event = field(default_factory=Event)
@@ -69,7 +69,7 @@ class Working:
             self.error = error
 
     def ended(self) -> BaseException | None:
-        """Wait for it and return what stopped it."""
+        """Wait for its end, and return the error that stopped it."""
         self.thread.join(30)
         assert not self.thread.is_alive()
         return self.error
@@ -77,7 +77,7 @@ class Working:
 
 @contextmanager
 def building(url: str) -> Iterator[Working]:
-    """A build that does not end by itself while this lasts."""
+    """A build that does not end by itself inside the context."""
     with lasting_builds(url) as is_building:
         working = Working(url)
         eventually(is_building)
@@ -181,7 +181,7 @@ def _followed(url: str) -> Iterator[Compactor]:
 
 @pytest.fixture
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A compactor that does not take its time."""
+    """A compactor with short pauses."""
     for name in ("POLL_SECONDS", "IDLE_SECONDS", "RETRY_SECONDS"):
         monkeypatch.setattr(compactor_thread, name, 0.1)
 
@@ -220,11 +220,11 @@ def test_a_cancelled_build_is_told_in_status_and_log_and_tried_again(
 
 @pytest.fixture
 def small_disk(url: str, server: EmbeddedPostgres) -> Iterator[str]:
-    """A tablespace in which there is room for a small index alone."""
+    """A tablespace with space for one small index."""
     with tempfile.TemporaryDirectory(prefix="pgchroma-small-") as directory:
         mount = ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", directory]
         if os.geteuid() or subprocess.run(mount, capture_output=True, check=False).returncode:
-            pytest.skip("a disk that is soon full takes the right to mount one")
+            pytest.skip("a disk that is soon full requires the permission to mount one")
         name = f"small_{uuid.uuid4().hex[:8]}"
         try:
             owner = Path(str(conninfo_to_dict(server.conninfo)["host"])).stat()

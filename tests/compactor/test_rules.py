@@ -1,4 +1,4 @@
-"""What the compactor decides, on no database at all."""
+"""What the compactor decides, without a database."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def test_segments_merge_with_what_is_not_much_shorter() -> None:
     assert _choose(COLLECTION, _inspected(short, tail=100)) == Build(1001, 1201, 200)
     assert _choose(COLLECTION, _inspected(long, short, tail=399)) == Build(1001, 1500, 499)
     assert _choose(COLLECTION, _inspected(long, short, tail=400)) == Build(1, 1501, 1500)
-    # At rest there is time for more, and while somebody writes for nothing but the tail.
+    # More is merged when idle; during writes only the tail is indexed.
     assert _choose(COLLECTION, _inspected(_row(1, 1, 801), short)) == Build(1, 1101, 900)
     assert _choose(COLLECTION, _inspected(_row(1, 1, 801), short), is_idle=False) is None
     assert _choose(COLLECTION, _inspected(long, short)) is None
@@ -122,7 +122,7 @@ def test_no_more_is_merged_than_fits_into_memory() -> None:
 
 
 class _Log:
-    """A collection of which only the numbers are there."""
+    """The positions and segments of a collection, without a collection."""
 
     def __init__(self, memory: int = PLENTY) -> None:
         self.rows: list[SegmentRow] = []
@@ -145,7 +145,7 @@ class _Log:
             if build is None:
                 return
             self._build(build)
-        raise AssertionError("it never comes to an end")
+        raise AssertionError("it never ends")
 
     def _build(self, build: Build) -> None:
         if build.rows > self.most:
@@ -187,7 +187,7 @@ def test_a_growing_log_is_indexed_a_few_times_and_in_few_segments(
         log.check()
         doublings = math.log2(max(len(log.indexed) / 100, 1)) + 1
         assert len(log.rows) <= doublings + 1
-    # At rest up to an eighth more is enough to build the whole anew.
+    # When idle, an eighth more is enough to rebuild everything.
     assert max(log.indexed) <= 8 * (math.log(max(len(log.indexed) / 100, 1), 9 / 8) / 4 + 4)
     log.settle(is_idle=True, merges_all=True)
     assert len(log.rows) <= 1
@@ -257,7 +257,7 @@ def _reconciled(inspection: Inspection) -> tuple[bool, list[str], list[str]]:
 
 def test_nothing_is_changed_where_catalog_and_indexes_agree() -> None:
     inspection = _inspected(_row(1, 1, 11), _row(2, 11, 21))
-    # What is deleted are segments of embeddings that were dropped: here none.
+    # The statement deletes the segments of dropped embeddings, of which there are none here.
     assert _reconciled(inspection) == (False, [], ["delete"])
 
 
@@ -272,7 +272,7 @@ def test_nothing_is_changed_where_catalog_and_indexes_agree() -> None:
         ([_row(1, 1, 11, is_ready=False), _row(2, 1, 21)], ["i1", "i2"], [], False, ["i1"]),
         ([_row(1, 1, 11, is_ready=False), _row(2, 1, 21)], ["i2"], ["i1"], True, ["i1"]),
         ([_row(1, 1, 11, is_ready=False), _row(2, 1, 21)], ["i2"], [], True, []),
-        # Somebody dropped one, or made one that nobody knows of.
+        # Another session dropped an index, or created one that is not in the catalog.
         ([_row(1, 1, 11)], [], [], True, []),
         ([], ["i9"], ["i8"], False, ["i8", "i9"]),
     ],

@@ -1,4 +1,4 @@
-"""Compaction where each tenant has a role: with the tenant's rights, never with more."""
+"""Compaction with a role for each tenant: with the tenant's privileges and no others."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def test_a_tenants_collection_gets_indexes_of_its_own(
 
 
 def _tie(url: str, collection: pgchroma.Collection) -> None:
-    """Have whoever changes or reads the tenant's tables run a function of the tenant's."""
+    """Attach functions of the tenant to its tables, which run when these are changed or read."""
     role = _role(url)
     counts, vectors = (f"acme__docs.{kind}_{collection.id.hex}" for kind in ("counts", "vectors"))
     with psycopg.connect(make_conninfo(url, user="pgchroma")) as plain:
@@ -121,7 +121,7 @@ def _tie(url: str, collection: pgchroma.Collection) -> None:
                 f"create trigger catch before delete on {table} "
                 "for each row execute function acme__docs.catch()"
             )
-        # A policy's condition is run by whoever reads.
+        # The condition of a policy runs as the role that reads.
         plain.execute(
             "create function acme__docs.peep() returns boolean language plpgsql as $$ begin "
             "insert into acme__docs.caught values (current_user, 'read'); return true; end $$"

@@ -1,4 +1,4 @@
-"""The thread that follows a client's writes: it starts, catches up, ends and keeps nobody."""
+"""The compactor's thread: it starts, catches up with writes, ends, and blocks no other session."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def _is_indexed(url: str, collection: pgchroma.Collection) -> bool:
 
 def test_a_clients_writes_are_indexed_behind_it(url: str) -> None:
     with pgchroma.PostgresClient(searching(url), EAGERLY) as client:
-        assert _threads() == [], "who only looks needs no thread"
+        assert _threads() == [], "a client that only reads needs no thread"
         collection = filled(client)
         assert len(_threads()) == 1
         eventually(lambda: _is_indexed(url, collection))
@@ -104,7 +104,7 @@ def _dies(url: str, step: str, when: str) -> None:
 
 
 def _works_elsewhere(client: pgchroma.ClientAPI) -> None:
-    """Have a client's compactor look at what there is."""
+    """Make the client's compactor scan all collections."""
     client.create_collection("another", embedding_function=None).add(ids="1", embeddings=[1.0])
 
 
@@ -339,7 +339,7 @@ def test_filters_by_keys_of_any_length_do_not_stop_it(
     assert "builds are failing" not in caplog.text
 
 
-def test_it_survives_a_restart_of_the_database_and_faults_of_its_own(
+def test_it_survives_a_restart_of_the_database_and_internal_errors(
     url: str,
     superuser: psycopg.Connection[Any],
     monkeypatch: pytest.MonkeyPatch,
@@ -359,7 +359,7 @@ def test_it_survives_a_restart_of_the_database_and_faults_of_its_own(
         with monkeypatch.context() as broken:
             broken.setattr(Compaction, "peek", _fails)
             more(collection, 150, start=300)
-            eventually(lambda: "a fault of its own" in caplog.text)
+            eventually(lambda: "an internal error" in caplog.text)
         eventually(lambda: len(indexes(url, collection)) == 1 and _is_indexed(url, collection))
         compact(url)
         assert_at_rest(url, collection)
@@ -383,7 +383,7 @@ def test_who_waits_for_a_table_while_it_looks_does_not_end_it(
 
 
 def _fails(*_: Any) -> None:
-    raise ValueError("a fault of its own")
+    raise ValueError("an internal error")
 
 
 @pytest.fixture(autouse=True)

@@ -1,4 +1,4 @@
-"""Writers, readers and two compactors at once, against what every writer knows of its own."""
+"""Concurrent writers, readers and two compactors, compared with what each writer has written."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ MOST = 1_000_000
 
 
 class Truth:
-    """What is committed for certain, and what may be, at every moment."""
+    """The records that are committed, and those that may be, at every moment."""
 
     def __init__(self) -> None:
         self._lock = Lock()
@@ -54,7 +54,7 @@ class Truth:
     def changing(
         self, written: dict[str, np.ndarray], deleted: tuple[str, ...] = ()
     ) -> Iterator[None]:
-        """What is in doubt while this lasts, and certain after it."""
+        """Records are in doubt inside the context, and committed after it."""
         with self._lock:
             new = len(written.keys() - self.records.keys())
             for id, row in written.items():
@@ -74,7 +74,7 @@ class Truth:
         self.bounds.append((self.bounds[-1][0] + low, self.bounds[-1][1] + high))
 
     def peek(self) -> Callable[[], tuple[dict[str, np.ndarray], int, int]]:
-        """Begin to look; what it returns says what was certain from then to when it is called."""
+        """Start an observation; return a function that returns what has been certain since then."""
         with self._lock:
             known = {id: row for id, row in self.records.items() if id not in self.in_doubt}
             touched, bounds = len(self.touched), len(self.bounds)
@@ -90,7 +90,7 @@ class Truth:
 
 
 class Writer:
-    """Writes records of its own in every way there is."""
+    """Writes its own records with every operation."""
 
     def __init__(self, number: int, collection: pgchroma.Collection, truth: Truth) -> None:
         self.number, self.collection, self.truth = number, collection, truth
@@ -271,7 +271,7 @@ def _all_at_once(url: str, turns: int) -> None:
 
 @pytest.fixture
 def narrow(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Conditions that hold for a few hundred records are searched for in indexes, too."""
+    """Make filters that match a few hundred records use indexes."""
     monkeypatch.setattr(planner, "MIN_EXACT_SCAN", 50)
 
 
@@ -280,7 +280,7 @@ def narrow(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_nothing_is_lost_doubled_or_made_up(
     url: str, monkeypatch: pytest.MonkeyPatch, fresh_seconds: float
 ) -> None:
-    # What is known of indexes may be of the past: slower then, and never wrong.
+    # Cached information about indexes may be stale, which makes searches slower but never wrong.
     monkeypatch.setattr(resolved, "FRESH_SECONDS", fresh_seconds)
     _all_at_once(url, 40)
 

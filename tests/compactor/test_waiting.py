@@ -1,4 +1,4 @@
-"""Whoever keeps the compactor waiting is named, and a short absence is a short pause."""
+"""Sessions that the compactor waits for are named, and a lost connection is a short pause."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def test_a_terminated_backend_is_a_short_pause(
             collection = filled(client)
             eventually(lambda: "waits for process" in caplog.text)
             for turn in range(2):
-                # In a pause there is none.
+                # There is no backend during a pause.
                 eventually(lambda: _terminated(superuser))
                 eventually(lambda turn=turn: caplog.text.count("builds are failing") > turn)  # type: ignore[misc]
         assert "retrying in 1 s" in caplog.text

@@ -1,4 +1,4 @@
-"""What the tests of deletions share: clients, and looks at what is left in PostgreSQL."""
+"""Clients, and checks of what a deletion leaves in PostgreSQL."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def fill(url: str, count: int, database: str = "default_database", start: int = 
 
 
 def rows(url: str, query: str) -> list[Any]:
-    """The rows of a statement, as whoever owns the database."""
+    """The rows of a statement that the owner of the database runs."""
     with psycopg.connect(url, autocommit=True) as plain:
         found = plain.execute(query)
         if found.description is None:
@@ -60,7 +60,7 @@ def rows(url: str, query: str) -> list[Any]:
 
 @contextmanager
 def reading(url: str, *tables: str) -> Iterator[None]:
-    """Somebody who reads tables and does not end the transaction."""
+    """A session that reads tables and does not end its transaction."""
     with psycopg.connect(url) as plain:
         for table in tables:
             plain.execute(f"select count(*) from {table}")

@@ -1,4 +1,4 @@
-"""Deleting databases and everything: at once, whole or not at all, and gone on with."""
+"""Deleting databases and resetting: immediate, complete or not at all, and continued later."""
 
 from __future__ import annotations
 
@@ -50,13 +50,13 @@ def test_a_reader_does_not_hold_up_a_deletion(
     with reading(url, tables[1]):
         delete(client)
         _create_default(client)
-        # The name is free, and nobody finds what had it.
+        # The name is free, and the old database cannot be found.
         assert client.count_collections() == 0
         client.create_collection("papers-1").add(ids="new", embeddings=[1.0, 2.0, 3.0])
         assert_whole(url)
         assert rows(url, DISCARDED) != []
     admin_of(client).create_database("other")
-    # Who deletes next goes on with what was left.
+    # The next deletion continues with what is left.
     admin_of(client).delete_database("other")
     assert rows(url, DISCARDED) == []
     assert client.get_collection("papers-1").get()["ids"] == ["new"]
@@ -113,7 +113,7 @@ def test_a_lost_connection_leaves_nothing_that_is_not_gone_on_with(
     with reading(url, *tables):
         delete(client)
     assert rows(url, DISCARDED) != []
-    # Somebody else comes, whose compactor looks at the first write.
+    # The compactor of another client checks with its first write.
     _create_default(client)
     with pgchroma.PostgresClient(url) as other:
         other.create_collection("papers").add(ids="1", embeddings=[1.0])

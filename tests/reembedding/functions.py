@@ -1,4 +1,4 @@
-"""Two embedding functions that can be told apart, and one that fails."""
+"""Two embedding functions that can be distinguished, and one that fails."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Hashed(EmbeddingFunction[Any]):
 
 
 class Failing(Hashed):
-    """Stops working after so many calls."""
+    """Fails after a number of calls."""
 
     def __init__(self, calls: int, seed: int = 1, dimension: int = 8) -> None:
         super().__init__(seed, dimension)

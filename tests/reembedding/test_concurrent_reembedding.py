@@ -1,4 +1,4 @@
-"""Two who embed anew at once, and others who delete, write early, or own what they should not."""
+"""Concurrent re-embeddings, and other sessions that delete, write early, or own the tables."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ COUNT = 60
 
 
 class Interrupted(Hashed):
-    """Has something done by others before it embeds."""
+    """Lets another client act before it embeds."""
 
     def __init__(self, interrupt: Callable[[], None], seed: int = 1, dimension: int = 8) -> None:
         super().__init__(seed, dimension)
         self.interrupt = interrupt
 
     def __call__(self, input: Any) -> Any:
-        if input != ["a"]:  # with that its length is found out
+        if input != ["a"]:  # this call finds out its length
             self.interrupt()
         return super().__call__(input)
 

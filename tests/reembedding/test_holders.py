@@ -1,4 +1,4 @@
-"""Who holds a collection that others embed anew is told to get it again."""
+"""Clients that hold a collection which others have re-embedded have to get it again."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ async def test_writes_and_queries_of_who_holds_it_are_refused(mode: Any) -> None
     found = await again.get(include=["embeddings", "documents"])
     wanted = [vector_of(text, 2, 8) for text in found["documents"]]
     assert np.array_equal(found["embeddings"], np.array(wanted))
-    # The one who has embedded it anew, and who goes back to the old function, is up to date.
+    # The client that re-embedded it, and then switches back to the old function, is up to date.
     rival.upsert(ids=["rival"], documents=["rival"])
     assert rival.reembed(Hashed(), index_timeout=None).is_switched
     await refused(again, {**WRITES, **QUERIES})

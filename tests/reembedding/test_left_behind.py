@@ -1,4 +1,4 @@
-"""Second embeddings of what is deleted or changed while they are made are not left behind."""
+"""No pending embeddings are left of records that are deleted or changed during a re-embedding."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SCHEMA = "default_tenant__default_database"
 
 
 def _left_behind(url: str, collection: pgchroma.Collection) -> dict[str, int]:
-    """How many embeddings of each of a collection's tables are no record's."""
+    """How many embeddings in each of a collection's tables belong to no record."""
     key = collection.id.hex
     with psycopg.connect(url) as plain:
         tables = plain.execute(
@@ -49,7 +49,7 @@ def test_who_deletes_and_updates_clears_both_tables(url: str) -> None:
         papers.update(ids=["id21"], documents=["changed, too"])
         assert _left_behind(url, collection) == {"vectors": 0, "spare": 0}
         collection.reembed(Hashed(seed=2, dimension=12))
-        # What was in use is kept, and cleared, too.
+        # The previous embeddings are kept, and cleared as well.
         renewed = other.get_collection("papers")
         renewed.delete(ids="id40")
         renewed.update(ids=["id41"], documents=["changed"])

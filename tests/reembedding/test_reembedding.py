@@ -1,4 +1,4 @@
-"""A collection embedded anew: what it does and refuses, over every way in."""
+"""Re-embedding a collection: what it does and refuses, in every mode."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Others read, write, kill and build indexes while a collection is embedded anew."""
+"""Reads, writes, killed clients and index builds during a re-embedding."""
 
 from __future__ import annotations
 
@@ -58,10 +58,10 @@ class _Slow(Hashed):
 
 
 class _Others:
-    """Two writers and a reader, who get the collection again when they are told to.
+    """Two writers and a reader, which get the collection again when an error requires it.
 
     Attributes:
-        written: What was written last, by id.
+        written: The last text written, by id.
     """
 
     def __init__(self, url: str) -> None:

@@ -1,6 +1,6 @@
 """Dropping the tables of deleted databases after the deletion.
 
-This uses a connection of its own, which may go through a pooler: no state outlives a transaction.
+This uses a separate connection, which may go through a pooler: no state outlives a transaction.
 """
 
 from __future__ import annotations

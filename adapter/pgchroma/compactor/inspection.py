@@ -120,7 +120,7 @@ def count_rows(collection: TrackedCollection, first: int, end: int) -> PassSteps
 
 
 def limited_to(collection: TrackedCollection, build: Build, max_rows: int) -> PassSteps[Build]:
-    """Return the part of a build that has at most so many embeddings."""
+    """Return the first part of a build, with at most `max_rows` embeddings."""
     text = render(_END_OF_ROWS, vectors=collection.tables.vectors)
     statement = Statement(text, {"first": build.first_pos, "rows": max(max_rows, 1)})
     rows = yield AsRole(collection.role, statement)

@@ -105,7 +105,7 @@ class Session:
                 try:
                     answer = self._run_step(collection, step)
                 except BaseException as raised:
-                    # A KeyboardInterrupt, too, must not leave the collection locked.
+                    # A KeyboardInterrupt must not leave the collection locked either.
                     error = raised
         except StopIteration as done:
             result: R = done.value
@@ -268,7 +268,7 @@ def _started(work: Callable[[], Any]) -> Future[Any]:
 
 
 def _is_done(running: Future[Any], seconds: float) -> bool:
-    """Wait up to so many seconds for a result; raise the error if there is one instead."""
+    """Wait for a result, with a time limit in seconds; raise the error if there is one instead."""
     try:
         running.result(seconds)
     except NotDoneError:

@@ -1,6 +1,6 @@
 """The versions of a collection's embeddings: the current ones, and pending or previous ones.
 
-Embeddings of another function have a table of their own, at the same positions in the log as the
+Embeddings of another function have a separate table, at the same positions in the log as the
 current ones. Every write of an embedding takes a new position. A position without a pending
 embedding is therefore one that has yet to be embedded, whichever session wrote it and when; and
 switching to the pending embeddings changes no record.
@@ -103,7 +103,7 @@ def find_versions(
         "database": collection.scope.database,
     }
     if is_locked:
-        # A statement of its own: the next one sees what was committed while this one waited.
+        # A separate statement: the next one sees what was committed while this one waited.
         yield Statement(_LOCK, parameters)
     rows = yield Statement(_SELECT_VERSIONS, parameters)
     if not rows:

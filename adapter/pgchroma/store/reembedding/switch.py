@@ -64,7 +64,7 @@ def _switch(operation: SwitchEmbeddings) -> Steps[int]:
 
 
 def _await_missing(versions: EmbeddingVersions, max_wait: float) -> Steps[int]:
-    """Wait for missing embeddings, up to so many seconds; return how many are still missing."""
+    """Wait for missing embeddings, at most `max_wait` seconds; return how many still are."""
     # Writers are locked out, so no further positions will be missing.
     positions = (yield Statement(render(_MISSING, **versions.parts)))[0][0]
     missing = len(positions)

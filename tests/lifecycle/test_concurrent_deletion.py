@@ -1,4 +1,4 @@
-"""Resets and deletions while others create: each happens whole, before the other or after it."""
+"""Resets and deletions during creations: each is complete, before or after the other."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from pgchroma import errors
 from tests.lifecycle.conftest import SETTINGS, admin_of, assert_whole, eventually, fill, rows
 
 GONE = (errors.NotFoundError, errors.InvalidArgumentError)
-"""What a creator is told whose tenant or database was deleted meanwhile."""
+"""The errors of a creation whose tenant or database has been deleted."""
 
 
 @contextmanager
 def repeating(*works: Callable[[int], Any]) -> Iterator[list[BaseException]]:
-    """Do things over and over in threads; what they raise, but for what is gone, is collected."""
+    """Repeat work in threads, and collect errors other than those of deleted parents."""
     stop, problems = threading.Event(), []
 
     def repeat(work: Callable[[int], Any]) -> None:

@@ -1,4 +1,4 @@
-"""Embeddings that are no record's are deleted, of small collections and of large ones."""
+"""Embeddings that belong to no record are deleted, in small and in large collections."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.server_process import eventually
 
 
 def _leave_behind(url: str, collection: pgchroma.Collection) -> None:
-    """Add embeddings as rival writers of one record may have left them."""
+    """Add embeddings such as concurrent writers of one record may leave."""
     _, vectors = tables(collection)
     with psycopg.connect(url, autocommit=True) as plain:
         plain.execute(
@@ -32,23 +32,25 @@ def _count(url: str, collection: pgchroma.Collection) -> int:
     return int(row[0])
 
 
-def _rest(url: str) -> None:
+def _compact_idle(url: str) -> None:
     with Compaction(url, SMALL, Event()) as working:
         for each in working.collections():
             assert working.compact(each, is_idle=True)
 
 
 @pytest.mark.parametrize("count", [20, 300])
-def test_a_collection_at_rest_is_swept(url: str, client: pgchroma.ClientAPI, count: int) -> None:
+def test_orphans_of_an_idle_collection_are_deleted(
+    url: str, client: pgchroma.ClientAPI, count: int
+) -> None:
     collection = filled(client, count=count)
     compact(url)
     _leave_behind(url, collection)
-    _rest(url)
+    _compact_idle(url)
     assert _count(url, collection) == count
     assert_right(collection, as_numbered((0, count)))
 
 
-def test_segments_are_swept_if_there_are_more_embeddings_than_records(
+def test_orphans_in_segments_are_deleted_if_there_are_more_embeddings_than_records(
     url: str, client: pgchroma.ClientAPI
 ) -> None:
     collection = filled(client)
@@ -62,11 +64,11 @@ def test_segments_are_swept_if_there_are_more_embeddings_than_records(
             " limit 1 returning pos"
         ).fetchone() or (0,)
     assert 0 < gap <= 300, "within the segment"
-    _rest(url)
+    _compact_idle(url)
     assert _count(url, collection) == 299
 
 
-def test_the_thread_sweeps_a_small_collection(
+def test_the_thread_deletes_orphans_of_a_small_collection(
     url: str, client: pgchroma.ClientAPI, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("POLL_SECONDS", "IDLE_SECONDS"):
