@@ -21,18 +21,19 @@ __all__ = ("Record", "Vector", "VectorOfLength", "as_vector")
 
 
 class Record(BaseModel):
-    """A record of a table; any other pydantic model will do as well."""
+    """A record of a table. Any other pydantic model can be used as well."""
 
     model_config = ConfigDict(protected_namespaces=(), arbitrary_types_allowed=True)
 
 
 def Vector(length: int) -> Any:  # noqa: N802
-    """Make the type of a field that holds an embedding: so many finite numbers.
+    """Return the type of a field that contains an embedding: a number of finite numbers.
 
-    It takes a list, a tuple or an array, and gives a list of floats.
+    The field accepts a list, a tuple or an array, and becomes a list of floats. Type checkers do
+    not allow calls in annotations; for them, write ``Annotated[list[float], VectorOfLength(384)]``.
 
     Raises:
-        ValueError: The length is no number above 0.
+        ValueError: The length is not a positive int.
     """
     if isinstance(length, bool) or not isinstance(length, int) or length < 1:
         raise ValueError(f"Expected the length of a vector to be at least 1, got {length!r}")
@@ -40,10 +41,10 @@ def Vector(length: int) -> Any:  # noqa: N802
 
 
 class VectorOfLength:
-    """What `Vector` adds to the annotation of a field.
+    """The mark that `Vector` adds to the annotation of a field.
 
     Attributes:
-        length: Of how many numbers it is.
+        length: The length of the embedding.
     """
 
     def __init__(self, length: int) -> None:
@@ -52,14 +53,14 @@ class VectorOfLength:
     def __get_pydantic_core_schema__(
         self, source: Any, handler: GetCoreSchemaHandler
     ) -> CoreSchema:
-        """Say how a value is checked, and that it is shown as it is."""
+        """Validate values with `as_vector`, and serialize them unchanged."""
         shown = core_schema.plain_serializer_function_ser_schema(lambda value: value)
         return core_schema.no_info_plain_validator_function(self._check, serialization=shown)
 
     def __get_pydantic_json_schema__(
         self, schema: CoreSchema, handler: GetJsonSchemaHandler
     ) -> dict[str, Any]:
-        """Describe it as an array of numbers."""
+        """Describe the field as an array of numbers."""
         bounds = {"minItems": self.length, "maxItems": self.length}
         return {"type": "array", "items": {"type": "number"}, **bounds}
 
@@ -72,10 +73,10 @@ class VectorOfLength:
 
 
 def as_vector(value: Any, length: int) -> NDArray[np.float64]:
-    """Make an array of a vector.
+    """Return a vector as an array.
 
     Raises:
-        ValueError: It is not of this length, or has something else than finite numbers.
+        ValueError: The vector has another length, or a value is not a finite number.
     """
     expected = f"Expected a vector of {length} finite numbers"
     try:

@@ -1,4 +1,4 @@
-"""Chroma's import path for what its catalog holds, and for the types of metadata and filters."""
+"""Chroma's import path for the types of its catalog, and of metadata and filters."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ __all__ = (
 
 @dataclass
 class CloudClientArg:
-    """An argument of `CloudClient`, and the environment variable that has it otherwise."""
+    """An argument of `CloudClient`, and the environment variable of its default."""
 
     name: str
     env_var: str

@@ -1,4 +1,4 @@
-"""Chroma's functions that check the arguments of a collection's methods, under its names."""
+"""Chroma's functions that check the arguments of a collection's methods."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def validate_where(where: WhereLike) -> None:
     """Check a metadata filter.
 
     Raises:
-        ValueError: It is malformed.
+        ValueError: The filter is malformed.
     """
     check_where(where)
 
@@ -93,7 +93,7 @@ def validate_where_document(where_document: WhereDocument) -> None:
     """Check a document filter.
 
     Raises:
-        ValueError: It is malformed.
+        ValueError: The filter is malformed.
     """
     check_where_document(where_document)
 
@@ -126,7 +126,7 @@ def validate_include(include: Include, dissalowed: Include | None = None) -> Non
 
     Args:
         include: The names.
-        dissalowed: Names that must not be among them; the parameter is spelled as in Chroma.
+        dissalowed: Names that are not allowed. The parameter is spelled as in Chroma.
 
     Raises:
         ValueError: A name is unknown or not allowed.
@@ -140,7 +140,7 @@ def validate_documents(
     """Check a list of documents.
 
     Raises:
-        ValueError: One is not a string; None is allowed if they are `nullable`.
+        ValueError: A document is not a string. With `nullable`, None is allowed.
     """
     if not isinstance(documents, list):
         raise ValueError(f"Expected documents to be a list, got {type(documents).__name__}")
@@ -151,7 +151,7 @@ def validate_images(images: Images) -> None:
     """Check a list of images.
 
     Raises:
-        ValueError: One is not an array of at least two dimensions.
+        ValueError: An image is not an array of at least two dimensions.
     """
     if not isinstance(images, list):
         raise ValueError(f"Expected images to be a list, got {type(images).__name__}")
@@ -159,19 +159,19 @@ def validate_images(images: Images) -> None:
 
 
 def validate_batch(batch: tuple[IDs, *tuple[Any, ...]], limits: Mapping[str, Any]) -> None:
-    """Check that a batch, whose first column is the ids, is not larger than one call may write.
+    """Check that a batch, whose first column is the ids, is not larger than the limit.
 
     Raises:
-        ValueError: It is.
+        ValueError: The batch is too large.
     """
     check_batch_size(batch[0], limits["max_batch_size"])
 
 
 def validate_embedding_function(embedding_function: EmbeddingFunction[Any]) -> None:
-    """Check that a function is called with one argument, `input`.
+    """Check that a function has one parameter, `input`.
 
     Raises:
-        ValueError: It is called otherwise.
+        ValueError: It has other parameters.
     """
     _check_call(embedding_function)
 
@@ -179,16 +179,16 @@ def validate_embedding_function(embedding_function: EmbeddingFunction[Any]) -> N
 def validate_sparse_embedding_function(
     sparse_vector_function: SparseEmbeddingFunction[Any],
 ) -> None:
-    """Check that a sparse function is called with one argument, `input`.
+    """Check that a sparse function has one parameter, `input`.
 
     Raises:
-        ValueError: It is called otherwise.
+        ValueError: It has other parameters.
     """
     _check_call(sparse_vector_function)
 
 
 def is_document(target: Any) -> bool:
-    """Whether the target is a text."""
+    """Whether the target is a string."""
     return isinstance(target, str)
 
 

@@ -1,4 +1,4 @@
-"""Chroma's import path for clients and for what they share."""
+"""Chroma's import path for clients and their shared state."""
 
 from pgchroma.api.shared_system_client import SharedSystemClient
 from pgchroma.client._sync.client import AdminClient, Client

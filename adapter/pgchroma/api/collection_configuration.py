@@ -1,4 +1,4 @@
-"""Chroma's import path for the shapes of a collection's configuration."""
+"""Chroma's import path for the types of a collection's configuration."""
 
 from pgchroma.client.arguments.configuration import (
     CollectionConfiguration,

@@ -8,7 +8,7 @@ __all__ = ("RECORD_COUNTER_FUNCTION", "STATISTICS_FUNCTION", "Function")
 
 
 class Function(StrEnum):
-    """What `Collection.attach_function` takes."""
+    """The functions that `Collection.attach_function` names in Chroma."""
 
     STATISTICS = "statistics"
     RECORD_COUNTER = "record_counter"

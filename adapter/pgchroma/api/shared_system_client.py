@@ -1,4 +1,4 @@
-"""Chroma's import path of `SharedSystemClient`."""
+"""Chroma's import path for `SharedSystemClient`."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ __all__ = ("SharedSystemClient",)
 
 
 class SharedSystemClient:
-    """What the clients of one embedded server share within a process."""
+    """The state that clients of one embedded server share within a process."""
 
     @staticmethod
     def clear_system_cache() -> None:
-        """Have the next client of a directory connect for itself. Clients that are open go on."""
+        """Let the next client of a directory open its server again. Open clients continue."""
         clear_system_cache()

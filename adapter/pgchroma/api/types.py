@@ -1,4 +1,4 @@
-"""Chroma's import path for the shapes of arguments and results."""
+"""Chroma's import path for the types of arguments and results."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The shapes of arguments and results, under Chroma's names.
+"""The types of arguments and results, under Chroma's names.
 
 Aliases that end in ``Like`` are for parameters. They include values that Chroma's types refuse and
 its methods accept, such as a ``list[dict[str, str]]`` of metadata or an array of float64.

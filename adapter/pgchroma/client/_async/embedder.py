@@ -85,7 +85,7 @@ class AsyncEmbedder:
         return await in_thread(self.function(), inputs)
 
     async def embed_queries(self, inputs: Sequence[Any]) -> Embeddings:
-        """Embed what is searched for."""
+        """Embed queries."""
         function = self.function()
         # A plain callable has no embed_query, and a subclass's is not checked as its call is.
         embedded = await in_thread(getattr(function, "embed_query", function), inputs)

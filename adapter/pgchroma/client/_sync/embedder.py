@@ -86,7 +86,7 @@ class Embedder:
         return in_thread(self.function(), inputs)
 
     def embed_queries(self, inputs: Sequence[Any]) -> Embeddings:
-        """Embed what is searched for."""
+        """Embed queries."""
         function = self.function()
         # A plain callable has no embed_query, and a subclass's is not checked as its call is.
         embedded = in_thread(getattr(function, "embed_query", function), inputs)

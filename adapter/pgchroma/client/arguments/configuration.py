@@ -1,4 +1,4 @@
-"""The shapes of a collection's configuration, under Chroma's names."""
+"""The types of a collection's configuration, under Chroma's names."""
 
 from __future__ import annotations
 

@@ -58,7 +58,7 @@ class MetadataField:
         kind: The stored type of the value, or of a list's elements.
         element: The type of the value in the model, or of a list's elements.
         default: The value of a record without the key; None if there is no default.
-        restore: Makes a value of the field's type of what is stored; None where that is the same.
+        from_stored: Converts a stored value to the field's type; None if both types are the same.
     """
 
     name: str

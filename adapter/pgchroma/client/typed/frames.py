@@ -107,14 +107,14 @@ def _pandas_type(fields: RecordFields, name: str, values: Sequence[Any]) -> str:
         return "float64"
     if name == "id" and fields.id_type is int:
         return "int64" if all(map(fits_int64, values)) else "object"
-    known = fields.metadata.get(name)
-    if known is None or known.is_list or known.is_subclass(Enum):
+    field = fields.metadata.get(name)
+    if field is None or field.is_list or field.is_subclass(Enum):
         return "object"
-    if known.is_subclass(datetime):
+    if field.is_subclass(datetime):
         zones = {each.tzinfo is not None for each in values if each is not None}
         return "object" if len(zones) > 1 else _DATETIME_TYPES[True in zones]
-    has_none = known.is_nullable or None in values
-    return _PANDAS_TYPES.get(known.kind, ("object", "object"))[has_none]
+    has_none = field.is_nullable or None in values
+    return _PANDAS_TYPES.get(field.kind, ("object", "object"))[has_none]
 
 
 def _arrow_type(arrow: Any, fields: RecordFields, name: str, values: Sequence[Any]) -> Any:
@@ -124,19 +124,19 @@ def _arrow_type(arrow: Any, fields: RecordFields, name: str, values: Sequence[An
         return arrow.list_(arrow.float32(), fields.length)
     if name == "id" and fields.id_type is int:
         return arrow.int64()
-    known = fields.metadata.get(name)
-    if known is None:
+    field = fields.metadata.get(name)
+    if field is None:
         return arrow.string()
-    element = _element_type(arrow, known, values)
-    return arrow.list_(element) if known.is_list else element
+    element = _element_type(arrow, field, values)
+    return arrow.list_(element) if field.is_list else element
 
 
-def _element_type(arrow: Any, known: MetadataField, values: Sequence[Any]) -> Any:
-    if known.is_subclass(datetime):
-        flat = [each for value in values for each in (value or () if known.is_list else (value,))]
+def _element_type(arrow: Any, field: MetadataField, values: Sequence[Any]) -> Any:
+    if field.is_subclass(datetime):
+        flat = [each for value in values for each in (value or () if field.is_list else (value,))]
         has_zone = any(each is not None and each.tzinfo is not None for each in flat)
         return arrow.timestamp("us", tz="UTC" if has_zone else None)
-    if known.is_subclass(date):
+    if field.is_subclass(date):
         return arrow.date32()
     types = {
         "string": arrow.string(),
@@ -144,7 +144,7 @@ def _element_type(arrow: Any, known: MetadataField, values: Sequence[Any]) -> An
         "float": arrow.float64(),
         "bool": arrow.bool_(),
     }
-    return types[known.kind]
+    return types[field.kind]
 
 
 def _plain(value: Any) -> Any:

@@ -105,7 +105,7 @@ def prepare_rows(fields: RecordFields, rows: Any) -> PreparedRows:
 
 
 def opens_uris(function: Any) -> bool:
-    """Whether a function loads the data at URIs itself when it embeds what is stored."""
+    """Whether a function loads the data at URIs itself when it embeds records."""
     if isinstance(function, LanceDBAdapter):
         return True
     own = getattr(type(function), "compute_source_embeddings", None)

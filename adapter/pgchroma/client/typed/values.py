@@ -29,27 +29,27 @@ def plain(value: Any) -> Any:
     return to_jsonable_python(value.item() if isinstance(value, np.generic) else value)
 
 
-def stored(each: MetadataField, value: Any) -> Any:
+def stored(field: MetadataField, value: Any) -> Any:
     """Convert a value to its stored form, which is the same for equal values."""
     value = value.item() if isinstance(value, np.generic) else value
-    if each.is_subclass(datetime):
+    if field.is_subclass(datetime):
         return _moment(value)
-    if each.is_subclass(Decimal):
+    if field.is_subclass(Decimal):
         return _decimal(value)
     return to_jsonable_python(value)
 
 
-def operand(each: MetadataField, value: Any) -> Any:
+def operand(field: MetadataField, value: Any) -> Any:
     """Convert a filter's value to its stored form, and a number to the field's type if it fits."""
-    form = stored(each, value)
-    if type(form) is int and each.kind == "float":
+    form = stored(field, value)
+    if type(form) is int and field.kind == "float":
         return _as_float(form)
-    if type(form) is float and each.kind == "int":
+    if type(form) is float and field.kind == "int":
         return int(form) if form.is_integer() and fits_int64(int(form)) else form
     return form
 
 
-def check_written(each: MetadataField, value: Any, path: str) -> Any:
+def check_written(field: MetadataField, value: Any, path: str) -> Any:
     """Check a value, or an element of a list, before it is stored.
 
     Values that pydantic has validated pass. It validates neither defaults nor later changes.
@@ -57,7 +57,7 @@ def check_written(each: MetadataField, value: Any, path: str) -> Any:
     Raises:
         ValueError: The value does not have the field's type, or cannot be stored.
     """
-    value = _of_kind(each, value, path)
+    value = _of_kind(field, value, path)
     if isinstance(value, float) and not math.isfinite(value):
         raise ValueError(f"{path}: {value} is not a finite number")
     if isinstance(value, int) and not fits_int64(value):
@@ -65,21 +65,21 @@ def check_written(each: MetadataField, value: Any, path: str) -> Any:
     return value
 
 
-def check_read(each: MetadataField, value: Any, path: str) -> Any:
+def check_read(field: MetadataField, value: Any, path: str) -> Any:
     """Check a stored value, which may have been written without the model.
 
     Raises:
         ValueError: The value does not have the field's type.
     """
-    if not each.is_list:
-        return _of_kind(each, value, path)
+    if not field.is_list:
+        return _of_kind(field, value, path)
     if not isinstance(value, list):
         raise ValueError(f"{path}: expected a list, got {value!r:.80}")
-    return [_of_kind(each, element, path) for element in value]
+    return [_of_kind(field, element, path) for element in value]
 
 
-def _of_kind(each: MetadataField, value: Any, path: str) -> Any:
-    expected = _TYPES[each.kind]
+def _of_kind(field: MetadataField, value: Any, path: str) -> Any:
+    expected = _TYPES[field.kind]
     if expected is float and type(value) is int:
         return float(value)
     if type(value) is not expected:
