@@ -89,11 +89,13 @@ $(UPSTREAM): tests/third_party/upstream.txt | $(READY)
 	$(VENV)/upstream/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
 	@touch $(UPSTREAM)
 
+# Machines for which pyproject.toml does not name basedpyright do without it.
 check: $(READY)  ## Lint, type-check, and compare generated files
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/python tools/unasync.py --check
 	$(BIN)/mypy
+	$(if $(wildcard $(BIN)/basedpyright),$(BIN)/basedpyright)
 	$(BIN)/lint-imports
 	$(BIN)/sqlfluff lint --disable-progress-bar sql
 
