@@ -39,7 +39,7 @@ def resolve(
         return known
     seen_at = time.monotonic()
     rows = yield Statement(
-        _FIND,
+        _SELECT_COLLECTION,
         {
             "id": collection.id,
             "tenant": collection.scope.tenant,
@@ -48,8 +48,8 @@ def resolve(
     )
     if not rows:
         raise NotFoundError(f"Collection [{collection.id}] does not exist.")
-    schema, generation, space, dimension, filterable, ef_search, shadow, *found = rows[0]
-    segments, secondary = found
+    schema, generation, space, dimension, filterable, ef_search, shadow, *lists = rows[0]
+    segments, secondary = lists
     tables = CollectionTables(schema, collection.id, generation)
     allowed = FilterableKeys.from_json(None if filterable is None else orjson.loads(filterable))
     indexes = ReadyIndexes(
@@ -124,20 +124,20 @@ def make_vectors(
         )
     tables = resolved.tables
     rows = yield Statement(
-        _FIX_DIMENSION,
+        _SET_DIMENSION,
         {"id": tables.id, "dimension": dimension, "generation": tables.generation},
     )
     if not rows:
-        found = yield from resolve_for_query(collection, context, dimension)
-        if found.dimension is None:
+        current = yield from resolve_for_query(collection, context, dimension)
+        if current.dimension is None:
             # It has another embedding function now, and still no embeddings.
-            return (yield from make_vectors(collection, found, context, dimension))
-        return found
+            return (yield from make_vectors(collection, current, context, dimension))
+        return current
     yield create_vectors(tables, rows[0][0], dimension, resolved.space, resolved.filterable)
     return replace(resolved, dimension=dimension)
 
 
-_FIND = render(
+_SELECT_COLLECTION = render(
     """
     select
         d.schema_name, c.generation, c.configuration -> 'hnsw' ->> 'space', c.dimension,
@@ -164,7 +164,7 @@ _FIND = render(
     """
 )
 
-_FIX_DIMENSION = render(
+_SET_DIMENSION = render(
     """
     update pgchroma.collections set dimension = %(dimension)s
     where id = %(id)s and dimension is null and generation = %(generation)s

@@ -52,7 +52,9 @@ def advance(
     """
     last_position: LiteralString = ", (select max(pos) from {vectors})"
     vectors = [
-        sql.SQL(last_position).format(vectors=each.vectors) for each in (live, shadow) if each
+        sql.SQL(last_position).format(vectors=version.vectors)
+        for version in (live, shadow)
+        if version
     ]
     text = render(
         _STATE,
@@ -61,9 +63,9 @@ def advance(
         counts=tables.counts,
         vectors=sql.Composed(vectors),
     )
-    # Generations, except the first, are drawn from the sequence as well.
+    # Generations except the first are also drawn from the sequence.
     drawn_generations = [
-        each.generation for each in (tables, shadow) if each and each.generation > 1
+        version.generation for version in (tables, shadow) if version and version.generation > 1
     ]
     generation = max(drawn_generations, default=0)
     last, drawn = (yield Statement(text, {"id": tables.id, "generation": generation}))[0]

@@ -93,7 +93,7 @@ class PreparedQuery:
 
         It is not if a row of vectors belongs to no record, or if an index returned too few.
         """
-        found = [0] * (self.count + 1)
+        counts = [0] * (self.count + 1)
         is_searched = self.strategy == "index" and not self.is_adaptive
         for row in rows:
             is_searched = is_searched or row[IS_SEARCHED]
@@ -101,8 +101,8 @@ class PreparedQuery:
                 continue
             if row[ID] is None:
                 return False
-            found[row[QUERY]] += 1
-        return not is_searched or min(found[1:]) >= self.limit
+            counts[row[QUERY]] += 1
+        return not is_searched or min(counts[1:]) >= self.limit
 
     @staticmethod
     def ids(rows: Rows) -> list[str]:
