@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import pgchroma
-from pgchroma.client.shared import persistent_backend
+from pgchroma.backends._sync.embedded import persistent_backend
 from pgchroma.embedded import EmbeddedPostgres
 from pgchroma.errors import InvalidArgumentError
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
+import gc
 import os
 import shutil
 import signal
 import threading
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+import pgchroma
 from pgchroma.embedded import EmbeddedPostgres
 
 from .conftest import eventually, postmaster, rows, server_lives
@@ -79,6 +82,47 @@ def test_two_openings_in_a_process_share_a_server(used: Path) -> None:
     assert rows(second, "select 1") == [(1,)]
     second.close()
     assert not server_lives(used)
+
+
+async def test_asynchronous_clients_of_a_path_share_connections(used: Path) -> None:
+    first, second = await pgchroma.connect_async(used), await pgchroma.connect_async(used)
+    assert _connections(first) is _connections(second)
+    await first.create_collection("papers", embedding_function=None)
+    await first.close()
+    await first.close()
+    with pytest.raises(pgchroma.errors.InvalidArgumentError, match="closed"):
+        await first.count_collections()
+    assert await second.count_collections() == 1
+    with pytest.raises(ValueError, match="different settings: pgchroma_pool_size"):
+        await pgchroma.connect_async(used, settings=pgchroma.Settings(pgchroma_pool_size=3))
+    await second.close()
+    assert not server_lives(used)
+
+
+async def test_an_asynchronous_client_that_is_dropped_releases_its_server(used: Path) -> None:
+    client = await pgchroma.connect_async(used)
+    assert await client.count_collections() == 0
+    del client
+    gc.collect()
+    assert await asyncio.to_thread(eventually, lambda: not server_lives(used))
+
+
+def test_event_loops_do_not_share_connections(used: Path) -> None:
+    async def use(kept: list[object]) -> None:
+        async with await pgchroma.connect_async(used) as client:
+            assert await client.count_collections() == 0
+            kept.append(_connections(client))
+
+    kept: list[object] = []
+    with EmbeddedPostgres.open(used):
+        asyncio.run(use(kept))
+        asyncio.run(use(kept))
+    assert kept[0] is not kept[1]
+
+
+def _connections(client: pgchroma.AsyncClientAPI) -> object:
+    backend: Any = client._backend
+    return backend._shared.backend
 
 
 def test_threads_open_and_close_a_path_at_once(used: Path) -> None:

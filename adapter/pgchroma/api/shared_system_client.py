@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pgchroma.client.shared import clear_system_cache
+from pgchroma.backends.embedded_servers import clear_system_cache
 
 __all__ = ("SharedSystemClient",)
 

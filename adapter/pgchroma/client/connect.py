@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 from types import EllipsisType
-from typing import TYPE_CHECKING, Any, TypedDict, Unpack
+from typing import Any, TypedDict, Unpack
 
+from pgchroma.backends._async.embedded import persistent_backend
 from pgchroma.client._async.client import AsyncClient
 from pgchroma.client._sync.client import Client as ClientFacade
 from pgchroma.client.factories import AsyncPostgresClient, Client, PersistentClient, PostgresClient
 from pgchroma.client.http import AsyncHttpClient, HttpClient
 from pgchroma.client.origin import directory_origin
-from pgchroma.client.postgres import embedded_postgres
 from pgchroma.config import Settings
 from pgchroma.destinations import check_destination
 from pgchroma.model.names import DEFAULT_DATABASE, DEFAULT_TENANT
 
-if TYPE_CHECKING:
-    from pgchroma.client.healing import AsyncHealingBackend
-
-__all__ = ("ConnectOptions", "connect", "connect_async", "served_backend")
+__all__ = ("ConnectOptions", "connect", "connect_async")
 
 
 class ConnectOptions(TypedDict, total=False):
@@ -89,7 +85,7 @@ async def _persistent(
 ) -> AsyncClient:
     settings = settings or Settings()
     check_destination(settings, "PersistentClient", path)
-    backend = await served_backend(path, settings)
+    backend = await persistent_backend(path, settings)
     client = AsyncClient(backend, settings, origin=directory_origin(path, settings))
     try:
         await client.set_tenant(tenant, database)
@@ -97,16 +93,3 @@ async def _persistent(
         await client.close()
         raise
     return client
-
-
-async def served_backend(path: str | Path, settings: Settings) -> AsyncHealingBackend:
-    """Make a backend on a directory's server, which it lets go of when it is closed."""
-    servers = embedded_postgres("PersistentClient")
-    from pgchroma.client.healing import AsyncHealingBackend  # noqa: PLC0415  (with its server)
-
-    server = await asyncio.to_thread(servers.open, path)
-    try:
-        return await AsyncHealingBackend.open(server, settings)
-    except BaseException:
-        await asyncio.to_thread(server.close)
-        raise

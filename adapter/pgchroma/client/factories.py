@@ -11,6 +11,8 @@ from collections.abc import Generator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pgchroma.backends._sync.embedded import persistent_backend
+from pgchroma.backends.ephemeral import ephemeral_backend
 from pgchroma.client._async.client import AsyncAdminClient, AsyncClient
 from pgchroma.client._sync.client import AdminClient as AdminFacade
 from pgchroma.client._sync.client import Client as ClientFacade
@@ -22,7 +24,6 @@ from pgchroma.client.origin import (
     postgres_origin,
 )
 from pgchroma.client.postgres import postgres_backend, postgres_backend_async
-from pgchroma.client.shared import ephemeral_backend, persistent_backend
 from pgchroma.config import Settings
 from pgchroma.destinations import check_destination, is_http
 from pgchroma.model.names import DEFAULT_DATABASE, DEFAULT_TENANT

@@ -14,9 +14,8 @@ if TYPE_CHECKING:
     from pgchroma.backends._async.direct import AsyncDirectBackend
     from pgchroma.backends._sync.direct import DirectBackend
     from pgchroma.config import Settings
-    from pgchroma.embedded import EmbeddedPostgres
 
-__all__ = ("embedded_postgres", "postgres_backend", "postgres_backend_async")
+__all__ = ("postgres_backend", "postgres_backend_async")
 
 
 def postgres_backend(target: object, settings: Settings) -> DirectBackend:
@@ -37,22 +36,3 @@ async def postgres_backend_async(target: object, settings: Settings) -> AsyncDir
     from pgchroma.backends._async.connect import connect as connect_async  # noqa: PLC0415
 
     return await connect_async(target, settings)
-
-
-def embedded_postgres(user: str) -> type[EmbeddedPostgres]:
-    """Return the class of embedded servers.
-
-    Args:
-        user: What needs one, such as ``PersistentClient``.
-
-    Raises:
-        ImportError: There is no embedded PostgreSQL for this platform.
-        MissingExtraError: A package is not installed that `user` needs. Nothing was created.
-    """
-    from pgchroma.embedded.platforms import check_embedded  # noqa: PLC0415
-
-    check_embedded(user, offered="onnx")
-    check_driver(user)
-    from pgchroma.embedded import EmbeddedPostgres  # noqa: PLC0415
-
-    return EmbeddedPostgres

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pgchroma.backends._async.direct import AsyncDirectBackend
-from pgchroma.backends._async.io import in_thread, prepare_owned
+from pgchroma.backends._async.io import in_thread
 from pgchroma.backends._async.sources import AsyncConnectionSource, AsyncPoolSource
 from pgchroma.backends.conninfo import complete_conninfo
 from pgchroma.backends.preparing import (
@@ -55,6 +55,7 @@ def connect_url(url: str, settings: Settings, patience: float | None = None) -> 
 async def _connect_owner(owner: object, settings: Settings) -> AsyncDirectBackend:
     # Only a caller that has SQLAlchemy's objects has to import it.
     from pgchroma.backends._async.sqlalchemy import source_of  # noqa: PLC0415
+    from pgchroma.backends._async.sqlalchemy_types import prepare_owned  # noqa: PLC0415
 
     sessions = Sessions(settings.pgchroma_prepared_statements)
     source = await source_of(owner, sessions)

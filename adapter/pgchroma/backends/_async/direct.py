@@ -87,8 +87,12 @@ class AsyncDirectBackend:
 
     async def close(self) -> None:
         """Stop the compactor, and close the source."""
+        await in_thread(self.close_now)
+
+    def close_now(self) -> None:
+        """Do what `close` does. This blocks."""
         if self._compactor is not None:
-            await in_thread(self._compactor.close)
+            self._compactor.close()
         self._source.close()
 
     async def _explained(

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any, ParamSpec, TypeVar
 
-import psycopg
-
-from pgchroma.backends.preparing import conninfo_of, prepare_by_conninfo
-from pgchroma.catalog.server_facts import ServerFacts
-from pgchroma.config import Settings
-
-__all__ = ("Seats", "Turn", "in_thread", "prepare_owned", "sleep", "together")
+__all__ = (
+    "Seats",
+    "SingleFlight",
+    "Turn",
+    "close_replaced",
+    "in_thread",
+    "sharing_scope",
+    "sleep",
+    "together",
+)
 
 P = ParamSpec("P")
 A = TypeVar("A")
@@ -87,11 +90,24 @@ async def together(work: Callable[[A], Awaitable[R]], arguments: Sequence[A]) ->
     return [task.result() for task in tasks]
 
 
-async def prepare_owned(
-    connection: psycopg.AsyncConnection[Any], settings: Settings
-) -> ServerFacts:
-    """Check or upgrade the catalog of a connection's database.
+class SingleFlight:
+    """Work that is done once for all tasks that ask for it at the same time."""
 
-    Alembic is synchronous, so this uses another connection, in a thread.
-    """
-    return await asyncio.to_thread(prepare_by_conninfo, conninfo_of(connection), settings)
+    def __init__(self) -> None:
+        self._task: asyncio.Task[None] | None = None
+
+    async def run(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Do `work`, or wait for it; it continues if one of the tasks is cancelled."""
+        if self._task is None or self._task.done():
+            self._task = asyncio.create_task(work())
+        await asyncio.shield(self._task)
+
+
+async def close_replaced(close: Callable[[], None]) -> None:
+    """Close a backend that another one has replaced."""
+    await asyncio.to_thread(close)
+
+
+def sharing_scope() -> object:
+    """Return what clients share connections within: the running event loop."""
+    return asyncio.get_running_loop()

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from pgchroma.backends._sync.direct import DirectBackend
-from pgchroma.backends._sync.io import in_thread, prepare_owned
+from pgchroma.backends._sync.io import in_thread
 from pgchroma.backends._sync.sources import ConnectionSource, PoolSource
 from pgchroma.backends.conninfo import complete_conninfo
 from pgchroma.backends.preparing import (
@@ -52,6 +52,7 @@ def connect_url(url: str, settings: Settings, patience: float | None = None) -> 
 def _connect_owner(owner: object, settings: Settings) -> DirectBackend:
     # Only a caller that has SQLAlchemy's objects has to import it.
     from pgchroma.backends._sync.sqlalchemy import source_of  # noqa: PLC0415
+    from pgchroma.backends._sync.sqlalchemy_types import prepare_owned  # noqa: PLC0415
 
     sessions = Sessions(settings.pgchroma_prepared_statements)
     source = source_of(owner, sessions)

@@ -88,8 +88,12 @@ class DirectBackend:
 
     def close(self) -> None:
         """Stop the compactor, and close the source."""
+        in_thread(self.close_now)
+
+    def close_now(self) -> None:
+        """Do what `close` does. This blocks."""
         if self._compactor is not None:
-            in_thread(self._compactor.close)
+            self._compactor.close()
         self._source.close()
 
     def _explained(self, operation: Operation[Any], error: MissingRightError) -> MissingRightError:

@@ -5,16 +5,19 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from threading import BoundedSemaphore, Lock, RLock
-from typing import Any, ParamSpec, TypeVar
+from threading import BoundedSemaphore, Lock, RLock, Thread
+from typing import ParamSpec, TypeVar
 
-import psycopg
-
-from pgchroma.backends.preparing import prepare_catalog
-from pgchroma.catalog.server_facts import ServerFacts
-from pgchroma.config import Settings
-
-__all__ = ("Seats", "Turn", "in_thread", "prepare_owned", "sleep", "together")
+__all__ = (
+    "Seats",
+    "SingleFlight",
+    "Turn",
+    "close_replaced",
+    "in_thread",
+    "sharing_scope",
+    "sleep",
+    "together",
+)
 
 P = ParamSpec("P")
 A = TypeVar("A")
@@ -65,6 +68,23 @@ def together(work: Callable[[A], R], arguments: Sequence[A]) -> list[R]:
         return [work(first), *(task.result() for task in tasks)]
 
 
-def prepare_owned(connection: psycopg.Connection[Any], settings: Settings) -> ServerFacts:
-    """Check or upgrade the catalog of a connection's database, on this connection."""
-    return prepare_catalog(connection, settings)
+class SingleFlight:
+    """Work that one thread does at a time; it checks whether another one has done it."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+
+    def run(self, work: Callable[[], None]) -> None:
+        """Do `work`, after other threads have."""
+        with self._lock:
+            work()
+
+
+def close_replaced(close: Callable[[], None]) -> None:
+    """Close a backend that another one has replaced: its threads may wait for a dead server."""
+    Thread(target=close, name="pgchroma-closing", daemon=True).start()
+
+
+def sharing_scope() -> object:
+    """Return what clients share connections within: nothing less than the process."""
+    return None

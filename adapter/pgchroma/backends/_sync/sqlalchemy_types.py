@@ -8,7 +8,11 @@ import psycopg
 from sqlalchemy import Connection, Engine
 from sqlalchemy.orm import Session
 
-__all__ = ("EXPECTED", "Connection", "Engine", "Session", "driver_of")
+from pgchroma.backends.preparing import prepare_catalog
+from pgchroma.catalog.server_facts import ServerFacts
+from pgchroma.config import Settings
+
+__all__ = ("EXPECTED", "Connection", "Engine", "Session", "driver_of", "prepare_owned")
 
 EXPECTED: Final = "a URL, or a SQLAlchemy Engine, Connection or Session"
 
@@ -16,3 +20,8 @@ EXPECTED: Final = "a URL, or a SQLAlchemy Engine, Connection or Session"
 def driver_of(connection: Connection) -> psycopg.Connection[Any]:
     """Return psycopg's connection of SQLAlchemy's."""
     return connection.connection.driver_connection  # type: ignore[return-value]
+
+
+def prepare_owned(connection: psycopg.Connection[Any], settings: Settings) -> ServerFacts:
+    """Check or upgrade the catalog of a connection's database, on this connection."""
+    return prepare_catalog(connection, settings)

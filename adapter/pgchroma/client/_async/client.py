@@ -10,6 +10,7 @@ from uuid import UUID
 
 from pydantic import BaseModel
 
+from pgchroma.backends.embedded_servers import clear_system_cache
 from pgchroma.client._async.administration import AsyncAdministration
 from pgchroma.client._async.collection import AsyncCollection
 from pgchroma.client._async.concurrency import in_thread
@@ -20,7 +21,6 @@ from pgchroma.client.arguments.configuration import ConfigurationLike
 from pgchroma.client.functions import FunctionLike, check_conflict, configuration_json
 from pgchroma.client.origin import NOT_PICKLED, Origin
 from pgchroma.client.schema.schema import Schema, apply_schema
-from pgchroma.client.shared import clear_system_cache
 from pgchroma.client.typed._async.table import AsyncTable
 from pgchroma.client.typed.derived import derived_model
 from pgchroma.client.typed.fields import read_fields

@@ -6,14 +6,14 @@ Unpickling cannot await, so connections are opened on first use.
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
+from pgchroma.backends._async.delegating import AsyncDelegatingBackend
 from pgchroma.client._async.embedder import AsyncEmbedder
 from pgchroma.client.origin import Origin
 from pgchroma.embeddings.minilm.function import DefaultEmbeddingFunction
 from pgchroma.errors import InvalidArgumentError
-from pgchroma.model.entities import CollectionModel, Limits
-from pgchroma.model.operations import Operation
+from pgchroma.model.entities import CollectionModel
 
 if TYPE_CHECKING:
     from pgchroma.backends._async.base import AsyncBackend
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from pgchroma.client._async.collection import AsyncCollection
 
 __all__ = ("reopened_client", "reopened_collection")
-
-R = TypeVar("R")
 
 _backends: dict[Origin, _ReopenedBackend] = {}
 
@@ -49,10 +47,8 @@ def reopened_collection(
     return AsyncCollection(backend, model, embedder, origin)
 
 
-class _ReopenedBackend:
-    """A backend that connects on first use, in the event loop of that use."""
-
-    in_caller_transaction = False
+class _ReopenedBackend(AsyncDelegatingBackend):
+    """A backend that connects when it is first used, in the event loop of that use."""
 
     def __init__(self, origin: Origin) -> None:
         self._origin = origin
@@ -60,21 +56,13 @@ class _ReopenedBackend:
         self._opening: asyncio.Lock | None = None
         self._is_closed = False
 
-    async def execute(self, operation: Operation[R]) -> R:
-        """Execute an operation; see `pgchroma.backends._async.base.AsyncBackend`."""
-        return await (await self._opened()).execute(operation)
-
-    async def limits(self) -> Limits:
-        """Return the limits of one request."""
-        return await (await self._opened()).limits()
-
     async def close(self) -> None:
-        """Close the connections."""
+        """Release connections."""
         self._is_closed = True
         if self._backend is not None:
             await self._backend.close()
 
-    async def _opened(self) -> AsyncBackend:
+    async def _delegate(self) -> AsyncBackend:
         if self._is_closed:
             raise InvalidArgumentError("this client is closed")
         if self._opening is None:
@@ -86,14 +74,14 @@ class _ReopenedBackend:
 
 
 async def _open(origin: Origin) -> AsyncBackend:
-    from pgchroma.backends._async.connect import connect as connect_async  # noqa: PLC0415
+    from pgchroma.backends._async.connect import connect  # noqa: PLC0415
+    from pgchroma.backends._async.embedded import persistent_backend  # noqa: PLC0415
     from pgchroma.backends._async.http import AsyncHttpBackend  # noqa: PLC0415
-    from pgchroma.client.connect import served_backend  # noqa: PLC0415
     from pgchroma.client.endpoints import endpoint_of  # noqa: PLC0415
 
     settings = origin.settings()
     if origin.kind == "server":
         return AsyncHttpBackend(endpoint_of(settings))
     if origin.kind == "directory":
-        return await served_backend(origin.place, settings)
-    return await connect_async(origin.place, settings)
+        return await persistent_backend(origin.place, settings)
+    return await connect(origin.place, settings)

@@ -11,6 +11,7 @@ from uuid import UUID
 
 from pydantic import BaseModel
 
+from pgchroma.backends.embedded_servers import clear_system_cache
 from pgchroma.client._sync.administration import Administration
 from pgchroma.client._sync.collection import Collection
 from pgchroma.client._sync.concurrency import in_thread
@@ -21,7 +22,6 @@ from pgchroma.client.arguments.configuration import ConfigurationLike
 from pgchroma.client.functions import FunctionLike, check_conflict, configuration_json
 from pgchroma.client.origin import NOT_PICKLED, Origin
 from pgchroma.client.schema.schema import Schema, apply_schema
-from pgchroma.client.shared import clear_system_cache
 from pgchroma.client.typed._sync.table import Table
 from pgchroma.client.typed.derived import derived_model
 from pgchroma.client.typed.fields import read_fields

@@ -47,8 +47,9 @@ def reopened_collection(origin: Origin, model: CollectionModel, has_function: bo
 
 def _opened(origin: Origin) -> Backend:
     from pgchroma.backends._sync.connect import connect  # noqa: PLC0415
+    from pgchroma.backends._sync.embedded import persistent_backend  # noqa: PLC0415
+    from pgchroma.backends.ephemeral import ephemeral_backend  # noqa: PLC0415
     from pgchroma.client.http import http_backend  # noqa: PLC0415
-    from pgchroma.client.shared import ephemeral_backend, persistent_backend  # noqa: PLC0415
 
     settings = origin.settings()
     match origin.kind:

@@ -1,0 +1,98 @@
+# Generated from _async/embedded.py by tools/unasync.py; edit that and run `make fmt`.
+"""Backends on embedded servers, which the clients of a directory share."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pgchroma.backends._sync.delegating import DelegatingBackend
+from pgchroma.backends._sync.io import in_thread, sharing_scope
+from pgchroma.backends.embedded_servers import (
+    SharedServer,
+    acquire,
+    embedded_postgres,
+    release,
+    release_dropped,
+)
+from pgchroma.config import Settings
+from pgchroma.errors import InvalidArgumentError
+
+if TYPE_CHECKING:
+    from pgchroma.backends._sync.healing import HealingBackend
+    from pgchroma.embedded import EmbeddedPostgres
+
+__all__ = ("EmbeddedBackend", "persistent_backend", "shared_backend")
+
+
+class EmbeddedBackend(DelegatingBackend):
+    """One client's use of an embedded server and of the connections to it."""
+
+    def __init__(self, shared: SharedServer[HealingBackend]) -> None:
+        self._shared: SharedServer[HealingBackend] | None = shared
+        self._finalizer = weakref.finalize(self, release_dropped, shared)
+        self._finalizer.atexit = False
+
+    def close(self) -> None:
+        """Release the server; the last client that does closes its connections."""
+        shared, self._shared = self._shared, None
+        if self._finalizer.detach() and shared is not None:
+            in_thread(release, shared)
+
+    def _delegate(self) -> HealingBackend:
+        if self._shared is None:
+            raise InvalidArgumentError("this client is closed")
+        return self._shared.backend
+
+
+def persistent_backend(
+    path: str | Path, settings: Settings, *, create: bool = True
+) -> EmbeddedBackend:
+    """Return a backend on the server of a directory.
+
+    Args:
+        path: The directory.
+        settings: How to connect.
+        create: Whether to create a database in a directory that has none.
+
+    Raises:
+        InvalidArgumentError: The path is a URL or an address, cannot be a directory, or has no
+            database while `create` is false.
+        ValueError: This process uses the directory with other settings.
+        MissingExtraError: A package that the server needs is not installed.
+    """
+    servers = embedded_postgres("PersistentClient")
+    from pgchroma.embedded.directory import resolved  # noqa: PLC0415  (with its server)
+
+    def start() -> EmbeddedPostgres:
+        return servers.open(path, create=create)
+
+    return shared_backend(str(resolved(path)), settings, start)
+
+
+def shared_backend(
+    place: str, settings: Settings, start: Callable[[], EmbeddedPostgres]
+) -> EmbeddedBackend:
+    """Return a backend on the server of a place, started or shared with other clients.
+
+    Clients share connections within an event loop, or else within the process.
+    """
+    from pgchroma.backends._sync.healing import HealingBackend  # noqa: PLC0415
+
+    scope = sharing_scope()
+
+    def use() -> tuple[SharedServer[HealingBackend], EmbeddedBackend]:
+        shared = acquire(place, scope, settings, start, HealingBackend)
+        # If the caller is cancelled, the backend is collected, and the server released.
+        return shared, EmbeddedBackend(shared)
+
+    shared, backend = in_thread(use)
+    try:
+        shared.backend.heal()
+        in_thread(shared.prepare_also, settings)
+    except BaseException:
+        backend.close()
+        raise
+    return backend
