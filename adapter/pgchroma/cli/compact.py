@@ -49,8 +49,8 @@ def compact(target: Database, wait: bool, names: tuple[str, ...]) -> None:
         stop=stop_after_attempt(1 if target.path is None else ATTEMPTS),
         reraise=True,
     )
-    settings = compaction_settings(Settings())
     with exit_on_error():
+        settings = compaction_settings(Settings())
         report = attempts(_compact, target, settings, names, wait=wait)
     if report.unknown:
         names_text = ", ".join(printable(name) for name in report.unknown)
