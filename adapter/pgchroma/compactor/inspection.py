@@ -57,7 +57,7 @@ def find_collections(ids: Sequence[UUID]) -> Steps[list[TrackedCollection]]:
     pending ones. PostgreSQL locks the sequence of each collection, and waits at most half a second
     for sessions that alter or drop it.
     """
-    rows = yield Statement(_WAIT_BRIEFLY), Statement(_FIND, {"ids": list(ids)})
+    rows = yield Statement(_WAIT_BRIEFLY), Statement(_TRACKED, {"ids": list(ids)})
     return [_collection(row) for row in rows]
 
 
@@ -188,7 +188,7 @@ _LIST = render(
 
 _WAIT_BRIEFLY = render("set local lock_timeout = '500ms'")
 
-_FIND = render(
+_TRACKED = render(
     """
     select
         c.id, c.generation, c.is_shadow, c.name, c.schema_name, c.configuration, c.dimension,

@@ -304,12 +304,12 @@ class Compaction:
         sorted_ids, after = None if ids is None else sorted(ids), None
         while True:
             page = self._session.run(inspection.list_collections(sorted_ids, after))
-            found += self._find(page)
+            found += self._find_page(page)
             if len(page) < inspection.PAGE:
                 return found
             after = page[-1]
 
-    def _find(self, ids: list[UUID]) -> list[TrackedCollection]:
+    def _find_page(self, ids: list[UUID]) -> list[TrackedCollection]:
         for is_last in (False, False, False, True):
             # PostgreSQL reads each collection's sequence, and one may just have been dropped.
             with nullcontext() if is_last else suppress(pg.InternalError_):
@@ -318,7 +318,7 @@ class Compaction:
                 except pg.LockNotAvailable:
                     break
         if len(ids) > 1:
-            return [collection for id in ids for collection in self._find([id])]
+            return [collection for id in ids for collection in self._find_page([id])]
         self._session.report_holder(ids[0])
         return []
 
