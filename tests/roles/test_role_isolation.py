@@ -16,7 +16,7 @@ from pgchroma import errors
 from pgchroma.model.entities import DatabaseRef
 from pgchroma.model.operations import CreateCollection, GetTenant, ListCollections, Operation
 from pgchroma.store import handlers
-from pgchroma.store.conditions import condition as conditions
+from pgchroma.store.conditions.filters import FilterCompiler
 from pgchroma.store.running.steps import Statement, Steps, Transaction
 from tests.roles.conftest import admin_of, rows
 
@@ -65,7 +65,7 @@ class Rogue:
     @contextmanager
     def _smuggling(self, condition: str) -> Iterator[None]:
         with self._monkeypatch.context() as patched:
-            patched.setattr(conditions, "compile_filter", lambda *_: sql.SQL(condition))
+            patched.setattr(FilterCompiler, "compile", lambda *_: sql.SQL(condition))
             yield
 
 

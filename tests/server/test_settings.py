@@ -217,7 +217,7 @@ def test_what_excludes_each_other(
     assert "cannot be read: No such file" in refused()
     monkeypatch.delenv("PGCHROMA_URL_FILE")
     monkeypatch.setenv("CHROMA_SEGMENT_MANAGER__PERSIST_PATH", "/data")
-    assert "CHROMA_SEGMENT_MANAGER__PERSIST_PATH: is not supported: the data is in" in refused()
+    assert "CHROMA_SEGMENT_MANAGER__PERSIST_PATH: is not supported: data is stored in" in refused()
     monkeypatch.delenv("CHROMA_SEGMENT_MANAGER__PERSIST_PATH")
     monkeypatch.setenv("PGCHROMA_PATH", "a")
     monkeypatch.setenv("PGCHROMA_PERSIST_PATH", "b")
@@ -289,7 +289,7 @@ def test_lists_in_variables(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
         ("port: 9000\nadmin_port: 9000", "admin_port has to be another than port"),
         ("ssl_key: /etc/hostname", "ssl_certificate and ssl_key go together"),
         ("persist_path: postgresql://u:sesame@h/d", "persist_path in {file}: a URL that begins"),
-        ("sqlitedb:\n  url: x", "sqlitedb.url in {file}: is not supported: the data is in"),
+        ("sqlitedb:\n  url: x", "sqlitedb.url in {file}: is not supported: data is stored in"),
         ("segment_manager:\n  persist_path: x", "segment_manager.persist_path in {file}: is not"),
         ("url: ''", "url in {file}: is empty"),
     ],
