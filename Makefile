@@ -10,8 +10,13 @@ CLIENTS := $(VENV)/clients/.ready
 NODE := $(VENV)/node/.ready
 UPSTREAM := $(VENV)/upstream/.ready
 MODELS := $(VENV)/vision/.ready
+FAST := tests/embeddings tests/model tests/surface tests/wire \
+	--ignore=tests/embeddings/test_local_models.py --ignore=tests/embeddings/sparse/test_models.py
 
-.PHONY: help demo clients models coverage test test-lowest test-slow test-versions test-wheel upstream check fmt bench bench-core bench-http bench-vectors bench-large bench-quantization bench-embeddings bench-installing clean
+# Tests start hundreds of Pythons, each of which would compile the package.
+unexport PYTHONDONTWRITEBYTECODE
+
+.PHONY: help demo clients models coverage test test-fast test-lowest test-slow test-versions test-wheel upstream check fmt bench bench-core bench-http bench-vectors bench-large bench-quantization bench-embeddings bench-installing clean
 
 help:  ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -59,6 +64,9 @@ $(MODELS): pyproject.toml | $(READY)
 
 test: $(READY) $(CLIENTS)  ## Run the tests
 	$(BIN)/python -m pytest
+
+test-fast: $(READY)  ## Run the tests that need no database, in seconds
+	$(BIN)/python -m pytest --no-database $(FAST)
 
 test-slow: $(READY)  ## Run every test, the long ones too
 	$(BIN)/python -m pytest -m "not installed"

@@ -19,6 +19,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 import pgchroma
 from pgchroma.catalog.upgrade import prepare
+from pgchroma.embedded import EmbeddedPostgres
 from tests import pgbouncer
 from tests.postgres import Postgres, serving_postgres
 from tests.server_process import Server, running
@@ -34,6 +35,40 @@ settings.register_profile("thorough", settings.get_profile("default"), max_examp
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
 TEMPLATE = "pgchroma_template"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--no-database",
+        action="store_true",
+        help="leave out the tests that use PostgreSQL, and fail those that start it all the same",
+    )
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("no_database"):
+        using = {item for item in items if _uses_postgres(item)}
+        config.hook.pytest_deselected(items=list(using))
+        items[:] = [item for item in items if item not in using]
+
+
+def _uses_postgres(item: pytest.Item) -> bool:
+    fixtures = getattr(item, "fixturenames", ())
+    return "server" in fixtures or item.get_closest_marker("database") is not None
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_database(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Refuse to start a PostgreSQL in a run without one."""
+
+    def refuse(*_: Any, **__: Any) -> None:
+        pytest.fail("this test starts PostgreSQL, but --no-database is given")
+
+    with pytest.MonkeyPatch.context() as patch:
+        if request.config.getoption("no_database"):
+            patch.setattr(EmbeddedPostgres, "open", refuse)
+            patch.setattr(EmbeddedPostgres, "open_ephemeral", refuse)
+        yield
 
 
 @pytest.hookimpl(trylast=True)

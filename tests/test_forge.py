@@ -98,3 +98,9 @@ def test_hooks_run_the_tools_of_make_check() -> None:
     check = makefile[makefile.index("\ncheck:") : makefile.index("\nfmt:")]
     checked = {line.split()[0] for line in check.splitlines() if line.startswith("\t$(BIN)/")}
     assert {entry[0].replace(".venv/bin", "$(BIN)") for entry in hooks.values()} == checked
+
+
+def test_the_map_of_the_tests_has_every_folder() -> None:
+    rows = re.findall(r"^\| `(\w+)` \|", (ROOT / "CONTRIBUTING.md").read_text(), re.M)
+    folders = {path.parent.name for path in (ROOT / "tests").glob("*/__init__.py")}
+    assert rows == sorted(folders)

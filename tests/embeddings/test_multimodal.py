@@ -387,6 +387,7 @@ def page(
     return {"IMAGES": [image(colour) for colour in files], "URIS": list(files.values())}
 
 
+@pytest.mark.database
 @pytest.mark.filterwarnings("default")
 def test_chromas_page_runs(page: dict[str, Any]) -> None:
     exec(textwrap.dedent(PAGE), page)
@@ -399,6 +400,7 @@ def test_chromas_page_runs(page: dict[str, Any]) -> None:
     page["client"].close()
 
 
+@pytest.mark.database
 @pytest.mark.filterwarnings("default")
 def test_chromas_older_page_runs(page: dict[str, Any]) -> None:
     exec(textwrap.dedent(OLDER_PAGE), page)

@@ -35,6 +35,7 @@ def test_distances_are_those_of_queries() -> None:
     assert ip(x, y) == 1.0
 
 
+@pytest.mark.database
 def test_results_become_data_frames() -> None:
     client = chromadb.EphemeralClient()
     collection = client.create_collection("frames", embedding_function=None)
@@ -53,6 +54,7 @@ def test_results_become_data_frames() -> None:
         client.close()
 
 
+@pytest.mark.database
 def test_configurations_of_older_versions_are_taken() -> None:
     configuration = CollectionConfigurationInterface(HNSWConfiguration(space="cosine", M=24))
     with chromadb.EphemeralClient() as client:
