@@ -31,7 +31,7 @@ from pgchroma.api.types import (
     WhereDocument,
 )
 from pgchroma.embeddings import TextEmbeddingFunction, get_registry
-from pgchroma.execution.expression import K, Knn, Search
+from pgchroma.execution.expression import GroupBy, K, Knn, MinK, Rrf, Search
 from pgchroma.records import Record, VectorOfLength
 from pgchroma.utils import embedding_functions
 
@@ -230,6 +230,11 @@ def filters(collection: chromadb.Collection) -> None:
 
 def searches(collection: chromadb.Collection) -> None:
     search = Search().where(K("page") > 3).rank(Knn(query="one")).limit(5).select(K.DOCUMENT)
+    names = ["a", "b"]
+    where = (K("name").is_in(names) & (K("page") != 1)) | K.DOCUMENT.contains("x")
+    grouped = GroupBy(keys=K("name"), aggregate=MinK(keys=[K("page"), K.SCORE], k=2))
+    nearest = Knn(query=[0.1, 0.2], return_rank=True) * 0.5 + Knn(query=np.zeros(2)).exp()
+    search = Search(where=where, rank=Rrf([nearest], k=10), group_by=grouped, limit=5)
     for rows in collection.search([search]).rows():
         print([row["id"] for row in rows])
     collection.search(search, read_level=chromadb.ReadLevel.INDEX_ONLY)

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel
 
 import pgchroma as chromadb
+from pgchroma.execution.expression import K, Knn, MinK, Rrf, Search
 from pgchroma.records import Record
 
 texts: NDArray[np.str_] = np.array(["a"])
@@ -118,6 +119,18 @@ def filters(collection: chromadb.Collection) -> None:
     collection.get(where_document={"$contain": "x"})  # error
     collection.get(where_document={"$contains": 1})  # error
     collection.query(query_texts="one", where_document="x")  # error
+
+
+def searches() -> None:
+    Knn(query=5)  # error
+    Knn(query="one", limit="5")  # error
+    Search(limit="5")  # error
+    Search().where("page > 3")  # error
+    Search().rank(5)  # error
+    MinK(keys=5, k=2)  # error
+    K("name").is_in("a")  # error
+    print(K("page") > object())  # error
+    Rrf(Knn(query="one"))  # error
 
 
 def tables(table: chromadb.Table[Article]) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 
 from pgchroma.model.search.where import Key
 from pgchroma.model.sparse import SPARSE_VECTOR_TYPE, TYPE_KEY, SparseVector
+from pgchroma.model.types import VectorLike
 
 __all__ = (
     "Abs",
@@ -251,7 +252,7 @@ class Knn(Rank):
         return_rank: Whether the value is the record's position, from 0, instead of the distance.
     """
 
-    query: Any
+    query: str | VectorLike | SparseVector
     key: Key | str = Key.EMBEDDING
     limit: int = 16
     default: float | None = None
@@ -259,7 +260,7 @@ class Knn(Rank):
 
     def to_dict(self) -> dict[str, Any]:
         """Return ``{"$knn": {…}}``; what is at its default is left out."""
-        query = self.query
+        query: object = self.query
         if isinstance(query, SparseVector):
             query = query.to_dict()
         elif isinstance(query, np.ndarray):

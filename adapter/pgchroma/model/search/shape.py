@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -82,7 +82,7 @@ class Select:
 class Aggregate:
     """Which records of a group are kept."""
 
-    keys: Any
+    keys: Key | str | Sequence[Key | str]
     k: int
 
     _operator: ClassVar[str]
@@ -128,7 +128,7 @@ class MaxK(Aggregate):
 class GroupBy:
     """Records grouped by metadata values; of each group, those that the aggregate keeps."""
 
-    keys: Any = field(default_factory=list)
+    keys: Key | str | Sequence[Key | str] = field(default_factory=list)
     aggregate: Aggregate | None = None
 
     def to_dict(self) -> dict[str, Any]:

@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final
 
+from pgchroma.model.types import MetadataListValue, Scalar
+
 __all__ = (
     "And",
     "Contains",
@@ -215,23 +217,23 @@ class Key:
     def __ne__(self, value: object) -> Ne:  # type: ignore[override]
         return Ne(self.name, value)
 
-    def __gt__(self, value: Any) -> Gt:
+    def __gt__(self, value: Scalar) -> Gt:
         return Gt(self.name, value)
 
-    def __ge__(self, value: Any) -> Gte:
+    def __ge__(self, value: Scalar) -> Gte:
         return Gte(self.name, value)
 
-    def __lt__(self, value: Any) -> Lt:
+    def __lt__(self, value: Scalar) -> Lt:
         return Lt(self.name, value)
 
-    def __le__(self, value: Any) -> Lte:
+    def __le__(self, value: Scalar) -> Lte:
         return Lte(self.name, value)
 
-    def is_in(self, values: list[Any]) -> In:
+    def is_in(self, values: MetadataListValue) -> In:
         """Match any of the values."""
         return In(self.name, values)
 
-    def not_in(self, values: list[Any]) -> Nin:
+    def not_in(self, values: MetadataListValue) -> Nin:
         """Match none of the values."""
         return Nin(self.name, values)
 
@@ -243,12 +245,12 @@ class Key:
         """Match no such pattern; only for `Key.DOCUMENT`."""
         return NotRegex(self.name, pattern)
 
-    def contains(self, value: Any) -> Contains:
+    def contains(self, value: Scalar) -> Contains:
         """Match a list that contains the value; a text in it for `Key.DOCUMENT`."""
         self._check_text("$contains", value)
         return Contains(self.name, value)
 
-    def not_contains(self, value: Any) -> NotContains:
+    def not_contains(self, value: Scalar) -> NotContains:
         """Match what `contains` does not."""
         self._check_text("$not_contains", value)
         return NotContains(self.name, value)
