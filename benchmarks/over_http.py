@@ -295,7 +295,7 @@ def take_part(part: Part) -> list[list[float]]:
 
 
 def _times(call: Callable[[], Any], rate: float, seconds: float) -> list[float]:
-    """Time calls made for some seconds, at most so many a second; the late ones do not count."""
+    """Time calls made for some seconds, at a limited rate; the late ones do not count."""
     times: list[float] = []
     begin = time.perf_counter()
     while (start := time.perf_counter()) < begin + seconds:

@@ -24,7 +24,7 @@ class Weight:
 class Processes:
     """A process, its descendants, and what else was started on its directory, with theirs.
 
-    A private PostgreSQL is nobody's child, but has the directory in its command line.
+    A private PostgreSQL has no living parent, but has the directory in its command line.
     """
 
     pid: int
@@ -45,7 +45,7 @@ class Processes:
                 name = Path(f"/proc/{pid}/comm").read_text(encoding="utf-8").strip()
                 lines = Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="utf-8").splitlines()
             except (FileNotFoundError, ProcessLookupError):
-                continue  # It ended meanwhile.
+                continue  # It has ended.
             size = {key: int(rest.split()[0]) / 1024 for key, rest in map(_field, lines[1:])}
             yield Weight(name, size["Rss"], size["Pss"])
 

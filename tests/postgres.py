@@ -97,7 +97,7 @@ def _started(programs: Path, directory: Path) -> Iterator[_Another]:
 
 
 def _account(directory: Path, data: Path, programs: Path) -> Account:
-    # PostgreSQL refuses to run as root, and initdb as somebody who has no name.
+    # PostgreSQL refuses to run as root, and initdb as a user without a name.
     if os.geteuid() == 0:
         return Account.reaching(*named_user(), data, programs)
     return Account.of(directory, data, programs)

@@ -99,7 +99,7 @@ def eventually(holds: Callable[[], Any], seconds: float = PATIENCE) -> Any:
 
 
 def free_port() -> int:
-    """Find a port nobody listens on."""
+    """Find a port on which no process listens."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

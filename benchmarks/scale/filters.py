@@ -1,4 +1,4 @@
-"""The filters: conditions that a known part of all records meets, another part each time asked."""
+"""The filters: each matches a known part of all records, another part at each call."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ KEYS = {0.1: "tenth", 0.01: "percent", 0.001: "permille"}
 
 @dataclass(frozen=True)
 class Condition:
-    """A filter as Chroma takes it, and the numbers of the records that meet it."""
+    """A filter as Chroma takes it, and the numbers of the records that match it."""
 
     matching: np.ndarray
     where: dict[str, Any] | None = None

@@ -176,7 +176,7 @@ def _curve(found: list[Measured], images: Path) -> str:
     return (
         "## Recall and time\n\n"
         "p50 in milliseconds by `ef_search`, 100 queries each, with recall@10. chromadb is opened "
-        f"anew for each, as it reads the setting with its index.{about}\n\n{image}"
+        f"again for each, because it reads the setting with its index.{about}\n\n{image}"
         + table(["dimensions", "records", "ef_search", *LABELS], 1, rows)
     )
 

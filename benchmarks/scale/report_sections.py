@@ -264,5 +264,5 @@ SECTIONS = (
 
 
 def is_empty(row: Row, measured: Measured, peers: tuple[str, ...]) -> bool:
-    """Whether nobody measured it."""
+    """Whether no peer has a figure for the row."""
     return all(math.isnan(row.figure(measured, peer)) for peer in peers)

@@ -142,7 +142,7 @@ class Round:
 
 
 def _settle(processes: list[Process]) -> None:
-    """Let all come to rest, at once: nothing is measured meanwhile."""
+    """Let all peers come to rest concurrently; nothing is measured until they have."""
     for process in processes:
         process.begin("settle")
     for process in processes:
@@ -151,7 +151,7 @@ def _settle(processes: list[Process]) -> None:
 
 
 def _ask(process: Process, part: str, number: int = 0) -> dict[str, Any] | None:
-    """Let one peer's fault not end the others' round: return None then."""
+    """Return what a part measured, or `None` if the peer failed; the others go on."""
     try:
         return process.ask(part, number)
     except PeerError:

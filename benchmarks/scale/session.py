@@ -57,7 +57,7 @@ class Session:
         self.rest()
 
     def rest(self, limit: float = LIMIT) -> None:
-        """Wait until the peer has come to rest, for so many seconds at most."""
+        """Wait until the peer has come to rest, for at most `limit` seconds."""
         settle(self.processes, limit)
 
 

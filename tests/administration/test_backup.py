@@ -58,7 +58,7 @@ def shell(tmp_path: Path, url: str) -> Callable[..., str]:
 
 @pytest.fixture
 def restored_url(url: str) -> Iterator[str]:
-    """A database beside the test's, which nobody has made yet."""
+    """The URL of a database beside the test's, which is not created yet."""
     yield make_conninfo(url, dbname="restored")
     with psycopg.connect(url, autocommit=True) as plain:
         plain.execute("drop database if exists restored with (force)")

@@ -31,7 +31,7 @@ BOUND = 20
 
 @pytest.fixture(autouse=True)
 def small_bound(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A gate that opens for more than so many matching records."""
+    """A limit: with more matching records, a query may search the index."""
     monkeypatch.setattr(planner, "MIN_EXACT_SCAN", BOUND)
     monkeypatch.setattr(planner, "INDEX_ROW_COST", 0)
 
@@ -222,7 +222,7 @@ def test_filters_right_at_the_bound_are_exact_below_and_complete_above(
 def test_a_segment_may_be_shorter_than_its_index(
     client: pgchroma.ClientAPI, url: str, connection: psycopg.Connection[Any]
 ) -> None:
-    """As it is while a long one is built anew in pieces."""
+    """The state while a long segment is rebuilt in pieces."""
     log = Log(client, url)
     log.add(600)
     seal(url, log.collection)

@@ -25,7 +25,7 @@ Ranks = NDArray[np.int64]
 
 @pytest.fixture(autouse=True)
 def small_bound(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A gate that opens for more than so many matching records."""
+    """A limit: with more matching records, a query may search the index."""
     monkeypatch.setattr(planner, "MIN_EXACT_SCAN", BOUND)
     monkeypatch.setattr(planner, "INDEX_ROW_COST", 0)
 

@@ -39,7 +39,7 @@ SHOWN = ("hnsw.ef_search", "hnsw.iterative_scan", "hnsw.scan_mem_multiplier", "e
 def small_bound(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(planner, "MIN_EXACT_SCAN", 50)
     monkeypatch.setattr(planner, "INDEX_ROW_COST", 0)
-    # Once a second somebody looks whether there are new indexes.
+    # Once a second the client looks for new indexes.
     monkeypatch.setattr(resolved, "FRESH_SECONDS", 3_600.0)
 
 

@@ -24,7 +24,7 @@ SCHEMA = "default_tenant__default_database"
 
 @pytest.fixture
 def impatient(url: str) -> str:
-    """A connection string under which nobody waits long for a lock."""
+    """A connection string whose sessions do not wait long for a lock."""
     return make_conninfo(url, options="-c lock_timeout=200")
 
 

@@ -150,7 +150,7 @@ def test_no_write_and_no_read_fails_to_be_serialized(
 
 
 def test_it_costs_no_round_trip(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    # Once a second somebody looks whether there are new indexes.
+    # Once a second the client looks for new indexes.
     monkeypatch.setattr(resolved, "FRESH_SECONDS", 3_600.0)
     strict(url)
     with counting(url, tmp_path) as counted:

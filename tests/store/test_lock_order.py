@@ -50,7 +50,7 @@ class Sessions:
 
     @contextmanager
     def holding(self, id: str, statement: str) -> Iterator[psycopg.Connection[Any]]:
-        """Keep whoever comes to an id waiting there."""
+        """Keep every write that reaches an id waiting there."""
         with psycopg.connect(self.url) as blocker:
             blocker.execute(statement.format(f"{SCHEMA}.records_{self.papers.id.hex}"), {"id": id})
             yield blocker
@@ -161,7 +161,7 @@ def test_a_batch_that_appears_while_a_write_waits_is_changed_whole_or_not_at_all
     with sessions.holding("a", LOCK) as first:
         waiting = sessions.start(write, ["a", "x", "y"])
         sessions.start("add", ["x", "y"])
-        # Somebody else works on a part of the batch when the write gets to it.
+        # Another session holds a part of the batch when the write gets to it.
         with sessions.holding("x", LOCK):
             first.rollback()
             eventually(lambda: waiting.done() or sessions.waiting() > 0)

@@ -67,7 +67,7 @@ class Writer:
             )
 
     def _possible(self) -> list[State]:
-        """What the group may be: of the last deed nobody knows whether it was done."""
+        """What the group may be: the last write may have been done or not."""
         states = [self.state]
         # A line that was cut off is of a deed that was not begun.
         for line in self._output.read_text().split("\n")[:-1]:

@@ -49,7 +49,7 @@ def run(command: list[str | Path], directory: Path, program: bytes | None = None
     environment = {
         "PATH": os.environ["PATH"],
         "HOME": str(directory),
-        "HTTPS_PROXY": "http://127.0.0.1:9",  # nobody is there: nothing may be downloaded
+        "HTTPS_PROXY": "http://127.0.0.1:9",  # no proxy listens there: nothing may be downloaded
     }
     done = subprocess.run(
         command,

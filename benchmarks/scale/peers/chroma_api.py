@@ -128,7 +128,7 @@ class Chromadb(ChromaApi):
     many_processes = False
 
     def set_ef_search(self, ef_search: int) -> None:
-        """Modify the collection, and open it anew: Chroma reads the setting with the index."""
+        """Modify the collection and reopen it: Chroma reads the setting with the index."""
         super().set_ef_search(ef_search)
         shared = importlib.import_module("chromadb.api.shared_system_client")
         shared.SharedSystemClient.clear_system_cache()

@@ -1,7 +1,7 @@
 """The limit: one table of records, one of vectors with one HNSW index, and the SQL for them.
 
 What `handwritten` does for the core benchmark, with the index, and with indexes on the metadata
-keys that are filtered by, which are known to whoever writes SQL for their own tables.
+keys that are filtered by, which the author of SQL for specific tables knows.
 """
 
 from __future__ import annotations

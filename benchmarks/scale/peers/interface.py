@@ -20,7 +20,7 @@ class Peer(Protocol):
     """How many records an add takes at most."""
 
     most_added: int | None
-    """How many records to add when loading; the rest is copied. None: all."""
+    """How many records to add when loading; the rest is copied. `None` means all."""
 
     many_processes: bool
     """Whether several processes may work on its directory."""
@@ -56,13 +56,13 @@ class Peer(Protocol):
         """Return a call that finds the ten records nearest to a query, as its users get them."""
 
     def search_where(self, query: np.ndarray, condition: Condition) -> Callable[[], list[str]]:
-        """Return the same among the records that meet a condition."""
+        """Return the same among the records that match a condition."""
 
     def search_many(self, queries: np.ndarray) -> Callable[[], list[list[str]]]:
         """Return a call that finds the ten nearest to each query."""
 
     def get(self, condition: Condition) -> Callable[[], int]:
-        """Return a call that gets all records that meet a condition, and counts them."""
+        """Return a call that gets all records that match a condition, and counts them."""
 
     def set_ef_search(self, ef_search: int) -> None:
         """Choose between speed and recall for what is searched from now on."""
@@ -70,7 +70,7 @@ class Peer(Protocol):
     def limit(self, data: Any) -> float | None:
         """Load the data as fast as the peer's database can at all; return the seconds it took.
 
-        None where no such way is known. Nothing of it is left.
+        `None` means that no such way is known. Nothing of it is left.
         """
 
     def close(self) -> None:

@@ -141,7 +141,7 @@ class Langchain:
         raise NotImplementedError
 
     def set_ef_search(self, ef_search: int) -> None:
-        """Open the store anew with the setting."""
+        """Reopen the store with the setting."""
         self._open(ef_search)
 
     def limit(self, data: Any) -> float | None:
