@@ -299,8 +299,8 @@ def test_others_may_still_read_what_they_could_read(papers: Any, url: str) -> No
 async def test_large_batches_go_in_parts(mode: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     for kind in ("_sync", "_async"):
         module = f"pgchroma.client.{kind}.reembedding"
-        monkeypatch.setattr(f"{module}.STORED_AT_ONCE", 100)
-        monkeypatch.setattr(f"{module}.COMPARED_AT_ONCE", 90)
+        monkeypatch.setattr(f"{module}.STORED_BYTES_PER_REQUEST", 100)
+        monkeypatch.setattr(f"{module}.COMPARED_PER_REQUEST", 90)
     collection = await mode.create_collection("papers", embedding_function=Hashed())
     texts = [f"text {n}" for n in range(25)]
     await collection.add(ids=texts, documents=texts)

@@ -173,7 +173,7 @@ def test_the_index_is_there_before_it_is_used(url: str) -> None:
 
 def test_an_exchange_waits_for_nobody_for_long(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(switch, "LOCK_TIMEOUT", "20ms")
-    monkeypatch.setattr("pgchroma.client._sync.reembedding.ATTEMPTS", 3)
+    monkeypatch.setattr("pgchroma.client._sync.reembedding.MAX_ATTEMPTS", 3)
     with _client(url, pgchroma_compaction=False) as client, psycopg.connect(url) as reader:
         collection = _filled(client, Hashed())
         schema = reader.execute("select schema_name from pgchroma.databases").fetchone()
