@@ -210,7 +210,7 @@ def test_what_a_users_own_function_passes_on_is_judged() -> None:
 
 def test_imagebind_calls_nothing_but_models() -> None:
     for name in ("ImageBindModel", "nn.Module", "os", "__loader__"):
-        with pytest.raises(ValueError, match="ImageBind has no model"):
+        with pytest.raises(ValueError, match="expected a name that begins with imagebind_"):
             config_to_embedding_function({"name": "imagebind", "config": {"model_name": name}})
 
 

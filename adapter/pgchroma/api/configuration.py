@@ -1,4 +1,4 @@
-"""Chroma's import path for configurations as Chroma 0.5 and 0.6 had them."""
+"""Chroma's import path for the configurations of Chroma 0.5 and 0.6."""
 
 from pgchroma.client.arguments.configuration import (
     CollectionConfigurationInterface,

@@ -21,26 +21,26 @@ def create_batches(
     metadatas: Any = None,
     documents: Any = None,
 ) -> list[tuple[list[str], Any, Any, Any]]:
-    """Split records into batches that one call may write.
+    """Split records into batches that one call can write.
 
     Args:
-        api: The client, which says how many records that is.
+        api: The client, which has the maximum number of records.
         ids: The ids.
-        embeddings: One for each id, or None.
-        metadatas: One for each id, or None.
-        documents: One for each id, or None.
+        embeddings: One for each id, or `None`.
+        metadatas: One for each id, or `None`.
+        documents: One for each id, or `None`.
 
     Returns:
-        For each batch its ids, embeddings, metadatas and documents; what is None stays None.
-        Without ids there is one empty batch.
+        The ids, embeddings, metadatas and documents of each batch. A column that is `None` stays
+        `None`. Without ids there is one empty batch.
     """
     size = api.get_max_batch_size()
     parts = [slice(start, start + size) for start in range(0, max(len(ids), 1), size)]
     return [
-        (ids[part], _cut(embeddings, part), _cut(metadatas, part), _cut(documents, part))
+        (ids[part], _sliced(embeddings, part), _sliced(metadatas, part), _sliced(documents, part))
         for part in parts
     ]
 
 
-def _cut(column: _Column, part: slice) -> _Column:
+def _sliced(column: _Column, part: slice) -> _Column:
     return None if column is None else column[part]

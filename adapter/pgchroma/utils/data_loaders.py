@@ -1,4 +1,4 @@
-"""The data loaders, where Chroma's users import them from."""
+"""Chroma's import path of data loaders."""
 
 from pgchroma.embeddings.images.loaders import ChromaLangchainPassthroughDataLoader, ImageLoader
 

@@ -1,4 +1,4 @@
-"""Chroma's import path of its distances: `l2`, squared; `cosine`, 1 - cosine; `ip`, 1 - product."""
+"""Chroma's import path of its distances: squared `l2`, 1 - `cosine`, and 1 - inner product `ip`."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ def l2(x: Vector, y: Vector) -> float:
 
 
 def cosine(x: Vector, y: Vector) -> float:
-    """Return 1 - the cosine; 1 if a vector has no direction."""
-    # What the index adds, so that nothing is divided by zero.
-    least = 1e-7 if np.float16 in (x.dtype, y.dtype) else 1e-30
-    return float(1.0 - np.dot(x, y) / (np.linalg.norm(x) * np.linalg.norm(y) + least))
+    """Return 1 - the cosine, or 1 if a vector is zero."""
+    # Chroma's index adds the same number, to avoid a division by zero.
+    epsilon = 1e-7 if np.float16 in (x.dtype, y.dtype) else 1e-30
+    return float(1.0 - np.dot(x, y) / (np.linalg.norm(x) * np.linalg.norm(y) + epsilon))
 
 
 def ip(x: Vector, y: Vector) -> float:

@@ -33,13 +33,13 @@ def get_result_to_df(get_result: Mapping[str, Any]) -> Any:
 
 
 def _columns(result: Mapping[str, Any]) -> dict[str, Any]:
-    """Name the columns that were asked for in the singular, as a row has one of each."""
+    """Return the included columns with singular names, because a row has one of each."""
     present = {name.rstrip("s"): result.get(name) for name in result["included"]}
     return {"id": result["ids"], **{k: v for k, v in present.items() if v is not None}}
 
 
 def _frame(columns: Mapping[str, Any]) -> Any:
     pandas = load_extra("pandas", "pandas")
-    # A matrix of embeddings becomes one list for each row.
-    listed = {k: v.tolist() if hasattr(v, "tolist") else v for k, v in columns.items()}
-    return pandas.DataFrame(listed).set_index("id")
+    # A matrix of embeddings becomes a list for each row.
+    lists = {k: v.tolist() if hasattr(v, "tolist") else v for k, v in columns.items()}
+    return pandas.DataFrame(lists).set_index("id")

@@ -317,7 +317,7 @@ def test_missing_credentials_are_told(
     pytest.importorskip("google.auth")
     monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(tmp_path / "nowhere.json"))
     function = GoogleGeminiEmbeddingFunction(vertexai=True, project="a-project")
-    with pytest.raises(EmbeddingError, match="give no token"):
+    with pytest.raises(EmbeddingError, match="cannot get a token"):
         function.with_options(**QUICK)(["a"])
 
 

@@ -45,7 +45,7 @@ def test_embeddings_are_in_the_order_of_their_indices(
     "places", [[0, 0], [1, 2], [-1, 0], [0, 7], [1], ["0", "1"], [0, "1"], [0.5, 1], [[0], [1]]]
 )
 def test_indices_that_are_not_one_for_each_are_refused(places: list[Any]) -> None:
-    with pytest.raises(EmbeddingError, match="openai answered"):
+    with pytest.raises(EmbeddingError, match="openai returned"):
         _embed(places)
 
 

@@ -453,7 +453,7 @@ def test_cloudflare_is_reached_through_a_gateway(
 )
 def test_what_would_lead_elsewhere_is_refused(setting: str, value: str) -> None:
     given = {"model_name": "@cf/baai/bge-m3", "account_id": "a", setting: value}
-    with pytest.raises(ValueError, match=f"{setting} cannot stand in a URL"):
+    with pytest.raises(ValueError, match=f"{setting}: expected a part of a URL"):
         CloudflareWorkersAIEmbeddingFunction(**given)
 
 

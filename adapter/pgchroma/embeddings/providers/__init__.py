@@ -1,1 +1,1 @@
-"""Chroma's embedding functions, a module a vendor."""
+"""Chroma's embedding functions, a module for each vendor."""

@@ -1,4 +1,4 @@
-"""Embeddings of models that are deployed at Baseten."""
+"""Embeddings of models on Baseten."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ("BasetenEmbeddingFunction",)
 
 
 class BasetenEmbeddingFunction(OpenAIEmbeddingFunction):
-    """Embeds texts with a deployment at Baseten, which speaks OpenAI's protocol."""
+    """Embeds texts with a deployment on Baseten, which uses OpenAI's protocol."""
 
     batch_size: ClassVar[int] = 128
     vendor_env_var: ClassVar[str | None] = "BASETEN_API_KEY"
@@ -25,17 +25,17 @@ class BasetenEmbeddingFunction(OpenAIEmbeddingFunction):
         """Choose the deployment.
 
         Args:
-            api_key: The key; better None, and in the environment.
-            api_base: Where the deployment's API is, up to ``/v1``.
-            api_key_env_var: The environment variable that has the key; ``BASETEN_API_KEY`` counts
-                first.
+            api_key: The key. Prefer `None`, and the environment variable.
+            api_base: The base URL of the deployment's API, up to ``/v1``.
+            api_key_env_var: The environment variable of the key. ``BASETEN_API_KEY`` takes
+                precedence.
 
         Raises:
-            ValueError: There is no key, or `api_base` is no URL.
+            ValueError: The key is missing, or `api_base` is not a URL.
         """
         if not api_base:
             raise ValueError("The api_base argument must be provided.")
-        # The deployment has one model, whatever it is called in a request.
+        # The deployment has one model and ignores the name in a request.
         super().__init__(
             api_key,
             "baseten-embedding-model",

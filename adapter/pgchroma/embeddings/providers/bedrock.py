@@ -1,4 +1,4 @@
-"""Amazon Bedrock's embeddings, of the models of Amazon and of Cohere."""
+"""Embeddings of Amazon Bedrock, with the models of Amazon and Cohere."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ from pgchroma.extras import load_extra
 
 __all__ = ("AmazonBedrockEmbeddingFunction",)
 
-_KEPT_ARGUMENTS = ("region_name", "profile_name")
-"""What is remembered of a session; keys are not."""
+_STORED_ARGUMENTS = ("region_name", "profile_name")
+"""The arguments of a session that a collection stores. It does not store keys."""
 
-_ACCOUNT = frozenset(["region", "profile_name", "assumed_role", "role_session_name"])
-"""LanceDB's arguments that say which session is made."""
+_SESSION_ARGUMENTS = frozenset(["region", "profile_name", "assumed_role", "role_session_name"])
+"""LanceDB's arguments for the session."""
 
 _INPUT_TYPES = {"source_input_type": "search_document", "query_input_type": "search_query"}
 
 _UNSAFE_ARGUMENTS = frozenset({"use_ssl", "verify", "config"})
-"""What a collection does not decide for those who open it: whether the connection is safe."""
+"""Arguments that a collection does not store, because they can make the connection unsafe."""
 
 
 class AmazonBedrockEmbeddingFunction(BatchedEmbeddingFunction[Documents]):
-    """Embeds texts with a model that Amazon Bedrock runs.
+    """Embeds texts with a model on Amazon Bedrock.
 
-    Of Cohere's models queries are embedded as queries; Amazon's know no difference.
+    Cohere's models embed queries differently from documents. Amazon's do not.
     """
 
     batch_size: ClassVar[int] = 96
@@ -49,7 +49,7 @@ class AmazonBedrockEmbeddingFunction(BatchedEmbeddingFunction[Documents]):
     }
     reads_files: ClassVar[bool] = False
     stored_arguments: ClassVar[tuple[str, ...]] = ("session_args",)
-    """The settings that are no arguments of the constructor's."""
+    """Stored settings that are not arguments of the constructor."""
 
     def __init__(
         self,
@@ -57,17 +57,17 @@ class AmazonBedrockEmbeddingFunction(BatchedEmbeddingFunction[Documents]):
         model_name: str = "amazon.titan-embed-text-v1",
         **kwargs: Any,
     ) -> None:
-        """Choose the model and the account that pays.
+        """Choose the model and the account.
 
         Args:
-            session: A ``boto3.Session``; None: the environment's. A collection remembers its
-                region and profile, never its keys.
-            model_name: The model's id, or that of an inference profile.
-            kwargs: Further arguments of the session's ``client``, such as ``endpoint_url``.
+            session: A ``boto3.Session``. The default is that of the environment. A collection
+                stores its region and profile, never its keys.
+            model_name: The id of the model or of an inference profile.
+            kwargs: More arguments of the session's ``client``, such as ``endpoint_url``.
 
         Raises:
-            ValueError: boto3 is not installed, a further argument is no JSON value, or boto3 can
-                make no client of them; the region may be missing.
+            ValueError: boto3 is not installed, another argument is not a JSON value, or boto3
+                cannot create a client, for example because the region is missing.
         """
         check_primitives(kwargs)
         self._session = load_extra("boto3", "bedrock").Session() if session is None else session
@@ -77,44 +77,44 @@ class AmazonBedrockEmbeddingFunction(BatchedEmbeddingFunction[Documents]):
 
     @classmethod
     def create(cls, **settings: Any) -> Self:
-        """Make the function as the registry does it; see `BatchedEmbeddingFunction.create`.
+        """Create a function in LanceDB's way; see `BatchedEmbeddingFunction.create`.
 
-        ``region``, ``profile_name``, ``assumed_role`` and ``role_session_name`` make the session,
-        unless one is given.
+        ``region``, ``profile_name``, ``assumed_role`` and ``role_session_name`` set the session,
+        unless there is a ``session``.
 
         Raises:
-            ValueError: ``source_input_type`` or ``query_input_type`` is another than the default.
+            ValueError: ``source_input_type`` or ``query_input_type`` is not the default.
         """
         for key, sent in _INPUT_TYPES.items():
             if settings.pop(key, sent) != sent:
-                raise ValueError(f"{key}: Bedrock's models are asked for {sent} only")
-        account = {key: settings.pop(key) for key in _ACCOUNT & settings.keys()}
-        if account:
-            settings.setdefault("session", _session(**account))
+                raise ValueError(f"{key}: expected {sent} for Bedrock's models")
+        arguments = {key: settings.pop(key) for key in _SESSION_ARGUMENTS & settings.keys()}
+        if arguments:
+            settings.setdefault("session", _session(**arguments))
         return super().create(**settings)
 
     def with_options(self, **options: Any) -> Self:
-        """Return a copy that is called otherwise; see `Options`."""
+        """Return a copy with other options; see `Options`."""
         changed = super().with_options(**options)
         changed._client = changed._connect()
         return changed
 
     def max_inputs(self, inputs: Sequence[Any]) -> int | None:
-        """Amazon's models take one text a call."""
+        """Return 1 for Amazon's models, which accept one text in a call."""
         return None if self._is_of_cohere() else 1
 
     def embed_batch(self, batch: list[Any], purpose: Purpose) -> object:
         """Embed one batch."""
         if self._is_of_cohere():
             body = {"texts": batch, "input_type": f"search_{purpose}"}
-            found = field(self.name(), self._invoke(body), "embeddings")
-            # Asked for several types, or for none, newer models name the type.
-            return field(self.name(), found, "float") if isinstance(found, dict) else found
+            rows = field(self.name(), self._invoke(body), "embeddings")
+            # Newer models return the embeddings by type unless the request has exactly one type.
+            return field(self.name(), rows, "float") if isinstance(rows, dict) else rows
         answers = [self._invoke({"inputText": text}) for text in batch]
         return [field(self.name(), answer, "embedding") for answer in answers]
 
     def _is_of_cohere(self) -> bool:
-        # Before the vendor there may be a region, or the path of an inference profile.
+        # The vendor can follow a region, or the path of an inference profile.
         return "cohere." in self.model_name
 
     def _connect(self) -> Any:
@@ -123,7 +123,7 @@ class AmazonBedrockEmbeddingFunction(BatchedEmbeddingFunction[Documents]):
             connect_timeout=self.options.timeout,
             read_timeout=self.options.timeout,
             max_pool_connections=self.options.concurrency or self.concurrency,
-            # It would wait and retry on its own, beneath the waits and retries that were asked for.
+            # No retries of botocore's in addition to those of the options.
             retries={"total_max_attempts": 1},
         )
         try:
@@ -131,7 +131,7 @@ class AmazonBedrockEmbeddingFunction(BatchedEmbeddingFunction[Documents]):
                 service_name="bedrock-runtime", config=settings, **self.kwargs
             )
         except problems.BotoCoreError as error:
-            raise ValueError(f"boto3 can make no client of Bedrock: {error}") from error
+            raise ValueError(f"boto3 cannot create a client for Bedrock: {error}") from error
 
     def _invoke(self, body: dict[str, Any]) -> Any:
         problems = load_extra("botocore.exceptions", "bedrock")
@@ -142,24 +142,24 @@ class AmazonBedrockEmbeddingFunction(BatchedEmbeddingFunction[Documents]):
                 accept="application/json",
                 contentType="application/json",
             )
-            read = answer["body"].read()
+            content = answer["body"].read()
         except problems.ClientError as error:
-            raise _refusal(self.name(), error.response) from error
+            raise _client_error(self.name(), error.response) from error
         except problems.HTTPClientError as error:
             raise EmbeddingError(
                 f"{self.name()} did not answer: {error}", is_transient=True
             ) from error
         except problems.BotoCoreError as error:
-            raise EmbeddingError(f"{self.name()} cannot be asked: {error}") from error
+            raise EmbeddingError(f"{self.name()} cannot be called: {error}") from error
         try:
-            return json.loads(read)
+            return json.loads(content)
         except ValueError as error:
             raise EmbeddingError(
-                f"{self.name()} answered something that is no JSON: {read!r:.500}"
+                f"{self.name()} returned a response that is not JSON: {content!r:.500}"
             ) from error
 
     def default_space(self) -> Space:
-        """Chroma's for these models."""
+        """Return the distance of new collections, which is Chroma's for these models."""
         return "l2"
 
     @staticmethod
@@ -168,14 +168,14 @@ class AmazonBedrockEmbeddingFunction(BatchedEmbeddingFunction[Documents]):
         return "amazon_bedrock"
 
     def get_config(self) -> dict[str, Any]:
-        """The model, the session's region and profile, and what of the arguments is no secret."""
-        found = {key: getattr(self._session, key, None) for key in _KEPT_ARGUMENTS}
-        if found["profile_name"] == "default":
-            # So boto3 calls it that no profile was chosen, but would not find one of that name.
-            del found["profile_name"]
+        """Return the model, the session's region and profile, and the arguments without secrets."""
+        session = {key: getattr(self._session, key, None) for key in _STORED_ARGUMENTS}
+        if session["profile_name"] == "default":
+            # boto3's name for no profile. It would not find a profile of that name.
+            del session["profile_name"]
         return {
             "model_name": self.model_name,
-            "session_args": {key: value for key, value in found.items() if value},
+            "session_args": {key: value for key, value in session.items() if value},
             "kwargs": _storable(self.kwargs),
         }
 
@@ -183,12 +183,12 @@ class AmazonBedrockEmbeddingFunction(BatchedEmbeddingFunction[Documents]):
     def build_from_config(config: dict[str, Any]) -> AmazonBedrockEmbeddingFunction:
         """Build the function from the settings that ``get_config`` returned.
 
-        Keys in a configuration are left out: texts would go to the account of whoever wrote it.
+        Keys in a configuration are ignored. With them, texts would go to another account.
         """
-        given = config.get("session_args") or {}
-        known = {key: given[key] for key in _KEPT_ARGUMENTS if key in given}
+        stored = config.get("session_args") or {}
+        arguments = {key: stored[key] for key in _STORED_ARGUMENTS if key in stored}
         return AmazonBedrockEmbeddingFunction(
-            session=load_extra("boto3", "bedrock").Session(**known),
+            session=load_extra("boto3", "bedrock").Session(**arguments),
             model_name=config["model_name"],
             **_storable(config.get("kwargs") or {}),
         )
@@ -206,7 +206,7 @@ def _session(
     assumed_role: str | None = None,
     role_session_name: str = "pgchroma-embeddings",
 ) -> Any:
-    """Make a session of a region and a profile; of a role that it may take, if one is given."""
+    """Return a session of a region and a profile, or of a role that the session assumes."""
     make = load_extra("boto3", "bedrock").Session
     session = make(region_name=region, profile_name=profile_name)
     if assumed_role is None:
@@ -229,13 +229,13 @@ def _storable(kwargs: Mapping[str, Any]) -> dict[str, Any]:
     return {key: strip_userinfo(value) for key, value in kept.items() if key in safe}
 
 
-def _refusal(name: str, response: Mapping[str, Any]) -> EmbeddingError:
-    about = response.get("ResponseMetadata", {})
+def _client_error(name: str, response: Mapping[str, Any]) -> EmbeddingError:
+    metadata = response.get("ResponseMetadata", {})
     error = response.get("Error", {})
-    status = about.get("HTTPStatusCode")
-    asked = about.get("HTTPHeaders", {}).get("retry-after", "")
+    status = metadata.get("HTTPStatusCode")
+    retry_after = metadata.get("HTTPHeaders", {}).get("retry-after", "")
     return EmbeddingError(
-        f"{name} refused with status {status}: {error.get('Code')} {error.get('Message')!r:.500}",
+        f"{name} returned status {status}: {error.get('Code')} {error.get('Message')!r:.500}",
         is_transient=status in TRANSIENT_STATUS,
-        retry_after=float(asked) if asked.replace(".", "", 1).isdecimal() else None,
+        retry_after=float(retry_after) if retry_after.replace(".", "", 1).isdecimal() else None,
     )

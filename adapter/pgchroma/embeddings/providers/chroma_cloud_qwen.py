@@ -1,4 +1,4 @@
-"""Embeddings of the Qwen model that Chroma runs for its customers."""
+"""Embeddings of the Qwen model of Chroma Cloud."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ __all__ = (
 
 
 class ChromaCloudQwenEmbeddingModel(StrEnum):
-    """The models that there are."""
+    """The models of Chroma Cloud."""
 
     QWEN3_EMBEDDING_0p6B = "Qwen/Qwen3-Embedding-0.6B"
 
 
 class ChromaCloudQwenEmbeddingTarget(StrEnum):
-    """What an instruction is for."""
+    """The kind of texts that an instruction is for."""
 
     DOCUMENTS = "documents"
     QUERY = "query"
@@ -41,14 +41,14 @@ ChromaCloudQwenEmbeddingInstructions: TypeAlias = Mapping[
 CHROMA_CLOUD_QWEN_DEFAULT_INSTRUCTIONS: ChromaCloudQwenEmbeddingInstructions = {
     "nl_to_code": {
         ChromaCloudQwenEmbeddingTarget.DOCUMENTS: "",
-        # Of those that the model was evaluated with.
+        # One of the instructions of the model's evaluation.
         ChromaCloudQwenEmbeddingTarget.QUERY: (
             "Given a question about coding, "
             "retrieval code or passage that can solve user's question"
         ),
     }
 }
-"""By task and target, what the model is told before it reads."""
+"""The instructions that the model gets before a text, by task and target."""
 
 _TARGETS: Mapping[Purpose, ChromaCloudQwenEmbeddingTarget] = {
     "document": ChromaCloudQwenEmbeddingTarget.DOCUMENTS,
@@ -59,7 +59,7 @@ _TARGETS: Mapping[Purpose, ChromaCloudQwenEmbeddingTarget] = {
 class ChromaCloudQwenEmbeddingFunction(VendorEmbeddingFunction[Documents]):
     """Embeds texts with the Qwen model of Chroma Cloud.
 
-    The environment's ``CHROMA_EMBED_URL``, if it is set, says where it is.
+    The environment variable ``CHROMA_EMBED_URL`` can set another URL.
     """
 
     endpoint: ClassVar[str] = "https://embed.trychroma.com"
@@ -78,24 +78,25 @@ class ChromaCloudQwenEmbeddingFunction(VendorEmbeddingFunction[Documents]):
         instructions: ChromaCloudQwenEmbeddingInstructions = CHROMA_CLOUD_QWEN_DEFAULT_INSTRUCTIONS,
         api_key_env_var: str = "CHROMA_API_KEY",
     ) -> None:
-        """Choose the model and what it is told.
+        """Choose the model and its instructions.
 
         Args:
             model: The model, or its name.
-            task: The task whose instructions are sent; without one, and for a task that has none,
-                nothing is.
-            instructions: What the model is told, by task and target.
-            api_key_env_var: The environment variable that has the key.
+            task: The task whose instructions are sent. Without a task, or for a task without
+                instructions, none are sent.
+            instructions: The instructions by task and target.
+            api_key_env_var: The environment variable of the key.
 
         Raises:
-            ValueError: There is no key, no such model or target, or the environment's URL is none.
+            ValueError: The key is missing, the model or a target is unknown, or the value of
+                ``CHROMA_EMBED_URL`` is not a URL.
         """
         self._key: ApiKey = ApiKey(None, api_key_env_var)
         self.model = ChromaCloudQwenEmbeddingModel(model)
         self.task = task
         self.instructions = {
             each: {
-                ChromaCloudQwenEmbeddingTarget(target): told for target, told in by_target.items()
+                ChromaCloudQwenEmbeddingTarget(target): text for target, text in by_target.items()
             }
             for each, by_target in instructions.items()
         }
@@ -107,8 +108,8 @@ class ChromaCloudQwenEmbeddingFunction(VendorEmbeddingFunction[Documents]):
         return self._url or self.endpoint
 
     def _body(self, batch: list[Any], purpose: Purpose) -> dict[str, Any]:
-        told = self.instructions.get(self.task or "", {})
-        return {"instructions": told.get(_TARGETS[purpose], ""), "texts": batch}
+        instructions = self.instructions.get(self.task or "", {})
+        return {"instructions": instructions.get(_TARGETS[purpose], ""), "texts": batch}
 
     def _headers(self) -> dict[str, str]:
         return {
@@ -124,7 +125,7 @@ class ChromaCloudQwenEmbeddingFunction(VendorEmbeddingFunction[Documents]):
     def get_config(self) -> dict[str, Any]:
         """Return all settings except the key."""
         instructions = {
-            task: {target.value: told for target, told in by_target.items()}
+            task: {target.value: text for target, text in by_target.items()}
             for task, by_target in self.instructions.items()
         }
         return {**super().get_config(), "model": self.model.value, "instructions": instructions}

@@ -1,4 +1,4 @@
-"""Embeddings of the open models that Cloudflare runs."""
+"""Embeddings of the open models on Cloudflare."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ("CloudflareWorkersAIEmbeddingFunction",)
 
 
 class CloudflareWorkersAIEmbeddingFunction(VendorEmbeddingFunction[Documents]):
-    """Embeds texts with a model of Cloudflare's Workers AI, directly or through an AI gateway."""
+    """Embeds texts with a model on Cloudflare Workers AI, directly or through an AI gateway."""
 
     endpoint: ClassVar[str] = "https://api.cloudflare.com/client/v4/accounts"
     gateway: ClassVar[str] = "https://gateway.ai.cloudflare.com/v1"
@@ -42,14 +42,14 @@ class CloudflareWorkersAIEmbeddingFunction(VendorEmbeddingFunction[Documents]):
 
         Args:
             model_name: The model, such as ``@cf/baai/bge-base-en-v1.5``.
-            account_id: The account that pays.
-            api_key: The key; better in the environment, where reopened collections find it too.
-            api_key_env_var: The environment variable that has the key; ``CLOUDFLARE_API_KEY``
-                counts first.
-            gateway_id: The account's gateway through which requests go; None: none.
+            account_id: The account.
+            api_key: The key. Prefer the environment variable, which reopened collections can use.
+            api_key_env_var: The environment variable of the key. ``CLOUDFLARE_API_KEY`` takes
+                precedence.
+            gateway_id: The account's gateway for requests. The default is no gateway.
 
         Raises:
-            ValueError: There is no key, or a name cannot be one.
+            ValueError: The key is missing, or a name is malformed.
         """
         self._key = ApiKey(api_key, api_key_env_var, self.vendor_env_var)
         self.model_name = model_name

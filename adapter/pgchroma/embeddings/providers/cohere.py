@@ -22,10 +22,9 @@ _SPACES: Mapping[str, list[Space]] = {
 
 
 class CohereEmbeddingFunction(VendorEmbeddingFunction[Embeddable]):
-    """Embeds texts, or with models from v3 on images, with a model of Cohere's.
+    """Embeds texts, and images with models since v3, with a Cohere model.
 
-    Models from v3 on embed what is searched for otherwise than what is stored; older ones do not
-    mind.
+    Models since v3 embed queries differently from documents. Older models do not.
     """
 
     endpoint: ClassVar[str] = "https://api.cohere.com/v1/embed"
@@ -57,15 +56,15 @@ class CohereEmbeddingFunction(VendorEmbeddingFunction[Embeddable]):
         """Choose the model.
 
         Args:
-            api_key: The key; better in the environment, where reopened collections find it too.
+            api_key: The key. Prefer the environment variable, which reopened collections can use.
             model_name: The model.
-            api_key_env_var: The environment variable that has the key; ``COHERE_API_KEY`` counts
-                first.
-            source_input_type: What texts to be stored are embedded for.
-            query_input_type: What texts that are searched for are embedded for.
+            api_key_env_var: The environment variable of the key. ``COHERE_API_KEY`` takes
+                precedence.
+            source_input_type: The purpose of the embeddings of documents.
+            query_input_type: The purpose of the embeddings of queries.
 
         Raises:
-            ValueError: There is no key.
+            ValueError: The key is missing.
         """
         self._key = ApiKey(api_key, api_key_env_var, self.vendor_env_var)
         self.model_name = model_name
@@ -73,13 +72,13 @@ class CohereEmbeddingFunction(VendorEmbeddingFunction[Embeddable]):
         self.query_input_type = query_input_type
 
     def check_inputs(self, inputs: Sequence[Any]) -> None:
-        """Raise ValueError unless all inputs are texts, or all are images."""
+        """Raise `ValueError` unless all inputs are texts, or all are images."""
         check_texts_and_images(inputs)
         if len(set(map(is_image, inputs))) > 1:
-            raise ValueError("Expected either texts or images, got a mix of both")
+            raise ValueError("Expected either texts or images, got both")
 
     def max_inputs(self, inputs: Sequence[Any]) -> int | None:
-        """Cohere takes images one by one."""
+        """Return 1 for images, because Cohere accepts one in a call."""
         return 1 if any(map(is_image, inputs)) else None
 
     def _body(self, batch: list[Any], purpose: Purpose) -> dict[str, Any]:
@@ -95,9 +94,9 @@ class CohereEmbeddingFunction(VendorEmbeddingFunction[Embeddable]):
         return "cohere"
 
     def default_space(self) -> Space:
-        """The angle, but for the one model that is made for the product."""
+        """Return the distance of new collections: cosine, except for one model."""
         return self.supported_spaces()[0]
 
     def supported_spaces(self) -> list[Space]:
-        """The distances that the model is made for; of newer models, all."""
+        """Return the distances that the model is trained for. Newer models support all."""
         return list(_SPACES.get(self.model_name, ["cosine", "l2", "ip"]))

@@ -1,6 +1,6 @@
-"""Google's embeddings: of the Gemini API, of the PaLM API before it, and of Vertex AI.
+"""Google's embeddings: the Gemini API, the older PaLM API, and Vertex AI.
 
-Queries are embedded with the same task type as documents, as in Chroma.
+As in Chroma, queries are embedded with the same task type as documents.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ __all__ = (
 _GEMINI_URL = "https://generativelanguage.googleapis.com/v1beta"
 _VERTEX_URL = "https://{region}-aiplatform.googleapis.com/v1"
 
-# What stands in a URL comes from stored configurations too: none of it may lead elsewhere.
+# Parts of URLs can come from stored configurations, and must not redirect requests.
 _MODEL = re.compile(r"((models|tunedModels)/)?[A-Za-z0-9][A-Za-z0-9._@-]*")
 _REGION = re.compile(r"global|[a-z]+(-[a-z]+)+[0-9]{1,2}")
 _PROJECT = re.compile(r"([a-z][a-z0-9.-]*:)?[a-z][a-z0-9-]*[a-z0-9]|[0-9]+")
@@ -48,7 +48,7 @@ _DIMENSIONS: Mapping[str, int] = {
 
 
 class _GoogleFunction(VendorEmbeddingFunction[Documents]):
-    """What Google's functions share: a model's name that is checked, and a key in a header."""
+    """The base of Google's functions, with a checked model's name and a key in a header."""
 
     endpoint: ClassVar[str] = _GEMINI_URL
     vendor_env_var: ClassVar[str | None] = "GOOGLE_API_KEY"
@@ -60,17 +60,17 @@ class _GoogleFunction(VendorEmbeddingFunction[Documents]):
 
     @property
     def dimensions(self) -> int | None:
-        """The length of the embeddings that was asked for."""
+        """Return the requested length of the embeddings."""
         return self.dimension
 
     def get_config(self) -> dict[str, Any]:
-        """All the settings but the key, and what was left to the model."""
+        """Return all settings except the key and the model's defaults."""
         config = super().get_config()
         optional = ("task_type", "dimension")
         return {k: v for k, v in config.items() if v is not None or k not in optional}
 
     def _headers(self) -> dict[str, str]:
-        # Google takes keys in the URL too, where logs and proxies would see them.
+        # Google also accepts keys in the URL, but logs and proxies would see them there.
         return {"x-goog-api-key": self._key.get_secret()} if self._key is not None else {}
 
 
@@ -90,15 +90,15 @@ class GoogleGenerativeAiEmbeddingFunction(_GoogleFunction):
         """Choose the model.
 
         Args:
-            api_key: The key; better in the environment, where reopened collections find it too.
+            api_key: The key. Prefer the environment variable, which reopened collections can use.
             model_name: The model.
-            task_type: What the embeddings are for, such as ``RETRIEVAL_DOCUMENT``.
-            api_key_env_var: The environment variable that has the key; ``GOOGLE_API_KEY`` counts
-                first.
-            dimension: The length of the embeddings; None: the model's own.
+            task_type: The purpose of the embeddings, such as ``RETRIEVAL_DOCUMENT``.
+            api_key_env_var: The environment variable of the key. ``GOOGLE_API_KEY`` takes
+                precedence.
+            dimension: The length of the embeddings; The default is the model's.
 
         Raises:
-            ValueError: There is no key, or the model's name is none.
+            ValueError: The key is missing, or the model's name is malformed.
         """
         self._key = ApiKey(api_key, api_key_env_var, self.vendor_env_var)
         self.model_name = _checked("model_name", model_name, _MODEL)
@@ -121,7 +121,7 @@ class GoogleGenerativeAiEmbeddingFunction(_GoogleFunction):
 
 
 class GooglePalmEmbeddingFunction(_GoogleFunction):
-    """Embeds texts with a model of the PaLM API, which Google has replaced by Gemini's."""
+    """Embeds texts with a model of the PaLM API, which the Gemini API has replaced."""
 
     def __init__(
         self,
@@ -132,13 +132,13 @@ class GooglePalmEmbeddingFunction(_GoogleFunction):
         """Choose the model.
 
         Args:
-            api_key: The key; better in the environment, where reopened collections find it too.
+            api_key: The key. Prefer the environment variable, which reopened collections can use.
             model_name: The model.
-            api_key_env_var: The environment variable that has the key; ``GOOGLE_API_KEY`` counts
-                first.
+            api_key_env_var: The environment variable of the key. ``GOOGLE_API_KEY`` takes
+                precedence.
 
         Raises:
-            ValueError: There is no key, or the model's name is none.
+            ValueError: The key is missing, or the model's name is malformed.
         """
         self._key = ApiKey(api_key, api_key_env_var, self.vendor_env_var)
         self.model_name = _checked("model_name", model_name, _MODEL)
@@ -162,8 +162,8 @@ class GooglePalmEmbeddingFunction(_GoogleFunction):
 class GoogleVertexEmbeddingFunction(_GoogleFunction):
     """Embeds texts with a model of Vertex AI.
 
-    Where ``GOOGLE_APPLICATION_CREDENTIALS`` is set, tokens are fetched with the credentials it
-    leads to; otherwise the key is sent as the token.
+    If ``GOOGLE_APPLICATION_CREDENTIALS`` is set, tokens are fetched with these credentials.
+    Otherwise the key is sent as the token.
     """
 
     endpoint: ClassVar[str] = _VERTEX_URL
@@ -178,20 +178,20 @@ class GoogleVertexEmbeddingFunction(_GoogleFunction):
         region: str = "us-central1",
         api_key_env_var: str = "CHROMA_GOOGLE_VERTEX_API_KEY",
     ) -> None:
-        """Choose the model and the project that pays.
+        """Choose the model and the project.
 
         Args:
-            api_key: An access token; better in the environment, where reopened collections find
-                it too.
+            api_key: An access token. Prefer the environment variable, which reopened collections
+                can use.
             model_name: The model.
             project_id: The project.
-            region: Where the model runs, such as ``us-central1``.
-            api_key_env_var: The environment variable that has the token; ``GOOGLE_API_KEY`` counts
-                first. As in Chroma it has to be set even if credentials are found otherwise.
+            region: The region of the model, such as ``us-central1``.
+            api_key_env_var: The environment variable of the token. ``GOOGLE_API_KEY`` takes
+                precedence. As in Chroma it has to be set even if credentials are found otherwise.
 
         Raises:
-            ValueError: There is no key, a setting is malformed, or the packages are missing that
-                fetch tokens.
+            ValueError: The key is missing, a setting is malformed, or the packages that fetch
+                tokens are missing.
         """
         self._key: ApiKey = ApiKey(api_key, api_key_env_var, self.vendor_env_var)
         self.model_name = _checked("model_name", model_name, _MODEL)
@@ -202,7 +202,7 @@ class GoogleVertexEmbeddingFunction(_GoogleFunction):
         )
 
     def max_inputs(self, inputs: Sequence[Any]) -> int | None:
-        """Some models take one text a call."""
+        """Return 1 for models that accept one text in a call."""
         return _most_on_vertex(self.model_name)
 
     def _address(self) -> str:
@@ -225,7 +225,7 @@ class GoogleVertexEmbeddingFunction(_GoogleFunction):
 
 
 class GoogleGeminiEmbeddingFunction(_GoogleFunction):
-    """Embeds texts with a Gemini model, of the Gemini API or of Vertex AI."""
+    """Embeds texts with a Gemini model, on the Gemini API or Vertex AI."""
 
     vertex_endpoint: ClassVar[str] = _VERTEX_URL
     created_names: ClassVar[Mapping[str, str]] = {
@@ -249,22 +249,24 @@ class GoogleGeminiEmbeddingFunction(_GoogleFunction):
         location: str | None = None,
         query_task_type: str | None = None,
     ) -> None:
-        """Choose the model and who runs it.
+        """Choose the model and the API.
 
         Args:
             model_name: The model.
-            task_type: What the embeddings are for, such as ``RETRIEVAL_DOCUMENT``.
-            dimension: The length of the embeddings; None: the model's own.
-            api_key_env_var: The environment variable that has the key.
-            vertexai: Whether Vertex AI runs it; then no key is used but Google's application
-                default credentials.
-            project: Vertex AI's project; None: ``GOOGLE_CLOUD_PROJECT``, or the credentials' own.
-            location: Where Vertex AI runs it; None: ``GOOGLE_CLOUD_LOCATION``, or ``global``.
-            query_task_type: What queries are embedded for; None: the same as `task_type`.
+            task_type: The purpose of the embeddings, such as ``RETRIEVAL_DOCUMENT``.
+            dimension: The length of the embeddings; The default is the model's.
+            api_key_env_var: The environment variable of the key.
+            vertexai: Whether to use Vertex AI, with Google's application default credentials
+                instead of a key.
+            project: The project on Vertex AI. The default is ``GOOGLE_CLOUD_PROJECT``, or the
+                project of the credentials.
+            location: The location on Vertex AI. The default is ``GOOGLE_CLOUD_LOCATION``, or
+                ``global``.
+            query_task_type: The purpose of the embeddings of queries. The default is `task_type`.
 
         Raises:
-            ValueError: There is no key, a setting is malformed, or the packages are missing that
-                fetch tokens.
+            ValueError: The key is missing, a setting is malformed, or the packages that fetch
+                tokens are missing.
         """
         self.model_name = _checked("model_name", model_name, _MODEL)
         self.task_type = task_type
@@ -274,12 +276,12 @@ class GoogleGeminiEmbeddingFunction(_GoogleFunction):
         self.project = None if project is None else _checked("project", project, _PROJECT)
         self.location = None if location is None else _checked("location", location, _REGION)
         if api_key_env_var is None and not vertexai:
-            raise ValueError("api_key_env_var must be given unless vertexai is")
+            raise ValueError("api_key_env_var: required unless vertexai is set")
         self._key = ApiKey(None, api_key_env_var, is_required=not vertexai)
         self._credentials = _default_credentials() if vertexai else None
 
     def max_inputs(self, inputs: Sequence[Any]) -> int | None:
-        """Of a batch, Vertex AI refuses all but one text."""
+        """Return 1 for models that accept one text in a call on Vertex AI."""
         return _most_on_vertex(self.model_name) if self.vertexai else None
 
     def _address(self) -> str:
@@ -291,7 +293,7 @@ class GoogleGeminiEmbeddingFunction(_GoogleFunction):
             or self._credentials.find_project()
         )
         if project is None:
-            raise EmbeddingError(f"{self.name()} has no project on Vertex AI: give project=")
+            raise EmbeddingError(f"{self.name()} has no project on Vertex AI; pass project=…")
         location = self.location or os.environ.get("GOOGLE_CLOUD_LOCATION") or "global"
         return _vertex_address(
             self.vertex_endpoint,
@@ -321,7 +323,7 @@ class GoogleGeminiEmbeddingFunction(_GoogleFunction):
 
 
 GoogleGenaiEmbeddingFunction = GoogleGeminiEmbeddingFunction
-"""The earlier name."""
+"""The previous name."""
 
 
 def _checked(setting: str, value: str, form: re.Pattern[str]) -> str:
@@ -344,7 +346,7 @@ def _gemini_body(
 ) -> dict[str, Any]:
     settings: dict[str, Any] = {"model": _path_of(model)}
     if task_type is not None:
-        # LanceDB's users write them in lower case.
+        # LanceDB's names are in lower case.
         settings["taskType"] = task_type.upper()
     if dimension is not None:
         settings["outputDimensionality"] = dimension
@@ -361,7 +363,7 @@ def _most_on_vertex(model: str) -> int | None:
 
 
 def _vertex_address(base: str, project: str, region: str, model: str) -> str:
-    # The host of the whole world bears no region.
+    # The host of the global location has no region.
     host = base.replace("{region}-", "" if region == "global" else f"{region}-")
     publisher = f"projects/{project}/locations/{region}/publishers/google"
     return f"{host}/{publisher}/models/{model.rpartition('/')[2]}:predict"

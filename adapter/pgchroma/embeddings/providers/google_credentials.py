@@ -1,4 +1,4 @@
-"""Google's application default credentials: tokens, as google-auth fetches them."""
+"""Google's application default credentials, with google-auth."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ _SCOPE = "https://www.googleapis.com/auth/cloud-platform"
 
 
 class DefaultCredentials:
-    """The credentials of this machine or of its user; looked for when first asked."""
+    """The credentials of this machine or of its user. The first call looks them up."""
 
     def __init__(self) -> None:
-        """Take note that they will be needed.
+        """Check that google-auth is installed.
 
         Raises:
             ValueError: google-auth is not installed.
@@ -30,17 +30,17 @@ class DefaultCredentials:
         self._lock = threading.Lock()
 
     def token(self) -> str:
-        """Return an access token that is valid now; one is fetched if the last has run out.
+        """Return a valid access token. An expired token is replaced.
 
         Raises:
-            EmbeddingError: There are no credentials, or Google gives no token for them.
+            EmbeddingError: There are no credentials, or Google returned no token.
         """
         with self._lock, _errors_logged():
             self._find()
             return self._fetched()
 
     def find_project(self) -> str | None:
-        """Return the project that the credentials belong to; None if they belong to none.
+        """Return the project of the credentials, or `None` if they have no project.
 
         Raises:
             EmbeddingError: There are no credentials.
@@ -72,6 +72,6 @@ def _errors_logged() -> Iterator[None]:
         yield
     except problems.GoogleAuthError as error:
         raise EmbeddingError(
-            f"Google's credentials give no token: {error}",
+            f"cannot get a token with Google's credentials: {error}",
             is_transient=bool(getattr(error, "retryable", False)),
         ) from error

@@ -1,7 +1,7 @@
-"""Embedding functions whose provider is asked over HTTP, and what its answers mean.
+"""Embedding functions that call a provider over HTTP.
 
-httpx is used and not the vendors' packages: retries, rate limits and concurrency are then the same
-for all, and nothing has to be installed.
+They use httpx instead of the vendors' packages, so that retries, rate limits and concurrency are
+the same for all, and nothing has to be installed.
 """
 
 from __future__ import annotations
@@ -41,51 +41,51 @@ __all__ = (
 
 D = TypeVar("D", bound=Embeddable)
 
-_SHOWN = 500
-"""Characters of an answer that a message shows."""
+_EXCERPT = 500
+"""Characters of a response that a message contains."""
 
-_NOTHING = (None, inspect.Parameter.empty)
+_NO_DEFAULT = (None, inspect.Parameter.empty)
 
 
 class HttpEmbeddingFunction(BatchedEmbeddingFunction[D]):
-    """Embeds by requests to a provider; a subclass writes `embed_batch` with `post`."""
+    """Embeds with requests to a provider. A subclass implements `embed_batch` with `post`."""
 
     concurrency: ClassVar[int] = 8
     max_batch_bytes: ClassVar[int | None] = 1_000_000
 
     vendor_env_var: ClassVar[str | None] = None
-    """The environment variable with the key that the vendor's own programs read."""
+    """The environment variable of the key that the vendor's own programs read."""
 
     reads_files: ClassVar[bool] = False
-    """Whether the name of a model may be that of a directory."""
+    """Whether the name of a model can be the name of a directory."""
 
     def post(self, url: str, body: Any, headers: Mapping[str, str] | None = None) -> Any:
-        """Send JSON and return the answer's.
+        """Send JSON, and return the JSON of the response.
 
         Raises:
-            EmbeddingError: There was no answer, or it was none of success, or no JSON.
+            EmbeddingError: There was no response, or it was an error or not JSON.
         """
         return ask(self.name(), url, body, headers, self.options.timeout)
 
 
 class VendorEmbeddingFunction(HttpEmbeddingFunction[D]):
-    """Embeds a batch by one request: a subclass says where to, what, and how the answer is read.
+    """Embeds a batch with one request, of which a subclass defines address, body and response.
 
-    What a collection remembers of it are the arguments of its constructor but the key; it has an
+    A collection stores the arguments of the constructor except the key. The function has an
     attribute for each of them.
     """
 
     endpoint: ClassVar[str] = ""
-    """Where the vendor is, unless a setting says."""
+    """The vendor's URL, unless a setting has another."""
 
     response_path: ClassVar[tuple[str, ...]] = ("embeddings",)
-    """The path to the embeddings in an answer."""
+    """The path of the embeddings in a response."""
 
     immutable_settings: ClassVar[tuple[str, ...]] = ("model_name", "model")
-    """The settings that may not change while a collection has embeddings."""
+    """The settings that cannot change, because they change embeddings."""
 
     optional_settings: ClassVar[frozenset[str]] = frozenset()
-    """The arguments that Chroma's function does not have: stored only if they are given."""
+    """Arguments that Chroma's function lacks. They are stored only if they are not defaults."""
 
     _key: ApiKey | None = None
 
@@ -95,26 +95,26 @@ class VendorEmbeddingFunction(HttpEmbeddingFunction[D]):
         try:
             return self._read(answer)
         except (TypeError, ValueError) as error:
-            raise EmbeddingError(f"{self.name()} answered no embeddings: {error}") from error
+            raise EmbeddingError(f"{self.name()} returned no embeddings: {error}") from error
 
     def _address(self) -> str:
         return self.endpoint
 
     @abstractmethod
     def _body(self, batch: list[Any], purpose: Purpose) -> dict[str, Any]:
-        """Make what is sent."""
+        """Return the body of a request."""
 
     def _headers(self) -> dict[str, str]:
         key = self._key.get_secret() if self._key is not None else ""
         return {"Authorization": f"Bearer {key}"} if key else {}
 
     def _read(self, answer: Any) -> object:
-        """Take the embeddings from an answer; a ValueError or TypeError says that it has none."""
+        """Return the embeddings of a response. A `ValueError` or `TypeError` means it has none."""
         return field(self.name(), answer, *self.response_path)
 
     @property
     def api_key_env_var(self) -> str | None:
-        """The environment variable that has the key; None if there is no key."""
+        """The environment variable of the key, or `None` if there is no key."""
         return self._key.variable if self._key is not None else None
 
     def get_config(self) -> dict[str, Any]:
@@ -122,10 +122,10 @@ class VendorEmbeddingFunction(HttpEmbeddingFunction[D]):
         return {
             key: strip_userinfo(getattr(self, key))
             for key, parameter in inspect.signature(type(self)).parameters.items()
-            if key != "api_key" and not self._is_left_out(key, parameter.default)
+            if key != "api_key" and not self._is_omitted(key, parameter.default)
         }
 
-    def _is_left_out(self, key: str, default: object) -> bool:
+    def _is_omitted(self, key: str, default: object) -> bool:
         return key in self.optional_settings and getattr(self, key) == default
 
     @classmethod
@@ -133,16 +133,16 @@ class VendorEmbeddingFunction(HttpEmbeddingFunction[D]):
         """Build the function from the settings that ``get_config`` returned.
 
         Raises:
-            TypeError: A setting is missing, or there is no such setting.
+            TypeError: A setting is missing or unknown.
         """
         parameters = inspect.signature(cls).parameters
         settings = {
             key: value
             for key, value in config.items()
-            # Null stands for what is taken by default, as in Chroma.
-            if value is not None or key not in parameters or parameters[key].default in _NOTHING
+            # As in Chroma, null means the default.
+            if value is not None or key not in parameters or parameters[key].default in _NO_DEFAULT
         }
-        # With a stored key, texts would go to the account of the person who stored it.
+        # With a stored key, texts would go to another account.
         if "api_key" in parameters:
             settings["api_key"] = None
         return cls(**settings)
@@ -150,22 +150,23 @@ class VendorEmbeddingFunction(HttpEmbeddingFunction[D]):
     def validate_config_update(
         self, old_config: dict[str, Any], new_config: dict[str, Any]
     ) -> None:
-        """Refuse other settings where they decide what embeddings mean."""
+        """Raise `ValueError` if a setting changes that would change embeddings."""
         refuse_changes(old_config, new_config, *self.immutable_settings)
 
 
 def check_url(setting: str, value: object) -> str:
-    """Give a URL back if it is one that can be asked.
+    """Return a URL that requests can use.
 
     Raises:
-        ValueError: It is none of HTTP's; the message names the setting, and no password.
+        ValueError: The URL is not one of HTTP, or contains a secret. The message names the setting
+            and contains no password.
     """
     try:
         parts = urlsplit(str(value))
-        is_right = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        is_valid = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
     except ValueError:
-        is_right = False
-    if not isinstance(value, str) or not is_right:
+        is_valid = False
+    if not isinstance(value, str) or not is_valid:
         raise ValueError(
             f"{setting} must be a URL that begins with http:// or https://, got "
             f"{strip_userinfo(value)!r:.200}"
@@ -173,52 +174,53 @@ def check_url(setting: str, value: object) -> str:
     for name, _ in parse_qsl(urlsplit(value).query):
         if is_secret_name(name):
             raise ValueError(
-                f"{setting} has {name} in its query, where logs would show it: give the key as "
+                f"{setting} has {name} in its query, where logs would show it; pass the key as "
                 "api_key, or as user and password before the host"
             )
     return value
 
 
 def in_path(setting: str, value: object) -> str:
-    """Quote a value to stand between two slashes of a URL.
+    """Return a value quoted as one part of a URL's path.
 
     Raises:
-        ValueError: The value is no text, or would change the path; the message names the setting.
+        ValueError: The value is not a text, or would change the path. The message names the
+            setting.
     """
     if not isinstance(value, str) or value in ("", ".", ".."):
-        raise ValueError(f"{setting} cannot stand in a URL: {value!r:.200}")
+        raise ValueError(f"{setting}: expected a part of a URL's path, got {value!r:.200}")
     return quote(value, safe="@:")
 
 
 def ask(name: str, url: str, body: Any, headers: Mapping[str, str] | None, timeout: float) -> Any:
-    """Send JSON to a provider and return the JSON of its answer.
+    """Send JSON to a provider, and return the JSON of its response.
 
     Args:
-        name: What messages call the provider.
-        url: Where to; a user and a password in it go along as a header, since URLs are logged.
-        body: What is sent.
-        headers: What goes along; they hold the key and are shown nowhere.
-        timeout: Seconds it may take.
+        name: The provider's name in messages.
+        url: The URL. A user and a password in it are sent as a header, because URLs are logged.
+        body: The body.
+        headers: Headers of the request, which contain the key. Messages do not contain them.
+        timeout: The maximum seconds of the request.
 
     Raises:
-        EmbeddingError: There was no answer, or it was none of success, or no JSON.
-        ValueError: What would be sent is no JSON, as a text with half a surrogate pair.
+        EmbeddingError: There was no response, or it was an error or not JSON.
+        ValueError: JSON cannot express the body, for example a text with half a surrogate pair.
     """
     import httpx  # noqa: PLC0415
 
     try:
         content = orjson.dumps(body, option=orjson.OPT_SERIALIZE_NUMPY)
     except TypeError as error:
-        raise ValueError(f"{name} cannot be asked about this: {error}") from error
-    login = userinfo(url)
-    hide = partial(hide_secrets, headers=headers, others=login or ())
+        raise ValueError(f"the request to {name} cannot be written as JSON: {error}") from error
+    credentials = userinfo(url)
+    hide = partial(hide_secrets, headers=headers, others=credentials or ())
     try:
         response = _clients.get().post(
             strip_userinfo(url),
             content=content,
             headers={"Content-Type": "application/json", **(headers or {})},
             timeout=timeout,
-            auth=login or httpx.USE_CLIENT_DEFAULT,
+            auth=credentials or httpx.USE_CLIENT_DEFAULT,
         )
     except (httpx.TimeoutException, httpx.TransportError) as error:
         reason = hide(f"{type(error).__name__} {error}".strip())
@@ -229,10 +231,10 @@ def ask(name: str, url: str, body: Any, headers: Mapping[str, str] | None, timeo
             ),
         ) from error
     except httpx.InvalidURL as error:
-        raise EmbeddingError(f"{name} has no URL that can be asked: {error}") from error
+        raise EmbeddingError(f"{name} has an invalid URL: {error}") from error
     if not response.is_success:
         raise EmbeddingError(
-            f"{name} refused with status {response.status_code}: {_shown(response, hide)}",
+            f"{name} returned status {response.status_code}: {_excerpt(response, hide)}",
             is_transient=response.status_code in TRANSIENT_STATUS,
             retry_after=_retry_after(response),
         )
@@ -240,34 +242,35 @@ def ask(name: str, url: str, body: Any, headers: Mapping[str, str] | None, timeo
         return orjson.loads(response.content)
     except ValueError as error:
         raise EmbeddingError(
-            f"{name} answered something that is no JSON: {_shown(response, hide)}"
+            f"{name} returned a response that is not JSON: {_excerpt(response, hide)}"
         ) from error
 
 
 def field(name: str, answer: Any, *path: str | int) -> Any:
-    """Take what an answer has at a path, such as ``"data", 0, "embedding"``.
+    """Return the value at a path of a response, such as ``"data", 0, "embedding"``.
 
     Raises:
-        EmbeddingError: It has nothing there; the message shows the answer.
+        EmbeddingError: The response has no such path. The message contains the response.
     """
-    found = answer
+    value = answer
     for key in path:
         try:
-            found = found[key]
+            value = value[key]
         except (KeyError, IndexError, TypeError) as error:
             raise EmbeddingError(
-                f"{name} answered without {'.'.join(map(str, path))}: {answer!r:.{_SHOWN}}"
+                f"{name} returned a response without {'.'.join(map(str, path))}: "
+                f"{answer!r:.{_EXCERPT}}"
             ) from error
-    return found
+    return value
 
 
-def _shown(response: httpx.Response, hide: Callable[[str], str]) -> str:
-    # Some answers to a wrong key repeat it.
-    return hide(response.text)[:_SHOWN]
+def _excerpt(response: httpx.Response, hide: Callable[[str], str]) -> str:
+    # Some responses repeat a wrong key.
+    return hide(response.text)[:_EXCERPT]
 
 
 def _retry_after(response: httpx.Response) -> float | None:
-    """Read the seconds to wait: a number, or the time until a date (RFC 9110, 10.2.3)."""
+    """Return the seconds to wait: a number, or the time until a date (RFC 9110, 10.2.3)."""
     if (millis := response.headers.get("retry-after-ms", "")).isdecimal():
         return float(millis) / 1000
     text = response.headers.get("retry-after")
@@ -281,13 +284,13 @@ def _retry_after(response: httpx.Response) -> float | None:
         until = parsedate_to_datetime(text)
     except (ValueError, OverflowError):
         return None
-    # One without a zone, or with the unknown one of -0000, is naive.
+    # A date without a zone, or with the unknown zone -0000, is naive.
     until = until if until.tzinfo is not None else until.replace(tzinfo=UTC)
     return max((until - datetime.now(UTC)).total_seconds(), 0.0)
 
 
 class _Clients:
-    """One client for all functions of this process, so that connections are kept."""
+    """The client of all functions of this process, so that they reuse connections."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -304,7 +307,7 @@ class _Clients:
             return self._client
 
     def forget(self) -> None:
-        """Begin anew in a forked child, which may not talk over its parent's connections."""
+        """Drop the client in a forked child, which must not use its parent's connections."""
         self._lock = threading.Lock()
         self._client = None
 

@@ -1,4 +1,4 @@
-"""Models on Hugging Face's machines, and on servers of the reader's own."""
+"""Models on Hugging Face, and on your own servers."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ __all__ = ("HuggingFaceEmbeddingFunction", "HuggingFaceEmbeddingServer")
 
 
 class HuggingFaceEmbeddingFunction(VendorEmbeddingFunction[Documents]):
-    """Embeds texts with a model that Hugging Face runs, of those for sentences."""
+    """Embeds texts with a sentence model on Hugging Face."""
 
-    # Chroma's address, of api-inference.huggingface.co, is no longer served.
+    # Chroma's host, api-inference.huggingface.co, no longer exists.
     endpoint: ClassVar[str] = "https://router.huggingface.co/hf-inference/models"
     batch_size: ClassVar[int] = 64
     response_path: ClassVar[tuple[str, ...]] = ()
@@ -41,13 +41,13 @@ class HuggingFaceEmbeddingFunction(VendorEmbeddingFunction[Documents]):
         """Choose the model.
 
         Args:
-            api_key: The key; better in the environment, where reopened collections find it too.
+            api_key: The key. Prefer the environment variable, which reopened collections can use.
             model_name: The model, by its name on the hub.
-            api_key_env_var: The environment variable that has the key; ``HUGGINGFACE_API_KEY``
-                counts first.
+            api_key_env_var: The environment variable of the key. ``HUGGINGFACE_API_KEY`` takes
+                precedence.
 
         Raises:
-            ValueError: There is no key, or the name is none of a model.
+            ValueError: The key is missing, or the model's name is malformed.
         """
         self._key = ApiKey(api_key, api_key_env_var, self.vendor_env_var)
         self.model_name = model_name
@@ -66,9 +66,9 @@ class HuggingFaceEmbeddingFunction(VendorEmbeddingFunction[Documents]):
 
 
 class HuggingFaceEmbeddingServer(VendorEmbeddingFunction[Documents]):
-    """Embeds texts at a server that runs Hugging Face's text-embeddings-inference."""
+    """Embeds texts with a server of Hugging Face's text-embeddings-inference."""
 
-    batch_size: ClassVar[int] = 32  # the most that the server takes unless it is told otherwise
+    batch_size: ClassVar[int] = 32  # the server's default limit
     response_path: ClassVar[tuple[str, ...]] = ()
     vendor_env_var: ClassVar[str | None] = "HUGGINGFACE_API_KEY"
     model_parameter: ClassVar[str | None] = None
@@ -80,13 +80,13 @@ class HuggingFaceEmbeddingServer(VendorEmbeddingFunction[Documents]):
         """Choose the server.
 
         Args:
-            url: Where texts are embedded, such as ``http://localhost:8080/embed``.
-            api_key_env_var: The environment variable that has the key, if the server wants one;
-                ``HUGGINGFACE_API_KEY`` counts first.
-            api_key: The key; better in the environment.
+            url: The URL of the endpoint, such as ``http://localhost:8080/embed``.
+            api_key_env_var: The environment variable of the key, if the server requires one.
+                ``HUGGINGFACE_API_KEY`` takes precedence.
+            api_key: The key. Prefer the environment variable.
 
         Raises:
-            ValueError: This is no URL.
+            ValueError: `url` is not a URL.
         """
         self.url = check_url("url", url)
         self._key = ApiKey(api_key, api_key_env_var, self.vendor_env_var, is_required=False)

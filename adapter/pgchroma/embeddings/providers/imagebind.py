@@ -29,11 +29,12 @@ _SOUNDS = (".mp3", ".wav", ".flac", ".ogg", ".aac")
 
 
 class ImageBindEmbeddingFunction(LocalEmbeddingFunction[Embeddable]):
-    """Embeds texts, images and sounds, also in one list, with ImageBind.
+    """Embeds texts, images and sounds, which can be in one list, with ImageBind.
 
-    Images are arrays, see `check_texts_and_images`; `compute_source_embeddings` and
-    `compute_query_embeddings` take paths, too, and are the way for sounds. Everywhere else a text
-    is a text even if it looks like a path: whoever writes documents must not choose what is read.
+    Images are arrays; see `check_texts_and_images`. `compute_source_embeddings` and
+    `compute_query_embeddings` also accept paths, which sounds require. In all other methods, a text
+    is a text even if it looks like a path, because the author of a document must not choose the
+    files that are read.
     """
 
     batch_size: ClassVar[int] = 32
@@ -43,21 +44,21 @@ class ImageBindEmbeddingFunction(LocalEmbeddingFunction[Embeddable]):
     def __init__(
         self, model_name: str = "imagebind_huge", device: str = "cpu", normalize: bool = False
     ) -> None:
-        """Choose the model and where it runs.
+        """Choose the model and its device.
 
         Args:
-            model_name: A function of ``imagebind.imagebind_model`` that makes one.
-            device: PyTorch's name of the device, such as ``cpu`` or ``cuda:0``.
+            model_name: The name of a function in ``imagebind.imagebind_model``.
+            device: PyTorch's name for the device, such as ``cpu`` or ``cuda:0``.
             normalize: Whether embeddings are scaled to length 1.
 
         Raises:
-            ValueError: imagebind is not installed, or has no model of that name.
+            ValueError: imagebind is not installed, or the model is unknown.
         """
         if not model_name.startswith("imagebind_"):
-            # Its module has other functions, too, and imports more.
+            # The module contains other functions and imports.
             raise ValueError(
-                f"ImageBind has no model {model_name!r:.100}; the names of its models begin with "
-                "imagebind_, such as imagebind_huge"
+                f"model_name: expected a name that begins with imagebind_, such as imagebind_huge, "
+                f"got {model_name!r:.100}"
             )
         check_installed("imagebind", extra=_EXTRA)
         self.model_name = model_name
@@ -65,7 +66,7 @@ class ImageBindEmbeddingFunction(LocalEmbeddingFunction[Embeddable]):
         self.normalize = normalize
 
     def model_settings(self) -> Mapping[str, Any]:
-        """Return what decides which model is loaded."""
+        """Return the settings that determine which model is loaded."""
         return {"name": self.model_name, "device": self.device}
 
     def load(self) -> Any:
@@ -75,25 +76,25 @@ class ImageBindEmbeddingFunction(LocalEmbeddingFunction[Embeddable]):
         return model.eval().to(self.device)
 
     def check_inputs(self, inputs: Any) -> None:
-        """Raise ValueError unless all inputs are texts or images."""
+        """Raise `ValueError` unless all inputs are texts or images."""
         check_texts_and_images(inputs)
 
     def embed_with(self, model: Any, batch: list[Any], purpose: Purpose) -> object:
-        """Embed one batch: its texts, its images and its sounds, each together."""
+        """Embed the texts, the images and the sounds of one batch."""
         torch = load_extra("torch", _EXTRA)
         kinds: dict[str, list[int]] = {}
         for n, value in enumerate(batch):
             kinds.setdefault(_kind(value), []).append(n)
-        made: list[NDArray[np.float32] | None] = [None] * len(batch)
+        embeddings: list[NDArray[np.float32] | None] = [None] * len(batch)
         with torch.inference_mode(), tempfile.TemporaryDirectory(prefix="pgchroma-") as folder:
-            for kind, chosen in kinds.items():
-                inputs = [_as_path(batch[n], Path(folder) / f"{n}.png") for n in chosen]
+            for kind, positions in kinds.items():
+                inputs = [_as_path(batch[n], Path(folder) / f"{n}.png") for n in positions]
                 vectors = self._encode(model, kind, inputs)
                 if self.normalize:
                     vectors = torch.nn.functional.normalize(vectors, dim=-1)
-                for n, vector in zip(chosen, vectors.float().cpu().numpy(), strict=True):
-                    made[n] = vector
-        return made
+                for n, vector in zip(positions, vectors.float().cpu().numpy(), strict=True):
+                    embeddings[n] = vector
+        return embeddings
 
     def _encode(self, model: Any, kind: str, inputs: list[str]) -> Any:
         data = load_extra("imagebind.data", _EXTRA)
@@ -108,33 +109,28 @@ class ImageBindEmbeddingFunction(LocalEmbeddingFunction[Embeddable]):
         return model({key: tensors(inputs, self.device)})[key]
 
     def generate_embeddings(self, texts: Any) -> Embeddings:
-        """Embed texts to be stored; one float32 array each, in their order."""
+        """Embed texts to store: one float32 array each, in their order."""
         return self(as_inputs(texts))
 
     def compute_source_embeddings(self, texts: Any, *args: Any, **kwargs: Any) -> Embeddings:
-        """Embed what is to be stored: texts, images, and what URIs of images or sounds point at.
+        """Embed documents to store: texts, images, and the images and sounds at URIs.
 
-        A text is taken for a URI if it is an address, or a path that ends like an image's or a
-        sound's. Where embeddings are kept, those of sounds are by the path.
+        A text is a URI if it is a URL, or a path with the suffix of an image or a sound. The cache
+        key of a sound is its path.
 
         Raises:
-            ValueError: An input is none of these.
-            OSError: An image is missing, or is none.
-            EmbeddingError: An address did not give an image, or the model failed.
+            ValueError: An input has another type.
+            OSError: An image is missing, or is not an image.
+            EmbeddingError: A URL did not return an image, or the model failed.
         """
         return self(self._opened(texts))
 
     def compute_query_embeddings(self, query: Any, *args: Any, **kwargs: Any) -> Embeddings:
-        """Embed queries; takes and raises what `compute_source_embeddings` does."""
+        """Embed queries. Arguments and errors are those of `compute_source_embeddings`."""
         return self.embed_query(self._opened(query))
 
-    def _opened(self, given: Any) -> Any:
-        inputs = [
-            _Sound(each)
-            if isinstance(each, str | Path) and has_suffix(str(each), _SOUNDS)
-            else each
-            for each in as_inputs(given)
-        ]
+    def _opened(self, values: Any) -> Any:
+        inputs = [_Sound(each) if _is_sound(each) else each for each in as_inputs(values)]
         return load_images(inputs, _EXTRA, self.options.timeout)
 
     @staticmethod
@@ -143,7 +139,7 @@ class ImageBindEmbeddingFunction(LocalEmbeddingFunction[Embeddable]):
         return "imagebind"
 
     def get_config(self) -> dict[str, Any]:
-        """All the settings."""
+        """Return all settings."""
         return {
             "model_name": self.model_name,
             "device": self.device,
@@ -182,9 +178,9 @@ def _kind(value: object) -> str:
     return "text" if isinstance(value, str) else "image"
 
 
-def _as_path(value: Any, place: Path) -> str:
-    # ImageBind opens images itself.
+def _as_path(value: Any, file: Path) -> str:
+    # ImageBind reads images from files.
     if isinstance(value, str):
         return value
-    to_pillow(value, _EXTRA).save(place)
-    return str(place)
+    to_pillow(value, _EXTRA).save(file)
+    return str(file)

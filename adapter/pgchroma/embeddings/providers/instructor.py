@@ -1,7 +1,7 @@
-"""Instructor's models, which embed a text in the light of an instruction.
+"""Instructor models, which embed a text together with an instruction.
 
-They are run by sentence-transformers, which knows them; the package that first did, and that Chroma
-asks for, has not worked with any sentence-transformers since 2.2. The numbers are the same.
+They run with sentence-transformers. The original package, which Chroma requires, does not work with
+sentence-transformers after 2.2. The embeddings are the same.
 """
 
 from __future__ import annotations
@@ -35,14 +35,13 @@ class InstructorEmbeddingFunction(LocalEmbeddingFunction[Documents]):
         query_instruction: str | None = None,
         normalize_embeddings: bool = False,
     ) -> None:
-        """Choose the model and what it is told.
+        """Choose the model and its instructions.
 
         Args:
             model_name: A model of the hub, or a directory.
-            device: PyTorch's name of the device, such as ``cpu`` or ``cuda:0``.
-            instruction: What texts are to be embedded for, such as ``Represent the document for
-                retrieval:``.
-            query_instruction: The same for what is searched for, where it differs.
+            device: PyTorch's name for the device, such as ``cpu`` or ``cuda:0``.
+            instruction: The instruction, such as ``Represent the document for retrieval:``.
+            query_instruction: The instruction of queries, if it differs.
             normalize_embeddings: Whether embeddings are scaled to length 1.
 
         Raises:
@@ -57,10 +56,9 @@ class InstructorEmbeddingFunction(LocalEmbeddingFunction[Documents]):
 
     @classmethod
     def create(cls, **settings: Any) -> Self:
-        """Make the function as the registry does it; see `BatchedEmbeddingFunction.create`.
+        """Create a function in LanceDB's way; see `BatchedEmbeddingFunction.create`.
 
-        ``source_instruction`` is LanceDB's word for ``instruction``; its defaults are LanceDB's,
-        too.
+        ``source_instruction`` is LanceDB's name for ``instruction``. The defaults are LanceDB's.
         """
         source = settings.pop("source_instruction", "represent the document for retrieval")
         settings.setdefault("instruction", source)
@@ -71,14 +69,14 @@ class InstructorEmbeddingFunction(LocalEmbeddingFunction[Documents]):
         return super().create(**settings)
 
     def model_settings(self) -> Mapping[str, Any]:
-        """Return what decides which model is loaded, and how."""
+        """Return the settings that determine which model is loaded."""
         return {"name": self.model_name, "device": self.device}
 
     def load(self) -> Any:
         """Load the model."""
         package = load_extra("sentence_transformers", "instructor")
         model = package.SentenceTransformer(self.model_name, device=self.device)
-        # An instruction decides what the words of the text mean, and its own do not count.
+        # The words of the instruction are not part of the mean.
         model.set_pooling_include_prompt(False)
         return model
 
@@ -100,7 +98,7 @@ class InstructorEmbeddingFunction(LocalEmbeddingFunction[Documents]):
         return "instructor"
 
     def get_config(self) -> dict[str, Any]:
-        """All the settings; those that Chroma does not know only if they are not the default."""
+        """Return all settings, but defaults of settings that Chroma lacks are omitted."""
         config: dict[str, Any] = {
             "model_name": self.model_name,
             "device": self.device,

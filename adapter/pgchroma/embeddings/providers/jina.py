@@ -15,18 +15,18 @@ from pgchroma.embeddings.providers.png import is_image, png_base64
 
 __all__ = ("JinaEmbeddingFunction", "JinaQueryConfig")
 
-_WISHES = ("task", "late_chunking", "truncate", "dimensions", "embedding_type", "normalized")
-"""The settings that are sent if they are set."""
+_OPTIONAL = ("task", "late_chunking", "truncate", "dimensions", "embedding_type", "normalized")
+"""The settings that requests contain if they are set."""
 
 
 class JinaQueryConfig(TypedDict):
-    """What is different for queries; see `JinaEmbeddingFunction`."""
+    """The settings of queries; see `JinaEmbeddingFunction`."""
 
     task: str
 
 
 class JinaEmbeddingFunction(OpenAIProtocolFunction[Embeddable]):
-    """Embeds texts, and with some models images, with a model of Jina AI's."""
+    """Embeds texts, and images with some models, with a Jina AI model."""
 
     endpoint: ClassVar[str] = "https://api.jina.ai/v1/embeddings"
     batch_size: ClassVar[int] = 512  # the most of newer models; older ones take 2,048
@@ -57,25 +57,24 @@ class JinaEmbeddingFunction(OpenAIProtocolFunction[Embeddable]):
         normalized: bool | None = None,
         query_config: Mapping[str, Any] | None = None,
     ) -> None:
-        """Choose the model, and how it embeds.
+        """Choose the model and its settings.
 
         Args:
-            api_key: The key; better in the environment, where reopened collections find it too.
+            api_key: The key. Prefer the environment variable, which reopened collections can use.
             model_name: The model.
-            api_key_env_var: The environment variable that has the key; ``JINA_API_KEY`` counts
-                first.
-            task: What the embeddings are for, such as ``retrieval.passage``.
-            late_chunking: Whether the texts of a call are chunks of one document, each embedded in
-                the light of the others. They are sent in one request, and not cached.
-            truncate: Whether a text that is too long is cut, and not refused.
-            dimensions: The length of the embeddings, for models that let it be chosen.
+            api_key_env_var: The environment variable of the key. ``JINA_API_KEY`` takes precedence.
+            task: The purpose of the embeddings, such as ``retrieval.passage``.
+            late_chunking: Whether the texts of a call are chunks of one document, so that each
+                embedding depends on all. They are sent in one request, and not cached.
+            truncate: Whether a text that is too long is truncated. Otherwise it is an error.
+            dimensions: The length of the embeddings, for models that can change it.
             embedding_type: ``float``, ``base64``, ``binary`` or ``ubinary``.
-            normalized: Whether the embeddings are brought to length one.
-            query_config: What is sent for queries instead, such as
+            normalized: Whether the embeddings are scaled to length 1.
+            query_config: Settings that differ for queries, such as
                 ``{"task": "retrieval.query"}``.
 
         Raises:
-            ValueError: There is no key.
+            ValueError: The key is missing.
         """
         self._key = ApiKey(api_key, api_key_env_var, self.vendor_env_var)
         self.model_name = model_name
@@ -88,15 +87,15 @@ class JinaEmbeddingFunction(OpenAIProtocolFunction[Embeddable]):
         self.query_config = query_config
 
     def check_inputs(self, inputs: Sequence[Any]) -> None:
-        """Raise ValueError unless all inputs are texts or images."""
+        """Raise `ValueError` unless all inputs are texts or images."""
         check_texts_and_images(inputs)
 
     def embeds_jointly(self, purpose: Purpose) -> bool:
         """Whether the inputs of a call are chunks of one document."""
-        return bool(self._wishes(purpose).get("late_chunking"))
+        return bool(self._settings(purpose).get("late_chunking"))
 
     def ndims(self) -> int:
-        """The length of the embeddings; bits are packed in bytes."""
+        """Return the length of the embeddings. Binary ones have eight dimensions in a number."""
         is_packed = self.embedding_type in ("binary", "ubinary")
         return LanceDBMethods.ndims(self) if is_packed else super().ndims()
 
@@ -106,11 +105,11 @@ class JinaEmbeddingFunction(OpenAIProtocolFunction[Embeddable]):
             inputs = [
                 {"image": png_base64(each)} if is_image(each) else {"text": each} for each in batch
             ]
-        return {**super()._body(inputs, purpose), **self._wishes(purpose)}
+        return {**super()._body(inputs, purpose), **self._settings(purpose)}
 
-    def _wishes(self, purpose: Purpose) -> dict[str, Any]:
-        wishes = {key: getattr(self, key) for key in _WISHES if getattr(self, key) is not None}
-        return {**wishes, **(self.query_config or {})} if purpose == "query" else wishes
+    def _settings(self, purpose: Purpose) -> dict[str, Any]:
+        settings = {key: getattr(self, key) for key in _OPTIONAL if getattr(self, key) is not None}
+        return {**settings, **(self.query_config or {})} if purpose == "query" else settings
 
     @staticmethod
     def name() -> str:

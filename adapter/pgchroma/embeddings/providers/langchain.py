@@ -1,4 +1,4 @@
-"""A bridge to LangChain, over which embedding functions go both ways."""
+"""An adapter for LangChain's embedding functions, in both directions."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ from pgchroma.embeddings.protocol import (
 __all__ = ("ChromaLangchainEmbeddingFunction", "create_langchain_embedding")
 
 Numbers: TypeAlias = list[float]
-"""One embedding, as LangChain has it."""
+"""An embedding in LangChain's form."""
 
 
 class ChromaLangchainEmbeddingFunction(LanceDBMethods, EmbeddingFunction[Embeddable]):
-    """Makes an embedding function of an object of LangChain's, and one of LangChain's of ours.
+    """Adapts an object of LangChain as an embedding function, and a function for LangChain.
 
-    It embeds with whatever has ``embed_documents`` and ``embed_query``, or is an embedding function
-    already; and is itself such an object, which LangChain's stores and chains take. A collection
-    cannot remember it: the object has to be given anew each time.
+    It embeds with any object that has ``embed_documents`` and ``embed_query``, or with an embedding
+    function. LangChain's stores and chains accept it as embeddings. A collection cannot store it,
+    so the object must be passed each time.
     """
 
     def __init__(self, embedding_function: Any) -> None:
-        """Take the object that embeds.
+        """Set the object that embeds.
 
         Raises:
-            ValueError: It cannot.
+            ValueError: The object cannot embed.
         """
         if not _is_langchain(embedding_function) and not _is_function(embedding_function):
             raise ValueError(
@@ -44,23 +44,23 @@ class ChromaLangchainEmbeddingFunction(LanceDBMethods, EmbeddingFunction[Embedda
         self.embedding_function = embedding_function
 
     def __call__(self, input: Any) -> Embeddings:
-        """Embed what is to be stored; one float32 array each, in their order.
+        """Embed documents to store: one float32 array each, in their order.
 
         Args:
-            input: Texts; or ``("images", uris)``, as LangChain's loaders give images, for an object
-                that has ``embed_image``.
+            input: Texts, or for an object with ``embed_image`` also ``("images", uris)``, the form
+                in which LangChain's loaders return images.
 
         Raises:
-            ValueError: The object embeds no images.
+            ValueError: The object cannot embed images.
         """
         match input:
             case ("images", uris) if isinstance(input, tuple):
-                # LangChain's loader passes URIs on, marked, and the object itself loads them.
+                # LangChain's loader marks URIs as images, and the object loads them.
                 return cast("Embeddings", self.embed_image(list(uris)))
         return cast("Embeddings", self.embed_documents(input))
 
     def embed_documents(self, documents: Sequence[str]) -> list[Numbers]:
-        """Embed texts to be stored, for LangChain."""
+        """Embed texts to store, for LangChain."""
         texts = list(documents)
         if _is_langchain(self.embedding_function):
             return cast("list[Numbers]", self.embedding_function.embed_documents(texts))
@@ -73,49 +73,49 @@ class ChromaLangchainEmbeddingFunction(LanceDBMethods, EmbeddingFunction[Embedda
     def embed_query(self, input: Any) -> Embeddings: ...
 
     def embed_query(self, input: Any) -> Numbers | Embeddings:
-        """Embed queries: a text for LangChain, a list of them for a collection."""
+        """Embed queries: a text for LangChain, a list of texts for a collection."""
         if isinstance(input, str):
-            return self._one_query(input)
+            return self._embed_text_query(input)
         if not isinstance(input, list) or not all(isinstance(each, str) for each in input):
-            # Images have no other form as queries.
+            # Images are embedded in the same way as queries.
             return self(input)
-        made = [self._one_query(text) for text in input]
-        return validate_embeddings(normalize_embeddings(made))
+        embeddings = [self._embed_text_query(text) for text in input]
+        return validate_embeddings(normalize_embeddings(embeddings))
 
-    def _one_query(self, text: str) -> Numbers:
+    def _embed_text_query(self, text: str) -> Numbers:
         if _is_langchain(self.embedding_function):
             return cast("Numbers", self.embedding_function.embed_query(text))
         return cast("Numbers", self.embedding_function.embed_query([text])[0].tolist())
 
     async def aembed_documents(self, documents: Sequence[str]) -> list[Numbers]:
-        """Do in a thread what `embed_documents` does."""
+        """Call `embed_documents` in a thread."""
         return await asyncio.to_thread(self.embed_documents, documents)
 
     async def aembed_query(self, input: str) -> Numbers:
-        """Do in a thread what `embed_query` does for a text."""
-        return await asyncio.to_thread(self._one_query, input)
+        """Call `embed_query` for a text in a thread."""
+        return await asyncio.to_thread(self._embed_text_query, input)
 
     def embed_image(self, uris: list[str]) -> list[Numbers]:
-        """Embed the images that URIs lead to.
+        """Embed the images at URIs.
 
         Raises:
-            ValueError: The object embeds no images.
+            ValueError: The object cannot embed images.
         """
         if not hasattr(self.embedding_function, "embed_image"):
             raise ValueError("The provided embedding function does not support image embeddings.")
         return cast("list[Numbers]", self.embedding_function.embed_image(uris))
 
     def is_legacy(self) -> bool:
-        """Whether it cannot be stored with a collection: always."""
+        """Return true, because collections cannot store the object."""
         return True
 
     @staticmethod
     def name() -> str:
-        """The name, under which it is in no registry."""
+        """Return the name, which is not in the registry."""
         return "langchain"
 
     def get_config(self) -> dict[str, Any]:
-        """The name of the object's class, for those who look for what embedded a collection."""
+        """Return the name of the object's class, which shows what embedded a collection."""
         return {
             "embedding_function_class": type(self.embedding_function).__name__,
             "note": "Pass the embedding function again: it cannot be built from this.",
@@ -123,24 +123,24 @@ class ChromaLangchainEmbeddingFunction(LanceDBMethods, EmbeddingFunction[Embedda
 
     @staticmethod
     def build_from_config(config: dict[str, Any]) -> ChromaLangchainEmbeddingFunction:
-        """Refuse, as the object is not in the configuration."""
+        """Raise an error, because the object is not in the configuration."""
         raise NotImplementedError(
-            "An embedding function of LangChain cannot be built from a configuration: make it "
+            "An embedding function of LangChain cannot be built from a configuration; create it "
             "again and pass it to create_langchain_embedding"
         )
 
     def validate_config_update(
         self, old_config: dict[str, Any], new_config: dict[str, Any]
     ) -> None:
-        """Refuse, as the object is in neither configuration."""
+        """Raise an error, because the object is not in the configurations."""
         raise NotImplementedError(
-            "The configuration of an embedding function of LangChain cannot be changed: make it "
+            "The configuration of an embedding function of LangChain cannot be changed; create it "
             "again and pass it to create_langchain_embedding"
         )
 
 
 def create_langchain_embedding(langchain_embedding_fn: Any) -> ChromaLangchainEmbeddingFunction:
-    """Make an embedding function of an object of LangChain's."""
+    """Return an embedding function from an object of LangChain."""
     return ChromaLangchainEmbeddingFunction(embedding_function=langchain_embedding_fn)
 
 

@@ -1,4 +1,4 @@
-"""Embedding functions whose model runs in this process, and the models that they share."""
+"""Embedding functions with a model in this process, and the models that they share."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ from pgchroma.errors import EmbeddingError
 __all__ = ("MODEL_BATCH", "LocalEmbeddingFunction", "without_token")
 
 MODEL_BATCH = 32
-"""The inputs that go through a model at a time, unless the user says; the packages' own default."""
+"""The inputs of a model's batch, unless the options set it. It is the packages' default."""
 
 D = TypeVar("D", bound=Embeddable)
 
 
 class LocalEmbeddingFunction(BatchedEmbeddingFunction[D]):
-    """Embeds with a model of this process; a subclass writes `load` and `embed_with`.
+    """Embeds with a model in this process. A subclass implements `load` and `embed_with`.
 
-    The model is loaded at the first call, and once for all functions of a class that ask for the
-    same one. Calls of several threads take turns: a model uses all processors for one, and its
-    tokenizer cannot be used by two.
+    The first call loads the model. Functions of one class with the same settings share it. Calls of
+    several threads run one after the other, because a model uses all processors, and two threads
+    cannot share its tokenizer.
     """
 
-    # More than go through a model at a time: the packages sort what they are given by length.
+    # Larger than a model's batch, because the packages sort inputs by length.
     batch_size: ClassVar[int] = 8 * MODEL_BATCH
 
     @abstractmethod
@@ -41,29 +41,29 @@ class LocalEmbeddingFunction(BatchedEmbeddingFunction[D]):
 
     @abstractmethod
     def embed_with(self, model: Any, batch: list[Any], purpose: Purpose) -> object:
-        """Embed one batch with the loaded model: a matrix, or a list of vectors, in its order."""
+        """Return the embeddings of one batch, in its order, as a matrix or a list of vectors."""
 
     @abstractmethod
     def model_settings(self) -> Mapping[str, Any]:
-        """Return what decides which model is loaded, and how."""
+        """Return the settings that determine which model is loaded."""
 
     @property
     def model_batch(self) -> int:
-        """The inputs that go through the model at a time."""
+        """The number of inputs of the model's batch."""
         return self.options.batch_size or MODEL_BATCH
 
     def embed_batch(self, batch: list[Any], purpose: Purpose) -> object:
         """Embed one batch.
 
         Raises:
-            EmbeddingError: The model cannot be loaded, or has failed.
+            EmbeddingError: The model cannot be loaded, or failed.
         """
         shared = self._shared_model()
         with shared.lock:
             try:
                 return self.embed_with(shared.model, batch, purpose)
             except Exception as error:
-                raise EmbeddingError(f"{self.name()} failed: {_words(error)}") from error
+                raise EmbeddingError(f"{self.name()} failed: {_described(error)}") from error
 
     def _shared_model(self) -> _SharedModel:
         settings = self.model_settings()
@@ -73,7 +73,7 @@ class LocalEmbeddingFunction(BatchedEmbeddingFunction[D]):
         except Exception as error:
             model = getattr(self, self.model_parameter or "", None)
             raise EmbeddingError(
-                f"{self.name()} could not load {model!r}: {_words(error)}"
+                f"{self.name()} could not load {model!r}: {_described(error)}"
             ) from error
 
 
@@ -84,7 +84,7 @@ class _SharedModel:
 
 
 class ModelCache:
-    """The models of this process, each loaded once and kept."""
+    """The models of this process. Each is loaded once."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -100,8 +100,8 @@ class ModelCache:
     def survive_fork(self) -> None:
         """Make the models usable in a forked child.
 
-        The threads that PyTorch computes with are not there any more, and the child would wait for
-        them for ever; so it computes with its own alone. The locks may have been held by others.
+        PyTorch's threads do not exist there, and the child would wait for them forever, so it uses
+        one thread. The locks are replaced, because other threads may have held them.
         """
         self._lock = threading.Lock()
         if self._models and (torch := sys.modules.get("torch")) is not None:
@@ -116,7 +116,7 @@ if hasattr(os, "register_at_fork"):
 
 
 def without_token(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Leave out, at any depth, the tokens that models are downloaded with."""
+    """Return settings without the tokens for downloads, at any depth."""
     return {
         key: without_token(value) if isinstance(value, Mapping) else value
         for key, value in settings.items()
@@ -124,5 +124,5 @@ def without_token(settings: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _words(error: Exception) -> str:
+def _described(error: Exception) -> str:
     return f"{type(error).__name__}: {error}"

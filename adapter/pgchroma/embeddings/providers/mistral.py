@@ -13,7 +13,7 @@ __all__ = ("MistralEmbeddingFunction",)
 
 
 class MistralEmbeddingFunction(OpenAIProtocolFunction[Documents]):
-    """Embeds texts with a model of Mistral's."""
+    """Embeds texts with a Mistral model."""
 
     endpoint: ClassVar[str] = "https://api.mistral.ai/v1/embeddings"
     batch_size: ClassVar[int] = 128
@@ -27,10 +27,10 @@ class MistralEmbeddingFunction(OpenAIProtocolFunction[Documents]):
 
         Args:
             model: The model, such as ``mistral-embed``.
-            api_key_env_var: The environment variable that has the key.
+            api_key_env_var: The environment variable of the key.
 
         Raises:
-            ValueError: There is no key.
+            ValueError: The key is missing.
         """
         self._key = ApiKey(None, api_key_env_var)
         self.model = model

@@ -14,7 +14,7 @@ __all__ = ("MorphEmbeddingFunction",)
 
 
 class MorphEmbeddingFunction(OpenAIProtocolFunction[Documents]):
-    """Embeds texts with a model of Morph's."""
+    """Embeds texts with a Morph model."""
 
     batch_size: ClassVar[int] = 128
 
@@ -29,14 +29,14 @@ class MorphEmbeddingFunction(OpenAIProtocolFunction[Documents]):
         """Choose the model.
 
         Args:
-            api_key: The key; better in the environment, where reopened collections find it too.
+            api_key: The key. Prefer the environment variable, which reopened collections can use.
             model_name: The model.
-            api_base: Where the API is.
-            encoding_format: How the embeddings come over: ``float`` or ``base64``.
-            api_key_env_var: The environment variable that has the key.
+            api_base: The base URL of the API.
+            encoding_format: The encoding of embeddings: ``float`` or ``base64``.
+            api_key_env_var: The environment variable of the key.
 
         Raises:
-            ValueError: There is no key, or `api_base` is no URL.
+            ValueError: The key is missing, or `api_base` is not a URL.
         """
         self._key = ApiKey(api_key, api_key_env_var)
         self.model_name = model_name

@@ -14,16 +14,16 @@ __all__ = ("NomicEmbeddingFunction", "NomicQueryConfig")
 
 
 class NomicQueryConfig(TypedDict):
-    """What is different for queries; see `NomicEmbeddingFunction`."""
+    """The settings of queries; see `NomicEmbeddingFunction`."""
 
     task_type: str
 
 
 class NomicEmbeddingFunction(VendorEmbeddingFunction[Documents]):
-    """Embeds texts with a model of Nomic's."""
+    """Embeds texts with a Nomic model."""
 
     endpoint: ClassVar[str] = "https://api-atlas.nomic.ai/v1/embedding/text"
-    batch_size: ClassVar[int] = 50  # as Nomic's own package sends
+    batch_size: ClassVar[int] = 50  # as in Nomic's own package
     model_parameter: ClassVar[str | None] = "model"
     created_model: ClassVar[str | None] = "nomic-embed-text-v1.5"
     dimensions_of: ClassVar[Mapping[str, int]] = {
@@ -38,18 +38,18 @@ class NomicEmbeddingFunction(VendorEmbeddingFunction[Documents]):
         query_config: Mapping[str, Any] | None,
         api_key_env_var: str = "NOMIC_API_KEY",
     ) -> None:
-        """Choose the model, and what it embeds for.
+        """Choose the model and the purpose of the embeddings.
 
         Args:
             model: The model.
-            task_type: What stored texts are embedded for: ``search_document``, ``search_query``,
-                ``classification`` or ``clustering``.
-            query_config: The same for queries, such as ``{"task_type": "search_query"}``; None if
-                they are embedded as what is stored.
-            api_key_env_var: The environment variable that has the key.
+            task_type: The purpose: ``search_document``, ``search_query``, ``classification`` or
+                ``clustering``.
+            query_config: The settings of queries, such as ``{"task_type": "search_query"}``.
+                `None` means that queries are embedded like documents.
+            api_key_env_var: The environment variable of the key.
 
         Raises:
-            ValueError: There is no key.
+            ValueError: The key is missing.
         """
         self._key = ApiKey(None, api_key_env_var)
         self.model = model

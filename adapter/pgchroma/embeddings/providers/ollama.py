@@ -1,4 +1,4 @@
-"""Embeddings of models that an Ollama server runs."""
+"""Embeddings of models on an Ollama server."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ _PORT = 11434
 
 
 class OllamaEmbeddingFunction(VendorEmbeddingFunction[Documents]):
-    """Embeds texts with a model that an Ollama server runs."""
+    """Embeds texts with a model on an Ollama server."""
 
     batch_size: ClassVar[int] = 64
-    concurrency: ClassVar[int] = 2  # the server computes, and on one machine
+    concurrency: ClassVar[int] = 2  # the model runs on one machine
     created_names: ClassVar[Mapping[str, str]] = {"host": "url", "options": "model_options"}
     optional_settings: ClassVar[frozenset[str]] = frozenset(["model_options", "keep_alive"])
     dimensions_of: ClassVar[Mapping[str, int]] = {
@@ -44,15 +44,15 @@ class OllamaEmbeddingFunction(VendorEmbeddingFunction[Documents]):
         """Choose the server and the model.
 
         Args:
-            url: Where the server is. A host alone, with or without a port, will do, and so will a
-                URL that ends in ``/api/embeddings``.
+            url: The server's URL. A host with or without a port is also accepted, and a URL that
+                ends with ``/api/embeddings``.
             model_name: The model, which the server must have.
-            timeout: Seconds that a request may take.
+            timeout: The maximum seconds of a request.
             model_options: Parameters of the model, such as ``{"num_ctx": 8192}``.
             keep_alive: How long the server keeps the model loaded, in seconds or as ``"10m"``.
 
         Raises:
-            ValueError: This is no URL, or no time.
+            ValueError: `url` is not a URL, or `timeout` is out of range.
         """
         self.url = url
         self.model_name = model_name
@@ -64,18 +64,20 @@ class OllamaEmbeddingFunction(VendorEmbeddingFunction[Documents]):
 
     @classmethod
     def create(cls, **settings: Any) -> Self:
-        """Make the function as the registry does it; see `BatchedEmbeddingFunction.create`.
+        """Create a function in LanceDB's way; see `BatchedEmbeddingFunction.create`.
 
-        Of ``ollama_client_kwargs`` the ``timeout`` is known.
+        ``ollama_client_kwargs`` can only contain ``timeout``.
 
         Raises:
-            TypeError: There is another argument in them.
+            TypeError: They contain another argument.
         """
         more = dict(settings.pop("ollama_client_kwargs", None) or {})
         if "timeout" in more:
             settings["timeout"] = more.pop("timeout")
         if more:
-            raise TypeError(f"ollama_client_kwargs: {', '.join(sorted(more))} cannot be set here")
+            raise TypeError(
+                f"ollama_client_kwargs: expected only timeout, got {', '.join(sorted(more))}"
+            )
         return super().create(**settings)
 
     def _address(self) -> str:
@@ -83,8 +85,8 @@ class OllamaEmbeddingFunction(VendorEmbeddingFunction[Documents]):
 
     def _body(self, batch: list[Any], purpose: Purpose) -> dict[str, Any]:
         body = {"model": self.model_name, "input": batch}
-        asked = {"options": self.model_options, "keep_alive": self.keep_alive}
-        return body | {key: value for key, value in asked.items() if value is not None}
+        optional = {"options": self.model_options, "keep_alive": self.keep_alive}
+        return body | {key: value for key, value in optional.items() if value is not None}
 
     @staticmethod
     def name() -> str:
@@ -93,7 +95,7 @@ class OllamaEmbeddingFunction(VendorEmbeddingFunction[Documents]):
 
 
 def _base_of(url: str) -> str:
-    """Complete what names a server as Ollama's own programs do."""
+    """Return the server's base URL, completed like in Ollama's own programs."""
     if "://" not in url:
         url = f"http://{url}"
         if urlsplit(url).port is None:

@@ -1,4 +1,4 @@
-"""Models of OpenCLIP, which embed texts and images in one space."""
+"""OpenCLIP models, which embed texts and images in one space."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ _EXTRA = "open-clip"
 
 
 class OpenCLIPEmbeddingFunction(LocalEmbeddingFunction[Embeddable]):
-    """Embeds texts and images, also in one list, as vectors of length 1.
+    """Embeds texts and images, which can be in one list, as vectors of length 1.
 
-    Images are arrays, see `check_texts_and_images`. Whatever their size, the model
-    sees them scaled and cut to a square, and in colour.
+    Images are arrays; see `check_texts_and_images`. They are converted to RGB, scaled and cropped
+    to a square.
     """
 
-    # An image of a phone takes 36 MB as an array, and its batch is in memory.
+    # A photo of a phone has 36 MB as an array, and the whole batch is in memory.
     batch_size: ClassVar[int] = 64
     max_batch_bytes: ClassVar[int | None] = 256_000_000
     created_names: ClassVar[Mapping[str, str]] = {"pretrained": "checkpoint"}
@@ -45,12 +45,12 @@ class OpenCLIPEmbeddingFunction(LocalEmbeddingFunction[Embeddable]):
         device: str | None = "cpu",
         normalize: bool = True,
     ) -> None:
-        """Choose the model and where it runs.
+        """Choose the model and its device.
 
         Args:
-            model_name: An architecture that open_clip knows.
-            checkpoint: The weights: open_clip's word for them, or a file.
-            device: PyTorch's name of the device, such as ``cpu`` or ``cuda:0``.
+            model_name: The name of an architecture in open_clip.
+            checkpoint: The weights: a name in open_clip, or a file.
+            device: PyTorch's name for the device, such as ``cpu`` or ``cuda:0``.
             normalize: Whether the embeddings have length 1.
 
         Raises:
@@ -63,11 +63,11 @@ class OpenCLIPEmbeddingFunction(LocalEmbeddingFunction[Embeddable]):
         self.normalize = normalize
 
     def model_settings(self) -> Mapping[str, Any]:
-        """Return what decides which model is loaded."""
+        """Return the settings that determine which model is loaded."""
         return self.get_config()
 
     def load(self) -> Any:
-        """Load the model, what prepares images for it, and its tokenizer."""
+        """Load the model, its preprocessing of images, and its tokenizer."""
         package = load_extra("open_clip", _EXTRA)
         model, _, prepare = package.create_model_and_transforms(
             self.model_name, pretrained=self.checkpoint, device=self.device or "cpu"
@@ -75,11 +75,11 @@ class OpenCLIPEmbeddingFunction(LocalEmbeddingFunction[Embeddable]):
         return model.eval(), prepare, package.get_tokenizer(self.model_name)
 
     def check_inputs(self, inputs: Any) -> None:
-        """Raise ValueError unless all inputs are texts or images."""
+        """Raise `ValueError` unless all inputs are texts or images."""
         check_texts_and_images(inputs)
 
     def embed_with(self, model: Any, batch: list[Any], purpose: Purpose) -> object:
-        """Embed one batch: its texts and its images, each together."""
+        """Embed the texts and the images of one batch."""
         clip, prepare, tokenize = model
         torch = load_extra("torch", _EXTRA)
 
@@ -90,40 +90,41 @@ class OpenCLIPEmbeddingFunction(LocalEmbeddingFunction[Embeddable]):
             pixels = [prepare(to_pillow(image, _EXTRA)) for image in images]
             return clip.encode_image(torch.stack(pixels).to(self.device), normalize=self.normalize)
 
-        made: list[NDArray[np.float32] | None] = [None] * len(batch)
-        ways: tuple[tuple[bool, Callable[[list[Any]], Any]], ...]
-        ways = ((True, of_texts), (False, of_images))
+        texts = [n for n, value in enumerate(batch) if isinstance(value, str)]
+        images = [n for n, value in enumerate(batch) if not isinstance(value, str)]
+        embeddings: list[NDArray[np.float32] | None] = [None] * len(batch)
+        encoders: tuple[tuple[list[int], Callable[[list[Any]], Any]], ...]
+        encoders = ((texts, of_texts), (images, of_images))
         with torch.inference_mode():
-            for are_texts, embed in ways:
-                chosen = [n for n, each in enumerate(batch) if isinstance(each, str) is are_texts]
-                for start in range(0, len(chosen), self.model_batch):
-                    part = chosen[start : start + self.model_batch]
-                    vectors = embed([batch[n] for n in part]).float().cpu().numpy()
+            for positions, encode in encoders:
+                for start in range(0, len(positions), self.model_batch):
+                    part = positions[start : start + self.model_batch]
+                    vectors = encode([batch[n] for n in part]).float().cpu().numpy()
                     for n, vector in zip(part, vectors, strict=True):
-                        made[n] = vector
-        return made
+                        embeddings[n] = vector
+        return embeddings
 
     def generate_embeddings(self, texts: Any) -> Embeddings:
-        """Embed texts to be stored; one float32 array each, in their order."""
+        """Embed texts to store: one float32 array each, in their order."""
         return self(as_inputs(texts))
 
     def compute_source_embeddings(self, texts: Any, *args: Any, **kwargs: Any) -> Embeddings:
-        """Embed what is to be stored: texts, images, images' bytes, and what URIs point at.
+        """Embed documents to store: texts, images, images' bytes, and images at URIs.
 
-        A text is taken for a URI if it is an address, or a path that ends like an image's.
+        A text is a URI if it is a URL, or a path with the suffix of an image.
 
         Raises:
-            ValueError: An input is none of these.
-            OSError: A file is missing, or is no image.
-            EmbeddingError: An address did not give an image, or the model failed.
+            ValueError: An input has another type.
+            OSError: A file is missing, or is not an image.
+            EmbeddingError: A URL did not return an image, or the model failed.
         """
         return self(load_images(as_inputs(texts), _EXTRA, self.options.timeout))
 
     def compute_query_embeddings(self, query: Any, *args: Any, **kwargs: Any) -> Embeddings:
         """Embed queries: a text, an image, an image's bytes or path, or several.
 
-        A text is a text here, even if it is an address. Raises what `compute_source_embeddings`
-        does.
+        A string is always a text here, even if it is a URL. Errors are those of
+        `compute_source_embeddings`.
         """
         timeout = self.options.timeout
         inputs: list[Any] = [
@@ -138,7 +139,7 @@ class OpenCLIPEmbeddingFunction(LocalEmbeddingFunction[Embeddable]):
         return "open_clip"
 
     def get_config(self) -> dict[str, Any]:
-        """All the settings; that embeddings are not normalized only if it is so."""
+        """Return all settings. `normalize` is only included if it is false."""
         settings = {
             "model_name": self.model_name,
             "checkpoint": self.checkpoint,
@@ -154,5 +155,5 @@ class OpenCLIPEmbeddingFunction(LocalEmbeddingFunction[Embeddable]):
     def validate_config_update(
         self, old_config: dict[str, Any], new_config: dict[str, Any]
     ) -> None:
-        """Refuse another model or other weights."""
+        """Raise `ValueError` if the model or the weights change."""
         refuse_changes(old_config, new_config, "model_name", "checkpoint")

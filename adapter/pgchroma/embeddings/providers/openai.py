@@ -1,4 +1,4 @@
-"""OpenAI's embeddings, and Azure's of the same models."""
+"""Embeddings of OpenAI, and of Azure with the same models."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ D = TypeVar("D", bound=Embeddable)
 
 
 class OpenAIProtocolFunction(VendorEmbeddingFunction[D]):
-    """Embeds at a vendor who speaks OpenAI's protocol; a subclass may ask for more."""
+    """Embeds with a vendor that uses OpenAI's protocol. A subclass can send more settings."""
 
     def _body(self, batch: list[Any], purpose: Purpose) -> dict[str, Any]:
         return {"model": getattr(self, self.model_parameter or "model_name"), "input": batch}
@@ -32,7 +32,7 @@ class OpenAIProtocolFunction(VendorEmbeddingFunction[D]):
 
 
 class OpenAIEmbeddingFunction(OpenAIProtocolFunction[Documents]):
-    """Embeds texts with a model of OpenAI's, or of a server that speaks its protocol."""
+    """Embeds texts with an OpenAI model, or with a server that uses OpenAI's protocol."""
 
     endpoint: ClassVar[str] = "https://api.openai.com/v1"
     batch_size: ClassVar[int] = 512  # 2,048 is the most that OpenAI takes
@@ -61,23 +61,23 @@ class OpenAIEmbeddingFunction(OpenAIProtocolFunction[Documents]):
         dimensions: int | None = None,
         api_key_env_var: str = "CHROMA_OPENAI_API_KEY",
     ) -> None:
-        """Choose the model and who runs it.
+        """Choose the model and the server.
 
         Args:
-            api_key: The key; better in the environment, where reopened collections find it too.
+            api_key: The key. Prefer the environment variable, which reopened collections can use.
             model_name: The model.
-            organization_id: The organisation that pays.
-            api_base: Where the API is; for Azure the resource's endpoint.
-            api_type: ``azure``, or None.
+            organization_id: The organisation.
+            api_base: The base URL of the API. For Azure, the endpoint of the resource.
+            api_type: ``azure`` or `None`.
             api_version: Azure's version of the API.
             deployment_id: Azure's name of the deployment.
-            default_headers: Sent along with every request.
+            default_headers: Headers of every request.
             dimensions: The length of the embeddings, for ``text-embedding-3`` models.
-            api_key_env_var: The environment variable that has the key; ``OPENAI_API_KEY`` counts
-                first.
+            api_key_env_var: The environment variable of the key. ``OPENAI_API_KEY`` takes
+                precedence.
 
         Raises:
-            ValueError: There is no key, for Azure something is missing, or `api_base` is no URL.
+            ValueError: The key or a setting of Azure is missing, or `api_base` is not a URL.
         """
         self._key: ApiKey = ApiKey(api_key, api_key_env_var, self.vendor_env_var)
         self.model_name = model_name
@@ -97,11 +97,11 @@ class OpenAIEmbeddingFunction(OpenAIProtocolFunction[Documents]):
 
     @classmethod
     def create(cls, **settings: Any) -> Self:
-        """Make the function as the registry does it; see `BatchedEmbeddingFunction.create`.
+        """Create a function in LanceDB's way; see `BatchedEmbeddingFunction.create`.
 
-        With ``use_azure`` the deployment is called as the model is, and the resource, the version
-        and the key are in ``AZURE_OPENAI_ENDPOINT``, ``OPENAI_API_VERSION`` and
-        ``AZURE_OPENAI_API_KEY``, unless they are given.
+        With ``use_azure``, the deployment has the name of the model, and the defaults of the
+        resource, the version and the key are ``AZURE_OPENAI_ENDPOINT``, ``OPENAI_API_VERSION`` and
+        ``AZURE_OPENAI_API_KEY`` of the environment.
         """
         if not settings.pop("use_azure", False):
             return super().create(**settings)
@@ -117,14 +117,14 @@ class OpenAIEmbeddingFunction(OpenAIProtocolFunction[Documents]):
         return super().create(**{**azure, **settings})
 
     def _body(self, batch: list[Any], purpose: Purpose) -> dict[str, Any]:
-        # In base64 the answer is a quarter as long as in digits.
+        # In base64, the response has a quarter of the length.
         body = {**super()._body(batch, purpose), "encoding_format": "base64"}
         if (dimensions := self.requested_dimensions()) is not None:
             body["dimensions"] = dimensions
         return body
 
     def requested_dimensions(self) -> int | None:
-        """The length that is asked for; other models than ``text-embedding-3`` have but one."""
+        """Return the length to request. Only ``text-embedding-3`` models can change it."""
         return self.dimensions if "text-embedding-3" in self.model_name else None
 
     def _address(self) -> str:
@@ -152,7 +152,7 @@ class OpenAIEmbeddingFunction(OpenAIProtocolFunction[Documents]):
         return "openai"
 
     def get_config(self) -> dict[str, Any]:
-        """All the settings but the key, and headers that hold one."""
+        """Return all settings except the key, and headers without secrets."""
         return {
             key: without_secrets(value) if key == "default_headers" else value
             for key, value in super().get_config().items()
@@ -162,29 +162,29 @@ class OpenAIEmbeddingFunction(OpenAIProtocolFunction[Documents]):
 def read_embeddings(
     name: str, answer: Any, encoded: DTypeLike = "<f4"
 ) -> list[NDArray[np.float32]]:
-    """Read the embeddings of an answer in OpenAI's form, in the order of their ``index``.
+    """Return the embeddings of a response in OpenAI's form, in the order of their ``index``.
 
     Args:
-        name: What messages call the provider.
-        answer: The answer's JSON.
-        encoded: What numbers are in those embeddings that come in base64.
+        name: The provider's name in messages.
+        answer: The JSON of the response.
+        encoded: The type of the numbers of embeddings in base64.
 
     Raises:
-        EmbeddingError: The answer has another form, or does not say which embedding is whose.
-        TypeError: Or what it has is no embeddings.
-        ValueError: The same.
+        EmbeddingError: The response has another form, or the indices are wrong.
+        TypeError: An embedding has another form.
+        ValueError: An embedding has another form.
     """
     rows = field(name, answer, "data")
     vectors = [_vector(field(name, row, "embedding"), encoded) for row in rows]
-    places = [row.get("index", n) for n, row in enumerate(rows)]
-    order = sorted(range(len(rows)), key=places.__getitem__)
-    if [places[n] for n in order] != list(range(len(rows))):
-        raise EmbeddingError(f"{name} answered with wrong indices: {places!r:.500}")
+    indices = [row.get("index", n) for n, row in enumerate(rows)]
+    order = sorted(range(len(rows)), key=indices.__getitem__)
+    if [indices[n] for n in order] != list(range(len(rows))):
+        raise EmbeddingError(f"{name} returned wrong indices: {indices!r:.500}")
     return [vectors[n] for n in order]
 
 
 def _vector(value: Any, encoded: DTypeLike) -> NDArray[np.float32]:
-    # A server that speaks the protocol may know of digits only.
+    # Some servers with this protocol do not support base64.
     if isinstance(value, str):
         return np.frombuffer(base64.b64decode(value), dtype=encoded).astype(np.float32)
     return np.asarray(value, dtype=np.float32)

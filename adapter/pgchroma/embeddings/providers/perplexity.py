@@ -16,10 +16,10 @@ __all__ = ("PerplexityEmbeddingFunction",)
 
 
 class PerplexityEmbeddingFunction(OpenAIProtocolFunction[Documents]):
-    """Embeds texts with a model of Perplexity's.
+    """Embeds texts with a Perplexity model.
 
-    The numbers are whole, from -128 to 127, and the embeddings of no particular length: only the
-    angle between them means something.
+    The numbers are integers from -128 to 127, and the lengths of the vectors vary, so only cosine
+    is meaningful.
     """
 
     endpoint: ClassVar[str] = "https://api.perplexity.ai/v1/embeddings"
@@ -41,13 +41,13 @@ class PerplexityEmbeddingFunction(OpenAIProtocolFunction[Documents]):
         """Choose the model.
 
         Args:
-            api_key: The key; better in the environment, where reopened collections find it too.
+            api_key: The key. Prefer the environment variable, which reopened collections can use.
             model_name: The model.
-            api_key_env_var: The environment variable that has the key.
-            dimensions: The length of the embeddings, of 128 and more; None: the model's own.
+            api_key_env_var: The environment variable of the key.
+            dimensions: The length of the embeddings, at least 128. The default is the model's.
 
         Raises:
-            ValueError: There is no key.
+            ValueError: The key is missing.
         """
         self._key = ApiKey(api_key, api_key_env_var, self.vendor_env_var)
         self.model_name = model_name
@@ -66,9 +66,9 @@ class PerplexityEmbeddingFunction(OpenAIProtocolFunction[Documents]):
         return "perplexity"
 
     def get_config(self) -> dict[str, Any]:
-        """All the settings but the key.
+        """Return all settings except the key, and without `dimensions` if it is not set.
 
-        No length is no entry, and not null: Chroma's schema of this configuration has no null.
+        Chroma's schema of this configuration does not allow null.
         """
         settings = super().get_config()
         return {key: value for key, value in settings.items() if value is not None}

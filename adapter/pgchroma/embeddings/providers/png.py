@@ -1,4 +1,4 @@
-"""Images on their way to a provider: as PNG, in base64."""
+"""Images for requests to a provider: PNG in base64."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ __all__ = ("is_image", "png_base64")
 
 
 def is_image(value: object) -> bool:
-    """Whether an input that was checked is an image, and not a text."""
+    """Whether a checked input is an image, not a text."""
     return isinstance(value, np.ndarray)
 
 
 def png_base64(image: Any) -> str:
-    """Write an image, which was checked, as PNG in base64.
+    """Return a checked image as PNG in base64.
 
     Raises:
         ValueError: Pillow is not installed.

@@ -1,4 +1,4 @@
-"""Roboflow's CLIP: texts and images in one space."""
+"""Roboflow's CLIP, which embeds texts and images in one space."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ __all__ = ("RoboflowEmbeddingFunction",)
 class RoboflowEmbeddingFunction(HttpEmbeddingFunction[Embeddable]):
     """Embeds texts and images with the CLIP of a Roboflow inference server.
 
-    One call may have both. Images are arrays, [height, width] or [height, width, channels], of
-    values from 0 to 255; they are sent as JPEG without their transparency.
+    A call can contain both. Images are arrays, [height, width] or [height, width, channels], with
+    values from 0 to 255. They are sent as JPEG without transparency.
     """
 
-    batch_size: ClassVar[int] = 8  # a server takes no more unless it was told to
+    batch_size: ClassVar[int] = 8  # a server's default limit
     model_parameter: ClassVar[str | None] = None
     vendor_env_var: ClassVar[str | None] = "ROBOFLOW_API_KEY"
 
@@ -38,53 +38,53 @@ class RoboflowEmbeddingFunction(HttpEmbeddingFunction[Embeddable]):
         """Choose the server.
 
         Args:
-            api_key: The key; better in the environment, where reopened collections find it too.
-            api_url: Where the server is.
-            api_key_env_var: The environment variable that has the key; ``ROBOFLOW_API_KEY`` counts
-                first.
+            api_key: The key. Prefer the environment variable, which reopened collections can use.
+            api_url: The server's URL.
+            api_key_env_var: The environment variable of the key. ``ROBOFLOW_API_KEY`` takes
+                precedence.
 
         Raises:
-            ValueError: There is no key, `api_url` is no URL, or Pillow is not installed.
+            ValueError: The key is missing, `api_url` is not a URL, or Pillow is not installed.
         """
         self._key = ApiKey(api_key, api_key_env_var, self.vendor_env_var)
         check_installed("PIL", extra="images")
         self.api_url = check_url("api_url", api_url)
 
     def check_inputs(self, inputs: Sequence[Any]) -> None:
-        """Raise ValueError unless all inputs are texts or images; the message says which is not."""
+        """Raise `ValueError` unless all inputs are texts or images."""
         check_texts_and_images(inputs)
 
     def embed_batch(self, batch: list[Any], purpose: Purpose) -> object:
-        """Embed one batch, by a request for its texts and one for its images."""
+        """Embed one batch, with a request for its texts and one for its images."""
         texts = [n for n, value in enumerate(batch) if isinstance(value, str)]
         images = [n for n, value in enumerate(batch) if not isinstance(value, str)]
-        made: dict[int, Any] = {}
+        embeddings: dict[int, Any] = {}
         if texts:
-            found = self._ask("embed_text", "text", [batch[n] for n in texts])
-            made.update(self._matched(texts, found))
+            rows = self._ask("embed_text", "text", [batch[n] for n in texts])
+            embeddings.update(self._matched(texts, rows))
         if images:
-            sent = [{"type": "base64", "value": _as_jpeg(batch[n])} for n in images]
-            made.update(self._matched(images, self._ask("embed_image", "image", sent)))
-        return [made[n] for n in range(len(batch))]
+            values = [{"type": "base64", "value": _as_jpeg(batch[n])} for n in images]
+            embeddings.update(self._matched(images, self._ask("embed_image", "image", values)))
+        return [embeddings[n] for n in range(len(batch))]
 
-    def _matched(self, positions: list[int], found: Any) -> dict[int, Any]:
-        # Which of the inputs would lack one is not to be guessed.
-        if not isinstance(found, list) or len(found) != len(positions):
-            count = len(found) if isinstance(found, list) else "no"
+    def _matched(self, positions: list[int], rows: Any) -> dict[int, Any]:
+        # With another number, the rows cannot be matched with inputs.
+        if not isinstance(rows, list) or len(rows) != len(positions):
+            count = len(rows) if isinstance(rows, list) else "no"
             raise EmbeddingError(
                 f"{self.name()} returned {count} embeddings for {len(positions)} inputs"
             )
-        return dict(zip(positions, found, strict=True))
+        return dict(zip(positions, rows, strict=True))
 
     def _ask(self, route: str, kind: str, values: list[Any]) -> Any:
-        # The key in the URL, as Roboflow's examples have it, would stand in logs.
+        # Roboflow's examples have the key in the URL, where logs would show it.
         key = self._key.get_secret()
         url = f"{self.api_url.rstrip('/')}/clip/{route}"
         try:
             answer = self.post(url, {"api_key": key, kind: values})
             return field(self.name(), answer, "embeddings")
         except EmbeddingError as error:
-            # The server's answers may repeat what was sent.
+            # The server's responses can repeat the request.
             raise EmbeddingError(
                 str(error).replace(key, "***"),
                 is_transient=error.is_transient,
@@ -103,16 +103,16 @@ class RoboflowEmbeddingFunction(HttpEmbeddingFunction[Embeddable]):
     @staticmethod
     def build_from_config(config: dict[str, Any]) -> RoboflowEmbeddingFunction:
         """Build the function from the settings that ``get_config`` returned."""
-        # With a stored key, images would go to the account of the person who stored it.
+        # With a stored key, images would go to another account.
         return RoboflowEmbeddingFunction(**{**config, "api_key": None})
 
     def validate_config_update(
         self, old_config: Mapping[str, Any], new_config: Mapping[str, Any]
     ) -> None:
-        """Allow another server: all have the same model."""
+        """Accept all changes, because all servers have the same model."""
 
 
 def _as_jpeg(image: Image) -> str:
-    written = BytesIO()
-    to_pillow(image, "images").convert("RGB").save(written, format="JPEG")
-    return base64.b64encode(written.getvalue()).decode()
+    buffer = BytesIO()
+    to_pillow(image, "images").convert("RGB").save(buffer, format="JPEG")
+    return base64.b64encode(buffer.getvalue()).decode()

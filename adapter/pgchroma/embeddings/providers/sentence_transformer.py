@@ -33,19 +33,19 @@ class SentenceTransformerEmbeddingFunction(LocalEmbeddingFunction[Documents]):
         normalize_embeddings: bool = False,
         **kwargs: Any,
     ) -> None:
-        """Choose the model and where it runs.
+        """Choose the model and its device.
 
         Args:
             model_name: A model of the hub, or a directory.
-            device: PyTorch's name of the device, such as ``cpu`` or ``cuda:0``.
-            normalize_embeddings: Whether embeddings are scaled to length 1; many models do it
-                anyway.
-            kwargs: What else ``SentenceTransformer`` takes, such as ``revision``, ``truncate_dim``
-                or ``trust_remote_code``, which runs the code that comes with the model. Values are
-                of the kinds JSON has, for collections remember them; but not ``token``.
+            device: PyTorch's name for the device, such as ``cpu`` or ``cuda:0``.
+            normalize_embeddings: Whether embeddings are scaled to length 1. Many models always do
+                that.
+            kwargs: More arguments of ``SentenceTransformer``, such as ``revision``,
+                ``truncate_dim`` or ``trust_remote_code``, which runs code of the model. Values must
+                be JSON, because collections store them, except ``token``.
 
         Raises:
-            ValueError: A value is of another kind, or sentence-transformers is not installed.
+            ValueError: A value is not JSON, or sentence-transformers is not installed.
         """
         for key, value in kwargs.items():
             if value is None or not _is_plain(value):
@@ -58,20 +58,20 @@ class SentenceTransformerEmbeddingFunction(LocalEmbeddingFunction[Documents]):
 
     @classmethod
     def create(cls, **settings: Any) -> Self:
-        """Make the function as the registry does it; see `BatchedEmbeddingFunction.create`.
+        """Create a function in LanceDB's way; see `BatchedEmbeddingFunction.create`.
 
-        Embeddings have length 1 unless ``normalize=False`` is given, as in LanceDB.
+        As in LanceDB, embeddings have length 1 unless ``normalize`` is false.
         """
         settings.setdefault("normalize_embeddings", settings.pop("normalize", True))
         return super().create(**settings)
 
     @property
     def dimensions(self) -> int | None:
-        """The length to which embeddings are cut, if they are."""
+        """Return the length that embeddings are truncated to, if they are."""
         return self.kwargs.get("truncate_dim")
 
     def model_settings(self) -> Mapping[str, Any]:
-        """Return what decides which model is loaded, and how."""
+        """Return the settings that determine which model is loaded."""
         return {"name": self.model_name, "device": self.device, "kwargs": self.kwargs}
 
     def load(self) -> Any:
@@ -80,7 +80,7 @@ class SentenceTransformerEmbeddingFunction(LocalEmbeddingFunction[Documents]):
         return package.SentenceTransformer(self.model_name, device=self.device, **self.kwargs)
 
     def embed_with(self, model: Any, batch: list[Any], purpose: Purpose) -> object:
-        """Embed one batch; a query is embedded as a document is, as in Chroma."""
+        """Embed one batch. As in Chroma, queries are embedded like documents."""
         return model.encode(
             batch,
             batch_size=self.model_batch,

@@ -14,12 +14,12 @@ __all__ = ("Text2VecEmbeddingFunction",)
 
 
 class Text2VecEmbeddingFunction(LocalEmbeddingFunction[Documents]):
-    """Embeds texts, by default Chinese ones, with a text2vec model."""
+    """Embeds texts with a text2vec model. The default model is for Chinese."""
 
     dimensions_of: ClassVar[Mapping[str, int]] = {"shibing624/text2vec-base-chinese": 768}
 
     def __init__(self, model_name: str = "shibing624/text2vec-base-chinese") -> None:
-        """Choose the model; text2vec itself chooses the device.
+        """Choose the model. text2vec chooses the device.
 
         Args:
             model_name: A model of the hub, or a directory.
@@ -31,7 +31,7 @@ class Text2VecEmbeddingFunction(LocalEmbeddingFunction[Documents]):
         self.model_name = model_name
 
     def model_settings(self) -> Mapping[str, Any]:
-        """Return what decides which model is loaded."""
+        """Return the settings that determine which model is loaded."""
         return {"name": self.model_name}
 
     def load(self) -> Any:
@@ -48,7 +48,7 @@ class Text2VecEmbeddingFunction(LocalEmbeddingFunction[Documents]):
         return "text2vec"
 
     def get_config(self) -> dict[str, Any]:
-        """The model's name."""
+        """Return the model's name."""
         return {"model_name": self.model_name}
 
     @staticmethod

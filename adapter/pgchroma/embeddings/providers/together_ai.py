@@ -1,4 +1,4 @@
-"""Embeddings of the open models that Together AI runs."""
+"""Embeddings of the open models on Together AI."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ("TogetherAIEmbeddingFunction",)
 
 
 class TogetherAIEmbeddingFunction(OpenAIProtocolFunction[Documents]):
-    """Embeds texts with a model that Together AI runs."""
+    """Embeds texts with a model on Together AI."""
 
     endpoint: ClassVar[str] = "https://api.together.xyz/v1/embeddings"
     batch_size: ClassVar[int] = 128
@@ -37,12 +37,12 @@ class TogetherAIEmbeddingFunction(OpenAIProtocolFunction[Documents]):
 
         Args:
             model_name: The model.
-            api_key: The key; better in the environment, where reopened collections find it too.
-            api_key_env_var: The environment variable that has the key; ``TOGETHER_API_KEY`` counts
-                first.
+            api_key: The key. Prefer the environment variable, which reopened collections can use.
+            api_key_env_var: The environment variable of the key. ``TOGETHER_API_KEY`` takes
+                precedence.
 
         Raises:
-            ValueError: There is no key.
+            ValueError: The key is missing.
         """
         self._key = ApiKey(api_key, api_key_env_var, self.vendor_env_var)
         self.model_name = model_name

@@ -1,4 +1,4 @@
-"""Any encoder that the transformers package loads; LanceDB's function `huggingface`."""
+"""Encoders of the transformers package, LanceDB's function `huggingface`."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from pgchroma.extras import check_installed, load_extra
 
 __all__ = ("TransformersEmbeddingFunction",)
 
-_LONGEST = 1_000_000
-"""More tokens than any model takes: a tokenizer that does not know the limit names a larger one."""
+_MAX_TOKENS = 1_000_000
+"""More tokens than any model accepts. A tokenizer without a known limit has a larger one."""
 
 
 class TransformersEmbeddingFunction(LocalEmbeddingFunction[Documents]):
-    """Embeds a text as the mean of what a model makes of its tokens.
+    """Embeds a text as the mean of a model's vectors of its tokens.
 
-    Texts are cut to as many tokens as the model takes.
+    Texts are truncated to the model's number of tokens.
     """
 
     def __init__(
@@ -33,14 +33,14 @@ class TransformersEmbeddingFunction(LocalEmbeddingFunction[Documents]):
         revision: str | None = None,
         trust_remote_code: bool = False,
     ) -> None:
-        """Choose the model and where it runs.
+        """Choose the model and its device.
 
         Args:
             model_name: A model of the hub, or a directory.
-            device: PyTorch's name of the device, such as ``cpu`` or ``cuda:0``.
+            device: PyTorch's name for the device, such as ``cpu`` or ``cuda:0``.
             normalize_embeddings: Whether embeddings are scaled to length 1.
             revision: The branch, tag or commit of the model.
-            trust_remote_code: Whether code that comes with the model is run.
+            trust_remote_code: Whether to run code of the model.
 
         Raises:
             ValueError: transformers or torch is not installed.
@@ -53,7 +53,7 @@ class TransformersEmbeddingFunction(LocalEmbeddingFunction[Documents]):
         self.trust_remote_code = trust_remote_code
 
     def model_settings(self) -> Mapping[str, Any]:
-        """Return what decides which model is loaded, and how."""
+        """Return the settings that determine which model is loaded."""
         return {key: value for key, value in self.get_config().items() if "embed" not in key}
 
     def load(self) -> Any:
@@ -68,22 +68,21 @@ class TransformersEmbeddingFunction(LocalEmbeddingFunction[Documents]):
     def embed_with(self, model: Any, batch: list[Any], purpose: Purpose) -> object:
         """Embed one batch."""
         tokenizer, encoder = model
-        # Of like length together: what is padded is computed for nothing.
+        # Texts of similar length together, because padding takes time.
         order = sorted(range(len(batch)), key=lambda n: -len(batch[n]))
         parts = []
         for start in range(0, len(order), self.model_batch):
             texts = [batch[n] for n in order[start : start + self.model_batch]]
             parts.append(self._means(tokenizer, encoder, texts))
-        made = np.concatenate(parts)
-        return made[np.argsort(order)]
+        return np.concatenate(parts)[np.argsort(order)]
 
     def _means(self, tokenizer: Any, encoder: Any, texts: list[str]) -> NDArray[np.float32]:
         torch = load_extra("torch", "transformers")
-        most = min(
+        max_length = min(
             tokenizer.model_max_length,
-            getattr(encoder.config, "max_position_embeddings", None) or _LONGEST,
+            getattr(encoder.config, "max_position_embeddings", None) or _MAX_TOKENS,
         )
-        limit = {"max_length": most} if most < _LONGEST else {}
+        limit = {"max_length": max_length} if max_length < _MAX_TOKENS else {}
         tokens = tokenizer(
             texts, return_tensors="pt", padding=True, truncation=bool(limit), **limit
         )
@@ -103,7 +102,7 @@ class TransformersEmbeddingFunction(LocalEmbeddingFunction[Documents]):
         return "transformers"
 
     def get_config(self) -> dict[str, Any]:
-        """All the settings."""
+        """Return all settings."""
         return {
             "model_name": self.model_name,
             "device": self.device,

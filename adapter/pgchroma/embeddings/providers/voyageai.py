@@ -14,7 +14,7 @@ __all__ = ("VoyageAIEmbeddingFunction",)
 
 
 class VoyageAIEmbeddingFunction(OpenAIProtocolFunction[Documents]):
-    """Embeds texts with a model of Voyage AI's."""
+    """Embeds texts with a Voyage AI model."""
 
     endpoint: ClassVar[str] = "https://api.voyageai.com/v1/embeddings"
     batch_size: ClassVar[int] = 128  # the most that older models take
@@ -47,16 +47,16 @@ class VoyageAIEmbeddingFunction(OpenAIProtocolFunction[Documents]):
         """Choose the model, and how it embeds.
 
         Args:
-            api_key: The key; better in the environment, where reopened collections find it too.
+            api_key: The key. Prefer the environment variable, which reopened collections can use.
             model_name: The model.
-            api_key_env_var: The environment variable that has the key; ``VOYAGE_API_KEY`` counts
-                first.
-            input_type: ``document`` or ``query``, for what is stored and for what is searched for
-                alike; None: as neither, which suits both.
-            truncation: Whether a text that is too long is cut, and not refused.
+            api_key_env_var: The environment variable of the key. ``VOYAGE_API_KEY`` takes
+                precedence.
+            input_type: ``document`` or ``query``, for documents and queries alike. `None` means
+                neither, which is suitable for both.
+            truncation: Whether a text that is too long is truncated. Otherwise it is an error.
 
         Raises:
-            ValueError: There is no key.
+            ValueError: The key is missing.
         """
         self._key = ApiKey(api_key, api_key_env_var, self.vendor_env_var)
         self.model_name = model_name

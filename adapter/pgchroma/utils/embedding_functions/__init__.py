@@ -1,6 +1,6 @@
-"""The embedding functions, where Chroma's users import them from.
+"""Chroma's import path of embedding functions.
 
-A provider's module is loaded when its class is asked for.
+The module of a provider is imported when its class is used.
 """
 
 from __future__ import annotations
@@ -161,7 +161,7 @@ _SUBMODULES = frozenset(module.name for module in iter_modules(__path__))
 
 
 def get_builtins() -> set[str]:
-    """Return the names of the classes that come with the package."""
+    """Return the names of the package's classes."""
     return {name for name in __all__ if name.endswith(_BUILTIN)} - {
         "EmbeddingFunction",
         "SparseEmbeddingFunction",
