@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from PIL import Image
 
 from pgchroma.embeddings import DefaultEmbeddingFunction, ONNXMiniLM_L6_V2, export_onnx
+from tests.embeddings.pictures import COLOURS, image
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -44,3 +46,11 @@ def exported_model(packaged_model: Path, tmp_path_factory: pytest.TempPathFactor
 @pytest.fixture(scope="session")
 def default(packaged_model: Path) -> DefaultEmbeddingFunction:
     return DefaultEmbeddingFunction()
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> dict[str, str]:
+    paths = {colour: str(tmp_path / f"{colour}.png") for colour in COLOURS}
+    for colour, path in paths.items():
+        Image.fromarray(image(colour)).save(path)
+    return paths

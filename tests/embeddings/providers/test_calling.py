@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
-import sys
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -22,23 +17,8 @@ from pgchroma.embeddings.calls.options import Options
 from pgchroma.embeddings.calls.runner import BatchRunner, batches, is_transient
 from pgchroma.embeddings.providers.ollama import OllamaEmbeddingFunction
 from pgchroma.errors import EmbeddingError
-from tests.embeddings.providers.serving import Answer, Provider, Request, serving, vector_of
-
-QUICK: dict[str, Any] = {"initial_wait": 0.01, "progress": False}
-
-
-def _speaks(request: Request) -> Answer:
-    return Answer({"embeddings": [vector_of(text) for text in request.body["input"]]})
-
-
-@pytest.fixture
-def provider() -> Iterator[Provider]:
-    with serving(_speaks) as provider:
-        yield provider
-
-
-def _function(provider: Provider, **options: Any) -> OllamaEmbeddingFunction:
-    return OllamaEmbeddingFunction(provider.url).with_options(**{**QUICK, **options})
+from tests.embeddings.providers.ollama import QUICK, make_function, respond, texts_of, wait_until
+from tests.embeddings.providers.serving import Answer, Provider, Request, vector_of
 
 
 def make_runner(**options: Any) -> BatchRunner:
@@ -47,17 +27,6 @@ def make_runner(**options: Any) -> BatchRunner:
 
 def _run(caller: BatchRunner, embed: Callable[[list[Any]], object], inputs: list[Any]) -> Any:
     return caller.run(embed, inputs, lambda: "identity")
-
-
-def _texts(provider: Provider) -> list[str]:
-    return [text for request in provider.requests for text in request.body["input"]]
-
-
-def _until(is_so: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 20
-    while not is_so():
-        assert time.monotonic() < deadline, "it did not happen"
-        time.sleep(0.005)
 
 
 # Batches and their order
@@ -96,12 +65,12 @@ def test_the_order_is_the_inputs_whoever_is_done_first() -> None:
 
 def test_no_more_calls_run_at_a_time_than_allowed(provider: Provider) -> None:
     def slowly(request: Request) -> Answer:
-        answer = _speaks(request)
+        answer = respond(request)
         answer.seconds = 0.02
         return answer
 
     provider.speaks = slowly
-    _function(provider, batch_size=1, concurrency=3)([str(n) for n in range(12)])
+    make_function(provider, batch_size=1, concurrency=3)([str(n) for n in range(12)])
     assert provider.most_at_once == 3
 
 
@@ -110,11 +79,11 @@ def test_calls_begin_no_faster_than_the_rate(provider: Provider) -> None:
 
     def stamped(request: Request) -> Answer:
         stamps.append(time.monotonic())
-        return _speaks(request)
+        return respond(request)
 
-    _function(provider)(["the first of a process takes longer"])
+    make_function(provider)(["the first of a process takes longer"])
     provider.speaks = stamped
-    function = _function(provider, batch_size=1, concurrency=8, requests_per_minute=1200)
+    function = make_function(provider, batch_size=1, concurrency=8, requests_per_minute=1200)
     with ThreadPoolExecutor(3) as pool:
         # The rate is the function's, whoever calls it.
         list(pool.map(function, [["a", "b"], ["c", "d"], ["e", "f"]]))
@@ -202,7 +171,7 @@ def test_some_failures_pass(error: Exception, expected: bool) -> None:
 def test_a_failure_ends_those_that_wait_for_a_retry(provider: Provider) -> None:
     def refuses_one(request: Request) -> Answer:
         # All four are asked before any is told to wait: those who are not asked yet would too.
-        _until(lambda: len(provider.requests) == 4)
+        wait_until(lambda: len(provider.requests) == 4)
         if request.body["input"] == ["bad"]:
             return Answer("never", status=400, seconds=0.1)
         return Answer(status=429, headers={"Retry-After": "30"})
@@ -210,35 +179,35 @@ def test_a_failure_ends_those_that_wait_for_a_retry(provider: Provider) -> None:
     provider.speaks = refuses_one
     begin = time.monotonic()
     with pytest.raises(EmbeddingError, match="400: never"):
-        _function(provider, batch_size=1, concurrency=4)(["a", "b", "bad", "c", "d", "e"])
+        make_function(provider, batch_size=1, concurrency=4)(["a", "b", "bad", "c", "d", "e"])
     assert time.monotonic() - begin < 5
     time.sleep(0.2)
-    assert sorted(_texts(provider)) == ["a", "b", "bad", "c"]
+    assert sorted(texts_of(provider)) == ["a", "b", "bad", "c"]
 
 
 def test_a_failure_does_not_wait_for_answers(provider: Provider) -> None:
     def refuses_one(request: Request) -> Answer:
         if request.body["input"] == ["bad"]:
-            _until(lambda: len(provider.requests) == 4)
+            wait_until(lambda: len(provider.requests) == 4)
             return Answer(status=400)
-        answer = _speaks(request)
+        answer = respond(request)
         answer.seconds = 5
         return answer
 
     provider.speaks = refuses_one
     begin = time.monotonic()
     with pytest.raises(EmbeddingError, match="400"):
-        _function(provider, batch_size=1, concurrency=4)(["a", "b", "c", "bad", "d"])
+        make_function(provider, batch_size=1, concurrency=4)(["a", "b", "c", "bad", "d"])
     assert time.monotonic() - begin < 4
-    assert "d" not in _texts(provider)
+    assert "d" not in texts_of(provider)
 
 
 def test_when_one_is_told_to_wait_no_other_begins(provider: Provider) -> None:
     provider.first = [Answer(status=429, headers={"retry-after-ms": "300"})]
     begin = time.monotonic()
-    _function(provider, batch_size=1, concurrency=1)(["a", "b"])
+    make_function(provider, batch_size=1, concurrency=1)(["a", "b"])
     assert time.monotonic() - begin >= 0.3
-    assert _texts(provider) == ["a", "a", "b"]
+    assert texts_of(provider) == ["a", "a", "b"]
 
 
 @pytest.mark.parametrize(
@@ -262,7 +231,7 @@ def test_a_provider_may_say_until_when_to_wait(
     answered = {name: value.replace("{date}", until) for name, value in header.items()}
     provider.first = [Answer(status=429, headers=answered)]
     with pytest.raises(EmbeddingError, match="429") as caught:
-        _function(provider, max_retries=0)(["a"])
+        make_function(provider, max_retries=0)(["a"])
     found = caught.value.retry_after
     if least is None or most is None:
         assert found is None
@@ -294,121 +263,25 @@ def test_waits_grow_up_to_the_longest() -> None:
 def test_what_was_embedded_before_a_failure_is_not_asked_for_again(
     provider: Provider, tmp_path: Path
 ) -> None:
-    function = _function(provider, batch_size=2, concurrency=1, cache=tmp_path / "cache")
-    answers = [_speaks(Request("", {}, {"input": texts})) for texts in (["a", "b"], ["c", "d"])]
+    function = make_function(provider, batch_size=2, concurrency=1, cache=tmp_path / "cache")
+    answers = [respond(Request("", {}, {"input": texts})) for texts in (["a", "b"], ["c", "d"])]
     provider.first = [*answers, Answer(status=400)]
     texts = ["a", "b", "c", "d", "e", "f"]
     with pytest.raises(EmbeddingError, match="400"):
         function(texts)
     provider.requests.clear()
     made = function(texts)
-    assert _texts(provider) == ["e", "f"]
+    assert texts_of(provider) == ["e", "f"]
     assert np.array_equal(made, [vector_of(text) for text in texts])
 
 
 def test_queries_and_other_models_are_kept_apart(provider: Provider, tmp_path: Path) -> None:
     cache = tmp_path / "cache"
-    _function(provider, cache=cache)(["a"])
-    _function(provider, cache=cache).embed_query(["a"])
+    make_function(provider, cache=cache)(["a"])
+    make_function(provider, cache=cache).embed_query(["a"])
     other = OllamaEmbeddingFunction(provider.url, "other").with_options(**QUICK, cache=cache)
     other(["a"])
     assert len(provider.requests) == 3
-
-
-_FILLING = """
-import sys
-from pgchroma.embeddings.providers.ollama import OllamaEmbeddingFunction
-url, cache = sys.argv[1:]
-function = OllamaEmbeddingFunction(url).with_options(cache=cache, batch_size=5, concurrency=4)
-sys.stdin.readline()
-for part in range(4):
-    made = function([f"text {n}" for n in range(part * 25, part * 25 + 50)])
-    assert len(made) == 50
-"""
-
-
-def test_processes_share_a_cache(provider: Provider, tmp_path: Path) -> None:
-    cache = tmp_path / "cache"
-    running = [
-        subprocess.Popen(
-            [sys.executable, "-c", _FILLING, provider.url, str(cache)],
-            stdin=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-        )
-        for _ in range(2)
-    ]
-    for process in running:
-        assert process.stdin is not None
-        process.stdin.write(b"go\n")
-        process.stdin.flush()
-    for process in running:
-        _, said = process.communicate(timeout=60)
-        assert process.returncode == 0, said.decode()
-    provider.requests.clear()
-    texts = [f"text {n}" for n in range(125)]
-    made = _function(provider, cache=cache)(texts)
-    assert not provider.requests
-    assert np.array_equal(made, [vector_of(text) for text in texts])
-
-
-# Interrupts, threads and processes
-
-
-_SLOW = """
-import sys
-from pgchroma.embeddings.providers.ollama import OllamaEmbeddingFunction
-function = OllamaEmbeddingFunction(sys.argv[1]).with_options(batch_size=1, concurrency=4)
-function(sys.argv[2:])
-"""
-
-
-@pytest.mark.parametrize("texts", [["a"], ["a", "b", "c", "d", "e", "f"]])
-def test_an_interrupt_is_obeyed_at_once(provider: Provider, texts: list[str]) -> None:
-    provider.speaks = lambda request: Answer({}, seconds=20)
-    process = subprocess.Popen(
-        [sys.executable, "-c", _SLOW, provider.url, *texts], stderr=subprocess.PIPE
-    )
-    _until(lambda: len(provider.requests) == min(len(texts), 4))
-    begin = time.monotonic()
-    process.send_signal(signal.SIGINT)
-    _, said = process.communicate(timeout=15)
-    assert time.monotonic() - begin < 5
-    assert b"KeyboardInterrupt" in said
-    assert process.returncode != 0
-
-
-def test_threads_may_share_a_function(provider: Provider, tmp_path: Path) -> None:
-    function = _function(provider, batch_size=3, concurrency=4, cache=tmp_path / "cache")
-    together = threading.Barrier(8)
-
-    def embed(number: int) -> bool:
-        texts = [f"{number % 4} {n}" for n in range(20)]
-        together.wait()
-        made = function(texts)
-        return np.array_equal(made, [vector_of(text) for text in texts])
-
-    with ThreadPoolExecutor(8) as pool:
-        assert all(pool.map(embed, range(8)))
-
-
-_FORKING = """
-import os, sys
-from pgchroma.embeddings.providers.ollama import OllamaEmbeddingFunction
-function = OllamaEmbeddingFunction(sys.argv[1]).with_options(max_retries=0)
-function(["parent"])
-if os.fork() == 0:
-    function(["child"])
-    os._exit(0)
-_, status = os.wait()
-assert status == 0, status
-function(["parent again"])
-"""
-
-
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
-def test_a_forked_child_has_connections_of_its_own(provider: Provider) -> None:
-    subprocess.run([sys.executable, "-c", _FORKING, provider.url], check=True, timeout=60)
-    assert _texts(provider) == ["parent", "child", "parent again"]
 
 
 # Progress
@@ -418,7 +291,7 @@ def test_a_forked_child_has_connections_of_its_own(provider: Provider) -> None:
 def test_progress_is_shown_when_it_is_asked_for(
     provider: Provider, capfd: pytest.CaptureFixture[str], wanted: bool | None
 ) -> None:
-    _function(provider, batch_size=2, progress=wanted)(["a", "b", "c", "d"])
+    make_function(provider, batch_size=2, progress=wanted)(["a", "b", "c", "d"])
     shown = capfd.readouterr()
     assert shown.out == ""
     if wanted:
