@@ -124,7 +124,7 @@ def test_two_databases_are_refused(run: Run, command: list[str], url: str, tmp_p
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
 def test_a_database_is_needed(run: Run, command: list[str]) -> None:
     refused = run(*command, exit_code=2)
-    assert "Give --url or --path, or set PGCHROMA_URL, PGCHROMA_URL_FILE" in refused.stderr
+    assert "use --url or --path, or set PGCHROMA_URL, PGCHROMA_URL_FILE" in refused.stderr
 
 
 def test_a_directory_is_migrated(run: Run, tmp_path: Path) -> None:

@@ -80,7 +80,7 @@ def test_a_directory_without_its_flag_is_refused_with_the_flag(names: tuple[str,
 
 def test_a_url_in_place_of_a_command_shows_nothing_of_its_login() -> None:
     said = _refused(URL)
-    assert "given with --url, or in PGCHROMA_URL, and comes after a command" in said
+    assert "with --url or in PGCHROMA_URL, after a command" in said
     assert "ses@me" not in said
 
 

@@ -191,4 +191,4 @@ def test_postgres_needs_a_directory(url: str) -> None:
     for arguments, variables in ((["--url", url], {}), ([], {"PGCHROMA_URL": url})):
         refused = runner().invoke(main, ["postgres", *arguments], env=variables)
         assert refused.exit_code == 2
-        assert "give the directory of an embedded PostgreSQL with --path" in refused.stderr
+        assert "pass the directory of an embedded PostgreSQL with --path" in refused.stderr

@@ -94,7 +94,7 @@ def test_it_can_be_told_which_collections(url: str, client: pgchroma.ClientAPI) 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "which database?"),
+        ([], "no database given"),
         (["--url", "postgresql://x", "--path", "y"], "--url and --path exclude each other"),
         (
             ["--url", "{url}", "--collection", "nobody"],

@@ -8,10 +8,10 @@ from pgchroma._version import DOCUMENTATION, __version__
 from pgchroma.catalog.upgrade import offline_sql, prepare, repair
 from pgchroma.cli.adopt import adopt
 from pgchroma.cli.compact import compact
+from pgchroma.cli.credentials import keys, users
 from pgchroma.cli.database import Database, on_database
 from pgchroma.cli.errors import Commands
 from pgchroma.cli.grants import grants
-from pgchroma.cli.keys import keys, users
 from pgchroma.cli.postgres import postgres
 from pgchroma.cli.psql import psql
 from pgchroma.cli.run import run
@@ -43,11 +43,11 @@ def _print_sql(ctx: click.Context, _: click.Parameter, is_given: bool) -> None:
     is_eager=True,
     expose_value=False,
     callback=_print_sql,
-    help="Print the SQL for review; run nothing.",
+    help="Print the SQL for review and exit.",
 )
 @on_database()
 def migrate(target: Database) -> None:
-    """Make or upgrade pgchroma's catalog in a database."""
+    """Create or upgrade pgchroma's catalog in a database."""
     with target.connection() as connection:
         facts = prepare(connection, "apply")
         repair(connection)

@@ -17,22 +17,24 @@ __all__ = ("adopt",)
 
 
 @click.command()
-@click.option("--schema", help="Only this schema.")
-@click.option("--tenant", help="Whose it is to be, where the schema does not tell or is to change.")
-@click.option("--database", help="What it is to be called. Needs --schema.")
+@click.option("--schema", help="Adopt only this schema.")
+@click.option(
+    "--tenant", help="The tenant, if the schema does not name it or to change it. Needs --schema."
+)
+@click.option("--database", help="The database's name. Needs --schema.")
 @click.option(
     "--space",
     type=click.Choice(["l2", "cosine", "ip"]),
-    help="The distance of collections from dumps that do not tell it.",
+    help="The distance of collections whose dump does not contain it.",
 )
 @on_database()
 def adopt(target: Database, **given: Any) -> None:
-    """Take schemas and collections that were restored from a dump into the catalog.
+    """Add schemas and collections that were restored from a dump to the catalog.
 
-    It makes or upgrades the catalog first. What is in the catalog already is left as it is.
+    It creates or upgrades the catalog first. Entries that are in the catalog stay as they are.
     """
     if given["schema"] is None and (given["tenant"] or given["database"]):
-        raise click.UsageError("--tenant and --database need --schema: which one is it about?")
+        raise click.UsageError("--tenant and --database need --schema")
     if given["tenant"] is not None and given["database"] is None:
         raise click.UsageError("--tenant needs --database")
     with target.connection() as connection:
@@ -43,6 +45,6 @@ def adopt(target: Database, **given: Any) -> None:
     for schema, name in adopted.collections:
         click.echo(f"collection {name} in schema {schema}")
     if not (adopted.databases or adopted.collections or adopted.problems):
-        click.echo("everything there is is in the catalog")
+        click.echo("nothing to adopt: all schemas and collections are in the catalog")
     if adopted.problems:
         raise CommandError("; ".join(adopted.problems))

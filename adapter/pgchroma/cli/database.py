@@ -1,8 +1,7 @@
 """The database that a command works on: ``--url``, ``--path``, and the variables for both.
 
-A value on the command line wins over every variable. Two on the command line exclude each other.
-Of the variables, ``PGCHROMA_URL`` and ``PGCHROMA_URL_FILE`` win over ``PGCHROMA_PATH``, for which
-an image may have a default.
+A flag takes precedence over every variable; the two flags exclude each other. ``PGCHROMA_URL`` and
+``PGCHROMA_URL_FILE`` take precedence over ``PGCHROMA_PATH``, which a container image may set.
 """
 
 from __future__ import annotations
@@ -44,11 +43,11 @@ PATHS = ("PGCHROMA_PATH", "PGCHROMA_PERSIST_PATH")
 def directory(value: str | Path) -> Path:
     """Return the path of a directory; the type of an option.
 
-    The message does not show what looks like the address of a database or of a server: it may
-    contain a password.
+    The message does not show a value that looks like the URL of a database or a server, because it
+    may contain a password.
 
     Raises:
-        click.BadParameter: It is such an address, or a file.
+        click.BadParameter: The value is such a URL, or a file.
     """
     from pgchroma.embedded.directory import resolved  # noqa: PLC0415  (only where it is used)
 
@@ -63,10 +62,10 @@ def directory(value: str | Path) -> Path:
 
 @dataclass(frozen=True, slots=True)
 class Database:
-    """The database that a command was given: a URL, or a directory with a PostgreSQL of its own.
+    """The database of a command: a URL, or the directory of an embedded PostgreSQL.
 
     Attributes:
-        source: The flag or the variable that named it, for messages.
+        source: The flag or variable that names it, for messages.
     """
 
     url: str | None = field(default=None, repr=False)
@@ -75,11 +74,11 @@ class Database:
 
     @contextmanager
     def conninfo(self) -> Generator[str, None, None]:
-        """Yield a connection string for libpq; the PostgreSQL of a directory runs meanwhile.
+        """Yield a connection string for libpq; an embedded PostgreSQL runs for that long.
 
         Raises:
-            CommandError: The directory has no database, which only `pgchroma run` makes; or the
-                login is refused.
+            CommandError: The directory has no database, which only `pgchroma run` creates; or
+                PostgreSQL rejected the login.
         """
         if self.path is not None:
             with self.embedded() as postgres:
@@ -99,11 +98,11 @@ class Database:
 
     @contextmanager
     def embedded(self) -> Generator[EmbeddedPostgres, None, None]:
-        """Yield the PostgreSQL of the directory, which runs meanwhile.
+        """Yield the PostgreSQL of the directory, which runs inside the context.
 
         Raises:
-            CommandError: The directory has no database, which only `pgchroma run` makes.
-            MissingExtraError: The PostgreSQL of a directory is not installed.
+            CommandError: The directory has no database, which only `pgchroma run` creates.
+            MissingExtraError: The embedded PostgreSQL is not installed.
         """
         check_embedded(self.source)
         from pgchroma.embedded import EmbeddedPostgres  # noqa: PLC0415  (an extra)
@@ -123,7 +122,7 @@ class Database:
 
     @contextmanager
     def connection(self) -> Generator[psycopg.Connection[Any], None, None]:
-        """Yield a connection to it, and end the command with a line where that or its use fails."""
+        """Yield a connection to the database, and exit with a message if it fails."""
         with (
             exit_on_error(),
             mapped_errors(),
@@ -134,9 +133,9 @@ class Database:
 
     @contextmanager
     def backend(self) -> Generator[Backend, None, None]:
-        """Yield what executes operations there. A catalog that is not up to date is refused."""
+        """Yield a backend for the database, whose catalog must be up to date."""
         with exit_on_error(), self.conninfo() as conninfo:
-            # Others may work with this database, so it is not upgraded in passing.
+            # Other programs may use this database, so a command does not upgrade it implicitly.
             settings = Settings(migrations="validate", pgchroma_compaction=False)
             backend = connect(conninfo, settings)
             try:
@@ -146,9 +145,11 @@ class Database:
 
 
 def on_database() -> Callable[[F], F]:
-    """Give a command the options ``--url`` and ``--path``, and pass it ``target``, a `Database`."""
+    """Return a decorator that adds ``--url`` and ``--path`` and passes `target`, a `Database`."""
     options = [
-        click.option("--url", help=f"URL of the database; better in {URL}: arguments are public."),
+        click.option(
+            "--url", help=f"URL of the database. Prefer {URL}: other users can see arguments."
+        ),
         click.option(
             "--path",
             type=directory,
@@ -161,7 +162,7 @@ def on_database() -> Callable[[F], F]:
         def wrapped(*args: Any, **given: Any) -> Any:
             url, path = given.pop("url"), given.pop("path")
             refuse_url(given[each] for each in _arguments() if each in given)
-            return command(*args, target=_chosen(url, path), **given)
+            return command(*args, target=_find_database(url, path), **given)
 
         for option in reversed(options):
             wrapped = option(wrapped)
@@ -176,7 +177,7 @@ def _arguments() -> list[str]:
     return [str(each.name) for each in parameters if isinstance(each, click.Argument)]
 
 
-def _chosen(url: str | None, path: Path | None) -> Database:
+def _find_database(url: str | None, path: Path | None) -> Database:
     given = {"--url": url, "--path": path}
     names = [name for name, value in given.items() if value is not None]
     if len(names) > 1:
@@ -196,7 +197,7 @@ def _from_variables(variables: dict[str, str]) -> Database:
     name = next((name for name in PATHS if name in variables), None)
     if name is None:
         raise click.UsageError(
-            f"which database? Give --url or --path, or set {URL}, {URL_FILE} or {PATHS[0]}"
+            f"no database given: use --url or --path, or set {URL}, {URL_FILE} or {PATHS[0]}"
         )
     try:
         return Database(path=directory(variables[name]), source=name)

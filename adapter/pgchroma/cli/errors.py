@@ -1,6 +1,6 @@
 """Errors of commands: one line on standard error, no traceback.
 
-The exit code is 2 where what was given is wrong, 130 after Ctrl-C, and 1 otherwise.
+The exit code is 2 if an argument or setting is wrong, 130 after Ctrl-C, and 1 otherwise.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _LONG = re.compile(r"('[^']{80})[^']+'")
 
 _EXTRA = "Got unexpected extra argument"
 
-_OF_WHAT_WAS_GIVEN = (InvalidArgumentError, NotFoundError, UniqueConstraintError)
+_USAGE_ERRORS = (InvalidArgumentError, NotFoundError, UniqueConstraintError)
 
 
 class CommandError(click.ClickException):
@@ -40,15 +40,15 @@ class CommandError(click.ClickException):
 
     @property
     def exit_code(self) -> int:  # type: ignore[override]
-        """What the process ends with."""
+        """The exit code of the process."""
         return self._exit_code
 
     def show(self, file: IO[Any] | None = None) -> None:
-        """Write the line."""
+        """Print the error."""
         click.echo(f"Error: {' '.join(self.message.split())}", file=file, err=True)
 
 
-# Before click 8.2, a group that was called without a command shows its help and exits.
+# Before click 8.2, a group called without a command shows its help and exits.
 _SHOWS_HELP: type[click.ClickException] = getattr(
     click.exceptions, "NoArgsIsHelpError", CommandError
 )
@@ -70,7 +70,7 @@ class Commands(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Find the command, or say which one may be meant."""
+        """Find the command, or suggest a similar one."""
         if self.get_command(ctx, args[0]) is None:
             hint = meant_command(args[0], self.list_commands(ctx))
             if hint is not None:
@@ -80,18 +80,18 @@ class Commands(click.Group):
 
 @contextmanager
 def exit_on_error() -> Generator[None, None, None]:
-    """End the command with the message of an error of pgchroma's, or of a missing extra."""
+    """Exit with the message if pgchroma raises an error or an extra is missing."""
     try:
         yield
     except ChromaError as error:
-        code = 2 if isinstance(error, _OF_WHAT_WAS_GIVEN) else 1
+        code = 2 if isinstance(error, _USAGE_ERRORS) else 1
         raise CommandError(_with_flag(error.message()), code) from error
     except ImportError as error:
         raise CommandError(str(error)) from error
 
 
 def _with_flag(message: str) -> str:
-    """Put the flag in front of the message that what it names does not exist."""
+    """Prepend the flag to the message that its value does not exist."""
     context = click.get_current_context(silent=True)
     given = context.params if context else {}
     for name in ("tenant", "database", "collection"):
@@ -103,16 +103,16 @@ def _with_flag(message: str) -> str:
 
 @contextmanager
 def one_line() -> Generator[None, None, None]:
-    """Leave out the usage that click writes before the error of an argument.
+    """Omit the usage that click prints before an error about an argument.
 
-    Of an interrupt nothing is written: whoever pressed Ctrl-C knows.
+    An interrupt prints nothing: the user pressed Ctrl-C.
     """
     try:
         yield
     except KeyboardInterrupt as error:
         raise click.exceptions.Exit(INTERRUPTED) from error
     except click.Abort as error:
-        # A prompt makes the same of an interrupt and of the end of its input.
+        # A prompt raises the same error for an interrupt and for the end of its input.
         if isinstance(error.__context__, KeyboardInterrupt):
             raise click.exceptions.Exit(INTERRUPTED) from error
         raise
@@ -123,7 +123,7 @@ def one_line() -> Generator[None, None, None]:
 
 
 def _text(error: click.ClickException) -> str:
-    """Return click's message with the flag in front, and values that are long cut."""
+    """Return click's message with the flag prepended and long values cut."""
     return _LONG.sub(r"\1…'", without_password(_message(error)))
 
 

@@ -1,4 +1,4 @@
-"""``pgchroma grants``: the statements that give a user of PostgreSQL what it needs."""
+"""``pgchroma grants``: the statements that grant a PostgreSQL user its privileges."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ _PROFILES = {profile.word: profile for profile in reversed(Profile)}
 def grants(
     profile: str, user: str, tenant: str | None, database: str | None, target: Database
 ) -> None:
-    """Print the SQL that gives USER, a role of PostgreSQL, the rights of a kind of user.
+    """Print the SQL that grants a profile's privileges to USER, a PostgreSQL role.
 
     A reader reads through the API, an analyst reads views in SQL, a writer also writes records
     and creates collections, an owner may do everything. Review the statements, and run them as
-    the owner of the tables or as a superuser. They cover what is created later in the same
-    databases; run the command again after a database was created.
+    the owner of the tables or as a superuser. They include later collections of the same
+    databases. Run the command again after a database is created.
     """
     if database is not None and tenant is None:
         raise click.UsageError("--database needs --tenant")

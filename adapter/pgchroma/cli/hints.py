@@ -1,4 +1,4 @@
-"""What somebody may have meant who knows other programs' command lines."""
+"""Hints for users who know the command lines of other programs."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ _DATABASE: Final = re.compile(
 _LOGIN: Final = re.compile(r"(?<=://)\S*@")
 _PASSWORD: Final = re.compile(r"(?<=password=)('[^']*'|[^\s)']+)", re.IGNORECASE)
 
-_URL_GOES: Final = "the URL of a database is given with --url, or in PGCHROMA_URL"
+_URL_HINT: Final = "pass the URL of a database with --url or in PGCHROMA_URL"
 
 
 def meant_command(name: str, commands: Collection[str]) -> str | None:
-    """Return a hint for a command that is not among `commands`; None: there is none."""
+    """Return a hint for a command that is not among `commands`, or `None`."""
     if _DATABASE.match(name):
-        return f"{_URL_GOES}, and comes after a command"
+        return f"{_URL_HINT}, after a command"
     command = _COMMANDS.get(name.lower())
     if command not in commands:
         command = next(iter(get_close_matches(name, commands, n=1)), None)
@@ -44,24 +44,24 @@ def meant_command(name: str, commands: Collection[str]) -> str | None:
 
 
 def refuse_url(values: Iterable[object]) -> None:
-    """Refuse a database's URL among the arguments of a command, none of which is meant for one.
+    """Raise if a positional argument of a command is a database's URL, which none may be.
 
     Raises:
-        click.UsageError: There is one.
+        click.UsageError: An argument is a URL.
     """
     for value in values:
         if isinstance(value, tuple):
             refuse_url(value)
         elif _DATABASE.match(str(value)):
-            raise click.UsageError(f"{_URL_GOES}, not as an argument")
+            raise click.UsageError(f"{_URL_HINT}, not as an argument")
 
 
 def takes_database(error: click.UsageError) -> bool:
-    """Whether the command that was used wrongly takes a database."""
+    """Whether the command of a usage error takes a database."""
     parameters = error.ctx.command.params if error.ctx else []
     return any(parameter.name == "url" for parameter in parameters)
 
 
 def without_password(message: str) -> str:
-    """Leave out the logins of URLs that a message quotes."""
+    """Remove the userinfo of URLs, and passwords, from a message."""
     return _PASSWORD.sub("…", _LOGIN.sub("…@", message))

@@ -1,4 +1,4 @@
-"""``pgchroma postgres``: an embedded PostgreSQL that runs for other programs."""
+"""``pgchroma postgres``: runs an embedded PostgreSQL for other programs."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from pgchroma.cli.errors import exit_on_error
 __all__ = ("postgres",)
 
 WATCH_SECONDS = 1.0
-"""How often to look whether the server has died."""
+"""Seconds between two checks whether the server has died."""
 
 
 @click.command()
 @on_database()
 def postgres(target: Database) -> None:
-    """Run the PostgreSQL of a directory until Ctrl-C or SIGTERM, for psql and other programs.
+    """Run an embedded PostgreSQL until Ctrl-C or SIGTERM, for psql and other programs.
 
-    The first line on standard output is its URL. PostgreSQL stops at the end unless others, such as
-    clients or `pgchroma run`, use the directory, too.
+    The first line on standard output is its URL. PostgreSQL stops at the end unless other programs,
+    such as clients or `pgchroma run`, also use the directory.
     """
     if target.path is None:
         raise click.UsageError(
-            f"{target.source} names a database whose server runs already; give the directory of an "
-            "embedded PostgreSQL with --path"
+            f"{target.source} names a database whose server is already running; pass the directory "
+            "of an embedded PostgreSQL with --path"
         )
     ended = Event()
     with exit_on_error(), target.embedded() as server:

@@ -1,4 +1,4 @@
-"""What commands print: names that anybody may have chosen, and JSON."""
+"""Print names, which users choose freely, and JSON."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ("print_json", "printable")
 
 
 def printable(text: str) -> str:
-    """Replace what a terminal could take for a command; a tenant may be called anything."""
+    """Replace control characters, which could control a terminal; a tenant's name may have them."""
     return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 

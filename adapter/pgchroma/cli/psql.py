@@ -1,4 +1,4 @@
-"""``pgchroma psql``: PostgreSQL's own terminal, on the database that pgchroma uses."""
+"""``pgchroma psql``: runs psql on the database that pgchroma uses."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ __all__ = ("psql",)
 
 
 @click.command(
-    # psql has -h, too, and everything that is not ours is for it.
+    # psql also has -h, and gets all other options.
     context_settings={"help_option_names": ["--help"], "ignore_unknown_options": True},
     options_metavar="[--url URL | --path DIRECTORY]",
 )
 @on_database()
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED, metavar="[PSQL ARGUMENTS]...")
 def psql(target: Database, arguments: tuple[str, ...]) -> None:
-    """Run psql on the database, with further arguments of psql's, and end with its exit code.
+    """Run psql on the database, pass it further arguments, and exit with its exit code.
 
-    An embedded PostgreSQL is started if it does not run, and kept running meanwhile:
+    If the database is embedded, it is started and runs until psql exits:
 
     pgchroma psql --path ./data -c 'select * from chroma.collections'
     """
@@ -41,10 +41,10 @@ def psql(target: Database, arguments: tuple[str, ...]) -> None:
 
 
 def _program() -> str:
-    """Return the psql on the PATH, which may have line editing and SSL, or else the wheel's.
+    """Return the psql on the PATH, which may have line editing and SSL, or the wheel's.
 
     Raises:
-        CommandError: There is neither.
+        CommandError: Both are missing.
     """
     found = shutil.which("psql")
     if found is not None:
@@ -65,11 +65,11 @@ def _program() -> str:
 
 def _run(program: str, conninfo: str, arguments: tuple[str, ...]) -> int:
     environment = dict(os.environ)
-    place: dict[str, Any] = conninfo_to_dict(conninfo)
-    # Anybody on the machine can read a process's arguments, but not its variables.
-    if password := place.pop("password", None):
+    parameters: dict[str, Any] = conninfo_to_dict(conninfo)
+    # All users of the machine can read a process's arguments, but not its variables.
+    if password := parameters.pop("password", None):
         environment["PGPASSWORD"] = str(password)
-    command = [program, f"--dbname={make_conninfo('', **place)}", *arguments]
+    command = [program, f"--dbname={make_conninfo('', **parameters)}", *arguments]
     with (
         _held_signals() as passed_on,
         subprocess.Popen(command, env=environment) as process,  # noqa: S603
@@ -81,7 +81,7 @@ def _run(program: str, conninfo: str, arguments: tuple[str, ...]) -> int:
 
 @contextmanager
 def _held_signals() -> Generator[list[subprocess.Popen[bytes]], None, None]:
-    """Pass signals on to psql, for which Ctrl-C ends a query, and do not end before it does."""
+    """Forward signals to psql, where Ctrl-C cancels a query, and do not exit before psql does."""
     processes: list[subprocess.Popen[bytes]] = []
 
     def pass_on(number: int, _: object) -> None:

@@ -23,7 +23,7 @@ MAX_SHOWN = 200
 
 
 class _RunCommand(click.Command):
-    """The command, whose errors are lines of its log where that is JSON."""
+    """The command; if its log is JSON, its errors are written as lines of the log."""
 
     def make_context(
         self, info_name: str | None, args: list[str], *rest: Any, **extra: Any
@@ -43,7 +43,7 @@ class _RunCommand(click.Command):
 
 @contextmanager
 def _logged(arguments: list[str]) -> Generator[None, None, None]:
-    """Log what ends the command instead of printing it, if the log is JSON."""
+    """Log the error that ends the command instead of printing it, if the log is JSON."""
     try:
         with one_line():
             yield
@@ -71,7 +71,7 @@ def _log(message: str, error: Exception | None = None) -> None:
 
 
 def _is_json(arguments: list[str]) -> bool:
-    """Whether the log is JSON, as far as arguments tell that may be wrong."""
+    """Whether the log is JSON, as far as arguments that may be wrong reveal it."""
     try:
         from pgchroma.server.loading import log_format  # noqa: PLC0415
     except ImportError:
@@ -87,41 +87,47 @@ def _is_json(arguments: list[str]) -> bool:
 @click.option(
     "--path",
     "persist_path",
-    help="Keep the data in this directory, in a PostgreSQL of its own. [default: ./chroma]",
+    help="Store the data in this directory, in an embedded PostgreSQL. [default: ./chroma]",
 )
 @click.option(
-    "--url", help="Use this PostgreSQL database instead; better in PGCHROMA_URL: flags are public."
+    "--url",
+    help="Use this PostgreSQL database instead. Prefer PGCHROMA_URL: other users can see flags.",
 )
 @click.option("--host", "listen_address", help="Listen on this address. [default: localhost]")
 @click.option("--port", help="Listen on this port. [default: 8000]")
-@click.option("--workers", help="Answer with this many processes. [default: 1]")
+@click.option("--workers", help="Number of worker processes. [default: 1]")
 @click.option(
-    "--allow-reset", is_flag=True, default=None, help="Let an admin delete everything at once."
+    "--allow-reset",
+    is_flag=True,
+    default=None,
+    help="Allow admins to delete all data in one request.",
 )
-@click.option("--no-auth", is_flag=True, help="Ask for no keys; listens on loopback only.")
+@click.option(
+    "--no-auth", is_flag=True, help="Disable authentication. Allowed on loopback addresses only."
+)
 @click.option(
     "--role-per-tenant",
     is_flag=True,
     default=None,
-    help="Run requests under a PostgreSQL role of their tenant's own.",
+    help="Run each tenant's requests as a separate PostgreSQL role.",
 )
 @click.option("--admin-port", help="Serve /live, /ready and /metrics on this port.")
-@click.option("--admin-address", help="The address of that port. [default: localhost]")
-@click.option("--log-format", metavar="[text|json]", help="How to log. [default: text]")
+@click.option("--admin-address", help="Address of the admin port. [default: localhost]")
+@click.option("--log-format", metavar="[text|json]", help="Format of the log. [default: text]")
 @click.option(
     "--log-level",
     metavar="[debug|info|warning|error]",
-    help="What to log at least. [default: info]",
+    help="Minimum severity to log. [default: info]",
 )
-@click.option("--ssl-certificate", help="Serve HTTPS with this file (PEM).")
-@click.option("--ssl-key", help="The certificate's key.")
+@click.option("--ssl-certificate", help="Serve HTTPS with this certificate (PEM).")
+@click.option("--ssl-key", help="The private key of the certificate (PEM).")
 def run(config: str | None, no_auth: bool, **flags: Any) -> None:
     """Serve Chroma's REST API.
 
-    Settings come from these flags, then the environment (PGCHROMA_…, and for what Chroma has
-    CHROMA_…), then the file CONFIG.
+    Flags take precedence over environment variables (PGCHROMA_…, then CHROMA_… for settings that
+    Chroma also has), and variables over the file CONFIG.
     """
-    from pgchroma.server.loading import load_settings  # noqa: PLC0415  (half a second others save)
+    from pgchroma.server.loading import load_settings  # noqa: PLC0415  (half a second)
     from pgchroma.server.process.supervisor import serve  # noqa: PLC0415
     from pgchroma.server.settings import InvalidSettingError  # noqa: PLC0415
 

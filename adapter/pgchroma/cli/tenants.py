@@ -25,10 +25,10 @@ from pgchroma.model.operations import (
 __all__ = ("db", "tenants")
 
 _of_tenant = click.option(
-    "--tenant", default=DEFAULT_TENANT, show_default=True, help="The tenant it belongs to."
+    "--tenant", default=DEFAULT_TENANT, show_default=True, help="The database's tenant."
 )
 _as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-_is_sure = click.option("--yes", "is_sure", is_flag=True, help="Do not ask.")
+_is_sure = click.option("--yes", "is_sure", is_flag=True, help="Do not ask for confirmation.")
 
 
 @click.group()
@@ -51,7 +51,7 @@ def create_database(name: str, tenant: str, target: Database) -> None:
         scope = DatabaseRef(check_looked_up(tenant), check_name(name))
     with target.backend() as backend:
         backend.execute(CreateDatabase(scope))
-    click.echo(f"database {name} of tenant {printable(tenant)} is created")
+    click.echo(f"created database {name} of tenant {printable(tenant)}")
 
 
 @db.command("list")
@@ -78,13 +78,13 @@ def list_databases(tenant: str, as_json: bool, target: Database) -> None:
 @_is_sure
 @on_database()
 def delete_database(name: str, tenant: str, is_sure: bool, target: Database) -> None:
-    """Delete the database NAME with all its collections, for good."""
+    """Delete the database NAME with all its collections. This cannot be undone."""
     with exit_on_error():
         scope = DatabaseRef(check_looked_up(tenant), check_looked_up(name))
     _confirm(is_sure, lambda: f"Delete database {printable(name)} and all its collections?")
     with target.backend() as backend:
         backend.execute(DeleteDatabase(scope))
-    click.echo(f"database {printable(name)} of tenant {printable(tenant)} is deleted")
+    click.echo(f"deleted database {printable(name)} of tenant {printable(tenant)}")
 
 
 @tenants.command("create")
@@ -96,7 +96,7 @@ def create_tenant(name: str, target: Database) -> None:
         operation = CreateTenant(check_tenant_name(name))
     with target.backend() as backend:
         backend.execute(operation)
-    click.echo(f"tenant {printable(name)} is created")
+    click.echo(f"created tenant {printable(name)}")
 
 
 @tenants.command("list")
@@ -118,16 +118,16 @@ def list_tenants(as_json: bool, target: Database) -> None:
 @_is_sure
 @on_database()
 def delete_tenant(name: str, is_sure: bool, target: Database) -> None:
-    """Delete the tenant NAME, which must have no databases, and the keys that are for it alone."""
+    """Delete the tenant NAME, which must have no databases, and the keys scoped to it."""
     with exit_on_error():
         operation = DeleteTenant(check_looked_up(name))
-    _confirm(is_sure, lambda: f"Delete tenant {printable(name)} and the keys that are for it?")
+    _confirm(is_sure, lambda: f"Delete tenant {printable(name)} and the keys scoped to it?")
     with target.backend() as backend:
         backend.execute(operation)
-    click.echo(f"tenant {printable(name)} is deleted")
+    click.echo(f"deleted tenant {printable(name)}")
 
 
 def _confirm(is_sure: bool, question: Callable[[], str]) -> None:
-    # A script is not asked, since nobody would answer.
+    # A script is not asked, because it could not answer.
     if not is_sure and sys.stdin.isatty():
         click.confirm(question(), abort=True, err=True)

@@ -1,4 +1,4 @@
-"""``pgchroma keys`` and ``pgchroma users``: who may use a server."""
+"""``pgchroma keys`` and ``pgchroma users``: the credentials of a server."""
 
 from __future__ import annotations
 
@@ -29,24 +29,24 @@ _SPAN = re.compile(r"([0-9]{1,6})([hdw])", re.ASCII)
 _UNITS = {"h": timedelta(hours=1), "d": timedelta(days=1), "w": timedelta(weeks=1)}
 
 
-def moment(text: str) -> datetime:
-    """Return a time to come, given as so long from now or as a day; the type of an option.
+def expiry(text: str) -> datetime:
+    """Return a time in the future, given as a duration or a date; the type of an option.
 
     Raises:
-        click.BadParameter: It is neither, or has passed.
+        click.BadParameter: It is neither, or is in the past.
     """
     try:
-        found = _moment(text)
+        found = _parse_time(text)
     except (ValueError, OverflowError) as error:
         raise click.BadParameter(
-            f"{text!r} is neither like 12h, 30d or 4w nor like 2027-01-01"
+            f"expected a duration such as 12h, 30d or 4w, or a date like 2027-01-01, got {text!r}"
         ) from error
     if found <= datetime.now(UTC):
-        raise click.BadParameter(f"{text} has passed")
+        raise click.BadParameter(f"{text} is in the past")
     return found
 
 
-def _moment(text: str) -> datetime:
+def _parse_time(text: str) -> datetime:
     span = _SPAN.fullmatch(text)
     if span is not None:
         return datetime.now(UTC) + int(span[1]) * _UNITS[span[2]]
@@ -57,40 +57,43 @@ def _moment(text: str) -> datetime:
 Command = Callable[..., None]
 
 
-def _with(*options: Callable[[Command], Command]) -> Callable[[Command], Command]:
-    """Decorate a command with options, shown in this order."""
+def _options(*options: Callable[[Command], Command]) -> Callable[[Command], Command]:
+    """Return a decorator that adds options to a command, in this order."""
     return lambda command: reduce(lambda wrapped, option: option(wrapped), options[::-1], command)
 
 
-_with_rights = _with(
+_rights_options = _options(
     click.option(
         "--role",
         type=click.Choice(ROLES),
         required=True,
-        help="read; write: change records and collections, too; admin: databases, too.",
+        help="read; write: also change records and collections; admin: also manage databases.",
     ),
-    click.option("--tenant", help="Confine to this tenant."),
-    click.option("--database", help="Confine to this database of the tenant."),
-    click.option("--collection", help="Confine to this collection of the database."),
+    click.option("--tenant", help="Restrict to this tenant."),
+    click.option("--database", help="Restrict to this database of the tenant."),
+    click.option("--collection", help="Restrict to this collection of the database."),
     click.option(
-        "--expires", type=moment, help="When it ends: 12h, 30d or 4w from now, or 2027-01-01."
+        "--expires",
+        type=expiry,
+        metavar="TIME",
+        help="Expiry: 12h, 30d or 4w from now, or a date such as 2027-01-01.",
     ),
 )
 
 
 @click.group()
 def keys() -> None:
-    """Make, list and revoke the keys that programs use."""
+    """Create, list and revoke API keys."""
 
 
 @click.group()
 def users() -> None:
-    """Make, list and revoke users, who have a name and a password."""
+    """Create, list and revoke users with a name and a password."""
 
 
 @keys.command("create")
 @click.argument("name")
-@_with_rights
+@_rights_options
 @on_database()
 def create_key(
     name: str,
@@ -101,24 +104,27 @@ def create_key(
     expires: datetime | None,
     target: Database,
 ) -> None:
-    """Make a key called NAME and print it: this once, for only its hash is kept."""
+    """Create an API key called NAME and print it.
+
+    It is shown only once; the server stores a hash.
+    """
     scope = _scope(tenant, database, collection)
     with exit_on_error():
         key, operation = new_key(name, role, scope, expires)
-    made = _create(operation, target)
-    click.echo(f"{_told(made)}. Keep the key, it is not shown again:", err=True)
+    created = _create(operation, target)
+    click.echo(f"{_summary(created)}. Save the key, it is shown only once:", err=True)
     click.echo(key.text)
 
 
 @keys.command("generate")
 def generate_key() -> None:
-    """Print a new key that no database knows yet, for a server's PGCHROMA_ADMIN_KEY."""
+    """Print a new random key, for a server's PGCHROMA_ADMIN_KEY."""
     click.echo(Key.generate().text)
 
 
 @users.command("create")
 @click.argument("name")
-@_with_rights
+@_rights_options
 @click.option("--password-stdin", is_flag=True, help="Read the password from standard input.")
 @on_database()
 def create_user(
@@ -131,23 +137,23 @@ def create_user(
     password_stdin: bool,
     target: Database,
 ) -> None:
-    """Make a user called NAME; asks for the password."""
+    """Create a user called NAME; asks for the password."""
     scope = _scope(tenant, database, collection)
     with exit_on_error():
         operation = new_user(name, _password(password_stdin), role, scope, expires)
-    click.echo(_told(_create(operation, target)), err=True)
+    click.echo(_summary(_create(operation, target)), err=True)
 
 
 def _list_command(kind: Kind) -> click.Command:
     @click.command("list", help=f"List the {kind}s.")
-    @click.option("--all", "with_revoked", is_flag=True, help="Those that are revoked, too.")
+    @click.option("--all", "with_revoked", is_flag=True, help="Also list revoked ones.")
     @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
     @on_database()
     def run(with_revoked: bool, as_json: bool, target: Database) -> None:
         with target.backend() as backend:
             found = backend.execute(ListCredentials(kind, with_revoked))
         if as_json:
-            print_json([_plain(credential) for credential in found])
+            print_json([_as_json(credential) for credential in found])
         else:
             _print_table(found)
 
@@ -155,13 +161,13 @@ def _list_command(kind: Kind) -> click.Command:
 
 
 def _revoke_command(kind: Kind) -> click.Command:
-    @click.command("revoke", help=f"End a {kind}, given by its name or its id, for good.")
+    @click.command("revoke", help=f"Revoke a {kind} by its name or id. This cannot be undone.")
     @click.argument("name_or_id")
     @on_database()
     def run(name_or_id: str, target: Database) -> None:
         with target.backend() as backend:
             ended = backend.execute(RevokeCredential(kind, name_or_id))
-        click.echo(f"{kind} {ended.name} ({ended.id}) is revoked; servers notice within seconds")
+        click.echo(f"revoked {kind} {ended.name} ({ended.id}); servers apply it within seconds")
 
     return run
 
@@ -179,31 +185,31 @@ def _create(operation: CreateCredential, target: Database) -> Credential:
 
 def _scope(tenant: str | None, database: str | None, collection: str | None) -> Scope:
     if database is not None and tenant is None:
-        raise click.UsageError("--database needs --tenant: which tenant's is it?")
+        raise click.UsageError("--database needs --tenant")
     if collection is not None and database is None:
-        raise click.UsageError("--collection needs --database: in which one is it?")
+        raise click.UsageError("--collection needs --database")
     return Scope(tenant, database, collection)
 
 
 def _password(from_stdin: bool) -> str:
     if from_stdin:
-        given = sys.stdin.read(MAX_PASSWORD_CHARACTERS + len("\r\n") + 1)
-        return given.removesuffix("\n").removesuffix("\r")
+        password = sys.stdin.read(MAX_PASSWORD_CHARACTERS + len("\r\n") + 1)
+        return password.removesuffix("\n").removesuffix("\r")
     return str(click.prompt("Password", hide_input=True, confirmation_prompt=True, err=True))
 
 
-def _told(credential: Credential) -> str:
-    rights = f"role {credential.role} on {_place(credential.scope)}"
+def _summary(credential: Credential) -> str:
+    rights = f"role {credential.role} on {_target(credential.scope)}"
     until = "" if credential.expires_at is None else f", until {_time(credential.expires_at)}"
-    return f"{credential.kind} {credential.name} ({credential.id}): {rights}{until}"
+    return f"created {credential.kind} {credential.name} ({credential.id}): {rights}{until}"
 
 
-def _place(scope: Scope) -> str:
+def _target(scope: Scope) -> str:
     return str(Target(scope.tenant, scope.database, scope.collection_id, scope.collection))
 
 
-def _time(moment: datetime) -> str:
-    return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+def _time(time: datetime) -> str:
+    return f"{time.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
 
 
 def _state(credential: Credential) -> str:
@@ -212,7 +218,7 @@ def _state(credential: Credential) -> str:
     return "live" if credential.is_live else "expired"
 
 
-def _plain(credential: Credential) -> dict[str, str | None]:
+def _as_json(credential: Credential) -> dict[str, str | None]:
     scope = credential.scope
     times = (credential.created_at, credential.expires_at, credential.revoked_at)
     created, expires, revoked = (
@@ -233,13 +239,13 @@ def _plain(credential: Credential) -> dict[str, str | None]:
 
 
 def _print_table(credentials: list[Credential]) -> None:
-    # Half of a command's start would be rich's.
+    # Importing rich would take half of a command's startup time.
     from rich.console import Console  # noqa: PLC0415
     from rich.table import Table  # noqa: PLC0415
 
     table = Table("name", "id", "role", "for", "expires", "state", box=None, pad_edge=False)
     for credential in credentials:
         expires = "" if credential.expires_at is None else _time(credential.expires_at)
-        cells = (credential.name, credential.id, credential.role, _place(credential.scope))
+        cells = (credential.name, credential.id, credential.role, _target(credential.scope))
         table.add_row(*(printable(cell) for cell in (*cells, expires, _state(credential))))
     Console(markup=False, highlight=False, emoji=False).print(table)
