@@ -17,7 +17,7 @@ from tests.server_process import Server
 ROOT = Path(__file__).parents[2]
 
 _INSTEAD = (
-    "use PostgresClient or `pgchroma run --url` with a PostgreSQL of your own, or HttpClient with"
+    "use PostgresClient or `pgchroma run --url` with your own PostgreSQL, or HttpClient with"
     " a server that runs elsewhere"
 )
 _NOT_ON_WINDOWS = f"There is no embedded PostgreSQL for Windows: {_INSTEAD}"

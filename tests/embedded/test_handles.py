@@ -249,5 +249,5 @@ def test_a_socket_that_only_the_servers_container_sees_is_explained(
         place = Path(str(conninfo_to_dict(postgres.conninfo)["host"])).parent
         prefix = ("unshare", "--mount", "sh", "-c", mount, str(place))
         said = program(code, used, prefix=prefix).finish()
-        assert "in a /tmp that this process does not see" in said
+        assert "in a /tmp that this process cannot see" in said
         assert rows(postgres, "select 1") == [(1,)]

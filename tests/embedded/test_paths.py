@@ -148,7 +148,7 @@ def test_names_postgresql_cannot_take_are_refused(home: Path, name: str) -> None
 def test_something_else_in_the_datas_place_is_left_alone(home: Path) -> None:
     (home / "postgres").mkdir()
     (home / "postgres" / "notes.txt").write_text("mine")
-    with pytest.raises(InvalidArgumentError, match="is not PostgreSQL's data"):
+    with pytest.raises(InvalidArgumentError, match="are not PostgreSQL's data"):
         EmbeddedPostgres.open(home)
     assert (home / "postgres" / "notes.txt").read_text() == "mine"
 
@@ -159,7 +159,7 @@ def test_data_of_another_major_version_is_refused_with_both_versions(
 ) -> None:
     file = used / "postgres" / "PG_VERSION"
     file.write_text(f"{version}\n")
-    with pytest.raises(VersionMismatchError, match=f"PostgreSQL {version}'s.* PostgreSQL 18"):
+    with pytest.raises(VersionMismatchError, match=f"written by PostgreSQL {version}.* PostgreSQL 18"):
         EmbeddedPostgres.open(used)
     file.write_text("18\n")
     EmbeddedPostgres.open(used).close()
@@ -187,14 +187,14 @@ def test_a_stale_pid_file_whose_number_is_another_programs_is_seen_through(used:
 def test_a_server_somebody_else_has_started_is_not_touched(used: Path) -> None:
     data = used / "postgres"
     account = accounts.Account.of(used, data, host.binaries())
-    account.own(data)
+    account.take_ownership(data)
     sockets = host.make_socket_directory(data, account)
     options = ["-c", "listen_addresses=", "-c", f"unix_socket_directories={sockets}"]
     command = account.command(host.binaries() / "postgres", "-D", data, *options)
     with subprocess.Popen(command, stderr=subprocess.DEVNULL) as theirs:
         while "ready" not in _text(data / "postmaster.pid"):
             assert theirs.poll() is None
-        with pytest.raises(UnavailableError, match=f"process {theirs.pid}, works on"):
+        with pytest.raises(UnavailableError, match=f"running on .*, process {theirs.pid}"):
             EmbeddedPostgres.open(used)
         assert theirs.poll() is None
         theirs.terminate()

@@ -328,7 +328,7 @@ def test_a_slow_first_start_is_not_called_a_recovery(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     said: list[str] = []
-    monkeypatch.setattr("pgchroma.embedded.locks._PATIENCE", 0.0)
+    monkeypatch.setattr("pgchroma.embedded.locks._ANNOUNCE_AFTER_SECONDS", 0.0)
     EmbeddedPostgres.open(home, announce=said.append).close()
     starting = [line for line in said if "waiting for PostgreSQL" in line]
     assert any("starting for the first time" in line for line in starting)

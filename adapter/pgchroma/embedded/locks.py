@@ -1,4 +1,4 @@
-"""Locks between processes, which the kernel gives back when their holder dies, and waiting."""
+"""Locks between processes, which the kernel releases when their holder dies, and polling."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ if TYPE_CHECKING:
 __all__ = ("FileLock", "poll")
 
 _FIRST_PAUSE, _MAX_PAUSE_SECONDS = 0.004, 0.2
-_PATIENCE = 5.0
+_ANNOUNCE_AFTER_SECONDS = 5.0
 
 
 class FileLock:
-    """An flock on a file of its own.
+    """An flock on a file.
 
-    Two objects for one file exclude each other within a process just as between processes, so
-    threads need no lock besides.
+    Two objects for one file exclude each other within a process as well as between processes, so
+    threads need no other lock.
     """
 
     def __init__(self, path: Path, *, create: bool = True) -> None:
-        # Reading is all that flock asks for, and all that root may leave to a file's next user.
+        # flock requires read access only, which is all that a file of root's may grant later users.
         flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | (os.O_CREAT if create else 0)
         self.fd = os.open(path, flags, 0o600)
         give_to_owner_of(path.parent, self.fd)
@@ -40,27 +40,27 @@ class FileLock:
         self.release()
 
     def try_shared(self) -> bool:
-        """Take the lock along with others; false when someone has it alone."""
+        """Take the lock shared; false if another holder has it exclusively."""
         return self._try(fcntl.LOCK_SH)
 
     def try_exclusive(self) -> bool:
-        """Take the lock alone; false when anyone else has it."""
+        """Take the lock exclusively; false if another holder has it."""
         return self._try(fcntl.LOCK_EX)
 
     def is_taken(self) -> bool:
-        """Whether another holder has the lock alone."""
+        """Whether another holder has the lock exclusively."""
         if not self.try_shared():
             return True
         fcntl.flock(self.fd, fcntl.LOCK_UN)
         return False
 
     def release(self) -> None:
-        """Give the lock back, also when a forked child has inherited it."""
+        """Release the lock, also for forked children that have inherited it."""
         fcntl.flock(self.fd, fcntl.LOCK_UN)
-        self.hand_over()
+        self.close_keeping_lock()
 
-    def hand_over(self) -> None:
-        """Leave the lock, if it is held, to the children which have inherited it, or to nobody."""
+    def close_keeping_lock(self) -> None:
+        """Close the file without releasing the lock: children that have inherited it keep it."""
         os.close(self.fd)
 
     def _try(self, kind: int) -> bool:
@@ -76,15 +76,15 @@ class FileLock:
 def poll(
     announce: Callable[[str], None], notice: str | Callable[[], str], limit: float = float("inf")
 ) -> Iterator[None]:
-    """Yield, at growing intervals, until the caller has what it waits for or `limit` has passed.
+    """Yield at growing intervals until the caller stops or `limit` seconds have passed.
 
     A wait of more than a few seconds is announced with `notice`, once.
     """
-    begun, pause, told = time.monotonic(), _FIRST_PAUSE, False
+    begun, pause, announced = time.monotonic(), _FIRST_PAUSE, False
     while (waited := time.monotonic() - begun) < limit:
         yield
-        if waited > _PATIENCE and not told:
+        if waited > _ANNOUNCE_AFTER_SECONDS and not announced:
             announce(notice if isinstance(notice, str) else notice())
-            told = True
+            announced = True
         time.sleep(pause)
         pause = min(pause * 1.2, _MAX_PAUSE_SECONDS)

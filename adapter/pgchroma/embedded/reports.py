@@ -1,4 +1,4 @@
-"""What a server writes about itself: its pid file and its log."""
+"""The files that a server writes about itself: its pid file and its log."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ MAX_BYTES, KEPT_BYTES = 1 << 20, 1 << 16
 MAX_REASON: Final = 200
 
 _SIGNS: Final = ("PANIC:", "No space left", "terminated by", "shutdown request")
-"""What the log says when the server stops, the most telling first. It is shown, not acted on."""
+"""Parts of the log's messages when the server stops, the most specific first; only for display."""
 
 
 @dataclass(frozen=True)
 class PidFile:
-    """What a server says about itself in postmaster.pid."""
+    """The content of postmaster.pid."""
 
     pid: int
     started: str
@@ -31,7 +31,7 @@ class PidFile:
 
     @classmethod
     def read(cls, data: Path) -> Self | None:
-        """Return the running server's file; None while there is none, or not all of it."""
+        """Return the running server's file; `None` if it is missing or incomplete."""
         try:
             text = (data / "postmaster.pid").read_text(errors="surrogateescape")
         except FileNotFoundError:
@@ -44,7 +44,7 @@ class PidFile:
 
     @property
     def socket(self) -> Path:
-        """Where the server listens."""
+        """The socket that the server listens on."""
         return Path(self.socket_directory, f".s.PGSQL.{self.port}")
 
 
@@ -68,19 +68,19 @@ class ServerLog:
         return descriptor
 
     def trim(self) -> None:
-        """Keep no more than the end of a log which has grown long."""
+        """Cut a long log to its end."""
         with contextlib.suppress(FileNotFoundError):
             if self.path.stat().st_size > MAX_BYTES:
                 kept = self.path.read_bytes()[-KEPT_BYTES:]
                 self.path.write_bytes(kept.partition(b"\n")[2])
 
     def end(self) -> str:
-        """Return the last lines that the server opened last has written."""
-        said = self.path.read_bytes()[self._start :].decode(errors="replace").splitlines()
-        return "\n".join(said[-15:]) or "nothing"
+        """Return the last lines that the current server has written."""
+        lines = self.path.read_bytes()[self._start :].decode(errors="replace").splitlines()
+        return "\n".join(lines[-15:]) or "nothing"
 
     def reason(self) -> str:
-        """Return why the server stopped, as far as the log says."""
+        """Return why the server stopped, according to its log."""
         try:
             text = self.path.read_bytes()[-KEPT_BYTES:].decode(errors="replace")
         except OSError:

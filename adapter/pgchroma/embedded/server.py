@@ -1,4 +1,4 @@
-"""Handles on embedded servers: opened by path or throw-away, closed, healed."""
+"""Handles on embedded servers: open one by its path or an ephemeral one, close and restart it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pgchroma.embedded.cluster import Cluster
 from pgchroma.embedded.conninfo import url_of
 from pgchroma.embedded.directory import check_exists, check_new, resolved
 from pgchroma.embedded.locks import FileLock
-from pgchroma.embedded.membership import MUTEX, USERS, Membership, explained, locked
+from pgchroma.embedded.membership import START_LOCK, USERS, Membership, explained, locked
 from pgchroma.embedded.space import Space
 
 if TYPE_CHECKING:
@@ -26,11 +26,11 @@ __all__ = ("EmbeddedPostgres",)
 
 
 class EmbeddedPostgres:
-    """A PostgreSQL server of this path's own, shared by every process that opens it.
+    """The PostgreSQL server of a directory, shared by every process that opens it.
 
-    Made by `open` or `open_ephemeral`; a context manager. What is not closed is closed when the
-    process ends. A forked child neither keeps its parent's server nor stops it: a child which
-    needs the server for longer than its parent opens the path itself.
+    `open` and `open_ephemeral` create handles; a handle is a context manager. Open handles are
+    closed when the process ends. A forked child neither keeps its parent's server running nor stops
+    it: a child that needs the server for longer than its parent must open the path itself.
     """
 
     def __init__(self, membership: Membership) -> None:
@@ -46,22 +46,21 @@ class EmbeddedPostgres:
         create: bool = True,
         announce: Callable[[str], None] | None = None,
     ) -> Self:
-        """Join the server of this path, or start it, preparing the path when it is new.
+        """Join the server of a path, or start it; a new path is initialised first.
 
         Args:
-            path: A directory, which is made if there is none. Other files in it are left alone.
-            durable: Whether what is committed survives a crash of the machine. Without it the
-                server is faster, and the path good for throwing away only. A server which runs
-                already stays as it is.
-            create: Whether a database is created in a directory that has none.
+            path: A directory, which is created if it does not exist. Other files in it are kept.
+            durable: Whether commits survive a crash of the machine. Without it the server is
+                faster, but the data can be lost. A server that is running stays as it is.
+            create: Whether a database is created if the directory has none.
             announce: Called with a line to show to a waiting user; writes to stderr by default.
 
         Raises:
             ImportError: The binaries are not installed.
             InvalidArgumentError: The path is a URL or an address, cannot be a directory, has no
                 database while `create` is false, or has data of Chroma or LanceDB instead.
-            UnavailableError: The server cannot be started or reached.
-            VersionMismatchError: The path's data is another PostgreSQL version's.
+            UnavailableError: The server cannot be started, or refuses connections.
+            VersionMismatchError: The data belongs to another version of PostgreSQL.
         """
         directory = resolved(path)
         if not create:
@@ -75,10 +74,10 @@ class EmbeddedPostgres:
 
     @classmethod
     def open_ephemeral(cls, *, announce: Callable[[str], None] | None = None) -> Self:
-        """Join this process's throw-away server, or start it in a temporary directory.
+        """Join this process's ephemeral server, or start it in a temporary directory.
 
-        The directory goes with the server, when the last to have opened it closes or the process
-        ends, however it ends.
+        The server stops and the directory is removed when its last handle is closed or the process
+        ends, even if it is killed.
 
         Args:
             announce: Called with a line to show to a waiting user; writes to stderr by default.
@@ -87,30 +86,30 @@ class EmbeddedPostgres:
             ImportError: The binaries are not installed.
             UnavailableError: The server cannot be started.
         """
-        place = host.temporary_directory() / f"pgchroma-{os.geteuid()}-ephemeral"
-        with _ephemeral.guard, explained(place):
+        parent = host.temporary_directory() / f"pgchroma-{os.geteuid()}-ephemeral"
+        with _ephemeral.lock, explained(parent):
             membership = _ephemeral.membership
             if membership is None or not membership.is_usable():
-                cluster, users = _new_ephemeral(place, announce or _write_to_stderr)
-                membership = Membership(cluster, _ephemeral.guard, users)
-            with membership.alone() as mutex:
-                membership.enter(mutex)
+                cluster, users = _new_ephemeral(parent, announce or _write_to_stderr)
+                membership = Membership(cluster, _ephemeral.lock, users)
+            with membership.exclusive() as start_lock:
+                membership.enter(start_lock)
             _ephemeral.membership = membership
             return cls(membership)
 
     @staticmethod
     def forget_ephemeral() -> None:
-        """Have the next `open_ephemeral` start another server; this one stays for its handles."""
+        """Make the next `open_ephemeral` start another server; open handles keep this one."""
         _ephemeral.membership = None
 
     @property
     def conninfo(self) -> str:
-        """How to connect, as libpq and `psycopg.connect` take it."""
+        """The connection string, for libpq and `psycopg.connect`."""
         return self._membership.conninfo
 
     @property
     def url(self) -> str:
-        """The address as a URL for other programs, whose libpq follows its variables, too."""
+        """The URL for other programs, whose libpq also reads its environment variables."""
         return url_of(self.conninfo)
 
     @property
@@ -125,11 +124,11 @@ class EmbeddedPostgres:
 
     @property
     def incarnation(self) -> object:
-        """What is equal as long as no new server was started."""
+        """A value that changes when a new server is started."""
         return self._membership.cluster.incarnation
 
     def is_gone(self) -> bool:
-        """Whether the directory was removed, renamed or replaced; its data is no longer there."""
+        """Whether the directory was removed, renamed or replaced, and its data with it."""
         return self._membership.is_gone()
 
     def is_down(self) -> bool:
@@ -142,19 +141,20 @@ class EmbeddedPostgres:
         return not self._membership.is_running()
 
     def revive(self) -> str:
-        """Start the server again if it has stopped, wait until it answers, and return `conninfo`.
+        """Restart the server if it has stopped, wait until it answers, and return `conninfo`.
 
-        Of several callers and processes one starts it, and the others wait. After a failure the
-        next attempt is made a second later, then two, up to half a minute.
+        Of several callers and processes, one starts it and the others wait. After a failure, the
+        next attempt is made no earlier than a second later, then two, up to half a minute.
 
         Raises:
-            UnavailableError: It does not start, or did not a moment ago; or the directory is gone.
+            UnavailableError: The server does not start, or did not start a moment ago; or the
+                directory is gone.
         """
         self._membership.revive()
         return self._membership.conninfo
 
     def close(self) -> None:
-        """Leave the server, and stop it when no other handle or process uses it."""
+        """Close the handle, and stop the server if no other handle or process uses it."""
         try:
             _open.remove(self)
         except KeyError:
@@ -174,22 +174,22 @@ _memberships: dict[Path, Membership] = {}
 
 
 def _joined(cluster: Cluster) -> Membership:
-    """Enter the server of a directory, by the membership this process has already."""
-    with locked(cluster.directory / MUTEX, cluster.announce) as mutex:
+    """Return this process's membership of a directory's server, with one more handle."""
+    with locked(cluster.directory / START_LOCK, cluster.announce) as start_lock:
         membership = _memberships.get(cluster.directory)
         if membership is None or not membership.is_usable():
             membership = Membership(cluster, contextlib.nullcontext())
         membership.cluster.announce = cluster.announce
-        membership.enter(mutex)
+        membership.enter(start_lock)
         _memberships[cluster.directory] = membership
         return membership
 
 
 class _Ephemeral:
-    """The throw-away server of this process, and the lock of whoever opens or closes it."""
+    """The ephemeral server of this process, and the lock for opening and closing it."""
 
     def __init__(self) -> None:
-        self.guard = threading.Lock()
+        self.lock = threading.Lock()
         self.membership: Membership | None = None
 
 
@@ -203,45 +203,44 @@ def _close_all() -> None:
 
 
 def _close_removed() -> None:
-    """End servers whose directory was removed, before another is started on a path made anew."""
+    """Stop servers whose directory was removed, before another starts on a recreated path."""
     for postgres in list(_open):
         if postgres.is_gone():
             postgres.close()
 
 
 def _forget_all() -> None:
-    """A forked child has its parent's objects, but what they stand for is its parent's to close."""
+    """Forget the parent's handles in a forked child: only the parent may close them."""
     _open.clear()
     _memberships.clear()
-    _ephemeral.guard, _ephemeral.membership = threading.Lock(), None
+    _ephemeral.lock, _ephemeral.membership = threading.Lock(), None
 
 
 atexit.register(_close_all)
 os.register_at_fork(after_in_child=_forget_all)
 
 
-def _new_ephemeral(place: Path, announce: Callable[[str], None]) -> tuple[Cluster, FileLock]:
-    """A directory for a throw-away server, locked by its user already, once dead ones are gone.
+def _new_ephemeral(parent: Path, announce: Callable[[str], None]) -> tuple[Cluster, FileLock]:
+    """Remove stale ephemeral servers, and create a directory, already locked, for a new one.
 
-    No other process looks around here meanwhile, or it would take a directory which is not locked
-    yet for one whose owner has died.
+    The lock keeps other processes from removing a directory that is not locked yet as stale.
     """
-    # For root the server runs as another user, who has to pass.
+    # For root, the server runs as another user, which must be able to pass the directory.
     mode = 0o711 if os.geteuid() == 0 else 0o700
-    host.make_private(place, mode)
-    with locked(place / "lock", announce):
-        for found in place.iterdir():
+    host.make_private(parent, mode)
+    with locked(parent / "lock", announce):
+        for found in parent.iterdir():
             if found.is_dir():
-                _sweep(Cluster(found, announce, durable=False, watched=True))
-        directory = Path(tempfile.mkdtemp(dir=place))
+                _remove_stale(Cluster(found, announce, durable=False, ephemeral=True))
+        directory = Path(tempfile.mkdtemp(dir=parent))
         directory.chmod(mode)
         users = FileLock(directory / USERS)
         users.try_shared()
-    return Cluster(directory, announce, durable=False, watched=True), users
+    return Cluster(directory, announce, durable=False, ephemeral=True), users
 
 
-def _sweep(cluster: Cluster) -> None:
-    """Remove the throw-away server of a dead process, unless its watcher is first."""
+def _remove_stale(cluster: Cluster) -> None:
+    """Remove the ephemeral server of a dead process, unless its watcher does so first."""
     with (
         contextlib.suppress(FileNotFoundError),
         FileLock(cluster.directory / USERS) as users,

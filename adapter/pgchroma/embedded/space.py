@@ -1,8 +1,8 @@
-"""Room on the disk: writes are refused while PostgreSQL can still write its log.
+"""Disk space: reject writes while PostgreSQL still has space for its write-ahead log.
 
-A PostgreSQL that cannot make the next file of its write-ahead log stops, and without room for one
-it does not start again. So a write that leaves too little is refused before it is sent, and a
-reserve file is deleted to let a stopped server recover and deletes go on.
+PostgreSQL stops if it cannot create the next file of its write-ahead log, and without space for one
+it does not start again. So a write that would leave too little space is rejected before it is sent,
+and a reserve file is deleted to let a stopped server recover and to allow deletes.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ __all__ = ("Space",)
 MIB: Final = 1 << 20
 
 MARGIN: Final = 20 * MIB
-"""Bytes that a write has to leave: a file of the write-ahead log has 16 MiB."""
+"""Bytes that must stay free after a write: a file of the write-ahead log has 16 MiB."""
 
 RESERVE: Final = 20 * MIB
-"""Bytes that are set aside: what a recovery writes at least."""
+"""Size of the reserve file in bytes: the least that a recovery writes."""
 
 ROOMY: Final = RESERVE + MARGIN + 10 * MIB
-"""Free bytes from which on the reserve is set aside."""
+"""Free bytes above which the reserve file is created."""
 
 COPIES: Final = 3
 """How often a record is written: to a table, to an index, to the write-ahead log."""
@@ -54,8 +54,8 @@ class Space:
     """The disk that an embedded server's directory is on.
 
     Args:
-        directory: The server's.
-        keeps_reserve: Whether a reserve is worth its room: a throw-away server is not recovered.
+        directory: The server's directory.
+        keeps_reserve: Whether there is a reserve file; an ephemeral server is never recovered.
     """
 
     def __init__(self, directory: Path, *, keeps_reserve: bool = True) -> None:
@@ -65,9 +65,9 @@ class Space:
         self._has_given_up = False
 
     def check(self, operation: Operation[Any]) -> None:
-        """Refuse an operation that stores more than there is room for.
+        """Reject an operation that stores more than the disk has space for.
 
-        Deletes and reads pass; for deletes the reserve is given up when room is short.
+        Deletes and reads pass; if a delete is short of space, the reserve file is deleted.
 
         Raises:
             StorageFullError: The disk would be too full.
@@ -81,21 +81,21 @@ class Space:
             self.give_up()
 
     def make_room(self) -> None:
-        """Give the reserve up if a server would not find room to start."""
+        """Delete the reserve file if a server would not have space to start."""
         if self._free() < RESERVE:
             self.give_up()
 
     def set_aside(self) -> None:
-        """Keep a reserve, where there is plenty of room."""
+        """Create the reserve file if there is plenty of space."""
         if not self._keeps_reserve or self._reserve.exists() or self._free() < ROOMY:
             return
         self._has_given_up = False
         with suppress(OSError), self._reserve.open("xb") as file:
-            # Written rather than allocated, which not every system and file system can.
+            # Written, because not every system and file system can allocate space.
             file.write(os.urandom(RESERVE))
 
     def give_up(self) -> None:
-        """Delete the reserve."""
+        """Delete the reserve file."""
         self._has_given_up = True
         self._reserve.unlink(missing_ok=True)
 
@@ -103,8 +103,8 @@ class Space:
         if free < needed:
             raise StorageFullError(
                 f"the disk of {self._directory} is nearly full: {free // MIB} MiB are free, and"
-                f" this write needs {needed // MIB} MiB, most of which PostgreSQL keeps for its"
-                " log. Nothing was written: delete collections, or make room on the disk"
+                f" this write needs {needed // MIB} MiB, most of it for PostgreSQL's write-ahead"
+                " log. Nothing was written: delete collections, or free space on the disk"
             )
 
     def _free(self) -> int:
@@ -113,7 +113,7 @@ class Space:
 
 
 def _bytes(operation: Operation[Any]) -> int:
-    """Return about how large the records of a write are."""
+    """Return the approximate size of a write's records."""
     if isinstance(operation, StoreReembedded):
         return int(operation.embeddings.nbytes)
     if not isinstance(operation, _RECORDS):

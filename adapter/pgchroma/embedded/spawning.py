@@ -1,4 +1,4 @@
-"""The shell that starts a server and lets go of it, or watches over it."""
+"""The shell that starts a server and detaches from it, or watches it."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ if TYPE_CHECKING:
 
 __all__ = ("spawn",)
 
-# The shell forks the server and ends, so that the server is nobody's child to wait for. The lock
-# arrives as standard output, the one descriptor besides the log's which every shell can pass on.
+# The shell forks the server and exits, so that no process must wait for the server as its child.
+# The lock is standard output, the one descriptor besides the log's that every shell can pass on.
 _START: Final = 'shift; "$@" 3>&1 1>&2 </dev/null &'
-# A throw-away server has a shell watch over it, whose standard input ends with its owner. The
-# signal goes to the shell's process group, whose number cannot become another program's.
-_START_WATCHED: Final = """
+# An ephemeral server has a shell as its watcher, whose standard input is closed when the owner
+# dies. The signal goes to the shell's process group, whose id cannot be reused.
+_START_EPHEMERAL: Final = """
 directory=$0 sockets=$1
 shift
 exec 4<&0
@@ -34,22 +34,22 @@ exec 4<&0
 """
 
 
-def spawn(arguments: list[str], lock: FileLock, log: int, *, watched: bool) -> int | None:
-    """Start a server in a session of its own, where no Ctrl-C of the caller's reaches it.
+def spawn(arguments: list[str], lock: FileLock, log: int, *, ephemeral: bool) -> int | None:
+    """Start a server in a new session, where it does not get the caller's Ctrl-C.
 
     Args:
         arguments: The server's directory, that of its sockets, and the command line.
-        lock: What every process of the server inherits.
-        log: The descriptor that the server writes to; it is closed.
-        watched: Whether the server and its directory go when the caller does.
+        lock: Inherited by every process of the server.
+        log: The descriptor that the server writes to; it is closed here.
+        ephemeral: Whether the server stops and its directory is removed when the caller ends.
 
     Returns:
-        The descriptor by which a watched server's watcher is told to end it.
+        The descriptor that tells an ephemeral server's watcher to stop it.
     """
     end, owner_pipe = os.pipe()
     try:
         subprocess.run(  # noqa: S603
-            ["/bin/sh", "-c", _START_WATCHED if watched else _START, *arguments],
+            ["/bin/sh", "-c", _START_EPHEMERAL if ephemeral else _START, *arguments],
             stdin=end,
             stdout=lock.fd,
             stderr=log,
@@ -61,6 +61,6 @@ def spawn(arguments: list[str], lock: FileLock, log: int, *, watched: bool) -> i
     finally:
         os.close(end)
         os.close(log)
-        if not watched:
+        if not ephemeral:
             os.close(owner_pipe)
-    return owner_pipe if watched else None
+    return owner_pipe if ephemeral else None

@@ -1,10 +1,10 @@
 """Run a command as another user: `python unprivileged.py UID GID CAPABILITY COMMAND [ARGUMENT]...`.
 
-PostgreSQL refuses to run as root, yet root's directories are often closed to everyone else.
-CAPABILITY is the number of the one Linux capability the command keeps to pass them, -1 for none.
+PostgreSQL refuses to run as root, but other users often cannot access root's directories.
+CAPABILITY is the number of the Linux capability that the command keeps to access them, -1 for none.
 
-This is a program of its own, using nothing but the standard library, because changing the user
-between fork and exec is unsafe in a process which has threads.
+This is a separate program that uses only the standard library, because changing the user between
+fork and exec is unsafe in a process with threads.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ _CAPABILITY_VERSION_3 = 0x20080522
 
 
 def main(uid: int, gid: int, capability: int, command: list[str]) -> None:
-    """Become the user, keep the capability, and turn into the command."""
+    """Change the user, keep the capability, and execute the command."""
     if capability >= 0:
-        # Without this, access(2) disregards the capability, and PostgreSQL asks it about its own
-        # binary. It also leaves root's capabilities in place until they are restricted below.
+        # Without this, access(2), which PostgreSQL calls for its own binary, ignores the
+        # capability. It also keeps root's capabilities until they are restricted below.
         _call("prctl", _SECURE_BITS, _NO_SETUID_FIXUP, 0, 0, 0)
     os.setgroups([])
     os.setgid(gid)
@@ -33,7 +33,7 @@ def main(uid: int, gid: int, capability: int, command: list[str]) -> None:
 
 
 def _restrict_to(capability: int) -> None:
-    """Give up every capability but this one, which is to outlive the exec."""
+    """Drop every capability but this one, which survives the exec."""
     kept = 1 << capability
     header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION_3, 0)
     sets = (ctypes.c_uint32 * 6)(kept, kept, kept, 0, 0, 0)
