@@ -1,7 +1,7 @@
 """The command ``pgchroma``, also ``python -m pgchroma``.
 
-The commands are imported here, at the moment of use: they talk to PostgreSQL, and what they need
-for that is not part of every installation.
+The commands are imported when one is run: they need packages for PostgreSQL, which are not part of
+every installation.
 """
 
 from __future__ import annotations
@@ -34,14 +34,15 @@ def main() -> None:
     try:
         commands(prog_name="pgchroma")
     finally:
-        # What is left is to close what is open; whoever presses Ctrl-C again does not wait for it.
+        # Only cleanup is left; a second Ctrl-C ends the process without waiting for it.
         signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def _check(arguments: Sequence[str]) -> None:
-    """Check the extras that a command needs, as far as the command line tells.
+    """Check the extras that a command needs, as far as the arguments reveal them.
 
-    All of them are named in one message, so the arguments are read before what parses them.
+    One message names all of them, so the arguments are read before click, which parses them, is
+    imported.
     """
     if arguments[:1] != ["run"]:
         if any(argument.startswith("--path") for argument in arguments):

@@ -1,7 +1,7 @@
-"""Settings of Chroma's that decide where data goes: each is followed or refused, none is ignored.
+"""Chroma's settings that decide where data is stored: each is applied or rejected, none is ignored.
 
-What a client's own arguments say wins over the environment, so there only settings are refused that
-contradict the arguments and were made by the caller.
+A client's own arguments take precedence over the environment. So a client with such arguments
+rejects only contradicting settings that the caller passed.
 """
 
 from __future__ import annotations
@@ -39,9 +39,9 @@ _SQLITE: Final = "chromadb.db.impl.sqlite.SqliteDB"
 
 
 class DistributedSettings(BaseSettings):
-    """Where the parts of a distributed Chroma, or of one older than 0.4, are found.
+    """The addresses of the parts of a distributed Chroma, or of one older than 0.4.
 
-    None of them exists here, so a value other than Chroma's default is refused.
+    pgchroma has no such parts, so a value other than Chroma's default is rejected.
     """
 
     chroma_db_impl: str | None = None
@@ -62,20 +62,20 @@ class DistributedSettings(BaseSettings):
 
 
 def is_http(settings: Settings) -> bool:
-    """Whether the settings ask for a server over HTTP."""
+    """Whether the settings select a server over HTTP."""
     return settings.chroma_api_impl in _HTTP
 
 
 def check_destination(settings: Settings, kind: ClientKind, path: str | Path = "") -> None:
-    """Refuse settings that would have data go elsewhere than this client sends it.
+    """Raise if a setting selects another destination for data than this client uses.
 
     Args:
-        settings: What the client was given, or the environment says.
+        settings: The client's settings, from its arguments or the environment.
         kind: The client.
         path: The directory of a `PersistentClient`.
 
     Raises:
-        ValueError: Such a setting is there; the message names the client to use.
+        ValueError: There is such a setting; the message names the client to use.
     """
     _check_implementation(settings)
     over_http = kind == "HttpClient" or (kind == "Client" and is_http(settings))
@@ -99,7 +99,7 @@ def check_destination(settings: Settings, kind: ClientKind, path: str | Path = "
 
 
 def _check_implementation(settings: Settings) -> None:
-    """Refuse what Chroma took before 0.4, and what it never took."""
+    """Raise if the settings are those of Chroma before 0.4, or unknown."""
     implementation = settings.chroma_api_impl
     if implementation not in ("", *_HTTP, *_LOCAL):
         shown = f"chroma_api_impl={_cut(implementation)}"
@@ -114,7 +114,7 @@ def _check_protocol(settings: Settings) -> None:
     if settings.chroma_server_api_default_path.rstrip("/") != "/api/v2":
         raise ValueError(
             f"chroma_server_api_default_path={_cut(settings.chroma_server_api_default_path)} is "
-            "not supported: clients speak Chroma's API v2, below /api/v2"
+            "not supported: clients use Chroma's API v2, below /api/v2"
         )
 
 
@@ -123,9 +123,9 @@ def _check_distributed(settings: Settings) -> None:
         value = getattr(settings, name)
         if value != field.default:
             raise ValueError(
-                f"{name}={_cut(value)} is not supported: there is no distributed Chroma behind "
-                "this client. Use PostgresClient(url) for a database, or HttpClient(host, port) "
-                "for a server"
+                f"{name}={_cut(value)} is not supported: this client does not use a distributed "
+                "Chroma. Use PostgresClient(url) for a database, or HttpClient(host, port) for a "
+                "server"
             )
 
 
@@ -137,7 +137,7 @@ def _check_server(settings: Settings, kind: ClientKind) -> None:
 
 
 def _check_directory(settings: Settings, path: str | Path | None, kind: ClientKind) -> None:
-    """Refuse a directory other than `path`; None: any is right."""
+    """Raise if the settings name a directory other than `path`; `None` allows any."""
     directory = settings.persist_directory
     if path is None or directory in ("", DEFAULT_DIRECTORY) or _is_same(directory, path):
         return
@@ -148,7 +148,7 @@ def _check_directory(settings: Settings, path: str | Path | None, kind: ClientKi
 
 
 def _made_by_caller(settings: Settings) -> Settings:
-    """Return the settings without what the environment says."""
+    """Return the settings without values that come from the environment."""
     given = {name: getattr(settings, name) for name in DECISIVE}
     fields = type(settings).model_fields
     if all(value == fields[name].default for name, value in given.items()):
@@ -167,16 +167,16 @@ def _server_advice(settings: Settings, setting: str, kind: ClientKind | None = N
     port = settings.chroma_server_http_port or 8000
     without = f" on {kind}" if kind else ""
     return (
-        f"{setting} has no effect{without}: to use a server, make its client with "
+        f"{setting} has no effect{without}: to use a server, create its client with "
         f"HttpClient(host={_cut(host)}, port={port})"
     )
 
 
 def _local_advice(settings: Settings, setting: str) -> str:
     return (
-        f"{setting} is a configuration of Chroma before 0.4 and is not supported: use "
-        f"PersistentClient({_cut(settings.persist_directory)}) to keep data in a directory, "
-        "EphemeralClient() to keep none, HttpClient(host, port) for a server, or "
+        f"{setting} is a setting of Chroma before 0.4 and is not supported: use "
+        f"PersistentClient({_cut(settings.persist_directory)}) to store data in a directory, "
+        "EphemeralClient() for temporary data, HttpClient(host, port) for a server, or "
         "PostgresClient(url) for a database"
     )
 

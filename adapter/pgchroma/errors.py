@@ -1,37 +1,36 @@
-"""The errors a caller can meet, under Chroma's own class names.
+"""The errors that pgchroma raises, under Chroma's own class names.
 
     ChromaError                        400
     ├── InvalidArgumentError           400   a malformed request, filter, name or configuration
-    ├── InvalidDimensionException      400   a vector's length is not the collection's
+    ├── InvalidDimensionException      400   a vector's length differs from the collection's
     ├── DuplicateIDError               400   the same id twice in one call
     ├── IDAlreadyExistsError           409   an id is taken
     ├── InvalidUUIDError               400   not a UUID
     ├── InvalidHTTPVersion             400   the server speaks another protocol
-    ├── BatchSizeExceededError         413   more records than one call may carry
+    ├── BatchSizeExceededError         413   more records than one call may have
     ├── QuotaError                     400   a limit set by the operator
-    ├── MalformedRequestError          422   JSON of a shape that the request does not have
+    ├── MalformedRequestError          422   JSON that does not match the schema
     ├── NotFoundError                  404   a tenant, database or collection does not exist
     ├── UniqueConstraintError          409   a name is taken
-    ├── AuthorizationError             401   not allowed
-    ├── ChromaAuthError                403   not known
+    ├── AuthorizationError             401   permission denied
+    ├── ChromaAuthError                403   authentication failed
     ├── RateLimitError                 429   too many requests
     ├── EmbeddingError                 502   an embedding function's provider failed
-    ├── UnimplementedError             501   a feature that is not there
-    ├── DeadlineExceededError          504   a request lasted too long and was given up
-    ├── InternalError                  500   our fault or the database's; the cause is chained
-    │   ├── UnavailableError           503   the database cannot be reached; trying again may help
+    ├── UnimplementedError             501   an unsupported feature
+    ├── DeadlineExceededError          504   a request took too long and was cancelled
+    ├── InternalError                  500   an error of pgchroma or the database; see its cause
+    │   ├── UnavailableError           503   the database is unavailable; retry later
     │   │   ├── PoolExhaustedError     503   every connection of the pool is in use
     │   │   ├── ReadOnlyReplicaError   503   a write, on a standby or during a failover
-    │   │   └── OutcomeUnknownError    503   the answer to a write was lost; it may be done
-    │   ├── StorageFullError           507   the disk has no room for a write; nothing was written
-    │   ├── SerializationError         500   a transaction has to be run again from its beginning
-    │   └── MissingRightError          500   a right is missing; the message has the grant
-    └── VersionMismatchError           500   schema and code disagree; the message has the remedy
+    │   │   └── OutcomeUnknownError    503   the answer to a write was lost; it may be committed
+    │   ├── StorageFullError           507   the disk has no space for a write; nothing was written
+    │   ├── SerializationError         500   the caller must run its transaction again
+    │   └── MissingRightError          500   a privilege is missing; the message has the grant
+    └── VersionMismatchError           500   schema and code differ; the message has the command
 
     MissingExtraError                    a package of an extra is not installed: not a ChromaError
 
-`name` is the error's word, `status` its number, both as Chroma's classes have them; what a server
-sends is in `pgchroma.wire.errors`.
+`name` and `status` are those of Chroma's classes; `pgchroma.wire.errors` has what a server sends.
 """
 
 from __future__ import annotations
@@ -72,7 +71,7 @@ __all__ = (
 
 
 class ChromaError(Exception):
-    """Any error of Chroma's family; catch this to catch them all."""
+    """The base class of all errors; catch it to catch them all."""
 
     _name: ClassVar[str] = "ChromaError"
     _status: ClassVar[int] = 400
@@ -85,20 +84,20 @@ class ChromaError(Exception):
 
     @classmethod
     def name(cls) -> str:
-        """The word that stands for this error on the wire."""
+        """Return the error's name on the wire."""
         return cls._name
 
     def code(self) -> int:
-        """The HTTP status that goes with this error."""
+        """Return the error's HTTP status."""
         return self._status
 
     def message(self) -> str:
-        """What happened, in a sentence."""
+        """Return the message."""
         return ", ".join(str(arg) for arg in self.args)
 
 
 error_types: dict[str, type[ChromaError]] = {"ChromaError": ChromaError}
-"""Wire name to class; a name shared by a family maps to its root."""
+"""The classes by wire name; if several classes share a name, it maps to their base class."""
 
 
 class InvalidArgumentError(ChromaError, name="InvalidArgumentError", status=400):
@@ -106,11 +105,11 @@ class InvalidArgumentError(ChromaError, name="InvalidArgumentError", status=400)
 
 
 class InvalidDimensionException(ChromaError, name="InvalidDimension", status=400):  # noqa: N818
-    """A vector's length is not the collection's."""
+    """A vector's length differs from the collection's."""
 
 
 class DuplicateIDError(ChromaError, name="DuplicateID", status=400):
-    """The same id stands twice in one call."""
+    """The same id occurs twice in one call."""
 
 
 class IDAlreadyExistsError(ChromaError, name="IDAlreadyExists", status=409):
@@ -118,7 +117,7 @@ class IDAlreadyExistsError(ChromaError, name="IDAlreadyExists", status=409):
 
 
 class InvalidUUIDError(ChromaError, name="InvalidUUID", status=400):
-    """A text that should be a UUID is none."""
+    """A string is not a UUID."""
 
 
 class InvalidHTTPVersion(ChromaError, name="InvalidHTTPVersion", status=400):  # noqa: N818
@@ -126,7 +125,7 @@ class InvalidHTTPVersion(ChromaError, name="InvalidHTTPVersion", status=400):  #
 
 
 class BatchSizeExceededError(ChromaError, name="BatchSizeExceededError", status=413):
-    """More records than one call may carry."""
+    """More records than one call may have."""
 
 
 class QuotaError(ChromaError, name="QuotaError", status=400):
@@ -134,7 +133,7 @@ class QuotaError(ChromaError, name="QuotaError", status=400):
 
 
 class MalformedRequestError(ChromaError, name="ChromaError", status=422):
-    """A request is JSON, but not of the shape it should have."""
+    """A request is JSON, but does not match the schema."""
 
 
 class NotFoundError(ChromaError, name="NotFoundError", status=404):
@@ -146,28 +145,28 @@ class UniqueConstraintError(ChromaError, name="UniqueConstraintError", status=40
 
 
 class AuthorizationError(ChromaError, name="AuthorizationError", status=401):
-    """The caller may not do this."""
+    """The caller lacks the permission."""
 
 
 class ChromaAuthError(ChromaError, name="AuthError", status=403):
-    """The caller is not known."""
+    """The caller could not be authenticated."""
 
 
 class RateLimitError(ChromaError, name="RateLimitError", status=429):
-    """Too many requests; wait before the next.
+    """Too many requests; wait before the next one.
 
     Attributes:
-        retry_after: Seconds to wait, where they are known.
+        retry_after: Seconds to wait; 0 if unknown.
     """
 
     retry_after: float = 0.0
 
 
 class EmbeddingError(ChromaError, name="ChromaError", status=502):
-    """What makes embeddings could not, or made something else.
+    """An embedding function failed, or returned something other than embeddings.
 
     Attributes:
-        is_transient: Whether trying again may help.
+        is_transient: Whether a retry may succeed.
         retry_after: Seconds that the provider asked to wait.
     """
 
@@ -180,27 +179,27 @@ class EmbeddingError(ChromaError, name="ChromaError", status=502):
 
 
 class UnimplementedError(ChromaError, NotImplementedError, name="ChromaError", status=501):
-    """A feature is not there. It is a `NotImplementedError`, too, which Chroma's clients raise."""
+    """A feature is not supported. Also a `NotImplementedError`, which Chroma's clients raise."""
 
 
 class DeadlineExceededError(ChromaError, name="ChromaError", status=504):
-    """A request lasted too long and was given up.
+    """A request took too long and was cancelled.
 
-    Where the server gave it up it may have taken effect; where PostgreSQL did, nothing was changed.
+    If the server cancelled it, it may have taken effect; if PostgreSQL did, nothing was changed.
     """
 
 
 class InternalError(ChromaError, name="InternalError", status=500):
-    """A fault of ours or of the database; the cause is chained."""
+    """An error of pgchroma or of the database, which is the exception's cause."""
 
 
 class UnavailableError(InternalError, name="InternalError", status=503):
-    """The database, or the server, cannot be reached; trying again may help.
+    """The database or the server is unavailable; a retry may succeed.
 
     Attributes:
-        retry_after: Seconds that a server asked to wait.
-        had_no_effect: Whether a server said that nothing was changed, so that even a write may be
-            sent again.
+        retry_after: Seconds that the server asked to wait; 0 if unknown.
+        had_no_effect: Whether the server reported that nothing was changed, so that even a write
+            may be retried.
     """
 
     retry_after: float = 0.0
@@ -208,7 +207,7 @@ class UnavailableError(InternalError, name="InternalError", status=503):
 
 
 class PoolExhaustedError(UnavailableError, name="InternalError", status=503):
-    """Every connection of the pool stayed in use for as long as a call may wait for one."""
+    """All connections of the pool stayed in use for the time that a call may wait for one."""
 
 
 class ReadOnlyReplicaError(UnavailableError, name="InternalError", status=503):
@@ -224,14 +223,14 @@ class OutcomeUnknownError(UnavailableError, name="OutcomeUnknownError", status=5
 
 
 class StorageFullError(InternalError, name="InternalError", status=507):
-    """The disk has no room for a write, and nothing was written; reads and deletes go on."""
+    """The disk has no space for a write, and nothing was written; reads and deletes still work."""
 
 
 class SerializationError(InternalError, name="InternalError", status=500):
-    """A concurrent transaction is in the way of this one: roll it back and run it again.
+    """The caller's transaction conflicts with a concurrent one: roll it back and run it again.
 
-    In a transaction of the caller's, at repeatable read or serializable or after a deadlock, trying
-    the call again cannot succeed. PostgreSQL's fault is the cause.
+    It is raised in the caller's own transaction, at repeatable read or serializable or after a
+    deadlock, where a retry of the call alone cannot succeed. PostgreSQL's error is the cause.
 
     Attributes:
         sqlstate: PostgreSQL's code: 40001 for a serialization failure, 40P01 for a deadlock.
@@ -243,16 +242,16 @@ class SerializationError(InternalError, name="InternalError", status=500):
 
 
 class MissingRightError(InternalError, name="InternalError", status=500):
-    """The database user lacks a right; the message names it and the grant that mends it."""
+    """The database user lacks a privilege; the message names it and the necessary grant."""
 
 
 class VersionMismatchError(ChromaError, name="VersionMismatchError", status=500):
-    """Schema and code disagree; the message has the command that brings them together."""
+    """The versions of schema and code differ; the message has the command to run."""
 
 
 class MissingExtraError(ImportError, ValueError):
-    """A package is missing that an extra of pgchroma installs; the message has the command.
+    """A package of an extra of pgchroma is not installed; the message has the command to run.
 
-    It is an `ImportError`, which Python raises for a missing package, and a `ValueError`, which
-    Chroma raises for one.
+    It is an `ImportError`, as Python raises for a missing package, and a `ValueError`, as Chroma
+    does.
     """

@@ -1,7 +1,7 @@
-"""Packages that only an extra of pgchroma brings: checked and imported at the moment of use.
+"""Packages that only an extra of pgchroma installs: check and import them when they are used.
 
-``pip install pgchroma`` brings what a client of a server needs. What talks to a database, starts
-one, serves or computes embeddings needs one of the extras that ``pyproject.toml`` lists.
+``pip install pgchroma`` installs what a client of a server needs. To connect to a database, start
+one, serve or compute embeddings, one of the extras in ``pyproject.toml`` is required.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def check_extras(user: str, *extras: str, offered: str | None = None) -> None:
 
 
 def check_driver(user: str) -> None:
-    """Raise now if `user` cannot connect to a PostgreSQL database, for lack of a package or libpq.
+    """Raise now if `user` cannot connect to PostgreSQL, because a package or libpq is missing.
 
     Raises:
         MissingExtraError: The message has the command that installs what is missing.
@@ -72,11 +72,11 @@ def check_driver(user: str) -> None:
 
 
 def check_installed(*packages: str, extra: str) -> None:
-    """Raise now, and without the cost of an import, if a package is missing or too old.
+    """Raise now, without the cost of an import, if a package is missing or too old.
 
     Args:
-        packages: The top-level modules to look for.
-        extra: The extra of pgchroma that brings them, such as ``onnx``.
+        packages: The top-level modules to find.
+        extra: The extra of pgchroma that installs them, such as ``onnx``.
 
     Raises:
         MissingExtraError: A package is not installed, or a package of the extra is older than
@@ -93,12 +93,12 @@ def load_extra(module: str, extra: str) -> ModuleType:
 
     Args:
         module: The module's full name, such as ``PIL.Image``.
-        extra: The extra of pgchroma that brings it, such as ``images``.
+        extra: The extra of pgchroma that installs it, such as ``images``.
 
     Raises:
         MissingExtraError: The package is not installed, or a package of the extra is older than
             pgchroma supports; the message has the command that installs it.
-        ImportError: The package is installed and cannot be imported.
+        ImportError: The package is installed, but cannot be imported.
     """
     _check_versions(extra)
     package = module.partition(".")[0]
@@ -111,7 +111,7 @@ def load_extra(module: str, extra: str) -> ModuleType:
 
 
 def _check_versions(extra: str) -> None:
-    # An extra is only a wish: pip leaves what is installed already, or lets it be replaced later.
+    # Versions are checked because pip may keep an older package, or replace one later.
     if outdated := _outdated(extra):
         raise MissingExtraError(
             f"{outdated}. Please install it with `pip install --upgrade 'pgchroma[{extra}]'`"
@@ -120,9 +120,9 @@ def _check_versions(extra: str) -> None:
 
 @cache
 def _outdated(extra: str) -> str:
-    """Describe the package of an extra that is too old; empty if there is none.
+    """Return a description of the extra's package that is too old; empty if there is none.
 
-    Older versions are not only untested: some run code that comes with a model.
+    Older versions are not only untested: some execute code from a model.
     """
     for requirement in _requirements(extra):
         found = _version(requirement)
@@ -135,12 +135,12 @@ def _outdated(extra: str) -> str:
 
 
 _complete: set[str] = set()
-"""Extras whose packages were all found. One that lacks a package is looked at again: a notebook
-installs it while the process runs."""
+"""Extras whose packages were all found. Others are checked again, because a notebook may install
+packages while the process runs."""
 
 
 def _errors(extra: str) -> list[str]:
-    """Name the packages of an extra that are missing or too old."""
+    """Return the packages of an extra that are missing or too old."""
     if extra in _complete:
         return []
     problems = []
@@ -148,7 +148,7 @@ def _errors(extra: str) -> list[str]:
         found = _version(requirement)
         if found is None:
             problems.append(requirement.name)
-        # An old psycopg[binary] may well be used with a libpq of the system's.
+        # An old psycopg[binary] may be used with the system's libpq.
         elif not requirement.extras and _is_too_old(requirement, found):
             problems.append(f"{requirement.name} {requirement.specifier} (installed: {found})")
     if not problems:
@@ -168,7 +168,7 @@ def _is_too_old(requirement: Requirement, found: str) -> bool:
 
 
 def _requirements(extra: str) -> Iterator[Requirement]:
-    """Yield what an extra brings on this platform, and what the extras that it includes bring."""
+    """Yield the requirements of an extra on this platform, and of the extras that it includes."""
     from packaging.requirements import Requirement  # noqa: PLC0415  (only where an extra is used)
 
     try:
@@ -196,7 +196,7 @@ def _command(*extras: str) -> str:
 
 
 def _advice(packages: list[str], extra: str) -> str:
-    """Say it in Chroma's words."""
+    """Return the message in Chroma's words."""
     if len(packages) == 1:
         missing = f"The {packages[0]} python package is not installed. Please install it"
     else:

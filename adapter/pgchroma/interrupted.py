@@ -1,7 +1,7 @@
-"""Ctrl-C while the command ``pgchroma`` is still importing what it needs.
+"""Handle Ctrl-C while the command ``pgchroma`` is still importing modules.
 
-The package is imported before any code of the command runs, so importing this module, the first
-that the package imports, is enough. In a program that uses the package nothing changes.
+Python imports the package before any code of the command runs, so it is enough that the package
+imports this module first. In other programs this module has no effect.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Final
 __all__ = ("INTERRUPTED",)
 
 INTERRUPTED: Final = 130
-"""The exit code of a shell's command that SIGINT ended."""
+"""The conventional exit code after SIGINT."""
 
 
 def _is_command() -> bool:

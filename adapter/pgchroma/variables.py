@@ -1,6 +1,6 @@
-"""The environment's variables that begin with ``PGCHROMA_``: a name that is unknown is refused.
+"""Environment variables with the prefix ``PGCHROMA_``: an unknown name is an error.
 
-A misspelt name would leave a default in force without a word, a tenant's role or a limit off.
+Otherwise a misspelt name would silently leave a default in place, such as a limit that is off.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ SERVER_SETTINGS: Final = frozenset(
         "workers",
     }
 )
-"""The server's settings, which are no settings of a client but variables of the same family."""
+"""The server's settings, whose variables have the same prefix as a client's."""
 
 _OTHERS: Final = frozenset(
     {
@@ -133,10 +133,10 @@ WITHOUT_EFFECT: Final = frozenset(
         "chroma_async_rate_limit_enforcer_impl",
     }
 )
-"""Settings of Chroma's, of this version and of older ones, that neither client nor server has."""
+"""Chroma's settings, of this version and older ones, that have no effect here."""
 
 _FLAGS: Final = {"HOST": "listen_address", "NO_AUTH": "auth", "PATH": "persist_path"}
-"""Flags of other names than their settings."""
+"""Flags whose names differ from their settings."""
 
 _SERVICE_LINK: Final = re.compile(
     r"\w+_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_(TCP|UDP|SCTP)(_(ADDR|PORT|PROTO))?)"
@@ -147,22 +147,21 @@ _SERVICE_ADDRESS: Final = re.compile(r"(tcp|udp|sctp)://")
 def environment() -> dict[str, str]:
     """Return the process's variables by name in upper case.
 
-    Without those that Kubernetes sets for a service called ``pgchroma``: ``PGCHROMA_PORT`` and its
-    like.
+    Variables that Kubernetes sets for a service called ``pgchroma``, such as ``PGCHROMA_PORT``, are
+    omitted.
     """
     return {name.upper(): value for name, value in os.environ.items() if not _is_link(name, value)}
 
 
 def check_variables(names: Iterable[str], settings: Iterable[str]) -> None:
-    """Refuse variables of pgchroma's that mean nothing.
+    """Raise if a variable has pgchroma's prefix and an unknown name.
 
     Args:
-        names: What there is; other families' are passed over.
-        settings: The settings whose names, in upper case, are known as variables besides the
-            server's.
+        names: The names of variables; those with other prefixes are ignored.
+        settings: Settings whose names, in upper case, are known in addition to the server's.
 
     Raises:
-        ValueError: A name is unknown; the message has the one it resembles.
+        ValueError: A name is unknown; the message suggests a similar one.
     """
     ours = [name.upper() for name in names if name.upper().startswith(PREFIX)]
     if not ours:
@@ -175,7 +174,7 @@ def check_variables(names: Iterable[str], settings: Iterable[str]) -> None:
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Return what to append to the message about an unknown name; empty if it resembles none."""
+    """Return the suggestion for the message about an unknown name; empty if none is similar."""
     if name.upper().removeprefix(PREFIX) in _FLAGS:
         setting = _FLAGS[name.upper().removeprefix(PREFIX)]
         return f" (did you mean {setting if name.islower() else PREFIX + setting.upper()}?)"

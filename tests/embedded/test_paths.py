@@ -159,7 +159,9 @@ def test_data_of_another_major_version_is_refused_with_both_versions(
 ) -> None:
     file = used / "postgres" / "PG_VERSION"
     file.write_text(f"{version}\n")
-    with pytest.raises(VersionMismatchError, match=f"written by PostgreSQL {version}.* PostgreSQL 18"):
+    with pytest.raises(
+        VersionMismatchError, match=f"written by PostgreSQL {version}.* PostgreSQL 18"
+    ):
         EmbeddedPostgres.open(used)
     file.write_text("18\n")
     EmbeddedPostgres.open(used).close()

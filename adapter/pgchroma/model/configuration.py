@@ -1,7 +1,7 @@
 """A collection's configuration: its space, its index settings, its embedding function.
 
-Names and defaults are Chroma's. What arrives is parsed here once; what is stored and shown is
-`CollectionConfiguration.to_json`.
+Names and defaults are Chroma's. Requests are parsed here, once. `CollectionConfiguration.to_json`
+returns the form that Chroma shows.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ MAX_FUNCTION_BYTES: Final = 1 << 16
 """The longest configuration of an embedding function, as JSON."""
 
 DEEPEST: Final = 100
-"""How deep a function's settings may nest: collections show them at some depth of their own, and
-JSON encoders have an end."""
+"""Maximum nesting of a function's settings: collections show them nested, and JSON encoders have a
+limit."""
 
 _MOST: Final = 2**31 - 1
 
@@ -51,8 +51,8 @@ _BOUNDS: Final[Mapping[str, tuple[int, int]]] = {
     "sync_threshold": (2, _MOST),
     "resize_factor": (0, 1_000_000),
 }
-"""Setting to its least and greatest value, where these are numbers. The greatest are beyond what
-has an effect, and what PostgreSQL can count to."""
+"""The minimum and maximum of numeric settings. The maxima exceed the values that have an effect,
+and fit PostgreSQL's integers."""
 
 _FIXED: Final = ("space", "ef_construction")
 _CHANGEABLE: Final = (
@@ -62,10 +62,10 @@ _CHANGEABLE: Final = (
 _SHOWN: Final = (
     "space", "ef_construction", "ef_search", "max_neighbors", "resize_factor", "sync_threshold",
 )  # fmt: skip
-"""Settings that a collection shows, in the order in which Chroma writes them."""
+"""Settings that a collection shows, in Chroma's order."""
 
 _WORDS: Final[Mapping[str, tuple[str, ...]]] = {"space": SPACES, "quantization": QUANTIZATIONS}
-"""Setting to its values, where these are words."""
+"""The values of settings that are words."""
 
 _LEGACY: Final = {
     "hnsw:space": "space",
@@ -85,9 +85,9 @@ class HnswConfiguration:
     """Distance and index settings, with Chroma's names and defaults.
 
     Attributes:
-        quantization: In what form an index holds embeddings: as they are, as halves of their
-            bits, or one bit a dimension. Distances are computed of what is stored, whatever it
-            is. None: chosen by the dimension: ``none`` to 2,000, ``halfvec`` to 4,000, ``bit``
+        quantization: How an index stores embeddings: unchanged, with half precision, or one bit
+            per dimension. Distances are always computed from the stored embeddings. `None` means
+            that the dimension decides: ``none`` up to 2,000, ``halfvec`` up to 4,000, ``bit``
             above.
     """
 
@@ -103,16 +103,16 @@ class HnswConfiguration:
 
     @classmethod
     def parse(cls, settings: Mapping[str, Any], path: str) -> Self:
-        """Take the settings that are given, and defaults for the others."""
+        """Return the given settings, with defaults for the others."""
         return cls().updated(settings, path, allowed=(*_CHANGEABLE, *_FIXED))
 
     @classmethod
     def read(cls, settings: Mapping[str, Any]) -> Self:
-        """Take settings that were accepted before, and bring into bounds what is out of them."""
+        """Return settings that were accepted before; values out of bounds are clamped."""
         return cls(**{key: clamped(key, value) for key, value in settings.items()})
 
     def updated(self, settings: Mapping[str, Any], path: str, allowed: tuple[str, ...]) -> Self:
-        """Return a copy with `settings` in force; settings that are None stay as they are."""
+        """Return a copy with `settings` applied; `None` leaves a setting as it is."""
         changes = {}
         for key, value in settings.items():
             if key not in allowed:
@@ -127,14 +127,14 @@ class HnswConfiguration:
 
 @dataclass(frozen=True, slots=True)
 class CollectionConfiguration:
-    """What a collection was created with, as far as it matters later.
+    """The stored configuration of a collection.
 
     Attributes:
         hnsw: Distance and index settings.
-        embedding_function: How the client makes embeddings, in Chroma's persisted form
-            (``{"type": "known", "name": …, "config": …}``); this side only keeps it. None and
-            ``legacy`` mean that there is none, ``unknown`` that nothing was said of it.
-        indexed: What may be filtered by.
+        embedding_function: The client's embedding function in Chroma's persisted form
+            (``{"type": "known", "name": …, "config": …}``); backends only store it. `None` and
+            ``legacy`` mean no function, ``unknown`` that the request did not name one.
+        indexed: The keys and documents that filters may use.
     """
 
     hnsw: HnswConfiguration
@@ -148,14 +148,14 @@ class CollectionConfiguration:
         metadata: Mapping[str, Any] | None,
         indexed: FilterableKeys | None = None,
     ) -> Self:
-        """Parse what a create request carries.
+        """Parse the configuration of a create request.
 
-        Settings in the metadata (``hnsw:space`` and its like) hold when the configuration
-        leaves all of them at their defaults. Where nothing is said of it, all is `indexed`.
+        Settings in the metadata, such as ``hnsw:space``, apply if the configuration leaves all of
+        them at their defaults. By default everything is `indexed`.
 
         Raises:
-            InvalidArgumentError: A setting is unknown or out of bounds, or one of the embedding
-                function's cannot be kept.
+            InvalidArgumentError: A setting is unknown or out of bounds, or a setting of the
+                embedding function cannot be stored.
         """
         configuration = configuration or {}
         hnsw = _parse_index(configuration)
@@ -174,11 +174,11 @@ class CollectionConfiguration:
         )
 
     def updated(self, changes: Mapping[str, Any]) -> Self:
-        """Return a copy with the changes of a modify request in force.
+        """Return a copy with the changes of a modify request applied.
 
         Raises:
-            InvalidArgumentError: A setting is unknown, out of bounds or fixed for good
-                (``space`` and ``ef_construction`` are).
+            InvalidArgumentError: A setting is unknown or out of bounds, or cannot be changed
+                (``space`` and ``ef_construction``).
         """
         path = "new_configuration"
         if changes.get("hnsw") is not None and changes.get("spann") is not None:
@@ -190,7 +190,7 @@ class CollectionConfiguration:
         return replace(self, hnsw=hnsw, embedding_function=function or self.embedding_function)
 
     def to_stored_json(self) -> dict[str, Any]:
-        """Everything, for the catalog."""
+        """Return all settings, for the catalog."""
         return {
             "hnsw": asdict(self.hnsw),
             "embedding_function": self.embedding_function,
@@ -198,10 +198,10 @@ class CollectionConfiguration:
         }
 
     def to_json(self) -> dict[str, Any]:
-        """What Chroma shows as ``configuration_json``: without the server's own tuning.
+        """Return what Chroma shows as ``configuration_json``, without the server's own tuning.
 
-        What Chroma does not know, the quantization, is there only if it was chosen. An unknown
-        embedding function is shown as None, since Chroma's clients cannot read it.
+        The quantization, which Chroma does not know, is included only if the caller set it. An
+        unknown embedding function is shown as `None`, since Chroma's clients cannot read it.
         """
         function = self.embedding_function
         is_unknown = function is not None and function.get("type") == "unknown"
@@ -216,7 +216,7 @@ class CollectionConfiguration:
 
 
 def clamped(key: str, value: Any) -> Any:
-    """Bring the value of a setting into its bounds; other settings than numbers have none."""
+    """Return the value of a setting clamped to its bounds, which only numbers have."""
     if key not in _BOUNDS or value is None:
         return value
     least, most = _BOUNDS[key]
@@ -228,7 +228,7 @@ def _parse_index(configuration: Mapping[str, Any]) -> HnswConfiguration:
     if hnsw is not None and spann is not None:
         raise InvalidArgumentError("Multiple vector index configurations provided")
     if spann is not None:
-        # SPANN tunes an index that a single node does not have; Chroma keeps its space alone.
+        # SPANN configures an index that a single node does not have; Chroma keeps only its space.
         space = _mapping(spann, "configuration.spann").get("space")
         return HnswConfiguration.parse({"space": space}, "configuration.spann")
     return HnswConfiguration.parse(_mapping(hnsw, "configuration.hnsw"), "configuration.hnsw")
@@ -254,7 +254,7 @@ def _from_metadata(metadata: Mapping[str, Any]) -> HnswConfiguration:
 
 
 def _as_written(error: InvalidArgumentError, settings: Mapping[str, Any]) -> str:
-    """Return a message with the key that the metadata has, rather than the setting's own name."""
+    """Return a message with the metadata's key instead of the setting's name."""
     message = error.message()
     for key, setting in _LEGACY.items():
         if setting in settings:
@@ -274,7 +274,7 @@ def _parse_setting(key: str, value: Any, path: str) -> Any:
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     if not is_number or (kind == "an int" and not isinstance(value, int)):
         raise InvalidArgumentError(f"{path}: expected {kind}, got {shown(value)}")
-    # Not by what is greater: a NaN is neither.
+    # Not as two comparisons that must fail: NaN fails both.
     if not least <= value <= most:
         raise InvalidArgumentError(
             f"{path}: expected {kind} from {least:,} to {most:,}, got {shown(value)}"
@@ -301,7 +301,7 @@ def _parse_embedding_function(function: Any) -> Mapping[str, Any] | None:
 
 
 def _check_kept(value: Any, path: str, depth: int = 0) -> None:
-    """Refuse of a function's settings, which may be anything, what cannot be kept and shown."""
+    """Raise if a function's settings, which may be any JSON, cannot be stored and shown."""
     if depth > DEEPEST:
         raise InvalidArgumentError(f"embedding_function: it nests deeper than {DEEPEST} levels")
     if isinstance(value, str):

@@ -1,4 +1,4 @@
-"""What credentials allow: roles, scopes, and the checks of a request against them."""
+"""Authorization: roles, scopes, and checking requests against them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Role: TypeAlias = Literal["read", "write", "admin"]
 Kind: TypeAlias = Literal["key", "user"]
 
 ROLES: Final[tuple[Role, ...]] = ("read", "write", "admin")
-"""Each may do what those before it may."""
+"""Each role includes the ones before it."""
 
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+-]{0,127}", re.ASCII)
 _ID: Final = re.compile(r"[0-9a-f]{16}", re.ASCII)
@@ -35,11 +35,11 @@ _ID: Final = re.compile(r"[0-9a-f]{16}", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What a request is about; without a tenant, the whole installation.
+    """The object of a request; without a tenant, the whole installation.
 
     Attributes:
-        is_lookup: Whether the request asks no more than whether this very tenant or database is
-            there, as every client does before all else.
+        is_lookup: Whether the request only checks that this tenant or database exists, as every
+            client does first.
     """
 
     tenant: str | None = None
@@ -53,18 +53,18 @@ class Target:
             return "the whole installation"
         if self.database is None:
             return f"tenant {self.tenant}"
-        place = f"database {self.database} of tenant {self.tenant}"
+        database = f"database {self.database} of tenant {self.tenant}"
         collection = self.collection_name or self.collection_id
-        return place if collection is None else f"collection {collection} in {place}"
+        return database if collection is None else f"collection {collection} in {database}"
 
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """Where a caller may do anything at all; without a tenant, everywhere.
+    """The part of the installation that a credential is restricted to; without a tenant, all of it.
 
     Attributes:
-        collection: The collection's name, for requests that name it; it can change.
-        collection_id: Its id, for requests that know it.
+        collection: The collection's name, for requests that use the name; it can change.
+        collection_id: The collection's id, for requests that use the id.
     """
 
     tenant: str | None = None
@@ -73,14 +73,14 @@ class Scope:
     collection_id: UUID | None = None
 
     def __post_init__(self) -> None:
-        # A narrow scope that lost its outer part would be a wide one.
+        # Without its outer part, a narrow scope would become a wide one.
         if self.database is not None and self.tenant is None:
-            raise InvalidArgumentError("the scope has a database, but not its tenant")
+            raise InvalidArgumentError("the scope has a database but no tenant")
         if self._has_collection and self.database is None:
-            raise InvalidArgumentError("the scope has a collection, but not its database")
+            raise InvalidArgumentError("the scope has a collection but no database")
 
     def covers(self, target: Target) -> bool:
-        """Whether `target` lies within."""
+        """Whether the scope contains `target`."""
         if self.tenant is None:
             return True
         if target.tenant != self.tenant:
@@ -92,7 +92,7 @@ class Scope:
         return not self._has_collection or self._is_collection(target)
 
     def is_ancestor(self, target: Target) -> bool:
-        """Whether `target` is the scope's very tenant or database."""
+        """Whether `target` is a tenant or database that contains the scope."""
         if target.collection_id is not None or target.collection_name is not None:
             return False
         own_path = ((self.tenant, None), (self.tenant, self.database))
@@ -115,10 +115,10 @@ EVERYTHING: Final = Scope()
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Somebody who was let in.
+    """An authenticated caller.
 
     Attributes:
-        name: The credential's; empty where everybody is let in.
+        name: The credential's name; empty without authentication.
     """
 
     name: str
@@ -163,16 +163,16 @@ class Credential:
 
     @property
     def caller(self) -> Caller:
-        """Who shows it."""
+        """The caller that this credential authenticates."""
         return Caller(self.name, self.role, self.scope)
 
 
 @dataclass(frozen=True, slots=True)
 class FoundCredential:
-    """A live credential and what is needed to verify it.
+    """A live credential and the hash that verifies its secret.
 
     Attributes:
-        seconds_left: How long until it expires; None for ever.
+        seconds_left: Seconds until it expires; `None` if it never does.
     """
 
     credential: Credential
@@ -181,10 +181,10 @@ class FoundCredential:
 
 
 def check_credential_name(name: str) -> str:
-    """Return `name` if a key or a user may be called so.
+    """Return `name` if it is a valid name of a key or a user.
 
     Raises:
-        InvalidArgumentError: It may not.
+        InvalidArgumentError: It is not.
     """
     if not _NAME.fullmatch(name):
         raise InvalidArgumentError(

@@ -1,4 +1,4 @@
-"""What the catalog holds: tenants, databases, collections."""
+"""The entities of the catalog: tenants, databases, collections."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ __all__ = ("CollectionModel", "Database", "DatabaseRef", "Limits", "Tenant", "Us
 
 @dataclass(frozen=True, slots=True)
 class DatabaseRef:
-    """Which database a request is about."""
+    """Identifies a database."""
 
     tenant: str
     database: str
 
 
 class Tenant(dict[str, str]):
-    """A user, a team or an account; databases belong to one.
+    """A user, a team or an account that owns databases.
 
-    It is a mapping, as Chroma's: ``tenant["name"]``, and ``resource_name`` if it has one.
+    It is a mapping, as in Chroma: ``tenant["name"]``, and ``resource_name`` if it has one.
     """
 
     def __init__(self, name: str, resource_name: str | None = None) -> None:
@@ -44,9 +44,9 @@ class Tenant(dict[str, str]):
 
 
 class Database(dict[str, str]):
-    """A name space of collections within a tenant; one PostgreSQL schema.
+    """A namespace of collections within a tenant; a schema in PostgreSQL.
 
-    It is a mapping, as Chroma's: ``database["id"]``, ``name`` and ``tenant``, all of them texts.
+    It is a mapping, as in Chroma: ``database["id"]``, ``name`` and ``tenant``, all of them strings.
     """
 
     def __init__(self, id: UUID, name: str, tenant: str) -> None:
@@ -73,9 +73,9 @@ class CollectionModel:
     """A collection as the catalog describes it.
 
     Attributes:
-        dimension: The length of its embeddings; None until the first write.
-        generation: Which of its embeddings are in use: embedding anew makes others. None: a
-            server does not tell, as Chroma's.
+        dimension: The length of its embeddings; `None` until the first write.
+        generation: The generation of the embeddings in use: re-embedding creates new ones. `None`
+            if the server does not return it, such as Chroma's.
     """
 
     id: UUID
@@ -91,17 +91,17 @@ class CollectionModel:
 
     @property
     def configuration_json(self) -> Mapping[str, Any]:
-        """The configuration as Chroma prints it."""
+        """The configuration as Chroma shows it."""
         return self.configuration.to_json()
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What a backend takes in one request.
+    """The limits of a request to a backend.
 
     Attributes:
-        max_batch_size: The most records one call may write.
-        max_bytes: The length of the longest body of a request; None: there are no bodies.
+        max_batch_size: Maximum number of records in one write.
+        max_bytes: Maximum length of a request's body; `None` if requests have no bodies.
     """
 
     max_batch_size: int = 50_000

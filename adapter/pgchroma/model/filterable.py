@@ -1,7 +1,7 @@
-"""By what a collection's records may be filtered: the part of Chroma's schema that users choose.
+"""The keys and documents that filters may use: the part of Chroma's schema that users choose.
 
-Here everything can be filtered by, indexed or not. A schema that says a key has no index is kept,
-and a filter by that key is refused as Chroma refuses it: whoever wrote it asked for that.
+pgchroma can filter by everything, indexed or not. But if a schema disables the index of a key, a
+filter by that key is rejected, as in Chroma.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ _KIND_OF: Final[dict[type, tuple[Kind, str]]] = {
     float: ("float", "Float"),
     bool: ("bool", "Bool"),
 }
-"""An operand's type to its kind and to the word for it in Chroma's messages."""
+"""The kind of an operand's type, and the word for it in Chroma's messages."""
 
 
 @dataclass(frozen=True, slots=True)
 class FilterableKeys:
-    """What may be filtered by.
+    """The keys and documents that filters may use.
 
     Attributes:
-        defaults: For kinds of values whether keys have an index; a kind that is missing has.
-        keys: The same for single keys, which goes before the defaults.
+        defaults: Whether keys have an index, by kind of value; a kind that is missing has one.
+        keys: The same for single keys, which takes precedence over the defaults.
         documents: Whether documents can be searched.
     """
 
@@ -43,25 +43,25 @@ class FilterableKeys:
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Any] | None) -> Self:
-        """Read back what `to_json` wrote; None: everything is indexed."""
+        """Decode the result of `to_json`; `None` means that everything is indexed."""
         return cls() if stored is None else cls(**stored)
 
     def to_json(self) -> dict[str, Any] | None:
-        """Everything, for the catalog; None if everything is indexed."""
+        """Return the catalog's form; `None` if everything is indexed."""
         if self == FilterableKeys():
             return None
         return {"defaults": self.defaults, "keys": self.keys, "documents": self.documents}
 
     def declared_keys(self) -> tuple[str, ...]:
-        """Name, sorted, the keys that the schema lists by themselves with an index of some kind.
+        """Return, sorted, the keys that the schema lists with an index of some kind.
 
-        Keys that have theirs from the defaults are not listed, nor are ``#document`` and
-        ``#embedding``, which are no metadata.
+        Keys that are indexed by default are not included, nor are ``#document`` and
+        ``#embedding``, which are not metadata.
         """
         return tuple(sorted(key for key, kinds in self.keys.items() if any(kinds.values())))
 
     def check(self, leaf: Comparison | TextMatch) -> None:
-        """Refuse a part of a filter that needs an index which is switched off.
+        """Raise if a part of a filter needs an index that is disabled.
 
         Raises:
             InvalidArgumentError: It does; the message names the key.

@@ -1,7 +1,7 @@
 """`where` and `where_document`: from Chroma's dictionaries to a frozen tree.
 
-Parsing may fail and then names the path of the fault. A tree that was parsed can always be
-compiled, so nothing below this module validates again.
+Errors of parsing name the path in the filter. Every parsed tree can be compiled, so other modules
+do not validate filters again.
 """
 
 from __future__ import annotations
@@ -45,17 +45,17 @@ CONTAINMENT = ("$contains", "$not_contains")
 TEXT_OPERATORS = ("$contains", "$not_contains", "$regex", "$not_regex")
 JUNCTIONS = ("$and", "$or")
 MAX_DEPTH = 100
-"""How deep filters may nest; far below what exhausts a stack, here or in PostgreSQL."""
+"""Maximum nesting of filters; far below the stack limits of Python and PostgreSQL."""
 MAX_CLAUSES: Final = 1_000
-"""How many conditions a filter may have, `$and` and `$or` counted. Every record is compared with
-each of them. Chroma's own limit is about as many."""
+"""Maximum number of conditions of a filter, including `$and` and `$or`. Each is compared with every
+record. Chroma has a similar limit."""
 MAX_OPERANDS: Final = 250_000
-"""How many values the lists of a filter may have, all together."""
+"""Maximum number of values in all lists of a filter together."""
 
 
 @dataclass(frozen=True, slots=True)
 class Junction:
-    """All (``$and``) or any (``$or``) of the clauses; empty, it holds for all or for none."""
+    """All (``$and``) or any (``$or``) of the clauses; if empty, it matches all or no records."""
 
     operator: Literal["$and", "$or"]
     clauses: tuple[Filter, ...]
@@ -65,7 +65,7 @@ class Junction:
 class Comparison:
     """One key compared with one operand, or with several for ``$in`` and ``$nin``.
 
-    The keys ``#id``, ``chroma:document`` and ``chroma:uri`` mean the record's own columns.
+    The keys ``#id``, ``chroma:document`` and ``chroma:uri`` refer to columns of the record.
     """
 
     key: str
@@ -85,7 +85,7 @@ Filter: TypeAlias = Junction | Comparison | TextMatch
 
 
 def combine(*filters: Filter | None) -> Filter | None:
-    """Join with ``$and`` the filters that are there; None when none is."""
+    """Combine the filters that are not `None` with ``$and``; return `None` if all are."""
     given = tuple(clause for clause in filters if clause is not None)
     if len(given) > 1:
         return Junction("$and", given)
@@ -93,19 +93,19 @@ def combine(*filters: Filter | None) -> Filter | None:
 
 
 def parse_where(where: Any) -> Filter | None:
-    """Parse a metadata filter; None stays None.
+    """Parse a metadata filter; `None` stays `None`.
 
     Raises:
-        InvalidArgumentError: It breaks the grammar; the message names the path.
+        InvalidArgumentError: It is malformed; the message names the path.
     """
     return None if where is None else _Parser(_WHERE, _parse_field).parse(where, "where")
 
 
 def parse_where_document(where_document: Any) -> Filter | None:
-    """Parse a document filter; None stays None.
+    """Parse a document filter; `None` stays `None`.
 
     Raises:
-        InvalidArgumentError: It breaks the grammar, or a pattern has no translation.
+        InvalidArgumentError: It is malformed, or PostgreSQL has no equivalent of a pattern.
     """
     if where_document is None:
         return None
@@ -117,11 +117,11 @@ _WHERE_DOCUMENT = "Invalid where document clause"
 
 
 class _Parser:
-    """Parses one filter and counts what is in it, before it works on it.
+    """Parses one filter and counts its parts before it processes them.
 
     Args:
         fault: What messages begin with.
-        leaf: Parses what is neither `$and` nor `$or`.
+        leaf: Parses a clause other than `$and` and `$or`.
     """
 
     def __init__(self, error: str, leaf: _LeafParser) -> None:
@@ -263,7 +263,7 @@ def _list(parser: _Parser, value: Any, path: str) -> tuple[Operand, ...]:
         _scalar(parser, item, below(path, f"[{index}]")) for index, item in enumerate(value)
     )
     first = type(operands[0])
-    # Chroma lets an int stand in a list of floats, not a float in a list of ints.
+    # Chroma allows an int in a list of floats, but not a float in a list of ints.
     allowed = (float, int) if first is float else (first,)
     for index, operand in enumerate(operands):
         if type(operand) not in allowed:

@@ -1,7 +1,7 @@
-"""Secrets: how they are made, what is kept of them, and how the two are compared.
+"""Secrets: generate them, hash them, and compare them with their hashes.
 
-A key's secret is 256 random bits, so one round of SHA-256 is all it needs. A password is what
-somebody could guess, so it is stretched with scrypt, at a cost that its hash itself tells.
+A key's secret is 256 random bits, so one round of SHA-256 is enough. A password can be guessed, so
+it is hashed with scrypt; the hash contains the cost parameters.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ MAX_PASSWORD_CHARACTERS: Final = 1024
 _KEY: Final = re.compile(r"pgc_([0-9a-f]{16})_([A-Za-z0-9_-]{43})", re.ASCII)
 
 _N, _R, _P = 1 << 14, 8, 5
-"""OWASP's advice of 2024 for 16 MB of memory; 0.2 s on a slow core."""
+"""OWASP's recommendation of 2024 for 16 MB of memory; 0.2 s on a slow core."""
 
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """What a program shows to be let in: a public id and a secret."""
+    """An API key: a public id and a secret."""
 
     id: str
     secret: str = field(repr=False)
@@ -50,23 +50,23 @@ class Key:
 
     @classmethod
     def generate(cls) -> Self:
-        """Make a key that nobody can guess."""
+        """Generate a random key."""
         return cls(new_id(), secrets.token_urlsafe(32))
 
     @classmethod
     def parse(cls, text: str) -> Self | None:
-        """Take a key apart; None if it is none."""
+        """Parse a key; return `None` if the text is not a key."""
         found = _KEY.fullmatch(text)
         return None if found is None else cls(*found.groups())
 
 
 def new_id() -> str:
-    """Return 64 random bits by which a credential is found; they are no secret."""
+    """Return 64 random bits as a credential's id; they are not secret."""
     return secrets.token_hex(8)
 
 
 def check_password(password: str) -> str:
-    """Return `password` if somebody may have it.
+    """Return `password` if it is valid.
 
     Raises:
         InvalidArgumentError: It is too short or too long, or has the form of a key.
@@ -74,8 +74,8 @@ def check_password(password: str) -> str:
     check_text(password, "password")
     if not MIN_PASSWORD_CHARACTERS <= len(password) <= MAX_PASSWORD_CHARACTERS:
         raise InvalidArgumentError(
-            f"a password has {MIN_PASSWORD_CHARACTERS} to {MAX_PASSWORD_CHARACTERS} characters, "
-            f"this one {len(password)}"
+            f"expected a password of {MIN_PASSWORD_CHARACTERS} to {MAX_PASSWORD_CHARACTERS} "
+            f"characters, got {len(password)}"
         )
     if Key.parse(password) is not None:
         raise InvalidArgumentError("a password may not have the form of a key")
@@ -83,20 +83,20 @@ def check_password(password: str) -> str:
 
 
 def hash_key_secret(secret: str) -> str:
-    """Return what is kept of a key's secret."""
+    """Return the hash of a key's secret."""
     return f"sha256${hashlib.sha256(secret.encode()).hexdigest()}"
 
 
 def hash_password(password: str) -> str:
-    """Return what is kept of a password: scrypt's costs, the salt, the hash."""
+    """Return the hash of a password, with scrypt's cost parameters and the salt."""
     salt = secrets.token_bytes(16)
     return _scrypt_text(salt, _scrypt(password, salt, _N, _R, _P))
 
 
 def is_match(secret: str, secret_hash: str) -> bool:
-    """Whether `secret` is what the hash was made of; how much of it was right takes no time.
+    """Whether `secret` matches the hash, compared in constant time.
 
-    A hash in no form of ours matches nothing.
+    A hash of an unknown form matches nothing.
     """
     scheme, _, rest = secret_hash.partition("$")
     if scheme == "sha256":
@@ -106,7 +106,7 @@ def is_match(secret: str, secret_hash: str) -> bool:
 
 def _is_scrypt_match(password: str, parameters: str) -> bool:
     if "\0" in password:
-        # HMAC, and so scrypt, fills short passwords up with NULs.
+        # HMAC, and so scrypt, pads short passwords with NULs.
         return False
     try:
         n, r, p, salt, expected = parameters.split("$")
@@ -134,4 +134,4 @@ def _scrypt_text(salt: bytes, digest: bytes) -> str:
 _DIGEST_BYTES: Final = 32
 
 DECOY: Final = _scrypt_text(secrets.token_bytes(16), secrets.token_bytes(_DIGEST_BYTES))
-"""The hash of no password, compared with where there is no user: it takes as long."""
+"""A hash that no password matches, for unknown users, so that verifying takes as long."""

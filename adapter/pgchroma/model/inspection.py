@@ -1,4 +1,4 @@
-"""How far a collection's index is, how a query would run, and how much of the truth it finds."""
+"""The progress of a collection's indexes, the explanation of a query, and the recall of queries."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = (
 )
 
 MAX_SAMPLED: Final = 1_000
-"""The most embeddings that one measurement asks for; each is compared with every record."""
+"""Maximum sample of one measurement; each embedding is compared with every record."""
 
 Strategy: TypeAlias = Literal["exact", "index"]
 
@@ -29,16 +29,16 @@ Strategy: TypeAlias = Literal["exact", "index"]
 class IndexingStatus:
     """How much of a collection's log its indexes cover.
 
-    Embeddings that need no index, since there are few enough to be read each time, count as
-    indexed: whoever waits for the progress to be 1 does not wait for ever.
+    Embeddings that need no index, because there are few enough to scan, count as indexed, so that a
+    caller can wait for the progress to reach 1.
 
     Attributes:
-        num_indexed_ops: Embeddings that a query finds by an index, or that need none.
-        num_unindexed_ops: Embeddings that wait for an index; queries read them all.
-        total_ops: Both together.
-        op_indexing_progress: The part of the work that is done, from 0 to 1; a build that is
-            under way counts as far as it is.
-        error: What stopped the last attempt to build an index; None if nothing did.
+        num_indexed_ops: Embeddings that an index covers, or that need none.
+        num_unindexed_ops: Embeddings that wait for an index; queries scan them.
+        total_ops: The sum of both.
+        op_indexing_progress: The part that is done, from 0 to 1, including the progress of a
+            running build.
+        error: Why the last attempt to build an index failed; `None` if it did not.
     """
 
     num_indexed_ops: int
@@ -54,9 +54,9 @@ class SegmentUse:
 
     Attributes:
         index_name: Its name in PostgreSQL.
-        first_pos: The log position from which on it has embeddings.
-        end_pos: The position before which it ends.
-        rows_read: Rows the search took from it.
+        first_pos: The first log position that it covers.
+        end_pos: The log position after the last one that it covers.
+        rows_read: Rows that the search read from it.
     """
 
     index_name: str
@@ -70,20 +70,21 @@ class QueryPlan:
     """How a query ran.
 
     Attributes:
-        strategy: ``exact``: distances to all that match; ``index``: the nearest that the
-            segments' indexes find, and exact distances to the tail.
-        matches: How many records meet the conditions, counted no further than the planner's
-            bound; None for a query without conditions.
+        strategy: ``exact`` computes the distances to all records that match; ``index`` searches
+            the segments' indexes, and computes the distances to the tail.
+        matches: How many records match the filter, counted up to the planner's limit; `None` for
+            a query without a filter.
         segments: The indexes searched.
-        tail_rows: Rows of the log behind the segments, all of which were read.
-        rows_read: Rows read in all, of every table.
+        tail_rows: Rows of the log after the last segment, which were all scanned.
+        rows_read: Rows read from all tables.
         planning_ms: PostgreSQL's time to plan the statement, in milliseconds.
         execution_ms: PostgreSQL's time to run it, in milliseconds.
-        settings: What was set for the statement's transaction.
+        settings: The settings of the statement's transaction.
         sql: The statement.
-        plan: PostgreSQL's own account of it, as ``explain (analyze, buffers)`` prints it.
-        again: How the query ran a second time, exactly, since the answer of this run was short or
-            had embeddings that are no record's; None if this run was all. Its times come on top.
+        plan: PostgreSQL's plan, as ``explain (analyze, buffers)`` prints it.
+        again: The explanation of a second, exact run, which was needed because the answer of the
+            first was too short or had embeddings of no record; `None` without a second run. Its
+            times are additional.
     """
 
     strategy: Strategy
@@ -99,7 +100,7 @@ class QueryPlan:
     again: QueryPlan | None = None
 
     def __str__(self) -> str:
-        """Tell in a few lines how the query ran; `sql` and `plan` have the rest."""
+        """Return a summary of a few lines; `sql` and `plan` have the details."""
         matching = "" if self.matches is None else f", {self.matches:,} records match"
         lines = [
             f"{self.strategy}: {self.rows_read:,} rows read{matching}",
@@ -120,14 +121,14 @@ class QueryPlan:
 
 @dataclass(frozen=True, slots=True)
 class Recall:
-    """What part of the truly nearest records queries find.
+    """The part of the true nearest neighbours that queries find.
 
     Attributes:
-        recall: From 0 to 1, the mean over the sample.
-        sample: How many stored embeddings were asked for.
+        recall: The mean over the sample, from 0 to 1.
+        sample: How many stored embeddings were searched for.
         n_results: How many neighbours of each.
-        query_ms: The median time of a query as it is usually run, in milliseconds.
-        exact_ms: The median time of the same over all records, in milliseconds.
+        query_ms: The median time of a normal query, in milliseconds.
+        exact_ms: The median time of the same query by a scan of all records, in milliseconds.
     """
 
     recall: float
@@ -138,10 +139,10 @@ class Recall:
 
 
 def check_recall(sample: Any, n_results: Any) -> None:
-    """Check what a measurement is asked for.
+    """Check the arguments of a measurement.
 
     Raises:
-        InvalidArgumentError: One of the numbers is out of bounds.
+        InvalidArgumentError: A number is out of bounds.
     """
     if not _is_whole(sample) or not 1 <= sample <= MAX_SAMPLED:
         raise InvalidArgumentError(

@@ -1,6 +1,7 @@
-"""Metadata values: what is allowed, and the forms they take.
+"""Validate metadata and convert it to plain types.
 
-int, float and bool stay apart. A number beyond 64 bits signed becomes a float, as in Chroma.
+int, float and bool are different types. An integer beyond signed 64 bits becomes a float, as in
+Chroma.
 """
 
 from __future__ import annotations
@@ -18,19 +19,19 @@ from pgchroma.model.text import check_text
 __all__ = ("CleanMetadata", "fits_int64", "parse_collection_metadata", "parse_metadata")
 
 CleanMetadata: TypeAlias = dict[str, Any]
-"""Metadata in plain Python types: str, bool, int of 64 bits, finite float, lists of one type,
-and None for "remove this key" in an update."""
+"""Metadata in plain Python types: str, bool, int of 64 bits, finite float, and lists of one type.
+In an update, `None` removes a key."""
 
 
 def parse_metadata(
     metadata: Mapping[str, Any], path: str, *, removals: bool = False
 ) -> CleanMetadata:
-    """Check a record's metadata and bring it to plain types.
+    """Validate a record's metadata and return it in plain types.
 
     Args:
-        metadata: Keys and values as the caller gave them.
-        path: Where it stands in the request, for messages, such as ``metadatas[3]``.
-        removals: Whether None is allowed, to remove a key.
+        metadata: The caller's keys and values.
+        path: The path in the request, for messages, such as ``metadatas[3]``.
+        removals: Whether `None` is allowed, to remove a key.
 
     Raises:
         InvalidArgumentError: A key or a value is not allowed; the message starts with its path.
@@ -50,17 +51,17 @@ def parse_metadata(
 
 
 def fits_int64(value: int) -> bool:
-    """Whether Chroma, PostgreSQL and JSON can all hold the integer."""
-    # Not by a range: for a subclass of int, `in` would walk through it.
+    """Whether Chroma, PostgreSQL and JSON can all represent the integer."""
+    # Not with a range: for a subclass of int, `in` would iterate over it.
     return -(2**63) <= value < 2**63
 
 
 def parse_collection_metadata(
     metadata: Mapping[str, Any] | None, *, removals: bool = False, field: str = "metadata"
 ) -> CleanMetadata | None:
-    """Check a collection's metadata: not empty, and scalars only.
+    """Validate a collection's metadata, which must have scalars only and not be empty.
 
-    With `removals` a value may be None, and its key is left out. Messages name the `field`.
+    With `removals` a value may be `None`; its key is omitted. Messages name the `field`.
     """
     if metadata is None:
         return None
@@ -78,7 +79,7 @@ def parse_collection_metadata(
 
 
 def _key(given: object, path: str) -> str:
-    """Bring a key to a plain str, and check it."""
+    """Validate a key and return it as a plain str."""
     key: Any = plain_scalar(given)
     is_short = isinstance(key, str) and len(key) <= _MAX_CACHED_CHARACTERS
     error = (_cached_error if is_short else _key_error)(key)
@@ -103,14 +104,14 @@ def _key_error(key: object) -> str | None:
     return None
 
 
-# A batch has a thousand records and a handful of keys.
+# Cached: a batch has a thousand records, but few different keys.
 _cached_error = lru_cache(maxsize=4096)(_key_error)
 
 _MAX_CACHED_CHARACTERS: Final = 200
 
 
 def _is_plain(value: object) -> bool:
-    # Most values need no second look, and a batch has thousands of them.
+    # A fast path for most values, of which a batch has thousands.
     kind = type(value)
     if kind is str:
         return value.isascii() and "\x00" not in value  # type: ignore[attr-defined, operator]

@@ -1,4 +1,4 @@
-"""What a tenant, a database and a collection may be called."""
+"""Validate the names of tenants, databases and collections."""
 
 from __future__ import annotations
 
@@ -30,11 +30,10 @@ _ALLOWED = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9._-]{1,510}[a-zA-Z0-9]", re.ASCII)
 
 
 def check_name(name: object, field: str = "name") -> str:
-    """Return `name` if a collection or a database may be called so.
+    """Return `name` if it is a valid name of a collection or a database.
 
     Raises:
-        InvalidArgumentError: It may not; the message starts with `field` and says which rule
-            the name breaks.
+        InvalidArgumentError: It is not; the message starts with `field` and names the broken rule.
     """
     name = plain_scalar(name)
     if not isinstance(name, str):
@@ -50,7 +49,7 @@ def check_name(name: object, field: str = "name") -> str:
 
 
 def check_tenant_name(name: object) -> str:
-    """Return `name` if a tenant may be called so: three characters or more, of any kind."""
+    """Return `name` if it is a valid name of a tenant: three or more characters of any kind."""
     name = plain_scalar(name)
     if not isinstance(name, str):
         raise InvalidArgumentError(f"Validation error: name: Expected a str, got {shown(name)}")
@@ -63,7 +62,7 @@ def check_tenant_name(name: object) -> str:
 
 
 def check_resource_name(name: object) -> str:
-    """Return `name` if a tenant's collections can be found by it, joined to theirs by colons."""
+    """Return `name` if it is a valid resource name, which is a part of names with colons."""
     text = check_looked_up(name)
     if not text or ":" in text:
         raise InvalidArgumentError(
@@ -73,7 +72,7 @@ def check_resource_name(name: object) -> str:
 
 
 def check_looked_up(name: object) -> str:
-    """Return `name` if something may be looked up by it, whether or not it could be called so."""
+    """Return `name` if it can be looked up, even if it is not a valid name for a new entity."""
     name = plain_scalar(name)
     if not isinstance(name, str):
         raise InvalidArgumentError(f"Expected a name to be a str, got {shown(name)}")
@@ -82,7 +81,7 @@ def check_looked_up(name: object) -> str:
 
 
 def check_database_looked_up(name: object) -> str:
-    """Return `name` if a database may be looked up by it; a shorter one is a mistake.
+    """Return `name` if a database can be looked up by it.
 
     Raises:
         InvalidArgumentError: It is shorter than any database's name.
@@ -110,7 +109,7 @@ def _check_part(part: str, field: str) -> None:
 
 
 def _cut(name: str) -> str:
-    # The longest name there may be is shown whole.
+    # The longest valid name is shown in full.
     return name if len(name) <= _LONGEST else f"{name[:_LONGEST]}…"
 
 

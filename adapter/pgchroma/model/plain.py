@@ -1,4 +1,4 @@
-"""Values as plain Python has them, and as messages show them."""
+"""Convert values to plain Python types, and format them for messages."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ _PLAIN: Final = frozenset({str, bool, int, float})
 
 
 def plain_scalar(value: Any) -> Any:
-    """Bring a text, a truth value or a number to str, bool, int or float; leave all else.
+    """Convert a scalar to str, bool, int or float; return other values unchanged.
 
-    Members of enumerations and numpy's scalars, which pandas has too, are such values. PostgreSQL
-    and JSON would take a subclass for something else, or for nothing at all.
+    Members of enumerations and numpy's scalars, which pandas also uses, are scalars. PostgreSQL and
+    JSON encoders would treat a subclass differently, or fail.
     """
     if type(value) in _PLAIN:
         return value
@@ -37,16 +37,16 @@ def plain_scalar(value: Any) -> Any:
 
 
 def plain_operand(value: Any) -> Any:
-    """Bring a filter's operand to plain Python: a scalar, or an array of them to a list."""
+    """Convert a filter's operand to plain Python: a scalar, or an array to a list."""
     if isinstance(value, np.ndarray) and value.ndim == 1:
         return value.tolist()
     return plain_scalar(value)
 
 
 def brief(value: object) -> str:
-    """Write a value for a message as `shown` does, a text without quotation marks."""
+    """Format a value for a message like `shown`, but a string without quotes."""
     if isinstance(value, np.ndarray | np.generic):
-        # numpy itself leaves out the middle of what is long.
+        # numpy itself omits the middle of long arrays.
         value = str(value)
     if not isinstance(value, str):
         return shown(value)
@@ -54,19 +54,19 @@ def brief(value: object) -> str:
 
 
 def shown(value: object) -> str:
-    """Write a value for a message: on one line, and cut to what tells it from others."""
+    """Format a value for a message: on one line, and cut."""
     try:
         text = " ".join(_SHORT.repr(value).split())
     except Exception:
-        # It may have a repr of its own, and that may fail.
+        # The value may define a repr that fails.
         text = f"<{type(value).__name__}>"
     return _cut(text)
 
 
 def below(path: str, part: str) -> str:
-    """Name a part of what a path names; of a long path, the end.
+    """Return the path of a part of a value; the beginning of a long path is cut.
 
-    It is cut while it grows: a key may be megabytes long, and have a list of as many values.
+    It is cut as it grows: a key may be megabytes long and have a list of as many values.
     """
     return (path + part)[-_MAX_PATH_CHARACTERS:]
 
@@ -77,12 +77,12 @@ def _cut(text: str) -> str:
 
 def _of_numpy(value: np.generic) -> Any:
     plain = value.item()
-    # The item of a wide float is itself.
+    # The item of a longdouble is a longdouble again.
     return float(plain) if isinstance(plain, np.floating) else plain
 
 
 class _Short(reprlib.Repr):
-    """Writes the first items of what is long, without looking at the others."""
+    """Formats the first items of a long value, without reading the others."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -92,7 +92,7 @@ class _Short(reprlib.Repr):
         self.maxlong = 40
 
     def repr_dict(self, x: dict[Any, Any], level: int) -> str:
-        """Write the first items; the base class would sort all of them."""
+        """Format the first items; the base class would sort all of them."""
         if level <= 0 and x:
             return "{...}"
         first = islice(x.items(), self.maxdict)
@@ -100,7 +100,7 @@ class _Short(reprlib.Repr):
         return f"{{{', '.join([*written, *(['...'] if len(x) > self.maxdict else [])])}}}"
 
     def repr_int(self, x: int, level: int) -> str:
-        """Write an integer, or how long it is: Python refuses to write very long ones."""
+        """Format an integer, or its length: Python refuses to format very long ones."""
         bits = int.bit_length(x)
         return super().repr_int(x, level) if bits <= _MAX_BITS else f"<int of {bits} bits>"
 

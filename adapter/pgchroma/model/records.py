@@ -1,4 +1,4 @@
-"""Batches of records on their way in, and columns of records on their way out."""
+"""Batches of records to write, and columns of records that were read."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from pgchroma.model.types import Modality
 __all__ = ("QueriedRecords", "RecordBatch", "RecordColumns", "parse_embeddings", "parse_ids")
 
 MAX_ID_BYTES = 2_600
-"""The longest id: PostgreSQL's indexes take entries of up to a third of a page."""
+"""Maximum length of an id: entries of PostgreSQL's indexes take up to a third of a page."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RecordBatch:
-    """Records to write; every column that is not None is as long as `ids`.
+    """Records to write; every column that is not `None` has the length of `ids`.
 
     Attributes:
-        ids: One id a record.
-        embeddings: Shape ``(present records, dimension)``, float32, finite.
-        has_embedding: Which records the rows of `embeddings` belong to, in order; None: all.
-        metadatas: Plain values, see `pgchroma.model.metadata`; in updates None removes a key.
-        modality: What the embeddings were made from; a record that is updated then holds nothing
-            of what it was made from before. None: nobody says, and what is not given stays.
+        ids: The id of each record.
+        embeddings: Shape ``(records with an embedding, dimension)``, float32, finite.
+        has_embedding: Which records have a row in `embeddings`, in order; `None` means all.
+        metadatas: Plain values, see `pgchroma.model.metadata`; in updates `None` removes a key.
+        modality: The data that the embeddings were computed from. An update then clears the
+            record's other data. `None` means that it is unknown; the update then keeps them.
     """
 
     ids: list[str]
@@ -54,11 +54,11 @@ class RecordBatch:
         removals: bool = False,
         modality: Modality | None = None,
     ) -> Self:
-        """Check a batch and bring it to plain types.
+        """Validate a batch and return it in plain types.
 
-        Every column has one value a record. Embeddings may come as a matrix; a record of an
-        update may have None in any column. With `removals` a metadata value may be None, too,
-        to remove its key.
+        Every column has one value per record. Embeddings may be a matrix. In updates, any column
+        may have `None` for a record. With `removals`, a metadata value may also be `None`, which
+        removes its key.
 
         Raises:
             InvalidArgumentError: A value is not allowed; the message names it.
@@ -81,19 +81,20 @@ class RecordBatch:
         )
 
     def __len__(self) -> int:
-        """How many records there are."""
+        """Return the number of records."""
         return len(self.ids)
 
     @property
     def dimension(self) -> int | None:
-        """The length of the embeddings; None without any."""
+        """The length of the embeddings; `None` without embeddings."""
         return None if self.embeddings is None else int(self.embeddings.shape[1])
 
     def merged(self) -> RecordBatch:
-        """Return a batch in which every id stands once, later records applied to earlier ones.
+        """Return a batch with unique ids, where later records are applied to earlier ones.
 
-        This is what writing the records one after the other comes to: the last document,
-        embedding and value of each metadata key win. A record keeps its first place.
+        The result is the same as writing the records one after the other: the last document, the
+        last embedding and the last value of each metadata key win. A record keeps the position of
+        its first occurrence.
         """
         if len(set(self.ids)) == len(self.ids):
             return self
@@ -114,7 +115,7 @@ class RecordBatch:
         )
 
     def part(self, first: int, end: int) -> RecordBatch:
-        """Return the records from one place to before another."""
+        """Return the records from `first` to before `end`."""
         vectors = self._vectors()[first:end] if self.embeddings is not None else None
         matrix, present = parse_embeddings(vectors)
         return RecordBatch(
@@ -138,10 +139,10 @@ class RecordBatch:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RecordColumns:
-    """Records as columns; a column that was not asked for is None.
+    """Records as columns; a column that was not requested is `None`.
 
     Attributes:
-        embeddings: Shape ``(records, dimension)``; a record without an embedding is all NaN.
+        embeddings: Shape ``(records, dimension)``; the row of a record without one is all NaN.
     """
 
     ids: list[str]
@@ -153,17 +154,17 @@ class RecordColumns:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class QueriedRecords:
-    """The records found for one query, nearest first, and how far each is."""
+    """The records found for one query, nearest first, and their distances."""
 
     records: RecordColumns
     distances: list[float] | None = None
 
 
 def parse_ids(ids: Sequence[Any]) -> list[str]:
-    """Check ids: texts of at least one character.
+    """Validate ids, which are strings of at least one character.
 
     Raises:
-        InvalidArgumentError: One is empty or not a text.
+        InvalidArgumentError: An id is empty, too long, or not a string.
     """
     plain = [plain_scalar(id) for id in ids]
     for index, id in enumerate(plain):
@@ -182,11 +183,10 @@ def parse_ids(ids: Sequence[Any]) -> list[str]:
 def parse_embeddings(
     embeddings: Any,
 ) -> tuple[NDArray[np.float32] | None, list[bool] | None]:
-    """Bring embeddings to one matrix of float32, and tell which records have one.
+    """Convert embeddings to a float32 matrix, and find out which records have one.
 
     Returns:
-        The matrix, and for each record whether it has a row; None in the place of the second
-        when all have.
+        The matrix, and whether each record has a row in it; `None` instead if all do.
 
     Raises:
         InvalidArgumentError: Lengths differ, or a value is not a finite float32.

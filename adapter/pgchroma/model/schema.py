@@ -1,8 +1,8 @@
-"""Chroma's schema of a collection: shown from the configuration, and read into it.
+"""Chroma's schema of a collection: generate it from the configuration, and parse it into one.
 
-A schema says of each key which indexes it has. What is kept of it is what the configuration has
-a place for: the space, the index's parameters, the embedding function, and by what may be filtered.
-Asking for anything else is refused by name.
+A schema lists the indexes of each key. The configuration stores its space, the index's parameters,
+the embedding function and the filterable keys. A schema that requests anything else is rejected,
+and the message names it.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ _INDEX: Final = (
     "ef_construction", "max_neighbors", "ef_search", "num_threads", "batch_size", "sync_threshold",
     "resize_factor",
 )  # fmt: skip
-"""Settings of an index in the order in which Chroma writes them. Chroma's client refuses a schema
-with one it does not know, so the quantization is not shown in it."""
+"""Settings of an index, in Chroma's order. Chroma's client rejects a schema with an unknown
+setting, so it does not contain the quantization."""
 
 _LEGACY: Final = {"type": "legacy"}
 
@@ -37,10 +37,10 @@ _ENCRYPTION_KEY: Final = re.compile(r"projects/.+/locations/.+/keyRings/.+/crypt
 
 
 def schema_json(configuration: CollectionConfiguration) -> dict[str, Any]:
-    """Write the schema that a collection of this configuration has.
+    """Return the schema of a collection with this configuration.
 
-    A collection without an embedding function says so here; Chroma's client would otherwise take
-    its default one. It does where nothing was said of a function.
+    The schema states explicitly that a collection has no embedding function; otherwise Chroma's
+    client uses its default function, as it does if the configuration does not mention one.
     """
     hnsw = {"hnsw": {name: getattr(configuration.hnsw, name) for name in _INDEX}}
     vectors: dict[str, Any] = {"space": configuration.hnsw.space}
@@ -78,7 +78,7 @@ def schema_json(configuration: CollectionConfiguration) -> dict[str, Any]:
 
 
 def indexed_json(indexed: FilterableKeys) -> dict[str, Any]:
-    """Write the part of a schema that says by what may be filtered; `read_indexed` reads it."""
+    """Return the part of a schema with the filterable keys; `read_indexed` parses it."""
     keys = {
         key: {kind: _inverted(kind, kinds) for kind in kinds} for key, kinds in indexed.keys.items()
     }
@@ -93,10 +93,10 @@ def indexed_json(indexed: FilterableKeys) -> dict[str, Any]:
 
 
 def read_indexed(schema: Mapping[str, Any]) -> FilterableKeys:
-    """Read by what may be filtered.
+    """Parse the filterable keys.
 
     Raises:
-        MalformedRequestError: An index does not say whether it is on.
+        MalformedRequestError: An index has no valid `enabled`.
     """
     flags = _flags(_get(schema, "defaults"))
     keys = {
@@ -110,7 +110,7 @@ def read_indexed(schema: Mapping[str, Any]) -> FilterableKeys:
 
 
 def read_vector_index(schema: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Find how embeddings are indexed; what the key says goes before the defaults."""
+    """Return the index of embeddings; the key's settings take precedence over the defaults."""
     default = _vector_config(_get(schema, "defaults"))
     return {**default, **_vector_config(_get(_get(schema, "keys"), _EMBEDDING))}
 
@@ -118,16 +118,16 @@ def read_vector_index(schema: Mapping[str, Any]) -> Mapping[str, Any]:
 def merge_schema(
     configuration: Mapping[str, Any] | None, schema: Mapping[str, Any] | None
 ) -> tuple[Mapping[str, Any] | None, FilterableKeys | None]:
-    """Bring a create request's configuration and its schema together.
+    """Combine a create request's configuration and its schema.
 
-    Chroma's client sends a default configuration along with every schema; so one that says
-    nothing but the defaults gives way, and so does a schema.
+    Chroma's client sends a default configuration with every schema, so a configuration or a schema
+    that has only defaults is ignored.
 
     Returns:
-        The configuration, and by what may be filtered; None: by everything.
+        The configuration, and the filterable keys; `None` means everything.
 
     Raises:
-        InvalidArgumentError: Both say something, or the schema asks for what is not there.
+        InvalidArgumentError: Both have settings, or the schema requests an unsupported feature.
         MalformedRequestError: The schema lacks a part.
     """
     if schema is None:
@@ -189,7 +189,7 @@ def _refuse_encryption(cmek: Any) -> None:
     resource = cmek.get("gcp") if isinstance(cmek, Mapping) else None
     if not isinstance(resource, str) or not _ENCRYPTION_KEY.fullmatch(resource):
         raise _refused(f"CMEK does not match expected pattern: {resource}")
-    raise _refused("cmek: keys of one's own to encrypt with are not supported here")
+    raise _refused("cmek: customer-managed encryption keys are not supported")
 
 
 def _check_defaults(types: Any) -> None:
@@ -300,7 +300,7 @@ def _flags(types: Any) -> dict[Kind, bool]:
 
 
 def _enabled(types: Any, kind: str, index: str) -> bool | None:
-    """Whether an index is on; None where nothing is said of it."""
+    """Whether an index is enabled; `None` if the schema does not mention it."""
     settings = _get(_get(types, kind), index)
     if not settings:
         return None

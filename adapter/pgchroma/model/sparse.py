@@ -22,7 +22,7 @@ TYPE_KEY = "#type"
 SPARSE_VECTOR_TYPE = "sparse_vector"
 
 _LAST_INDEX = 2**32 - 1
-"""Chroma keeps indices in 32 bits."""
+"""Chroma stores indices in 32 bits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,14 +30,14 @@ class SparseVector:
     """A vector as parallel lists.
 
     Attributes:
-        indices: The dimensions, ascending, each once.
-        values: What they hold.
-        labels: What they stand for, such as tokens; None: that is not known.
+        indices: The dimensions, strictly ascending.
+        values: The values of these dimensions.
+        labels: Their labels, such as tokens; `None` if they are unknown.
 
     Raises:
-        ValueError: The lists are of different lengths, an index is no integer from 0 to
-            2**32 - 1, the indices do not ascend, a value is no finite number, or a label is no
-            text.
+        ValueError: The lists have different lengths, an index is not an integer from 0 to
+            2**32 - 1, the indices do not ascend, a value is not a finite number, or a label is not
+            a string.
     """
 
     indices: list[int]
@@ -90,16 +90,16 @@ class SparseVector:
             )
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the form in which it goes over the wire, where labels are called tokens."""
+        """Return the form that is sent, where labels are called tokens."""
         written = {TYPE_KEY: SPARSE_VECTOR_TYPE, "indices": self.indices, "values": self.values}
         return written if self.labels is None else {**written, "tokens": self.labels}
 
     @classmethod
     def from_dict(cls, d: Mapping[str, Any]) -> Self:
-        """Read what `to_dict` wrote.
+        """Parse the result of `to_dict`.
 
         Raises:
-            ValueError: It is something else, or no sparse vector.
+            ValueError: It is not the form of a sparse vector.
         """
         if d.get(TYPE_KEY) != SPARSE_VECTOR_TYPE:
             raise ValueError(
@@ -114,7 +114,7 @@ SparseVectors: TypeAlias = list[SparseVector]
 
 
 def is_sparse(value: object) -> bool:
-    """Whether a metadata value is a sparse vector, or the dictionary that one is sent as."""
+    """Whether a metadata value is a sparse vector or its dictionary form."""
     if isinstance(value, Mapping):
         return value.get(TYPE_KEY) == SPARSE_VECTOR_TYPE
     return isinstance(value, SparseVector)

@@ -1,4 +1,4 @@
-"""What text PostgreSQL can hold."""
+"""Validate text for PostgreSQL."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ __all__ = ("check_text",)
 
 
 def check_text(text: str, path: str) -> None:
-    """Refuse what no PostgreSQL text can hold: U+0000 and halves of surrogate pairs.
+    """Raise if a text has characters that PostgreSQL cannot store: U+0000 and lone surrogates.
 
     Raises:
-        InvalidArgumentError: The text has one; the message says where.
+        InvalidArgumentError: It has one; the message has its position.
     """
     position = text.find("\x00")
     if position >= 0:

@@ -1,21 +1,21 @@
 """Rust's regular expressions in PostgreSQL's dialect.
 
-Chroma's `$regex` is the syntax of Rust's regex crate: Unicode, searching anywhere, `.` short of a
-line feed, `^` and `$` at the ends of the text. PostgreSQL's dialect looks alike and means other
-things, so that no pattern is passed on: each is read into a tree by Rust's rules and printed from
-there in terms that mean the same under every collation, or refused.
+Chroma's `$regex` has the syntax of Rust's regex crate: Unicode, unanchored, `.` matches no line
+feed, `^` and `$` match at the ends of the text. PostgreSQL's dialect looks similar but has another
+meaning, so patterns are not passed on. Each pattern is parsed by Rust's rules and printed in a form
+that means the same under every collation; if there is no such form, it is rejected.
 
     reader, escapes, classes, parser   from the pattern to the tree
     charset, unicode, unicode_tables   the sets of characters in it
     syntax                             the tree
-    edges                              what its parts can start and end with
+    edges                              the characters that its parts can start and end with
     printer                            from the tree to PostgreSQL's dialect
 
-Three things differ from Rust on purpose. A pattern that compiles to more than Rust's ten megabytes
-is translated if PostgreSQL can take it, where Chroma silently finds nothing. U+0000 is valid in a
-pattern, but no PostgreSQL text has it, so it matches nothing. And what counts as too large, see
-`printer`, is PostgreSQL's measure. A pattern has at most `MAX_CHARACTERS`, and what it takes to
-read it grows with them alone.
+Three things differ from Rust on purpose. A pattern that compiles to more than Rust's limit of ten
+megabytes is translated if PostgreSQL supports it, where Chroma silently finds nothing. U+0000 is
+valid in a pattern, but no text in PostgreSQL has it, so it matches nothing. And the maximum size of
+a pattern is PostgreSQL's, see `printer`. A pattern has at most `MAX_CHARACTERS`, and the time to
+parse it is linear in its length.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ MAX_CHARACTERS: Final = 10_000
 
 @lru_cache(maxsize=128)
 def translate_regex(pattern: str) -> str:
-    """The PostgreSQL pattern for `~` that matches what `pattern` matches in Rust.
+    """Return the PostgreSQL pattern that matches with `~` what `pattern` matches in Rust.
 
-    The database has to be encoded in UTF-8.
+    The database must be encoded in UTF-8.
 
     Args:
         pattern: A regular expression in the syntax of Rust's regex crate.
@@ -47,9 +47,9 @@ def translate_regex(pattern: str) -> str:
         An advanced regular expression, starting with the director `***:`.
 
     Raises:
-        InvalidArgumentError: The pattern is too long, or it is not valid in Rust, or it is and
-            PostgreSQL cannot express it; the message has the construct and the position of its
-            first character, counted from 0.
+        InvalidArgumentError: The pattern is too long, is not valid in Rust, or has no equivalent in
+            PostgreSQL. The message has the construct and the position of its first character, from
+            0.
     """
     if len(pattern) > MAX_CHARACTERS:
         raise InvalidArgumentError(
@@ -61,7 +61,7 @@ def translate_regex(pattern: str) -> str:
 
 @lru_cache(maxsize=128)
 def required_text(pattern: str) -> str:
-    """The longest text that everything `pattern` matches contains; empty if there is none.
+    """Return the longest text that every match of `pattern` contains; empty if there is none.
 
     Raises:
         InvalidArgumentError: The pattern is not valid in Rust.

@@ -1,4 +1,4 @@
-"""Sets of characters as sorted ranges, with the algebra a bracketed class asks for."""
+"""Sets of characters as sorted ranges, with the operations of bracketed classes."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ _LAST: Final = 0x10FFFF
 _BEFORE_SURROGATES: Final = 0xD7FF
 _AFTER_SURROGATES: Final = 0xE000
 
-# These two have case mappings, but fold to nothing outside of Turkish.
+# These two have case mappings, but no folding except in Turkish.
 _DOTTED_AND_DOTLESS_I: Final = frozenset({0x130, 0x131})
 
-# No letter with a case lies beyond the supplementary plane 1.
+# No letter with a case is beyond the supplementary plane 1.
 _LAST_CASED: Final = 0x1FFFF
 
 
@@ -30,20 +30,20 @@ _LAST_CASED: Final = 0x1FFFF
 class CharSet:
     """Code points in sorted ranges, both ends included, that neither touch nor overlap.
 
-    The universe is what a PostgreSQL text can hold: neither U+0000 nor the surrogates are ever
-    members, and a complement never brings them in.
+    The universe is the characters that PostgreSQL can store: U+0000 and the surrogates are never
+    members, not even of a complement.
     """
 
     ranges: tuple[tuple[int, int], ...] = ()
 
     @classmethod
     def of(cls, *ranges: tuple[int, int]) -> CharSet:
-        """The set of all characters in `ranges`, which may come in any order and overlap."""
+        """Return the set of the characters in `ranges`, which may be unordered and overlap."""
         return cls(tuple(_merged(_representable(ranges))))
 
     @classmethod
     def parse(cls, text: str) -> CharSet:
-        """The set written as hexadecimal numbers and ranges, such as `41-5A 5F`."""
+        """Parse a set of hexadecimal numbers and ranges, such as `41-5A 5F`."""
         ends = (item.partition("-") for item in text.split())
         return cls.of(*((int(low, 16), int(high or low, 16)) for low, _, high in ends))
 
@@ -72,7 +72,7 @@ class CharSet:
         return CharSet.of(*zip(starts, ends, strict=True))
 
     def size(self) -> int:
-        """How many characters there are."""
+        """The number of characters."""
         return sum(high - low + 1 for low, high in self.ranges)
 
     def single(self) -> int | None:
@@ -87,7 +87,7 @@ class CharSet:
         return found.pop() if len(found) == 1 else None
 
     def folded(self) -> CharSet:
-        """This set and every letter that Unicode's simple case folding makes equal to a member."""
+        """Return the set closed under Unicode's simple case folding."""
         orbits = _case_orbits()
         fewer = self._members() if self.size() < len(orbits) else orbits
         letters = (letter for letter in fewer if letter in self and letter in orbits)
@@ -95,7 +95,7 @@ class CharSet:
         return self | CharSet.of(*((letter, letter) for letter in added))
 
     def folded_ascii(self) -> CharSet:
-        """This set and the other case of the letters A to Z in it."""
+        """Return the set closed under the case of the letters A to Z."""
         upper, lower = (self & CharSet.of(pair) for pair in ((0x41, 0x5A), (0x61, 0x7A)))
         return self | _shifted(upper, 0x20) | _shifted(lower, -0x20)
 
@@ -116,7 +116,7 @@ def only(code_point: int) -> CharSet:
 
 
 def _representable(ranges: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int]]:
-    """Take U+0000 and the surrogates out, and with them the ranges that hold nothing else."""
+    """Remove U+0000 and the surrogates, and ranges that are empty without them."""
     for low, high in ranges:
         below = max(low, 1), min(high, _BEFORE_SURROGATES)
         above = max(low, _AFTER_SURROGATES), high
@@ -124,7 +124,7 @@ def _representable(ranges: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int
 
 
 def _merged(ranges: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int]]:
-    """Sort the ranges and join those which touch or overlap."""
+    """Sort the ranges, and merge those that touch or overlap."""
     current: tuple[int, int] | None = None
     for low, high in sorted(ranges):
         if current is None:
@@ -144,7 +144,7 @@ def _shifted(chars: CharSet, distance: int) -> CharSet:
 
 @cache
 def _case_orbits() -> Mapping[int, tuple[int, ...]]:
-    """Each letter with a case to all letters, itself included, that fold to the same one."""
+    """Map each letter with a case to all letters, itself included, with the same folding."""
     orbits: dict[int, set[int]] = {}
     for one, other in _case_partners():
         joined = orbits.get(one, {one}) | orbits.get(other, {other})
@@ -153,11 +153,10 @@ def _case_orbits() -> Mapping[int, tuple[int, ...]]:
 
 
 def _case_partners() -> Iterator[tuple[int, int]]:
-    """Pairs of letters which fold together; the pairs of a larger orbit hang together.
+    """Yield pairs of letters with the same folding; the pairs of a larger orbit are connected.
 
-    The one-to-one mappings of `str` coincide with simple folding everywhere but for the exceptions
-    named here. One-to-many mappings, such as that of `ß` to `SS`, belong to full folding, which
-    Rust does not use.
+    The one-to-one mappings of `str` are those of simple folding, with the exceptions listed here.
+    One-to-many mappings, such as `ß` to `SS`, belong to full folding, which Rust does not use.
     """
     for code_point in range(_LAST_CASED + 1):
         letter = chr(code_point)

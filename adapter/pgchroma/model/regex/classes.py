@@ -1,4 +1,4 @@
-"""Bracketed classes, read straight into the set of characters they come to."""
+"""Parse bracketed classes directly into sets of characters."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 __all__ = ("NEST_LIMIT", "read_class")
 
 NEST_LIMIT: Final = 250
-"""How deep Rust lets brackets, groups and repetitions nest."""
+"""Rust's maximum nesting of brackets, groups and repetitions."""
 
 _UNCLOSED: Final = "unclosed character class"
 _OPERATORS: Final[dict[str, Callable[[CharSet, CharSet], CharSet]]] = {
@@ -30,11 +30,11 @@ _OPERATORS: Final[dict[str, Callable[[CharSet, CharSet], CharSet]]] = {
 _ASCII_CLASS: Final = re.compile(rf"\[:(\^?)({'|'.join(ASCII_CLASSES)}):\]")
 _LAST_ASCII: Final = 0x7F
 _PASSES: Final = 4
-"""How often an operator goes through its sets."""
+"""How often an operator iterates over its sets."""
 
 
 def read_class(reader: Reader, depth: int = 1) -> CharSet:
-    """Read a class, the cursor standing on its opening bracket."""
+    """Parse a class; the cursor is on its opening bracket."""
     start = reader.position
     if depth > NEST_LIMIT:
         raise syntax_error(f"brackets nested deeper than {NEST_LIMIT}", start)
@@ -43,7 +43,7 @@ def read_class(reader: Reader, depth: int = 1) -> CharSet:
     if negated:
         require_unicode(reader, start)
         reader.advance_beyond_space()
-    # Joined at the end: with a set for each item, a long class would take quadratic time.
+    # Merged at the end: with a set for each item, a long class would take quadratic time.
     items = [_leading_literals(reader)]
     left, operator = NOTHING, ""
     while reader.char != "]":
@@ -62,7 +62,7 @@ def read_class(reader: Reader, depth: int = 1) -> CharSet:
 
 
 def _leading_literals(reader: Reader) -> CharSet:
-    """The hyphens, or else the one closing bracket, that stand for themselves at the start."""
+    """Return the literal hyphens, or the literal closing bracket, at the start."""
     chars = NOTHING
     while reader.char == "-":
         chars = only(ord("-"))
@@ -74,7 +74,7 @@ def _leading_literals(reader: Reader) -> CharSet:
 
 
 def _operator(reader: Reader) -> str:
-    """Move behind an operator between sets, if one comes next."""
+    """Advance past an operator between sets, if one comes next."""
     found = next(filter(reader.at, _OPERATORS), "")
     reader.advance(len(found))
     return found
@@ -104,7 +104,7 @@ def _complement(reader: Reader, chars: CharSet) -> CharSet:
 
 
 def _ascii_class(reader: Reader) -> CharSet | None:
-    """Read a class such as `[:alpha:]`; anything but an exact name is a nested class."""
+    """Parse a class such as `[:alpha:]`; anything but an exact name is a nested class."""
     found = _ASCII_CLASS.match(reader.pattern, reader.position)
     if not found:
         return None
@@ -116,7 +116,7 @@ def _ascii_class(reader: Reader) -> CharSet | None:
 
 
 def _item(reader: Reader, start: int) -> CharSet:
-    """Read a character, a range or an escaped set."""
+    """Parse a character, a range or an escaped set."""
     item_start = reader.position
     low = _member(reader)
     reader.skip_space()

@@ -20,24 +20,24 @@ from pgchroma.model.regex.syntax import (
 __all__ = ("Edges",)
 
 _MAX_RANGES: Final = 2_000
-"""Alternatives that start with more ranges than this are taken to start with anything."""
+"""Alternatives that start with more ranges than this are treated as starting with any character."""
 
 Edge: TypeAlias = CharSet | None
 
 
 class Edges:
-    """What the nodes of one tree can start and end with, each found out once.
+    """The characters that the nodes of a tree can start and end with, computed once.
 
-    An edge is a set of characters; None where the node may be empty, or it is not known.
+    An edge is a set of characters, or `None` if the node may be empty or the edge is unknown.
     """
 
     def __init__(self) -> None:
         self._known: dict[tuple[int, bool], Edge] = {}
 
     def neighbours(self, parts: Sequence[Node]) -> tuple[Sequence[Edge], Sequence[Edge]]:
-        """The edges next to each part, of the nearest part before and after that has characters.
+        """Return, for each part, the edges of the nearest parts before and after with characters.
 
-        Only those next to word anchors are looked for.
+        Only the neighbours of word anchors are computed.
         """
         if not any(isinstance(part, WordAnchor) for part in parts):
             nothing = (None,) * len(parts)

@@ -1,4 +1,4 @@
-"""What a backslash introduces."""
+"""Parse escape sequences."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ _NO_TABLE: Final = (
 )
 _LAST_ASCII: Final = 0x7F
 _CASED: Final = 3_000
-"""About so many letters have a case, and no set is looked through for more."""
+"""About the number of letters with a case, which bounds the iteration over a set."""
 _LAST_CODE_POINT: Final = 0x10FFFF
 _SURROGATES: Final = range(0xD800, 0xE000)
 
 
 def read_escape(reader: Reader) -> Escape:
-    """Read an escape sequence, the cursor standing on its backslash."""
+    """Parse an escape sequence; the cursor is on its backslash."""
     start = reader.position
     reader.advance()
     reader.expect_more(_UNFINISHED, start)
@@ -61,7 +61,7 @@ def read_escape(reader: Reader) -> Escape:
 
 
 def fold(reader: Reader, chars: CharSet) -> CharSet:
-    """Close `chars` under case if the flag `i` is set."""
+    """Return `chars`, closed under case if the flag `i` is set."""
     if not reader.flags.ignore_case:
         return chars
     if not reader.flags.unicode:
@@ -74,13 +74,13 @@ def fold(reader: Reader, chars: CharSet) -> CharSet:
 
 
 def require_unicode(reader: Reader, start: int) -> None:
-    """Raise if the flag `u` is off, for what then holds bytes that make no whole character."""
+    """Raise if the flag `u` is off and the set then has bytes that are not whole characters."""
     if not reader.flags.unicode:
         raise syntax_error("pattern can match invalid UTF-8", start)
 
 
 def _single(reader: Reader, char: str, start: int) -> Escape:
-    """The escapes that are one letter or one punctuation character long."""
+    """Parse an escape of one letter or one punctuation character."""
     match char:
         case "A":
             return Anchor(Place.TEXT_START)
@@ -108,7 +108,7 @@ def _word(reader: Reader) -> CharSet:
 
 
 def _named_word_place(reader: Reader, start: int) -> WordPlace | None:
-    r"""The place in `\b{place}`; None, with the cursor back on the brace, at a repetition."""
+    r"""Return the anchor of `\b{name}`; `None`, with the cursor on the brace, for a repetition."""
     if reader.char != "{":
         return None
     brace = reader.position
@@ -148,7 +148,7 @@ def _property(reader: Reader, start: int) -> CharSet:
     name = _property_name(reader, start)
     if not reader.flags.unicode:
         raise syntax_error("Unicode property where the flag u is off", start)
-    # Both ways to negate are applied last, to the set that is closed under case already.
+    # Both kinds of negation are applied last, to the set closed under case.
     key, unequal, value = name.partition("!=")
     negated ^= bool(unequal)
     chars = unicode_property(f"{key}={value}" if unequal else name)
@@ -172,7 +172,7 @@ def _property_name(reader: Reader, start: int) -> str:
 
 
 def _braced(reader: Reader, start: int) -> str:
-    """What stands between braces; the cursor is left on the closing one."""
+    """Return the text between braces; the cursor is left on the closing one."""
     content = ""
     reader.advance_beyond_space()
     while reader.char != "}":
@@ -191,7 +191,7 @@ def _hexadecimal(reader: Reader, start: int) -> int:
         return _code_point(digits, start)
     code_point = _code_point(_fixed_digits(reader, _HEX_DIGITS[kind], start), start)
     if kind == "x" and code_point > _LAST_ASCII:
-        # Without Unicode mode this is a byte, which by itself is not UTF-8.
+        # Without Unicode mode this is a byte, which alone is not UTF-8.
         require_unicode(reader, start)
     return code_point
 

@@ -1,7 +1,7 @@
-"""The syntax tree in PostgreSQL's dialect, its advanced regular expressions (AREs).
+"""Print the syntax tree in PostgreSQL's dialect, its advanced regular expressions (AREs).
 
-Nothing is printed whose meaning depends on the collation or on the newline mode: sets of characters
-are spelt out as ranges of code points, and lines are told from texts by looking at their ends.
+The output does not depend on the collation or on the newline mode: sets of characters are written
+as ranges of code points, and the anchors of lines as constraints on the neighbouring characters.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ if TYPE_CHECKING:
 __all__ = ("print_are",)
 
 _DIRECTOR: Final = "***:"
-"""Says that an ARE follows, and keeps a pattern's first characters from saying anything else."""
+"""Marks the rest as an ARE, so that a pattern's first characters are not read as another marker."""
 
 _LARGEST_BOUND: Final = 255
-"""The largest number PostgreSQL takes in a repetition, DUPMAX in its source."""
+"""PostgreSQL's largest number in a repetition, DUPMAX in its source."""
 
-# PostgreSQL makes copies of what is repeated. These limits are where that starts to take it more
-# than a few tenths of a second; not far beyond them, it gives up. Optional copies of what may be
-# empty anyway are far worse than others.
+# PostgreSQL copies repeated parts. Above these limits, that takes more than a few tenths of a
+# second; not far beyond, PostgreSQL raises an error. Optional copies of parts that may be empty are
+# far worse than others.
 _LARGEST_EXPANSION: Final = 5_000
 _LARGEST_EMPTY_EXPANSION: Final = 250
 _LARGEST_PATTERN: Final = 40_000
@@ -61,10 +61,10 @@ _LAST_IN_FOUR_DIGITS: Final = 0xFFFF
 
 
 def print_are(node: Node) -> str:
-    """The ARE that matches the texts which `node` matches, at least for the operator `~`.
+    """Return the ARE that matches the same texts as `node`, at least with the operator `~`.
 
     Raises:
-        InvalidArgumentError: PostgreSQL would find the pattern too large.
+        InvalidArgumentError: The pattern is too large for PostgreSQL.
     """
     printed = _print(node, Edges())
     if printed.size > _LARGEST_PATTERN:
@@ -80,7 +80,7 @@ def _check_length(length: int) -> None:
 
 
 class _Level(IntEnum):
-    """What a piece of text is, by how tightly it holds together."""
+    """The precedence of a piece of output."""
 
     BRANCHES = 0
     SEQUENCE = 1
@@ -89,10 +89,10 @@ class _Level(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class _Printed:
-    """The text for a node, and what its surroundings have to know of it.
+    """The output for a node, with the properties that its context needs.
 
     Raises:
-        InvalidArgumentError: The text is longer than any whole pattern may be.
+        InvalidArgumentError: The output is longer than a whole pattern may be.
     """
 
     text: str
@@ -105,7 +105,7 @@ class _Printed:
         _check_length(len(self.text))
 
     def at_level(self, level: _Level) -> str:
-        """The text, in parentheses if it would fall apart otherwise."""
+        """Return the text, in parentheses if its precedence requires them."""
         return self.text if self.level >= level else f"(?:{self.text})"
 
 
@@ -174,7 +174,7 @@ def _alternation(branches: Sequence[Node], edges: Edges) -> _Printed:
 def _repeat(node: Repeat, edges: Edges) -> _Printed:
     body = _print(node.body, edges)
     if body.always_empty or node.maximum == 0:
-        # PostgreSQL refuses to repeat an anchor; once is as good as often.
+        # PostgreSQL refuses to repeat an anchor; once is equivalent.
         return body if node.minimum else _EMPTY
     count = max(1, node.minimum, node.maximum or 0)
     size = body.size * count
@@ -191,7 +191,7 @@ def _repeat(node: Repeat, edges: Edges) -> _Printed:
 
 
 def _repeated(atom: str, minimum: int, maximum: int | None) -> str:
-    """Repeat within PostgreSQL's largest bound, as often as it takes.
+    """Repeat with bounds that PostgreSQL accepts, in several parts if necessary.
 
     Three hundred of `a` come out as `a{255}a{45}`, up to three hundred as `a{0,255}a{0,45}`.
     """
@@ -225,9 +225,9 @@ def _quantified(atom: str, minimum: int, maximum: int | None) -> str:
 
 
 def _word_anchor(anchor: WordAnchor, before: CharSet | None, after: CharSet | None) -> str:
-    r"""Look to both sides of the anchor, but not where the pattern itself says what is there.
+    r"""Constrain both sides of a word anchor, unless the pattern itself determines them.
 
-    PostgreSQL's own `\y` will not do, since it takes for words what the collation does.
+    PostgreSQL's own `\y` cannot be used, because its words depend on the collation.
     """
     known_before, known_after = _is_word(before, anchor.word), _is_word(after, anchor.word)
     pairs = sorted(
@@ -247,20 +247,20 @@ def _word_anchor(anchor: WordAnchor, before: CharSet | None, after: CharSet | No
 
 
 def _look(direction: str, word: str, wanted: set[bool]) -> str:
-    """A constraint on the character before or after, unless any will do."""
+    """Return a constraint on the character before or after; empty if any character is allowed."""
     if len(wanted) > 1:
         return ""
     return f"(?{direction}{'=' if True in wanted else '!'}{word})"
 
 
 def _is_word(edge: CharSet | None, word: CharSet) -> bool | None:
-    """Whether all (True) or none (False) of the characters are in words."""
+    """Whether all (True) or none (False) of the characters are word characters."""
     return edge.is_within(word) if edge else None
 
 
 @lru_cache(maxsize=512)
 def _chars(chars: CharSet) -> str:
-    """A character as itself, a set as brackets, by its members or by what it lacks."""
+    """Return a character as itself, or a set as a bracket expression, negated if shorter."""
     if not chars:
         return _NEVER
     if chars == EVERYTHING:
@@ -282,7 +282,7 @@ def _range(low: int, high: int) -> str:
 
 
 def _char(code_point: int, special: frozenset[int]) -> str:
-    """A character as it is, as far as it can be seen and means nothing to PostgreSQL."""
+    """Return a character unescaped if it is printable and has no special meaning in PostgreSQL."""
     char = chr(code_point)
     if code_point in special:
         return "\\" + char

@@ -1,4 +1,4 @@
-"""The pattern as a stream of characters, with the flags that hold at the current place."""
+"""The pattern as a stream of characters, with the flags at the current position."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ if TYPE_CHECKING:
 __all__ = ("Flags", "Reader")
 
 _MAX_RANGES: Final = 200_000
-"""Ranges of characters that a pattern's classes may be computed from, which takes some tenths of a
-second. Intersections and nested classes of large sets need many for each character typed."""
+"""Maximum number of character ranges in the classes of a pattern, which take some tenths of a
+second. Intersections and nested classes of large sets need many ranges per character of the
+pattern."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +32,7 @@ class Flags:
 
 
 class Reader:
-    """A cursor over a pattern that skips white space and comments where the flag `x` says so."""
+    """A cursor over a pattern that skips white space and comments if the flag `x` is set."""
 
     def __init__(self, pattern: str) -> None:
         self.pattern = pattern
@@ -42,10 +43,10 @@ class Reader:
         self._ranges = 0
 
     def spend(self, ranges: int) -> None:
-        """Note that a set is made from so many ranges.
+        """Count the ranges that a set is computed from.
 
         Raises:
-            InvalidArgumentError: The pattern's sets take too much work.
+            InvalidArgumentError: The pattern's sets have too many ranges.
         """
         self._ranges += ranges
         if self._ranges > _MAX_RANGES:
@@ -61,7 +62,7 @@ class Reader:
     def next_char_beyond_space(self) -> str:
         """The character after the one under the cursor; empty at the end.
 
-        What the flag `x` makes insignificant does not count.
+        Characters that the flag `x` makes insignificant are skipped.
         """
         start = self.position
         self.advance_beyond_space()
@@ -73,23 +74,23 @@ class Reader:
         return self.pattern.startswith(text, self.position)
 
     def advance(self, by: int = 1) -> None:
-        """Move on, not skipping anything."""
+        """Advance without skipping anything."""
         self.position = min(self.position + by, len(self.pattern))
 
     def advance_if(self, text: str) -> bool:
-        """Move behind `text` if it comes next."""
+        """Advance past `text` if it comes next, and return whether it did."""
         found = self.at(text)
         if found:
             self.advance(len(text))
         return found
 
     def advance_beyond_space(self) -> None:
-        """Move on by one, and then to what is significant."""
+        """Advance by one, and then to the next significant character."""
         self.advance()
         self.skip_space()
 
     def skip_space(self) -> None:
-        """Move to what is significant, which without the flag `x` everything is."""
+        """Advance to the next significant character; without the flag `x` all are."""
         if not self.flags.verbose:
             return
         while self.char:

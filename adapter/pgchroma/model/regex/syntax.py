@@ -1,4 +1,4 @@
-"""The syntax tree between the two dialects, and the errors for what has no place in it."""
+"""The syntax tree between the two dialects, and the errors for unsupported syntax."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ __all__ = (
 
 
 _SHOWN = 200
-"""Characters of a pattern's part that a message shows."""
+"""Maximum number of characters of a pattern in a message."""
 
 
 class Place(Enum):
-    """Where an anchor holds that looks at the ends of the text or of its lines."""
+    """An anchor at an end of the text or of a line."""
 
     TEXT_START = "start of text"
     TEXT_END = "end of text"
@@ -43,7 +43,7 @@ class Place(Enum):
 
 
 class WordPlace(Enum):
-    """Where a word anchor holds: pairs of whether a word character is before and after it."""
+    """A word anchor: pairs of whether a word character is before and after it."""
 
     BOUNDARY = frozenset({(False, True), (True, False)})
     NO_BOUNDARY = frozenset({(False, False), (True, True)})
@@ -62,14 +62,14 @@ class Chars:
 
 @dataclass(frozen=True, slots=True)
 class Anchor:
-    """A place in the text or line."""
+    """An anchor in the text or line."""
 
     place: Place
 
 
 @dataclass(frozen=True, slots=True)
 class WordAnchor:
-    """A place relative to words, which are made of the characters in `word`."""
+    """An anchor relative to words, which consist of the characters in `word`."""
 
     place: WordPlace
     word: CharSet
@@ -77,30 +77,30 @@ class WordAnchor:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """What stood in parentheses; kept only because Rust counts them as a level of nesting."""
+    """A group in parentheses; kept because Rust counts it as a level of nesting."""
 
     body: Node
 
 
 @dataclass(frozen=True, slots=True)
 class Concat:
-    """One after the other; without parts, the empty match."""
+    """A concatenation; without parts, the empty match."""
 
     parts: tuple[Node, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Alternation:
-    """One of several."""
+    """An alternation."""
 
     branches: tuple[Node, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Repeat:
-    """`body` from `minimum` to `maximum` times, None standing for no limit.
+    """`body` repeated from `minimum` to `maximum` times; `None` means no limit.
 
-    There is no word on greediness, which decides where a match ends but not whether there is one.
+    Greediness is not stored: it decides where a match ends, but not whether there is one.
     """
 
     body: Node
@@ -113,12 +113,12 @@ Node: TypeAlias = Chars | Anchor | WordAnchor | Group | Concat | Alternation | R
 
 
 def syntax_error(what: str, position: int) -> InvalidArgumentError:
-    """The error for a pattern which Rust would not accept either."""
+    """Raise the error for a pattern that Rust does not accept either."""
     return InvalidArgumentError(f"Regex syntax error: {what[:_SHOWN]} at position {position}")
 
 
 def untranslatable(what: str, position: int, reason: str) -> InvalidArgumentError:
-    """The error for what Rust accepts and PostgreSQL cannot be told."""
+    """Raise the error for a pattern that Rust accepts, but that has no equivalent in PostgreSQL."""
     return InvalidArgumentError(
         f"Regex syntax error: {what[:_SHOWN]} at position {position} cannot be expressed for "
         f"PostgreSQL: {reason}"

@@ -1,7 +1,7 @@
 r"""The named sets of characters in Rust's regex syntax: `\d \s \w`, `[:alpha:]` and `\p{…}`.
 
-All are spelt out from Unicode data instead of being left to PostgreSQL's `\d` or `[[:alpha:]]`,
-for what those match depends on the collation, and with "C" it is ASCII only.
+All are computed from Unicode data. PostgreSQL's `\d` and `[[:alpha:]]` are not used, because they
+depend on the collation, and match ASCII only with "C".
 """
 
 from __future__ import annotations
@@ -45,15 +45,15 @@ ASCII_CLASSES: Final = {
     "word": CharSet.parse("30-39 41-5A 5F 61-7A"),
     "xdigit": CharSet.parse("30-39 41-46 61-66"),
 }
-"""What may stand between `[:` and `:]`; Rust keeps these to ASCII."""
+"""The classes between `[:` and `:]`, which are ASCII only in Rust."""
 
 WHITE_SPACE: Final = CharSet.parse("9-D 20 85 A0 1680 2000-200A 2028-2029 202F 205F 3000")
 """The property White_Space, which changes so rarely that it is written out."""
 
 _ASCII_PERL: Final = {"d": "digit", "s": "space", "w": "word"}
 
-# All that is assigned lies in planes 0 to 3 and in these ranges; the last two are for private use,
-# but for the two noncharacters at the end of each plane.
+# All assigned characters are in planes 0 to 3 and in these ranges; the last two are for private
+# use, except the two noncharacters at the end of each plane.
 _END_OF_DENSE_PLANES: Final = 0x40000
 _TAGS_AND_SELECTORS: Final = (0xE0000, 0xE0FFF)
 _PRIVATE_PLANES: Final = CharSet.parse("F0000-FFFFD 100000-10FFFD")
@@ -116,11 +116,11 @@ _BINARY_NAMES: Final = {
 
 
 def unicode_property(name: str) -> CharSet | None:
-    r"""The set that `\p{name}` stands for; None if the name means nothing here.
+    r"""Return the set of `\p{name}`; `None` if the name is unknown.
 
-    General categories are known in full, by short and long name, and so are the scripts of
-    `SCRIPTS` and the properties Alphabetic, Lowercase, Uppercase, White_Space, ASCII_Hex_Digit,
-    Emoji, Any, ASCII and Assigned; `gc=…` and `sc=…` name the first two kinds explicitly.
+    Supported are all general categories, by short and long name, the scripts of `SCRIPTS`, and the
+    properties Alphabetic, Lowercase, Uppercase, White_Space, ASCII_Hex_Digit, Emoji, Any, ASCII and
+    Assigned; `gc=…` and `sc=…` name the first two kinds explicitly.
     """
     for operator in (":", "="):
         key, found, value = name.partition(operator)
@@ -151,7 +151,7 @@ def ascii_perl_class(letter: str) -> CharSet:
 
 
 def _normalised(name: str) -> str:
-    """Compare names loosely, as UAX44-LM3 demands: no case, spaces, `_`, `-` or leading `is`."""
+    """Normalize a name as UAX44-LM3 requires: no case, spaces, `_`, `-` or leading `is`."""
     lowered = name.lower() if name.isascii() else "".join(filter(str.isascii, name)).lower()
     bare = lowered.removeprefix("is")
     squeezed = "".join(char for char in bare if char not in " _-")
@@ -190,7 +190,7 @@ def _binary_property(name: str) -> CharSet | None:
 
 
 def _alphabetic_letters() -> CharSet:
-    """All that is Alphabetic but for the marks."""
+    """Return the Alphabetic characters except the marks."""
     numbers_and_symbols = _categories()["Nl"] | CharSet.parse(
         OTHER_UPPERCASE + " " + OTHER_LOWERCASE
     )
@@ -222,14 +222,14 @@ def _script(name: str) -> CharSet | None:
 
 @cache
 def _major_category(prefix: str) -> CharSet:
-    """All general categories whose name starts with `prefix`, so `Nd` is itself."""
+    """Return the characters of all general categories whose name starts with `prefix`."""
     members = (chars for name, chars in _categories().items() if name.startswith(prefix))
     return CharSet.of(*(pair for chars in members for pair in chars.ranges))
 
 
 @cache
 def _categories() -> Mapping[str, CharSet]:
-    """General category to its characters as of Unicode 16, whatever the age of this Python."""
+    """Return the characters of each general category in Unicode 16, with any version of Python."""
     newer = {name: CharSet.parse(text) for name, text in CATEGORIES_SINCE_14.items()}
     moved = CharSet.of(*(pair for chars in newer.values() for pair in chars.ranges))
     runs: dict[str, list[tuple[int, int]]] = {"Co": [*_PRIVATE_PLANES.ranges]}
@@ -243,7 +243,7 @@ def _categories() -> Mapping[str, CharSet]:
 
 
 def _category_runs(low: int, high: int) -> Iterator[tuple[str, tuple[int, int]]]:
-    """The ranges from `low` to `high` within which the general category stays the same."""
+    """Yield the ranges from `low` to `high` with the same general category."""
     names = map(unicodedata.category, map(chr, range(low, high + 1)))
     for name, run in groupby(names):
         start, low = low, low + sum(1 for _ in run)
