@@ -2,8 +2,8 @@
 
 import pgchroma as chromadb
 
-client = chromadb.PersistentClient("./data")            # a PostgreSQL of its own, or
-client = chromadb.PostgresClient("postgresql://…")      # yours
+client = chromadb.PersistentClient("./data")            # an embedded PostgreSQL, or
+client = chromadb.PostgresClient("postgresql://…")      # your own
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
     from pgchroma._public import *  # noqa: F403
 
 is_client = False
-"""Whether this is the package that speaks to servers only, as Chroma's ``chromadb-client`` is."""
+"""Whether this package can only connect to servers, as Chroma's ``chromadb-client``."""
 
 _MODULES = frozenset(
     {"api", "auth", "base_types", "config", "errors", "execution", "telemetry", "types", "utils"}
 )
-"""What may be used after ``import pgchroma`` alone, as in Chroma."""
+"""Modules that can be used after ``import pgchroma``, as in Chroma."""
 
 
 if not TYPE_CHECKING:  # else type checkers would accept every name
@@ -38,7 +38,7 @@ if not TYPE_CHECKING:  # else type checkers would accept every name
         """
         if name in _MODULES:
             return importlib.import_module(f"{__name__}.{name}")
-        # Python asks for names of its own, such as `__path__`, of every module.
+        # Python looks up special names, such as `__path__`, in every module.
         if not name.startswith("__") or name == "__all__":
             public = importlib.import_module(f"{__name__}._public")
             if name == "__all__" or name in public.__all__:

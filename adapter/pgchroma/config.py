@@ -1,11 +1,11 @@
-"""Settings, under Chroma's names and ours: arguments win over the environment, it over `.env`."""
+"""A client's settings: arguments take precedence over the environment, and it over `.env`."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 from pydantic_settings import (
     BaseSettings,
     DotEnvSettingsSource,
@@ -18,66 +18,76 @@ from pgchroma.destinations import DECISIVE, DEFAULT_DIRECTORY, DistributedSettin
 from pgchroma.model.names import DEFAULT_DATABASE, DEFAULT_TENANT
 from pgchroma.variables import WITHOUT_EFFECT, check_variables, did_you_mean, environment
 
-__all__ = ("DEFAULT_DATABASE", "DEFAULT_TENANT", "Settings")
+__all__ = ("DEFAULT_DATABASE", "DEFAULT_TENANT", "RolePerTenant", "Settings")
+
+
+def _current_name(value: object) -> object:
+    """Return the current name of a value that was renamed."""
+    return "permissive" if value == "unsealed" else value
+
+
+RolePerTenant: TypeAlias = Annotated[bool | Literal["permissive"], BeforeValidator(_current_name)]
+"""``unsealed``, the former name of ``permissive``, is accepted until 1.0."""
 
 
 class Settings(DistributedSettings):
-    """What a client can be told.
+    """The settings of a client, under Chroma's names and pgchroma's.
 
-    Of Chroma's other settings those that would send data elsewhere are refused by clients. The rest
-    is accepted and has no effect: it tunes a server, a telemetry or a storage engine that is not
-    there. Every setting can come from the environment under its own name in upper case, such as
-    ``ALLOW_RESET`` or ``PGCHROMA_POOL_SIZE``.
+    Clients reject those of Chroma's other settings that would store data elsewhere. The remaining
+    ones are accepted and have no effect: they configure a server, telemetry or a storage engine
+    that pgchroma does not have. Every setting can be set in the environment under its name in upper
+    case, such as ``ALLOW_RESET`` or ``PGCHROMA_POOL_SIZE``.
 
     Attributes:
-        is_persistent: Whether `Client` keeps its data in `persist_directory`.
+        is_persistent: Whether `Client` stores its data in `persist_directory`.
         allow_reset: Whether `reset`, which deletes everything, may be called.
-        migrations: On connecting, ``apply`` makes or upgrades the catalog, ``validate`` refuses
-            one that is not up to date, ``none`` does not look.
-        chroma_api_impl: ``chromadb.api.fastapi.FastAPI`` makes `Client` and `AdminClient` speak
+        migrations: On connecting, ``apply`` creates or upgrades the catalog, ``validate`` requires
+            the current revision, ``none`` does not check.
+        chroma_api_impl: ``chromadb.api.fastapi.FastAPI`` makes `Client` and `AdminClient` connect
             to a server over HTTP.
-        chroma_server_host: That server's name, or its URL.
-        chroma_server_http_port: Its port.
-        chroma_server_ssl_enabled: Whether it is spoken to by HTTPS.
-        chroma_server_api_default_path: The path of its API; ``/api/v2``, no other.
-        chroma_server_ssl_verify: Whether its certificate is checked; or the path of the
+        chroma_server_host: The server's name or URL.
+        chroma_server_http_port: The server's port.
+        chroma_server_ssl_enabled: Whether to use HTTPS.
+        chroma_server_api_default_path: The path of the server's API, which must be ``/api/v2``.
+        chroma_server_ssl_verify: Whether to verify the server's certificate, or the path of the
             authority's certificate.
-        chroma_server_headers: Sent along with every request.
-        chroma_client_auth_provider: How the credentials are sent: Chroma's
+        chroma_server_headers: Additional headers of every request.
+        chroma_client_auth_provider: How to send the credentials: Chroma's
             ``…TokenAuthClientProvider`` or ``…BasicAuthClientProvider``.
         chroma_client_auth_credentials: An API key, or ``user:password``.
-        chroma_auth_token_transport_header: The header a key goes in: ``Authorization`` or
+        chroma_auth_token_transport_header: The header for a key: ``Authorization`` or
             ``X-Chroma-Token``.
         chroma_overwrite_singleton_tenant_database_access_from_auth: Whether tenant and database
-            are taken from the credential, if it is for one of them alone.
-        chroma_http_keepalive_secs: Seconds an idle connection to the server is kept.
-        chroma_http_max_connections: The most connections to it.
-        chroma_http_max_keepalive_connections: The most of them that are kept idle.
-        pgchroma_http_timeout: Seconds the server may take for an answer.
-        pgchroma_pool_size: The most connections a client opens.
+            are taken from the credential, if it is restricted to a single one.
+        chroma_http_keepalive_secs: Seconds an idle connection to the server is kept open.
+        chroma_http_max_connections: Maximum number of connections to the server.
+        chroma_http_max_keepalive_connections: Maximum number of idle connections.
+        pgchroma_http_timeout: Seconds the server may take to answer.
+        pgchroma_pool_size: Maximum number of database connections of a client.
         pgchroma_pool_timeout: Seconds to wait for a connection.
-        pgchroma_query_connections: On how many connections at once the queries of one call run, if
-            there are eight and more for each. Each connection sees a moment of its own.
-        pgchroma_max_batch_size: The most records one call may write.
+        pgchroma_query_connections: Number of connections that share the queries of one call, if
+            there are at least eight queries for each. Each connection reads its own snapshot.
+        pgchroma_max_batch_size: Maximum number of records in one write.
         pgchroma_regex_timeout: Seconds a statement with a regular expression may run.
-        pgchroma_request_timeout: Seconds that PostgreSQL may take for one call on a connection
-            before it is told to cancel and then given up; None: as long as it takes.
-        pgchroma_prepared_statements: Whether statements are prepared; None: where the connection
-            leads to PostgreSQL itself, and not where a pooler is in between.
-        pgchroma_role_per_tenant: Whether each tenant's requests run as a role of PostgreSQL of
-            its own. ``unsealed`` puts up with a database where smuggled SQL could change roles.
-        pgchroma_compaction: Whether a thread of the client builds indexes behind its writes.
-        pgchroma_compaction_url: The database for that thread, where the client's own URL leads
-            to a pooler.
-        pgchroma_segment_bytes: The least that embeddings without an index have to have, in bytes,
-            before they get one; fewer are read faster than searched.
-        pgchroma_index_memory: Bytes of the database server's memory that building an index may
-            take. A collection for which that is too little gets several indexes.
-        pgchroma_trust_stored_functions: Whether the embedding function that a collection stores is
-            built with the addresses, the variables of keys and the remote code that it names.
-            Whoever may write to the collection has chosen them.
-        pgchroma_auto_index: Whether metadata keys and documents that filters keep asking about
-            get an index.
+        pgchroma_request_timeout: Seconds PostgreSQL may take for one call on a connection before
+            the call is cancelled, and the connection closed if that fails. `None` means no limit.
+        pgchroma_prepared_statements: Whether statements are prepared. `None` means that they are,
+            unless a pooler is between the client and PostgreSQL.
+        pgchroma_role_per_tenant: Whether each tenant's requests run as a separate PostgreSQL role.
+            ``permissive`` also accepts a database where injected SQL could change the role.
+            Its former name, ``unsealed``, is accepted until 1.0.
+        pgchroma_compaction: Whether a thread of the client builds indexes after writes.
+        pgchroma_compaction_url: The direct URL of the database for that thread, if the client's
+            URL leads to a pooler.
+        pgchroma_segment_bytes: Minimum size, in bytes, of unindexed embeddings before they are
+            indexed. Below it, scanning is faster than searching an index.
+        pgchroma_index_memory: Memory of the database server, in bytes, that an index build may
+            use. Larger collections get several indexes.
+        pgchroma_trust_stored_functions: Whether a collection's stored embedding function is built
+            with the addresses, key variables and remote code that it names, which were chosen by
+            a caller with write access to the collection.
+        pgchroma_auto_index: Whether metadata keys and documents are indexed when filters use them
+            repeatedly.
     """
 
     model_config = SettingsConfigDict(env_file=".env", extra="ignore")
@@ -111,7 +121,7 @@ class Settings(DistributedSettings):
     pgchroma_regex_timeout: float = Field(default=10.0, gt=0)
     pgchroma_request_timeout: float | None = Field(default=None, gt=0)
     pgchroma_prepared_statements: bool | None = None
-    pgchroma_role_per_tenant: bool | Literal["unsealed"] = False
+    pgchroma_role_per_tenant: RolePerTenant = False
     pgchroma_compaction: bool = True
     pgchroma_compaction_url: str | None = Field(default=None, repr=False)
     pgchroma_segment_bytes: int = Field(default=8 << 20, ge=0)
@@ -128,11 +138,11 @@ class Settings(DistributedSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Refuse names that mean nothing, in arguments, environment and `.env`.
+        """Reject unknown names in arguments, environment and `.env`.
 
         Raises:
-            ValueError: A setting or variable of pgchroma's is unknown, or an argument resembles a
-                setting that decides where data goes.
+            ValueError: A setting or variable with pgchroma's prefix is unknown, or an argument is
+                similar to a setting that decides where data is stored.
         """
         if isinstance(init_settings, InitSettingsSource):
             _check_arguments(init_settings.init_kwargs)

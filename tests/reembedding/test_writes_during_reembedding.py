@@ -188,7 +188,7 @@ def test_an_exchange_waits_for_nobody_for_long(url: str, monkeypatch: pytest.Mon
 
 
 def test_a_tenants_role_owns_all_of_it(url: str) -> None:
-    with _client(url, pgchroma_role_per_tenant="unsealed", pgchroma_segment_bytes=0) as client:
+    with _client(url, pgchroma_role_per_tenant="permissive", pgchroma_segment_bytes=0) as client:
         collection = _filled(client, Hashed(), sync_threshold=50, batch_size=10)
         collection.reembed(Hashed(seed=2, dimension=12))
         _assert_right(collection, Hashed(seed=2, dimension=12))

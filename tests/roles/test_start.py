@@ -17,7 +17,7 @@ from pgchroma.store.roles import group_name
 from tests.roles.conftest import APP, SETTINGS, database_of, roles, rows
 from tests.server_process import running
 
-UNSEALED = pgchroma.Settings(pgchroma_role_per_tenant="unsealed")
+PERMISSIVE = pgchroma.Settings(pgchroma_role_per_tenant="permissive")
 
 
 @pytest.fixture
@@ -83,9 +83,9 @@ def test_the_extension_may_be_in_a_schema_of_its_own(url: str) -> None:
 
 
 @pytest.mark.parametrize("url", ["ordinary"], indirect=True)
-def test_unsealed_runs_and_is_open(open_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_permissive_runs_and_is_open(open_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Why `set_config` is revoked: what the wall's own tests try succeeds here."""
-    with pgchroma.PostgresClient(open_url, UNSEALED) as client:
+    with pgchroma.PostgresClient(open_url, PERMISSIVE) as client:
         papers = client.create_collection("papers")
         papers.add(ids="1", embeddings=[1.0], documents="d")
         hostile = (

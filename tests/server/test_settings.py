@@ -263,6 +263,12 @@ def test_lists_in_variables(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
     assert settings_of(None, {}).cors_allow_origins == ["https://a.example", "https://b.example"]
 
 
+def test_the_former_name_of_permissive_is_accepted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PGCHROMA_ROLE_PER_TENANT", "unsealed")
+    assert Settings().pgchroma_role_per_tenant == "permissive"
+    assert load_settings(None, {}).settings.role_per_tenant == "permissive"
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -273,7 +279,7 @@ def test_lists_in_variables(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
         ("port: 70000", "port: 70000 in {file}: expected a whole number from 0 to 65535"),
         ("port: yes", "port: True in {file}: expected a whole number"),
         ("auth: maybe", "auth in {file}: expected true or false"),
-        ("role_per_tenant: maybe", "expected true, false or unsealed"),
+        ("role_per_tenant: maybe", "expected true, false or permissive"),
         ("request_timeout: .inf", "request_timeout: inf in {file}: expected a number above 0"),
         ("request_timeout: .nan", "request_timeout: nan in {file}: expected a number above 0"),
         ("drain_timeout: 1.0e+300", "drain_timeout: 1e+300 in {file}: expected a number from 0 to"),
@@ -286,8 +292,8 @@ def test_lists_in_variables(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
         ("open_telemetry:\n  endpoint: otel:4317", "expected an address such as http://localhost"),
         ("cors_allow_origins: '[x'", "is not a list in JSON"),
         ("auth: false\nlisten_address: 0.0.0.0", "listen_address: 0.0.0.0 in {file}: without auth"),
-        ("port: 9000\nadmin_port: 9000", "admin_port has to be another than port"),
-        ("ssl_key: /etc/hostname", "ssl_certificate and ssl_key go together"),
+        ("port: 9000\nadmin_port: 9000", "admin_port must differ from port"),
+        ("ssl_key: /etc/hostname", "ssl_certificate and ssl_key must be set together"),
         ("persist_path: postgresql://u:sesame@h/d", "persist_path in {file}: a URL that begins"),
         ("sqlitedb:\n  url: x", "sqlitedb.url in {file}: is not supported: data is stored in"),
         ("segment_manager:\n  persist_path: x", "segment_manager.persist_path in {file}: is not"),
@@ -314,12 +320,15 @@ def test_what_is_wrong_in_a_file_is_said_in_a_line(text: str, message: str, writ
         (["--workers", "0"], "--workers 0: expected a whole number from 1 to 1024"),
         (["--workers", "1.5"], "--workers 1.5: expected a whole number from 1 to 1024"),
         (["--admin-port", "x"], "--admin-port x: expected a whole number from 0 to 65535"),
-        (["--port", "9000", "--admin-port", "9000"], "--admin-port 9000: admin_port has to be"),
+        (["--port", "9000", "--admin-port", "9000"], "--admin-port 9000: admin_port must differ"),
         (["--log-format", "xml"], "--log-format xml: expected json or text"),
         (["--log-level", "loud"], "--log-level loud: expected debug, info, warning or error"),
         (["--no-auth", "--host", "0.0.0.0"], "--host 0.0.0.0: without authentication"),
         (["--ssl-key", "/nowhere"], "--ssl-key /nowhere: expected a file (PEM)"),
-        (["--ssl-key", "/etc/hostname"], "--ssl-key /etc/hostname: ssl_certificate and ssl_key go"),
+        (
+            ["--ssl-key", "/etc/hostname"],
+            "--ssl-key /etc/hostname: ssl_certificate and ssl_key must",
+        ),
         (["--path", "/etc/hostname"], "--path /etc/hostname: expected a directory"),
         (["--path", "postgresql://u:sesame@h/d"], "--path: a URL that begins with postgresql://"),
         (["--path", "localhost:8000"], "--path: "),

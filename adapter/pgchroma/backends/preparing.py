@@ -53,7 +53,7 @@ def prepare_catalog(connection: psycopg.Connection[Any], settings: Settings) -> 
 def _prepare_once(connection: psycopg.Connection[Any], settings: Settings) -> ServerFacts:
     facts = prepare(connection, settings.migrations)
     if settings.pgchroma_role_per_tenant:
-        is_strict = settings.pgchroma_role_per_tenant != "unsealed"
+        is_strict = settings.pgchroma_role_per_tenant != "permissive"
         run(connection, prepare_roles(is_strict=is_strict))
     return facts
 

@@ -1,4 +1,4 @@
-"""What the server can be told."""
+"""The server's settings."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field, SecretStr, ValidationInfo, field_validato
 from pydantic_core import PydanticCustomError
 
 from pgchroma.backends.checks import check_conninfo
-from pgchroma.config import Settings
+from pgchroma.config import RolePerTenant, Settings
 from pgchroma.errors import ChromaError
 from pgchroma.model.hashes import Key
 
@@ -25,7 +25,7 @@ __all__ = (
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 MAX_SECONDS = 2_000_000
-"""PostgreSQL counts a timeout's milliseconds in 31 bits."""
+"""PostgreSQL stores a timeout's milliseconds in 31 bits."""
 
 Count = Annotated[int, Field(ge=1, le=2**31 - 1)]
 Port = Annotated[int, Field(ge=0, le=65_535)]
@@ -34,7 +34,7 @@ Pause = Annotated[float, Field(ge=0, le=MAX_SECONDS, allow_inf_nan=False)]
 
 
 class InvalidSettingError(Exception):
-    """A setting that is well-formed cannot be followed here.
+    """A well-formed setting that cannot be applied on this machine.
 
     Attributes:
         setting: Its name.
@@ -48,13 +48,13 @@ class InvalidSettingError(Exception):
 
 
 class CircuitBreaker(BaseModel):
-    """How many requests a worker takes on at once; 0 is no limit."""
+    """The maximum number of concurrent requests of each worker; 0 means no limit."""
 
     requests: int = Field(default=1000, ge=0, le=2**31 - 1)
 
 
 class OpenTelemetry(BaseModel):
-    """Where traces and metrics are sent, by OTLP over HTTP."""
+    """The OTLP collector for traces and metrics, over HTTP."""
 
     endpoint: str = Field(pattern="^https?://")
     service_name: str = "pgchroma"
@@ -64,69 +64,71 @@ GROUPS: Final[dict[str, type[BaseModel]]] = {
     "circuit_breaker": CircuitBreaker,
     "open_telemetry": OpenTelemetry,
 }
-"""Settings that have settings of their own."""
+"""Settings that are groups of settings."""
 
 
 class ServerSettings(BaseModel):
-    """Settings of the server; those that Chroma's has, under its names.
+    """The settings of the server; those that Chroma's server also has are under its names.
 
-    `pgchroma.server.loading` reads them from flags, environment and file.
+    `pgchroma.server.loading` reads them from flags, environment and file. docs/server.md lists
+    them.
 
     Attributes:
-        url: The database to use, as a URL or a libpq connection string; None: an embedded
+        url: The database, as a URL or a libpq connection string. `None` means an embedded
             PostgreSQL in `persist_path`.
         persist_path: The directory of the embedded PostgreSQL.
         listen_address: The address to listen on.
-        port: The port to listen on.
-        workers: Processes that answer requests.
-        auth: Whether callers need an API key or a password. Off, only loopback is listened on.
-        admin_key: The key of the first admin, which is made where nobody has a credential yet;
-            None: one is generated, and shown on the terminal or written to a file.
-        auth_cache_seconds: How long a credential is believed after it was looked up; so long does
-            it take until one that was revoked is refused.
-        role_per_tenant: Whether requests run under a PostgreSQL role of their tenant's own;
-            ``unsealed`` where smuggled SQL could change roles.
-        allow_reset: Whether ``reset``, which deletes everything, may be asked for.
-        migrations: What to do with a catalog that is missing or old: see `Settings.migrations`.
-        cors_allow_origins: The origins whose pages may call the API; ``*`` for all.
-        allowed_hosts: The host names, besides loopback's, that requests may be addressed to while
-            `auth` is off; ``*`` for all.
-        max_payload_size_bytes: The largest body.
-        max_batch_size: The most records one request may write; clients split larger batches.
-        max_n_results: The most results one query may ask for; None for no limit.
-        request_timeout: Seconds a request may take once its body is there.
+        port: The port to listen on; 0 means any free port.
+        workers: Number of processes that answer requests.
+        auth: Whether callers need an API key or a password. Without it, the server listens on
+            loopback only.
+        admin_key: The first admin's key, which is created if the database has no credential yet.
+            `None` means that a key is generated, and shown on the terminal or written to a file.
+        auth_cache_seconds: How long a credential is cached, and so how long a revoked one may
+            still be accepted.
+        role_per_tenant: Whether each tenant's requests run as a separate PostgreSQL role; see
+            `Settings.pgchroma_role_per_tenant`.
+        allow_reset: Whether an admin may call ``reset``, which deletes everything.
+        migrations: What to do with a catalog that is missing or old; see `Settings.migrations`.
+        cors_allow_origins: Origins whose pages may call the API; ``*`` for all.
+        allowed_hosts: Host names, in addition to loopback's, that requests may be addressed to
+            while `auth` is off; ``*`` for all.
+        max_payload_size_bytes: Maximum length of a request's body.
+        max_batch_size: Maximum number of records in one write; clients split larger batches.
+        max_n_results: Maximum number of results of one query; `None` means no limit.
+        request_timeout: Seconds a request may take after its body has arrived.
         body_timeout: Seconds a body may take to arrive.
         answer_timeout: Seconds a client may take to read each 256 KiB of an answer.
         regex_timeout: Seconds a statement with a regular expression may run.
-        rate_limit: Requests a minute that each credential has at each worker; None for no limit.
-        circuit_breaker: How many requests are taken on at once.
-        pool_size: The most database connections of each worker.
-        pool_timeout: Seconds a request waits for one of them.
-        prepared_statements: Whether statements are prepared; None: where no pooler is in
-            between.
-        query_connections: On how many connections at once the queries of one request run, if there
-            are eight and more for each.
-        compaction: Whether each worker builds indexes behind what is written. Of several one
+        rate_limit: Maximum number of requests per minute, for each credential at each worker;
+            `None` means no limit.
+        circuit_breaker: Maximum number of concurrent requests.
+        pool_size: Maximum number of database connections of each worker.
+        pool_timeout: Seconds a request waits for a connection.
+        prepared_statements: Whether statements are prepared. `None` means that they are, unless a
+            pooler is between the server and PostgreSQL.
+        query_connections: Number of connections that share the queries of one request, if there
+            are at least eight queries for each.
+        compaction: Whether each worker builds indexes in the background. Only one worker at a time
             works on a collection.
-        compaction_url: The database's URL for that, where `url` leads to a pooler.
-        segment_bytes: The least that embeddings without an index have to have, in bytes, before
-            they get one.
-        index_memory: Bytes of the database server's memory that building an index may take.
-        auto_index: Whether metadata keys and documents that filters keep asking about get an
-            index.
-        admin_port: The port for ``/live``, ``/ready`` and ``/metrics``; None for none.
-        admin_address: The address these are on.
-        open_telemetry: Where traces and metrics go, an OTLP collector's address such as
-            ``http://localhost:4318``; None for nowhere.
+        compaction_url: The direct URL of the database, if `url` leads to a pooler.
+        segment_bytes: Minimum size, in bytes, of unindexed embeddings before they are indexed.
+        index_memory: Memory of the database server, in bytes, that an index build may use.
+        auto_index: Whether metadata keys and documents are indexed when filters use them
+            repeatedly.
+        admin_port: The port for ``/live``, ``/ready`` and ``/metrics``; `None` means no admin port.
+        admin_address: The address of the admin port.
+        open_telemetry: The OTLP collector for traces and metrics, such as
+            ``http://localhost:4318``; `None` means no telemetry.
         log_format: ``json`` for programs, ``text`` for people.
-        log_level: The least severity that is logged.
+        log_level: Minimum severity to log.
         log_requests: Whether each request is logged.
-        drain_timeout: Seconds that running requests have to end when the server is told to stop.
-        ssl_certificate: A file with a certificate (PEM); with `ssl_key`, HTTPS is served.
-        ssl_key: The file with its key.
+        drain_timeout: Seconds that running requests have to finish when the server is stopped.
+        ssl_certificate: A file with a certificate (PEM); requires `ssl_key`, and enables HTTPS.
+        ssl_key: A file with the certificate's private key.
     """
 
-    # A database's URL may hold a password, which belongs into no log.
+    # A database's URL may contain a password, which must not be logged.
     url: SecretStr | None = None
     persist_path: Path = Path("./chroma")
     listen_address: str = "localhost"
@@ -135,7 +137,7 @@ class ServerSettings(BaseModel):
     auth: bool = True
     admin_key: SecretStr | None = None
     auth_cache_seconds: Pause = 5.0
-    role_per_tenant: bool | Literal["unsealed"] = False
+    role_per_tenant: RolePerTenant = False
     allow_reset: bool = False
     migrations: Literal["none", "validate", "apply"] = "apply"
     cors_allow_origins: list[str] = []
@@ -171,7 +173,7 @@ class ServerSettings(BaseModel):
     @field_validator("*", mode="before")
     @classmethod
     def _refuse_booleans(cls, value: Any, info: ValidationInfo) -> Any:
-        """Keep YAML's `yes` from being the number 1."""
+        """Reject YAML's `yes` for a number, where pydantic would convert it to 1."""
         if isinstance(value, bool) and not isinstance(
             cls.model_fields[str(info.field_name)].default, bool
         ):
@@ -181,7 +183,7 @@ class ServerSettings(BaseModel):
     @field_validator("cors_allow_origins", "allowed_hosts", mode="before")
     @classmethod
     def _split(cls, value: Any) -> Any:
-        """Read a list that stands in a variable: JSON, or texts with commas between them."""
+        """Parse a list in a variable: JSON, or strings separated by commas."""
         if not isinstance(value, str):
             return value
         if value.lstrip().startswith("["):
@@ -203,7 +205,7 @@ class ServerSettings(BaseModel):
             return None
         text = value.get_secret_value().strip()
         if not text:
-            raise ValueError("is empty: give the URL of a database, or leave it out")
+            raise ValueError("is empty: set it to the URL of a database, or remove it")
         try:
             check_conninfo(text)
         except ChromaError as error:
@@ -218,14 +220,14 @@ class ServerSettings(BaseModel):
         if not isinstance(value, str | Path):
             return value
         try:
-            # As it was written: `Path` takes an empty text for the current directory.
+            # The original text: `Path` reads an empty text as the current directory.
             directory = resolved(value)
         except ChromaError as error:
             raise PydanticCustomError(
                 "directory", "{reason}", {"reason": error.message()}
             ) from None
         if directory.exists() and not directory.is_dir():
-            raise ValueError("expected a directory, and this is a file")
+            raise ValueError("expected a directory, got a file")
         return value
 
     @field_validator("ssl_certificate", "ssl_key")
@@ -236,7 +238,7 @@ class ServerSettings(BaseModel):
         except (OSError, ValueError):
             is_file = False
         if not is_file:
-            raise ValueError("expected a file (PEM), and there is none")
+            raise ValueError("expected a file (PEM), which does not exist")
         return value
 
     @field_validator("admin_key")
@@ -252,17 +254,17 @@ class ServerSettings(BaseModel):
             raise _wrong(
                 "listen_address",
                 "without authentication the server listens on loopback only: set listen_address "
-                "to localhost, or leave auth on and make keys with `pgchroma keys create`",
+                "to localhost, or leave auth on and create keys with `pgchroma keys create`",
             )
         if (self.ssl_certificate is None) != (self.ssl_key is None):
             given = "ssl_certificate" if self.ssl_key is None else "ssl_key"
-            raise _wrong(given, "ssl_certificate and ssl_key go together")
+            raise _wrong(given, "ssl_certificate and ssl_key must be set together")
         if self.port and self.admin_port == self.port:
-            raise _wrong("admin_port", "admin_port has to be another than port")
+            raise _wrong("admin_port", "admin_port must differ from port")
         return self
 
     def backend_settings(self) -> Settings:
-        """Return what a worker's database client is told; the catalog is looked after before."""
+        """Return the settings of a worker's backend; the supervisor has upgraded the catalog."""
         return Settings(
             allow_reset=self.allow_reset,
             migrations="none",
@@ -272,7 +274,7 @@ class ServerSettings(BaseModel):
             pgchroma_regex_timeout=self.regex_timeout,
             pgchroma_query_connections=self.query_connections,
             pgchroma_prepared_statements=self.prepared_statements,
-            # The request's own limit comes first; this one ends what does not heed it.
+            # The request's own limit expires first; this one ends statements that outlive it.
             pgchroma_request_timeout=self.request_timeout + 1,
             pgchroma_role_per_tenant=self.role_per_tenant,
             pgchroma_compaction=self.compaction,
@@ -286,5 +288,5 @@ class ServerSettings(BaseModel):
 
 
 def _wrong(setting: str, reason: str) -> PydanticCustomError:
-    """Return the error of a setting that is wrong beside another one."""
+    """Return the error of a setting that is wrong in combination with another one."""
     return PydanticCustomError("together", "{reason}", {"reason": reason, "setting": setting})

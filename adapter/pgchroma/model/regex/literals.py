@@ -14,7 +14,7 @@ _BREAK = ""
 
 
 def longest_literal(node: Node) -> str:
-    """The longest run of characters that stands in every match; empty if there is none.
+    """Return the longest run of characters that is in every match; empty if there is none.
 
     Looking for it first costs a small part of what the pattern costs, and passes most texts over.
     """
@@ -32,7 +32,7 @@ def _characters(node: Node) -> Iterator[str]:
         case Group(body):
             yield from _characters(body)
         case Anchor() | WordAnchor():
-            # It takes no room, so what is before and behind it still touches.
+            # It has no characters, so the parts before and after it are still adjacent.
             return
         case Repeat(body, minimum) if minimum > 0:
             yield _BREAK

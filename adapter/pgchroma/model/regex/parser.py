@@ -74,7 +74,7 @@ class _OpenGroup:
     repeatable: bool = False
 
     def end_branch(self) -> None:
-        """Make a branch of the parts read so far."""
+        """Build a branch from the parts read since the last `|`."""
         self.branches.append(self.parts[0] if len(self.parts) == 1 else Concat(tuple(self.parts)))
         self.parts = []
         self.repeatable = False
@@ -86,7 +86,7 @@ class _OpenGroup:
 
 
 class _Parser:
-    """Keeps open groups on a stack of its own, so that no pattern can exhaust Python's."""
+    """Keeps open groups on an explicit stack, so that no pattern can exhaust Python's."""
 
     def __init__(self, pattern: str) -> None:
         self._reader = Reader(pattern)

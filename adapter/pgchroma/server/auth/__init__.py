@@ -1,1 +1,1 @@
-"""Authentication: credentials in a request's headers, and the caller that they stand for."""
+"""Authentication: credentials in a request's headers, and the callers that they belong to."""

@@ -1,4 +1,4 @@
-"""Authentication: which caller a request's credential stands for.
+"""Authentication: find the caller that a request's credential belongs to.
 
 `AllowAll` accepts every request. `CredentialAuthenticator` looks credentials up in the database and
 caches the result for some seconds. For that long, a credential still works that was revoked by

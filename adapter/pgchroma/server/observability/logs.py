@@ -134,7 +134,7 @@ class TextFormatter(logging.Formatter):
         return f"{line} {access.seconds * 1000:.1f} ms {access.bytes} bytes{caller}{trace}"
 
     def formatException(self, ei: Any) -> str:  # noqa: N802
-        """Write a traceback that quotes nobody's data."""
+        """Format a traceback without users' data."""
         return "\n".join(_traced(ei[1]))
 
 
@@ -176,7 +176,7 @@ class JsonFormatter(OrjsonFormatter):
         return log_data
 
     def formatException(self, ei: Any) -> str:  # noqa: N802
-        """Write a traceback that quotes nobody's data."""
+        """Format a traceback without users' data."""
         return "\n".join(_traced(ei[1]))
 
 

@@ -76,7 +76,7 @@ def _metrics(settings: ServerSettings, run_directory: RunDirectory) -> Metrics |
 def _telemetry(settings: ServerSettings) -> Telemetry | None:
     if settings.open_telemetry is None:
         return None
-    from pgchroma.server.observability.telemetry import Telemetry  # noqa: PLC0415  (an extra of its own)
+    from pgchroma.server.observability.telemetry import Telemetry  # noqa: PLC0415  (an extra)
 
     return Telemetry(settings.open_telemetry)
 
