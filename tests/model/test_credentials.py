@@ -160,7 +160,7 @@ def test_a_scope_without_its_outer_part_is_refused() -> None:
     for parts in malformed:
         with pytest.raises(errors.InvalidArgumentError, match="the scope has"):
             Scope(**parts)
-    with pytest.raises(errors.InvalidArgumentError, match="collection, but not"):
+    with pytest.raises(errors.InvalidArgumentError, match="collection but no"):
         Scope("acme", collection_id=ONE)
 
 
