@@ -7,6 +7,7 @@ import socket
 import time
 from collections.abc import Callable
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -45,30 +46,29 @@ def send_slowly(
 
 
 @pytest.mark.parametrize("cache", ["0", "0.5"])
-@pytest.mark.parametrize("kind", ["key", "user"])
 def test_a_credential_is_checked_again_when_the_body_was_slow(
-    kind: Kind, cache: str, url: str, tmp_path: Path
+    cache: str, url: str, tmp_path: Path
 ) -> None:
     admin, new_admin = new_key("root", "admin")
-    key, new = new_key("late", "write")
+    key, new = new_key("late-key", "write")
     environment = {"PGCHROMA_AUTH_CACHE_SECONDS": cache}
+    password = httpx.BasicAuth("late-user", "correct horse")
+    sent: dict[Kind, str] = {"key": f"Bearer {key.text}", "user": password._auth_header}
     with (
         closing(connect(url, pgchroma.Settings())) as backend,
         running(tmp_path / "log", "--url", url, environment=environment) as server,
-    ):
-        backend.execute(new_admin)
-        backend.execute(new if kind == "key" else new_user("late", "correct horse", "write"))
-        auth = None if kind == "key" else httpx.BasicAuth("late", "correct horse")
-        authorization = f"Bearer {key.text}" if auth is None else auth._auth_header
-        with httpx.Client(
+        httpx.Client(
             base_url=server.url, headers={"x-chroma-token": admin.text}, timeout=60
-        ) as http:
-            made = http.post(C, json={"name": "papers"}).json()["id"]
+        ) as http,
+    ):
+        for operation in (new_admin, new, new_user("late-user", "correct horse", "write")):
+            backend.execute(operation)
+        for kind, authorization in sent.items():
+            made = http.post(C, json={"name": f"papers-{kind}"}).json()["id"]
             add = f"{C}/{made}/add"
             assert send_slowly(server, add, authorization, lambda: None) == 201
-            revoke = RevokeCredential(kind, "late")
-            status = send_slowly(server, add, authorization, lambda: backend.execute(revoke))
-            assert status == 401
+            revoke = partial(backend.execute, RevokeCredential(kind, f"late-{kind}"))
+            assert send_slowly(server, add, authorization, revoke) == 401
             assert http.get(f"{C}/{made}/count").json() == 1
 
 
