@@ -1,1 +1,1 @@
-"""The seam between the client and what answers it."""
+"""The seam between clients and what executes their operations."""

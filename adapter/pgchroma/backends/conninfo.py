@@ -1,4 +1,4 @@
-"""Connection strings: what a caller names a database by, completed with what we rely on."""
+"""Connection strings, completed with the parameters that pgchroma relies on."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from pgchroma.store.running.errors import mapped_errors
 __all__ = ("complete_conninfo", "plain_conninfo")
 
 _DRIVERS: Final = ("postgresql+psycopg://", "postgresql+psycopg_async://")
-"""How SQLAlchemy spells the URL of a database that psycopg 3 connects to."""
+"""How SQLAlchemy's URLs of databases begin that psycopg 3 connects to."""
 
 _DEFAULTS: Final = {
     "connect_timeout": "10",
-    # A peer that is gone without a word is noticed within a minute and not, as Linux has it, after
-    # two hours of silence, or a quarter of an hour for what was sent.
+    # A peer that vanishes is noticed within a minute. Linux's defaults are two hours of silence, or
+    # a quarter of an hour for data that was sent.
     "keepalives_idle": "30",
     "keepalives_interval": "10",
     "keepalives_count": "3",
@@ -28,8 +28,8 @@ _DEFAULTS: Final = {
 
 
 def plain_conninfo(url: str) -> str:
-    """Spell a database's URL as libpq takes it."""
-    # SQLAlchemy's spelling names the driver; libpq's does not.
+    """Return a database's URL as libpq accepts it."""
+    # SQLAlchemy's URL names the driver; libpq's does not.
     for prefix in _DRIVERS:
         if url.startswith(prefix):
             return "postgresql://" + url.removeprefix(prefix)
@@ -37,10 +37,10 @@ def plain_conninfo(url: str) -> str:
 
 
 def complete_conninfo(url: str) -> str:
-    """Return the connection string of a database, with what holds for every connection of ours.
+    """Return the connection string of a database with pgchroma's parameters.
 
-    Text goes as UTF-8. How long to wait for a peer that does not answer is taken from the URL, else
-    from libpq's variables, else from here.
+    Text is sent as UTF-8. The time to wait for a peer that does not answer is that of the URL, of
+    libpq's variables, or a default.
 
     Args:
         url: A URL, SQLAlchemy's included, or a libpq connection string.

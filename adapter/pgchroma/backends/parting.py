@@ -1,4 +1,4 @@
-"""Writes that are too large for one request, parted into several."""
+"""Divide a write that is too large for one request into several."""
 
 from __future__ import annotations
 
@@ -11,55 +11,55 @@ from pgchroma.model.entities import Limits
 from pgchroma.model.operations import Operation, WriteRecords
 from pgchroma.wire.route import Route, encode_json
 
-__all__ = ("SURELY_SMALL", "Sent", "encode", "is_parted", "parted", "read_limits")
+__all__ = ("ALWAYS_ACCEPTED", "Sent", "encode", "is_parted", "parted", "read_limits")
 
-SURELY_SMALL: Final = 1 << 20
-"""Bytes that every server takes; for less, nobody asks how many it takes."""
+ALWAYS_ACCEPTED: Final = 1 << 20
+"""Bytes that every server accepts; for less, the server is not asked for its limit."""
 
-CHROMAS_MOST: Final = 40 * 1024 * 1024
-"""Bytes that Chroma's own server takes, which does not tell."""
+CHROMA_MAX_BYTES: Final = 40 * 1024 * 1024
+"""Bytes that Chroma's own server accepts, which does not state its limit."""
 
 Sent: TypeAlias = tuple[str, str, bytes | None]
 """A method, a URL and a body."""
 
 
 def encode(route: Route[Any, Any], operation: Operation[Any]) -> Sent:
-    """Write an operation's request."""
+    """Return the request of an operation."""
     request = route.encode_request(operation)
     content = None if request.body is None else encode_json(request.body)
     return route.method, route.url(request), content
 
 
 def is_parted(operation: Operation[Any], sent: Sent) -> bool:
-    """Whether a request may be too large, and can be sent in parts."""
+    """Whether a request may be too large, and can be divided."""
     is_write = isinstance(operation, WriteRecords)
-    return is_write and len(sent[2] or b"") > SURELY_SMALL
+    return is_write and len(sent[2] or b"") > ALWAYS_ACCEPTED
 
 
-def parted(route: Route[Any, Any], operation: Any, most: int) -> Iterator[Sent]:
-    """Write a write as the requests that do the same, in their order.
+def parted(route: Route[Any, Any], operation: Any, max_bytes: int) -> Iterator[Sent]:
+    """Yield the requests that a write is divided into, in their order.
 
     Raises:
         BatchSizeExceededError: A single record is too large.
     """
     sent = encode(route, operation)
     length, count = len(sent[2] or b""), len(operation.records)
-    if length <= most:
+    if length <= max_bytes:
         yield sent
         return
     if count < 2:  # noqa: PLR2004
         raise BatchSizeExceededError(
-            f"the record is sent as {length} bytes, more than the {most} that the server takes in "
-            "one request; its setting max_payload_size_bytes can be raised"
+            f"the record is sent as {length} bytes, more than the {max_bytes} that the server "
+            "takes in one request; its setting max_payload_size_bytes can be raised"
         )
     middle = count // 2
     for first, end in ((0, middle), (middle, count)):
         yield from parted(
-            route, replace(operation, records=operation.records.part(first, end)), most
+            route, replace(operation, records=operation.records.part(first, end)), max_bytes
         )
 
 
 def read_limits(body: Any) -> Limits:
-    """Read what a server tells of its limits."""
-    most = body.get("max_payload_size_bytes", CHROMAS_MOST)
-    return Limits(int(body["max_batch_size"]), int(most))
+    """Return the limits that a server states."""
+    max_bytes = body.get("max_payload_size_bytes", CHROMA_MAX_BYTES)
+    return Limits(int(body["max_batch_size"]), int(max_bytes))

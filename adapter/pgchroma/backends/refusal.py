@@ -1,4 +1,4 @@
-"""Why a database refuses a login, where waiting and trying again does not help."""
+"""Whether a database refuses a login for a reason that retrying does not remove."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from psycopg.conninfo import make_conninfo
 __all__ = ("is_refused_for_good",)
 
 SECONDS: Final = 5.0
-"""How long to wait for the answer."""
+"""How long to wait for the answer, in seconds."""
 
 _FOR_GOOD: Final = ("28", "3D")
 """Classes of SQLSTATE: the login is not valid, the database does not exist."""
@@ -26,26 +26,26 @@ _SQLSTATE: Final = re.compile(rb'ErrorResponse.* C "([0-9A-Z]{5})"')
 def is_refused_for_good(conninfo: str) -> bool:
     """Whether connecting fails for a wrong login, a missing database, or a malformed parameter.
 
-    A server that is starting up, or has no connection left, refuses for a while only.
+    A server that is starting, or has no connection left, refuses only for a while.
     """
     return _is_malformed(conninfo) or (_sqlstate(conninfo) or "").startswith(_FOR_GOOD)
 
 
 def _is_malformed(conninfo: str) -> bool:
-    # Nobody is there: a ping of a host that does not answer would hold up every thread.
+    # No server is there: a ping of a host that does not answer would block every thread.
     nowhere = make_conninfo(conninfo, host="/nonexistent", hostaddr="", port="5432")
     return pq.PGconn.ping(nowhere.encode()) == pq.Ping.NO_ATTEMPT
 
 
 def _sqlstate(conninfo: str) -> str | None:
-    """Log in, and return the SQLSTATE of the refusal; None if there is none.
+    """Log in, and return the SQLSTATE of the refusal, if there is one.
 
-    libpq keeps the code of a login's error to itself, but writes it to a trace.
+    libpq does not expose the code of a login's error, but writes it to a trace.
     """
     if sys.platform != "linux":
         return None
     connection = pq.PGconn.connect_start(conninfo.encode())
-    # The trace has the password in it, too, and is in memory only.
+    # The trace also contains the password, and is in memory only.
     trace = os.memfd_create("login")
     try:
         if connection.status == pq.ConnStatus.BAD:

@@ -1,8 +1,8 @@
-"""Clients made: which database they speak to, and what they share.
+"""Functions that make clients.
 
-Within a process, clients of one directory share its server, its connections and what they know of
-its collections; the last one that closes lets go of them. So do ephemeral clients, which
-therefore see each other's data, as Chroma's do.
+Within a process, clients of one directory share its server, its connections and what is cached of
+its collections; the last client that closes releases them. Ephemeral clients do as well, so they
+see each other's data, as Chroma's do.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ def EphemeralClient(  # noqa: N802
     tenant: str = DEFAULT_TENANT,
     database: str = DEFAULT_DATABASE,
 ) -> ClientFacade:
-    """Make a client whose data is gone when the process ends."""
+    """Make a client whose data is deleted when the process ends."""
     settings = settings or Settings()
     check_destination(settings, "EphemeralClient")
     return _checked(

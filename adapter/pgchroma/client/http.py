@@ -1,4 +1,4 @@
-"""Clients of a server: where it is, and what they show at its door."""
+"""Clients of a server."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def HttpClient(  # noqa: N802
         database: The tenant's database to work in.
 
     Raises:
-        ValueError: Nobody answers there.
+        ValueError: No server answers there.
         ChromaAuthError: The server does not accept the credentials.
         NotFoundError: The tenant or the database does not exist.
     """
@@ -130,7 +130,7 @@ def CloudClient(  # noqa: N802
     )
     settings = _settings(host, cloud_port, enable_ssl, None, settings)
     client = Client(http_backend(settings), settings, origin=server_origin(settings))
-    return _entered(
+    return _opened(
         client,
         lambda identity: (tenant or _only_tenant(identity), database or _only_database(identity)),
     )
@@ -139,18 +139,18 @@ def CloudClient(  # noqa: N802
 def client_from_settings(settings: Settings, tenant: str, database: str) -> Client:
     """Make a client of the server that the settings name."""
     client = Client(http_backend(settings), settings, origin=server_origin(settings))
-    return _entered(client, lambda identity: _place(settings, identity, tenant, database))
+    return _opened(client, lambda identity: _place(settings, identity, tenant, database))
 
 
 def http_backend(settings: Settings) -> HttpBackend:
-    """Make the backend that speaks to the server of the settings."""
+    """Return a backend on the server of the settings."""
     from pgchroma.backends._sync.http import HttpBackend  # noqa: PLC0415  (only where it is used)
 
     return HttpBackend(endpoint_of(settings))
 
 
-def _entered(client: Client, choose: Callable[[UserIdentity], tuple[str, str]]) -> Client:
-    """Go to the tenant and database that are chosen once it is known who asks."""
+def _opened(client: Client, choose: Callable[[UserIdentity], tuple[str, str]]) -> Client:
+    """Set the tenant and database that `choose` returns for the credential's identity."""
     try:
         client.set_tenant(*choose(client.get_user_identity()))
     except UnavailableError as error:
@@ -168,7 +168,7 @@ def _settings(
     settings = settings or Settings()
     check_destination(settings, "HttpClient")
     host, port = _host_and_port(host, port)
-    # The settings may come from the environment, and lead to a server that nobody thinks of.
+    # The settings may come from the environment, and name another server than the caller expects.
     for what, given, settled in (
         ("host", host, settings.chroma_server_host),
         ("http port", port, settings.chroma_server_http_port),
@@ -189,7 +189,7 @@ def _settings(
 
 
 def _unreachable(error: UnavailableError, settings: Settings) -> str:
-    """Say it in Chroma's words, which programs look for, and then where and why."""
+    """Return Chroma's message, which programs look for, with the address and the reason."""
     from pgchroma.backends.http_errors import InsecureError  # noqa: PLC0415
 
     reason, place = error.message(), endpoint_of(settings).place
@@ -199,7 +199,7 @@ def _unreachable(error: UnavailableError, settings: Settings) -> str:
 
 
 def _host_and_port(host: str, port: int | str | None) -> tuple[str, int]:
-    """Take a port that is written behind the host, if the other is the default."""
+    """Use a port that is written after the host, if the other is the default."""
     port = DEFAULT_PORT if port is None else parse_port(port)
     if "/" in host or not host:
         return host, port
@@ -212,18 +212,18 @@ def _host_and_port(host: str, port: int | str | None) -> tuple[str, int]:
 def _place(
     settings: Settings, identity: UserIdentity, tenant: str, database: str
 ) -> tuple[str, str]:
-    """Choose tenant and database: those asked for, or if so set those the credential is for."""
+    """Return the requested tenant and database, or if so set those of the credential."""
     if not settings.chroma_overwrite_singleton_tenant_database_access_from_auth:
         return tenant, database
     databases = identity.databases or []
     only = databases[0] if len(databases) == 1 else None
     return (
-        _agreed(tenant, DEFAULT_TENANT, identity.tenant, "Tenant"),
-        _agreed(database, DEFAULT_DATABASE, only, "Database"),
+        _checked_against_credential(tenant, DEFAULT_TENANT, identity.tenant, "Tenant"),
+        _checked_against_credential(database, DEFAULT_DATABASE, only, "Database"),
     )
 
 
-def _agreed(asked: str, default: str, granted: str | None, what: str) -> str:
+def _checked_against_credential(asked: str, default: str, granted: str | None, what: str) -> str:
     if granted in (None, "*", asked):
         return asked
     if asked != default:

@@ -1,4 +1,4 @@
-"""A worker's way to the database: connected late if need be, counted and traced."""
+"""The backend of a worker: it reconnects, and it counts and traces operations."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import asyncio
 from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from pgchroma.backends._async.connect import connect as connect_async
+from pgchroma.backends._async.connect import connect
+from pgchroma.backends._async.delegating import AsyncDelegatingBackend
 from pgchroma.backends._async.direct import AsyncDirectBackend
 from pgchroma.config import Settings
 from pgchroma.errors import UnavailableError
-from pgchroma.model.entities import Limits
 from pgchroma.model.operations import Operation
 
 if TYPE_CHECKING:
@@ -18,22 +18,20 @@ if TYPE_CHECKING:
     from pgchroma.server.observability.metrics import Metrics
     from pgchroma.server.observability.telemetry import Telemetry
 
-__all__ = ("Database",)
+__all__ = ("ReconnectingBackend",)
 
 R = TypeVar("R")
 
 PATIENCE = 1.0
-"""Seconds that a request goes on trying to connect while no connection is open."""
+"""Seconds that a request keeps trying to connect while no connection is open."""
 
 
-class Database:
-    """A backend whose database may go and come back.
+class ReconnectingBackend(AsyncDelegatingBackend):
+    """A direct backend whose database may become unavailable and return.
 
-    While PostgreSQL is away every request is told so within a second, and the first that finds it
-    back connects anew.
+    While PostgreSQL is unavailable, every request fails within a second. The first request after it
+    has returned connects again.
     """
-
-    in_caller_transaction = False
 
     def __init__(
         self,
@@ -50,70 +48,69 @@ class Database:
         self._space = space
         self._backend: AsyncDirectBackend | None = None
         self._connecting: asyncio.Task[AsyncDirectBackend] | None = None
-        self._leaving: set[asyncio.Task[None]] = set()
+        self._discarded: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
-        """Connect, unless the database is away.
+        """Connect, if the database is available.
 
         Raises:
-            ChromaError: It is there, and cannot be worked with.
+            ChromaError: The database is available but cannot be used.
         """
         with suppress(UnavailableError):
             await self._connected()
 
     async def execute(self, operation: Operation[R]) -> R:
-        """Carry an operation out and return its answer."""
+        """Execute an operation; see `pgchroma.backends._async.base.AsyncBackend`."""
         if self._space is not None:
             self._space.check(operation)
         with self._traced(operation):
-            backend = self._backend or await self._connected()
+            backend = await self._delegate()
             try:
                 result = await backend.execute(operation)
             except UnavailableError:
-                # A connection that was lost has been replaced. This is a database that is gone.
+                # A lost connection has been replaced, so the database itself is unavailable.
                 if not backend.statistics()["size"]:
-                    self._leave(backend)
+                    self._discard(backend)
                 raise
         if self._metrics is not None:
             self._metrics.count_records(operation, result)
         return result
 
-    async def limits(self) -> Limits:
-        """Tell what one request may carry."""
-        return await (self._backend or await self._connected()).limits()
-
     async def close(self) -> None:
-        """Let go of connections."""
-        for task in self._leaving:
+        """Close the connections."""
+        for task in self._discarded:
             task.cancel()
-        await asyncio.gather(*self._leaving, return_exceptions=True)
+        await asyncio.gather(*self._discarded, return_exceptions=True)
         if self._backend is not None:
             await self._backend.close()
 
     def statistics(self) -> dict[str, int]:
-        """Tell how the pool of connections is; empty before there is one."""
+        """Return the state of the pool of connections; empty before there is one."""
         return {} if self._backend is None else self._backend.statistics()
+
+    async def _delegate(self) -> AsyncDirectBackend:
+        return self._backend or await self._connected()
 
     async def _connected(self) -> AsyncDirectBackend:
         if self._connecting is None or self._connecting.done():
             self._connecting = asyncio.create_task(self._connect())
-        # All that wait share one attempt, and it goes on when one of them hangs up.
+        # All waiting requests share one attempt; it continues if one of them is cancelled.
         return await asyncio.shield(self._connecting)
 
     async def _connect(self) -> AsyncDirectBackend:
-        self._backend = await connect_async(self._conninfo, self._settings, PATIENCE)
+        self._backend = await connect(self._conninfo, self._settings, PATIENCE)
         self._backend.compact()
         return self._backend
 
-    def _leave(self, backend: AsyncDirectBackend) -> None:
+    def _discard(self, backend: AsyncDirectBackend) -> None:
         if backend is self._backend:
             self._backend = None
-            task = asyncio.create_task(self._close_later(backend))
-            self._leaving.add(task)
-            task.add_done_callback(self._leaving.discard)
+            task = asyncio.create_task(self._close_after_grace(backend))
+            self._discarded.add(task)
+            task.add_done_callback(self._discarded.discard)
 
-    async def _close_later(self, backend: AsyncDirectBackend) -> None:
-        # Requests that have just begun may still be at it.
+    async def _close_after_grace(self, backend: AsyncDirectBackend) -> None:
+        # Requests that began before may still use it.
         try:
             await asyncio.sleep(self._settings.pgchroma_pool_timeout)
         finally:

@@ -16,7 +16,7 @@ from pgchroma.server.settings import ServerSettings
 
 if TYPE_CHECKING:
     from pgchroma.embedded.space import Space
-    from pgchroma.server.database import Database
+    from pgchroma.server.database import ReconnectingBackend
     from pgchroma.server.http.middleware import RequestMiddleware
     from pgchroma.server.observability.metrics import Metrics
     from pgchroma.server.observability.telemetry import Telemetry
@@ -47,11 +47,13 @@ def create_worker(
         run_directory: What the worker shares with the supervisor.
     """
     # The supervisor sends `load` to its workers, and needs none of these imports itself.
-    from pgchroma.server.database import Database  # noqa: PLC0415
+    from pgchroma.server.database import ReconnectingBackend  # noqa: PLC0415
     from pgchroma.server.http.app import create_app  # noqa: PLC0415
 
     metrics, telemetry = _metrics(settings, run_directory), _telemetry(settings)
-    database = Database(conninfo, settings.backend_settings(), metrics, telemetry, _space(settings))
+    database = ReconnectingBackend(
+        conninfo, settings.backend_settings(), metrics, telemetry, _space(settings)
+    )
     lifespan = _lifespan(database, run_directory, metrics, telemetry)
     return create_app(settings, database, lifespan, metrics, telemetry)
 
@@ -82,7 +84,7 @@ def _telemetry(settings: ServerSettings) -> Telemetry | None:
 
 
 def _lifespan(
-    database: Database,
+    database: ReconnectingBackend,
     run_directory: RunDirectory,
     metrics: Metrics | None,
     telemetry: Telemetry | None,

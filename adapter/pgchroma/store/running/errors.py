@@ -1,6 +1,7 @@
-"""PostgreSQL's faults as the product's errors, by SQLSTATE and never by text.
+"""Map PostgreSQL's errors to the product's errors, by SQLSTATE and never by text.
 
-A distributed PostgreSQL changes texts and constraint names; the codes stay.
+PostgreSQL translates texts, and a distributed PostgreSQL changes them and names of constraints; the
+codes stay.
 """
 
 from __future__ import annotations
@@ -61,22 +62,21 @@ _UNREACHABLE: Final = (
 
 
 def is_retryable(error: BaseException) -> bool:
-    """Whether the same operation, with a fresh look at the catalog, may well succeed.
+    """Whether the same operation may succeed after the collection is looked up again.
 
-    Another writer was faster; what it belongs to was just deleted; or a table was not where it was
-    remembered to be, since its collection was deleted or a transaction that made it was rolled
-    back.
+    Another writer was faster, or the parent object was just deleted, or a cached table is missing,
+    because its collection was deleted or the transaction that created it was rolled back.
     """
     return isinstance(error, _PASSING)
 
 
 def is_serialization_error(error: BaseException) -> bool:
-    """Whether PostgreSQL ended a transaction in favour of another one."""
+    """Whether PostgreSQL aborted a transaction in favour of another one."""
     return isinstance(error, _SERIALIZATION)
 
 
 def serialization_error(error: psycopg.Error) -> SerializationError:
-    """Return what tells the caller to run the transaction again."""
+    """Return the error that asks the caller to run the transaction again."""
     sqlstate = str(error.sqlstate) if is_serialization_error(error) else "40001"
     return SerializationError(
         f"another transaction is in the way of this one: {primary_message(error)} (SQLSTATE "
@@ -86,7 +86,7 @@ def serialization_error(error: psycopg.Error) -> SerializationError:
 
 
 def has_lost_connection(error: BaseException) -> bool:
-    """Whether the connection is gone, and others that were idle may be, too."""
+    """Whether the connection is lost; idle connections may be lost as well."""
     if not isinstance(error, psycopg.Error) or has_lost_statement(error):
         return False
     if isinstance(error, _UNREACHABLE):
@@ -96,20 +96,20 @@ def has_lost_connection(error: BaseException) -> bool:
 
 
 def has_lost_statement(error: BaseException) -> bool:
-    """Whether a prepared statement is not where it was prepared, so that nothing was run."""
+    """Whether a prepared statement is missing in its session, so that nothing was executed."""
     return isinstance(error, pg.InvalidSqlStatementName | pg.DuplicatePreparedStatement)
 
 
 def is_recovery_conflict(error: BaseException) -> bool:
-    """Whether a standby gave up a read because it had to apply what the primary removed.
+    """Whether a standby cancelled a read in order to apply a change of the primary.
 
-    Only for reads under read committed, which are not given up for another reason.
+    Valid only for reads under read committed, which are not cancelled for another reason.
     """
     return isinstance(error, pg.SerializationFailure | pg.DeadlockDetected)
 
 
 def primary_message(error: Exception) -> str:
-    """Return what a fault says, without its details."""
+    """Return the primary message of an error, without its details."""
     diagnosis = error.diag.message_primary if isinstance(error, psycopg.Error) else None
     return diagnosis or (str(error).strip().splitlines() or [type(error).__name__])[0]
 
@@ -121,7 +121,7 @@ def reason_of(error: Exception) -> str:
 
 
 def why_not_indexed(error: Exception) -> str:
-    """Return what a fault that ended the building of an index says, and what to do about it."""
+    """Return why building an index failed, and what to do about it."""
     text = primary_message(error)
     if isinstance(error, pg.InsufficientPrivilege):
         return f"{text}; only the owner of the tables can index them: run `pgchroma compact` as it"
@@ -130,11 +130,11 @@ def why_not_indexed(error: Exception) -> str:
 
 @contextmanager
 def mapped_errors(place: str = "") -> Generator[None, None, None]:
-    """Raise PostgreSQL's faults inside as errors of the product, with the cause chained.
+    """Raise PostgreSQL's errors as errors of the product, with the cause chained.
 
     Args:
-        place: Where a connection is made to, for the message of one that fails before libpq knows;
-            without a password.
+        place: The database, without a password, for the message of a connection that fails before
+            libpq knows its address.
     """
     try:
         yield
@@ -149,7 +149,7 @@ def _translate(error: psycopg.Error, place: str) -> ChromaError:
     if has_lost_connection(error):
         named = " ".join(("the database", _place_tried(error) or place)).strip()
         return UnavailableError(f"{named} cannot be reached: {message}")
-    return _refusal(error, message) or _failure(error, message)
+    return _client_error(error, message) or _server_error(error, message)
 
 
 def _place_tried(error: psycopg.Error) -> str:
@@ -161,8 +161,8 @@ def _place_tried(error: psycopg.Error) -> str:
     return f"{user}@{host or 'localhost'}:{port}/{name}"
 
 
-def _refusal(error: Exception, message: str) -> ChromaError | None:
-    """Translate what the caller can mend."""
+def _client_error(error: Exception, message: str) -> ChromaError | None:
+    """Return the error for a cause that the caller can remove."""
     match error:
         case pg.InsufficientPrivilege():
             return MissingRightError(_missing_right(message))
@@ -186,8 +186,8 @@ def _refusal(error: Exception, message: str) -> ChromaError | None:
             return None
 
 
-def _failure(error: Exception, message: str) -> ChromaError:
-    """Translate what went wrong on the database's side."""
+def _server_error(error: Exception, message: str) -> ChromaError:
+    """Return the error for a failure of the database."""
     match error:
         case pg.QueryCanceled() | pg.LockNotAvailable():
             return DeadlineExceededError(f"{message}; nothing was changed")

@@ -1,8 +1,8 @@
-"""Prepared statements under names that no other connection can have.
+"""Prepared statements with names that are unique to their connection.
 
-psycopg numbers the statements of each connection from zero. Behind a pooler in transaction mode
-several clients share the sessions of PostgreSQL, and a name that two of them use runs the statement
-of whichever prepared it first: with parameters that fit, without an error.
+psycopg numbers the statements of each connection from zero. Behind a pooler in transaction mode,
+several clients share PostgreSQL's sessions. If two of them use one name, it executes the statement
+of the client that prepared it first: without an error, if the parameters fit.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ class NamedStatements(PrepareManager):
     """The prepared statements of one connection, each named with the connection's random token.
 
     Attributes:
-        is_allowed: Whether statements of ours are prepared on this connection.
+        is_allowed: Whether pgchroma's statements are prepared on this connection.
     """
 
     def __init__(self, before: PrepareManager) -> None:
@@ -30,7 +30,7 @@ class NamedStatements(PrepareManager):
         self.prepared_max = before.prepared_max
         self.is_allowed = True
         self._token = f"pgchroma_{secrets.token_hex(12)}".encode()
-        # What the connection's owner prepared before stays prepared.
+        # Statements that the connection's owner has prepared stay prepared.
         self._counts, self._names, self._to_flush = (
             before._counts,
             before._names,
@@ -38,27 +38,27 @@ class NamedStatements(PrepareManager):
         )
 
     def get(self, query: PostgresQuery, prepare: bool | None = None) -> tuple[Prepare, bytes]:
-        """Tell whether to prepare a query, and under which name."""
+        """Return whether to prepare a query, and under which name."""
         choice, name = super().get(query, prepare)
         return choice, self._token + name if choice is Prepare.SHOULD else name
 
     def abandon(self) -> None:
-        """Prepare no more, and leave alone what was prepared: its session may be another's now."""
+        """Prepare no more, and leave prepared statements alone: others may use the session."""
         self.is_allowed = False
         self._names.clear()
         self._to_flush.clear()
 
 
 def has_names(connection: BaseConnection[Any]) -> bool:
-    """Tell whether a connection has names of its own for the statements it prepares."""
+    """Whether a connection prepares statements under unique names."""
     return isinstance(connection._prepared, NamedStatements)
 
 
 def name_statements(connection: BaseConnection[Any]) -> bool:
-    """Give a connection names of its own for the statements it prepares.
+    """Let a connection prepare statements under unique names.
 
     Returns:
-        Whether it was without them: the first call for a connection returns true.
+        Whether it did not before: the first call for a connection returns true.
     """
     if has_names(connection):
         return False
@@ -67,13 +67,13 @@ def name_statements(connection: BaseConnection[Any]) -> bool:
 
 
 def may_prepare(connection: BaseConnection[Any]) -> bool:
-    """Tell whether statements of ours may be prepared on a connection."""
+    """Whether pgchroma's statements may be prepared on a connection."""
     statements = connection._prepared
     return isinstance(statements, NamedStatements) and statements.is_allowed
 
 
 def stop_preparing(connection: BaseConnection[Any]) -> None:
-    """Prepare no more statements of ours on a connection."""
+    """Prepare no more of pgchroma's statements on a connection."""
     statements = connection._prepared
     if isinstance(statements, NamedStatements):
         statements.abandon()

@@ -1,8 +1,8 @@
 """pgvector in a schema that is not on the search path, such as one for extensions alone.
 
-Types, operators and operator classes of ours are written without a schema. Where the search path
-of the role or database does not lead to them, each transaction adds the extension's schema at its
-end. Nothing is set for the session, which a pooler may hand to others.
+Statements name the extension's types, operators and operator classes without a schema. If the
+search path of the role or database does not contain the extension's schema, each transaction
+appends it. Nothing is set for the session, which a pooler may hand to other clients.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ where e.extname = 'vector' and to_regtype('vector') is null
 """
 
 ADD_SCHEMA: Final = Statement(_ADD.format(is_local="true").encode())
-"""Adds the extension's schema to the search path of a transaction; twice is no fault."""
+"""Adds the extension's schema to the search path of a transaction; it may be added twice."""
 
 _lacking: WeakSet[BaseConnection[Any]] = WeakSet()
 
 
 def note_schema(connection: BaseConnection[Any], *, is_on_path: bool) -> None:
-    """Take in whether the search path of a connection leads to pgvector."""
+    """Store whether the search path of a connection contains pgvector."""
     if not is_on_path:
         _lacking.add(connection)
 
@@ -50,5 +50,5 @@ def add_schema() -> Steps[None]:
 
 
 def add_for_session(connection: Connection[Any]) -> None:
-    """Add the extension's schema to the search path of a session that is ours alone."""
+    """Add the extension's schema to the search path of a session that only pgchroma uses."""
     connection.execute(_ADD.format(is_local="false").encode())

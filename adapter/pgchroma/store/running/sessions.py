@@ -1,4 +1,4 @@
-"""What every connection that we work on is taught, and what is asked about it once."""
+"""The preparation of every connection, and the facts that are asked about it once."""
 
 from __future__ import annotations
 
@@ -29,19 +29,19 @@ select
     ),
     to_regtype('vector') is not null
 """
-"""Asks which process of PostgreSQL's answers, for the object id of the type `vector`, and whether
-the search path leads to it."""
+"""Selects PostgreSQL's process id, the object id of the type `vector`, and whether the search path
+contains it."""
 
 
 class Sessions:
-    """What the connections of one source have in common.
+    """The common state of the connections of one source.
 
     Args:
-        prepares: Whether statements are prepared; None: where no pooler is in between.
+        prepares: Whether statements are prepared; `None` means unless a pooler is in between.
 
     Attributes:
-        note_vector_oid: Told the object id of the type `vector` on each new connection: a database
-            that was restored under the same name has another.
+        note_vector_oid: Called with the object id of the type `vector` on each new connection: it
+            differs in a database that was restored under the same name.
     """
 
     def __init__(self, prepares: bool | None) -> None:
@@ -51,13 +51,13 @@ class Sessions:
         self._lock = Lock()
 
     def introduce(self, connection: psycopg.BaseConnection[Any]) -> bool:
-        """Teach a connection what we send; twice is no fault.
+        """Prepare a connection for pgchroma's statements, unless it is.
 
         Returns:
-            Whether it is new here, so that `note` has to be told the answer to `SESSION_FACTS`.
+            Whether it is new, so that `note` must be called with the answer to `SESSION_FACTS`.
 
         Raises:
-            InvalidArgumentError: The connection, which the caller made, does not send UTF-8.
+            InvalidArgumentError: The connection, which the caller made, does not use UTF-8.
         """
         if not has_names(connection):
             _check_encoding(connection)
@@ -74,10 +74,10 @@ class Sessions:
         vector_oid: int | None,
         is_on_path: bool,
     ) -> None:
-        """Take in what PostgreSQL answered about a new connection.
+        """Store PostgreSQL's answer about a new connection.
 
-        Nothing is prepared where a pooler answers: it hands the sessions of PostgreSQL round, and
-        with them what was prepared there.
+        Behind a pooler, nothing is prepared: it hands PostgreSQL's sessions to other clients, with
+        the statements that were prepared there.
         """
         if vector_oid is not None:
             note_schema(connection, is_on_path=is_on_path)
@@ -94,12 +94,12 @@ class Sessions:
             )
 
     def remind(self, connection: psycopg.BaseConnection[Any]) -> None:
-        """Let a connection that is about to be used again know what has changed."""
+        """Apply what has changed to a connection that is about to be used again."""
         if self._prepares is False:
             stop_preparing(connection)
 
     def lose_statements(self) -> None:
-        """Prepare no more on any connection, since a pooler lost a prepared statement."""
+        """Prepare no more on any connection, because a pooler lost a prepared statement."""
         self._prepares = False
         if self._is_first():
             _log.warning(
