@@ -74,6 +74,7 @@ NEEDS: dict[str, tuple[str, str]] = {
     "collection_query": ("read", "collection"),
     "collection_explain": ("read", "collection"),
     "collection_recall": ("read", "collection"),
+    "collection_view": ("read", "collection"),
     "start_reembedding": ("write", "collection"),
     "get_reembedding": ("read", "collection"),
     "drop_reembedding": ("write", "collection"),

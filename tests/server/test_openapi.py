@@ -65,6 +65,7 @@ OURS = {
     "root": "GET ",
     "collection_explain": f"POST {R}/explain",
     "collection_recall": f"POST {R}/recall",
+    "collection_view": f"GET {R}/view",
     "start_reembedding": f"POST {R}/reembedding",
     "get_reembedding": f"GET {R}/reembedding",
     "drop_reembedding": f"DELETE {R}/reembedding",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import sys
 from collections.abc import Callable
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 from hypothesis import strategies as st
@@ -32,6 +32,7 @@ from pgchroma.model.operations import (
     GetCollection,
     GetCollectionByCrn,
     GetCollectionById,
+    GetCollectionView,
     GetDatabase,
     GetIdentity,
     GetIndexingStatus,
@@ -56,6 +57,7 @@ from pgchroma.model.operations import (
 )
 from pgchroma.model.records import QueriedRecords, RecordBatch, RecordColumns
 from pgchroma.model.reembedding import Comparison, Reembedding, Unembedded
+from pgchroma.model.view import CollectionView, ColumnType
 from tests import strategies
 
 __all__ = ("OPERATIONS", "RESULTS")
@@ -246,6 +248,7 @@ OPERATIONS: dict[Any, st.SearchStrategy[Any]] = {
         MeasureRecall, refs, st.integers(1, 1_000), st.integers(1, 2**32 - 1), filters()
     ),
     GetIndexingStatus: st.builds(GetIndexingStatus, refs),
+    GetCollectionView: st.builds(GetCollectionView, refs),
     StartReembedding: st.builds(
         StartReembedding, refs, functions, st.integers(1, 16_000), st.none() | spaces
     ),
@@ -373,6 +376,13 @@ RESULTS: dict[Any, Callable[[Any], st.SearchStrategy[Any]]] = {
     ),
     GetIndexingStatus: lambda operation: st.builds(
         IndexingStatus, naturals, naturals, naturals, st.floats(0, 1), st.none() | text
+    ),
+    GetCollectionView: lambda operation: st.builds(
+        CollectionView,
+        text,
+        text,
+        st.none() | naturals,
+        st.lists(st.tuples(text, st.sampled_from(get_args(ColumnType)))).map(tuple),
     ),
     StartReembedding: lambda operation: st.none() | generations,
     GetReembedding: lambda operation: st.none() | reembeddings,

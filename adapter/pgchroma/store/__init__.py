@@ -1,6 +1,6 @@
 """Handlers turn operations into SQL, and drivers run it. Importing this registers every handler."""
 
-from pgchroma.store import collections, credentials, databases, status, tenancy
+from pgchroma.store import collections, credentials, databases, sql_view, status, tenancy
 from pgchroma.store.context import StoreContext
 from pgchroma.store.handlers import handlers
 from pgchroma.store.records import deletions, reads, writes
@@ -24,6 +24,7 @@ __all__ = (
     "reembedding",
     "run",
     "run_async",
+    "sql_view",
     "status",
     "switch",
     "tenancy",

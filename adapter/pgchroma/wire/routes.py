@@ -13,6 +13,7 @@ from pgchroma.wire.route import Route
 from pgchroma.wire.search import SEARCH_ROUTES
 from pgchroma.wire.system import SYSTEM_ROUTES
 from pgchroma.wire.tenants import TENANT_ROUTES
+from pgchroma.wire.view import VIEW_ROUTES
 from pgchroma.wire.writes import WRITE_ROUTES
 
 __all__ = ("ROUTES", "route_of")
@@ -25,6 +26,7 @@ ROUTES: tuple[Route[Any, Any], ...] = (
     *READ_ROUTES,
     *SEARCH_ROUTES,
     *INDEXING_ROUTES,
+    *VIEW_ROUTES,
     *REEMBEDDING_ROUTES,
 )
 

@@ -24,6 +24,7 @@ from pgchroma.client.functions import Function, FunctionLike, configuration_upda
 from pgchroma.client.origin import NOT_PICKLED, Origin
 from pgchroma.client.results import get_result, query_result
 from pgchroma.client.schema.schema import Schema
+from pgchroma.client.sql_table import sqlalchemy_table
 from pgchroma.client.typed._async.table import AsyncTable
 from pgchroma.client.typed.fields import read_fields
 from pgchroma.client.typed.schema import check_compatible
@@ -41,6 +42,7 @@ from pgchroma.model.operations import (
     DropReembedding,
     ExplainQuery,
     GetCollectionById,
+    GetCollectionView,
     GetIndexingStatus,
     GetReembedding,
     ModifyCollection,
@@ -82,6 +84,8 @@ from pgchroma.model.types import (
 )
 
 if TYPE_CHECKING:
+    import sqlalchemy
+
     from pgchroma.backends._async.base import AsyncBackend
 
 __all__ = ("AsyncCollection",)
@@ -539,6 +543,29 @@ class AsyncCollection:
             NotFoundError: The collection has been deleted.
         """
         return await self._backend.execute(GetIndexingStatus(self._ref))
+
+    async def sqlalchemy_table(
+        self, metadata: sqlalchemy.MetaData | None = None
+    ) -> sqlalchemy.Table:
+        """Return the collection's view as a `sqlalchemy.Table`, to query it with SQLAlchemy Core.
+
+        It has the columns ``id``, ``document``, ``uri``, ``metadata``, ``embedding``,
+        ``created_at`` and ``updated_at``, and one for each metadata key that the collection's
+        schema declares with one type. ``embedding`` is pgvector's type, with its distances:
+        ``table.c.embedding.cosine_distance(vector)``. The table is for reading, on an engine of
+        the caller's that is connected to the collection's database; write through the collection.
+        Chroma does not have this.
+
+        Args:
+            metadata: The `sqlalchemy.MetaData` to put the table in. None means a new one.
+
+        Raises:
+            NotFoundError: The collection has been deleted.
+            MissingExtraError: SQLAlchemy or pgvector is not installed; the message has the command
+                that installs it.
+        """
+        view = await self._backend.execute(GetCollectionView(self._ref))
+        return sqlalchemy_table(view, metadata)
 
     async def delete(
         self,

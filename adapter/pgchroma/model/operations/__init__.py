@@ -14,6 +14,7 @@ from pgchroma.model.operations.collections import (
     GetCollection,
     GetCollectionByCrn,
     GetCollectionById,
+    GetCollectionView,
     ListCollections,
     ModifyCollection,
 )
@@ -68,6 +69,7 @@ __all__ = (
     "GetCollection",
     "GetCollectionByCrn",
     "GetCollectionById",
+    "GetCollectionView",
     "GetDatabase",
     "GetIdentity",
     "GetIndexingStatus",

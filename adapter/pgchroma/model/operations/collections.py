@@ -10,6 +10,7 @@ from pgchroma.model.entities import CollectionModel
 from pgchroma.model.filterable import FilterableKeys
 from pgchroma.model.operations.base import OnCollection, OnDatabase, OnInstallation, Operation, Read
 from pgchroma.model.types import CollectionMetadata
+from pgchroma.model.view import CollectionView
 
 __all__ = (
     "CountCollections",
@@ -18,6 +19,7 @@ __all__ = (
     "GetCollection",
     "GetCollectionByCrn",
     "GetCollectionById",
+    "GetCollectionView",
     "ListCollections",
     "ModifyCollection",
 )
@@ -57,6 +59,11 @@ class GetCollectionByCrn(OnInstallation, Read[CollectionModel]):
     tenant_resource_name: str
     database: str
     name: str
+
+
+@dataclass(frozen=True, slots=True)
+class GetCollectionView(OnCollection, Read[CollectionView]):
+    """Return the name and the columns of a collection's view, which SQL reads."""
 
 
 @dataclass(frozen=True, slots=True)
