@@ -12,7 +12,7 @@ from psycopg import sql
 
 import pgchroma
 from pgchroma import errors
-from pgchroma.store.conditions import condition as conditions
+from pgchroma.store.conditions.filters import FilterCompiler
 from pgchroma.store.roles import group_name
 from tests.roles.conftest import APP, SETTINGS, database_of, roles, rows
 from tests.server_process import running
@@ -93,7 +93,7 @@ def test_permissive_runs_and_is_open(open_url: str, monkeypatch: pytest.MonkeyPa
             "exists (select from ts_stat('select to_tsvector(name) from pgchroma.credentials')) "
             "is not null end"
         )
-        monkeypatch.setattr(conditions, "compile_filter", lambda *_: sql.SQL(hostile))
+        monkeypatch.setattr(FilterCompiler, "compile", lambda *_: sql.SQL(hostile))
         assert papers.get(where={"k": 1})["ids"] == ["1"]
 
 
