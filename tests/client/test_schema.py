@@ -23,7 +23,7 @@ from pgchroma import (
 from pgchroma.api import types
 from pgchroma.errors import InvalidArgumentError
 from pgchroma.model.configuration import CollectionConfiguration
-from pgchroma.model.schema import merge_schema, read_indexed
+from pgchroma.model.schema import merge_schema, read_filterable
 
 ON, OFF = {"enabled": True, "config": {}}, {"enabled": False, "config": {}}
 DEFAULT = {"name": "default", "type": "known", "config": {}}
@@ -170,8 +170,8 @@ def test_keys_that_have_an_index_by_name_are_declared() -> None:
         .delete_index(StringInvertedIndexConfig(), key="secret")
         .delete_index(BoolInvertedIndexConfig())
     )
-    assert read_indexed(schema.serialize_to_json()).declared_keys() == ("title", "year")
-    assert read_indexed(PLAIN).declared_keys() == ()
+    assert read_filterable(schema.serialize_to_json()).declared_keys() == ("title", "year")
+    assert read_filterable(PLAIN).declared_keys() == ()
 
 
 def test_documents_can_be_kept_out_of_search() -> None:

@@ -238,7 +238,7 @@ def test_secondary_indexes_are_for_large_collections_that_want_them() -> None:
     keys: Any = {"year": {"int": True}, "title": {"string": True}}
     declared = replace(
         COLLECTION,
-        configuration=replace(COLLECTION.configuration, indexed=FilterableKeys(keys=keys)),
+        configuration=replace(COLLECTION.configuration, filterable=FilterableKeys(keys=keys)),
     )
     assert choose(declared, is_automatic=False) == SecondaryIndex("value", "title")
 

@@ -84,8 +84,8 @@ async def test_a_key_can_be_the_only_one_with_an_index(mode: Any) -> None:
     assert (await collection.get(where={"year": 1}))["ids"] == ["a"]
     with pytest.raises(errors.InvalidArgumentError, match="'page' with type 'Int'"):
         await collection.get(where={"page": 1})
-    indexed = collection.target.get_model().configuration.indexed
-    assert indexed.declared_keys() == ("year",)
+    filterable = collection.target.get_model().configuration.filterable
+    assert filterable.declared_keys() == ("year",)
 
 
 async def test_documents_can_be_kept_out_of_search(mode: Any) -> None:

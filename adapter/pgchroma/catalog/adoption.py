@@ -193,7 +193,7 @@ def _adopt_dependents(
             yield Statement(_INSERT_ROWS[table], {"rows": _json(rows)})
     if view_name(entry["name"]) not in collection.views:
         generation, dimension = collection.current
-        filterable = CollectionConfiguration.from_json(entry["configuration"]).indexed
+        filterable = CollectionConfiguration.from_json(entry["configuration"]).filterable
         tables = CollectionTables(schema, collection.id, generation)
         yield create_view(tables, entry["name"], filterable, has_vectors=dimension is not None)
 

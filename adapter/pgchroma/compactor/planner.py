@@ -178,7 +178,7 @@ def _merged(
 def _declared(collection: TrackedCollection) -> list[SecondaryIndex]:
     """List the secondary indexes that the collection's schema declares."""
     declared = []
-    for key, kinds in sorted(collection.configuration.indexed.keys.items()):
+    for key, kinds in sorted(collection.configuration.filterable.keys.items()):
         if len(key.encode()) > MAX_KEY_BYTES:
             continue
         if kinds.get("int") or kinds.get("float"):

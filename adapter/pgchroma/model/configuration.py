@@ -134,24 +134,24 @@ class CollectionConfiguration:
         embedding_function: The client's embedding function in Chroma's persisted form
             (``{"type": "known", "name": …, "config": …}``); backends only store it. `None` and
             ``legacy`` mean no function, ``unknown`` that the request did not name one.
-        indexed: The keys and documents that filters may use.
+        filterable: The keys and documents that filters may use.
     """
 
     hnsw: HnswConfiguration
     embedding_function: Mapping[str, Any] | None = None
-    indexed: FilterableKeys = field(default_factory=FilterableKeys)
+    filterable: FilterableKeys = field(default_factory=FilterableKeys)
 
     @classmethod
     def parse(
         cls,
         configuration: Mapping[str, Any] | None,
         metadata: Mapping[str, Any] | None,
-        indexed: FilterableKeys | None = None,
+        filterable: FilterableKeys | None = None,
     ) -> Self:
         """Parse the configuration of a create request.
 
         Settings in the metadata, such as ``hnsw:space``, apply if the configuration leaves all of
-        them at their defaults. By default everything is `indexed`.
+        them at their defaults. By default everything is `filterable`.
 
         Raises:
             InvalidArgumentError: A setting is unknown or out of bounds, or a setting of the
@@ -162,7 +162,7 @@ class CollectionConfiguration:
         if hnsw == HnswConfiguration():
             hnsw = _from_metadata(metadata or {})
         function = _parse_embedding_function(configuration.get("embedding_function"))
-        return cls(hnsw, function, indexed or FilterableKeys())
+        return cls(hnsw, function, filterable or FilterableKeys())
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> Self:
@@ -194,7 +194,7 @@ class CollectionConfiguration:
         return {
             "hnsw": asdict(self.hnsw),
             "embedding_function": self.embedding_function,
-            "indexed": self.indexed.to_json(),
+            "indexed": self.filterable.to_json(),
         }
 
     def to_json(self) -> dict[str, Any]:

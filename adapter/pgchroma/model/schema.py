@@ -17,7 +17,7 @@ from pgchroma.model.configuration import CollectionConfiguration, HnswConfigurat
 from pgchroma.model.filterable import KINDS, FilterableKeys, Kind
 from pgchroma.model.text import check_text
 
-__all__ = ("indexed_json", "merge_schema", "read_indexed", "read_vector_index", "schema_json")
+__all__ = ("filterable_json", "merge_schema", "read_filterable", "read_vector_index", "schema_json")
 
 _DOCUMENT, _EMBEDDING = "#document", "#embedding"
 
@@ -47,8 +47,8 @@ def schema_json(configuration: CollectionConfiguration) -> dict[str, Any]:
     function = configuration.embedding_function or _LEGACY
     if function["type"] != "unknown":
         vectors["embedding_function"] = function
-    indexed = indexed_json(configuration.indexed)
-    defaults = indexed["defaults"]
+    filterable = filterable_json(configuration.filterable)
+    defaults = filterable["defaults"]
     return {
         "defaults": {
             "string": {"fts_index": _OFF, **defaults["string"]},
@@ -64,7 +64,7 @@ def schema_json(configuration: CollectionConfiguration) -> dict[str, Any]:
             "bool": defaults["bool"],
         },
         "keys": {
-            **indexed["keys"],
+            **filterable["keys"],
             _EMBEDDING: {
                 "float_list": {
                     "vector_index": {
@@ -77,22 +77,23 @@ def schema_json(configuration: CollectionConfiguration) -> dict[str, Any]:
     }
 
 
-def indexed_json(indexed: FilterableKeys) -> dict[str, Any]:
-    """Return the part of a schema with the filterable keys; `read_indexed` parses it."""
+def filterable_json(filterable: FilterableKeys) -> dict[str, Any]:
+    """Return the part of a schema with the filterable keys; `read_filterable` parses it."""
     keys = {
-        key: {kind: _inverted(kind, kinds) for kind in kinds} for key, kinds in indexed.keys.items()
+        key: {kind: _inverted(kind, kinds) for kind in kinds}
+        for key, kinds in filterable.keys.items()
     }
     documents = {
-        "fts_index": _ON if indexed.documents else _OFF,
+        "fts_index": _ON if filterable.documents else _OFF,
         "string_inverted_index": _OFF,
     }
     return {
-        "defaults": {kind: _inverted(kind, indexed.defaults) for kind in KINDS},
+        "defaults": {kind: _inverted(kind, filterable.defaults) for kind in KINDS},
         "keys": {**keys, _DOCUMENT: {"string": documents}},
     }
 
 
-def read_indexed(schema: Mapping[str, Any]) -> FilterableKeys:
+def read_filterable(schema: Mapping[str, Any]) -> FilterableKeys:
     """Parse the filterable keys.
 
     Raises:
@@ -133,9 +134,9 @@ def merge_schema(
     if schema is None:
         return configuration, None
     _check(schema)
-    indexed = read_indexed(schema)
+    filterable = read_filterable(schema)
     merged = _merged(configuration, read_vector_index(schema))
-    return merged, None if indexed == FilterableKeys() else indexed
+    return merged, None if filterable == FilterableKeys() else filterable
 
 
 def _merged(

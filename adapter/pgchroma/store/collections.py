@@ -53,7 +53,7 @@ __all__ = (
 def create_collection(operation: CreateCollection, context: StoreContext) -> Steps[CollectionModel]:
     """Insert a collection and create its tables, or return the one that already has the name."""
     configuration = CollectionConfiguration.parse(
-        _requested_configuration(operation), operation.metadata, operation.indexed
+        _requested_configuration(operation), operation.metadata, operation.filterable
     )
     while True:
         created = yield Transaction(_create(operation, configuration))
@@ -145,7 +145,7 @@ def _requested_configuration(operation: CreateCollection) -> Mapping[str, Any] |
     function and relies on the default one. Such a collection is stored as one whose function is
     unknown, not as one without a function.
     """
-    if operation.get_or_create and operation.configuration is None and operation.indexed is None:
+    if operation.get_or_create and operation.configuration is None and operation.filterable is None:
         return {"embedding_function": {"type": "unknown"}}
     return operation.configuration
 
@@ -172,7 +172,7 @@ def _create(
     if not rows:
         return None
     tables = CollectionTables(schema, id)
-    yield create_tables(tables, operation.name, configuration.indexed)
+    yield create_tables(tables, operation.name, configuration.filterable)
     return CollectionModel(
         id,
         operation.name,

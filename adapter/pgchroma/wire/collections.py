@@ -24,7 +24,7 @@ from pgchroma.model.operations import (
     ListCollections,
     ModifyCollection,
 )
-from pgchroma.model.schema import indexed_json, merge_schema, schema_json
+from pgchroma.model.schema import filterable_json, merge_schema, schema_json
 from pgchroma.wire.configuration import ConfigurationBody, NewConfigurationBody, read_settings
 from pgchroma.wire.paths import (
     COLLECTION,
@@ -92,7 +92,7 @@ def _encode_create_collection(operation: CreateCollection) -> Request:
         operation.name,
         operation.metadata,
         _configuration_body(operation.configuration),
-        None if operation.indexed is None else indexed_json(operation.indexed),
+        None if operation.filterable is None else filterable_json(operation.filterable),
         operation.get_or_create,
     )
     return Request(database_path(operation), body=body)
@@ -102,14 +102,14 @@ def _decode_create_collection(request: Request) -> CreateCollection:
     body: CreateCollectionBody = request.body
     name = check_name(body.name)
     check_shape(body.schema)
-    configuration, indexed = merge_schema(read_settings(body.configuration), body.schema)
+    configuration, filterable = merge_schema(read_settings(body.configuration), body.schema)
     return CreateCollection(
         request.scope,
         name,
         configuration,
         _metadata(body.metadata),
         get_or_create=body.get_or_create,
-        indexed=indexed,
+        filterable=filterable,
     )
 
 

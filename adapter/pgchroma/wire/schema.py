@@ -9,7 +9,7 @@ import msgspec
 
 from pgchroma.errors import MalformedRequestError
 from pgchroma.model.configuration import CollectionConfiguration, HnswConfiguration
-from pgchroma.model.schema import read_indexed, read_vector_index
+from pgchroma.model.schema import read_filterable, read_vector_index
 from pgchroma.wire.configuration import VectorIndexBody
 
 __all__ = ("check_shape", "decode_configuration")
@@ -50,5 +50,5 @@ def decode_configuration(
     return CollectionConfiguration(
         HnswConfiguration.read({key: value for key, value in hnsw.items() if value is not None}),
         function,
-        read_indexed(schema or {}),
+        read_filterable(schema or {}),
     )

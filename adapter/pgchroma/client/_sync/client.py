@@ -474,11 +474,11 @@ class Client(Administration):
             embedding_function = None
         parsed = parse_collection_metadata(metadata)
         configured, given = configuration_json(configuration, parsed, embedding_function)
-        wanted, function, indexed = apply_schema(schema, configured, given)
+        wanted, function, filterable = apply_schema(schema, configured, given)
         # Checked on the client, because JSON would turn a NaN into null.
-        CollectionConfiguration.parse(wanted, parsed, indexed)
+        CollectionConfiguration.parse(wanted, parsed, filterable)
         operation = CreateCollection(
-            self._scope, check_name(name), wanted, parsed, get_or_create, indexed
+            self._scope, check_name(name), wanted, parsed, get_or_create, filterable
         )
         if is_replacing:
             # All checks that do not need the database have passed.

@@ -252,12 +252,12 @@ def apply_schema(
     # Without a function and settings, nothing can contradict the schema.
     is_empty = function is None and set(configuration) == {"embedding_function"}
     to_merge = None if is_empty else configuration
-    merged, indexed = merge_schema(to_merge, schema.serialize_to_json())
+    merged, filterable = merge_schema(to_merge, schema.serialize_to_json())
     if merged is None or merged is to_merge:
-        return configuration, function, indexed
+        return configuration, function, filterable
     types = [schema.keys.get(EMBEDDING_KEY), schema.defaults]
     indexes = [index for each in types if each is not None and (index := _index(each, _VECTOR))]
-    return merged, indexes[0].config.embedding_function, indexed
+    return merged, indexes[0].config.embedding_function, filterable
 
 
 def _slot_of(config: Any) -> _IndexSlot | None:

@@ -38,8 +38,8 @@ def derived_model(collection: CollectionModel, function: Any) -> type[BaseModel]
         )
     fields: dict[str, Any] = {
         key: (_TYPES[kind] | None, None)
-        for key in collection.configuration.indexed.declared_keys()
-        for kind, is_on in collection.configuration.indexed.keys[key].items()
+        for key in collection.configuration.filterable.declared_keys()
+        for kind, is_on in collection.configuration.filterable.keys[key].items()
         if is_on
     }
     fields["id"] = (str | None, None)

@@ -30,14 +30,14 @@ class CreateCollection(OnDatabase, Operation[CollectionModel]):
     """Create a collection, or with `get_or_create` return the one of that name, unchanged.
 
     Attributes:
-        indexed: What records may be filtered by. None means everything.
+        filterable: What records may be filtered by. None means everything.
     """
 
     name: str
     configuration: Mapping[str, Any] | None = None
     metadata: CollectionMetadata | None = None
     get_or_create: bool = False
-    indexed: FilterableKeys | None = None
+    filterable: FilterableKeys | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -78,7 +78,7 @@ def _await_missing(versions: EmbeddingVersions, max_wait: float) -> Steps[int]:
 
 def _swap(versions: EmbeddingVersions, shadow: CollectionTables) -> Steps[None]:
     yield from copy_grants(versions, shadow)
-    yield swap(versions.current, shadow, versions.name, versions.configuration.indexed)
+    yield swap(versions.current, shadow, versions.name, versions.configuration.filterable)
     # Other changes of the configuration since the start of the re-embedding are kept.
     new = versions.shadow_configuration
     configuration = replace(
