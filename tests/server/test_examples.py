@@ -12,6 +12,7 @@ import pytest
 
 from pgchroma.server.http.handlers import UNIMPLEMENTED
 from pgchroma.server.http.openapi import openapi
+from tests.operations import OWN_OPERATIONS
 from tests.server.browsing import Page, browsing
 
 IN_ORDER = (
@@ -20,7 +21,7 @@ IN_ORDER = (
     "list_databases", "create_collection", "get_collection", "get_collection_by_id",
     "get_collection_by_crn", "update_collection", "list_collections", "count_collections",
     "collection_add", "collection_count", "indexing_status", "collection_get", "collection_query",
-    "collection_explain", "collection_recall", "collection_view",
+    *(name for name, own in OWN_OPERATIONS.items() if not own.is_in_sequence),
     "collection_upsert", "collection_update",
     "start_reembedding", "get_reembedding", "get_unembedded", "store_reembedded",
     "compare_embeddings", "switch_embeddings", "drop_reembedding", "collection_delete",

@@ -36,6 +36,7 @@ from pgchroma.model.operations import (
 )
 from pgchroma.model.operations.credentials import RevokeCredential, new_key, new_user
 from pgchroma.server.http.handlers import handlers
+from tests.operations import OWN_OPERATIONS
 from tests.server_process import running
 
 PASSWORD = "correct horse"
@@ -72,16 +73,6 @@ NEEDS: dict[str, tuple[str, str]] = {
     "collection_count": ("read", "collection"),
     "collection_get": ("read", "collection"),
     "collection_query": ("read", "collection"),
-    "collection_explain": ("read", "collection"),
-    "collection_recall": ("read", "collection"),
-    "collection_view": ("read", "collection"),
-    "start_reembedding": ("write", "collection"),
-    "get_reembedding": ("read", "collection"),
-    "drop_reembedding": ("write", "collection"),
-    "get_unembedded": ("write", "collection"),
-    "store_reembedded": ("write", "collection"),
-    "compare_embeddings": ("read", "collection"),
-    "switch_embeddings": ("write", "collection"),
     "collection_search": ("read", "collection"),
     "fork_collection": ("write", "collection"),
     "fork_count": ("read", "collection"),
@@ -89,6 +80,7 @@ NEEDS: dict[str, tuple[str, str]] = {
     "attach_function": ("write", "collection"),
     "get_attached_function": ("read", "collection"),
     "detach_function": ("write", "collection"),
+    **{name: (own.role, "collection") for name, own in OWN_OPERATIONS.items()},
 }
 DEPTHS = {"everything": 0, "tenant": 1, "database": 2, "collection": 3}
 

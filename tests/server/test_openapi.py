@@ -15,6 +15,7 @@ import pytest
 
 from pgchroma.server.http.handlers import handlers
 from pgchroma.server.http.openapi import openapi
+from tests.operations import OWN_OPERATIONS
 from tests.server.browsing import ALONE, chromium
 from tests.server_process import running
 
@@ -61,18 +62,8 @@ CHROMAS = {
 }
 """The operations in the document of chromadb 1.5.9's server, by their ids."""
 
-OURS = {
-    "root": "GET ",
-    "collection_explain": f"POST {R}/explain",
-    "collection_recall": f"POST {R}/recall",
-    "collection_view": f"GET {R}/view",
-    "start_reembedding": f"POST {R}/reembedding",
-    "get_reembedding": f"GET {R}/reembedding",
-    "drop_reembedding": f"DELETE {R}/reembedding",
-    "get_unembedded": f"GET {R}/reembedding/records",
-    "store_reembedded": f"POST {R}/reembedding/records",
-    "compare_embeddings": f"POST {R}/reembedding/compare",
-    "switch_embeddings": f"POST {R}/reembedding/switch",
+OURS = {"root": "GET "} | {
+    name: own.request.replace("/", f"{R}/", 1) for name, own in OWN_OPERATIONS.items()
 }
 
 

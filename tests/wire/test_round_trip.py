@@ -28,7 +28,7 @@ from pgchroma.model.operations import (
 )
 from pgchroma.wire.route import PREFIX, Route, encode_json, read_path
 from pgchroma.wire.routes import ROUTES, route_of
-from tests.wire.operations import OPERATIONS, RESULTS
+from tests.operations import OPERATIONS, RESULTS
 
 
 def _plain(value: Any) -> Any:

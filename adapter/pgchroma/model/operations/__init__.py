@@ -2,97 +2,35 @@
 
 A backend executes them: ``backend.execute(CountRecords(collection)) -> int``. Operations are
 validated when they are created; backends do not validate them again.
+
+Importing from the package gives every operation but those on credentials, which need more.
 """
 
 from __future__ import annotations
 
+from pgchroma.model.operations import (
+    collections,
+    indexing,
+    records,
+    reembedding,
+    search,
+    system,
+    tenants,
+)
 from pgchroma.model.operations.base import CollectionRef, Operation, Read
-from pgchroma.model.operations.collections import (
-    CountCollections,
-    CreateCollection,
-    DeleteCollection,
-    GetCollection,
-    GetCollectionByCrn,
-    GetCollectionById,
-    GetCollectionView,
-    ListCollections,
-    ModifyCollection,
-)
-from pgchroma.model.operations.indexing import GetIndexingStatus
-from pgchroma.model.operations.records import (
-    AddRecords,
-    CountRecords,
-    DeleteRecords,
-    GetRecords,
-    UpdateRecords,
-    UpsertRecords,
-    WriteRecords,
-)
-from pgchroma.model.operations.reembedding import (
-    CompareEmbeddings,
-    DropReembedding,
-    GetReembedding,
-    GetUnembedded,
-    StartReembedding,
-    StoreReembedded,
-    SwitchEmbeddings,
-)
-from pgchroma.model.operations.search import ExplainQuery, MeasureRecall, QueryRecords
-from pgchroma.model.operations.system import GetIdentity, GetVersion, Heartbeat, Reset
-from pgchroma.model.operations.tenants import (
-    CreateDatabase,
-    CreateTenant,
-    DeleteDatabase,
-    DeleteTenant,
-    GetDatabase,
-    GetTenant,
-    ListDatabases,
-    ListTenants,
-    UpdateTenant,
-)
+from pgchroma.model.operations.collections import *  # noqa: F403
+from pgchroma.model.operations.indexing import *  # noqa: F403
+from pgchroma.model.operations.records import *  # noqa: F403
+from pgchroma.model.operations.reembedding import *  # noqa: F403
+from pgchroma.model.operations.search import *  # noqa: F403
+from pgchroma.model.operations.system import *  # noqa: F403
+from pgchroma.model.operations.tenants import *  # noqa: F403
 
-__all__ = (
-    "AddRecords",
-    "CollectionRef",
-    "CompareEmbeddings",
-    "CountCollections",
-    "CountRecords",
-    "CreateCollection",
-    "CreateDatabase",
-    "CreateTenant",
-    "DeleteCollection",
-    "DeleteDatabase",
-    "DeleteRecords",
-    "DeleteTenant",
-    "DropReembedding",
-    "ExplainQuery",
-    "GetCollection",
-    "GetCollectionByCrn",
-    "GetCollectionById",
-    "GetCollectionView",
-    "GetDatabase",
-    "GetIdentity",
-    "GetIndexingStatus",
-    "GetRecords",
-    "GetReembedding",
-    "GetTenant",
-    "GetUnembedded",
-    "GetVersion",
-    "Heartbeat",
-    "ListCollections",
-    "ListDatabases",
-    "ListTenants",
-    "MeasureRecall",
-    "ModifyCollection",
-    "Operation",
-    "QueryRecords",
-    "Read",
-    "Reset",
-    "StartReembedding",
-    "StoreReembedded",
-    "SwitchEmbeddings",
-    "UpdateRecords",
-    "UpdateTenant",
-    "UpsertRecords",
-    "WriteRecords",
-)
+__all__: tuple[str, ...] = ("CollectionRef", "Operation", "Read")
+__all__ += collections.__all__
+__all__ += indexing.__all__
+__all__ += records.__all__
+__all__ += reembedding.__all__
+__all__ += search.__all__
+__all__ += system.__all__
+__all__ += tenants.__all__
