@@ -215,6 +215,7 @@ COLLECTION_ROUTES: tuple[Route[Any, Any], ...] = (
         decode_response=_decode_collection_response,
         response=CollectionBody,
         body=CreateCollectionBody,
+        example={"name": "papers", "get_or_create": True},
     ),
     Route(
         operation=ListCollections,
@@ -304,6 +305,7 @@ COLLECTION_ROUTES: tuple[Route[Any, Any], ...] = (
         decode_response=ignore_response,
         response=Empty,
         body=ModifyCollectionBody,
+        example={"new_metadata": {"topic": "databases"}},
     ),
     Route(
         operation=DeleteCollection,

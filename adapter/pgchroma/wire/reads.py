@@ -148,6 +148,7 @@ READ_ROUTES: tuple[Route[Any, Any], ...] = (
         decode_response=lambda operation, body: int(body.get("deleted", 0)),
         response=DeletedBody,
         body=DeleteBody,
+        example={"ids": ["a"]},
         max_bytes=None,
     ),
     Route(
@@ -178,6 +179,7 @@ READ_ROUTES: tuple[Route[Any, Any], ...] = (
         decode_response=_decode_get_response,
         response=RecordsBody,
         body=GetBody,
+        example={"where": {"year": {"$gt": 2020}}, "limit": 10},
         max_bytes=None,
         is_idempotent=True,
     ),

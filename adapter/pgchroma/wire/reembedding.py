@@ -181,6 +181,11 @@ REEMBEDDING_ROUTES: tuple[Route[Any, Any], ...] = (
         decode_response=lambda operation, body: body["generation"],
         response=StartedBody,
         body=StartReembeddingBody,
+        example={
+            "embedding_function": {"type": "known", "name": "mine", "config": {}},
+            "dimension": 2,
+            "space": "cosine",
+        },
         is_idempotent=True,
     ),
     Route(
@@ -242,6 +247,7 @@ REEMBEDDING_ROUTES: tuple[Route[Any, Any], ...] = (
         decode_response=ignore_response,
         response=Empty,
         body=ReembeddedBody,
+        example={"generation": 1, "positions": [1], "embeddings": ["mpmZPs3MzD4="]},  # [0.3, 0.4]
         max_bytes=None,
         is_idempotent=True,
     ),
@@ -265,6 +271,7 @@ REEMBEDDING_ROUTES: tuple[Route[Any, Any], ...] = (
         decode_response=_decode_comparison_response,
         response=ComparisonBody,
         body=CompareBody,
+        example={"generation": 1, "sample": 10, "n_results": 3},
         is_idempotent=True,
     ),
     Route(
@@ -284,6 +291,7 @@ REEMBEDDING_ROUTES: tuple[Route[Any, Any], ...] = (
         decode_response=lambda operation, body: int(body["missing"]),
         response=MissingBody,
         body=SwitchBody,
+        example={"generation": 1},
         is_idempotent=True,
     ),
 )

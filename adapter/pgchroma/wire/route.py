@@ -85,6 +85,8 @@ class Route(Generic[O, R]):
         response: The shape of the answer, for the OpenAPI document.
         query: The shape of the query string, if there is one.
         body: The shape of the body, if there is one.
+        example: An example of the body for the OpenAPI document. The examples of all routes fit
+            together: each works once the one that creates its collection was sent.
         status: The HTTP status of a success.
         is_idempotent: Whether a client may send the request again if it does not know the outcome.
         max_bytes: The length of the longest body. `None` means that the server's settings limit it.
@@ -102,6 +104,7 @@ class Route(Generic[O, R]):
     response: Any
     query: Any = None
     body: Any = None
+    example: Mapping[str, Any] | None = None
     status: int = 200
     is_idempotent: bool = False
     max_bytes: int | None = SMALL_BODY_BYTES

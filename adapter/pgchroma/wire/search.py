@@ -219,6 +219,13 @@ def _decode_recall_response(operation: Any, body: Any) -> Recall:
     return Recall(**{name: body[name] for name in RecallResultBody.__struct_fields__})
 
 
+_QUERY: Final = {
+    "query_embeddings": [[0.1, 0.2]],
+    "n_results": 3,
+    "where_document": {"$contains": "text"},
+    "include": ["documents", "distances"],
+}
+
 SEARCH_ROUTES: tuple[Route[Any, Any], ...] = (
     Route(
         operation=QueryRecords,
@@ -232,6 +239,7 @@ SEARCH_ROUTES: tuple[Route[Any, Any], ...] = (
         decode_response=_decode_query_response,
         response=QueryResultBody,
         body=QueryBody,
+        example=_QUERY,
         max_bytes=None,
         is_idempotent=True,
     ),
@@ -247,6 +255,7 @@ SEARCH_ROUTES: tuple[Route[Any, Any], ...] = (
         decode_response=_decode_plan_response,
         response=QueryPlanBody,
         body=QueryBody,
+        example=_QUERY,
         max_bytes=None,
         is_idempotent=True,
     ),
@@ -262,6 +271,7 @@ SEARCH_ROUTES: tuple[Route[Any, Any], ...] = (
         decode_response=_decode_recall_response,
         response=RecallResultBody,
         body=RecallBody,
+        example={"sample": 10, "n_results": 3},
         max_bytes=None,
         is_idempotent=True,
     ),

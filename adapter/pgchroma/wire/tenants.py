@@ -88,6 +88,7 @@ TENANT_ROUTES: tuple[Route[Any, Any], ...] = (
         decode_response=ignore_response,
         response=Empty,
         body=NamedBody,
+        example={"name": "acme"},
     ),
     Route(
         operation=GetTenant,
@@ -121,6 +122,7 @@ TENANT_ROUTES: tuple[Route[Any, Any], ...] = (
         decode_response=ignore_response,
         response=Empty,
         body=UpdateTenantBody,
+        example={"resource_name": "default"},
     ),
     Route(
         operation=CreateDatabase,
@@ -136,6 +138,7 @@ TENANT_ROUTES: tuple[Route[Any, Any], ...] = (
         decode_response=ignore_response,
         response=Empty,
         body=NamedBody,
+        example={"name": "library"},
     ),
     Route(
         operation=ListDatabases,

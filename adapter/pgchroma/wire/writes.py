@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, Final, TypeAlias, TypeVar
 
 from msgspec import Struct
 
@@ -124,6 +124,13 @@ def _sparse_error(key: str, value: dict[str, Any]) -> Exception:
     return MalformedRequestError(f"metadatas: the value of {key} is an object")
 
 
+_RECORD: Final = {
+    "ids": ["a"],
+    "embeddings": [[0.1, 0.2]],
+    "documents": ["a text"],
+    "metadatas": [{"year": 2024}],
+}
+
 WRITE_ROUTES: tuple[Route[Any, Any], ...] = (
     Route(
         operation=AddRecords,
@@ -137,6 +144,7 @@ WRITE_ROUTES: tuple[Route[Any, Any], ...] = (
         decode_response=ignore_response,
         response=Empty,
         body=AddBody,
+        example=_RECORD,
         max_bytes=None,
         status=201,
     ),
@@ -152,6 +160,7 @@ WRITE_ROUTES: tuple[Route[Any, Any], ...] = (
         decode_response=ignore_response,
         response=Empty,
         body=UpsertBody,
+        example=_RECORD | {"documents": ["a changed text"]},
         max_bytes=None,
     ),
     Route(
@@ -166,6 +175,7 @@ WRITE_ROUTES: tuple[Route[Any, Any], ...] = (
         decode_response=ignore_response,
         response=Empty,
         body=UpdateBody,
+        example={"ids": ["a"], "metadatas": [{"year": 2025}]},
         max_bytes=None,
     ),
 )

@@ -6,7 +6,7 @@ document work with this one.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from inspect import cleandoc
@@ -17,7 +17,7 @@ import msgspec
 from pgchroma._version import __version__
 from pgchroma.model.operations import Heartbeat
 from pgchroma.server.http.errors import PLAIN_TEXT_ERRORS
-from pgchroma.server.http.examples import BODIES, example_of
+from pgchroma.server.http.examples import example_of
 from pgchroma.server.http.handlers import UNIMPLEMENTED
 from pgchroma.wire.errors import ErrorBody
 from pgchroma.wire.route import PREFIX, Access, Route
@@ -140,6 +140,7 @@ class _Described:
     answers: dict[int, Any]
     body: Any = None
     query: Any = None
+    example: Mapping[str, Any] | None = None
     is_implemented: bool = True
 
     @classmethod
@@ -154,6 +155,7 @@ class _Described:
             {route.status: route.response},
             route.body,
             route.query,
+            route.example,
         )
 
 
@@ -230,10 +232,10 @@ def _operation(operation: _Described, schemas: _Schemas) -> dict[str, Any]:
         else [{name: []} for name in _SECURITY_SCHEMES],
     }
     if operation.body is not None:
-        content = {JSON: {"schema": schemas(operation.body)}}
-        if operation.name in BODIES:
-            content[JSON]["example"] = BODIES[operation.name]
-        described["requestBody"] = {"required": True, "content": content}
+        content: dict[str, Any] = {"schema": schemas(operation.body)}
+        if operation.example is not None:
+            content["example"] = operation.example
+        described["requestBody"] = {"required": True, "content": {JSON: content}}
     return described
 
 
