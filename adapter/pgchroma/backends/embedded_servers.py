@@ -210,7 +210,7 @@ def release(*used: SharedServer[Any]) -> None:
                 shared.invalidate()
                 unused.append(shared)
     for shared in unused:
-        # Without the lock: a build may take seconds to end, and other clients open meanwhile.
+        # Without the lock: a build may take seconds to end, and other clients open in that time.
         shared.close()
 
 

@@ -108,7 +108,7 @@ def CloudClient(  # noqa: N802
         enable_ssl: Whether it is spoken to by HTTPS.
 
     Raises:
-        ValueError: There is no key, nobody answers, or the key is for several databases and none
+        ValueError: There is no key, no server answers, or the key is for several databases and none
             is named.
         ChromaAuthError: The server does not accept the key.
     """

@@ -1,4 +1,4 @@
-"""Which operations take so long to prepare that an event loop has to be kept free of them."""
+"""Which operations take too long to prepare to do it on an event loop."""
 
 from __future__ import annotations
 

@@ -35,7 +35,7 @@ RETURNED: Final = (StopIteration, _ReturnedInThread)
 
 
 def has_many_rows(answer: Any) -> bool:
-    """Whether a handler may take so long over an answer that other tasks have to wait."""
+    """Whether a handler may work on an answer for long enough to make other tasks wait."""
     return isinstance(answer, list) and len(answer) > PAGE
 
 
