@@ -290,7 +290,9 @@ def test_keys_to_encrypt_with_are_said_and_refused() -> None:
     assert not types.Cmek.gcp("mine").validate_pattern()
     with pytest.raises(ValueError, match="Unsupported or missing CMEK provider"):
         types.Cmek.from_dict({"aws": "x"})
-    with pytest.raises(InvalidArgumentError, match="to encrypt with are not supported"):
+    with pytest.raises(
+        InvalidArgumentError, match="customer-managed encryption keys are not supported"
+    ):
         merge_schema(None, written)
     assert schema.set_cmek(None).serialize_to_json() == PLAIN
 

@@ -41,6 +41,7 @@ def test_what_counts_as_reading_works_in_a_read_only_transaction(url: str) -> No
         collection.recall(sample=2)
         client.get_collection_by_id(collection.id, embedding_function=None)
         collection.get_indexing_status()
+        collection.sqlalchemy_table()
         collection.get_reembedding()
     # These want more than a collection, or are asked by the server alone.
     others: set[type[Operation[Any]]] = {

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import importlib
 import itertools
 import os
 import shutil
@@ -17,6 +16,7 @@ import pytest
 
 import pgchroma
 from pgchroma.cli import main
+from pgchroma.compactor import once
 from pgchroma.embedded import EmbeddedPostgres
 from pgchroma.errors import UnavailableError
 from pgchroma.records import Record, Vector
@@ -27,7 +27,6 @@ from tests.server_process import running
 from .conftest import postmaster, rows, server_lives
 
 # The package has the command under the module's name.
-compact = importlib.import_module("pgchroma.cli.compact")
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -297,15 +296,15 @@ def test_compacting_goes_on_after_the_server_died(
     with pgchroma.PersistentClient(used) as client:
         _collection(client)
     deaths: list[int] = []
-    attempt = compact._attempt
+    compact_one = once._compact
 
     def die_first(*args: Any, **options: Any) -> Any:
         if not deaths:
             deaths.append(postmaster(used))
             _kill(used)
-        return attempt(*args, **options)
+        return compact_one(*args, **options)
 
-    monkeypatch.setattr(compact, "_attempt", die_first)
+    monkeypatch.setattr(once, "_compact", die_first)
     done = runner().invoke(main, ["compact", "--path", str(used)])
     assert done.exit_code == 0, done.output
     assert "1 of 1 collections are at rest" in done.output

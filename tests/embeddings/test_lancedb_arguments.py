@@ -85,7 +85,7 @@ def test_arguments_of_ollama_are_mapped_and_sent() -> None:
     assert made.build_from_config(made.get_config()).get_config() == made.get_config()
     plain = get_registry().get("ollama").create(name="bge-m3")
     assert plain.get_config().keys() == {"url", "model_name", "timeout"}
-    with pytest.raises(TypeError, match="ollama_client_kwargs: verify"):
+    with pytest.raises(TypeError, match="ollama_client_kwargs: expected only timeout, got verify"):
         get_registry().get("ollama").create(ollama_client_kwargs={"verify": False})
 
 
@@ -109,7 +109,7 @@ def test_arguments_of_open_clip_and_bedrock_are_mapped() -> None:
     assert (clip.checkpoint, clip.get_config()["normalize"]) == ("openai", False)
     bedrock = AmazonBedrockEmbeddingFunction.create(region="eu-central-1")
     assert bedrock.get_config()["session_args"] == {"region_name": "eu-central-1"}
-    with pytest.raises(ValueError, match="query_input_type: Bedrock"):
+    with pytest.raises(ValueError, match="query_input_type: expected search_query for Bedrock"):
         AmazonBedrockEmbeddingFunction.create(query_input_type="clustering")
 
 

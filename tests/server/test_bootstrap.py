@@ -192,7 +192,7 @@ def test_every_line_of_the_log_is_json(tmp_path: Path) -> None:
     said = [f"{line['level']} {line['logger']} {line['message']}" for line in lines]
     assert said[0].startswith("INFO pgchroma.server pgchroma 0")
     assert "Python" in said[0]
-    assert said[-1].startswith("INFO pgchroma.server pgchroma has ended")
+    assert said[-1].startswith("INFO pgchroma.server pgchroma stopped after")
     for text in ("CHROMA_SERVER_AUTHN_PROVIDER", "PostgreSQL 18", "pgvector", "listens on"):
         assert any(text in line for line in said), text
 

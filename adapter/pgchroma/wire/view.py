@@ -14,22 +14,29 @@ from pgchroma.wire.route import Request, Route
 __all__ = ("VIEW_ROUTES",)
 
 
+class ViewColumnBody(Struct):
+    """The column of a metadata key, and its type in SQL."""
+
+    key: str
+    type: str
+
+
 class CollectionViewBody(Struct):
     """The view of a collection: its schema, its name, and the columns of metadata keys."""
 
     schema: str
     name: str
     dimension: int | None
-    keys: list[tuple[str, str]]
+    keys: list[ViewColumnBody]
 
 
 def _encode_view_response(request: Request, view: CollectionView) -> Any:
-    keys: list[tuple[str, str]] = list(view.keys)
+    keys = [ViewColumnBody(key, kind) for key, kind in view.keys]
     return CollectionViewBody(view.schema, view.name, view.dimension, keys)
 
 
 def _decode_view_response(operation: Any, body: Any) -> CollectionView:
-    keys = tuple((key, kind) for key, kind in body["keys"])
+    keys = tuple((column["key"], column["type"]) for column in body["keys"])
     return CollectionView(body["schema"], body["name"], body["dimension"], keys)
 
 
