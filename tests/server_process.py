@@ -1,4 +1,4 @@
-"""A real ``pgchroma run`` on a port of its own."""
+"""A real ``pgchroma run`` on a free port."""
 
 from __future__ import annotations
 

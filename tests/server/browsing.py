@@ -20,14 +20,14 @@ MIN_DESCRIPTOR = 10
 ALONE = (
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run",
     "--disable-background-networking", "--enable-logging=stderr", "--window-size=1000,700",
-    # This is no internet: nothing but the server has an address.
+    # The machine has no internet access: only the server's address resolves.
     "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
 )  # fmt: skip
 """How Chromium is started everywhere."""
 
 
 def chromium() -> str:
-    """Find the browser; the test is skipped where there is none."""
+    """Find the browser, or skip the test."""
     browser = shutil.which("chromium") or shutil.which("chromium-browser")
     if browser is None:
         pytest.skip("there is no Chromium: apt-get install chromium")

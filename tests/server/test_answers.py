@@ -1,6 +1,6 @@
 """Every route's answers, byte for byte, as Chroma's clients of all languages expect them.
 
-What differs from Chroma 1.5.9 on purpose says so here.
+Comments mark intended differences from Chroma 1.5.9.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ JSON = {"content-type": "application/json"}
 
 
 class Place:
-    """A server with the collection `first`, whose id stands for ``ID`` in paths and answers."""
+    """A server with the collection `first`; ``ID`` in paths and answers means its id."""
 
     def __init__(self, url: str) -> None:
         self.http = httpx.Client(base_url=url, timeout=30)
@@ -96,7 +96,7 @@ def lasting(open_server: Server) -> Iterator[Place]:
     place.http.close()
 
 
-# Requests that change nothing: what is asked, with which body, and what is answered.
+# Requests that change nothing: method and path, body, and the expected status and answer.
 REFUSALS: list[tuple[str, Any, int, bytes]] = [
     # Paths and methods.
     ("GET /api/v2/", None, 404, EMPTY),
@@ -403,7 +403,7 @@ def test_databases(place: Place) -> None:
 def _collection(threads: int) -> bytes:
     """The collection `first` as Chroma writes it, keys in its order.
 
-    Only that there is no embedding function is said where Chroma says nothing.
+    The one difference: it states that there is no embedding function, where Chroma states nothing.
     """
     on, off = {"enabled": True, "config": {}}, {"enabled": False, "config": {}}
     vectors = {"space": "l2", "embedding_function": {"type": "legacy"}}

@@ -1,4 +1,4 @@
-"""Who is let in: what is presented, what is remembered, and for how long."""
+"""Authentication: credentials in headers, what the server caches, and for how long."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ async def test_a_key_is_taken_in_every_way_chromas_clients_send_it(
         assert await authenticator.authenticate(headers) == caller
 
 
-async def test_a_user_is_let_in_with_his_password(
+async def test_a_user_is_authenticated_by_password(
     backend: Counting, authenticator: CredentialAuthenticator
 ) -> None:
     await backend.execute(new_user("jane", "pässword: ✓", "admin"))
@@ -387,7 +387,7 @@ async def test_an_unknown_user_takes_as_long_as_a_wrong_password(backend: Counti
     assert 0.5 < known / unknown < 2
 
 
-async def test_the_open_door_lets_everybody_do_everything() -> None:
+async def test_without_authentication_all_callers_may_do_everything() -> None:
     authenticator = AllowAll()
     authenticator.forget()
     for headers in ({}, _bearer("anything"), {"authorization": "nonsense"}):

@@ -1,6 +1,6 @@
-"""What no client sends: every answer is the asker's fault, and the next request is answered.
+"""Invalid requests: every answer is a client error, and the next request is answered.
 
-What is wrong with HTTP itself, the HTTP server answers before ours is asked: with a status and
+The HTTP server answers errors in HTTP itself before the application is called: with a status and
 nothing else.
 """
 
@@ -52,7 +52,7 @@ def impatient(module_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iter
 
 
 def _talk(server: Server, sent: bytes, *, timeout: float = 20) -> bytes:
-    """Send bytes, and return what comes until the server hangs up."""
+    """Send bytes, and return all bytes received until the server closes the connection."""
     with socket.create_connection(("127.0.0.1", server.port), timeout) as connection:
         connection.sendall(sent)
         received = b""
@@ -83,7 +83,7 @@ def _check_refused(answer: httpx.Response, status: int, error: str, message: str
 
 INVALID, CHROMA = "InvalidArgumentError", "ChromaError"
 
-# Paths: what is asked for, and what is answered; nothing where no route has such a path.
+# Paths, and the status and error of the answer; no error if no route has such a path.
 PATHS = {
     f"{TENANTS}/": (404, ""),
     f"{C}/": (404, ""),
@@ -157,7 +157,7 @@ def test_query_strings(place: tuple[Server, httpx.Client, str], query: str, mess
     _check_refused(answer, 400, INVALID, f"Failed to deserialize query string: {message}")
 
 
-def test_a_query_string_that_nobody_reads(place: tuple[Server, httpx.Client, str]) -> None:
+def test_an_unused_query_string(place: tuple[Server, httpx.Client, str]) -> None:
     server, http, records = place
     for query in ("?=&&;;", "?%ff=%00", "?x=1#y", "?" + "a=b&" * 5000):
         assert _read(_talk(server, _request(f"GET {C}{query}")))[0] == 200
@@ -207,12 +207,12 @@ def test_methods_that_ask_for_no_body(place: tuple[Server, httpx.Client, str]) -
     assert (options[0], options[2]) == (204, b"")
 
 
-def test_a_body_that_nobody_asked_for(place: tuple[Server, httpx.Client, str]) -> None:
+def test_an_unexpected_body(place: tuple[Server, httpx.Client, str]) -> None:
     sent = _request("GET /api/v2/version", "content-length: 5", body=b"hello")
     assert _read(_talk(place[0], sent))[0] == 200
 
 
-# What is no HTTP: what is sent, and the status; no status where the connection is closed.
+# Bytes that are not valid HTTP, and the status; 0 if the connection is closed without one.
 NO_HTTP: dict[str, tuple[bytes, int]] = {
     "a NUL in a header": (_request("GET /api/v2/version", "x-a: a\0b"), 400),
     "a CR in a header": (_request("GET /api/v2/version", "x-a: a\rb: c"), 400),
@@ -268,8 +268,8 @@ def test_lengths_that_are_none(place: tuple[Server, httpx.Client, str], what: st
 def test_a_length_beside_chunks_ends_the_connection(
     place: tuple[Server, httpx.Client, str], order: int
 ) -> None:
-    # Whoever stands in front and goes by the length takes the second request for a part of the
-    # first one's body, and would give its answer to somebody else.
+    # A proxy that goes by the length takes the second request for a part of the first one's body,
+    # and would give its answer to another client.
     lengths = ["content-length: 33", "transfer-encoding: chunked"]
     head = _request(f"POST {place[2]}/get", JSON, *lengths[::order])
     head = head.replace(b"connection: close\r\n", b"")
@@ -287,7 +287,7 @@ def test_a_broken_chunk(place: tuple[Server, httpx.Client, str]) -> None:
     assert http.get("/api/v2/heartbeat").status_code == 200
 
 
-def test_somebody_who_hangs_up(place: tuple[Server, httpx.Client, str]) -> None:
+def test_a_client_that_hangs_up(place: tuple[Server, httpx.Client, str]) -> None:
     server, http, records = place
     for body in (b"", b'{"ids'):
         sent = _request(f"POST {records}/get", JSON, "content-length: 10", body=body)
@@ -368,7 +368,7 @@ def test_large_bodies_of_other_routes(
         )
 
 
-def test_who_is_refused_before_the_end_of_a_body_is_told_to_connect_anew(
+def test_a_refusal_before_the_end_of_a_body_closes_the_connection(
     place: tuple[Server, httpx.Client, str],
 ) -> None:
     content = b" " * (8 * MEBIBYTE)
@@ -465,8 +465,8 @@ def test_many_keys_and_operands(place: tuple[Server, httpx.Client, str]) -> None
     )
 
 
-# A value as JSON has it, or has it not, to what is answered where it stands: in a record's
-# metadata, an embedding, a filter, a limit, a setting, a collection's metadata, a function.
+# A value, valid in JSON or not, and the status of the answer if it is in: a record's metadata, an
+# embedding, a filter, a limit, a setting, a collection's metadata, a function.
 NUMBERS = {
     "-0.0": (201, 200, 200, 422, 422, 200, 200),
     "1e-400": (201, 200, 200, 422, 422, 200, 200),

@@ -131,7 +131,7 @@ def test_a_key_that_was_given_is_taken(url: str, tmp_path: Path) -> None:
         process.wait(PATIENCE)
     assert not KEY.search(log.read_text())
     assert not (tmp_path / FILE).exists()
-    # The next start finds it valid; another one is not added in passing.
+    # The next start finds it valid; a start with another key does not add that one.
     with running(tmp_path / "other", "--url", url) as server:
         assert role(server.url, key) == 200
         assert role(server.url, server.first_key) == 401
@@ -197,7 +197,7 @@ def test_every_line_of_the_log_is_json(tmp_path: Path) -> None:
         assert any(text in line for line in said), text
 
 
-def test_an_exception_that_nobody_catches_is_a_line_of_json() -> None:
+def test_an_uncaught_exception_is_a_line_of_json() -> None:
     script = (
         "import threading, warnings\n"
         "from pgchroma.server.observability.logs import configure_logs\n"

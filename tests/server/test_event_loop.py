@@ -84,7 +84,7 @@ def _records(count: int, **columns: Any) -> bytes:
     return json.dumps({"ids": ids, "embeddings": [[1.0, 2.0]] * count, **columns}).encode()
 
 
-# What is asked, with which body, and how it is answered. Bodies are made when they are needed.
+# Route, body and the expected status. Bodies are made when they are needed.
 HOSTILE: dict[str, tuple[str, Callable[[], bytes], int]] = {
     "a class of many members": ("get", lambda: _regex(f"[{''.join(IDEOGRAPHS[:4_500])}]"), 200),
     "a class of too many": ("get", lambda: _regex(f"[{''.join(IDEOGRAPHS)}]" * 2), 400),

@@ -27,14 +27,14 @@ IN_ORDER = (
     "compare_embeddings", "switch_embeddings", "drop_reembedding", "collection_delete",
     "delete_collection", "delete_database", "reset",
 )  # fmt: skip
-"""What somebody would try who reads the document from top to bottom."""
+"""The operations in an order that a reader of the document could try them in."""
 
 TOLD = {
     "create_collection": ("id",),
     "start_reembedding": ("generation",),
     "get_unembedded": ("positions",),
 }
-"""What answers say that later requests need."""
+"""The fields of answers that later requests need."""
 
 CLICKED = (
     "create_collection", "collection_add", "collection_query", "collection_get",
@@ -49,7 +49,7 @@ OPERATIONS = {
 
 
 def _send(http: httpx.Client, name: str, known: dict[str, Any]) -> httpx.Response:
-    """Send an operation's example, with what only the server's answers tell put into it."""
+    """Send an operation's example, completed with values from the server's earlier answers."""
     method, path, operation = OPERATIONS[name]
     place = {one["name"]: one["example"] for one in operation["parameters"] if "example" in one}
     content = operation.get("requestBody", {}).get("content", {}).get("application/json")
@@ -88,7 +88,8 @@ def test_what_is_needed_has_an_example() -> None:
 
 
 # Opens an operation, then clicks "Try it out" and "Execute", and returns the status and the answer,
-# or what Swagger UI finds missing. What is folded again does not slow the next one down.
+# or the parameters that Swagger UI reports as missing. Operations are folded again so that they do
+# not slow the next one down.
 _TRY = """async (name) => {
   const found = async (look) => {
     for (let n = 0; n < 600; n++) {

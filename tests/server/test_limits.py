@@ -25,7 +25,7 @@ def test_a_rate_is_each_credentials_own_and_nobodys_for_what_is_public(
         assert [answer.status_code for answer in answers] == [200] * 4 + [429] * 2
         assert answers[-1].json()["error"] == "ChromaError"
         assert 1 <= int(answers[-1].headers["retry-after"]) <= 60
-        # Who shows nothing uses up nobody's share.
+        # A request without a credential does not count towards the limit of any key.
         assert anybody.get("/auth/identity").status_code == 401
         assert anybody.get("/heartbeat").status_code == 200
 

@@ -1,4 +1,4 @@
-"""What is in the log, and above all what is not."""
+"""The contents of the log, and above all the secrets that must not be in it."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def served(request: pytest.FixtureRequest, url: str, tmp_path: Path) -> Iterator
 
 
 def storm(server: Server) -> list[int]:
-    """Send secrets in every place a request has, and into every kind of fault."""
+    """Send secrets in every part of a request, and cause every kind of error with them."""
     key = {"authorization": f"Bearer {server.first_key}"}
     basic = base64.b64encode(f"{SENTINEL}:{SENTINEL}".encode()).decode()
     with httpx.Client(base_url=server.url, headers=key, timeout=30) as http:

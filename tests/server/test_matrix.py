@@ -100,7 +100,7 @@ PLACES: dict[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True)
 class Asker:
-    """Somebody with a credential, or without; `role` is None for who is not to be let in."""
+    """A caller with or without a credential; `role` is `None` if authentication must fail."""
 
     name: str
     headers: dict[str, str] = field(repr=False)
@@ -284,7 +284,7 @@ def _is_refused(response: httpx.Response) -> bool:
 
 
 @pytest.mark.parametrize("call", CALLS, ids=lambda call: f"{call.method}-{call.name}")
-def test_everybody_gets_what_he_may_and_nothing_else(house: House, call: Call) -> None:
+def test_each_caller_gets_what_the_role_allows_and_nothing_else(house: House, call: Call) -> None:
     for asker in house.askers:
         for path in _paths(call):
             response = house.ask(asker, call, path)
@@ -325,7 +325,7 @@ def test_all_is_still_in_place(house: House, module_url: str) -> None:
     backend.close()
 
 
-def test_resource_names_lead_nobody_elsewhere(house: House) -> None:
+def test_resource_names_give_no_access_beyond_the_scope(house: House) -> None:
     call = next(call for call in CALLS if call.name == "get_collection_by_crn")
     for asker in house.askers:
         status = house.ask(asker, call, ("acme", "main", "papers")).status_code
@@ -386,7 +386,7 @@ def test_a_name_with_a_percent_sign_is_no_other_tenants(house: House, module_url
     assert answers == {pair: 200 if pair[0] == pair[1] else 403 for pair in answers}
 
 
-def test_two_headers_of_one_name_let_nobody_in(house: House) -> None:
+def test_two_headers_of_one_name_are_refused(house: House) -> None:
     good = house.askers[0].headers["authorization"]
     url = f"{house.base}/api/v2/auth/identity"
     for pair in ((good, "Bearer other"), ("Bearer other", good)):

@@ -1,4 +1,4 @@
-"""What Prometheus is told, over all workers."""
+"""The metrics for Prometheus, summed over all workers."""
 
 from __future__ import annotations
 

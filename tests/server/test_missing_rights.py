@@ -1,4 +1,4 @@
-"""A server whose own role lacks a right: the caller is told that, the log has the grant."""
+"""A server whose own role lacks a right: the answer reports that, the log has the grant."""
 
 from __future__ import annotations
 

@@ -131,7 +131,9 @@ def test_errors_are_described() -> None:
                 assert kind == "text/plain" or content["schema"]["$ref"].endswith("/ErrorBody")
 
 
-def test_a_locked_server_shows_it_to_everybody(module_url: str, tmp_path: Path) -> None:
+def test_a_server_with_authentication_serves_it_without_credentials(
+    module_url: str, tmp_path: Path
+) -> None:
     with running(tmp_path / "log", "--url", module_url) as server:
         assert httpx.get(f"{server.url}{PREFIX}/tenants/default_tenant").status_code == 401
         for path in ("/openapi.json", "/docs/", "/docs/scalar", "/docs/assets/scalar.js"):
@@ -151,7 +153,7 @@ def test_docs_lead_to_the_page(served: str) -> None:
     assert httpx.get(f"{served}/docs/scalar").status_code == 200
 
 
-def test_assets_are_kept_for_a_year_and_named_anew_with_each_version(served: str) -> None:
+def test_assets_are_cached_for_a_year_and_renamed_with_each_version(served: str) -> None:
     page = httpx.get(f"{served}/docs/").text
     assets = re.findall(r'(?:src|href)="(assets/[^"]+)"', page)
     assert len(assets) == 3
@@ -193,7 +195,7 @@ def test_a_browser_shows_every_operation_without_the_internet(
 
 
 def _render(profile: Path, url: str) -> tuple[str, str]:
-    """Return the text that a page comes to, and what the browser said."""
+    """Return the text of a rendered page, and the browser's log."""
     arguments = [f"--user-data-dir={profile}", "--virtual-time-budget=20000", "--dump-dom", url]
     command = [chromium(), *ALONE, *arguments]
     done = subprocess.run(command, capture_output=True, timeout=90, check=True)

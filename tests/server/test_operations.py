@@ -226,7 +226,7 @@ def test_the_database_goes_away_and_comes_back(tmp_path: Path, log: Path) -> Non
         assert httpx.get(f"{admin}/ready", timeout=10).json()["database"] == "cannot be reached"
         assert httpx.get(f"{admin}/live").status_code == 200
 
-        # A worker may be replaced meanwhile.
+        # A worker may be replaced while the database is away.
         os.kill(server.workers[0], signal.SIGKILL)
         eventually(lambda: _accepts(server.port))
         assert eventually(lambda: _status(server)) == 503

@@ -1,4 +1,4 @@
-"""Guesses of passwords: who is locked out, who waits, and what is remembered."""
+"""Guesses of passwords: which callers are locked out or wait, and what the server caches."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ async def backend(url: str) -> AsyncIterator[Counting]:
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Verify without scrypt, and say what was verified."""
+    """Verify without scrypt, and return the list of verified passwords."""
     verified: list[str] = []
 
     def verify(secret: str, secret_hash: str) -> bool:
@@ -101,7 +101,7 @@ async def test_a_lock_ends(
     assert await outcome(authenticator, "jane", PASSWORD) == Caller("jane", "read")
 
 
-async def test_the_same_wrong_password_locks_nobody_out(
+async def test_the_same_wrong_password_does_not_lock_the_user_out(
     backend: Counting, quick: list[str]
 ) -> None:
     await backend.execute(new_user("jane", PASSWORD, "read"))
@@ -127,7 +127,7 @@ async def test_guesses_at_once_are_counted_before_they_are_verified(
     assert kinds.count(errors.ChromaAuthError) == 100 - refused
 
 
-async def test_a_flood_from_one_address_turns_nobody_else_away(
+async def test_a_flood_from_one_address_does_not_affect_others(
     backend: Counting, quick: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(passwords, "MAX_WAITING", 20)
@@ -205,7 +205,7 @@ def test_a_password_ends_where_it_ends(suffix: str) -> None:
     assert not is_match("correct horse" + suffix, secret_hash)
 
 
-def test_forty_threads_of_guesses_keep_nobody_out(url: str, tmp_path: Path) -> None:
+def test_forty_threads_of_guesses_do_not_lock_users_out(url: str, tmp_path: Path) -> None:
     key, new = new_key("ci", "read")
     with closing(connect(url, pgchroma.Settings())) as backend:
         backend.execute(new)

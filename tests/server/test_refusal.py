@@ -1,4 +1,4 @@
-"""Which refusals of a login are for good, told by PostgreSQL's code for them."""
+"""Which refusals of a login are permanent, decided by PostgreSQL's error code."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_a_wrong_password_is_for_good_and_a_full_server_is_not(
     assert is_refused_for_good(refuse(sqlstate)) is expected
 
 
-def test_nobody_there_may_come_yet() -> None:
+def test_an_unreachable_server_may_start_later() -> None:
     assert not is_refused_for_good(f"postgresql://127.0.0.1:{free_port()}/app")
     assert not is_refused_for_good("host=/nowhere")
     assert is_refused_for_good("host=/nowhere sslmode=perhaps")

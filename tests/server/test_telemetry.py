@@ -29,7 +29,7 @@ BASE = "/api/v2/tenants/default_tenant/databases/default_database/collections"
 
 
 class Collector:
-    """Takes what is exported, and keeps it."""
+    """Receives and keeps the exported data."""
 
     def __init__(self) -> None:
         self.posts: list[tuple[str, dict[str, str], bytes]] = []
