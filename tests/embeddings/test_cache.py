@@ -194,7 +194,7 @@ def test_an_identity_may_have_any_characters() -> None:
     assert content_key("\udcff", "a") != content_key("\udcfe", "a")
 
 
-# What comes out
+# Results
 
 
 def test_equal_texts_have_an_array_each_that_can_be_written(file: Path) -> None:
@@ -236,7 +236,7 @@ def test_a_database_of_something_else_is_named(file: Path) -> None:
      np.array([1, np.inf], "<f4").tobytes()],
     ids=["empty", "cut", "text", "nan", "infinite"],
 )  # fmt: skip
-def test_a_damaged_embedding_is_made_anew(file: Path, blob: object) -> None:
+def test_a_damaged_embedding_is_computed_again(file: Path, blob: object) -> None:
     _counted(file)(["a", "bb"])
     with sqlite3.connect(file) as connection:
         connection.execute(
@@ -271,7 +271,7 @@ class _Pictures(MultiModalEmbeddingFunction):
         return [[1.0]]
 
 
-def test_options_that_nobody_would_heed_are_refused(file: Path) -> None:
+def test_options_without_effect_are_refused(file: Path) -> None:
     with pytest.raises(
         TypeError, match=r"_Pictures has no setting batch_size, cache, expected max_"
     ):

@@ -1,4 +1,4 @@
-"""What is put in_thread runs in a thread; who waits no more ends it."""
+"""`in_thread` runs a call in a thread; a caller that stops waiting cancels it."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ async def test_who_waits_no_more_ends_the_wait_for_a_retry(
     assert len(provider.requests) == asked
 
 
-async def test_batches_are_not_begun_once_nobody_waits(provider: Provider) -> None:
+async def test_no_batch_is_begun_once_the_caller_is_cancelled(provider: Provider) -> None:
     # Those that are under way succeed, and the rest is left over.
     provider.speaks = lambda request: Answer(_speaks(request).body, seconds=0.15)
     work = _Told(_function(provider, batch_size=1, concurrency=2))

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.filterwarnings("default")
 class TestImageBind:
     @pytest.fixture(autouse=True)
     def stand_in(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-        """A package with ImageBind's interface, whose embeddings tell what it was given."""
+        """A package with ImageBind's interface, whose embeddings show its inputs."""
         need("torch")
         package = tmp_path / "packages" / "imagebind"
         package.mkdir(parents=True)

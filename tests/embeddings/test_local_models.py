@@ -271,7 +271,7 @@ class TestInstructor:
 
 
 def _mean_of_the_rest(directory: str, instruction: str, text: str) -> np.ndarray[Any, Any]:
-    """The mean over the tokens that are no instruction's, of length 1, made by hand."""
+    """The mean over the tokens that do not belong to the instruction, normalized, made by hand."""
     from transformers import AutoModel, AutoTokenizer  # noqa: PLC0415
 
     tokenizer = AutoTokenizer.from_pretrained(directory)

@@ -208,7 +208,7 @@ for _ in range(20):
     run_python(code, PGCHROMA_MODEL_PATH=str(packaged_model))
 
 
-def test_onnxruntime_reports_to_nobody_unless_told_to(exported_model: Path, tmp_path: Path) -> None:
+def test_onnxruntime_sends_no_telemetry_by_default(exported_model: Path, tmp_path: Path) -> None:
     code = """
 import os
 from pgchroma.embeddings import DefaultEmbeddingFunction

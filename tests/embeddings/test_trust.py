@@ -58,7 +58,7 @@ REACHING: list[tuple[str, dict[str, Any], str]] = [
     ),
     ("transformers", {"trust_remote_code": {"x": 1}}, "trust_remote_code"),
     ("transformers", {"trust_remote_code": [[]]}, "trust_remote_code"),
-    # torch.load runs what is in a pickle then.
+    # With this setting torch.load runs code from a pickle.
     (
         "sentence_transformer",
         {"kwargs": {"model_kwargs": {"weights_only": False}}},
@@ -84,7 +84,7 @@ REACHING: list[tuple[str, dict[str, Any], str]] = [
     ("bm25", {"lazy": True}, "lazy"),
     ("amazon_bedrock", {"model_name": "m", "use_ssl": False}, "use_ssl"),
     ("amazon_bedrock", {"model_name": "m", "config": {"a": 1}}, "config"),
-    # A configuration of the hub's can name a tokenizer and that its code is to be run.
+    # A configuration on the hub can name a tokenizer and have its code run.
     ("open_clip", {"model_name": "hf-hub:theirs/model"}, "model_name"),
     ("open_clip", {"model_name": "local-dir:uploads"}, "model_name"),
     ("onnx_mini_lm_l6_v2", {"model_path": "uploads"}, "model_path"),

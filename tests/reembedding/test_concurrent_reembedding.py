@@ -109,7 +109,7 @@ def test_two_with_the_same_function_end_with_it(client: Any, papers: Any) -> Non
     assert_embedded(client.get_collection("papers"), function)
 
 
-def test_what_was_dropped_meanwhile_is_not_filled_any_more(client: Any, papers: Any) -> None:
+def test_embeddings_dropped_concurrently_are_not_filled_any_more(client: Any, papers: Any) -> None:
     def start_another() -> None:
         rival = client.get_collection("papers")
         rival.drop_reembedding()
@@ -200,7 +200,7 @@ def test_in_a_callers_transaction(client: Any, papers: Any, url: str) -> None:
 
 @pytest.mark.parametrize("is_switch", [False, True], ids=["start", "switch"])
 @pytest.mark.parametrize("deletion", ["delete_collection", "reset"])
-def test_who_deletes_meanwhile_leaves_nothing(
+def test_a_concurrent_deletion_leaves_nothing(
     client: Any, papers: Any, url: str, deletion: str, is_switch: bool
 ) -> None:
     if is_switch:

@@ -1,4 +1,4 @@
-"""Clients that hold a collection which others have re-embedded have to get it again."""
+"""A client must get a collection again after another client has re-embedded it."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ async def test_an_empty_collection_that_got_another_function_refuses_the_old(mod
     other.close()
 
 
-async def test_who_embeds_it_anew_may_go_on(mode: Any) -> None:
+async def test_the_client_that_reembeds_it_may_go_on(mode: Any) -> None:
     collection = await mode.create_collection("papers", embedding_function=Hashed())
     await collection.add(ids=TEXTS, documents=TEXTS)
     for seed in (2, 1, 2):

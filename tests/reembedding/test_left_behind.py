@@ -49,7 +49,7 @@ def test_who_deletes_and_updates_clears_both_tables(url: str) -> None:
         papers.update(ids=["id21"], documents=["changed, too"])
         assert _left_behind(url, collection) == {"vectors": 0, "spare": 0}
         collection.reembed(Hashed(seed=2, dimension=12))
-        # The previous embeddings are kept, and cleared as well.
+        # The previous embeddings are kept, and writes clear them too.
         renewed = other.get_collection("papers")
         renewed.delete(ids="id40")
         renewed.update(ids=["id41"], documents=["changed"])
@@ -99,7 +99,7 @@ def test_deletes_during_a_reembedding_leave_nothing_behind(url: str) -> None:
         assert _left_behind(url, collection)["vectors"] == 0
 
 
-def test_whoever_may_write_embeddings_may_clear_second_ones(url: str) -> None:
+def test_a_user_who_may_write_embeddings_may_clear_pending_ones(url: str) -> None:
     with _client(url, pgchroma_compaction=False) as client, psycopg.connect(url) as owner:
         collection = _filled(client, Hashed(), 20)
         owner.autocommit = True

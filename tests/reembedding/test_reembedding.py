@@ -36,7 +36,7 @@ async def _assert_embedded(collection: Any, function: Hashed, texts: list[str]) 
         assert nearest["distances"][0][0] < 1e-6
 
 
-async def test_a_collection_is_embedded_anew(mode: Any, papers: Any) -> None:
+async def test_a_collection_is_reembedded(mode: Any, papers: Any) -> None:
     new = Hashed(seed=2, dimension=12)
     report = await papers.reembed(new, batch_size=10, space="cosine", progress=False)
     assert (report.embedded, report.dimension, report.is_switched) == (25, 12, True)

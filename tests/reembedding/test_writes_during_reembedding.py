@@ -171,7 +171,7 @@ def test_the_index_is_there_before_it_is_used(url: str) -> None:
         assert collection.recall(sample=50).recall > 0.95
 
 
-def test_an_exchange_waits_for_nobody_for_long(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_switch_does_not_wait_long_for_readers(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(switch, "LOCK_TIMEOUT", "20ms")
     monkeypatch.setattr("pgchroma.client._sync.reembedding.MAX_ATTEMPTS", 3)
     with _client(url, pgchroma_compaction=False) as client, psycopg.connect(url) as reader:

@@ -24,7 +24,7 @@ class Case:
         answers: What the provider answers to a request, made with `vector_of` of its texts.
         texts: The texts in a request.
         variable: The environment variable that has the key; None if it takes none.
-        base_url: The name of the class's attribute that has the URL, where it is no setting.
+        base_url: The name of the class attribute that has the URL, if it is not a setting.
         has_other_queries: Whether a query is asked for in another way than a document.
     """
 

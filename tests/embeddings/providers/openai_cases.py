@@ -35,7 +35,7 @@ def _answers(request: Request) -> Answer:
         return base64.b64encode(np.array(vector).astype(encoding).tobytes()).decode()
 
     rows = [{"index": n, "embedding": encoded(text)} for n, text in enumerate(_texts(request))]
-    # The order of an answer is nobody's promise; its indices are.
+    # The provider does not guarantee the order of an answer, only its indices.
     return Answer({"object": "list", "data": rows[::-1]})
 
 

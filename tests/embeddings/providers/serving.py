@@ -1,4 +1,4 @@
-"""A provider on this machine: a real HTTP server that speaks what it is told to."""
+"""A provider on this machine: a real HTTP server that gives scripted answers."""
 
 from __future__ import annotations
 
@@ -45,10 +45,10 @@ class Provider:
 
     Attributes:
         url: Without a slash at its end.
-        speaks: Answers requests, unless `first` has something to say.
-        first: What is answered to the first requests, in turn.
-        requests: All that were received.
-        most_at_once: How many were ever in the works together.
+        speaks: Answers the requests that `first` does not answer.
+        first: The answers to the first requests, in order.
+        requests: All requests received.
+        most_at_once: The largest number of requests in progress at one time.
     """
 
     url: str
@@ -101,10 +101,10 @@ def serving(speaks: Callable[[Request], Answer]) -> Iterator[Provider]:
                 self.end_headers()
                 self.wfile.write(text.encode())
             except OSError:
-                """Who asked has given up."""
+                """The client has given up."""
 
         def log_message(self, *args: object) -> None:
-            """Say nothing."""
+            """Log nothing."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True

@@ -54,7 +54,7 @@ def test_batches_hold_so_many_and_so_many_bytes(
     assert [value for span in found for value in inputs[span]] == inputs
 
 
-def test_the_order_is_the_inputs_whoever_is_done_first() -> None:
+def test_the_results_keep_the_order_of_the_inputs() -> None:
     def embed(batch: list[Any]) -> object:
         time.sleep(0.05 if batch[0] < 4 else 0)
         return [[float(n)] for n in batch]
@@ -85,13 +85,13 @@ def test_calls_begin_no_faster_than_the_rate(provider: Provider) -> None:
     provider.speaks = stamped
     function = make_function(provider, batch_size=1, concurrency=8, requests_per_minute=1200)
     with ThreadPoolExecutor(3) as pool:
-        # The rate is the function's, whoever calls it.
+        # The rate limit belongs to the function; all callers share it.
         list(pool.map(function, [["a", "b"], ["c", "d"], ["e", "f"]]))
     assert len(stamps) == 6
     assert 5 * 0.05 * 0.6 <= max(stamps) - min(stamps) < 5
 
 
-# What comes back
+# Answers
 
 
 @pytest.mark.parametrize(
@@ -170,7 +170,7 @@ def test_some_failures_pass(error: Exception, expected: bool) -> None:
 
 def test_a_failure_ends_those_that_wait_for_a_retry(provider: Provider) -> None:
     def refuses_one(request: Request) -> Answer:
-        # All four are asked before any is told to wait: those who are not asked yet would too.
+        # All four requests arrive before the first 429: it would delay requests not sent yet.
         wait_until(lambda: len(provider.requests) == 4)
         if request.body["input"] == ["bad"]:
             return Answer("never", status=400, seconds=0.1)

@@ -1,4 +1,4 @@
-"""What holds for every function that asks a provider over HTTP."""
+"""The contract of all functions that call a provider over HTTP."""
 
 from __future__ import annotations
 

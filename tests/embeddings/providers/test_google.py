@@ -209,7 +209,7 @@ def tokens(answer: Callable[[dict[str, list[str]]], tuple[int, Any]]) -> Iterato
             self.wfile.write(json.dumps(body).encode())
 
         def log_message(self, *args: object) -> None:
-            """Say nothing."""
+            """Log nothing."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})

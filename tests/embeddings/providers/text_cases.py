@@ -1,4 +1,4 @@
-"""Providers of text embeddings that have a protocol of their own."""
+"""Providers of text embeddings with their own protocols."""
 
 from __future__ import annotations
 

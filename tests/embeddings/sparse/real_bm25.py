@@ -4,7 +4,7 @@ import json
 import sys
 
 stemmer_path, *_ = sys.argv[1:]
-# Behind everything else: only the stemmer is to be taken from there.
+# At the end of the path: only the stemmer must come from there.
 sys.path.append(stemmer_path)
 
 from chromadb.utils.embedding_functions import ChromaBm25EmbeddingFunction  # noqa: E402

@@ -1,4 +1,4 @@
-"""Sparse vectors, the protocol of what makes them, and its registry."""
+"""Sparse vectors, the protocol of the functions that compute them, and their registry."""
 
 from __future__ import annotations
 

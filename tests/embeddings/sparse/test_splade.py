@@ -27,7 +27,7 @@ QUICK: dict[str, Any] = {"initial_wait": 0.01, "max_retries": 2}
 
 
 def _row(text: str) -> dict[str, Any]:
-    # The order of dimensions is nobody's promise.
+    # The provider does not guarantee the order of dimensions.
     return {
         "indices": [1000, len(text)],
         "values": [0.5, 1.5],
