@@ -197,7 +197,7 @@ async def mode(request: pytest.FixtureRequest) -> AsyncIterator[Any]:
         conninfo = request.getfixturevalue("open_server").conninfo
         client: Any = pgchroma.AsyncHttpClient(place) if is_async else pgchroma.HttpClient(place)
     else:
-        # The pooled ones have the least to hold on to: pgvector is not on their search path, too.
+        # Pooled clients get the hardest case: pgvector is not on their search path either.
         place = "elsewhere_url" if way == "bouncer" else "url"
         conninfo = request.getfixturevalue(place)
         settings = pgchroma.Settings(allow_reset=True)
@@ -224,7 +224,7 @@ def bouncer(server: Postgres, tmp_path_factory: pytest.TempPathFactory) -> Itera
 def open_server(
     server: Postgres, template: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Server]:
-    """A server without authentication, on a database of its own."""
+    """A server without authentication, on a separate database."""
     log = tmp_path_factory.mktemp("served") / "log"
     for conninfo in _database(server, template):
         arguments = ("--url", conninfo, "--no-auth", "--allow-reset")
@@ -235,7 +235,7 @@ def open_server(
 
 @pytest.fixture
 def served(open_server: Server) -> str:
-    """The URL of a server without authentication that other tests use, too."""
+    """The URL of a server without authentication, shared with other tests."""
     return open_server.url
 
 

@@ -1,4 +1,4 @@
-"""Clients of a server: addresses, credentials, retries, and answers that are none."""
+"""Clients of a server: addresses, credentials, retries, and invalid answers."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def locked(module_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 
 @pytest.fixture
 def scripted() -> Iterator[Scripted]:
-    """A server that answers as it is told, with what it was sent noted."""
+    """A server that gives scripted answers and records the requests it receives."""
     server = Scripted()
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
@@ -186,7 +186,7 @@ def test_providers_are_known_by_their_names_of_every_version(
 
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A certificate of 127.0.0.1, with its key, that nobody has signed."""
+    """A self-signed certificate of 127.0.0.1, with its key."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
     now = datetime.now(UTC)
@@ -355,13 +355,13 @@ def test_a_closed_client_says_so(served: str) -> None:
         client.heartbeat()
 
 
-def test_nobody_there_is_said_as_chroma_says_it() -> None:
+def test_an_unreachable_server_is_reported_as_by_chroma() -> None:
     with pytest.raises(ValueError, match="Could not connect to a Chroma server") as caught:
         pgchroma.HttpClient(port=free_port())
     assert isinstance(caught.value.__cause__, errors.UnavailableError)
 
 
-async def test_nobody_there_is_said_to_asynchronous_callers_too() -> None:
+async def test_an_unreachable_server_is_reported_to_asynchronous_callers_too() -> None:
     with pytest.raises(ValueError, match="Could not connect to a Chroma server"):
         await pgchroma.AsyncHttpClient(port=free_port())
 
@@ -383,7 +383,7 @@ def test_a_credential_is_sent_as_chromas_settings_say(
     assert key not in repr(client._backend._endpoint)  # type: ignore[attr-defined]
 
 
-def test_without_or_with_a_wrong_key_nobody_is_let_in(locked: Server) -> None:
+def test_a_missing_or_wrong_key_is_refused(locked: Server) -> None:
     for headers in ({}, {"X-Chroma-Token": "pgc_wrong"}, {"Authorization": "Bearer x"}):
         with pytest.raises(errors.ChromaAuthError):
             pgchroma.HttpClient(locked.url, headers=headers)

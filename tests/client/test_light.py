@@ -1,4 +1,4 @@
-"""A client of a server needs no database driver, and what lacks one says so at once."""
+"""A client of a server needs no database driver; what needs one raises immediately without it."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ WRITES: dict[str, Ask] = {
 
 
 class Losing:
-    """A proxy that passes requests on and loses the answer to the first of those it is told of."""
+    """A proxy that forwards requests and loses the answer to the first write."""
 
     def __init__(self, port: int) -> None:
         self.requests = 0

@@ -1,7 +1,7 @@
 """The malformed filters Chroma was probed with: which exception each raises, and its words.
 
-The client's own checks raise ValueError with Chroma's text. What they let through is refused by
-the parser with InvalidArgumentError, whose text starts as Chroma's and goes on with the path.
+The client's own checks raise ValueError with Chroma's text. Filters that pass them are refused by
+the parser with InvalidArgumentError, whose text starts as Chroma's and then gives the path.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Clients and collections copied and pickled, as other software does with what holds them."""
+"""Clients and collections copied and pickled, as other software does with their holders."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ else:
 
 
 def elsewhere(client: Any, collection: Any) -> str:
-    """Unpickle them in another process, and return what is printed there."""
+    """Unpickle them in another process, and return its output."""
     pickled = pickle.dumps((client, collection, "name"))
     assert SECRET.encode() not in pickled
     done = subprocess.run(

@@ -43,7 +43,7 @@ def attempts(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     return begun
 
 
-# What another does meanwhile, and what then cannot be done any more.
+# What another client does concurrently, and the call that can no longer succeed after it.
 CASES: dict[str, tuple[Callable[[Any, Any], Any], Callable[[Any, Any], Any]]] = {
     "upsert of a new record": (
         lambda _, papers: papers.add(ids="new", embeddings=[1.0]),
@@ -103,7 +103,7 @@ def test_it_is_told_at_once(
         assert len(attempts) == 1
         assert raised.value.sqlstate == "40001"
         assert isinstance(raised.value.__cause__, psycopg.Error)
-        # Its owner ends it, and nobody else: what was seen before is still seen.
+        # Only its owner ends the transaction: it still sees the same rows as before.
         assert joined.count_collections() == 1
         connection.rollback()
         # In a new transaction it is seen that the name is taken.

@@ -1,4 +1,4 @@
-"""Several calls at once on one connection or session of the caller's."""
+"""Concurrent calls on one connection or session of the caller."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ async def test_tasks_take_turns(engine: Engine, url: str, kind: str, clients: st
         assert connection.execute(text("select count(*) from orders")).scalar_one() == 1
 
 
-async def test_who_is_cancelled_while_he_waits_leaves_the_turns_to_others(url: str) -> None:
+async def test_a_call_cancelled_while_it_waits_leaves_the_turns_to_others(url: str) -> None:
     async def connect() -> psycopg.AsyncConnection[Any]:
         return await psycopg.AsyncConnection.connect(url)
 

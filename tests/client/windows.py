@@ -1,7 +1,7 @@
 """Makes this process lack what Python on Windows lacks, as far as pgchroma can tell.
 
-What is not pgchroma's is imported before: it is installed in another form on Windows. A script that
-imports this module first sees which of pgchroma's modules do without.
+Third-party modules are imported before: on Windows other builds of them are installed. A script
+that imports this module first sees which of pgchroma's modules do without.
 """
 
 # ruff: noqa: F401

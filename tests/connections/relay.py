@@ -39,7 +39,7 @@ class Relay:
                     end.shutdown(socket.SHUT_RDWR)
 
     def carry(self, client: socket.socket, server: socket.socket) -> None:
-        """Forward what comes on either of two sockets until one of them ends."""
+        """Forward data between two sockets until one of them is closed."""
         self._pairs.append((client, server))
         with client, server, DefaultSelector() as selector, suppress(OSError):
             selector.register(client, EVENT_READ, server)

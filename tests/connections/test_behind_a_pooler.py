@@ -28,7 +28,7 @@ CLIENTS, THREADS, TURNS = 4, 4, 30
 def narrow_bouncer(
     server: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[str]:
-    """A connection string through a PgBouncer that has two sessions for everybody."""
+    """A connection string through a PgBouncer whose clients all share two sessions."""
     if pgbouncer.PROGRAM is None:
         pytest.skip("PgBouncer is not installed: apt-get install pgbouncer")
     directory = tmp_path_factory.mktemp("narrow")
@@ -54,10 +54,10 @@ def _engine(conninfo: str, **options: Any) -> Any:
 
 # None is the default. Where statements are prepared all the same, the pooler loses some of them.
 @pytest.mark.parametrize("prepares", [None, True])
-def test_nobody_runs_anothers_statement(
+def test_no_client_runs_anothers_statement(
     through: str, client: pgchroma.ClientAPI, prepares: bool | None
 ) -> None:
-    """Each client writes to a collection of its own, and finds there what it wrote itself."""
+    """Each client writes to a separate collection, and finds only its own records there."""
     admin = pgchroma.PostgresClient(through)
     settings = pgchroma.Settings(pgchroma_prepared_statements=prepares, pgchroma_compaction=False)
     with ExitStack() as stack:

@@ -1,4 +1,4 @@
-"""Connections that end while nobody uses them, in the middle of a call, or without a word."""
+"""Connections that end while they are idle, in the middle of a call, or without notice."""
 
 from __future__ import annotations
 

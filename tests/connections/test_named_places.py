@@ -84,7 +84,7 @@ NOWHERE = {
 
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("place", NOWHERE)
-def test_a_client_names_the_place_where_nobody_answers(way: str, place: str) -> None:
+def test_a_client_names_the_address_that_does_not_answer(way: str, place: str) -> None:
     url, named = NOWHERE[place]
     with pytest.raises(pgchroma.errors.UnavailableError) as refused:
         WAYS[way](url)
@@ -94,7 +94,7 @@ def test_a_client_names_the_place_where_nobody_answers(way: str, place: str) -> 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
 @pytest.mark.parametrize("place", NOWHERE)
-def test_a_command_names_the_place_where_nobody_answers(
+def test_a_command_names_the_address_that_does_not_answer(
     command: tuple[str, ...], place: str
 ) -> None:
     url, named = NOWHERE[place]
@@ -179,7 +179,7 @@ HTTP: dict[str, Way] = {
 
 
 @pytest.mark.parametrize("way", HTTP)
-def test_an_http_client_names_the_url_where_nobody_answers(way: str) -> None:
+def test_an_http_client_names_the_url_that_does_not_answer(way: str) -> None:
     port = free_port()
     for login in ("", "jane:sesame@"):
         with pytest.raises(

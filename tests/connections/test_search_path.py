@@ -1,4 +1,4 @@
-"""pgvector in a schema of its own, and connections whose search path does not lead there."""
+"""pgvector in a separate schema, and connections whose search path does not include it."""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ def admin(url: str) -> Iterator[psycopg.Connection[Any]]:
 
 @pytest.fixture
 def user(url: str, admin: psycopg.Connection[Any]) -> Iterator[str]:
-    """A user of its own for the test, who may do what they want in its database."""
+    """A superuser for this test only."""
     name = f"u_{conninfo_to_dict(url)['dbname']}"
     admin.execute(sql.SQL("create role {} login superuser").format(sql.Identifier(name)))
     yield name

@@ -273,7 +273,7 @@ async def test_a_collection_made_again_is_another_one(mode: Any) -> None:
 
 async def test_a_client_says_what_it_is(mode: Any) -> None:
     assert await mode.get_version()
-    # A server's is what keeps a request below its limit of 40 MiB, and Chroma's own.
+    # A server's limit is Chroma's: it keeps a request below 40 MiB.
     assert await mode.get_max_batch_size() in (50_000, 5_461)
     assert (await mode.get_user_identity()).tenant == "default_tenant"
 

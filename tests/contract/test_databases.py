@@ -155,7 +155,7 @@ async def test_a_database_of_many_collections_is_dropped_whole(admin: Any) -> No
         await admin.get_database("many")
 
 
-async def test_somebody_elses_table_stops_the_drop_of_its_schema(
+async def test_a_foreign_table_stops_the_drop_of_its_schema(
     admin: Any,
 ) -> None:
     await admin.create_database("shared_db")

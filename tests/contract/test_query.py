@@ -177,6 +177,6 @@ async def test_a_query_among_ids_that_are_not_there_names_them(mode: Any) -> Non
     assert found["ids"] == [["id5", "id6"]]
     nothing = await collection.query(query_embeddings=[1.0, 2.0], ids=["id5"], where={"k": 1})
     assert nothing["ids"] == [[]]
-    # Reading and deleting pass over what is not there, as Chroma does.
+    # Reading and deleting ignore missing ids, as Chroma does.
     assert (await collection.get(ids=["id3", "id5"]))["ids"] == ["id5"]
     await collection.delete(ids=["id3"])

@@ -1,4 +1,4 @@
-"""Collections without an embedding function: where the user says so, and where LangChain does."""
+"""Collections without an embedding function: when the user asks for it, and when LangChain does."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def model(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def langchain(name: str) -> Any:
-    """A module with the call of LangChain's vector store, under the name of its own."""
+    """A module of the given name that makes the same call as LangChain's vector store."""
     module = types.ModuleType(name)
     exec(LANGCHAIN, module.__dict__)
     return module

@@ -1,4 +1,4 @@
-"""Search expressions: what each is sent as, and what is refused, both as Chroma's."""
+"""Search expressions: how each is encoded, and which are refused, both as in Chroma."""
 
 from __future__ import annotations
 

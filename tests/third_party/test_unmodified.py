@@ -1,7 +1,7 @@
 """Chroma's clients, as published, against a pgchroma server on a socket.
 
-Each script is a client's program: it holds for a Chroma server too, and has an environment of its
-own, since the clients and what they stand on are not for ours.
+Each script is a client program that also passes against a Chroma server. It runs in a separate
+environment, since the clients and their dependencies do not belong in the project's own.
 """
 
 from __future__ import annotations

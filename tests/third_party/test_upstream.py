@@ -1,6 +1,6 @@
 """Chroma's own tests of its API, which its package carries, against a pgchroma server.
 
-They take minutes and an environment of their own: `make upstream` makes it and runs them.
+They take minutes and a separate environment: `make upstream` makes it and runs them.
 """
 
 from __future__ import annotations

@@ -27,5 +27,5 @@ class Letters(TextEmbeddingFunction):
 
 
 async def done(result: Any) -> Any:
-    """Wait for what is to be waited for; the synchronous twin's result stands there already."""
+    """Await an awaitable result; return the result of a synchronous method unchanged."""
     return await result if inspect.isawaitable(result) else result

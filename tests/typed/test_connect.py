@@ -1,4 +1,4 @@
-"""`connect`: each kind of place, and what is not there."""
+"""`connect`: each kind of address, and addresses where nothing is found."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_without_a_place_the_settings_decide(tmp_path: Path) -> None:
             assert client.table_names() == ["by-settings"]
 
 
-def test_a_place_where_nobody_is_says_so() -> None:
+def test_an_address_without_a_server_is_reported() -> None:
     with pytest.raises(errors.UnavailableError):
         pgchroma.connect("postgresql://127.0.0.1:1/x")
     with pytest.raises(ValueError, match="Could not connect to a Chroma server"):

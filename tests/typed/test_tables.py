@@ -299,7 +299,7 @@ async def test_tables_are_made_once_opened_overwritten_and_dropped(mode: Any) ->
     with pytest.raises(errors.NotFoundError):
         await mode.open_table("new", Article)
     await done((await mode.open_table("articles", Article)).add(ROWS))
-    # What is refused has overwritten nothing.
+    # A refused call has overwritten nothing.
     with pytest.raises((ValueError, errors.InvalidArgumentError), match="space"):
         await mode.create_table("articles", Article, mode="overwrite", space="none")
     assert await done((await mode.open_table("articles", Article)).count_rows()) == 3

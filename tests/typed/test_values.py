@@ -1,4 +1,4 @@
-"""Values of fields: the one form they are stored in, and what is read and filtered by."""
+"""Values of fields: the one form they are stored in, and how they are read and filtered by."""
 
 from __future__ import annotations
 

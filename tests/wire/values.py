@@ -39,7 +39,7 @@ new_names = names | st.tuples(names, names).map("+".join)
 counts = st.none() | st.integers(0, 2**32 - 1)
 scopes = st.builds(DatabaseRef, looked_up, looked_up)
 refs = st.builds(CollectionRef, scopes, st.uuids())
-# Whoever sends embeddings says which ones they are like.
+# A request with embeddings also names the generation that they belong to.
 refs_with_generation = st.builds(
     CollectionRef, scopes, st.uuids(), st.none() | st.integers(0, 2**63 - 1)
 )

@@ -1,7 +1,7 @@
 """What the scripts share: their arguments, the client's settings, a collection and a check.
 
-The scripts run in an environment that has Chroma's clients and not pgchroma. Each holds for a
-Chroma server as well: what is asserted is what Chroma does.
+The scripts run in an environment that has Chroma's clients and not pgchroma. Each also passes
+against a Chroma server: it asserts what Chroma does.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ def host_and_port(url: str) -> dict[str, Any]:
 
 
 def connect(url: str, key: str | None, **place: str) -> chromadb.ClientAPI:
-    """A client of the server, in the default tenant and database unless told otherwise."""
+    """A client of the server, in the default tenant and database unless others are given."""
     return chromadb.HttpClient(**host_and_port(url), settings=Settings(**settings(key)), **place)
 
 
