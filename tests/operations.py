@@ -107,7 +107,7 @@ OPERATIONS: dict[Any, st.SearchStrategy[Any]] = {
         st.none() | configurations,
         st.none() | scalar_metadata,
         st.booleans(),
-        # Where everything is indexed, nothing is said of it.
+        # A collection whose keys are all indexed has `None` here.
         indexed.map(lambda one: None if one == FilterableKeys() else one),
     ),
     GetCollection: st.builds(GetCollection, scopes, looked_up),

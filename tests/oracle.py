@@ -28,7 +28,7 @@ class Record:
 
 
 def matches(record: Record, filter: Filter) -> bool:
-    """Whether a record meets a filter."""
+    """Whether a record matches a filter."""
     match filter:
         case Junction("$and", clauses):
             return all(matches(record, clause) for clause in clauses)

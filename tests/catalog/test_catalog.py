@@ -160,7 +160,7 @@ def test_the_command_line_migrates_and_prints(empty_url: str) -> None:
     assert "Traceback" not in failed.stderr
 
 
-def test_somebody_elses_schema_chroma_is_left_alone(empty_url: str) -> None:
+def test_a_foreign_schema_named_chroma_is_left_alone(empty_url: str) -> None:
     with psycopg.connect(empty_url, autocommit=True) as connection:
         connection.execute("create schema chroma")
         connection.execute("create table chroma.precious (x int)")
@@ -195,7 +195,9 @@ def test_missing_rights_are_named_with_the_grant_that_mends_them(empty_url: str,
         client.create_collection("papers").add(ids="1", embeddings=[1.0])
 
 
-def test_a_read_only_user_reads_and_is_told_what_he_lacks(empty_url: str, role: str) -> None:
+def test_a_read_only_user_reads_and_learns_which_rights_are_missing(
+    empty_url: str, role: str
+) -> None:
     with pgchroma.PostgresClient(empty_url) as owner:
         owner.create_collection("papers").add(ids="1", embeddings=[1.0])
     with psycopg.connect(empty_url, autocommit=True) as connection:

@@ -66,7 +66,7 @@ def test_a_small_collection_gets_no_index(url: str, client: pgchroma.ClientAPI) 
 @pytest.mark.parametrize(
     "change", [{"max_neighbors": 8}, {"quantization": "halfvec"}, {"quantization": "bit"}]
 )
-def test_changed_settings_build_the_index_anew(
+def test_changed_settings_rebuild_the_index(
     url: str, client: pgchroma.ClientAPI, change: dict[str, Any]
 ) -> None:
     collection = filled(client)
@@ -98,9 +98,7 @@ def test_ef_search_takes_effect_at_once_and_builds_nothing(
     assert indexes(url, collection) == before
 
 
-def test_a_segment_of_which_much_is_dead_is_built_anew(
-    url: str, client: pgchroma.ClientAPI
-) -> None:
+def test_a_segment_with_many_dead_rows_is_rebuilt(url: str, client: pgchroma.ClientAPI) -> None:
     collection = filled(client)
     compact(url)
     before = indexes(url, collection)
@@ -150,7 +148,7 @@ def test_little_memory_gives_several_segments(url: str, client: pgchroma.ClientA
     assert_at_rest(url, collection)
 
 
-def test_a_segment_for_which_memory_is_short_by_now_is_built_anew_in_pieces(
+def test_a_segment_for_which_memory_is_short_by_now_is_rebuilt_in_pieces(
     url: str, client: pgchroma.ClientAPI
 ) -> None:
     collection = filled(client, count=1000)
@@ -161,7 +159,7 @@ def test_a_segment_for_which_memory_is_short_by_now_is_built_anew_in_pieces(
     assert_right(collection, as_numbered((0, 1000)))
 
 
-def test_while_a_long_segment_is_built_anew_in_pieces_nothing_is_found_twice(
+def test_while_a_long_segment_is_rebuilt_in_pieces_nothing_is_found_twice(
     url: str, client: pgchroma.ClientAPI, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     collection = filled(client, count=1000)

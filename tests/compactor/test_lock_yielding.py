@@ -87,7 +87,7 @@ def building(url: str) -> Iterator[Working]:
 
 
 @pytest.mark.parametrize("way", ["collection", "database", "reset"])
-def test_whoever_deletes_does_not_wait_for_a_build(
+def test_a_deletion_does_not_wait_for_a_build(
     url: str, client: pgchroma.ClientAPI, way: str
 ) -> None:
     collection = filled(client)

@@ -90,7 +90,7 @@ def test_segments_merge_with_what_is_not_much_shorter() -> None:
     assert _choose(COLLECTION, _inspected(long, short), merges_all=True) == Build(1, 1101, 1100)
 
 
-def test_what_is_mostly_dead_or_of_another_form_is_built_anew() -> None:
+def test_a_segment_mostly_dead_or_of_another_form_is_rebuilt() -> None:
     alive, dying = _row(1, 1, 1001, live=800), _row(1, 1, 1001, live=799)
     assert _choose(COLLECTION, _inspected(alive)) is None
     assert _choose(COLLECTION, _inspected(dying)) == Build(1, 1001, 799)
@@ -104,7 +104,7 @@ def test_what_is_mostly_dead_or_of_another_form_is_built_anew() -> None:
     assert _choose(COLLECTION, _inspected(fine, empty)) == Build(1001, 1101, 0)
 
 
-def test_a_range_whose_index_somebody_dropped_gets_another() -> None:
+def test_a_range_whose_index_was_dropped_gets_another() -> None:
     before, behind = _row(1, 1, 1001), _row(2, 1201, 2000)
     gap = Build(1001, 1201, 200)
     assert _choose(COLLECTION, _inspected(before, behind, gaps=(gap,))) == gap
@@ -257,7 +257,7 @@ def _reconciled(inspection: Inspection) -> tuple[bool, list[str], list[str]]:
 
 def test_nothing_is_changed_where_catalog_and_indexes_agree() -> None:
     inspection = _inspected(_row(1, 1, 11), _row(2, 11, 21))
-    # The statement deletes the segments of dropped embeddings, of which there are none here.
+    # The statement deletes the segments of dropped embeddings; here it finds no rows.
     assert _reconciled(inspection) == (False, [], ["delete"])
 
 

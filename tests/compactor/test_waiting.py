@@ -92,7 +92,7 @@ def test_a_terminated_backend_is_a_short_pause(
 
 
 @pytest.mark.parametrize("way", ["delete", "lock"])
-def test_tables_that_somebody_has_for_long_keep_no_other_collection(
+def test_tables_locked_for_long_do_not_hold_up_other_collections(
     url: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, way: str
 ) -> None:
     caplog.set_level(logging.WARNING, "pgchroma.compaction")

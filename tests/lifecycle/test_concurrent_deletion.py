@@ -88,7 +88,7 @@ def test_two_resets_at_once_are_two_resets(url: str) -> None:
     assert_whole(url)
 
 
-def test_a_database_is_deleted_with_what_is_created_in_it_meanwhile(url: str) -> None:
+def test_a_database_is_deleted_with_what_is_created_in_it_concurrently(url: str) -> None:
     with (
         pgchroma.PostgresClient(url, SETTINGS) as client,
         pgchroma.PostgresClient(url, SETTINGS) as other,

@@ -56,7 +56,7 @@ def test_a_reader_does_not_hold_up_a_deletion(
         assert_whole(url)
         assert rows(url, DISCARDED) != []
     admin_of(client).create_database("other")
-    # The next deletion continues with what is left.
+    # The next deletion continues with the rest.
     admin_of(client).delete_database("other")
     assert rows(url, DISCARDED) == []
     assert client.get_collection("papers-1").get()["ids"] == ["new"]
@@ -81,7 +81,7 @@ def test_a_deletion_that_times_out_changes_nothing(
     assert rows(url, "select count(*) from pgchroma.collections") == [0]
 
 
-def test_what_is_somebody_elses_stops_a_deletion_before_anything_is_deleted(
+def test_a_foreign_object_stops_a_deletion_before_anything_is_deleted(
     client: pgchroma.ClientAPI, url: str, delete: Delete
 ) -> None:
     admin_of(client).create_database("another")
@@ -147,7 +147,7 @@ def test_one_table_that_cannot_be_dropped_keeps_no_other(
         assert rows(url, left) == [1]
 
 
-def test_a_stale_client_finds_nothing_of_a_database_that_was_made_anew(
+def test_a_stale_client_finds_nothing_of_a_recreated_database(
     client: pgchroma.ClientAPI, url: str, delete: Delete
 ) -> None:
     tables = fill(url, 1)

@@ -82,7 +82,7 @@ def test_a_scope_covers_what_its_path_is_the_start_of(scope: Scope, target: Targ
 
 
 @given(scopes, roles, roles, targets)
-def test_a_caller_may_what_his_role_and_his_scope_allow(
+def test_a_caller_may_do_what_the_role_and_the_scope_allow(
     scope: Scope, own: Role, needed: Role, target: Target
 ) -> None:
     strength = {"read": 1, "write": 2, "admin": 3}
@@ -109,7 +109,7 @@ def test_a_narrower_scope_never_passes_where_a_wider_one_does_not(
 
 
 @given(scopes, roles, targets)
-def test_a_confined_caller_never_acts_on_what_holds_his_scope(
+def test_a_confined_caller_never_acts_on_the_parents_of_the_scope(
     scope: Scope, own: Role, target: Target
 ) -> None:
     depth = max(len(_target_path(target, by_name)) for by_name in (True, False))
@@ -164,7 +164,7 @@ def test_a_scope_without_its_outer_part_is_refused() -> None:
         Scope("acme", collection_id=ONE)
 
 
-def test_a_role_nobody_knows_may_do_nothing() -> None:
+def test_an_unknown_role_may_do_nothing() -> None:
     caller = Caller("odd", "owner")  # type: ignore[arg-type]
     assert not any(_may(caller, role, Target()) for role in ROLES)
 

@@ -117,8 +117,8 @@ def test_matches_what_python_matches(
     try:
         rows = regex_connection.execute(query, [translate_regex(pattern.rust), texts]).fetchall()
     except (InvalidArgumentError, psycopg.errors.InvalidRegularExpression) as error:
-        # Nested repetitions can be too many, and anchors in them can overtax PostgreSQL, which then
-        # says so instead of answering.
+        # Nested repetitions can be too many, and anchors in them too complex for PostgreSQL, which
+        # then raises an error instead of answering.
         assert re.search("elements, more than|too complex", str(error))
         reject()
 

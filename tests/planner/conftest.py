@@ -1,4 +1,4 @@
-"""Clients whose collections get indexes only when the test says so."""
+"""Clients whose collections get indexes only when a test builds them."""
 
 from __future__ import annotations
 

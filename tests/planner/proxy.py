@@ -31,7 +31,7 @@ class Counted:
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def drain(self) -> int:
-        """Tell the round trips since the last call."""
+        """Return the number of round trips since the last call."""
         with self._lock:
             trips, self.trips = self.trips, 0
         return trips

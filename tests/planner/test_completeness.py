@@ -150,7 +150,7 @@ def _hostile(client: pgchroma.ClientAPI, url: str, connection: Any, **hnsw: Any)
 
 
 def _plant_orphans(log: Log, connection: psycopg.Connection[Any]) -> None:
-    """Leave rows behind that are no record's, among the segments' and in the tail."""
+    """Insert rows that belong to no record, among the segments' rows and in the tail."""
     for pos, seq, value in ((1, 10**9, 1.0), (10, 3, 0.0), (5, 12, 2.0), (10**6, 3, 1.0)):
         connection.execute(
             f"insert into {tables(log.collection).vectors.as_string(None)} values (%s, %s, %s) "
@@ -213,7 +213,7 @@ def test_filters_right_at_the_bound_are_exact_below_and_complete_above(
             query_embeddings=np.ones((1, DIMENSION)), n_results=5, **where
         )
         assert plan.matches == matches
-        # Whichever way PostgreSQL takes: the gate said so.
+        # The number of matches decides, whichever plan PostgreSQL chooses.
         assert strategy == "index" or plan.strategy == "exact"
         for n_results in (1, 5, matches - 1, matches, matches + 1):
             log.check("l2", where, n_results, 3)

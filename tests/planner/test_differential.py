@@ -1,4 +1,4 @@
-"""Filters mean the same with every index, without, and with one that is no longer there."""
+"""Filters mean the same with every index, without indexes, and with one that was dropped."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def where_documents(draw: st.DrawFn, stored: list[Record], depth: int = 1) -> di
 
 
 class Known:
-    """A collection, and a client that believes something of its indexes for ever."""
+    """A collection, and a client with a fixed belief about its indexes, true or not."""
 
     def __init__(self, url: str, name: str, believed: list[SecondaryIndex]) -> None:
         # So few rows are read one by one, unless that is forbidden.
@@ -109,7 +109,7 @@ class Known:
 
 @pytest.fixture(scope="module")
 def states(module_url: str) -> Iterator[dict[str, Known]]:
-    """Collections without indexes, with all of them, and with what others believe of them."""
+    """Collections without indexes and with all of them, and clients with a wrong belief."""
     with quiet(module_url) as client:
         for name in ("indexed", "plain"):
             collection = create(client, name)

@@ -223,7 +223,7 @@ async def test_writes_that_are_given_up_are_written_whole_or_not_at_all(
 async def test_a_fault_that_arrives_early_is_raised_alone(
     url: str, is_async: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """psycopg warns on standard error of a fault that follows one which left the pipeline."""
+    """psycopg warns on standard error if another error follows the one that left the pipeline."""
     many = (FAIL, *[ROW] * 3000)
     with caplog.at_level(logging.WARNING, "psycopg"), pytest.raises(psycopg.errors.DivisionByZero):
         if is_async:

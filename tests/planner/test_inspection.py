@@ -1,4 +1,4 @@
-"""`explain` and `recall` tell what is so, and refuse what a query refuses."""
+"""`explain` and `recall` report the truth, and refuse the arguments that a query refuses."""
 
 from __future__ import annotations
 

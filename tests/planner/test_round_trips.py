@@ -1,4 +1,4 @@
-"""What a query costs in round trips and statements, and that its settings hold for nothing else."""
+"""A query's round trips and statements, and that its settings apply to nothing else."""
 
 from __future__ import annotations
 

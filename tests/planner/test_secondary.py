@@ -263,7 +263,7 @@ def test_what_filters_keep_asking_for_gets_an_index(
                 collection.get(**arguments)
             else:
                 collection.query(query_embeddings=[1.0], **arguments)
-        # What is asked too rarely, or holds for nearly all, gets none.
+        # A filter used too rarely, or matched by nearly all records, gets no index.
         collection.get(where={"b": {"$ne": True}})
     collection.get(where={"i": 1})
     record_demand(url, observed)

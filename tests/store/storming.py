@@ -2,8 +2,8 @@
 
     python -m tests.store.storming URL NUMBER SEED
 
-It says on its output what it is about to do to the group that is its own, and when that is done.
-What it reads has to make sense; if it does not, the process ends with a fault.
+It prints each operation before it runs it on its own group, and again when it is done. The records
+it reads have to make sense; if they do not, the process ends with an error.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ DIMENSION = 4
 
 @dataclass(frozen=True)
 class Deed:
-    """What is done to groups of records, always to whole ones."""
+    """An operation on groups of records, always on whole groups."""
 
     kind: str
     groups: list[str]
@@ -78,7 +78,7 @@ def state_of(papers: Any, group: str) -> tuple[str, str | None] | None:
 
 
 def after(state: tuple[str, str | None] | None, deed: Deed) -> tuple[str, str | None] | None:
-    """Tell what a group of one writer's is after a deed."""
+    """Return the state of a writer's group after an operation."""
     if deed.kind.startswith("delete"):
         return None
     if deed.kind == "note":

@@ -1,4 +1,4 @@
-"""Many writers at once, from threads and from processes: nothing lost, nothing doubled."""
+"""Many concurrent writers, in threads and in processes: nothing lost, nothing doubled."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ def test_writers_of_records_that_are_there_leave_no_vectors_behind(
     assert rows == (20,)
 
 
-def test_get_or_create_copes_with_somebody_who_deletes(client: pgchroma.ClientAPI) -> None:
+def test_get_or_create_copes_with_concurrent_deletion(client: pgchroma.ClientAPI) -> None:
     stop = threading.Event()
 
     def delete() -> None:

@@ -1,4 +1,4 @@
-"""Transactions of ours are read committed, whatever the role or the database has as its default."""
+"""pgchroma's transactions are read committed, whatever the default of the role or the database."""
 
 from __future__ import annotations
 
@@ -193,7 +193,7 @@ def quiet(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
 
 
 class Slow(dict[str, Any]):
-    """Parameters that take their time, so that a fault is met while the rest is still sent."""
+    """Parameters that adapt slowly, so that an error arrives while the rest is still being sent."""
 
     def __getitem__(self, key: str) -> Any:
         time.sleep(0.2)

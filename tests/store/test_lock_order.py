@@ -34,7 +34,7 @@ WRITES: dict[str, Callable[[Any, list[str]], Any]] = {
 
 
 class Sessions:
-    """Writers of one collection, each on a connection of its own."""
+    """Writers of one collection, each on its own connection."""
 
     def __init__(self, papers: Any, url: str, threads: ThreadPoolExecutor) -> None:
         self.papers, self.url, self._threads = papers, url, threads
@@ -161,7 +161,7 @@ def test_a_batch_that_appears_while_a_write_waits_is_changed_whole_or_not_at_all
     with sessions.holding("a", LOCK) as first:
         waiting = sessions.start(write, ["a", "x", "y"])
         sessions.start("add", ["x", "y"])
-        # Another session holds a part of the batch when the write gets to it.
+        # Another session has locked a part of the batch when the write reaches it.
         with sessions.holding("x", LOCK):
             first.rollback()
             eventually(lambda: waiting.done() or sessions.waiting() > 0)

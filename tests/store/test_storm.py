@@ -46,7 +46,7 @@ class Writer:
         return self._process
 
     def kill(self, papers: Any, url: str) -> None:
-        """Kill it, and check that what it was told is done is done, and no more than it began."""
+        """Kill it; check that all acknowledged writes are there, and nothing it had not begun."""
         assert self._process.poll() is None, self._errors.read_text()
         self._process.send_signal(signal.SIGKILL)
         self._process.wait()
