@@ -1,4 +1,4 @@
-"""The files that the forge and editors read say what the project promises elsewhere."""
+"""The files that the forge and editors read agree with the promises made elsewhere."""
 
 from __future__ import annotations
 

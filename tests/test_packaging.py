@@ -1,4 +1,4 @@
-"""What is installed: the wheel carries what the checkout has, and imports stay light."""
+"""The installed package: the wheel has all files of the checkout, and imports stay light."""
 
 from __future__ import annotations
 

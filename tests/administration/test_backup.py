@@ -1,4 +1,4 @@
-"""The commands of docs/backup.md, as they stand there."""
+"""The commands of docs/backup.md, run unchanged."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ def _take(url: str, **place: str) -> list[Any]:
 
 
 def _go_on(url: str, **place: str) -> None:
-    """What was restored can be worked with."""
+    """Check that the restored collections can be read and written."""
     with pgchroma.PostgresClient(url, QUIET, **place) as client:
         papers = client.get_collection("papers")
         papers.add(ids=["new"], embeddings=[[9.0, 9.0, 9.0, 9.0]], documents=["new"])

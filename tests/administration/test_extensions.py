@@ -1,4 +1,4 @@
-"""pg_trgm: missing, told of, and taken up when it appears; and the SQL for review."""
+"""pg_trgm: reported when it is missing, used once it is installed; and the SQL for review."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Users without a right: told the statements that grant it, which work as they stand."""
+"""Users without a right: the error names the statements that grant it, and they work unchanged."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def _statements(refused: BaseException) -> str:
 
 
 def _granted(url: str, act: Callable[[], Any], *, times: int = 1) -> tuple[Any, list[str]]:
-    """Do what is refused, run what the message says, and do it again."""
+    """Make a call that is refused, run the statements of the message, and make the call again."""
     messages = []
     for _ in range(times):
         with pytest.raises(errors.MissingRightError) as caught:
@@ -197,7 +197,7 @@ def test_an_owner_upgrades_makes_tenants_and_builds_indexes(url: str, user: str)
     command("keys", "create", "key", "--role", "read", "--url", user)
 
 
-def test_an_upgrade_by_somebody_else_is_told_what_is_missing(url: str, user: str) -> None:
+def test_an_upgrade_by_another_user_names_the_missing_rights(url: str, user: str) -> None:
     _grant(url, "writer", user)
     with psycopg.connect(user, autocommit=True) as theirs:
         _, (message,) = _granted(url, lambda: upgrade(theirs))

@@ -1,4 +1,4 @@
-"""Tenants and databases of one's own PostgreSQL: by `AdminClient`, by the client, by commands."""
+"""Tenants and databases in the user's PostgreSQL: by `AdminClient`, by the client, by commands."""
 
 from __future__ import annotations
 

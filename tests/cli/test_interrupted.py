@@ -97,7 +97,7 @@ def test_at_a_prompt(url: str) -> None:
 
 def test_the_end_of_the_input_is_no_interrupt(url: str) -> None:
     command = [sys.executable, "-m", "pgchroma", "users", "create", "jane", "--role", "read"]
-    # In a session of its own it has no terminal to ask at.
+    # A process that leads a new session has no terminal to prompt on.
     done = subprocess.run(
         [*command, "--url", url], stdin=subprocess.DEVNULL, start_new_session=True, check=False
     )

@@ -26,7 +26,7 @@ Started = Callable[..., subprocess.Popen[str]]
 
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
-    """A directory with a collection in it, which nobody uses."""
+    """A directory with a collection in it, which no client has open."""
     path = tmp_path / "data"
     with pgchroma.PersistentClient(path) as client:
         client.create_collection("papers", embedding_function=None).add(ids="1", embeddings=[1.0])

@@ -1,4 +1,4 @@
-"""The Compose file and the image: who runs as whom, and what is reachable from where."""
+"""The Compose file and the image: the users of the processes, and which ports are reachable."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What docs/embeddings.md shows runs as it stands there, and so do Chroma's pages on embeddings."""
+"""The examples of docs/embeddings.md and of Chroma's pages on embeddings run unchanged."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_the_examples_of_the_page_run(tmp_path: Path) -> None:
 
 
 class MyEmbeddingFunction(EmbeddingFunction):  # type: ignore[type-arg]
-    """As Chroma's older page writes one: the parameter has a name of its own."""
+    """A function as in Chroma's older page: its parameter has another name."""
 
     def __call__(self, texts: Documents) -> Embeddings:
         return [[float(len(text))] for text in texts]  # type: ignore[misc]

@@ -15,7 +15,7 @@ CODE = sorted((ROOT / "adapter").rglob("*.py"))
 PRONOUNS = re.compile(r"\b([Hh]e|[Hh]is|[Hh]im|[Hh]imself)\b")
 VAGUE = re.compile(r"\b([Ww]hoever|[Ss]omebody|[Ee]verybody|[Mm]eanwhile)\b")
 UNIDIOMATIC = re.compile(
-    # The Unix user `nobody` is quoted.
+    # In quotes it is the Unix user.
     r"\b([Ww]hoever|(?<![`'\"])[Nn]obody|[Ss]omebody|[Ee]verybody|[Aa]new|[Mm]eanwhile)\b"
     r"|\bso (many|long|much|few|deep|far)\b"
 )

@@ -1,4 +1,4 @@
-"""The README's own example runs, and what it says of commands is so."""
+"""The README's example runs, and its statements about commands are true."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What docs/typed.md shows runs as it stands there, and so does what LanceDB's own page shows."""
+"""The examples of docs/typed.md and of LanceDB's page run unchanged."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ print("columns", list(results.columns), "texts", sorted(results.text), len(resul
 
 @pytest.fixture(params=["sentence-transformers", "without PyTorch"])
 def preamble(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """What makes the page's model be there without a network."""
+    """Code that provides the page's model without a network."""
     if request.param != "sentence-transformers":
         return WITHOUT_PYTORCH
     if importlib.util.find_spec("sentence_transformers") is None:

@@ -61,7 +61,7 @@ class Program:
         return line
 
     def finish(self) -> str:
-        """Let a waiting program go on, wait for its good end, and return what else it said."""
+        """Let a waiting program continue until it succeeds, and return the rest of its output."""
         out, error = self.process.communicate("\n", timeout=60)
         assert self.process.returncode == 0, error
         return out.strip()

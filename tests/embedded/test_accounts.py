@@ -1,4 +1,4 @@
-"""Whom PostgreSQL is run as: for root a user of its own, and users who have no name."""
+"""The user that PostgreSQL runs as: a dedicated one for root; and users without a name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is not the name of a directory is refused as a path, and never shown with its password."""
+"""A path that is not a directory name is refused, and its password is never shown."""
 
 from __future__ import annotations
 

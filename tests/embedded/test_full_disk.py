@@ -105,7 +105,7 @@ def test_a_server_that_stopped_on_a_full_disk_recovers_by_its_reserve(disk: Path
         collection = client.create_collection("kept", embedding_function=None)
         _write(collection, "a")
         filler = _fill(disk)
-        # Of those that fill the disk one is somebody else, whom no check holds back.
+        # Another program fills the disk: pgchroma's checks do not hold it back.
         os.kill(postmaster(disk / "data"), signal.SIGKILL)
         assert eventually(lambda: not server_lives(disk / "data"))
         assert collection.count() == 200

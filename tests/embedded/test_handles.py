@@ -1,4 +1,4 @@
-"""What clients of one directory share, how they let go of it, and what becomes of its removal."""
+"""What clients of one directory share, how they release it, and what its removal does to them."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def test_dropped_clients_do_not_keep_a_server_from_stopping(used: Path) -> None:
     for _ in range(3):
         pgchroma.PersistentClient(used)
     kept.close()
-    # They are let go of a second later.
+    # They are released a second later.
     assert eventually(lambda: not server_lives(used))
 
 

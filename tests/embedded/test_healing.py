@@ -1,4 +1,4 @@
-"""A server that dies while it is used is started again by whoever uses it next."""
+"""A server that dies while it is used is started again by the next call."""
 
 from __future__ import annotations
 
@@ -129,7 +129,7 @@ class _Load:
 
     Attributes:
         done: The ids whose writes were acknowledged.
-        faults: What was raised, but for writes of which nobody knows.
+        faults: The exceptions raised, except those of writes whose outcome is unknown.
     """
 
     def __init__(self, collection: Any) -> None:

@@ -186,7 +186,7 @@ def test_a_stale_pid_file_whose_number_is_another_programs_is_seen_through(used:
         other.kill()
 
 
-def test_a_server_somebody_else_has_started_is_not_touched(used: Path) -> None:
+def test_a_server_started_by_another_program_is_not_touched(used: Path) -> None:
     data = used / "postgres"
     account = accounts.Account.of(used, data, host.binaries())
     account.take_ownership(data)
@@ -280,7 +280,7 @@ def test_a_read_only_place_is_named(home: Path) -> None:
 
 @pytest.fixture
 def nobodys(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A directory of user nobody's, where nobody may go."""
+    """A directory that the Unix user `nobody` owns and may enter."""
     place = Path("/tmp", f"pgchroma-test-{os.getpid()}")
     place.mkdir()
     os.chown(place, 65534, 65534)

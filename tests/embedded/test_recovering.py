@@ -1,4 +1,4 @@
-"""A server that is told to stop while it recovers from a crash ends, and the next one recovers."""
+"""A server that is stopped while it recovers from a crash ends, and the next one recovers."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def test_who_waits_for_a_recovery_can_be_interrupted(
         assert rows(postgres, "select count(*) from t") == [(ROWS,)]
 
 
-def test_a_server_that_cannot_stop_is_ended_by_whoever_opens_its_directory(
+def test_a_server_that_cannot_stop_is_ended_by_the_next_to_open_its_directory(
     crashed: Path,
     hold: Callable[[Path], None],
     program: Callable[..., Program],

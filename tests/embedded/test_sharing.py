@@ -1,4 +1,4 @@
-"""Several who open one path, and what is left when some of them die."""
+"""Several processes that open one path, and what remains when some of them die."""
 
 from __future__ import annotations
 
@@ -276,7 +276,7 @@ def test_a_starter_killed_on_the_way_does_not_block_the_next(
     assert not (home / "postgres.part").exists()
 
 
-def test_a_path_removed_while_open_can_be_opened_anew(home: Path) -> None:
+def test_a_path_removed_while_open_can_be_opened_again(home: Path) -> None:
     path = home / "data"
     first = EmbeddedPostgres.open(path, durable=False)
     rows(first, "create table t ()")

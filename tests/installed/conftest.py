@@ -1,4 +1,4 @@
-"""The wheel, installed as users install it: in environments of its own, outside the repository."""
+"""The wheel, installed as users install it: in separate environments, outside the repository."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Environment:
         )  # fmt: skip
 
     def packages(self) -> set[str]:
-        """The names of what is installed, but for pip itself."""
+        """The names of the installed packages, without pip and setuptools."""
         listed = self.run("-m", "pip", "list", "--format=freeze", cwd=self.directory).stdout
         return {line.partition("==")[0] for line in listed.split()} - {"pip", "setuptools"}
 

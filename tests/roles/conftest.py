@@ -1,7 +1,7 @@
-"""Databases whose server runs each tenant's requests as a role of its own.
+"""Databases whose server runs each tenant's requests as a separate role.
 
-The embedded server's user is a superuser, whom no missing grant stops; so the tests run as an
-ordinary user, too, who owns the database and may create roles.
+The embedded server's user is a superuser, whom no missing grant stops. So the tests also run as an
+ordinary user, who owns the database and may create roles.
 """
 
 from __future__ import annotations
@@ -130,7 +130,7 @@ def admin_of(mode: Any) -> Any:
 
 @pytest.fixture
 def make_client(url: str) -> Iterator[Callable[..., Any]]:
-    """Clients of the same database, with settings of their own."""
+    """Clients of the same database, each with its own settings."""
     made: list[Any] = []
 
     def make(settings: pgchroma.Settings = SETTINGS, **place: str) -> Any:

@@ -1,6 +1,6 @@
 """The contract once more, with each request in its tenant's role."""
 
-# ruff: noqa: F403  (the tests are what is wanted, whatever they are called)
+# ruff: noqa: F403  (all tests are wanted, whatever their names)
 
 from __future__ import annotations
 

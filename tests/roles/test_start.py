@@ -1,4 +1,4 @@
-"""Starting with roles: what is refused, what is made, and what it costs the planner."""
+"""Starting with roles: which starts are refused, which roles are made, and the planner's cost."""
 
 from __future__ import annotations
 

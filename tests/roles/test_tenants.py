@@ -87,7 +87,7 @@ async def test_reset_leaves_no_roles_of_tenants_that_are_gone(mode: Any, url: st
     await (await mode.create_collection("papers")).add(ids="1", embeddings=[1.0])
 
 
-def test_a_tenant_made_anew_does_not_reach_what_the_old_one_had(
+def test_a_recreated_tenant_does_not_reach_the_data_of_the_old_one(
     client: Any, admin: Any, url: str
 ) -> None:
     admin.create_tenant("acme")
@@ -237,7 +237,7 @@ def test_the_callers_engine_serves_too(url: str) -> None:
 
 
 def test_only_these_operations_run_as_the_login_role() -> None:
-    """All others name the tenant whose role executes them; a new one has to choose, too."""
+    """All others name the tenant whose role executes them; a new operation has to choose."""
     names = {name for name in operations.__all__ if name not in _NO_OPERATIONS}
     assert names - {name for name in names if _acting_tenant(name) == "acme"} == {
         *("CreateTenant", "DeleteTenant", "ListTenants", "UpdateTenant"),
