@@ -33,7 +33,7 @@ def main() -> None:
 
 
 def workloads(options: argparse.Namespace) -> Iterator[tuple[Workload, tuple[str, ...]]]:
-    """Yield what is to be measured, and which parts of it; the small ones first."""
+    """Yield the workloads to measure and their parts, the small ones first."""
     found = [
         *((dataset.clustered(384), size, options.only) for size in options.sizes),
         *((dataset.clustered(384), size, GROWTH) for size in options.growth),

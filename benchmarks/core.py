@@ -1,7 +1,7 @@
 """The core benchmark: pgchroma, chromadb and hand-written SQL, in turns, as ratios of medians.
 
-Run by ``make bench-core``. Every peer does the same work on the same data in a process and a
-directory of its own; rounds alternate, so that a busy minute hits all of them. Writes a table to
+Run by ``make bench-core``. Every peer does the same work on the same data, in a separate process
+and directory; rounds alternate, so that a busy minute hits all of them. Writes a table to
 docs/benchmarks-core.md.
 """
 
@@ -62,7 +62,7 @@ def main() -> None:
 
 
 def run(peer: str, python: Path) -> dict[str, float]:
-    """Run one peer's part in a process of its own."""
+    """Run one peer's part in a separate process."""
     with tempfile.TemporaryDirectory(prefix="pgchroma-bench-") as directory:
         command = [str(python), str(ROOT / "benchmarks" / "workload.py"), peer]
         done = subprocess.run(

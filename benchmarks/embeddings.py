@@ -1,7 +1,7 @@
 """Compare embedding functions: the default one with Chroma's, and one provider with itself.
 
-Run by ``make bench-embeddings``. Each side of the default function is a process of its own; they
-embed in turns, a call each, so that what else the machine does meets both. The provider is a
+Run by ``make bench-embeddings``. Each side of the default function is a separate process; they
+embed in turns, a call each, so that other load on the machine affects both. The provider is a
 process that answers after 50 ms. Writes docs/benchmarks-embeddings.md.
 """
 
@@ -74,7 +74,7 @@ def main() -> None:
 
 
 def introduction(rounds: int) -> str:
-    """Say how it was measured."""
+    """Return a description of the method."""
     return (
         "# Embedding benchmark\n\n"
         f"Medians of {rounds} turns, one side after the other, on {os.cpu_count()} cores, "
@@ -238,7 +238,7 @@ def provider(rounds: int) -> str:
 
 @contextmanager
 def providing() -> Iterator[str]:
-    """Run the provider in a process of its own, and tell its URL."""
+    """Run the provider in a separate process, and yield its URL."""
     with subprocess.Popen(
         [sys.executable, __file__, "--provider"],
         stdin=subprocess.PIPE,
@@ -276,7 +276,7 @@ def provide() -> None:
             self.wfile.write(answer)
 
         def log_message(self, *args: object) -> None:
-            """Say nothing."""
+            """Log nothing."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True

@@ -1,6 +1,6 @@
 """Compares what installations bring, how large they are and how long their imports take.
 
-Run by ``make bench-installing``. Each is installed in an environment of its own. Sizes are those of
+Run by ``make bench-installing``. Each is installed in a separate environment. Sizes are those of
 all files but pip's, compiled ones included. Imports are timed in turns, each in a new process; the
 median is shown.
 """
@@ -27,10 +27,10 @@ PIP = {"pip", "setuptools", "pkg_resources", "_distutils_hack"}
 
 @dataclass(frozen=True, slots=True)
 class Installation:
-    """What is installed together.
+    """A set of packages that are installed together.
 
     Attributes:
-        requirement: What pip is told; ``{wheel}`` stands for ours.
+        requirement: The argument of `pip install`; ``{wheel}`` means pgchroma's wheel.
         statement: The import that is timed.
     """
 
@@ -87,7 +87,7 @@ def _installed(directory: Path, requirement: str) -> Path:
     venv.create(directory, with_pip=True, symlinks=True)
     python = directory / "bin" / "python"
     command = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-    # Without compiled files every import would compile, which is not what is measured.
+    # Without compiled files every import would compile, and the benchmark does not measure that.
     variables = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
     subprocess.run([*command, requirement], check=True, env=variables)
     return python

@@ -258,7 +258,7 @@ def concurrency(port: int, data: dict[str, Any], size: int, seconds: float) -> R
 
 
 def _at_once(parts: list[Part]) -> list[list[list[float]]]:
-    """Have every part done by a process of its own, phase by phase together."""
+    """Run every part in a separate process; all parts begin each phase together."""
     spawn = multiprocessing.get_context("spawn")
     barrier = spawn.Barrier(len(parts), timeout=120)
     with ProcessPoolExecutor(len(parts), spawn, _share, (barrier,)) as pool:
@@ -355,7 +355,7 @@ def gets(port: int, ids: list[str], count: int) -> None:
 
 
 def introduction(options: argparse.Namespace) -> str:
-    """Say what was measured, on what machine, and by which command."""
+    """Return a description of the measurement, the machine and the command."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     arguments = f' ARGS="{" ".join(sys.argv[1:])}"' if sys.argv[1:] else ""
     paragraphs = [

@@ -88,7 +88,7 @@ def _wait_until_ready(process: subprocess.Popen[bytes], port: int) -> None:
 
 
 def _stop(process: subprocess.Popen[bytes], server: Server) -> None:
-    """Ask the server to stop; after a while kill what is left of it, and say so."""
+    """Ask the server to stop; after a while kill its remaining processes, and print a message."""
     process.send_signal(signal.SIGTERM)
     deadline = time.monotonic() + STOP_SECONDS
     while process.poll() is None or server.processes():

@@ -3,7 +3,7 @@
     pip download --no-deps --dest wheels crewai mem0ai …
     python tools/chroma_imports.py wheels/*.whl > found.json
 
-The import statements in texts, such as documentation, are listed as well.
+Import statements in texts, such as documentation, are listed too.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Runs tests on Pythons and PostgreSQLs other than those that `make test` runs on.
 
-What is not to be had on the machine or from the package index is left out, with the reason.
+Versions that are neither on the machine nor in the package index are skipped, with the reason.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def main() -> int:
 
 
 def on_python(version: str, tests: list[str]) -> str:
-    """Run the tests on a Python, in an environment of its own, and tell what came of it."""
+    """Run the tests on a Python, in a separate environment, and return the outcome."""
     python = next((place for place in _pythons(version) if _is(place, version)), None)
     if python is None:
         return "skipped, for it is not installed"
@@ -60,7 +60,7 @@ def on_python(version: str, tests: list[str]) -> str:
 
 
 def on_postgresql(major: int, given: list[Path], tests: list[str]) -> str:
-    """Run the tests on a PostgreSQL, and tell what came of it."""
+    """Run the tests on a PostgreSQL, and return the outcome."""
     reasons = []
     for directory in _programs(major, given):
         found = _pgvector(directory)

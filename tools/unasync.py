@@ -80,7 +80,7 @@ def main() -> int:
 
 
 def _generate(folder: Folder, *, is_check: bool) -> Iterator[str]:
-    """Generate the files of a folder; yield what is wrong."""
+    """Generate the files of a folder; yield the errors."""
     target_folder = PACKAGE / folder.path / "_sync"
     sources = _sources(folder)
     for source in sources:

@@ -1,4 +1,4 @@
-"""The parts in which a peer does several things at once: threads, processes, a writer beside."""
+"""The parts with concurrent work: threads, processes, and a writer beside searches."""
 
 from __future__ import annotations
 
@@ -148,7 +148,7 @@ def _write_elsewhere(
 
 
 def _write(peer: Peer, batches: Any, begun: Any, stop: Any, written: Any) -> None:
-    """Add batch after batch until told to stop."""
+    """Add batch after batch until `stop` is set."""
     begun.set()
     for batch in batches:
         if stop.is_set():

@@ -151,7 +151,7 @@ def _make_docstrings(place: Path, count: int, python: Path) -> None:
     documents = json.loads((place / "documents.json").read_text(encoding="utf-8"))
     embedded = np.load(place / "embeddings.npy")
     records, queries = embedded[:-HELD_OUT], embedded[-HELD_OUT:]
-    # There is no other text to replace one by; between two of them lies what a third could say.
+    # Updates have no other texts to choose from; a new text could lie between two existing ones.
     others = np.random.default_rng(15).permutation(len(records))
     between = records + records[others]
     between /= np.linalg.norm(between, axis=1, keepdims=True)

@@ -57,7 +57,8 @@ def main() -> None:
 
     directory, count = Path(sys.argv[1]), int(sys.argv[2]) + HELD_OUT
     found = list(dict.fromkeys(texts(Path(sysconfig.get_path("stdlib")))))
-    # In the library's order neighbours would be added together, and what is held out be of one end.
+    # In the library's order, neighbours would be added together, and all texts held out would come
+    # from its end.
     random.Random(11).shuffle(found)
     if len(found) < count:
         raise SystemExit(f"the standard library has {len(found):,} such texts, not {count:,}")

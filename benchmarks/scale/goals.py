@@ -17,10 +17,10 @@ PARTS = ("10 %", "1 %", "0.1 %")
 
 @dataclass(frozen=True)
 class Goal:
-    """What a figure is to be.
+    """A target for a figure.
 
     Attributes:
-        figure: Takes the results of one workload; not a number where they do not say.
+        figure: Takes the results of one workload; returns NaN if they do not have the figure.
     """
 
     name: str

@@ -14,8 +14,8 @@ def nearest(
     """Return the numbers of the vectors nearest to each query by l2, the nearest first.
 
     Args:
-        vectors: All that there are.
-        queries: What is looked for, one in a row.
+        vectors: All vectors.
+        queries: The query vectors, one in a row.
         among: The numbers of those that may be found, ascending; all if None. Where there are
             fewer than `count`, fewer are returned.
         count: How many are wanted.

@@ -41,7 +41,7 @@ def load(session: Session, _: int) -> Measures:
 
 
 def batches(session: Session, size: int) -> Measures:
-    """Add some records to a new collection, in batches of a size; 0 stands for the biggest."""
+    """Add some records to a new collection, in batches of a size; 0 means the biggest."""
     session.peer.create(session.data.dimension)
     count = min(len(session.data), MAX_IN_BATCHES)
     size = size or session.peer.biggest_batch

@@ -39,7 +39,7 @@ def remember(directory: Path, command: str, minutes: float) -> None:
 
 
 def recall(directory: Path) -> dict[str, Any]:
-    """Return what was kept last."""
+    """Return the description that was saved last."""
     found: dict[str, Any] = json.loads((directory / "machine.json").read_text(encoding="utf-8"))
     return found
 

@@ -85,9 +85,9 @@ class Process:
         return self.end(part)
 
     def begin(self, part: str, number: int = 0) -> None:
-        """Have a part begun; `end` is to be called next."""
+        """Start a part; the next call must be `end`."""
         assert self._process.stdin
-        with contextlib.suppress(BrokenPipeError):  # `end` will tell.
+        with contextlib.suppress(BrokenPipeError):  # `end` will raise.
             self._process.stdin.write(json.dumps([part, number]) + "\n")
             self._process.stdin.flush()
 

@@ -21,7 +21,7 @@ _TICKS = os.sysconf("SC_CLK_TCK")
 
 
 def settle(processes: Processes, limit: float = LIMIT) -> None:
-    """Wait until the processes are at rest, but not for ever."""
+    """Wait until the processes are at rest, at most `limit` seconds."""
     deadline = time.monotonic() + limit
     quiet, before = 0, cpu_seconds(processes)
     while quiet < QUIET:

@@ -105,7 +105,7 @@ def count(session: Session, _: int) -> Measures:
 
 
 def searched(session: Session, turn: int) -> Measures:
-    """Search with the settings there are; recall is told from what the records are by now."""
+    """Search with the current settings; compute recall from the current records."""
     numbers = [(turn * ASKED + n) % len(session.queries) for n in range(ASKED)]
     queries = session.queries[numbers]
     times, ids = timed(session.peer.search(query) for query in queries)

@@ -1,4 +1,4 @@
-"""The results, kept as JSON: one file for every round of every size of every data."""
+"""The results, kept as JSON: one file for each round of each size of each data set."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Workload:
 
 @dataclass(frozen=True)
 class Measured:
-    """What was measured of a workload: medians of its rounds."""
+    """The results of a workload: medians of its rounds."""
 
     workload: Workload
     rounds: int
@@ -67,7 +67,7 @@ class Rounds:
         path.write_text(json.dumps(results, indent=1, sort_keys=True) + "\n", encoding="utf-8")
 
     def measured(self) -> list[Measured]:
-        """Return what was measured of each workload, by data and size."""
+        """Return the results of each workload, by data and size."""
         found: dict[Workload, list[Results]] = {}
         for path in sorted(self._directory.glob("*.json")):
             data, size, _ = path.stem.rsplit("_", 2)

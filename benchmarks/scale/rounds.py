@@ -159,7 +159,7 @@ def _ask(process: Process, part: str, number: int = 0) -> dict[str, Any] | None:
 
 
 def _differences(sizes: dict[str, dict[str, float]]) -> dict[str, float]:
-    """Subtract what was there before the collection, in bytes."""
+    """Subtract the sizes before the collection was created, in bytes."""
     return {
         f"{when}, {what}": sizes[when][what] - sizes["before"][what]
         for when in ("at rest", "dropped")

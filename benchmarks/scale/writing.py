@@ -30,7 +30,7 @@ def upsert(session: Session, turn: int) -> Measures:
 
 
 def churn(session: Session, _: int) -> Measures:
-    """Change every record's embedding, a tenth at a time; then look for what is there."""
+    """Change every record's embedding, a tenth at a time; then search for the current ones."""
     begin = time.perf_counter()
     for number in range(ROUNDS):
         _change(session, np.arange(number, len(session.data), ROUNDS), again=number % 2 == 0)

@@ -1,4 +1,4 @@
-"""The peers: what is measured, each behind the same few methods."""
+"""The measured databases, each behind the same few methods."""
 
 from __future__ import annotations
 

@@ -94,7 +94,7 @@ class ChromaApi:
         self._collection.modify(configuration={"hnsw": {"ef_search": ef_search}})
 
     def limit(self, data: Any) -> float | None:
-        """Return `None`: there is no faster way."""
+        """Return `None`: Chroma has no faster way."""
         del data
         return None
 

@@ -148,7 +148,7 @@ class Handwritten:
         return lambda: _ids(self._search(NEAREST, [Binary(vector(query))]))
 
     def search_where(self, query: np.ndarray, condition: Condition) -> Callable[[], list[str]]:
-        """Return a search of all that meet the condition, found by its index."""
+        """Return a search of all records that match the condition, found by its index."""
         text, values = _condition(condition)
         statement = NEAREST_WHERE.format(columns=COLUMNS, query="%b", condition=text)
         return lambda: _ids(self._run(statement, [Binary(vector(query)), *values]))
@@ -166,7 +166,7 @@ class Handwritten:
         return call
 
     def get(self, condition: Condition) -> Callable[[], int]:
-        """Return a select of all that meet the condition."""
+        """Return a select of all records that match the condition."""
         text, values = _condition(condition)
         statement = f"select {COLUMNS} from records as r where {text} order by r.seq"
         return lambda: len([orjson.loads(row[2]) for row in self._run(statement, values)])

@@ -14,7 +14,7 @@ EF_SEARCH = 100
 
 
 class Peer(Protocol):
-    """One collection of one peer, in a directory of its own."""
+    """One collection of one peer, in its own directory."""
 
     biggest_batch: int
     """How many records an add takes at most."""
@@ -65,7 +65,7 @@ class Peer(Protocol):
         """Return a call that gets all records that match a condition, and counts them."""
 
     def set_ef_search(self, ef_search: int) -> None:
-        """Choose between speed and recall for what is searched from now on."""
+        """Choose between speed and recall for the following searches."""
 
     def limit(self, data: Any) -> float | None:
         """Load the data as fast as the peer's database can at all; return the seconds it took.
@@ -74,4 +74,4 @@ class Peer(Protocol):
         """
 
     def close(self) -> None:
-        """Leave; what was started on the directory stops."""
+        """Close the peer, and stop the processes that it started on the directory."""

@@ -1,4 +1,4 @@
-"""langchain-postgres' PGVectorStore, as its documentation has it used, on a PostgreSQL of its own.
+"""langchain-postgres' PGVectorStore, used as its documentation shows, on a separate PostgreSQL.
 
 The metadata keys that are filtered by have columns, and the HNSW index is applied after loading.
 It adds records one by one, each in a transaction: only some are added by itself, the rest is copied
