@@ -27,8 +27,8 @@ class Server:
 
     Attributes:
         url: Scheme, host and port.
-        log: What it wrote.
-        conninfo: The database it uses, where a test has to know.
+        log: The file with its output.
+        conninfo: Its database, if a test needs it.
         first_key: The admin's key it was started with.
     """
 
@@ -90,7 +90,7 @@ def running(
 
 
 def eventually(holds: Callable[[], Any], seconds: float = PATIENCE) -> Any:
-    """Wait until something holds, and return what it came to."""
+    """Wait until a function returns a true value, and return it."""
     deadline = time.monotonic() + seconds
     while not (found := holds()):
         assert time.monotonic() < deadline, f"still {found!r}"

@@ -52,7 +52,7 @@ class Page:
         self._ask("Page.navigate", url=url)
 
     def run(self, script: str, *arguments: Any) -> Any:
-        """Call a JavaScript function with these arguments, and return what it comes to."""
+        """Call a JavaScript function with these arguments, and return its result."""
         call = f"({script})({', '.join(json.dumps(each) for each in arguments)})"
         answer = self._ask(
             "Runtime.evaluate", expression=call, awaitPromise=True, returnByValue=True

@@ -121,10 +121,10 @@ REFUSALS: list[tuple[str, Any, int, bytes]] = [
         "Validation error: name: Expected a tenant name of at least 3 characters, got 'ab'")),
     (f"POST {TENANTS}", {"name": "acme"}, 409, other("Tenant [acme] already exists")),
     (f"GET {TENANTS}/nope", None, 404, missing("Tenant [nope] not found")),
-    # Chroma answers 200 here, and does nothing.
+    # Chroma answers 200 here without any effect.
     (f"PATCH {TENANTS}/nope", {"resource_name": "x"}, 404, missing("Tenant [nope] not found")),
     (f"PATCH {TENANTS}/acme", {}, 422, malformed("Object missing required field `resource_name`")),
-    # Databases; Chroma makes one for a tenant that does not exist.
+    # Databases; Chroma creates one for a tenant that does not exist.
     (f"POST {TENANTS}/nope/databases", {"name": "abcd"}, 404, missing("Tenant [nope] not found")),
     (f"POST {DEFAULT}", {"name": "default_database"}, 409, other(
         "Database [default_database] already exists")),
@@ -176,7 +176,7 @@ REFUSALS: list[tuple[str, Any, int, bytes]] = [
     (f"PUT {R}", {"new_name": "x"}, 400, invalid(f"Validation error: new_name: {BAD_NAME}")),
     (f"PUT {R}", {"new_metadata": {}}, 400, invalid(
         "Validation error: new_metadata: Metadata cannot be empty")),
-    # Chroma answers 500 with the database's own words.
+    # Chroma answers 500 with the database's message.
     (f"PUT {R}", {"new_name": "taken"}, 409, other("Collection [taken] already exists")),
     (f"DELETE {C}/nope", None, 404, missing("Collection [nope] does not exist")),
     # Configurations.
@@ -192,7 +192,7 @@ REFUSALS: list[tuple[str, Any, int, bytes]] = [
         "Expected `int` >= 0 - at `$.configuration.hnsw.ef_search`")),
     (f"POST {C}", {"name": "good", "configuration": {"hnsw": {"ef_search": 1.5}}}, 422, malformed(
         "Expected `int | null`, got `float` - at `$.configuration.hnsw.ef_search`")),
-    # Chroma takes 0.
+    # Chroma accepts 0.
     (f"POST {C}", {"name": "good", "configuration": {"hnsw": {"ef_search": 0}}}, 400, invalid(
         "configuration.hnsw.ef_search: expected an int from 1 to 100,000, got 0")),
     (f"POST {C}", {"name": "good", "configuration": {"hnsw": {}, "spann": {}}}, 400, invalid(
@@ -212,7 +212,7 @@ REFUSALS: list[tuple[str, Any, int, bytes]] = [
         "Multiple vector index configurations provided")),
     (f"POST {C}", {"name": "good", "schema": {}}, 422, malformed(
         "schema: missing field `defaults`")),
-    # What a single node has not.
+    # Features that a single node does not have.
     (f"POST {R}/fork", {"new_name": "abc"}, 501, other(
         "Collection forking is unsupported for local chroma")),
     (f"GET {R}/fork_count", None, 501, other("Count forks is unsupported for local chroma")),
@@ -276,7 +276,7 @@ REFUSALS: list[tuple[str, Any, int, bytes]] = [
     (f"POST {R}/add", {**ONE, "metadatas": [{"a": {
         "#type": "sparse_vector", "indices": [1], "values": [1.0]}}]}, 501, other(
         "Unimplemented: Sparse vector is not supported for local chroma: a")),
-    # Chroma takes any number of records.
+    # Chroma accepts any number of records.
     (f"POST {R}/add", {"ids": ["x"] * 5462, "embeddings": [[1, 2]] * 5462}, 400, invalid(
         "Batch size 5462 exceeds maximum batch size 5461")),
     # Deletions.
@@ -586,7 +586,7 @@ def _check_query(place: Place) -> None:
 
 
 def _check_delete(place: Place) -> None:
-    # Chroma counts the ids that were asked for.
+    # Chroma counts the ids in the request.
     for body, deleted in {
         "{}": 0,
         '{"ids":null}': 0,

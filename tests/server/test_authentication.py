@@ -39,7 +39,7 @@ PASSWORD = "correct horse"
 
 
 class Counting:
-    """A backend that counts what it is asked."""
+    """A backend that counts its operations."""
 
     def __init__(self, backend: AsyncDirectBackend) -> None:
         self._backend = backend
@@ -185,7 +185,7 @@ async def test_what_is_wrong_is_refused_in_one_sentence(
 async def test_a_malformed_header_is_refused_without_asking_the_database(
     headers: dict[str, str],
 ) -> None:
-    # A door without a backend: to ask it would raise another error.
+    # An authenticator without a backend: a call of the backend would raise another error.
     message = await _refused(CredentialAuthenticator(None), headers)  # type: ignore[arg-type]
     assert len(message) < 200
 

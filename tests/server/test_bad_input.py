@@ -431,7 +431,7 @@ def test_filters_that_nest_too_deep(place: tuple[Server, httpx.Client, str], dep
 def test_settings_of_a_function_that_nest_too_deep(
     place: tuple[Server, httpx.Client, str], depth: int
 ) -> None:
-    # A JSON encoder that gives up would take every list of collections with it.
+    # A value that the JSON encoder refuses would break every list of collections.
     config = '{"a":' * depth + "1" + "}" * depth
     function = f'{{"type":"known","name":"n","config":{config}}}'
     with_function = {"embedding_function": "…"}
@@ -567,7 +567,7 @@ def test_names_that_cannot_be_given(place: tuple[Server, httpx.Client, str], nam
 )  # fmt: skip
 def test_schemas_of_another_shape(place: tuple[Server, httpx.Client, str], schema: str) -> None:
     answer = place[1].post(C, content=f'{{"name":"made","schema":{schema}}}'.encode())
-    # What does not matter here may be of any shape.
+    # Fields that the server ignores may have any shape.
     assert answer.status_code in (200, 400, 422)
     assert place[1].get(C).status_code == 200
     place[1].delete(f"{C}/made")
@@ -607,7 +607,7 @@ def test_idle_connections_are_no_burden(impatient: Server) -> None:
             connection = socket.create_connection(("127.0.0.1", impatient.port), 10)
             stack.enter_context(connection)
             if index % 2:
-                # Half of them have begun to say something.
+                # Half of them have sent the beginning of a request.
                 connection.sendall(b"GET /api/v2/vers")
         assert http.get("/api/v2/heartbeat").status_code == 200
         with httpx.Client(base_url=impatient.url, timeout=20) as another:

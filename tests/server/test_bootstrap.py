@@ -1,4 +1,4 @@
-"""The first admin's key: where it comes from, where it goes, and that no log has it."""
+"""The first admin key: where it comes from, where it is stored, and that no log contains it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What web pages can make a browser send to a server without credentials."""
+"""Requests that web pages can make a browser send to a server without authentication."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Numbers of a configuration have bounds, wherever they come from."""
+"""Numbers in a configuration are checked against bounds, whatever their source."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""No request keeps the event loop from the others, whatever is in its body."""
+"""No request blocks the event loop, whatever its body contains."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from pgchroma.server.settings import ServerSettings
 
 C = "/api/v2/tenants/default_tenant/databases/default_database/collections"
 LARGEST = 40 * 1024 * 1024
-"""Bytes of the largest body a server takes."""
+"""Bytes of the largest body that a server accepts."""
 
 MAX_SECONDS = 0.05
 """Seconds of its own time that the loop may spend without looking at other requests."""
@@ -67,7 +67,7 @@ async def _serving(conninfo: str) -> AsyncIterator[httpx.AsyncClient]:
 
 
 def _filled(start: bytes, unit: bytes, end: bytes, size: int = LARGEST) -> bytes:
-    """A body of about a size, of which the most is one thing again and again."""
+    """A body of about a size that mostly repeats one part."""
     return start + unit * ((size - len(start) - len(end)) // len(unit)) + end
 
 
@@ -276,7 +276,7 @@ async def test_no_body_occupies_the_event_loop(url: str) -> None:
             most = MAX_SEND_SECONDS if kind in LARGE else MAX_SECONDS
             answer, seconds = await _measured(http, place, body)
             for _ in range(0 if seconds <= most or not action else 4):
-                # A collection of garbage, or another process, makes a measurement longer only.
+                # Garbage collection and other processes can only make a measurement longer.
                 _, again = await _measured(http, place, body)
                 seconds = min(seconds, again)
             is_short = status < 300 or len(answer.content) < 10_000

@@ -1,4 +1,4 @@
-"""What many requests, or slow ones, may use up, and of whom."""
+"""Limits for many or slow requests, and which callers they apply to."""
 
 from __future__ import annotations
 

@@ -73,7 +73,7 @@ def storm(server: Server) -> list[int]:
 
 
 def forbid(conninfo: str) -> None:
-    """Let PostgreSQL refuse rows, and quote them."""
+    """Make PostgreSQL refuse rows with errors that quote them."""
     with psycopg.connect(conninfo, autocommit=True) as connection:
         tables = connection.execute(
             "select format('%I.%I', table_schema, table_name) from information_schema.columns "
@@ -97,7 +97,7 @@ def test_no_secret_is_logged(served: Server) -> None:
     assert SENTINEL not in text
     assert "1234.0625" not in text
     assert first_key not in text
-    # The operator learns what happened all the same.
+    # The log still explains the error to the operator.
     assert "CheckViolation 23514" in text
 
 

@@ -1,4 +1,4 @@
-"""Every route, asked by every kind of caller, over a real socket.
+"""Every route, called by every kind of caller, over a real socket.
 
 What a caller may do is written down here once more, apart from the table of routes, so that a
 route that is added or changed has to be thought about twice.
@@ -41,7 +41,7 @@ from tests.server_process import running
 
 PASSWORD = "correct horse"
 
-# What each route needs: a role, and over what; or who may ask.
+# The requirement of each route: a role and its resource, or the kind of caller.
 NEEDS: dict[str, tuple[str, str]] = {
     "heartbeat": ("anybody", ""),
     "root": ("anybody", ""),
@@ -120,7 +120,7 @@ class Asker:
 
 @dataclass(frozen=True)
 class Call:
-    """A route, and how to ask it about a path."""
+    """A route, and how to build a request of it for a resource path."""
 
     name: str
     method: str
@@ -272,7 +272,7 @@ def test_every_route_has_been_thought_about() -> None:
 
 
 def _paths(call: Call) -> list[tuple[str, ...]]:
-    """What exists, and what does not: at the last place, and at each before it."""
+    """Resource paths that exist, and some that do not: from the last element, or an earlier one."""
     here = ("acme", "main", "papers")[: call.depth]
     missing = [(*here[:place], *MISSING[place : call.depth]) for place in range(call.depth)]
     return [here, *missing]
@@ -311,14 +311,14 @@ def _without_names(response: httpx.Response, path: tuple[str, ...], house: House
     text = response.text
     for name in (*path, *map(str, house.ids.values()), str(NO_ID)):
         text = text.replace(name, "…")
-    # Whether the connection is kept hangs on how much of the body had come by then.
+    # Whether the connection is kept depends on how much of the body had arrived by then.
     passing = ("date", "content-length", "connection")
     headers = {k: v for k, v in response.headers.items() if k not in passing}
     return f"{response.status_code} {text} {sorted(headers.items())}"
 
 
 def test_all_is_still_in_place(house: House, module_url: str) -> None:
-    # The matrix means something only if no caller before deleted what the next one asked for.
+    # The matrix is valid only if no earlier caller deleted a resource that a later one requests.
     backend = connect(module_url, pgchroma.Settings())
     for (tenant, database, name), id in house.ids.items():
         assert backend.execute(GetCollection(DatabaseRef(tenant, database), name)).id == id

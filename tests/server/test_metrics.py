@@ -50,7 +50,7 @@ def test_requests_records_and_refusals_are_counted(served: tuple[Server, str]) -
     before = samples(admin)
 
     def send(method: str, path: str, content: Any = None) -> httpx.Response:
-        # A connection each, so that the workers share them.
+        # One connection per request, so that the workers share them.
         return httpx.request(method, server.url + path, json=content, headers=key, timeout=30)
 
     collection = f"{BASE}/{send('POST', BASE, {'name': 'counted'}).json()['id']}"

@@ -23,7 +23,7 @@ DATABASE = "/api/v2/tenants/default_tenant/databases/default_database"
 
 @pytest.fixture
 def reader(url: str) -> Iterator[str]:
-    """The URL of a user who may only read through the API."""
+    """The URL of a database user with only the rights of the profile `reader`."""
     name = f"reader_{conninfo_to_dict(url)['dbname']}"
     role = sql.Identifier(name)
     with psycopg.connect(url, autocommit=True) as plain:

@@ -1,4 +1,4 @@
-"""Starting, stopping and losing what a server needs; by real processes and signals."""
+"""Starting and stopping a server, and losing its dependencies; with real processes and signals."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]
 
 @contextmanager
 def held_up(conninfo: str) -> Iterator[psycopg.Connection[Any]]:
-    """Let every request wait that looks a collection up."""
+    """Make every request that looks up a collection wait."""
     with psycopg.connect(conninfo) as connection:
         connection.execute("lock table pgchroma.collections in access exclusive mode")
         yield connection

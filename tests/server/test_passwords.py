@@ -84,7 +84,7 @@ async def test_a_login_is_locked_for_an_address_and_for_no_other(
     assert await outcome(authenticator, "jane", PASSWORD, THERE) == Caller("jane", "read")
     assert await outcome(authenticator, "john", PASSWORD) == Caller("john", "read")
     assert await outcome(authenticator, "nobody", "wrong") is errors.ChromaAuthError
-    # Who is known by the process goes on, wherever the guesses come from.
+    # A user whom the process has already authenticated is let in, wherever the guesses come from.
     assert await outcome(authenticator, "jane", PASSWORD) == Caller("jane", "read")
 
 

@@ -21,7 +21,7 @@ C = "/api/v2/tenants/default_tenant/databases/default_database/collections"
 KEPT = ("delete_collection", "delete_database")
 """What these are asked to delete does not exist, so that there is something for the others."""
 
-# `reset` would take away what the others are asked about.
+# `reset` would delete the resources of the other requests.
 document = schemathesis.openapi.from_dict(openapi()).exclude(operation_id="reset")
 real: dict[str, str] = {
     "tenant": "default_tenant",

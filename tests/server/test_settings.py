@@ -1,4 +1,4 @@
-"""Where settings come from, and what wins."""
+"""The sources of settings, and their precedence."""
 
 from __future__ import annotations
 

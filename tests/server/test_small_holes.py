@@ -1,4 +1,4 @@
-"""Small ways to see, to keep or to write more than one should."""
+"""Minor ways to read, store or log more than is allowed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Clients that ask for much and read nothing."""
+"""Clients that request large answers and do not read them."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def test_a_server_ends_the_connection_of_who_does_not_read(url: str, tmp_path: P
             except ConnectionResetError:
                 pass
             assert received < 20_000_000
-        # Others are answered, and answers that are read come whole.
+        # The server answers other clients, and answers that are read arrive complete.
         found = http.post(f"{C}/{made}/get", json={"include": ["documents"]}).json()
         assert [len(each) for each in found["documents"]] == [1_000_000] * 20
         assert "Traceback" not in server.log.read_text()
