@@ -1,4 +1,4 @@
-"""The real model, taken from its pip package, and nothing of the developer's own caches."""
+"""The real model, from its pip package, without the developer's own caches."""
 
 from __future__ import annotations
 

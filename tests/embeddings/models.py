@@ -1,4 +1,4 @@
-"""What `make models` installs, for the tests that run models; without it they are skipped."""
+"""The packages of `make models`, for the tests that run models; without them they are skipped."""
 
 from __future__ import annotations
 

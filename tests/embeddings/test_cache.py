@@ -1,4 +1,4 @@
-"""Embeddings kept on disk: whose they are, and what a damaged file does."""
+"""Embeddings cached on disk: which function they belong to, and the effect of a damaged file."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from pgchroma.embeddings.providers.imagebind import ImageBindEmbeddingFunction, 
 
 
 class Counted(BatchedEmbeddingFunction[Any]):
-    """Embeds a text by its length, and notes what it was asked."""
+    """Embeds a text by its length, and records its inputs."""
 
     def __init__(self) -> None:
         self.asked: list[str] = []

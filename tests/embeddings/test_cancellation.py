@@ -38,7 +38,7 @@ def _function(provider: Provider, **options: Any) -> OllamaEmbeddingFunction:
 
 
 class _Told:
-    """Runs something, and tells when it has ended."""
+    """Runs a function, and sets an event when it has ended."""
 
     def __init__(self, work: Callable[..., Any]) -> None:
         self._work = work
@@ -96,7 +96,7 @@ async def test_who_waits_no_more_ends_the_wait_for_a_retry(
 
 
 async def test_no_batch_is_begun_once_the_caller_is_cancelled(provider: Provider) -> None:
-    # Those that are under way succeed, and the rest is left over.
+    # The batches in progress succeed, and the rest is not sent.
     provider.speaks = lambda request: Answer(_speaks(request).body, seconds=0.15)
     work = _Told(_function(provider, batch_size=1, concurrency=2))
     task = asyncio.create_task(in_thread(work, [str(n) for n in range(20)]))

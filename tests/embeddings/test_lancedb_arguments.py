@@ -48,7 +48,7 @@ def keys(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_every_field_of_lancedbs_is_an_argument(alias: str) -> None:
     for field, default in FIELDS[alias].items():
         if field in ("assumed_role", "profile_name", "role_session_name"):
-            continue  # they ask AWS for a session
+            continue  # they request a session from AWS
         value = VALUES.get(field, default)
         get_registry().get(alias).create(**{field: value})
 

@@ -89,7 +89,7 @@ class Failing(TextEmbeddingFunction):
 
 
 class Chromas(EmbeddingFunction[Any]):
-    """One of Chroma's kind that knows nothing of batches."""
+    """A function of Chroma's protocol that does not support batches."""
 
     def __init__(self, model_name: str = "m", scale: float = 1.0) -> None:
         self.model_name = model_name

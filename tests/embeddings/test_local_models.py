@@ -1,4 +1,4 @@
-"""Functions whose models run here: with the real packages, on weights that pip carries."""
+"""Functions with local models: run with the real packages, on weights from pip packages."""
 
 from __future__ import annotations
 

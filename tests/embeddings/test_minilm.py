@@ -217,7 +217,7 @@ print(os.environ["ORT_DISABLE_TELEMETRY"])
 """
     places = {"PGCHROMA_MODEL_PATH": str(exported_model), "XDG_CACHE_HOME": str(tmp_path)}
     assert run_python(code, **places).strip() == "1"
-    # Where it does report, it keeps an identifier of the machine here.
+    # If it sends telemetry, it stores an identifier of the machine here.
     assert list(tmp_path.iterdir()) == []
 
 

@@ -107,7 +107,7 @@ results = collection.query(
 def page(
     files: dict[str, str], tmp_path_factory: pytest.TempPathFactory, monkeypatch: Any
 ) -> dict[str, Any]:
-    """What the examples see: images, their files, and a small OpenCLIP as the default one."""
+    """The environment of the examples: images, their files, and a small OpenCLIP as the default."""
     from pgchroma.utils.embedding_functions import OpenCLIPEmbeddingFunction  # noqa: PLC0415
 
     weights = str(register_tiny_clip(tmp_path_factory.mktemp("clip")))

@@ -41,7 +41,7 @@ def picture(seed: int, height: int = 40, width: int = 60) -> np.ndarray[Any, Any
 
 
 def by_hand(weights: str, given: Any) -> np.ndarray[Any, Any]:
-    """What OpenCLIP makes of one text or image, asked as its manual says."""
+    """OpenCLIP's embedding of one text or image, computed as its manual shows."""
     open_clip = need_open_clip()
     import torch  # noqa: PLC0415
     from PIL import Image  # noqa: PLC0415

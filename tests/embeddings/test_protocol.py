@@ -19,7 +19,7 @@ NO_EMBEDDINGS = (
 
 
 class Returning(EmbeddingFunction[Documents]):
-    """Gives whatever it was made with."""
+    """Returns the value it was created with."""
 
     def __init__(self, result: Any) -> None:
         self.result: Embeddings = result

@@ -72,7 +72,7 @@ REACHING: list[tuple[str, dict[str, Any], str]] = [
     ("amazon_bedrock", {"session_args": {"profile_name": "prod"}}, "session_args.profile_name"),
     ("amazon_bedrock", {"kwargs": {"verify": False}}, "kwargs.verify"),
     ("roboflow", {"api_url": "https://elsewhere.example"}, "api_url"),
-    # What a constructor passes on, whether it stands among the further arguments or beside them.
+    # Arguments that a constructor passes on, inside `kwargs` or beside it.
     ("sentence_transformer", {"model_name": "m", "backend": "onnx"}, "backend"),
     ("sentence_transformer", {"kwargs": {"backend": "onnx"}}, "kwargs.backend"),
     ("sentence_transformer", {"modules": ["os.system"]}, "modules"),

@@ -41,7 +41,7 @@ FILES = (
 
 
 class Site:
-    """A web site with one file, that counts how often it was asked for it."""
+    """A web server with one file, which counts the requests for it."""
 
     def __init__(self) -> None:
         self.content, self.status, self.requests = b"", 200, 0

@@ -14,14 +14,14 @@ __all__ = ("Failing", "Hashed", "vector_of")
 
 
 def vector_of(text: str, seed: int, dimension: int) -> Any:
-    """The embedding that `Hashed` makes of a text."""
+    """The embedding that `Hashed` computes for a text."""
     start = zlib.crc32(text.encode()) ^ seed
     return np.random.default_rng(start).normal(size=dimension).astype(np.float32)
 
 
 @register_embedding_function
 class Hashed(EmbeddingFunction[Any]):
-    """Embeddings that depend on the text, a seed and nothing else."""
+    """Embeddings that depend only on the text and a seed."""
 
     def __init__(self, seed: int = 1, dimension: int = 8) -> None:
         self.seed, self.dimension = seed, dimension

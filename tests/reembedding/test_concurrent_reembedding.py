@@ -33,7 +33,7 @@ class Interrupted(Hashed):
         self.interrupt = interrupt
 
     def __call__(self, input: Any) -> Any:
-        if input != ["a"]:  # this call finds out its length
+        if input != ["a"]:  # the call with "a" only determines the dimension
             self.interrupt()
         return super().__call__(input)
 

@@ -49,14 +49,14 @@ async def refused(held: Any, calls: dict[str, dict[str, Any]]) -> None:
 async def test_writes_and_queries_of_who_holds_it_are_refused(mode: Any) -> None:
     held = await mode.create_collection("papers", embedding_function=Hashed())
     await held.add(ids=TEXTS, documents=TEXTS)
-    # Both have used it, so that both remember where its tables are.
+    # Both have used it, so that both have cached its tables.
     other = mode.beside()
     rival = other.get_collection("papers", embedding_function=Hashed())
     assert rival.count() == await held.count() == 20
     assert rival.reembed(Hashed(seed=2), index_timeout=None).is_switched
     for calls in (WRITES, QUERIES, GIVEN):
         await refused(held, calls)
-    # What has nothing to do with embeddings goes on.
+    # Calls that do not use embeddings still work.
     await held.update(ids=["text 1"], metadatas=[{"k": 1}])
     assert (await held.get(where={"k": 1}))["ids"] == ["text 1"]
     assert await held.count() == 20

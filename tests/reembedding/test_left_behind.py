@@ -1,4 +1,4 @@
-"""No pending embeddings are left of records that are deleted or changed during a re-embedding."""
+"""Records deleted or changed during a re-embedding leave no pending embeddings behind."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_the_switch_leaves_nothing_behind_that_a_stale_writer_did_not_clear(url:
         papers.upsert(ids=["id0"], documents=["before"])
         new = Hashed(seed=2, dimension=12)
         collection.reembed(new, switch=False)
-        # It looks nowhere before it writes, and so does not know of the second table.
+        # It writes without a look-up first, and so does not know the table of pending embeddings.
         papers.upsert(ids=[f"id{n}" for n in range(20)], documents=["changed"] * 20)
         assert _left_behind(url, collection) == {"vectors": 0, "spare": 20}
         collection.reembed(new)

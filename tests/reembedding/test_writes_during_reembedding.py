@@ -50,7 +50,7 @@ def _assert_right(collection: pgchroma.Collection, function: Hashed) -> None:
 
 
 class _Slow(Hashed):
-    """Takes its time, as a provider does."""
+    """Embeds slowly, as a provider does."""
 
     def __call__(self, input: Any) -> Any:
         time.sleep(0.01)

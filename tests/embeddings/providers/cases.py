@@ -1,4 +1,4 @@
-"""What the contract tests know of a provider: its function, and how its server speaks."""
+"""The contract tests' description of a provider: its function, and its server's protocol."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ class Case:
 
     Attributes:
         function: The class.
-        settings: What its constructor is given, made from the server's URL.
-        answers: What the provider answers to a request, made with `vector_of` of its texts.
+        settings: Makes the arguments of its constructor from the server's URL.
+        answers: Makes the provider's answer to a request, with `vector_of` of its texts.
         texts: The texts in a request.
-        variable: The environment variable that has the key; None if it takes none.
+        variable: The environment variable of the key; `None` if it needs no key.
         base_url: The name of the class attribute that has the URL, if it is not a setting.
-        has_other_queries: Whether a query is asked for in another way than a document.
+        has_other_queries: Whether requests for queries differ from those for documents.
     """
 
     function: type[BatchedEmbeddingFunction[Any]]

@@ -16,7 +16,7 @@ __all__ = ("Answer", "Provider", "Request", "serving", "vector_of")
 
 @dataclass
 class Request:
-    """What a function asked.
+    """A request of a function.
 
     Attributes:
         path: With the query string.
@@ -31,7 +31,7 @@ class Request:
 
 @dataclass
 class Answer:
-    """What the provider says; JSON unless it is text already."""
+    """An answer of the provider; encoded as JSON unless it is text."""
 
     body: Any = None
     status: int = 200
@@ -73,14 +73,14 @@ class Provider:
 
 
 def vector_of(text: Any, length: int = 3) -> list[float]:
-    """The embedding a provider here makes of a text: whole numbers that an int8 holds."""
+    """The embedding that this provider returns for a text: integers in the range of int8."""
     seed = sum(n * ord(letter) for n, letter in enumerate(str(text)[:100], start=1)) % 113
     return [float(seed + n) for n in range(length)]
 
 
 @contextmanager
 def serving(speaks: Callable[[Request], Answer]) -> Iterator[Provider]:
-    """Run a provider for as long as it takes."""
+    """Run a provider until the context exits."""
     provider = Provider("", speaks)
 
     class Handler(BaseHTTPRequestHandler):

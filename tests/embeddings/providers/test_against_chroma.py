@@ -39,7 +39,7 @@ QWEN = ChromaCloudQwenEmbeddingModel.QWEN3_EMBEDDING_0p6B
 
 @dataclass(frozen=True)
 class Same:
-    """A function that both make of the same arguments, with the same keys in the environment."""
+    """A function that both create from the same arguments and the same keys in the environment."""
 
     function: type[BatchedEmbeddingFunction[Any]]
     settings: dict[str, Any] = field(default_factory=dict)
@@ -165,7 +165,7 @@ def _ours(same: Same) -> BatchedEmbeddingFunction[Any]:
 
 @pytest.fixture(scope="module")
 def chromas(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
-    """What Chroma's classes say, in the order of `SAME`."""
+    """The output of Chroma's classes, in the order of `SAME`."""
     asked = [
         {
             "name": same.function.name(),
@@ -211,7 +211,7 @@ def test_a_function_is_configured_as_chromas_is(
     assert ours.supported_spaces() == theirs["spaces"]
     parameters = inspect.signature(same.function).parameters.values()
     taken = [[each.name, each.default is each.empty] for each in parameters]
-    # LanceDB's arguments come behind Chroma's, and all of them may be left out.
+    # LanceDB's arguments follow Chroma's, and all of them are optional.
     assert theirs["parameters"] == taken[: len(theirs["parameters"])]
     assert not any(is_needed for _, is_needed in taken[len(theirs["parameters"]) :])
     assert theirs["defaults"].items() <= {each.name: each.default for each in parameters}.items()

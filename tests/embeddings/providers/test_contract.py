@@ -180,7 +180,7 @@ def test_fewer_embeddings_than_texts_are_refused(
 ) -> None:
     function = make()
     with serving(case.answers) as other:
-        # What it answers to one text, as the answer to two.
+        # The answer for one text, sent for a request with two.
         single = case.function(**case.settings(other.url))
         if case.base_url is not None:
             setattr(case.function, case.base_url, other.url)

@@ -1,4 +1,4 @@
-"""What Google's functions ask, and where: for the rest see the contract."""
+"""The requests of Google's functions, and their URLs; the contract tests cover the rest."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from pgchroma.embeddings.providers.langchain import (
 
 
 class Duck:
-    """What LangChain's Embeddings have."""
+    """A class with the methods of LangChain's Embeddings."""
 
     def embed_documents(self, texts: list[str]) -> list[list[float]]:
         assert type(texts) is list

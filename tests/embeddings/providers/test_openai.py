@@ -1,4 +1,4 @@
-"""Which embedding of OpenAI's answer is whose, and how long they are."""
+"""Which text each embedding of OpenAI's answer belongs to, and how long embeddings are."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_the_length_is_that_which_is_asked_for() -> None:
 
     assert length(model_name="text-embedding-3-small", dimensions=5) == 5
     assert length(model_name="text-embedding-3-small") == 1536
-    # Not asked for, as this model has but one length.
+    # Not sent, as this model has only one length.
     assert length(model_name="text-embedding-ada-002", dimensions=5) == 1536
 
 

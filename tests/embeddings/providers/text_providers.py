@@ -1,4 +1,4 @@
-"""The providers of text embeddings, for tests of what each needs."""
+"""The providers of text embeddings, for tests of their requirements."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Run by an interpreter that has the published chromadb: what it makes of texts, as JSON lines."""
+"""Run by an interpreter with the published chromadb: prints its embeddings as JSON lines."""
 
 import json
 import sys

@@ -92,7 +92,7 @@ def test_all_weights_are_the_same(published: list[Any], number: int) -> None:
     assert function.get_config() == config
     for text, vector, made in zip(_texts(), vectors, function(_texts()), strict=True):
         values = [value.hex() for value in made.values]
-        # Of no words, the published one knows no labels either.
+        # Without words, the published function returns no labels either.
         assert [made.indices, values, made.labels] == vector, text
 
 
