@@ -73,7 +73,7 @@ def _no_database(request: pytest.FixtureRequest) -> Iterator[None]:
 
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Where continuous integration asks for it, a skipped test is a failure."""
+    """Turn skipped tests into failures if continuous integration asks for it."""
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
     if os.environ.get("PGCHROMA_TEST_NO_SKIPS") and reporter and reporter.stats.get("skipped"):
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
@@ -91,7 +91,7 @@ def server() -> Iterator[Postgres]:
 
 @pytest.fixture(scope="session")
 def template(server: Postgres) -> str:
-    """The name of a database with a fresh catalog, to make copies of."""
+    """The name of a template database with a fresh catalog."""
     _execute(server.conninfo, sql.SQL("create database {}").format(sql.Identifier(TEMPLATE)))
     with psycopg.connect(make_conninfo(server.conninfo, dbname=TEMPLATE), autocommit=True) as c:
         prepare(c)
@@ -100,7 +100,7 @@ def template(server: Postgres) -> str:
 
 @pytest.fixture(scope="session")
 def elsewhere_template(server: Postgres) -> str:
-    """A database to copy whose extensions are in a schema that no search path leads to."""
+    """A template database whose extensions are in a schema outside every search path."""
     name = f"{TEMPLATE}_elsewhere"
     _execute(server.conninfo, sql.SQL("create database {}").format(sql.Identifier(name)))
     options = "-c search_path="
@@ -241,7 +241,7 @@ def served(open_server: Server) -> str:
 
 @pytest.fixture
 def emptied(served: str) -> str:
-    """The URL of a server that has nothing but the default tenant and database."""
+    """The URL of a server that has only the default tenant and database."""
     httpx.post(f"{served}/api/v2/reset").raise_for_status()
     return served
 
@@ -262,7 +262,7 @@ def _wrapped(result: Any) -> Any:
 
 
 def _memory() -> str | None:
-    """A directory in memory, where there is enough: a database is made ten times as fast there."""
+    """A directory in memory if there is enough: creating a database is ten times as fast there."""
     shared = Path("/dev/shm")
     is_there = shared.is_dir() and os.access(shared, os.W_OK)
     return str(shared) if is_there and shutil.disk_usage(shared).free > 4 << 30 else None

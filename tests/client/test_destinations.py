@@ -1,4 +1,4 @@
-"""Chroma's settings that decide where data goes: followed or refused, never ignored."""
+"""Chroma's settings that decide where data goes: applied or refused, never ignored."""
 
 from __future__ import annotations
 

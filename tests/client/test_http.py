@@ -40,7 +40,7 @@ FASTAPI = "chromadb.api.fastapi.FastAPI"
 
 @pytest.fixture(scope="module")
 def locked(module_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A server that asks for a key."""
+    """A server that requires a key."""
     log = tmp_path_factory.mktemp("locked") / "log"
     with running(log, "--url", module_url) as server:
         yield server

@@ -29,7 +29,7 @@ class Blocker:
 
 sys.meta_path.insert(0, Blocker())
 """
-"""Has Python find none of the packages that talk to a database, start one or serve."""
+"""Hides from Python the packages that connect to a database, start one or serve HTTP."""
 
 MISSING = """
 import importlib.metadata as metadata
@@ -40,7 +40,7 @@ def version(name):
     return found(name)
 metadata.version = version
 """
-"""Has the package's metadata say that these distributions are not installed."""
+"""Makes the package metadata report that these distributions are not installed."""
 
 
 def python(script: str, *arguments: str, cwd: Path | None = None) -> str:

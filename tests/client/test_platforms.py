@@ -1,4 +1,4 @@
-"""Platforms without an embedded PostgreSQL: what works there, and what the rest says."""
+"""Platforms without an embedded PostgreSQL: what works there, and the errors of the rest."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_an_http_client_needs_nothing_of_posix(emptied: str) -> None:
 
 
 def test_a_postgres_client_needs_nothing_of_posix(open_server: Server, emptied: str) -> None:
-    # By TCP, as on Windows, PostgreSQL's own client library would be asked; the socket will do.
+    # Over TCP, as on Windows, libpq would connect; here the socket is enough.
     done = _on_windows(_BY_POSTGRES, open_server.conninfo)
     assert (done.stdout.strip(), done.stderr) == ("1", "")
 

@@ -1,4 +1,4 @@
-"""`Schema` in Python: what it lets one say, with Chroma's words for what it does not."""
+"""`Schema` in Python: what it accepts, and Chroma's error messages for what it refuses."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ PLAIN = {
         },
     },
 }
-"""What Chroma's client writes of a schema about which nothing was said."""
+"""The JSON that Chroma's client sends for a schema without any configuration."""
 
 
 class Mine(pgchroma.EmbeddingFunction[Any]):
@@ -353,7 +353,7 @@ def test_a_default_gives_way() -> None:
     assert merge_schema(cosine, PLAIN) == (cosine, None)
     assert merge_schema(default, PLAIN) == (default, None)
     assert merge_schema(default, None) == (default, None)
-    # Where nothing was configured, the schema's function is the collection's.
+    # Without a configuration, the collection has the schema's function.
     wanted, indexed = merge_schema(None, PLAIN)
     assert wanted == {"hnsw": {"space": "l2"}, "embedding_function": DEFAULT}
     assert indexed is None

@@ -106,7 +106,7 @@ def test_it_is_told_at_once(
         # Only its owner ends the transaction: it still sees the same rows as before.
         assert joined.count_collections() == 1
         connection.rollback()
-        # In a new transaction it is seen that the name is taken.
+        # A new transaction sees that the name is taken.
         taken = errors.UniqueConstraintError
         with pytest.raises(taken) if case == "create_collection" else nullcontext():
             attempt(joined, inside)

@@ -1,4 +1,4 @@
-"""What the client refuses before it sends anything, in Chroma's words; and what the model does."""
+"""Arguments that the client refuses before it sends them, as Chroma does; the model's checks."""
 
 from __future__ import annotations
 

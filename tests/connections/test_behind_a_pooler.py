@@ -57,7 +57,7 @@ def _engine(conninfo: str, **options: Any) -> Any:
 def test_no_client_runs_anothers_statement(
     through: str, client: pgchroma.ClientAPI, prepares: bool | None
 ) -> None:
-    """Each client writes to a separate collection, and finds only its own records there."""
+    """Each client writes to a separate collection, and reads only its own records there."""
     admin = pgchroma.PostgresClient(through)
     settings = pgchroma.Settings(pgchroma_prepared_statements=prepares, pgchroma_compaction=False)
     with ExitStack() as stack:

@@ -74,7 +74,7 @@ def test_a_database_that_stores_something_else_is_refused_before_anything_is_mad
         with psycopg.connect(url) as refused:
             made = "select count(*) from pg_namespace where nspname in ('pgchroma', 'chroma')"
             assert refused.execute(made).fetchone() == (0,)
-        # The message has the statement that makes one which is not refused.
+        # The message has the statement that creates a suitable database.
         statement = raised.value.message().split("UTF-8: ", 1)[1]
         connection.execute(statement.encode())
         other = make_conninfo(server.conninfo, dbname=f"stored_as_{encoding.lower()}_utf8")

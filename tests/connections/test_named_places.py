@@ -1,4 +1,4 @@
-"""An error of a connection names where it was tried and by whom, and never the password."""
+"""A connection error names the address and the user, and never the password."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def test_a_command_names_the_address_that_does_not_answer(
 
 @pytest.fixture(scope="module")
 def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostgres]:
-    """A server that asks the user `app` for a password."""
+    """A server that requires a password of the user `app`."""
     directory = tmp_path_factory.mktemp("guarded")
     with EmbeddedPostgres.open(directory, durable=False) as server:
         rules = directory / "postgres" / "pg_hba.conf"

@@ -1,4 +1,4 @@
-"""Questions about how queries run: what they take and refuse, in every mode."""
+"""Inspection of queries: the arguments it accepts and refuses, in every mode."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ class Level(enum.IntEnum):
 
 
 class Tensor:
-    """What numpy makes an array of."""
+    """An object that numpy can turn into an array."""
 
     def __init__(self, values: Any) -> None:
         self.values = values

@@ -1,4 +1,4 @@
-"""Chroma's schema over HTTP, as far as it is kept: what may be filtered by, space and function."""
+"""Chroma's schema over HTTP, as far as it is stored: filterable keys, space and function."""
 
 from __future__ import annotations
 

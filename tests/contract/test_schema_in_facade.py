@@ -1,4 +1,4 @@
-"""`schema=` of the façade: what it comes to, in every mode."""
+"""`schema=` of the façade: its effect in every mode."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ async def test_the_schema_is_shown_and_kept(mode: Any) -> None:
         shown = collection.schema.serialize_to_json()
         assert shown["keys"]["secret"] == {"string": {"string_inverted_index": OFF}}
         assert shown["defaults"]["int"] == {"int_inverted_index": ON}
-    # The schema of one collection makes another.
+    # The schema of one collection creates another.
     other = await mode.create_collection("other", schema=found.schema)
     assert other.schema.serialize_to_json() == shown
 

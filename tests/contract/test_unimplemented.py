@@ -1,4 +1,4 @@
-"""What Chroma's API has and this does not, in every mode: refused in Chroma's words."""
+"""The parts of Chroma's API that pgchroma lacks, in every mode: refused with Chroma's messages."""
 
 from __future__ import annotations
 

@@ -93,7 +93,7 @@ async def test_none_means_none_on_a_collection_of_langchains(mode: Any) -> None:
 def test_chromas_client_is_told_of_no_function_only_where_there_is_none(
     emptied: str, is_get_or_create: bool
 ) -> None:
-    # What Chroma's client sends of embedding_function=None.
+    # What Chroma's client sends for embedding_function=None.
     body = {"name": "docs", "configuration": None, "get_or_create": is_get_or_create}
     base = f"{emptied}/api/v2/tenants/default_tenant/databases/default_database/collections"
     made = httpx.post(base, json=body).raise_for_status().json()

@@ -1,4 +1,4 @@
-"""Chroma's import paths: everything that the software of others imports is there, and ours.
+"""Chroma's import paths: pgchroma provides all that other software imports.
 
 `imports.json` lists what published versions import from `chromadb`, and what they reach from it by
 attributes; `tools/chroma_imports.py` wrote it.
@@ -20,7 +20,7 @@ import pgchroma
 
 
 class Imports(TypedDict):
-    """What one piece of software takes from Chroma."""
+    """The names that one package imports from Chroma."""
 
     imports: dict[str, list[str]]
     attributes: list[str]

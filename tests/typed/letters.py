@@ -1,4 +1,4 @@
-"""An embedding function of LanceDB's kind, small enough to know its embeddings by heart."""
+"""An embedding function of LanceDB's kind, with embeddings small enough to compute by hand."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What models can be records, and what `Vector` takes."""
+"""Models that can be records, and the arguments of `Vector`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What mypy and pyright accept and refuse of programs that use the public API."""
+"""Programs with the public API that mypy and pyright accept, and mistakes that they find."""
 
 from __future__ import annotations
 

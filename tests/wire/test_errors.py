@@ -28,7 +28,7 @@ ARRIVES_AS = {
     # It is raised on the side of the caller.
     errors.EmbeddingError: errors.UnavailableError,
 }
-"""What Chroma's error table has no word and no status of its own for."""
+"""Errors without a name and a status in Chroma's error table."""
 
 CLASSES = [
     kind

@@ -1,4 +1,4 @@
-"""Large bodies, which are read in parts, come to what small ones come to."""
+"""Large bodies, which are read in parts, are decoded to the same values as small ones."""
 
 from __future__ import annotations
 

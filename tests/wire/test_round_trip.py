@@ -32,7 +32,7 @@ from tests.operations import OPERATIONS, RESULTS
 
 
 def _plain(value: Any) -> Any:
-    """Bring a value to what compares by ``==``, types and signs of zero included."""
+    """Convert a value to one that compares by ``==``, including types and signs of zero."""
     if dataclasses.is_dataclass(value):
         fields = {f.name: _plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
         return type(value).__name__, fields
@@ -51,7 +51,7 @@ def _plain(value: Any) -> Any:
 
 
 def _sent(route: Route[Any, Any], operation: Any) -> Any:
-    """Return what the server reads of what a client of httpx sends."""
+    """Return the request that the server decodes from the one that an httpx client sends."""
     request = route.encode_request(operation)
     url = str(httpx.URL(f"http://host{route.url(request)}"))
     split = urlsplit(url)
