@@ -1,4 +1,4 @@
-"""Every operation once: how it and its result look, and what the server requires for it."""
+"""Every operation: strategies for it and its result, and what the server requires for it."""
 
 from __future__ import annotations
 
@@ -154,12 +154,12 @@ OPERATIONS: dict[Any, st.SearchStrategy[Any]] = {
 
 @dataclasses.dataclass(frozen=True)
 class OwnOperation:
-    """What Chroma does not have, as the server offers it.
+    """A route of the server that Chroma does not have.
 
     Attributes:
-        request: The method, and the path behind that of the collection.
+        request: The method, and the path after the collection's.
         role: The role that it needs on the collection.
-        is_in_sequence: Whether it needs what other operations return.
+        is_in_sequence: Whether it needs results of other operations.
     """
 
     request: str
@@ -179,7 +179,7 @@ OWN_OPERATIONS = {
     "compare_embeddings": OwnOperation("POST /reembedding/compare", "read", True),
     "switch_embeddings": OwnOperation("POST /reembedding/switch", "write", True),
 }
-"""Kept apart from the routes on purpose: a second opinion on what each requires."""
+"""Separate from the routes on purpose, so that the tests check the requirements of each."""
 
 RESULTS: dict[Any, Callable[[Any], st.SearchStrategy[Any]]] = {
     Heartbeat: lambda operation: naturals,
@@ -220,4 +220,4 @@ RESULTS: dict[Any, Callable[[Any], st.SearchStrategy[Any]]] = {
     CompareEmbeddings: lambda operation: st.builds(Comparison, st.floats(0, 1), naturals, naturals),
     SwitchEmbeddings: lambda operation: naturals,
 }
-"""Results by operation; those of all others say nothing."""
+"""Results by operation; all other operations return `None`."""

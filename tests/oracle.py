@@ -1,4 +1,4 @@
-"""Reference semantics: what a filter matches and what writes leave behind, in plain Python."""
+"""Reference semantics: the matches of filters and the results of writes, in plain Python."""
 
 from __future__ import annotations
 

@@ -53,7 +53,7 @@ def files(server: Postgres) -> Iterator[Path]:
 
 @pytest.fixture
 def provide(empty_url: str, files: Path) -> Provide:
-    """Give the server the files of a version of pgvector; `None` means the server's own files."""
+    """Install the files of a version of pgvector; `None` means the server's own files."""
     real = binaries().parent / "share" / "extension"
 
     def provide(version: str | None) -> None:

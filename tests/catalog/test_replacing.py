@@ -182,7 +182,7 @@ def test_a_schema_chroma_whose_comment_a_dump_left_out_is_ours(
 
 
 def test_schemas_created_beforehand_are_used(empty_url: str) -> None:
-    """A user who may not create schemas is given empty ones."""
+    """A user who may not create schemas gets empty ones from the administrator."""
     name = "app_" + str(conninfo_to_dict(empty_url)["dbname"])[-8:]
     role = sql.Identifier(name)
     with psycopg.connect(empty_url, autocommit=True) as owner:

@@ -90,7 +90,7 @@ def compact(
     names: tuple[str, ...] = (),
     merges_all: bool = True,
 ) -> None:
-    """Compact collections until nothing is left to do."""
+    """Compact collections until no work is left."""
     with Compaction(url, settings, Event()) as working:
         for each in working.collections():
             if not names or each.name in names:

@@ -27,7 +27,7 @@ def _die() -> None:
 
 
 def _dying(label: str) -> Iterator[None]:
-    """Die before, during or after what this is iterated around, if it is the step."""
+    """Kill the process before, during or after the wrapped step, if it is the chosen one."""
     _, _, step, when, seconds = sys.argv
     is_step = label.startswith(step)
     if is_step:

@@ -1,4 +1,4 @@
-"""What compaction builds: segments and secondary indexes, and how they follow the settings."""
+"""Segments and secondary indexes built by compaction, and how they follow the settings."""
 
 from __future__ import annotations
 

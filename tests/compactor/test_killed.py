@@ -1,4 +1,4 @@
-"""The compactor killed wherever it is: no wrong answer, nothing left, and the next one ends it."""
+"""The compactor killed at any step: answers stay right, and the next one completes the work."""
 
 from __future__ import annotations
 
@@ -167,7 +167,7 @@ def test_its_connection_ended_while_it_builds(
     assert working.returncode == 1
     assert ("QueryCanceled" if is_cancelled else "AdminShutdown") in errors
     assert_right(collection, as_numbered((0, 300)))
-    # What a cancelled build leaves it clears away itself.
+    # A cancelled build removes its leftovers itself.
     assert list(indexes(url, collection).values()) == ([] if is_cancelled else [False])
     done = runner().invoke(
         main, ["compact", "--url", url, "--wait"], env={"PGCHROMA_SEGMENT_BYTES": "0"}

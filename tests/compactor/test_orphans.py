@@ -15,7 +15,7 @@ from tests.server_process import eventually
 
 
 def _leave_behind(url: str, collection: pgchroma.Collection) -> None:
-    """Add embeddings such as concurrent writers of one record may leave."""
+    """Add orphaned embeddings, as concurrent writers of one record may leave them."""
     _, vectors = tables(collection)
     with psycopg.connect(url, autocommit=True) as plain:
         plain.execute(

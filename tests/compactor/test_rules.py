@@ -1,4 +1,4 @@
-"""What the compactor decides, without a database."""
+"""The compactor's decisions, without a database."""
 
 from __future__ import annotations
 
@@ -268,7 +268,7 @@ def test_nothing_is_changed_where_catalog_and_indexes_agree() -> None:
         ([_row(1, 1, 11, is_ready=False)], [], [], True, []),
         ([_row(1, 1, 11, is_ready=False)], [], ["i1"], True, ["i1"]),
         ([_row(1, 1, 11, is_ready=False)], ["i1"], [], True, []),
-        # Killed before, while and after what it replaced was dropped.
+        # Killed before, while and after it dropped the replaced indexes.
         ([_row(1, 1, 11, is_ready=False), _row(2, 1, 21)], ["i1", "i2"], [], False, ["i1"]),
         ([_row(1, 1, 11, is_ready=False), _row(2, 1, 21)], ["i2"], ["i1"], True, ["i1"]),
         ([_row(1, 1, 11, is_ready=False), _row(2, 1, 21)], ["i2"], [], True, []),

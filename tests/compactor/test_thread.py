@@ -218,7 +218,7 @@ def test_a_process_that_ends_without_closing_does_not_wait_for_a_build(
             eventually(is_building)
             output, errors = process.communicate("\n", timeout=30)
             assert (process.returncode, output, errors) == (0, "written\n", "")
-    # PostgreSQL carries it to its end by itself, and the next one finds it.
+    # PostgreSQL completes the build on its own, and the next compactor finds the index.
     collection = client.get_collection("papers")
     compact(url)
     assert_at_rest(url, collection)

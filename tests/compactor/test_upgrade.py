@@ -35,7 +35,7 @@ SCHEMA = "default_tenant__default_database"
 
 
 def _downgrade(url: str) -> None:
-    """Make of a database what the code before made."""
+    """Turn a database into one that the previous version made."""
     with psycopg.connect(url) as plain:
         rows = plain.execute(
             "select c.id, c.name, c.dimension from pgchroma.collections as c"
@@ -74,7 +74,7 @@ def _layouts(url: str) -> set[int]:
 
 @pytest.fixture
 def older(url: str) -> Callable[[Callable[[Any], None]], str]:
-    """Makes data, and of its database one of the code before."""
+    """Creates data, and turns its database into one of the previous version."""
 
     def make(fill: Callable[[Any], None]) -> str:
         with pgchroma.PostgresClient(url, QUIET) as client:

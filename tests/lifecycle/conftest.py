@@ -1,4 +1,4 @@
-"""Clients, and checks of what a deletion leaves in PostgreSQL."""
+"""Clients, and checks of the rows and tables that a deletion leaves in PostgreSQL."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SETTINGS = pgchroma.Settings(
     # There may be a pooler in between.
     pgchroma_prepared_statements=False,
 )
-"""Nothing is dropped but by those who delete."""
+"""Only deletions drop tables, not the compactor."""
 
 DISCARDED = (
     "select nspname::text from pg_namespace where starts_with(nspname, 'pgchroma:discarded')"
@@ -41,7 +41,7 @@ def client(url: str) -> Iterator[pgchroma.ClientAPI]:
 
 
 def fill(url: str, count: int, database: str = "default_database", start: int = 0) -> list[str]:
-    """Make collections of a record each and return their tables of records."""
+    """Create collections of one record each and return their tables of records."""
     with pgchroma.PostgresClient(url, SETTINGS, database=database) as client:
         made = [client.create_collection(f"papers-{n}") for n in range(start, start + count)]
         for collection in made:

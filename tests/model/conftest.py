@@ -1,4 +1,4 @@
-"""The PostgreSQL that has the last word on what a translated pattern matches."""
+"""The PostgreSQL that decides what a translated pattern matches."""
 
 from __future__ import annotations
 

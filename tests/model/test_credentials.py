@@ -1,4 +1,4 @@
-"""Who may do what, and where: roles, scopes, keys and passwords."""
+"""Authorization: roles, scopes, keys and passwords."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from pgchroma.model.operations.credentials import new_key, new_user
 
 ONE, TWO = UUID(int=1), UUID(int=2)
 
-# Few values, so that they meet.
+# Few values, so that some are equal.
 names = st.sampled_from(["a", "b"])
 ids = st.sampled_from([ONE, TWO])
 roles = st.sampled_from(ROLES)
@@ -74,7 +74,7 @@ def test_a_scope_covers_what_its_path_is_the_start_of(scope: Scope, target: Targ
         for by_name, value in ((True, target.collection_name), (False, target.collection_id))
         if value is not None
     ]
-    # A target that has both an id and a name must fit by both.
+    # A target that has both an id and a name must match by both.
     expected = all(
         _is_prefix(_path(scope, way), _target_path(target, way)) for way in ways or [True]
     )

@@ -152,7 +152,7 @@ EMPTY_CLASSES = [
     Case(r"[^\x00-\x{10FFFF}]", [], ["a", "\n", ""]),
     Case("(?:[a--a]|b)+", ["b"], ["a", ""]),
 ]
-"""Valid in Rust; Chroma refuses a class that came to nothing as a byte pattern."""
+"""Valid in Rust; Chroma refuses an empty class as a byte pattern."""
 
 UNICODE = [
     Case(r"^\d$", ["1", "٣", "९"], ["²", "Ⅷ", "a"]),

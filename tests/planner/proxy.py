@@ -1,4 +1,4 @@
-"""Counts round trips: a proxy between a client and PostgreSQL that notes who speaks."""
+"""A proxy between a client and PostgreSQL that counts round trips."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-# psycopg sends it behind a pipeline's end, before or after the answer, and does not wait for it.
+# psycopg sends it after a pipeline's end, before or after the answer, and does not wait for it.
 _FLUSH = b"H\x00\x00\x00\x04"
 
 

@@ -1,4 +1,4 @@
-"""What the tests of the planner share: collections with segments, and the plans that ran."""
+"""Helpers of the planner's tests: collections with segments, and the executed plans."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def forget(client: pgchroma.ClientAPI) -> None:
 
 
 def create(client: pgchroma.ClientAPI, name: str = "papers", **hnsw: Any) -> pgchroma.Collection:
-    """A collection whose tail may be indexed however short it is."""
+    """A collection whose tail may be indexed at any length."""
     configuration: Any = {"hnsw": {"sync_threshold": 10, "batch_size": 2, **hnsw}}
     return client.create_collection(name, embedding_function=None, configuration=configuration)
 
@@ -52,7 +52,7 @@ def create(client: pgchroma.ClientAPI, name: str = "papers", **hnsw: Any) -> pgc
 def compact(
     url: str, collection: pgchroma.Collection, *, is_idle: bool = True, merges_all: bool = False
 ) -> None:
-    """Build all indexes there are to build, and have the client know of them."""
+    """Build all pending indexes, and make the client aware of them."""
     with Compaction(url, CompactionSettings(segment_bytes=0), Event()) as compactor:
         (found,) = compactor.collections({collection.id})
         assert compactor.compact(found, is_idle=is_idle, merges_all=merges_all)
@@ -60,7 +60,7 @@ def compact(
 
 
 def seal(url: str, collection: pgchroma.Collection) -> None:
-    """Make a segment of the tail alone."""
+    """Turn only the tail into a segment."""
     settings = CompactionSettings(segment_bytes=0)
     with Compaction(url, settings, Event()) as compactor:
         (found,) = compactor.collections({collection.id})
@@ -116,10 +116,10 @@ def nearest(
 
 @dataclass
 class Watched:
-    """What a client's only connection carried out.
+    """The statements that a client's only connection executed.
 
     Attributes:
-        plans: PostgreSQL's accounts of what ran, without the look-ups in the catalog.
+        plans: PostgreSQL's plans of the executed statements, without the look-ups in the catalog.
     """
 
     plans: list[dict[str, Any]] = field(default_factory=list)
@@ -140,7 +140,7 @@ class Watched:
 
 @contextmanager
 def watched(client: pgchroma.ClientAPI, *settings: str) -> Iterator[Watched]:
-    """Take down the plans of a client that has one connection, as they really ran."""
+    """Record the executed plans of a client that has one connection."""
     seen = Watched()
 
     def note(diagnostic: psycopg.errors.Diagnostic) -> None:

@@ -1,4 +1,4 @@
-"""Fewer than asked for come back only when fewer match, whatever state the log is in."""
+"""A query returns fewer than `n_results` records only if fewer match, in any state of the log."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def small_bound(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def client(url: str) -> Iterator[pgchroma.ClientAPI]:
-    """A client whose PostgreSQL prefers indexes even where reading everything is cheaper."""
+    """A client whose PostgreSQL prefers indexes even if a sequential scan is cheaper."""
     options = make_conninfo(url, options="-c enable_sort=off -c enable_seqscan=off")
     with quiet(options, pgchroma_pool_size=1) as direct:
         yield direct
@@ -46,7 +46,7 @@ def client(url: str) -> Iterator[pgchroma.ClientAPI]:
 
 @dataclass
 class Truth:
-    """What a collection has, in the order in which it was added."""
+    """The records of a collection, in the order in which they were added."""
 
     vectors: dict[str, NDArray[np.float32]] = field(default_factory=dict)
     numbers: dict[str, int] = field(default_factory=dict)
@@ -62,7 +62,7 @@ class Truth:
 
 
 class Log:
-    """A collection whose log has segments, a gap, a tail, dead entries and rows of no record."""
+    """A collection whose log has segments, a gap, a tail, dead entries and orphaned rows."""
 
     def __init__(self, client: pgchroma.ClientAPI, url: str, **hnsw: Any) -> None:
         self.random = np.random.default_rng(11)
@@ -182,7 +182,7 @@ def test_answers_are_complete(
             for n_results, count in ((1, 1), (7, 2), (90, 1), (115, 2), (121, 1), (5_000, 1))
         ]
         assert np.mean(recalls) >= (0.7 if quantization == "bit" else 0.99)
-    # What the compactor makes of it is as complete.
+    # Results are as complete after compaction.
     compact(url, log.collection, merges_all=True)
     recalls = [log.check(space, arguments, 12, 2) for arguments in _arguments(log)]
     assert np.mean(recalls) >= (0.7 if quantization == "bit" else 0.99)
@@ -262,7 +262,7 @@ def test_everything_in_a_segment_is_dead(client: pgchroma.ClientAPI, url: str) -
 
 
 def test_what_matches_may_lie_far_from_the_query(client: pgchroma.ClientAPI, url: str) -> None:
-    """The index gives the near ones first, none of which matches."""
+    """The index returns the nearest records first, and none of them matches."""
     collection = create(client)
     random = np.random.default_rng(5)
     near, far = random.normal(size=(3_000, 8)), random.normal(size=(60, 8)) + 1_000

@@ -1,4 +1,4 @@
-"""The right records are found, wherever those that match lie: near the query, far or anywhere."""
+"""Queries find the right records, whether the matches are near the query, far or anywhere."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def vectors() -> NDArray[np.float32]:
 def collection(
     request: pytest.FixtureRequest, module_url: str, vectors: NDArray[np.float32]
 ) -> Iterator[pgchroma.Collection]:
-    # As with far more records: indexes are preferred, and give up before they have been read whole.
+    # As with far more records: indexes are preferred, and scans stop before reading them whole.
     settings = ("enable_sort=off", "enable_seqscan=off", "hnsw.max_scan_tuples=1000")
     options = " ".join(f"-c {setting}" for setting in settings)
     options = make_conninfo(module_url, options=options)

@@ -25,7 +25,7 @@ KEYS = ["k", "a'b", 'a"b', "a%sb", "%(x)s", "{}", "a\\b", "ключ", "a b", "K"
 INDEXES = [SecondaryIndex(kind, key) for key in KEYS for kind in KINDS[:2]]
 INDEXES += [SecondaryIndex("elements"), SecondaryIndex("trigrams")]
 
-# Beyond 2^53 floats compare as their shortest decimal form: no integers beside these.
+# Beyond 2^53 floats compare as their shortest decimal form, so there are no integers here.
 integers = st.integers(-3, 3) | st.sampled_from([2**53, -(2**53), 2**63 - 1, -(2**63)])
 floats = st.sampled_from([0.0, 1.0, -1.0, 1.5, 1e22, 1e308, -1e308, 5e-324, 2.5e-5, 1.7e308])
 texts = text | st.sampled_from(

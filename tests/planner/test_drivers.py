@@ -1,4 +1,4 @@
-"""Statements that go together are done together or not at all, and the connection goes on."""
+"""Statements sent together take effect together or not at all; the connection stays usable."""
 
 from __future__ import annotations
 
@@ -175,7 +175,7 @@ SLEEP = Statement(b"select pg_sleep(0.3)")
 async def test_what_is_given_up_in_the_middle_is_done_whole_or_not_at_all(
     kept: psycopg.Connection[Any], url: str, group: Step, seconds: float
 ) -> None:
-    # Word that comes before the server has begun finds nothing to cancel, and all of it is done.
+    # A cancel request that arrives before the server has begun has no effect: all statements run.
     inserts = group.count(INSERT) if isinstance(group, tuple) else 0
     async with await psycopg.AsyncConnection.connect(url, autocommit=True) as connection:
         for _ in range(3):
@@ -185,7 +185,7 @@ async def test_what_is_given_up_in_the_middle_is_done_whole_or_not_at_all(
             with pytest.raises(asyncio.CancelledError):
                 await task
             if connection.closed or connection.info.transaction_status is TransactionStatus.ACTIVE:
-                # It was given up before anything was answered: a pool makes another one of it.
+                # The call was abandoned before any answer: a pool replaces the connection.
                 break
             assert _is_clean(connection, TransactionStatus.IDLE)
             [(found,)] = await run_async(connection, _steps((ROW,), COUNT))

@@ -20,7 +20,7 @@ ROWS, DIMENSION = 1_500, 12
 
 @pytest.fixture
 def client(url: str) -> Iterator[pgchroma.ClientAPI]:
-    """A client whose PostgreSQL prefers indexes even where reading everything is cheaper."""
+    """A client whose PostgreSQL prefers indexes even if a sequential scan is cheaper."""
     options = make_conninfo(url, options="-c enable_sort=off -c enable_seqscan=off")
     with quiet(options, pgchroma_pool_size=1) as direct:
         yield direct
@@ -53,10 +53,10 @@ def test_a_measured_recall_is_that_computed_by_hand(client: pgchroma.ClientAPI, 
     assert measured.sample == 1_000
     assert measured.recall == pytest.approx(hits / 10_000, abs=0.01)
     assert 0.1 < measured.recall < 0.999
-    # A query that looks further finds more.
+    # A query that searches more candidates finds more.
     collection.modify(configuration={"hnsw": {"ef_search": 400}})
     assert collection.recall(sample=200, n_results=10).recall > measured.recall
-    # Nothing is missed where everything is read.
+    # An exact search misses no record.
     assert collection.recall(sample=20, n_results=900).recall == 1
     assert collection.recall(sample=20, where={"k": {"$lt": 50}}).recall == 1
 

@@ -105,7 +105,7 @@ def test_tables_that_were_never_analyzed_are_searched_too(
         for arguments in CONDITIONS[:2]:
             plan = collection.explain(query_embeddings=stored[:count], n_results=5, **arguments)
             assert (plan.strategy, plan.tail_rows) == ("index", TAIL)
-            # Under a condition PostgreSQL takes a third of the log for the tail, and reads it all.
+            # With a filter PostgreSQL takes the tail for a third of the log, and scans all of it.
             assert plan.rows_read < (ROWS if not arguments else 4 * ROWS)
 
 

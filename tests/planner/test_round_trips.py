@@ -146,7 +146,7 @@ CALLS: dict[str, Callable[[Any, Any, int], Any]] = {
 
 SEVERAL = {"get page", "peek", "modify", "indexing status", "get or create", "create",
            "delete collection"}  # fmt: skip
-"""What takes more than one round trip."""
+"""The calls that take more than one round trip."""
 
 
 def _check_trips(trips: dict[str, list[int]]) -> None:

@@ -173,7 +173,7 @@ def test_a_long_list_is_looked_up_by_hashes_whatever_was_asked_before(
                 assert not seen.is_generic
                 assert len(collection.query(query_embeddings=[0.0], where=where)["ids"][0]) == 9
                 assert not seen.is_generic
-            # A statement that has none is planned once.
+            # A statement without a list is planned once.
             collection.get(ids=["id1"])
         assert seen.is_generic
 

@@ -1,4 +1,4 @@
-"""Embeddings that indexes make something special of: zeros, great values, many dimensions."""
+"""Embeddings that are special cases for indexes: zeros, large values, many dimensions."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ RANDOM = np.random.default_rng(17)
 
 @pytest.fixture
 def client(url: str) -> Iterator[pgchroma.ClientAPI]:
-    """A client whose PostgreSQL prefers indexes even where reading everything is cheaper."""
+    """A client whose PostgreSQL prefers indexes even if a sequential scan is cheaper."""
     options = make_conninfo(url, options="-c enable_sort=off -c enable_seqscan=off")
     with quiet(options, pgchroma_pool_size=1) as direct:
         yield direct
@@ -196,7 +196,7 @@ def test_an_index_takes_the_form_that_holds_so_many_dimensions(
                 order, distances = nearest(space, vectors, query[n])
                 got = [int(id[2:]) for id in found["ids"][n]]
                 assert got[0] == order[0]
-                # What an index has is less exact than this.
+                # The values in an index are less exact than this.
                 assert np.allclose(found["distances"][n], distances[got], rtol=2e-5, atol=2e-6)
                 assert np.array_equal(found["embeddings"][n], vectors[got])
 

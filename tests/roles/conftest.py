@@ -107,7 +107,7 @@ def admin(client: Any) -> AdminClient:
 @pytest.fixture(params=["direct", "async-direct", "bouncer", "async-bouncer"])
 async def mode(request: pytest.FixtureRequest, url: str) -> AsyncIterator[Any]:
     """A client in each mode; its methods, and those of its collections, are awaited."""
-    # With one connection, which serves the next request just as the last one left it.
+    # With one connection, whose session state the next request inherits from the last one.
     settings = SETTINGS.model_copy(update={"pgchroma_pool_size": 1})
     way = request.param.removeprefix("async-")
     if way == "bouncer":
@@ -123,7 +123,7 @@ async def mode(request: pytest.FixtureRequest, url: str) -> AsyncIterator[Any]:
 
 
 def admin_of(mode: Any) -> Any:
-    """A client for tenants and databases, behind what a client is behind."""
+    """A client for tenants and databases, on the backend of another client."""
     facade = AdminClient if isinstance(mode.target, pgchroma.ClientAPI) else AsyncAdminClient
     return Mode(facade(mode.target._backend))
 

@@ -1,4 +1,4 @@
-"""SQL smuggled into a tenant's request reads, changes and finds out nothing of another's."""
+"""SQL injected into a tenant's request cannot read, change or detect another tenant's data."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.roles.conftest import admin_of, rows
 
 
 class Rogue:
-    """A tenant whose filters are SQL, beside a victim; both use one connection."""
+    """A tenant whose filters are SQL, and a victim; both use one connection."""
 
     def __init__(self, client: Any, monkeypatch: pytest.MonkeyPatch, url: str) -> None:
         self.client, self.url = client, url
@@ -48,7 +48,7 @@ class Rogue:
         return self
 
     async def get(self, condition: str) -> list[str]:
-        """The ids for which a smuggled condition holds."""
+        """The ids of the records that an injected condition matches."""
         with self._smuggling(condition):
             return (await self.rogue.get(where={"k": 1}))["ids"]  # type: ignore[no-any-return]
 
@@ -58,7 +58,7 @@ class Rogue:
             await self.rogue.query(query_embeddings=[1.0], where={"k": 1})
 
     async def check(self) -> None:
-        """The next request on the connection is the victim's and finds its own."""
+        """The next request on the connection is the victim's and finds its own records."""
         assert (await self.victim.get())["ids"] == ["victim"]
         assert (await self.rogue.get())["ids"] == ["rogue"]
 
@@ -145,7 +145,7 @@ async def test_the_role_cannot_be_changed(rogue: Rogue) -> None:
         await rogue.check()
         with pytest.raises(errors.MissingRightError, match="function set_config"):
             await rogue.get(f"pg_catalog.set_config('session_authorization', '{role}', false) = ''")
-    # What the view's rule makes of this is a select that nothing refers to, so it is not run.
+    # The view's rule turns this into a select that nothing refers to, so it does not run.
     await rogue.run("update pg_settings set setting = 'none' where name = 'role'")
     await rogue.check()
     with pytest.raises(errors.ChromaError, match="cannot perform UPDATE RETURNING"):

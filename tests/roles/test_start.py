@@ -84,7 +84,7 @@ def test_the_extension_may_be_in_a_schema_of_its_own(url: str) -> None:
 
 @pytest.mark.parametrize("url", ["ordinary"], indirect=True)
 def test_permissive_runs_and_is_open(open_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Why `set_config` is revoked: what the wall's own tests try succeeds here."""
+    """Why `set_config` is revoked: the attacks of the isolation tests succeed here."""
     with pgchroma.PostgresClient(open_url, PERMISSIVE) as client:
         papers = client.create_collection("papers")
         papers.add(ids="1", embeddings=[1.0], documents="d")

@@ -99,7 +99,7 @@ def test_a_recreated_tenant_does_not_reach_the_data_of_the_old_one(
     with psycopg.connect(url) as reader:
         reader.execute(f"select from acme__docs.records_{papers.id.hex}")
         client.reset()
-        # What it had cannot be dropped yet, and so the role is still there.
+        # Its objects cannot be dropped yet, so the role still exists.
         assert role in roles(url)
         admin.create_tenant("acme")
         admin.create_database("docs", "acme")
@@ -158,7 +158,7 @@ def test_a_reader_in_the_way_of_the_policies_is_waited_for(url: str) -> None:
         reader.execute("select from pgchroma.databases")
         walled = threads.submit(pgchroma.PostgresClient, url, SETTINGS)
         eventually(lambda: rows(url, waiting) == [(1,)])
-        # Each waits for what the other holds. PostgreSQL stops the one that waits for longer.
+        # Each waits for a lock of the other. PostgreSQL cancels the one that has waited longer.
         reader.execute("select from pgchroma.tenants")
         reader.commit()
         with walled.result() as client:

@@ -91,7 +91,7 @@ def after(state: tuple[str, str | None] | None, deed: Deed) -> tuple[str, str | 
 
 
 def look(papers: Any, chance: random.Random) -> None:
-    """Query, and check that whatever is found is whole and where it says it is."""
+    """Query, and check that each group found is whole and its embeddings match its records."""
     probe = vector_of(str(chance.random()))
     found = papers.query(query_embeddings=[probe], n_results=1_000)
     groups: dict[str, list[str]] = {}

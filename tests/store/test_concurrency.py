@@ -143,7 +143,7 @@ def test_a_record_left_behind_in_vectors_is_never_found(
 ) -> None:
     collection = client.create_collection("papers")
     collection.add(ids=["a", "b", "c"], embeddings=[[1.0], [2.0], [3.0]])
-    # Whatever may have left it there: an older row without a record.
+    # An older row without a record, whatever left it there.
     connection.execute(
         f"insert into default_tenant__default_database.vectors_{collection.id.hex} "
         "(pos, seq, embedding) values (1000, 1, '[0]'), (1001, 77, '[0]')"

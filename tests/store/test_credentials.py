@@ -1,4 +1,4 @@
-"""Credentials in the catalog: found, listed, revoked, and gone with what they were for."""
+"""Credentials in the catalog: found, listed, revoked, and deleted with their scope."""
 
 from __future__ import annotations
 

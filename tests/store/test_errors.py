@@ -1,4 +1,4 @@
-"""What PostgreSQL's errors become, by SQLSTATE and in any language."""
+"""The mapping of PostgreSQL's errors, by SQLSTATE and in any language."""
 
 from __future__ import annotations
 

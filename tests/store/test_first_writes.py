@@ -1,4 +1,4 @@
-"""A collection's first embeddings: its dimension and they themselves, or nothing."""
+"""A collection's first embeddings: they are stored with its dimension, or neither is."""
 
 from __future__ import annotations
 

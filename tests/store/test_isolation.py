@@ -49,7 +49,7 @@ EXCHANGES = (alone, together, tuned, atomic)
 
 
 def strict(url: str, level: str = "serializable", **others: str) -> None:
-    """Give a database other defaults."""
+    """Change the defaults of a database."""
     name = sql.Identifier(str(conninfo_to_dict(url)["dbname"]))
     with psycopg.connect(url, autocommit=True) as connection:
         for setting, value in {"default_transaction_isolation": level, **others}.items():

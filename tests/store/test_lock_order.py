@@ -1,4 +1,4 @@
-"""Writes of ids that come and go: they wait for each other in one order, and never in a circle."""
+"""Writes of ids that are added and deleted: they take locks in one order, and never deadlock."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Sessions:
         self._writes: list[Future[Any]] = []
 
     def start(self, write: str, ids: list[str]) -> Future[Any]:
-        """Begin a write, and come back when it is done or waits."""
+        """Begin a write, and return when it is done or waits for a lock."""
         before = self.waiting()
         started = self._threads.submit(WRITES[write], self.papers, ids)
         self._writes.append(started)
@@ -82,7 +82,7 @@ INSERT = "insert into {} (seq, id, created_at, updated_at) values (1000000, %(id
 
 @pytest.fixture
 def problems(monkeypatch: pytest.MonkeyPatch) -> list[BaseException]:
-    """What PostgreSQL refused, though it was tried again."""
+    """The errors that PostgreSQL raised, including those of calls that were retried."""
     met: list[BaseException] = []
 
     def note(error: BaseException) -> bool:
@@ -113,7 +113,7 @@ def test_a_record_that_appears_while_a_write_waits(
     sessions.papers.add(ids="m", embeddings=[0.0])
     with sessions.holding("m", LOCK):
         sessions.start(first, ["a", "m", "z"])
-        # Both before and behind the one that is held there is a record now that was not there.
+        # There is now a new record both before and after the locked one.
         sessions.start("add", ["a"])
         sessions.start("add", ["z"])
         sessions.start(second, ["z", "m", "a"])

@@ -1,4 +1,4 @@
-"""What collections cost on disk and in memory, and that all of it comes back."""
+"""The disk space and memory that collections use, and that all of it is released."""
 
 from __future__ import annotations
 

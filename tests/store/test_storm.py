@@ -1,4 +1,4 @@
-"""Processes that write the same records, are killed at any moment, and come again."""
+"""Processes that write the same records, are killed at any moment, and are started again."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ State = tuple[str, str | None] | None
 
 
 class Writer:
-    """A process, the one that takes its place, and so on.
+    """A process, and those that replace it in turn.
 
     Attributes:
-        state: What its own group was when it was last looked at.
+        state: The state of its own group when it was last checked.
     """
 
     def __init__(self, url: str, number: int, directory: Path) -> None:
@@ -67,7 +67,7 @@ class Writer:
             )
 
     def _possible(self) -> list[State]:
-        """What the group may be: the last write may have been done or not."""
+        """The possible states of the group: the last write may have taken effect or not."""
         states = [self.state]
         # A line that was cut off is of a deed that was not begun.
         for line in self._output.read_text().split("\n")[:-1]:

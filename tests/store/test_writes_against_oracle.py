@@ -1,4 +1,4 @@
-"""Any sequence of writes leaves what the oracle says, and no row of vectors without a record."""
+"""Any sequence of writes results in the oracle's state, and in no vector row without a record."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def batches(draw: st.DrawFn, *, embedded: bool, removals: bool) -> list[Record]:
 
 
 def parse(found: list[Record], *, removals: bool) -> RecordBatch:
-    """Make the batch that carries these records."""
+    """Create the batch with these records."""
     return RecordBatch.parse(
         [record.id for record in found],
         [record.embedding for record in found],
