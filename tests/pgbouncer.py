@@ -35,7 +35,7 @@ ignore_startup_parameters = extra_float_digits
 
 @contextmanager
 def bouncing(conninfo: str, directory: Path, pool_size: int = 3) -> Iterator[str]:
-    """Run PgBouncer before a database and give the connection string that goes through it."""
+    """Run PgBouncer in front of a database and yield the connection string through it."""
     known = conninfo_to_dict(conninfo)
     port = free_port()
     file = directory / "pgbouncer.ini"

@@ -58,7 +58,7 @@ class _Another:
 
 @contextmanager
 def serving_postgres(directory: Path) -> Iterator[Postgres]:
-    """Start a server whose data is below this directory, which goes away with its contents."""
+    """Start a server with its data below this directory, which is deleted with its contents."""
     if programs := os.environ.get(VARIABLE):
         with _started(Path(programs), directory) as another:
             yield another

@@ -1,4 +1,4 @@
-"""Which Pythons and PostgreSQLs `make test-versions` runs tests on."""
+"""The Pythons and PostgreSQLs that `make test-versions` runs tests on."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from psycopg.conninfo import make_conninfo
 import pgchroma
 
 QUIET = pgchroma.Settings(allow_reset=True, pgchroma_compaction=False)
-"""Nothing is built behind the writes."""
+"""No index is built in the background."""
 
 
 def command(
@@ -33,7 +33,7 @@ def command(
 
 @pytest.fixture
 def make_user(url: str) -> Iterator[Callable[..., str]]:
-    """Makes users who may log in and do nothing else; gives the URL of each."""
+    """Creates users who may log in and do nothing else; returns the URL of each."""
     made: list[sql.Identifier] = []
 
     def make(name: str, options: str = "") -> str:

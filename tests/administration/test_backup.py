@@ -58,7 +58,7 @@ def shell(tmp_path: Path, url: str) -> Callable[..., str]:
 
 @pytest.fixture
 def restored_url(url: str) -> Iterator[str]:
-    """The URL of a database beside the test's, which is not created yet."""
+    """The URL of a second database, which is not created yet."""
     yield make_conninfo(url, dbname="restored")
     with psycopg.connect(url, autocommit=True) as plain:
         plain.execute("drop database if exists restored with (force)")

@@ -1,4 +1,4 @@
-"""Sequences behind their records, as logical replication and blue-green upgrades leave them."""
+"""Sequences lower than their records' ids, as after logical replication and blue-green upgrades."""
 
 from __future__ import annotations
 

@@ -203,7 +203,7 @@ def test_a_table_commands_no_terminal(run: Run, connection: psycopg.Connection[A
 def test_a_directory_has_keys_too(
     new_path: Callable[[], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # What the command line says wins over the environment.
+    # Options of the command line win over the environment.
     monkeypatch.setenv("PGCHROMA_URL", "postgresql://nobody@127.0.0.1:1/x")
     command = [sys.executable, "-m", "pgchroma", "keys"]
     directory = new_path()

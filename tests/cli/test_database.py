@@ -1,4 +1,4 @@
-"""Which database a command works on, and that it makes none."""
+"""Which database a command works on; commands never create one."""
 
 from __future__ import annotations
 

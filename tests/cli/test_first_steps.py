@@ -1,4 +1,4 @@
-"""What a newcomer types first: other programs' names, a URL in the wrong place."""
+"""Typical first mistakes: the names of other programs' commands, a URL in the wrong place."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ URL = "postgresql://app:ses@me@db.example/app"
 PLACES = [URL, "postgres://app:sesame@db/app", "host=db password=sesame", "jdbc:postgresql://db/x"]
 
 FILLING = {"profile": "reader"}
-"""What to give where any text would not do."""
+"""Arguments for parameters that do not accept any text."""
 
 
 def _commands(group: click.Group = main, names: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:

@@ -35,7 +35,7 @@ def data(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def start() -> Iterator[Started]:
-    """Starts the command, and kills what a test leaves of it."""
+    """Starts the command, and kills its remaining processes after the test."""
     started: list[subprocess.Popen[str]] = []
 
     def start(*arguments: str | Path) -> subprocess.Popen[str]:
@@ -67,7 +67,7 @@ def _psql(
 
 @pytest.fixture
 def fake(tmp_path: Path) -> Path:
-    """A directory with a psql that shows what it was given."""
+    """A directory with a psql that prints its arguments and environment."""
     program = tmp_path / "bin" / "psql"
     program.parent.mkdir()
     program.write_text('#!/bin/sh\nprintf "%s\\n" "$@" "password $PGPASSWORD"\nexit 7\n')

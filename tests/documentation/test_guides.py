@@ -1,4 +1,4 @@
-"""What Chroma's guides show, run with ``import pgchroma as chromadb`` and the default model."""
+"""The examples of Chroma's guides, run with ``import pgchroma as chromadb`` and its model."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Words that the documentation and the code do without: who acts is named."""
+"""Words that the documentation and the code avoid, so that each sentence names the actor."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_the_guides_name_who_acts(path: Path) -> None:
 
 
 def test_the_code_has_no_he() -> None:
-    # The list of English stop words has each of them.
+    # The list of English stop words contains all of them.
     files = [path for path in CODE if path.name != "stopwords.py"]
     assert files
     assert not [line for path in files for line in lines(path, PRONOUNS)]

@@ -84,7 +84,7 @@ from pgchroma.embeddings import get_registry
 from pgchroma.records import Record as LanceModel, Vector
 """
 
-# Where PyTorch is not installed, the model that is there takes the name.
+# Without PyTorch, the installed model gets the name.
 WITHOUT_PYTORCH = """
 from pgchroma.embeddings import ONNXMiniLM_L6_V2, register
 register("sentence-transformers")(ONNXMiniLM_L6_V2)
@@ -125,7 +125,7 @@ def run(script: str, directory: Path) -> str:
 
 
 def test_lancedbs_examples_run_with_other_imports(preamble: str, tmp_path: Path) -> None:
-    # Both make a table of the same name.
+    # Both create a table of the same name.
     again = 'db.drop_table("mytable")\n' + BY_VECTOR.replace("...", '"./mydb"')
     printed = run(preamble + IMPORTS + INTRODUCTION + SHOWN + again + SHOWN, tmp_path)
     line = (

@@ -54,7 +54,7 @@ class Program:
         )
 
     def heard(self) -> str:
-        """The next line the program says."""
+        """The next line that the program prints."""
         assert self.process.stdout is not None
         line = self.process.stdout.readline().strip()
         assert line, f"the program ended: {self.process.communicate()[1]}"
@@ -87,7 +87,7 @@ def program() -> Iterator[Callable[..., Program]]:
 
 @pytest.fixture
 def home(tmp_path: Path) -> Iterator[Path]:
-    """A directory whose servers, should a test leave any, are stopped."""
+    """A directory; servers of it that still run after the test are stopped."""
     yield tmp_path
     for file in tmp_path.rglob("postmaster.pid"):
         pid = int(file.read_text().split()[0])
@@ -109,7 +109,7 @@ def used(home: Path, _prepared: Path) -> Path:
 
 
 def rows(postgres: EmbeddedPostgres | str, text: str) -> list[tuple[object, ...]]:
-    """What a statement gives."""
+    """The rows that a statement returns."""
     conninfo = postgres if isinstance(postgres, str) else postgres.conninfo
     with psycopg.connect(conninfo, autocommit=True) as connection:
         done = connection.execute(text)
@@ -117,7 +117,7 @@ def rows(postgres: EmbeddedPostgres | str, text: str) -> list[tuple[object, ...]
 
 
 def server_lives(path: Path) -> bool:
-    """Whether any process of the path's server is left."""
+    """Whether any process of the path's server is still running."""
     with FileLock(path / "pgchroma.server.lock", create=False) as lock:
         return not lock.try_exclusive()
 

@@ -38,7 +38,7 @@ DEATHS = [signal.SIGKILL, signal.SIGQUIT, signal.SIGABRT]
 
 
 def _kill(path: Path, how: signal.Signals = signal.SIGKILL) -> None:
-    """Kill the server, and wait until nothing of it is left."""
+    """Kill the server, and wait until all of its processes have ended."""
     os.kill(postmaster(path), how)
     soon(lambda: not server_lives(path))
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from .conftest import Program
 
 ROWS = 300_000
-"""Enough that a recovery takes about a second."""
+"""Enough rows that a recovery takes about a second."""
 
 pytestmark = pytest.mark.skipif(
     not Path("/proc/self/task").exists(), reason="finds processes of the server in Linux's /proc"

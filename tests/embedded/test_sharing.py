@@ -179,7 +179,7 @@ def test_a_killed_server_is_started_again_with_its_data(used: Path) -> None:
     os.kill(postmaster(used), signal.SIGKILL)
     with EmbeddedPostgres.open(used) as postgres:
         assert rows(postgres, "select sum(n) from t") == [(500500,)]
-        # The one who was there before the crash finds the server in its old place.
+        # The client that was open before the crash finds the server at its old address.
         assert rows(first, "select count(*) from t") == [(1000,)]
     first.close()
     assert not server_lives(used)
@@ -362,7 +362,7 @@ def test_ctrl_c_while_opening_leaves_nothing_running(
 
 
 def _pause_as_soon_as_started(home: Path) -> int:
-    """Stop a server which is about to recover, so that it takes its time."""
+    """Suspend a server that is about to recover, so that the recovery takes longer."""
     dead = postmaster(home)
     while True:
         try:

@@ -60,7 +60,7 @@ class Environment:
 
 
 def environment() -> dict[str, str]:
-    """Return the variables of a process that knows nothing of this repository."""
+    """Return environment variables that do not refer to this repository."""
     unwanted = ("PYTHONPATH", "VIRTUAL_ENV")
     kept = {name: value for name, value in os.environ.items() if name not in unwanted}
     return {name: value for name, value in kept.items() if not name.startswith("PGCHROMA_")}

@@ -1,4 +1,4 @@
-"""What a stranger has after installing the wheel: `make test-wheel` runs this."""
+"""What works after installing only the wheel: `make test-wheel` runs this."""
 
 from __future__ import annotations
 
