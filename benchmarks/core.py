@@ -36,7 +36,7 @@ GOALS = {
     "count": 0.8,
     "upsert existing": 1 / 50,
 }
-"""The most of chromadb's time that an operation may take."""
+"""The maximum time of an operation, as a fraction of chromadb's."""
 
 PEERS = {
     "chromadb": ROOT / ".venv" / "bench" / "bin" / "python",

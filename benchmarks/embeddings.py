@@ -51,9 +51,9 @@ DIMENSIONS = 384
 MANY = 10_000
 BATCH = 100
 WIDE = 16
-"""More calls at a time than there are unless the user says."""
+"""More concurrent calls than by default."""
 SINGLE = 200
-"""Texts that are embedded one a call; what `MANY` would take is reckoned from them."""
+"""Texts that are embedded one per call; the time for `MANY` is extrapolated from them."""
 
 
 def main() -> None:
@@ -84,7 +84,7 @@ def introduction(rounds: int) -> str:
 
 
 def measure_peer(peer: str) -> None:
-    """Embed the texts that each line of the standard input names; print what it took."""
+    """Embed the texts that each line of the standard input names; print the measurements."""
     module = importlib.import_module(f"{peer}.utils.embedding_functions")
     function = module.DefaultEmbeddingFunction()
     function(["warm up"])
@@ -100,7 +100,7 @@ def measure_peer(peer: str) -> None:
 
 
 def timed(call: Callable[[], Any]) -> tuple[float, float, Any]:
-    """Return the seconds of the clock and of all processors that a call takes, and its result."""
+    """Return a call's wall-clock seconds, the CPU seconds of all processors, and its result."""
     wall, cpu = time.perf_counter(), time.process_time()
     result = call()
     return time.perf_counter() - wall, time.process_time() - cpu, result
@@ -151,7 +151,7 @@ class Side:
             yield cls(process)
 
     def embed(self, name: str) -> dict[str, Any]:
-        """Have texts embedded, and return what it took."""
+        """Make a side embed texts, and return its measurements."""
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         print(name, file=self.process.stdin, flush=True)
@@ -160,7 +160,7 @@ class Side:
 
 
 def rates_table(turns: list[dict[str, dict[str, dict[str, Any]]]]) -> str:
-    """Lay out how many texts a second each side embeds."""
+    """Return a table of the texts per second that each side embeds."""
     rows = []
     for name, goal in GOALS.items():
         found = [turn[name] for turn in turns]
@@ -185,7 +185,7 @@ def rates_table(turns: list[dict[str, dict[str, dict[str, Any]]]]) -> str:
 
 
 def memory_table(usual: dict[str, Any], large: dict[str, Any]) -> str:
-    """Lay out how much memory each side takes."""
+    """Return a table of the memory that each side uses."""
     header = ("most memory of the process, MB", *PEERS)
     calls = {"calls of 64 texts": usual, f"one of {LARGE} texts of 200 tokens": large}
     rows = [
@@ -196,7 +196,7 @@ def memory_table(usual: dict[str, Any], large: dict[str, Any]) -> str:
 
 
 def provider(rounds: int) -> str:
-    """Measure a provider that answers after a while, asked in three ways."""
+    """Measure a provider that answers after a delay, called in three ways."""
     from pgchroma.embeddings.providers.openai import OpenAIEmbeddingFunction  # noqa: PLC0415
 
     os.environ["OPENAI_API_KEY"] = "none"

@@ -1,8 +1,8 @@
 """The limit: the same tables and the same work, written by hand in psycopg.
 
-What a careful user of psycopg and pgvector would write for one collection whose tables are known:
-a pool, binary parameters and results, prepared statements, rows turned into the same columns. The
-difference to the direct client is what its checks and its generality cost.
+The code that a careful user of psycopg and pgvector would write for one collection whose tables are
+known: a pool, binary parameters and results, prepared statements, rows turned into the same
+columns. The difference to the direct client is the cost of its checks and its generality.
 """
 
 from __future__ import annotations
@@ -230,7 +230,7 @@ def vectors(matrix: np.ndarray, oid: int) -> Binary:
 
 
 def text_condition(where: dict[str, str]) -> tuple[str, list[str]]:
-    r"""Spell a document filter for PostgreSQL, where a word boundary is \y."""
+    r"""Translate a document filter for PostgreSQL, where a word boundary is \y."""
     ((operator, text),) = where.items()
     if operator == "$contains":
         return "strpos(r.document, %s) > 0", [text]

@@ -104,7 +104,7 @@ def _timed(pythons: dict[str, Path], rounds: int) -> dict[str, list[float]]:
 
 
 def _contents(python: Path) -> tuple[int, int]:
-    """Count the packages beside pip's, and the bytes of their files."""
+    """Count the packages except pip's, and the bytes of their files."""
     (site,) = python.parents[1].glob("lib/python*/site-packages")
     packages = {each.name.split("-")[0] for each in site.glob("*.dist-info")} - PIP
     files = (file for file in site.rglob("*") if file.is_file())

@@ -39,7 +39,7 @@ ADDED = 10_000
 """How many records the measure of adding adds."""
 
 TURNS, CALLS = 10, 10
-"""How often a side has its turn in the measure of a read, and how many calls it then makes."""
+"""How many turns a side has in the measure of a read, and how many calls it makes in each."""
 
 READERS, WRITERS = 8, 2
 WRITTEN = 100
@@ -50,21 +50,21 @@ PACE = 2.0
 
 SOAKERS = 4
 FILTER = {"category": "c3"}
-"""What one in ten records matches."""
+"""A filter that one in ten records matches."""
 
 COMPARE = {"≥": operator.ge, "≤": operator.le, "<": operator.lt}
 
 
 @dataclass(frozen=True)
 class Goal:
-    """What the ratio of the second side to the first may be, or, if absolute, its own number."""
+    """A bound for the ratio of the second side to the first; if absolute, for its own number."""
 
     sign: str
     bound: float
     absolute: bool = False
 
     def verdict(self, ours: float, ratio: float) -> str:
-        """Say the goal, and whether it is met."""
+        """Return the goal, and whether it is met."""
         met = COMPARE[self.sign](ours if self.absolute else ratio, self.bound)
         of_what = "itself " if self.absolute else ""
         return f"{of_what}{self.sign} {self.bound:g} {'✓' if met else '✗'}"
@@ -181,7 +181,7 @@ def connect(port: int) -> Any:
 
 
 def fill(port: int, name: str, data: dict[str, Any], count: int) -> float:
-    """Make a collection of the first records, and return how many seconds the adding took."""
+    """Create a collection of the first records, and return the seconds that adding them took."""
     collection = connect(port).create_collection(name, embedding_function=None)
     begin = time.perf_counter()
     for first in range(0, count, BATCH):
@@ -220,7 +220,7 @@ def _name(size: int) -> str:
 
 @dataclass(frozen=True)
 class Part:
-    """What one process does in a phase with several clients."""
+    """The work of one process in a phase with several clients."""
 
     port: int
     collection: str
@@ -232,7 +232,7 @@ class Part:
 
 
 def concurrency(port: int, data: dict[str, Any], size: int, seconds: float) -> Results:
-    """Measure readers alone, beside writers that are held back, and beside others that are not."""
+    """Measure readers alone, beside rate-limited writers, and beside unlimited ones."""
     phases = {"": 0.0, "beside paced writers: ": PACE, "beside unpaced writers: ": math.inf}
     queries = data["embeddings"][: size : size // 100]
     shared = (port, _name(size), queries, seconds, tuple(phases.values()))
@@ -269,7 +269,7 @@ def _at_once(parts: list[Part]) -> list[list[list[float]]]:
 
 
 def _share(barrier: threading.Barrier) -> None:
-    """Keep the barrier where this process's part finds it."""
+    """Store the barrier in a global variable for this process's part."""
     globals()["_barrier"] = barrier
 
 

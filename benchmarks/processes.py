@@ -9,10 +9,10 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Weight:
-    """What one process takes of memory, in MB.
+    """The memory of one process, in MB.
 
-    RSS counts what processes share once for each of them, as PostgreSQL's do their buffers; PSS
-    divides it among them, so that its sum is what the whole takes.
+    RSS counts shared memory, such as PostgreSQL's buffers, once for each process; PSS divides it
+    among the processes, so that its sum is the memory of all of them.
     """
 
     name: str
@@ -22,7 +22,7 @@ class Weight:
 
 @dataclass
 class Processes:
-    """A process, its descendants, and what else was started on its directory, with theirs.
+    """A process, other processes started on its directory, and the descendants of all.
 
     A private PostgreSQL has no living parent, but has the directory in its command line.
     """
@@ -51,7 +51,7 @@ class Processes:
 
 
 def command_line(pid: int) -> str:
-    """Return how a process was started; nothing for one that has ended."""
+    """Return the command line of a process; empty for one that has ended."""
     try:
         words = Path(f"/proc/{pid}/cmdline").read_bytes()
     except (FileNotFoundError, ProcessLookupError):

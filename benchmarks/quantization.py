@@ -1,7 +1,7 @@
-"""What shorter forms of embeddings in an index cost in recall, and spare in size and time.
+"""The loss of recall by shorter forms of embeddings in an index, and the savings of size and time.
 
-Run by ``make bench-quantization``, on the data of the large benchmark. Each form is a collection of
-its own in one database; its queries run in turns with the others'. Writes
+Run by ``make bench-quantization``, on the data of the large benchmark. Each form is a separate
+collection in one database; its queries run in turns with the others'. Writes
 docs/benchmarks-quantization.md.
 """
 

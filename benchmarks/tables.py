@@ -14,7 +14,7 @@ def short(number: float) -> str:
 
 
 def table(header: Sequence[str], left: int, rows: Iterable[Sequence[str]]) -> str:
-    """Lay rows out; the first `left` columns are text, the others numbers."""
+    """Return rows as a Markdown table; the first `left` columns are text, the others numbers."""
     rules = ["---" if column < left else "---:" for column in range(len(header))]
     lines = [header, rules, *rows]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines) + "\n"

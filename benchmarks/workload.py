@@ -27,7 +27,7 @@ CHANGED = 1_000
 
 
 def records(count: int) -> dict[str, Any]:
-    """Make the data: clustered vectors, documents of some 300 characters, four metadata keys."""
+    """Return the data: clustered vectors, documents of some 300 characters, four metadata keys."""
     random = np.random.default_rng(11)
     centres = random.normal(size=(100, DIMENSION))
     vectors = centres[random.integers(0, 100, count)] + random.normal(size=(count, DIMENSION)) * 0.4
@@ -43,7 +43,7 @@ def records(count: int) -> dict[str, Any]:
 
 
 def texts(random: np.random.Generator, count: int) -> list[str]:
-    """Make documents of 45 words."""
+    """Return documents of 45 words."""
     words = _words(random, 5_000)
     # Words are as unevenly frequent as in natural text: the n-th about 1/n of the first.
     frequencies = 1 / np.arange(1, len(words) + 1)
@@ -52,7 +52,7 @@ def texts(random: np.random.Generator, count: int) -> list[str]:
 
 
 def _words(random: np.random.Generator, count: int) -> list[str]:
-    """Make pronounceable words of two to four syllables, the most frequent first."""
+    """Return pronounceable words of two to four syllables, the most frequent first."""
     syllables = [c + v for c in "bdfgklmnprst" for v in "aeiou"]
     lengths = random.integers(2, 5, count * 2)
     made = ("".join(random.choice(syllables, length)) for length in lengths)

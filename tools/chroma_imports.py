@@ -29,7 +29,7 @@ def main() -> None:
 
 
 def described(path: Path) -> tuple[str, dict[str, dict[str, list[str]] | list[str]]]:
-    """Return the name and version of a package, or a text's name, and what it imports."""
+    """Return the name and version of a package, or a text's name, and its imports."""
     imports: dict[str, set[str]] = defaultdict(set)
     attributes: set[str] = set()
     for source in sources(path):

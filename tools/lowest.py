@@ -2,8 +2,8 @@
 
     python tools/lowest.py > lowest.txt
 
-Each of the project's own requirements is at its lower bound; of what those need, pip takes the
-newest that goes with them. Where two extras ask for one package, the lower bound counts.
+Each of the project's own requirements is at its lower bound; for their dependencies, pip chooses
+the newest compatible versions. If two extras require one package, the lower bound counts.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Generates synchronous modules from asynchronous ones: `_async/` → `_sync/`.
 
 Removing ``async`` and ``await`` loses nothing, so the asynchronous files are the ones written by
-hand. Where the two differ in more than words, a small file in both folders has the same names and
-is written by hand twice.
+hand. If the two differ in more than words, a small module with the same names is written by hand
+in both folders.
 
 With ``--check`` nothing is written. The exit code is 1 if a generated file is not what this would
 write, if a generated file's source is gone, or if no file needs one of the rules.

@@ -1,1 +1,1 @@
-"""What `at_scale.py`, the large benchmark, consists of."""
+"""The parts of `at_scale.py`, the large benchmark."""

@@ -26,10 +26,10 @@ BESIDE_SECONDS = 10.0
 """How long a writer writes beside the reader."""
 
 BETWEEN_SECONDS = 60.0
-"""The longest rest between two writers: what one wrote may take minutes to be indexed."""
+"""The longest rest between two writers: indexing the records of one may take minutes."""
 
 AT_REST = 200
-"""How many queries say what is usual before the writer begins."""
+"""How many queries set the baseline before the writer begins."""
 
 
 def concurrency(session: Session, _: int) -> Measures:
@@ -47,7 +47,7 @@ def concurrency(session: Session, _: int) -> Measures:
 
 
 def _answer(calls: list[Callable[[], Any]]) -> int:
-    """Make the calls over and over for some seconds; return how many were made."""
+    """Repeat the calls for some seconds; return how many were made."""
     end = time.perf_counter() + SECONDS
     for number, call in enumerate(itertools.cycle(calls)):
         if time.perf_counter() > end:
@@ -66,7 +66,7 @@ def _by_processes(session: Session, count: int) -> float:
 
 
 def _open(barrier: threading.Barrier, name: str, directory: Path, place: Path) -> None:
-    """Open the peer in a new process, and keep it and the barrier for the part."""
+    """Open the peer in a new process, and store it and the barrier for the part."""
     globals().update(_barrier=barrier, _peer=open_peer(name, directory), _place=place)
 
 
@@ -81,7 +81,7 @@ def _take_part() -> int:
 
 
 def ingesting(session: Session, _: int) -> Measures:
-    """Search at rest, beside a writing thread, and beside a writing process where there may be."""
+    """Search at rest, beside a writing thread, and beside a writing process if the peer can."""
     calls = [session.peer.search(query) for query in session.queries]
     results: Measures = {"at rest time": timed(calls * (AT_REST // len(calls)))[0]}
     writers = {"thread": _writing_thread}
@@ -158,14 +158,14 @@ def _write(peer: Peer, batches: Any, begun: Any, stop: Any, written: Any) -> Non
 
 
 class _Counter:
-    """What a thread counts with, as a process does with a shared value."""
+    """A counter for threads, with the interface of a value that processes share."""
 
     def __init__(self) -> None:
         self.value = 0
 
 
 def _batches(data: dataset.Dataset, prefix: str) -> Any:
-    """Make new records without end: the data's own under other ids, with other embeddings."""
+    """Yield new records without end: the data's own under other ids, with other embeddings."""
     for number in itertools.count():
         numbers = (np.arange(BATCH) + number * BATCH) % len(data)
         yield {

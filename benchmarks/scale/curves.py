@@ -1,4 +1,4 @@
-"""Recall against time: what a search takes at a recall, read off between measured settings."""
+"""Recall against time: the time of a search at a recall, interpolated between settings."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ def common_recall(measured: Measured, peers: tuple[str, ...]) -> float:
 def milliseconds(curve: list[Point], target: float) -> float:
     """Return the time at which a recall is reached.
 
-    Times between two settings are interpolated by their logarithms. Where the least setting
-    finds more than asked for, its time is the answer.
+    Times between two settings are interpolated by their logarithms. If the lowest setting
+    exceeds the recall, its time is returned.
     """
     before: Point | None = None
     for recall, time in curve:

@@ -1,9 +1,9 @@
 """The data: made once, kept on disk, read by every process.
 
-Two kinds. Clustered vectors lie, as embeddings do, near surfaces of few dimensions: 100 centres,
-around each a spread along 32 directions, and a little noise in all. Independent noise in hundreds
-of dimensions would make all neighbours equally near, which no index can tell apart. The other kind
-are real embeddings (`docstrings`).
+There are two kinds. Clustered vectors lie, as embeddings do, near surfaces of few dimensions: 100
+centres, around each a spread along 32 directions, and a little noise in all. With independent noise
+in hundreds of dimensions, all neighbours would be equally near, and no index could distinguish
+them. The other kind are real embeddings (`docstrings`).
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ DRAWN = 50_000
 
 @dataclass(frozen=True)
 class Dataset:
-    """Some records, queries that are not among them, and vectors to replace theirs by.
+    """Records, queries that are not among them, and vectors to replace theirs by.
 
     Attributes:
         replacements: As many as there are records, of the same distribution.
@@ -83,11 +83,11 @@ def metadata(n: int) -> dict[str, Any]:
 
 
 def make(directory: Path, name: str, count: int, python: Path) -> Path:
-    """Make the data where it is not yet, and return its directory.
+    """Make the data if it does not exist, and return its directory.
 
     Args:
         directory: Where all data is kept.
-        name: What `clustered` returns, or `DOCSTRINGS`.
+        name: A name that `clustered` returns, or `DOCSTRINGS`.
         count: How many records.
         python: The interpreter which has pgchroma, and with it the model.
     """
@@ -104,7 +104,7 @@ def make(directory: Path, name: str, count: int, python: Path) -> Path:
 
 
 def load(place: Path) -> Dataset:
-    """Read what `make` has made; vectors are mapped, not read."""
+    """Open the data that `make` has made; vectors are mapped into memory, not read."""
     documents = json.loads((place / "documents.json").read_text(encoding="utf-8"))
     embeddings = np.load(place / "embeddings.npy", mmap_mode="r")
     count = len(embeddings)

@@ -22,7 +22,7 @@ HELD_OUT = 200
 """How many texts become queries instead of records."""
 
 LEAST, MOST = 30, 400
-"""Characters of a text: shorter ones say nothing, longer ones take the model long."""
+"""Characters of a text: shorter ones have no content, longer ones are slow to embed."""
 
 NAMED = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
 
@@ -52,7 +52,7 @@ def paragraphs(file: Path) -> Iterator[str]:
 
 
 def main() -> None:
-    """Embed as many as asked for."""
+    """Embed the requested number of texts."""
     from pgchroma.utils.embedding_functions import DefaultEmbeddingFunction  # noqa: PLC0415
 
     directory, count = Path(sys.argv[1]), int(sys.argv[2]) + HELD_OUT

@@ -12,7 +12,7 @@ from scale.results import Measured
 
 COMPARE = {"≥": operator.ge, "≤": operator.le, "=": operator.eq}
 PARTS = ("10 %", "1 %", "0.1 %")
-"""What part of the records a filter matches."""
+"""The fraction of the records that a filter matches."""
 
 
 @dataclass(frozen=True)
@@ -29,14 +29,14 @@ class Goal:
     figure: Callable[[Measured], float]
 
     def met(self, figure: float) -> bool:
-        """Whether a figure is as it should be."""
+        """Whether a figure meets the target."""
         return bool(COMPARE[self.sign](figure, self.bound))
 
 
 def ratio(
     part: str, measure: str, peer: str = "chromadb", theirs: str = ""
 ) -> Callable[..., float]:
-    """Divide what pgchroma measured by what a peer did, perhaps under another name."""
+    """Divide a measure of pgchroma by a peer's, perhaps under another name."""
 
     def figure(measured: Measured) -> float:
         other = measured.value(peer, part, theirs or measure)
@@ -46,7 +46,7 @@ def ratio(
 
 
 def itself(part: str, measure: str) -> Callable[[Measured], float]:
-    """Take what pgchroma measured."""
+    """Use pgchroma's own measure."""
     return lambda measured: measured.value("pgchroma", part, measure)
 
 

@@ -1,4 +1,4 @@
-"""Which records are truly nearest, found by comparing with all; and what part of them was found."""
+"""The exact nearest records, found by comparing with all; and the recall of search results."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def nearest(
         queries: The query vectors, one in a row.
         among: The numbers of those that may be found, ascending; all if None. Where there are
             fewer than `count`, fewer are returned.
-        count: How many are wanted.
+        count: How many to return.
     """
     numbers = np.arange(len(vectors)) if among is None else among
     best = np.empty((len(queries), 0), np.int64)
@@ -36,7 +36,7 @@ def nearest(
 
 
 def recall(found: list[list[str]], truth: np.ndarray, ids: list[str]) -> float:
-    """Return the mean part of the truly nearest that was found; 1 where there was nothing to."""
+    """Return the mean fraction of the exact nearest that was found; 1 if there were none."""
     parts = [
         len({ids[n] for n in row} & set(got)) / len(row) if len(row) else 1.0
         for got, row in zip(found, truth, strict=True)

@@ -1,4 +1,4 @@
-"""The parts that fill a collection: all of it, or some of it in batches of another size."""
+"""The parts that fill a collection: with all records, or with some in batches of another size."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the benchmark ran on: kept with the results, since the report may be written elsewhere."""
+"""The machine of the benchmark, saved with the results: another one may write the report."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ print(json.dumps({"PostgreSQL": found[0].split()[0], "pgvector": found[1],
 
 
 def remember(directory: Path, command: str, minutes: float) -> None:
-    """Keep what this machine is, and which command ran on it when and for how long."""
+    """Save a description of this machine, and which command ran on it when and for how long."""
     path = directory / "machine.json"
     commands = recall(directory).get("commands", {}) if path.exists() else {}
     commands[command] = {"minutes": minutes, "date": time.strftime("%Y-%m-%d")}
@@ -68,7 +68,7 @@ def _processor() -> str:
 
 
 def _fsync() -> float:
-    """Return the median time, in seconds, to have a page on disk: what a commit waits for."""
+    """Return the median time, in seconds, to flush a page to disk, as a commit does."""
     times = []
     with tempfile.TemporaryFile() as file:
         for _ in range(200):

@@ -1,4 +1,4 @@
-"""The part that weighs a peer at rest, in a process which has done nothing but search."""
+"""The part that measures a peer's memory at rest, in a process that has only searched."""
 
 from __future__ import annotations
 

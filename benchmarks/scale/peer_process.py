@@ -1,4 +1,4 @@
-"""The peers' processes, as the process sees them that conducts the benchmark."""
+"""The peers' processes, seen from the process that runs the benchmark."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ PYTHON = ROOT / ".venv" / "bin" / "python"
 """pgchroma's environment."""
 
 OTHERS = ROOT / ".venv" / "bench" / "bin" / "python"
-"""The environment of what pgchroma is compared with."""
+"""The environment of the other peers."""
 
 READS = ("query", "curve", "fifty", "filters", "documents", "count", "concurrency")
 GROWTH = ("query", "filters", "count")
-"""The parts which collections have that are measured for their growth alone."""
+"""The parts of collections that are measured only for their growth."""
 
 OTHER = ("memory", "query", "curve", "fifty", "filters")
-"""The parts which other data has than that which is measured whole."""
+"""The parts of data sets other than the one that is measured completely."""
 
 CHANGES = ("upsert", "churn", "ingesting")
 
 
 @dataclass(frozen=True)
 class PeerSpec:
-    """A peer: what it is called in the tables, its environment, and the parts it takes."""
+    """A peer: its name in the tables, its environment, and its parts."""
 
     label: str
     python: Path
@@ -51,14 +51,14 @@ class PeerError(Exception):
 
 
 class Process:
-    """A peer's process; a context manager, in which it is asked for parts."""
+    """A peer's process; a context manager, in which it executes parts."""
 
     def __init__(self, peer: str, directory: Path, place: Path) -> None:
         self.peer = peer
         environment = {
             "ANONYMIZED_TELEMETRY": "False",
             "PGCHROMA_PYTHON": str(PYTHON),
-            # What the caller put there goes first: another checkout of pgchroma, perhaps.
+            # The caller's entries go first: another checkout of pgchroma, perhaps.
             "PYTHONPATH": os.pathsep.join(
                 path for path in (os.environ.get("PYTHONPATH"), str(ROOT / "benchmarks")) if path
             ),
@@ -111,7 +111,7 @@ class Process:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Let it close what it opened, and end."""
+        """Make it close the peer and exit."""
         assert self._process.stdin
         with contextlib.suppress(BrokenPipeError):
             self._process.stdin.close()

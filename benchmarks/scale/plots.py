@@ -1,4 +1,4 @@
-"""The plots: small SVG files that come out the same from the same numbers."""
+"""The plots: small SVG files that are identical for identical numbers."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ GROWTH = {
     "filter of 0.1 %": ("filters", "equality 0.1 % time p50"),
     "count": ("count", "time p50"),
 }
-"""What is drawn over the number of records: a panel's title to part and measure."""
+"""The measures drawn over the number of records: a panel's title to part and measure."""
 
 STYLE = {
     "svg.hashsalt": "pgchroma",
@@ -142,7 +142,7 @@ def _save(figure: Figure, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, format="svg", metadata={"Date": None, "Creator": None})
     plt.close(figure)
-    # The library leaves spaces at ends of lines, which tools then want away.
+    # The library leaves trailing spaces, which linters complain about.
     lines = path.read_text(encoding="utf-8").splitlines()
     path.write_text("\n".join(line.rstrip() for line in lines) + "\n", encoding="utf-8")
 
@@ -161,7 +161,7 @@ def _belongs(row: Row, section: Section) -> bool:
 
 
 def _plain(label: str, section: Section) -> str:
-    """Shorten a label by what the axis says."""
+    """Remove from a label the text that the axis already has."""
     for end in (f", {section.drawn}", ", p50, ms", ", ms", ", rows/s", ", queries/s"):
         label = label.removesuffix(end)
     return label

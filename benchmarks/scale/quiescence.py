@@ -1,4 +1,4 @@
-"""Coming to rest: what works in the background is seen by the CPU time it takes."""
+"""Coming to rest: background work is detected by the CPU time of the processes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ QUIET = 3
 """How many windows in a row have to be quiet."""
 
 IDLE = 0.05
-"""The most of a core that a peer at rest takes."""
+"""The largest fraction of a core that a peer at rest uses."""
 
 LIMIT = 300.0
 _TICKS = os.sysconf("SC_CLK_TCK")
@@ -35,7 +35,7 @@ def settle(processes: Processes, limit: float = LIMIT) -> None:
 
 
 def cpu_seconds(processes: Processes) -> float:
-    """Return the CPU time that the processes which live have taken."""
+    """Return the CPU time that the live processes have used."""
     total = 0
     for pid in processes.processes():
         try:

@@ -17,16 +17,16 @@ from scale.peers.interface import EF_SEARCH
 from scale.session import Measures, Session, timed
 
 ASKED = 100
-"""How many queries a turn of a search asks."""
+"""How many queries a turn of a search makes."""
 
 MANY = 50
-"""How many queries one call takes."""
+"""How many queries one call contains."""
 
 CURVE = (20, 40, 70, 100, 150, 200, 300, 400)
-"""The values of ef_search which a curve has; one a turn."""
+"""The values of ef_search of a curve, one per turn."""
 
 WARMING = 30
-"""How often a filter is asked for before it is timed, as one is that deserves an index."""
+"""How often a filter is used before it is timed: often enough to get an index."""
 
 FILTERED, GOT, COUNTED = 20, 5, 20
 
@@ -37,7 +37,7 @@ def query(session: Session, turn: int) -> Measures:
 
 
 def curve(session: Session, turn: int) -> Measures:
-    """Search with one setting of ef_search; the last turn leaves the default behind."""
+    """Search with one setting of ef_search; the last turn restores the default."""
     ef_search = CURVE[turn]
     session.peer.set_ef_search(ef_search)
     timed(session.peer.search(query) for query in session.queries[:20])
@@ -58,7 +58,7 @@ def fifty(session: Session, turn: int) -> Measures:
 
 
 def filters(session: Session, turn: int) -> Measures:
-    """Search with filters; the first turn only asks for each of them often."""
+    """Search with filters; the first turn only uses each of them often."""
     found = metadata_filters(len(session.data))
     if session.data.name != DOCSTRINGS and session.name != "langchain":
         found |= contains_filters(session.data)

@@ -19,10 +19,10 @@ AGAINST = ("chromadb", "psycopg")
 """The peers that pgchroma's numbers are divided by."""
 
 EVERYWHERE = {"load", "disk", *GROWTH}
-"""What is measured of collections which are there for the growth alone, too."""
+"""The parts that are also measured for collections that only show the growth."""
 
 MAIN = "clustered-384"
-"""The data whose largest collection is drawn."""
+"""The data set whose largest collection is plotted."""
 
 NAMES = {MAIN: "384", "clustered-1536": "1,536", "docstrings": "384, real"}
 

@@ -1,4 +1,4 @@
-"""The topics of the report: what each table has in its rows."""
+"""The topics of the report: the rows of each table."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from scale.results import Measured
 
 MEGABYTE = 1_000_000
 Figure = Callable[[Measured, str], float]
-"""Takes what was measured and a peer; not a number where the peer has none."""
+"""Takes the measurements and a peer; returns NaN if the peer has no such figure."""
 
 
 @dataclass(frozen=True)
@@ -28,8 +28,8 @@ class Section:
 
     Attributes:
         slug: The plot's name.
-        axis: What the plot's numbers are.
-        drawn: What the labels of the rows have in common that the plot shows; all if empty.
+        axis: The label of the plot's axis.
+        drawn: A part of the label of all rows that the plot shows; all rows if empty.
     """
 
     title: str
@@ -41,7 +41,7 @@ class Section:
 
 
 def taken(part: str, measure: str) -> Figure:
-    """Take a number as it was measured."""
+    """Use a number as it was measured."""
     return lambda measured, peer: measured.value(peer, part, measure)
 
 
@@ -62,7 +62,7 @@ def timed(
 
 
 def per_record(when: str, what: str) -> Figure:
-    """Return the bytes a record takes."""
+    """Return the bytes per record."""
     return lambda measured, peer: (
         measured.value(peer, "disk", f"{when}, {what}") / measured.workload.size
     )

@@ -59,7 +59,7 @@ class Rounds:
         self._directory = directory / "rounds"
 
     def save(self, workload: Workload, number: int, peer: str, part: str, found: Any) -> None:
-        """Keep what a part measured, in place of what it measured in this round before."""
+        """Save a part's measurements, and replace its earlier ones of this round."""
         path = self._path(workload, number)
         path.parent.mkdir(parents=True, exist_ok=True)
         results: Results = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}

@@ -1,8 +1,8 @@
 """A round: every peer loads the data into a new directory, then the peers take turns in its parts.
 
-The order is that in which one part does least to the next: what changes the collection comes after
-what only reads it. Disk is weighed while nothing runs: before there is a collection, with it, and
-after it was deleted.
+The parts are ordered so that each affects the next as little as possible: those that change the
+collection follow those that only read it. Disk usage is measured while nothing runs: before the
+collection is created, with it, and after it was deleted.
 """
 
 from __future__ import annotations
@@ -32,16 +32,16 @@ TURNS = {
     "ingesting": range(1),
 }
 WARMED = ("filters", "documents")
-"""The parts whose first turn only warms."""
+"""The parts whose first turn only warms up."""
 
 LAST = CHANGES[-1]
 BATCHES = {1_000: "1,000", 5_000: "5,000", 0: "biggest"}
-"""The sizes of batches that are compared; 0 stands for a peer's biggest."""
+"""The sizes of batches that are compared; 0 means a peer's biggest."""
 
 
 @dataclass(frozen=True)
 class Round:
-    """What one round does, and where its results go.
+    """The parts of one round, and the place of its results.
 
     Attributes:
         parts: The parts wanted besides loading.
@@ -120,7 +120,7 @@ class Round:
             _settle(processes)
 
     def _do(self, process: Process, part: str, number: int = 0, name: str = "") -> bool:
-        """Have a part done once, and save what it measured; say whether it was done."""
+        """Run a part once, and save its measurements; return whether it was done."""
         found = _ask(process, part, number)
         if found is not None:
             self._save(process.peer, name or part, summarised([found]))
@@ -142,7 +142,7 @@ class Round:
 
 
 def _settle(processes: list[Process]) -> None:
-    """Let all peers come to rest concurrently; nothing is measured until they have."""
+    """Wait until all peers have come to rest, concurrently, before anything is measured."""
     for process in processes:
         process.begin("settle")
     for process in processes:
@@ -151,7 +151,7 @@ def _settle(processes: list[Process]) -> None:
 
 
 def _ask(process: Process, part: str, number: int = 0) -> dict[str, Any] | None:
-    """Return what a part measured, or `None` if the peer failed; the others go on."""
+    """Return a part's measurements, or `None` if the peer failed; the others go on."""
     try:
         return process.ask(part, number)
     except PeerError:

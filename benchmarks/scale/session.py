@@ -1,4 +1,4 @@
-"""One peer at work: its collection, the data, and what its records are by now."""
+"""One peer at work: its collection, the data, and the current state of its records."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Session:
         return np.array(self.data.embeddings)
 
     def settle(self) -> None:
-        """Wait until the peer has indexed what it has, and come to rest."""
+        """Wait until the peer has indexed its records, and come to rest."""
         self.peer.wait_until_indexed()
         self.rest()
 
@@ -62,7 +62,7 @@ class Session:
 
 
 def timed(calls: Iterable[Callable[[], T]]) -> tuple[list[float], list[T]]:
-    """Make the calls; return the seconds of each, and what each returned."""
+    """Make the calls; return the seconds and the result of each."""
     times, found = [], []
     for call in calls:
         begin = time.perf_counter()

@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 LOG = "pg_wal"
-"""PostgreSQL's log, whose size follows how much was written lately, not how much there is."""
+"""PostgreSQL's WAL, whose size depends on the recent writes, not on the amount of data."""
 
 
 def disk(directory: Path) -> dict[str, float]:
-    """Return the bytes that a directory takes, with PostgreSQL's log and without."""
+    """Return the size of a directory in bytes, with PostgreSQL's WAL and without."""
     sizes = {"all": 0.0, "without WAL": 0.0}
     for path in directory.rglob("*"):
         try:
@@ -22,7 +22,7 @@ def disk(directory: Path) -> dict[str, float]:
 
 
 def forget_peak() -> float:
-    """Begin a new peak of this process's memory, and return what it takes now, in MB."""
+    """Reset the peak of this process's memory, and return its current memory, in MB."""
     Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")
     return _status("VmRSS")
 

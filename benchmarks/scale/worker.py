@@ -1,4 +1,4 @@
-"""One peer's process: takes its part when asked to, and answers with what it measured.
+"""One peer's process: executes parts on request, and answers with the measurements.
 
 Run as ``python -m scale.worker PEER DIRECTORY DATA`` with `benchmarks` on the path. Reads lines of
 JSON, ``[part, number]``, and answers each with one, ``{"result": …}`` or ``{"error": …}``.
@@ -21,13 +21,13 @@ from scale.writing import churn, upsert
 
 
 def settle(session: Session, _: int) -> Measures:
-    """Let the peer come to rest."""
+    """Wait until the peer has come to rest."""
     session.settle()
     return {}
 
 
 def drop(session: Session, _: int) -> Measures:
-    """Delete the collection, and let the peer come to rest."""
+    """Delete the collection, and wait until the peer has come to rest."""
     session.peer.drop()
     session.rest()
     return {}
@@ -45,7 +45,7 @@ PARTS = {
 
 def main() -> None:
     """Work until the standard input ends."""
-    # Libraries may print; the answers go where nothing else does.
+    # Libraries may print to standard output, so the answers use a separate stream.
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
     name, directory, place = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3])

@@ -15,7 +15,7 @@ ROUNDS = 10
 """How often a tenth of all records is changed."""
 
 SAMPLE = 2_000
-"""How many live records are looked for by their own embedding."""
+"""How many live records are searched for by their own embedding."""
 
 
 def upsert(session: Session, turn: int) -> Measures:
@@ -46,12 +46,12 @@ def churn(session: Session, _: int) -> Measures:
 
 
 def _change(session: Session, numbers: np.ndarray, *, again: bool) -> None:
-    """Give records new embeddings: by deleting and adding them again, or by upserting."""
+    """Change the embeddings of records: by deleting and adding them again, or by upserting."""
     data = session.data
     for first in range(0, len(numbers), BATCH):
         part = numbers[first : first + BATCH]
         ids = [data.ids[n] for n in part]
-        # Half of all away, so that no record gets what an upsert has given it already.
+        # Offset by half the data, so that no record gets the embedding that an upsert gave it.
         embeddings = data.replacements[(part + len(data) // 2) % len(data)]
         if again:
             session.peer.delete(ids)
@@ -69,7 +69,7 @@ def _change(session: Session, numbers: np.ndarray, *, again: bool) -> None:
 
 
 def _reach(session: Session) -> Measures:
-    """Look for live records by their own embeddings; count those that do not come back first."""
+    """Search for live records by their own embeddings; count those not returned first."""
     live, ids = session.live, session.data.ids
     count = min(SAMPLE, len(ids))
     numbers = np.random.default_rng(16).choice(len(ids), count, replace=False)

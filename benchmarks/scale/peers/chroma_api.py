@@ -37,7 +37,7 @@ class ChromaApi:
             self._collection = self._client.get_collection(NAME, embedding_function=None)
 
     def create(self, dimension: int) -> None:
-        """Make the collection; the first records fix the dimension."""
+        """Create the collection; the first records set the dimension."""
         del dimension
         self._collection = self._client.create_collection(
             NAME, metadata={"hnsw:space": "l2"}, embedding_function=None
@@ -54,10 +54,10 @@ class ChromaApi:
     load_rest = add
 
     def build_index(self) -> None:
-        """Make none: both index by themselves."""
+        """Do nothing: both index automatically."""
 
     def wait_until_indexed(self) -> None:
-        """Wait for nothing: Chroma indexes while it adds."""
+        """Do nothing: Chroma indexes while it adds."""
 
     def upsert(self, ids: list[str], embeddings: np.ndarray) -> None:
         """Replace embeddings."""

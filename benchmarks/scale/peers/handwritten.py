@@ -91,7 +91,7 @@ class Handwritten:
     def __init__(self, directory: Path) -> None:
         self._postgres = EmbeddedPostgres.open(directory)
         self._ef_search = EF_SEARCH
-        # The type's oid is known once the extension is there.
+        # The type's oid is known once the extension exists.
         with Connection.connect(self._postgres.conninfo, autocommit=True) as connection:
             connection.execute("create extension if not exists vector")
             row = connection.execute("select 'vector'::regtype::oid").fetchone()
@@ -129,7 +129,7 @@ class Handwritten:
             self._run(statement)
 
     def wait_until_indexed(self) -> None:
-        """Wait for nothing: an index is complete as soon as it is there."""
+        """Do nothing: an index is complete as soon as it exists."""
 
     def upsert(self, ids: list[str], embeddings: np.ndarray) -> None:
         """Replace embeddings with the statement of the core benchmark."""
@@ -223,7 +223,7 @@ def _configure(connection: Connection[Any]) -> None:
 
 
 def _ids(rows: list[Any]) -> list[str]:
-    """Turn rows into the columns a caller wants, as all peers do; return the ids."""
+    """Turn rows into result columns, as all peers do; return the ids."""
     ids = [row[1] for row in rows]
     for row in rows:
         orjson.loads(row[3])

@@ -1,4 +1,4 @@
-"""What every peer can do, in the words of Chroma's interface."""
+"""The interface of all peers, in the terms of Chroma's."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ class Peer(Protocol):
         """Add records: ids, embeddings, documents and metadatas."""
 
     def load_rest(self, batch: dict[str, Any]) -> None:
-        """Load records behind the peer's back, where adding them all takes too long."""
+        """Load records directly into the peer's storage, if adding them all takes too long."""
 
     def build_index(self) -> None:
-        """Make the index, where it is made after loading."""
+        """Create the index, if it is created after loading."""
 
     def wait_until_indexed(self) -> None:
         """Wait until everything is indexed, where that happens in the background."""
@@ -70,7 +70,7 @@ class Peer(Protocol):
     def limit(self, data: Any) -> float | None:
         """Load the data as fast as the peer's database can at all; return the seconds it took.
 
-        `None` means that no such way is known. Nothing of it is left.
+        `None` means that no such way is known. The data is removed afterwards.
         """
 
     def close(self) -> None:

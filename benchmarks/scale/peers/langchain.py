@@ -99,7 +99,7 @@ class Langchain:
                 copy.write_row((id, document, str(embedding), *keys, json.dumps(rest)))
 
     def wait_until_indexed(self) -> None:
-        """Wait for nothing: an index is complete as soon as it is there."""
+        """Do nothing: an index is complete as soon as it exists."""
 
     def build_index(self) -> None:
         """Apply the index."""

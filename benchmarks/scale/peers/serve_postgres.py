@@ -1,4 +1,4 @@
-"""A private PostgreSQL for a peer whose environment has none.
+"""A private PostgreSQL for a peer whose environment lacks one.
 
 Run as ``python -m scale.peers.serve_postgres DIRECTORY`` in pgchroma's environment. Prints how to
 connect, as JSON, and stays until its standard input ends.
