@@ -50,7 +50,7 @@ from pgchroma.model.operations import (
     UpdateTenant,
     UpsertRecords,
 )
-from pgchroma.model.reembedding import Comparison
+from pgchroma.model.reembedding import EmbeddingComparison
 from pgchroma.model.view import CollectionView, ColumnType
 from tests.wire.values import (
     batches,
@@ -217,7 +217,9 @@ RESULTS: dict[Any, Callable[[Any], st.SearchStrategy[Any]]] = {
     StartReembedding: lambda operation: st.none() | generations,
     GetReembedding: lambda operation: st.none() | reembeddings,
     GetUnembedded: lambda operation: unembedded(),
-    CompareEmbeddings: lambda operation: st.builds(Comparison, st.floats(0, 1), naturals, naturals),
+    CompareEmbeddings: lambda operation: st.builds(
+        EmbeddingComparison, st.floats(0, 1), naturals, naturals
+    ),
     SwitchEmbeddings: lambda operation: naturals,
 }
 """Results by operation; all other operations return `None`."""

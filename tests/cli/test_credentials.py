@@ -17,7 +17,7 @@ from click.testing import Result
 import pgchroma
 from pgchroma.backends._sync.connect import connect
 from pgchroma.cli import main
-from pgchroma.model.credentials import FoundCredential, Kind
+from pgchroma.model.credentials import CredentialKind, FoundCredential
 from pgchroma.model.hashes import Key, is_match
 from pgchroma.model.operations.credentials import FindCredential
 from tests.commands import runner
@@ -43,8 +43,8 @@ def run(url: str, monkeypatch: pytest.MonkeyPatch) -> Run:
 
 
 @pytest.fixture
-def find(url: str) -> Callable[[Kind, str], FoundCredential | None]:
-    def find(kind: Kind, handle: str) -> FoundCredential | None:
+def find(url: str) -> Callable[[CredentialKind, str], FoundCredential | None]:
+    def find(kind: CredentialKind, handle: str) -> FoundCredential | None:
         backend = connect(url, pgchroma.Settings())
         try:
             return backend.execute(FindCredential(kind, handle))

@@ -15,7 +15,7 @@ import pytest
 
 import pgchroma
 from pgchroma.backends._sync.connect import connect
-from pgchroma.model.credentials import Kind, Scope
+from pgchroma.model.credentials import CredentialKind, Scope
 from pgchroma.model.entities import DatabaseRef
 from pgchroma.model.operations import DeleteCollection
 from pgchroma.model.operations.credentials import RevokeCredential, new_key, new_user
@@ -53,7 +53,7 @@ def test_a_credential_is_checked_again_when_the_body_was_slow(
     key, new = new_key("late-key", "write")
     environment = {"PGCHROMA_AUTH_CACHE_SECONDS": cache}
     password = httpx.BasicAuth("late-user", "correct horse")
-    sent: dict[Kind, str] = {"key": f"Bearer {key.text}", "user": password._auth_header}
+    sent: dict[CredentialKind, str] = {"key": f"Bearer {key.text}", "user": password._auth_header}
     with (
         closing(connect(url, pgchroma.Settings())) as backend,
         running(tmp_path / "log", "--url", url, environment=environment) as server,

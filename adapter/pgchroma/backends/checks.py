@@ -6,7 +6,7 @@ import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from pgchroma.backends.conninfo import plain_conninfo
-from pgchroma.backends.urls import place_of
+from pgchroma.backends.urls import address_of
 from pgchroma.catalog.server_facts import MigrationMode, ServerFacts
 from pgchroma.catalog.upgrade import prepare
 from pgchroma.errors import InvalidArgumentError
@@ -47,6 +47,6 @@ def prepare_database(
     """
     if connect_timeout is not None:
         conninfo = make_conninfo(conninfo, connect_timeout=connect_timeout)
-    place = place_of(conninfo)
-    with mapped_errors(place), psycopg.connect(conninfo, autocommit=True) as connection:
+    address = address_of(conninfo)
+    with mapped_errors(address), psycopg.connect(conninfo, autocommit=True) as connection:
         return prepare(connection, mode)

@@ -36,7 +36,7 @@ LINGER: Final = 1.0
 an application that makes a client for every request would start a server for every request."""
 
 EPHEMERAL: Final = "ephemeral"
-"""The place of the process's temporary server."""
+"""Stands for the location of the process's temporary server."""
 
 _NOT_SHARED: Final = {"pgchroma_http_timeout", "pgchroma_trust_stored_functions"}
 
@@ -76,7 +76,7 @@ def clear_system_cache() -> None:
     Open clients keep working.
     """
     with _lock:
-        was_ephemeral = any(place == EPHEMERAL for place, _ in _by_key)
+        was_ephemeral = any(location == EPHEMERAL for location, _ in _by_key)
         _by_key.clear()
     if was_ephemeral:
         from pgchroma.embedded import EmbeddedPostgres  # noqa: PLC0415
@@ -140,7 +140,7 @@ if hasattr(os, "register_at_fork"):
 
 
 def acquire(
-    place: str,
+    location: str,
     scope: object,
     settings: Settings,
     start: Callable[[], EmbeddedPostgres],
@@ -151,7 +151,7 @@ def acquire(
     Raises:
         ValueError: The connections were made with other settings.
     """
-    key = place, scope
+    key = location, scope
     with _lock:
         _release_in_background()
         shared = _by_key.get(key)
@@ -161,7 +161,7 @@ def acquire(
         if shared is None:
             shared = _by_key[key] = _open(key, settings, start, connect)
         else:
-            _check_same(place, shared.settings, settings)
+            _check_same(location, shared.settings, settings)
         shared.users += 1
         return shared
 
@@ -180,13 +180,13 @@ def _open(
         raise
 
 
-def _check_same(place: str, known: Settings, settings: Settings) -> None:
+def _check_same(location: str, known: Settings, settings: Settings) -> None:
     """Refuse settings that the connections of another client do not have."""
     ours, theirs = _connecting(settings), _connecting(known)
     different = [name for name in ours if ours[name] != theirs[name]]
     if different:
         raise ValueError(
-            f"An instance of Chroma already exists for {place} with different settings:"
+            f"An instance of Chroma already exists for {location} with different settings:"
             f" {', '.join(different)}; close its clients first, or give the same settings"
         )
 

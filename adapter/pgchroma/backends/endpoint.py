@@ -51,7 +51,7 @@ class Endpoint:
             raise ValueError(f"not a server's URL: {error}") from None
 
     @property
-    def place(self) -> str:
+    def address(self) -> str:
         """The URL without a password, for messages."""
         return str(httpx.URL(self.url).copy_with(userinfo=b""))
 

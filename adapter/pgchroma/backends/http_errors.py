@@ -44,7 +44,7 @@ def decode_errors(endpoint: Endpoint) -> Generator[None, None, None]:
         yield
     except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
         raise ChromaError(
-            f"what answers at {endpoint.place} is not a server of Chroma's API: its answer has "
+            f"what answers at {endpoint.address} is not a server of Chroma's API: its answer has "
             f"another shape ({type(error).__name__}: {error})"
         ) from error
 
@@ -60,8 +60,8 @@ def transport_errors(endpoint: Endpoint, is_idempotent: bool) -> Generator[None,
             # The request was sent, at least in part. Another client may have written since, and
             # sending the request again could undo that write.
             mapped = OutcomeUnknownError(
-                f"the answer of the server at {endpoint.place} was lost: {_reason_of(error)}. The "
-                "write took effect as a whole or not at all; read the records to find out which"
+                f"the answer of the server at {endpoint.address} was lost: {_reason_of(error)}. "
+                "The write took effect as a whole or not at all; read the records to find out which"
             )
         raise mapped from error
 
@@ -86,7 +86,7 @@ def _map(error: httpx.HTTPError, endpoint: Endpoint) -> ChromaError:
     reason = _reason_of(error)
     if isinstance(error, httpx.ReadTimeout | httpx.WriteTimeout):
         return DeadlineExceededError(
-            f"the server at {endpoint.place} did not answer within {endpoint.timeout:g} seconds"
+            f"the server at {endpoint.address} did not answer within {endpoint.timeout:g} seconds"
         )
     if (insecure := _tls_error(error)) is not None:
         return InsecureError(_tls_message(insecure, endpoint))
@@ -95,7 +95,7 @@ def _map(error: httpx.HTTPError, endpoint: Endpoint) -> ChromaError:
         if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout | httpx.PoolTimeout)
         else UnavailableError
     )
-    return kind(f"the server at {endpoint.place} cannot be reached: {reason}")
+    return kind(f"the server at {endpoint.address} cannot be reached: {reason}")
 
 
 def _reason_of(error: httpx.HTTPError) -> str:
@@ -111,13 +111,13 @@ def _tls_error(error: BaseException | None) -> ssl.SSLError | None:
 def _tls_message(error: ssl.SSLError, endpoint: Endpoint) -> str:
     if isinstance(error, ssl.SSLCertVerificationError):
         return (
-            f"the certificate of the server at {endpoint.place} is not trusted: "
+            f"the certificate of the server at {endpoint.address} is not trusted: "
             f"{error.verify_message}. Set chroma_server_ssl_verify to the path of its authority's "
             "certificate"
         )
     return (
-        f"no secure connection to the server at {endpoint.place}: {error.reason or error}. It may "
-        "speak plain HTTP"
+        f"no secure connection to the server at {endpoint.address}: {error.reason or error}. It "
+        "may speak plain HTTP"
     )
 
 

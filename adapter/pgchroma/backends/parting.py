@@ -11,7 +11,7 @@ from pgchroma.model.entities import Limits
 from pgchroma.model.operations import Operation, WriteRecords
 from pgchroma.wire.route import Route, encode_json
 
-__all__ = ("ALWAYS_ACCEPTED", "Sent", "encode", "is_parted", "parted", "read_limits")
+__all__ = ("ALWAYS_ACCEPTED", "EncodedRequest", "encode", "is_parted", "parted", "read_limits")
 
 ALWAYS_ACCEPTED: Final = 1 << 20
 """Bytes that every server accepts; for less, the server is not asked for its limit."""
@@ -19,24 +19,24 @@ ALWAYS_ACCEPTED: Final = 1 << 20
 CHROMA_MAX_BYTES: Final = 40 * 1024 * 1024
 """Bytes that Chroma's own server accepts, which does not state its limit."""
 
-Sent: TypeAlias = tuple[str, str, bytes | None]
+EncodedRequest: TypeAlias = tuple[str, str, bytes | None]
 """A method, a URL and a body."""
 
 
-def encode(route: Route[Any, Any], operation: Operation[Any]) -> Sent:
+def encode(route: Route[Any, Any], operation: Operation[Any]) -> EncodedRequest:
     """Return the request of an operation."""
     request = route.encode_request(operation)
     content = None if request.body is None else encode_json(request.body)
     return route.method, route.url(request), content
 
 
-def is_parted(operation: Operation[Any], sent: Sent) -> bool:
+def is_parted(operation: Operation[Any], sent: EncodedRequest) -> bool:
     """Whether a request may be too large, and can be divided."""
     is_write = isinstance(operation, WriteRecords)
     return is_write and len(sent[2] or b"") > ALWAYS_ACCEPTED
 
 
-def parted(route: Route[Any, Any], operation: Any, max_bytes: int) -> Iterator[Sent]:
+def parted(route: Route[Any, Any], operation: Any, max_bytes: int) -> Iterator[EncodedRequest]:
     """Yield the requests that a write is divided into, in their order.
 
     Raises:

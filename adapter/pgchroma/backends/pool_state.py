@@ -13,7 +13,7 @@ import psycopg
 from psycopg.pq import TransactionStatus
 
 from pgchroma.backends.limits import has_input
-from pgchroma.backends.urls import place_of
+from pgchroma.backends.urls import address_of
 from pgchroma.errors import PoolExhaustedError, UnavailableError
 
 __all__ = ("Attempts", "PoolState", "Pooled", "needs_check")
@@ -49,7 +49,7 @@ class PoolState(Generic[C]):
 
     def __init__(self, conninfo: str, size: int, timeout: float, patience: float | None) -> None:
         self._conninfo = conninfo
-        self._place = place_of(conninfo)
+        self._address = address_of(conninfo)
         self._size = size
         self._timeout = timeout
         self._patience = timeout if patience is None else patience

@@ -10,7 +10,7 @@ from tenacity import Retrying
 
 from pgchroma.backends.conninfo import complete_conninfo
 from pgchroma.backends.retries import RETRY
-from pgchroma.backends.urls import place_of
+from pgchroma.backends.urls import address_of
 from pgchroma.catalog.roles import prepare_roles
 from pgchroma.catalog.server_facts import ServerFacts
 from pgchroma.catalog.upgrade import prepare
@@ -39,8 +39,8 @@ __all__ = (
 
 def prepare_by_conninfo(conninfo: str, settings: Settings) -> ServerFacts:
     """Check or upgrade the catalog of a database, on a connection for this alone."""
-    place = place_of(conninfo)
-    with mapped_errors(place), psycopg.connect(conninfo, autocommit=True) as connection:
+    address = address_of(conninfo)
+    with mapped_errors(address), psycopg.connect(conninfo, autocommit=True) as connection:
         return prepare_catalog(connection, settings)
 
 

@@ -13,10 +13,10 @@ from sqlalchemy import URL
 from sqlalchemy.exc import DBAPIError, PendingRollbackError, ResourceClosedError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
-from pgchroma.backends.urls import place_of
+from pgchroma.backends.urls import address_of
 from pgchroma.errors import InvalidArgumentError, UnavailableError
 
-__all__ = ("BEGIN", "USED_AT", "check_driver", "engine_place", "is_idle", "sqlalchemy_errors")
+__all__ = ("BEGIN", "USED_AT", "check_driver", "engine_address", "is_idle", "sqlalchemy_errors")
 
 BEGIN: Final = "select 1"
 """psycopg begins a transaction with the first statement, SQLAlchemy only notes that it did."""
@@ -46,10 +46,10 @@ def is_idle(driver: psycopg.BaseConnection[Any]) -> bool:
     return not driver.autocommit and driver.info.transaction_status is TransactionStatus.IDLE
 
 
-def engine_place(url: URL) -> str:
+def engine_address(url: URL) -> str:
     """Return user, host, port and database of an engine's URL, for messages."""
     parts = {"user": url.username, "host": url.host, "port": url.port, "dbname": url.database}
-    return place_of(make_conninfo("", **parts))
+    return address_of(make_conninfo("", **parts))
 
 
 @contextmanager

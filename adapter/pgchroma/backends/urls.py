@@ -9,7 +9,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from pgchroma.errors import InvalidArgumentError
 
-__all__ = ("check_url", "place_of", "without_secrets")
+__all__ = ("address_of", "check_url", "without_secrets")
 
 _URL: Final = re.compile(
     r"(?P<jdbc>jdbc:)?(?P<scheme>[a-z0-9]+)(\+(?P<driver>\w+))?://", re.IGNORECASE
@@ -55,7 +55,7 @@ def without_secrets(url: str) -> str:
     return make_conninfo("", **parts)
 
 
-def place_of(conninfo: str) -> str:
+def address_of(conninfo: str) -> str:
     """Return user, host, port and database of a connection string, for messages: no password."""
     given = conninfo_to_dict(conninfo)
     user, host, port, name = (

@@ -9,7 +9,7 @@ from pgchroma.catalog.upgrade import offline_sql, prepare, repair
 from pgchroma.cli.adopt import adopt
 from pgchroma.cli.compact import compact
 from pgchroma.cli.credentials import keys, users
-from pgchroma.cli.database import Database, on_database
+from pgchroma.cli.database import TargetDatabase, on_database
 from pgchroma.cli.errors import Commands
 from pgchroma.cli.grants import grants
 from pgchroma.cli.postgres import postgres
@@ -46,7 +46,7 @@ def _print_sql(ctx: click.Context, _: click.Parameter, is_given: bool) -> None:
     help="Print the SQL for review and exit.",
 )
 @on_database()
-def migrate(target: Database) -> None:
+def migrate(target: TargetDatabase) -> None:
     """Create or upgrade pgchroma's catalog in a database."""
     with target.connection() as connection:
         facts = prepare(connection, "apply")

@@ -9,7 +9,7 @@ import click
 from pgchroma.catalog.adoption import AdoptionRequest
 from pgchroma.catalog.upgrade import adopt as adopt_restored
 from pgchroma.catalog.upgrade import prepare
-from pgchroma.cli.database import Database, on_database
+from pgchroma.cli.database import TargetDatabase, on_database
 from pgchroma.cli.errors import CommandError
 from pgchroma.cli.printing import printable
 
@@ -28,7 +28,7 @@ __all__ = ("adopt",)
     help="The distance of collections whose dump does not contain it.",
 )
 @on_database()
-def adopt(target: Database, **given: Any) -> None:
+def adopt(target: TargetDatabase, **given: Any) -> None:
     """Add schemas and collections that were restored from a dump to the catalog.
 
     It creates or upgrades the catalog first. Entries that are in the catalog stay as they are.

@@ -10,7 +10,7 @@ from tenacity import Retrying, retry_if_exception_type, stop_after_attempt
 
 from pgchroma.backends.checks import prepare_database
 from pgchroma.backends.preparing import compaction_settings
-from pgchroma.cli.database import Database, on_database
+from pgchroma.cli.database import TargetDatabase, on_database
 from pgchroma.cli.errors import exit_on_error
 from pgchroma.cli.printing import printable
 from pgchroma.compactor.once import Report, SmallCollection, compact_all
@@ -35,7 +35,7 @@ ATTEMPTS = 3
     help="Merge each collection into a single index, and wait for other compactors.",
 )
 @click.option("--collection", "names", multiple=True, help="Only collections of this name.")
-def compact(target: Database, wait: bool, names: tuple[str, ...]) -> None:
+def compact(target: TargetDatabase, wait: bool, names: tuple[str, ...]) -> None:
     """Build all pending indexes of a database, then exit.
 
     The server and open clients do this by themselves. Run this command after a bulk load, or from
@@ -61,7 +61,7 @@ def compact(target: Database, wait: bool, names: tuple[str, ...]) -> None:
 
 
 def _compact(
-    target: Database, settings: CompactionSettings, names: tuple[str, ...], *, wait: bool
+    target: TargetDatabase, settings: CompactionSettings, names: tuple[str, ...], *, wait: bool
 ) -> Report:
     with ExitStack() as opened:
         conninfo = opened.enter_context(target.conninfo())

@@ -10,10 +10,10 @@ from functools import reduce
 
 import click
 
-from pgchroma.cli.database import Database, on_database
+from pgchroma.cli.database import TargetDatabase, on_database
 from pgchroma.cli.errors import exit_on_error
 from pgchroma.cli.printing import print_json, printable
-from pgchroma.model.credentials import ROLES, Credential, Kind, Role, Scope, Target
+from pgchroma.model.credentials import ROLES, Credential, CredentialKind, Role, Scope, Target
 from pgchroma.model.hashes import MAX_PASSWORD_CHARACTERS, Key
 from pgchroma.model.operations.credentials import (
     CreateCredential,
@@ -102,7 +102,7 @@ def create_key(
     database: str | None,
     collection: str | None,
     expires: datetime | None,
-    target: Database,
+    target: TargetDatabase,
 ) -> None:
     """Create an API key called NAME and print it.
 
@@ -135,7 +135,7 @@ def create_user(
     collection: str | None,
     expires: datetime | None,
     password_stdin: bool,
-    target: Database,
+    target: TargetDatabase,
 ) -> None:
     """Create a user called NAME; asks for the password."""
     scope = _scope(tenant, database, collection)
@@ -144,12 +144,12 @@ def create_user(
     click.echo(_summary(_create(operation, target)), err=True)
 
 
-def _list_command(kind: Kind) -> click.Command:
+def _list_command(kind: CredentialKind) -> click.Command:
     @click.command("list", help=f"List the {kind}s.")
     @click.option("--all", "with_revoked", is_flag=True, help="Also list revoked ones.")
     @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
     @on_database()
-    def run(with_revoked: bool, as_json: bool, target: Database) -> None:
+    def run(with_revoked: bool, as_json: bool, target: TargetDatabase) -> None:
         with target.backend() as backend:
             found = backend.execute(ListCredentials(kind, with_revoked))
         if as_json:
@@ -160,11 +160,11 @@ def _list_command(kind: Kind) -> click.Command:
     return run
 
 
-def _revoke_command(kind: Kind) -> click.Command:
+def _revoke_command(kind: CredentialKind) -> click.Command:
     @click.command("revoke", help=f"Revoke a {kind} by its name or id. This cannot be undone.")
     @click.argument("name_or_id")
     @on_database()
-    def run(name_or_id: str, target: Database) -> None:
+    def run(name_or_id: str, target: TargetDatabase) -> None:
         with target.backend() as backend:
             ended = backend.execute(RevokeCredential(kind, name_or_id))
         click.echo(f"revoked {kind} {ended.name} ({ended.id}); servers apply it within seconds")
@@ -178,7 +178,7 @@ users.add_command(_list_command("user"))
 users.add_command(_revoke_command("user"))
 
 
-def _create(operation: CreateCredential, target: Database) -> Credential:
+def _create(operation: CreateCredential, target: TargetDatabase) -> Credential:
     with target.backend() as backend:
         return backend.execute(operation)
 

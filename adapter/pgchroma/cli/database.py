@@ -20,7 +20,7 @@ from pgchroma.backends._sync.base import Backend
 from pgchroma.backends._sync.connect import connect
 from pgchroma.backends.conninfo import complete_conninfo
 from pgchroma.backends.refusal import is_refused_for_good
-from pgchroma.backends.urls import place_of
+from pgchroma.backends.urls import address_of
 from pgchroma.cli.errors import CommandError, exit_on_error
 from pgchroma.cli.hints import refuse_url
 from pgchroma.config import Settings
@@ -32,7 +32,7 @@ from pgchroma.variables import check_variables, environment
 if TYPE_CHECKING:
     from pgchroma.embedded import EmbeddedPostgres
 
-__all__ = ("Database", "directory", "on_database")
+__all__ = ("TargetDatabase", "directory", "on_database")
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -61,7 +61,7 @@ def directory(value: str | Path) -> Path:
 
 
 @dataclass(frozen=True, slots=True)
-class Database:
+class TargetDatabase:
     """The database of a command: a URL, or the directory of an embedded PostgreSQL.
 
     Attributes:
@@ -87,13 +87,13 @@ class Database:
         with self._named():
             conninfo = complete_conninfo(self.url or "")
         try:
-            with mapped_errors(place_of(conninfo)):
+            with mapped_errors(address_of(conninfo)):
                 yield conninfo
         except UnavailableError as error:
             if not is_refused_for_good(conninfo):
                 raise
             raise CommandError(
-                f"{self.source}: {place_of(conninfo)} cannot be used: {reason_of(error)}", 2
+                f"{self.source}: {address_of(conninfo)} cannot be used: {reason_of(error)}", 2
             ) from error
 
     @contextmanager
@@ -145,7 +145,7 @@ class Database:
 
 
 def on_database() -> Callable[[F], F]:
-    """Return a decorator that adds ``--url`` and ``--path`` and passes `target`, a `Database`."""
+    """Return a decorator that adds ``--url`` and ``--path``; the database is passed as `target`."""
     options = [
         click.option(
             "--url", help=f"URL of the database. Prefer {URL}: other users can see arguments."
@@ -177,7 +177,7 @@ def _arguments() -> list[str]:
     return [str(each.name) for each in parameters if isinstance(each, click.Argument)]
 
 
-def _find_database(url: str | None, path: Path | None) -> Database:
+def _find_database(url: str | None, path: Path | None) -> TargetDatabase:
     given = {"--url": url, "--path": path}
     names = [name for name, value in given.items() if value is not None]
     if len(names) > 1:
@@ -187,20 +187,20 @@ def _find_database(url: str | None, path: Path | None) -> Database:
         check_variables(variables, Settings.model_fields)
     except ValueError as error:
         raise click.UsageError(str(error)) from error
-    return Database(url, path, names[0]) if names else _from_variables(variables)
+    return TargetDatabase(url, path, names[0]) if names else _from_variables(variables)
 
 
-def _from_variables(variables: dict[str, str]) -> Database:
+def _from_variables(variables: dict[str, str]) -> TargetDatabase:
     url, source = _url(variables)
     if url is not None:
-        return Database(url, source=source)
+        return TargetDatabase(url, source=source)
     name = next((name for name in PATHS if name in variables), None)
     if name is None:
         raise click.UsageError(
             f"no database given: use --url or --path, or set {URL}, {URL_FILE} or {PATHS[0]}"
         )
     try:
-        return Database(path=directory(variables[name]), source=name)
+        return TargetDatabase(path=directory(variables[name]), source=name)
     except click.BadParameter as error:
         raise CommandError(f"{name}: {error.message}", 2) from error
 

@@ -6,7 +6,7 @@ import click
 import psycopg
 
 from pgchroma.catalog.upgrade import prepare
-from pgchroma.cli.database import Database, on_database
+from pgchroma.cli.database import TargetDatabase, on_database
 from pgchroma.cli.errors import CommandError
 from pgchroma.store.access import Access, access_of, schemas_of_databases
 from pgchroma.store.rights import Profile, grants_for
@@ -24,7 +24,7 @@ _PROFILES = {profile.word: profile for profile in reversed(Profile)}
 @click.option("--database", help="Only this database of the tenant.")
 @on_database()
 def grants(
-    profile: str, user: str, tenant: str | None, database: str | None, target: Database
+    profile: str, user: str, tenant: str | None, database: str | None, target: TargetDatabase
 ) -> None:
     """Print the SQL that grants a profile's privileges to USER, a PostgreSQL role.
 

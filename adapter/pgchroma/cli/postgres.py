@@ -7,7 +7,7 @@ from threading import Event
 
 import click
 
-from pgchroma.cli.database import Database, on_database
+from pgchroma.cli.database import TargetDatabase, on_database
 from pgchroma.cli.errors import exit_on_error
 
 __all__ = ("postgres",)
@@ -18,7 +18,7 @@ WATCH_SECONDS = 1.0
 
 @click.command()
 @on_database()
-def postgres(target: Database) -> None:
+def postgres(target: TargetDatabase) -> None:
     """Run an embedded PostgreSQL until Ctrl-C or SIGTERM, for psql and other programs.
 
     The first line on standard output is its URL. PostgreSQL stops at the end unless other programs,

@@ -13,7 +13,7 @@ from typing import Any
 import click
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from pgchroma.cli.database import Database, on_database
+from pgchroma.cli.database import TargetDatabase, on_database
 from pgchroma.cli.errors import CommandError, exit_on_error
 
 __all__ = ("psql",)
@@ -26,7 +26,7 @@ __all__ = ("psql",)
 )
 @on_database()
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED, metavar="[PSQL ARGUMENTS]...")
-def psql(target: Database, arguments: tuple[str, ...]) -> None:
+def psql(target: TargetDatabase, arguments: tuple[str, ...]) -> None:
     """Run psql on the database, pass it further arguments, and exit with its exit code.
 
     If the database is embedded, it is started and runs until psql exits:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import click
 
-from pgchroma.cli.database import Database, on_database
+from pgchroma.cli.database import TargetDatabase, on_database
 from pgchroma.cli.errors import exit_on_error
 from pgchroma.cli.printing import print_json, printable
 from pgchroma.model.entities import DatabaseRef
@@ -45,7 +45,7 @@ def tenants() -> None:
 @click.argument("name")
 @_of_tenant
 @on_database()
-def create_database(name: str, tenant: str, target: Database) -> None:
+def create_database(name: str, tenant: str, target: TargetDatabase) -> None:
     """Create a database called NAME."""
     with exit_on_error():
         scope = DatabaseRef(check_looked_up(tenant), check_name(name))
@@ -58,7 +58,7 @@ def create_database(name: str, tenant: str, target: Database) -> None:
 @_of_tenant
 @_as_json
 @on_database()
-def list_databases(tenant: str, as_json: bool, target: Database) -> None:
+def list_databases(tenant: str, as_json: bool, target: TargetDatabase) -> None:
     """List the databases of a tenant by name."""
     with exit_on_error():
         check_looked_up(tenant)
@@ -77,7 +77,7 @@ def list_databases(tenant: str, as_json: bool, target: Database) -> None:
 @_of_tenant
 @_is_sure
 @on_database()
-def delete_database(name: str, tenant: str, is_sure: bool, target: Database) -> None:
+def delete_database(name: str, tenant: str, is_sure: bool, target: TargetDatabase) -> None:
     """Delete the database NAME with all its collections. This cannot be undone."""
     with exit_on_error():
         scope = DatabaseRef(check_looked_up(tenant), check_looked_up(name))
@@ -90,7 +90,7 @@ def delete_database(name: str, tenant: str, is_sure: bool, target: Database) -> 
 @tenants.command("create")
 @click.argument("name")
 @on_database()
-def create_tenant(name: str, target: Database) -> None:
+def create_tenant(name: str, target: TargetDatabase) -> None:
     """Create a tenant called NAME, without databases."""
     with exit_on_error():
         operation = CreateTenant(check_tenant_name(name))
@@ -102,7 +102,7 @@ def create_tenant(name: str, target: Database) -> None:
 @tenants.command("list")
 @_as_json
 @on_database()
-def list_tenants(as_json: bool, target: Database) -> None:
+def list_tenants(as_json: bool, target: TargetDatabase) -> None:
     """List all tenants by name."""
     with target.backend() as backend:
         found = backend.execute(ListTenants())
@@ -117,7 +117,7 @@ def list_tenants(as_json: bool, target: Database) -> None:
 @click.argument("name")
 @_is_sure
 @on_database()
-def delete_tenant(name: str, is_sure: bool, target: Database) -> None:
+def delete_tenant(name: str, is_sure: bool, target: TargetDatabase) -> None:
     """Delete the tenant NAME, which must have no databases, and the keys scoped to it."""
     with exit_on_error():
         operation = DeleteTenant(check_looked_up(name))

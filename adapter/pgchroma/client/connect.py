@@ -1,4 +1,4 @@
-"""`connect`: a client of whatever a place is, as LanceDB's users make one."""
+"""`connect`: a client of a URL or a directory, as LanceDB's users make one."""
 
 from __future__ import annotations
 
@@ -29,51 +29,51 @@ class ConnectOptions(TypedDict, total=False):
 
 
 def connect(
-    place: str | Path | EllipsisType = ..., **options: Unpack[ConnectOptions]
+    uri: str | Path | EllipsisType = ..., **options: Unpack[ConnectOptions]
 ) -> ClientFacade:
-    """Make a client of a place.
+    """Return the client for a URL or a directory.
 
     Args:
-        place: A ``postgresql://`` URL, the ``http://`` or ``https://`` URL of a server, or a
-            directory, which has a PostgreSQL server of its own. Left out: as the settings say, see
+        uri: A ``postgresql://`` URL, the ``http://`` or ``https://`` URL of a server, or a
+            directory with an embedded PostgreSQL server. Without it, the settings decide; see
             `Client`.
-        options: What the client of such a place takes besides: `settings`, `tenant`, `database`,
-            and of a server `headers`.
+        options: The other arguments of that client: `settings`, `tenant`, `database`, and
+            `headers` for a server.
 
     Raises:
-        InvalidArgumentError: The place is an address without ``http://``, or another URL.
+        InvalidArgumentError: The URI is an address without ``http://``, or another URL.
         UnavailableError: The database cannot be reached.
-        ValueError: No server answers there.
+        ValueError: No server answers at the URL.
     """
-    # The client of the place checks which options it has.
+    # The client checks its options.
     arguments: dict[str, Any] = {**options}
-    if isinstance(place, EllipsisType):
+    if isinstance(uri, EllipsisType):
         return Client(**arguments)
-    match _scheme(place):
+    match _scheme(uri):
         case "postgresql" | "postgres":
-            return PostgresClient(str(place), **arguments)
+            return PostgresClient(str(uri), **arguments)
         case "http" | "https":
-            return HttpClient(str(place), **arguments)
+            return HttpClient(str(uri), **arguments)
         case _:
-            return PersistentClient(place, **arguments)
+            return PersistentClient(uri, **arguments)
 
 
-async def connect_async(place: str | Path, **options: Unpack[ConnectOptions]) -> AsyncClient:
-    """Make an asynchronous client of a place; takes and raises what `connect` does."""
+async def connect_async(uri: str | Path, **options: Unpack[ConnectOptions]) -> AsyncClient:
+    """Return the asynchronous client for a URL or a directory; see `connect`."""
     arguments: dict[str, Any] = {**options}
-    match _scheme(place):
+    match _scheme(uri):
         case "postgresql" | "postgres":
-            return await AsyncPostgresClient(str(place), **arguments)
+            return await AsyncPostgresClient(str(uri), **arguments)
         case "http" | "https":
-            return await AsyncHttpClient(str(place), **arguments)
+            return await AsyncHttpClient(str(uri), **arguments)
         case _:
-            return await _persistent(place, **arguments)
+            return await _persistent(uri, **arguments)
 
 
-def _scheme(place: str | Path) -> str:
-    """Return the URL's scheme without SQLAlchemy's driver; empty if the place is not a URL."""
-    scheme, separator, _ = str(place).partition("://")
-    is_url = separator and isinstance(place, str)
+def _scheme(uri: str | Path) -> str:
+    """Return the URL's scheme without SQLAlchemy's driver; empty if it is not a URL."""
+    scheme, separator, _ = str(uri).partition("://")
+    is_url = separator and isinstance(uri, str)
     return scheme.lower().partition("+")[0] if is_url else ""
 
 

@@ -76,7 +76,7 @@ async def AsyncHttpClient(  # noqa: N802
     )
     try:
         identity = await client.get_user_identity()
-        await client.set_tenant(*_place(settings, identity, tenant, database))
+        await client.set_tenant(*_tenant_and_database(settings, identity, tenant, database))
     except UnavailableError as error:
         await client.close()
         raise ValueError(_unreachable(error, settings)) from error
@@ -139,7 +139,9 @@ def CloudClient(  # noqa: N802
 def client_from_settings(settings: Settings, tenant: str, database: str) -> Client:
     """Make a client of the server that the settings name."""
     client = Client(http_backend(settings), settings, origin=server_origin(settings))
-    return _opened(client, lambda identity: _place(settings, identity, tenant, database))
+    return _opened(
+        client, lambda identity: _tenant_and_database(settings, identity, tenant, database)
+    )
 
 
 def http_backend(settings: Settings) -> HttpBackend:
@@ -192,10 +194,10 @@ def _unreachable(error: UnavailableError, settings: Settings) -> str:
     """Return Chroma's message, which programs look for, with the address and the reason."""
     from pgchroma.backends.http_errors import InsecureError  # noqa: PLC0415
 
-    reason, place = error.message(), endpoint_of(settings).place
+    reason, address = error.message(), endpoint_of(settings).address
     if isinstance(error, InsecureError):
         return reason
-    return f"{_UNREACHABLE} ({reason if place in reason else f'{place}: {reason}'})"
+    return f"{_UNREACHABLE} ({reason if address in reason else f'{address}: {reason}'})"
 
 
 def _host_and_port(host: str, port: int | str | None) -> tuple[str, int]:
@@ -209,7 +211,7 @@ def _host_and_port(host: str, port: int | str | None) -> tuple[str, int]:
     return name, written or port
 
 
-def _place(
+def _tenant_and_database(
     settings: Settings, identity: UserIdentity, tenant: str, database: str
 ) -> tuple[str, str]:
     """Return the requested tenant and database, or if so set those of the credential."""

@@ -27,7 +27,7 @@ NOT_PICKLED: Final = (
     "collections; make one from a URL, or make it again on the other side"
 )
 
-Kind: TypeAlias = Literal["ephemeral", "directory", "postgres", "server"]
+OriginKind: TypeAlias = Literal["ephemeral", "directory", "postgres", "server"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,12 +36,12 @@ class Origin:
 
     Attributes:
         kind: What it is the address of.
-        place: A directory, or a connection string; empty for the others.
+        target: A directory, or a connection string; empty for the others.
         options: The settings that were made, by name, but for secret ones.
     """
 
-    kind: Kind
-    place: str
+    kind: OriginKind
+    target: str
     options: tuple[tuple[str, Any], ...]
 
     def settings(self) -> Settings:

@@ -23,7 +23,7 @@ from pgchroma.embedded.conninfo import ignore_missing_service, private_conninfo
 from pgchroma.embedded.initdb import Initdb
 from pgchroma.embedded.locks import FileLock, poll
 from pgchroma.embedded.reports import PidFile, ServerLog
-from pgchroma.embedded.space import Space
+from pgchroma.embedded.space import DiskSpace
 from pgchroma.embedded.spawning import spawn
 from pgchroma.errors import InvalidArgumentError, UnavailableError, VersionMismatchError
 
@@ -64,7 +64,7 @@ class Cluster:
         self.lock_file = directory / "pgchroma.server.lock"
         self._is_new = self._is_recovering = False
         self._stopping_since: float | None = None
-        self.space = Space(directory, keeps_reserve=not ephemeral)
+        self.space = DiskSpace(directory, keeps_reserve=not ephemeral)
 
     def ensure_running(self, start_lock: FileLock) -> str:
         """Join the server, start it if necessary, and return its connection string.

@@ -17,7 +17,7 @@ from pgchroma.embedded.conninfo import url_of
 from pgchroma.embedded.directory import check_exists, check_new, resolved
 from pgchroma.embedded.locks import FileLock
 from pgchroma.embedded.membership import START_LOCK, USERS, Membership, explained, locked
-from pgchroma.embedded.space import Space
+from pgchroma.embedded.space import DiskSpace
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -118,7 +118,7 @@ class EmbeddedPostgres:
         return self._membership.cluster.directory
 
     @property
-    def space(self) -> Space:
+    def space(self) -> DiskSpace:
         """The disk of the directory."""
         return self._membership.cluster.space
 

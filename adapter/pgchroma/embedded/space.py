@@ -24,7 +24,7 @@ from pgchroma.model.operations import (
     UpsertRecords,
 )
 
-__all__ = ("Space",)
+__all__ = ("DiskSpace",)
 
 MIB: Final = 1 << 20
 
@@ -50,7 +50,7 @@ _GROWING: Final = (
 )
 
 
-class Space:
+class DiskSpace:
     """The disk that an embedded server's directory is on.
 
     Args:

@@ -36,7 +36,7 @@ QUANTIZATIONS: Final[tuple[Quantization, ...]] = get_args(Quantization)
 MAX_FUNCTION_BYTES: Final = 1 << 16
 """The longest configuration of an embedding function, as JSON."""
 
-DEEPEST: Final = 100
+MAX_DEPTH: Final = 100
 """Maximum nesting of a function's settings: collections show them nested, and JSON encoders have a
 limit."""
 
@@ -302,8 +302,8 @@ def _parse_embedding_function(function: Any) -> Mapping[str, Any] | None:
 
 def _check_kept(value: Any, path: str, depth: int = 0) -> None:
     """Raise if a function's settings, which may be any JSON, cannot be stored and shown."""
-    if depth > DEEPEST:
-        raise InvalidArgumentError(f"embedding_function: it nests deeper than {DEEPEST} levels")
+    if depth > MAX_DEPTH:
+        raise InvalidArgumentError(f"embedding_function: it nests deeper than {MAX_DEPTH} levels")
     if isinstance(value, str):
         check_text(value, path)
     elif isinstance(value, int) and not fits_int64(value):

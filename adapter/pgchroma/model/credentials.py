@@ -15,8 +15,8 @@ __all__ = (
     "ROLES",
     "Caller",
     "Credential",
+    "CredentialKind",
     "FoundCredential",
-    "Kind",
     "Role",
     "Scope",
     "Target",
@@ -24,7 +24,7 @@ __all__ = (
 )
 
 Role: TypeAlias = Literal["read", "write", "admin"]
-Kind: TypeAlias = Literal["key", "user"]
+CredentialKind: TypeAlias = Literal["key", "user"]
 
 ROLES: Final[tuple[Role, ...]] = ("read", "write", "admin")
 """Each role includes the ones before it."""
@@ -152,7 +152,7 @@ class Credential:
     """
 
     id: str
-    kind: Kind
+    kind: CredentialKind
     name: str
     role: Role
     scope: Scope

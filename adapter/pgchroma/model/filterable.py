@@ -13,12 +13,12 @@ from typing import Any, Final, Literal, Self, TypeAlias
 from pgchroma.errors import InvalidArgumentError
 from pgchroma.model.filters import Comparison, TextMatch
 
-__all__ = ("KINDS", "FilterableKeys", "Kind")
+__all__ = ("KINDS", "FilterableKeys", "ValueKind")
 
-Kind: TypeAlias = Literal["string", "int", "float", "bool"]
-KINDS: Final[tuple[Kind, ...]] = ("string", "int", "float", "bool")
+ValueKind: TypeAlias = Literal["string", "int", "float", "bool"]
+KINDS: Final[tuple[ValueKind, ...]] = ("string", "int", "float", "bool")
 
-_KIND_OF: Final[dict[type, tuple[Kind, str]]] = {
+_KIND_OF: Final[dict[type, tuple[ValueKind, str]]] = {
     str: ("string", "Str"),
     int: ("int", "Int"),
     float: ("float", "Float"),
@@ -37,8 +37,8 @@ class FilterableKeys:
         documents: Whether documents can be searched.
     """
 
-    defaults: Mapping[Kind, bool] = field(default_factory=dict)
-    keys: Mapping[str, Mapping[Kind, bool]] = field(default_factory=dict)
+    defaults: Mapping[ValueKind, bool] = field(default_factory=dict)
+    keys: Mapping[str, Mapping[ValueKind, bool]] = field(default_factory=dict)
     documents: bool = True
 
     @classmethod

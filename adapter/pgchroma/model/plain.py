@@ -10,7 +10,7 @@ import numpy as np
 
 __all__ = ("below", "brief", "plain_operand", "plain_scalar", "shown")
 
-_LONGEST: Final = 80
+_MAX_SHOWN_CHARACTERS: Final = 80
 _MAX_PATH_CHARACTERS: Final = 300
 
 _PLAIN: Final = frozenset({str, bool, int, float})
@@ -50,7 +50,7 @@ def brief(value: object) -> str:
         value = str(value)
     if not isinstance(value, str):
         return shown(value)
-    return _cut(" ".join(value[: 2 * _LONGEST].split()))
+    return _cut(" ".join(value[: 2 * _MAX_SHOWN_CHARACTERS].split()))
 
 
 def shown(value: object) -> str:
@@ -72,7 +72,7 @@ def below(path: str, part: str) -> str:
 
 
 def _cut(text: str) -> str:
-    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
+    return text if len(text) <= _MAX_SHOWN_CHARACTERS else f"{text[: _MAX_SHOWN_CHARACTERS - 1]}…"
 
 
 def _of_numpy(value: np.generic) -> Any:
@@ -88,7 +88,7 @@ class _Short(reprlib.Repr):
         super().__init__()
         self.maxlevel = 4
         self.maxlist = self.maxtuple = self.maxset = self.maxdict = 5
-        self.maxstring = self.maxother = _LONGEST
+        self.maxstring = self.maxother = _MAX_SHOWN_CHARACTERS
         self.maxlong = 40
 
     def repr_dict(self, x: dict[Any, Any], level: int) -> str:

@@ -13,7 +13,7 @@ __all__ = (
     "MAX_COMPARED",
     "MAX_UNEMBEDDED",
     "MAX_WAIT_SECONDS",
-    "Comparison",
+    "EmbeddingComparison",
     "Reembedding",
     "ReembeddingReport",
     "Unembedded",
@@ -72,7 +72,7 @@ class Unembedded:
 
 
 @dataclass(frozen=True, slots=True)
-class Comparison:
+class EmbeddingComparison:
     """How much the nearest neighbours of records agree between both embeddings.
 
     Attributes:
@@ -99,7 +99,7 @@ class ReembeddingReport:
 
     embedded: int
     dimension: int | None
-    comparison: Comparison | None
+    comparison: EmbeddingComparison | None
     is_switched: bool
 
 

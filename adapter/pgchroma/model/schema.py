@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from pgchroma.errors import InvalidArgumentError, MalformedRequestError
 from pgchroma.model.configuration import CollectionConfiguration, HnswConfiguration
-from pgchroma.model.filterable import KINDS, FilterableKeys, Kind
+from pgchroma.model.filterable import KINDS, FilterableKeys, ValueKind
 from pgchroma.model.text import check_text
 
 __all__ = ("filterable_json", "merge_schema", "read_filterable", "read_vector_index", "schema_json")
@@ -291,11 +291,11 @@ def _vector_config(types: Any) -> Mapping[str, Any]:
     return _get(_get(_get(types, "float_list"), "vector_index"), "config")
 
 
-def _inverted(kind: Kind, kinds: Mapping[Kind, bool]) -> dict[str, Any]:
+def _inverted(kind: ValueKind, kinds: Mapping[ValueKind, bool]) -> dict[str, Any]:
     return {f"{kind}_inverted_index": _ON if kinds.get(kind, True) else _OFF}
 
 
-def _flags(types: Any) -> dict[Kind, bool]:
+def _flags(types: Any) -> dict[ValueKind, bool]:
     found = {kind: _enabled(types, kind, f"{kind}_inverted_index") for kind in KINDS}
     return {kind: is_on for kind, is_on in found.items() if is_on is not None}
 

@@ -14,7 +14,7 @@ from pgchroma.errors import UnavailableError
 from pgchroma.model.operations import Operation
 
 if TYPE_CHECKING:
-    from pgchroma.embedded.space import Space
+    from pgchroma.embedded.space import DiskSpace
     from pgchroma.server.observability.metrics import Metrics
     from pgchroma.server.observability.telemetry import Telemetry
 
@@ -39,7 +39,7 @@ class ReconnectingBackend(AsyncDelegatingBackend):
         settings: Settings,
         metrics: Metrics | None = None,
         telemetry: Telemetry | None = None,
-        space: Space | None = None,
+        space: DiskSpace | None = None,
     ) -> None:
         self._conninfo = conninfo
         self._settings = settings

@@ -21,7 +21,7 @@ from pgchroma.model.reembedding import (
     MAX_COMPARED,
     MAX_UNEMBEDDED,
     MAX_WAIT_SECONDS,
-    Comparison,
+    EmbeddingComparison,
     Reembedding,
     Unembedded,
 )
@@ -164,8 +164,8 @@ def _decode_unembedded_response(operation: Any, body: Any) -> Unembedded:
     return Unembedded(**{name: body[name] for name in UnembeddedBody.__struct_fields__})
 
 
-def _decode_comparison_response(operation: Any, body: Any) -> Comparison:
-    return Comparison(**{name: body[name] for name in ComparisonBody.__struct_fields__})
+def _decode_comparison_response(operation: Any, body: Any) -> EmbeddingComparison:
+    return EmbeddingComparison(**{name: body[name] for name in ComparisonBody.__struct_fields__})
 
 
 REEMBEDDING_ROUTES: tuple[Route[Any, Any], ...] = (

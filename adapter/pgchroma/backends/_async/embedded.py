@@ -72,9 +72,9 @@ async def persistent_backend(
 
 
 async def shared_backend(
-    place: str, settings: Settings, start: Callable[[], EmbeddedPostgres]
+    location: str, settings: Settings, start: Callable[[], EmbeddedPostgres]
 ) -> AsyncEmbeddedBackend:
-    """Return a backend on the server of a place, started or shared with other clients.
+    """Return a backend on the server of a location, started or shared with other clients.
 
     Clients share connections within an event loop, or else within the process.
     """
@@ -83,7 +83,7 @@ async def shared_backend(
     scope = sharing_scope()
 
     def use() -> tuple[SharedServer[AsyncHealingBackend], AsyncEmbeddedBackend]:
-        shared = acquire(place, scope, settings, start, AsyncHealingBackend)
+        shared = acquire(location, scope, settings, start, AsyncHealingBackend)
         # If the caller is cancelled, the backend is collected, and the server released.
         return shared, AsyncEmbeddedBackend(shared)
 

@@ -110,7 +110,7 @@ class AsyncPool(PoolState[AsyncConnection]):
     async def _connect(self, attempts: Attempts) -> Pooled[AsyncConnection] | None:
         """Open a connection; `None` means to look for an idle one and then to try again."""
         try:
-            with mapped_errors(self._place):
+            with mapped_errors(self._address):
                 connection = await psycopg.AsyncConnection.connect(self._conninfo, autocommit=True)
                 await self._configured(connection)
         except UnavailableError as error:

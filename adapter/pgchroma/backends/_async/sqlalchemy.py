@@ -24,7 +24,7 @@ from pgchroma.backends.sqlalchemy_rules import (
     BEGIN,
     USED_AT,
     check_driver,
-    engine_place,
+    engine_address,
     is_idle,
     sqlalchemy_errors,
 )
@@ -81,7 +81,7 @@ class AsyncEngineSource(_Source):
     @asynccontextmanager
     async def connection(self) -> AsyncGenerator[psycopg.AsyncConnection[Any], None]:
         """Check a connection out of the engine's pool."""
-        with mapped_errors(engine_place(self._engine.url)), sqlalchemy_errors():
+        with mapped_errors(engine_address(self._engine.url)), sqlalchemy_errors():
             connection = await self._check_out()
         try:
             yield await driver_of(connection)

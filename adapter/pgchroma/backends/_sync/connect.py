@@ -71,8 +71,10 @@ def _backend(
     settings: Settings,
     sessions: Sessions,
 ) -> DirectBackend:
-    is_joined = source.in_caller_transaction
-    compactor = None if is_joined else make_compactor(conninfo, settings)
-    context = make_context(facts, settings, compactor, sessions, in_caller_transaction=is_joined)
-    options = execution_options(settings, in_caller_transaction=is_joined)
+    in_caller_transaction = source.in_caller_transaction
+    compactor = None if in_caller_transaction else make_compactor(conninfo, settings)
+    context = make_context(
+        facts, settings, compactor, sessions, in_caller_transaction=in_caller_transaction
+    )
+    options = execution_options(settings, in_caller_transaction=in_caller_transaction)
     return DirectBackend(source, context, compactor, **options)

@@ -73,9 +73,9 @@ def persistent_backend(
 
 
 def shared_backend(
-    place: str, settings: Settings, start: Callable[[], EmbeddedPostgres]
+    location: str, settings: Settings, start: Callable[[], EmbeddedPostgres]
 ) -> EmbeddedBackend:
-    """Return a backend on the server of a place, started or shared with other clients.
+    """Return a backend on the server of a location, started or shared with other clients.
 
     Clients share connections within an event loop, or else within the process.
     """
@@ -84,7 +84,7 @@ def shared_backend(
     scope = sharing_scope()
 
     def use() -> tuple[SharedServer[HealingBackend], EmbeddedBackend]:
-        shared = acquire(place, scope, settings, start, HealingBackend)
+        shared = acquire(location, scope, settings, start, HealingBackend)
         # If the caller is cancelled, the backend is collected, and the server released.
         return shared, EmbeddedBackend(shared)
 

@@ -111,7 +111,7 @@ class Pool(PoolState[Connection]):
     def _connect(self, attempts: Attempts) -> Pooled[Connection] | None:
         """Open a connection; `None` means to look for an idle one and then to try again."""
         try:
-            with mapped_errors(self._place):
+            with mapped_errors(self._address):
                 connection = psycopg.Connection.connect(self._conninfo, autocommit=True)
                 self._configured(connection)
         except UnavailableError as error:

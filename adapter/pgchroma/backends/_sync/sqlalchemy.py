@@ -25,7 +25,7 @@ from pgchroma.backends.sqlalchemy_rules import (
     BEGIN,
     USED_AT,
     check_driver,
-    engine_place,
+    engine_address,
     is_idle,
     sqlalchemy_errors,
 )
@@ -82,7 +82,7 @@ class EngineSource(_Source):
     @contextmanager
     def connection(self) -> Generator[psycopg.Connection[Any], None, None]:
         """Check a connection out of the engine's pool."""
-        with mapped_errors(engine_place(self._engine.url)), sqlalchemy_errors():
+        with mapped_errors(engine_address(self._engine.url)), sqlalchemy_errors():
             connection = self._check_out()
         try:
             yield driver_of(connection)

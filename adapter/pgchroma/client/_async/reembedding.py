@@ -24,7 +24,7 @@ from pgchroma.model.operations import (
     StoreReembedded,
     SwitchEmbeddings,
 )
-from pgchroma.model.reembedding import Comparison, ReembeddingReport, Unembedded
+from pgchroma.model.reembedding import EmbeddingComparison, ReembeddingReport, Unembedded
 from pgchroma.model.types import Space
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ class AsyncReembedder:
             await self._wait_for_index(index_timeout)
         return dimension
 
-    async def compare(self, sample: int, n_results: int) -> Comparison:
+    async def compare(self, sample: int, n_results: int) -> EmbeddingComparison:
         """Compare the neighbours of records by the current and by the new embeddings."""
         # Each record of the sample is compared with every record, and the time of a request is
         # limited.
@@ -120,7 +120,7 @@ class AsyncReembedder:
             )
             found += part.overlap * part.sample
             compared += part.sample
-        return Comparison(found / compared if compared else 1.0, compared, n_results)
+        return EmbeddingComparison(found / compared if compared else 1.0, compared, n_results)
 
     async def switch(self) -> None:
         """Switch to the new embeddings, and embed what other clients have written since.
@@ -161,7 +161,7 @@ class AsyncReembedder:
         await self._fill(self._cursor, max_batches=MAX_BATCHES)
 
     def report(
-        self, dimension: int | None, comparison: Comparison | None, *, is_switched: bool
+        self, dimension: int | None, comparison: EmbeddingComparison | None, *, is_switched: bool
     ) -> ReembeddingReport:
         """Return a report of this call."""
         return ReembeddingReport(self._embedded, dimension, comparison, is_switched)

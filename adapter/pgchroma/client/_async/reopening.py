@@ -83,5 +83,5 @@ async def _open(origin: Origin) -> AsyncBackend:
     if origin.kind == "server":
         return AsyncHttpBackend(endpoint_of(settings))
     if origin.kind == "directory":
-        return await persistent_backend(origin.place, settings)
-    return await connect(origin.place, settings)
+        return await persistent_backend(origin.target, settings)
+    return await connect(origin.target, settings)

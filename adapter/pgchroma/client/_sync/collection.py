@@ -53,7 +53,7 @@ from pgchroma.model.operations import (
 from pgchroma.model.reembedding import (
     MAX_COMPARED,
     MAX_UNEMBEDDED,
-    Comparison,
+    EmbeddingComparison,
     Reembedding,
     ReembeddingReport,
     check_space,
@@ -772,7 +772,7 @@ class Collection:
             self._embedder.loader()
 
 
-def _check_overlap(comparison: Comparison | None, minimum: float | None) -> None:
+def _check_overlap(comparison: EmbeddingComparison | None, minimum: float | None) -> None:
     if comparison is None or minimum is None or comparison.overlap >= minimum:
         return
     raise ValueError(

@@ -25,7 +25,7 @@ from pgchroma.model.operations import (
     StoreReembedded,
     SwitchEmbeddings,
 )
-from pgchroma.model.reembedding import Comparison, ReembeddingReport, Unembedded
+from pgchroma.model.reembedding import EmbeddingComparison, ReembeddingReport, Unembedded
 from pgchroma.model.types import Space
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ class Reembedder:
             self._wait_for_index(index_timeout)
         return dimension
 
-    def compare(self, sample: int, n_results: int) -> Comparison:
+    def compare(self, sample: int, n_results: int) -> EmbeddingComparison:
         """Compare the neighbours of records by the current and by the new embeddings."""
         # Each record of the sample is compared with every record, and the time of a request is
         # limited.
@@ -121,7 +121,7 @@ class Reembedder:
             )
             found += part.overlap * part.sample
             compared += part.sample
-        return Comparison(found / compared if compared else 1.0, compared, n_results)
+        return EmbeddingComparison(found / compared if compared else 1.0, compared, n_results)
 
     def switch(self) -> None:
         """Switch to the new embeddings, and embed what other clients have written since.
@@ -162,7 +162,7 @@ class Reembedder:
         self._fill(self._cursor, max_batches=MAX_BATCHES)
 
     def report(
-        self, dimension: int | None, comparison: Comparison | None, *, is_switched: bool
+        self, dimension: int | None, comparison: EmbeddingComparison | None, *, is_switched: bool
     ) -> ReembeddingReport:
         """Return a report of this call."""
         return ReembeddingReport(self._embedded, dimension, comparison, is_switched)

@@ -56,8 +56,8 @@ def _opened(origin: Origin) -> Backend:
         case "ephemeral":
             return ephemeral_backend(settings)
         case "directory":
-            return persistent_backend(origin.place, settings)
+            return persistent_backend(origin.target, settings)
         case "postgres":
-            return connect(origin.place, settings)
+            return connect(origin.target, settings)
         case "server":
             return http_backend(settings)

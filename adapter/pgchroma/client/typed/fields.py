@@ -18,7 +18,7 @@ from pgchroma.embeddings.lancedb.adapters import chroma_function
 from pgchroma.embeddings.lancedb.fields import SourceMarker, VectorMarker
 from pgchroma.embeddings.lancedb.functions import MultiModalEmbeddingFunction, TextEmbeddingFunction
 from pgchroma.errors import InvalidArgumentError
-from pgchroma.model.filterable import Kind
+from pgchroma.model.filterable import ValueKind
 from pgchroma.model.metadata import parse_metadata
 from pgchroma.records import VectorOfLength
 
@@ -33,7 +33,7 @@ __all__ = (
 
 SourceKind: TypeAlias = Literal["text", "uri", "image"]
 
-_KINDS: Final[dict[type, Kind]] = {bool: "bool", int: "int", float: "float", str: "string"}
+_KINDS: Final[dict[type, ValueKind]] = {bool: "bool", int: "int", float: "float", str: "string"}
 
 _AS_TEXT: Final = (datetime, date, UUID, Decimal)
 """Types that pydantic converts to texts in JSON, and back."""
@@ -62,7 +62,7 @@ class MetadataField:
     """
 
     name: str
-    kind: Kind
+    kind: ValueKind
     element: Any
     is_list: bool
     is_nullable: bool
@@ -285,7 +285,7 @@ def _check_stored(model: type[BaseModel], name: str, field: FieldInfo) -> None:
         raise TypeError(error.message()) from error
 
 
-def _kind(annotation: Any) -> Kind | None:
+def _kind(annotation: Any) -> ValueKind | None:
     if annotation in _KINDS:
         return _KINDS[annotation]
     if get_origin(annotation) is Literal:
@@ -297,8 +297,8 @@ def _kind(annotation: Any) -> Kind | None:
     return "string" if issubclass(annotation, _AS_TEXT) else None
 
 
-def _common_kind(values: Any) -> Kind | None:
-    kinds: set[Kind | None] = {_KINDS.get(type(value)) for value in values}
+def _common_kind(values: Any) -> ValueKind | None:
+    kinds: set[ValueKind | None] = {_KINDS.get(type(value)) for value in values}
     return kinds.pop() if len(kinds) == 1 else None
 
 

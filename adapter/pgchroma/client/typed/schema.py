@@ -20,14 +20,14 @@ from pgchroma.client.typed.fields import RecordFields
 from pgchroma.embeddings.minilm.function import DefaultEmbeddingFunction
 from pgchroma.embeddings.registry import embedding_function_to_config
 from pgchroma.model.entities import CollectionModel
-from pgchroma.model.filterable import Kind
+from pgchroma.model.filterable import ValueKind
 from pgchroma.model.types import Space
 
 __all__ = ("check_compatible", "check_only_model", "one_model", "table_schema")
 
 M = TypeVar("M", bound=BaseModel)
 
-_INDEXES: Final[dict[Kind, type[Any]]] = {
+_INDEXES: Final[dict[ValueKind, type[Any]]] = {
     "string": StringInvertedIndexConfig,
     "int": IntInvertedIndexConfig,
     "float": FloatInvertedIndexConfig,

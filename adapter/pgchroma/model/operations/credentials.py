@@ -11,8 +11,8 @@ from datetime import datetime
 from pgchroma.model.credentials import (
     EVERYTHING,
     Credential,
+    CredentialKind,
     FoundCredential,
-    Kind,
     Role,
     Scope,
     check_credential_name,
@@ -39,7 +39,7 @@ class CreateCredential(OnInstallation, Operation[Credential]):
     """
 
     id: str
-    kind: Kind
+    kind: CredentialKind
     name: str
     role: Role
     scope: Scope
@@ -60,7 +60,7 @@ class CreateFirstCredential(OnInstallation, Operation[bool]):
 class FindCredential(OnInstallation, Read[FoundCredential | None]):
     """Find a live credential: a key by its id, a user by name."""
 
-    kind: Kind
+    kind: CredentialKind
     handle: str
 
 
@@ -68,7 +68,7 @@ class FindCredential(OnInstallation, Read[FoundCredential | None]):
 class ListCredentials(OnInstallation, Read[list[Credential]]):
     """List the keys or the users, ordered by name and age; revoked ones only on request."""
 
-    kind: Kind
+    kind: CredentialKind
     with_revoked: bool = False
 
 
@@ -76,7 +76,7 @@ class ListCredentials(OnInstallation, Read[list[Credential]]):
 class RevokeCredential(OnInstallation, Operation[Credential]):
     """Revoke a credential, found by its name or its id. This cannot be undone."""
 
-    kind: Kind
+    kind: CredentialKind
     name_or_id: str
 
 

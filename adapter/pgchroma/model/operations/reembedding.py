@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pgchroma.model.operations.base import OnCollection, Operation, Read
-from pgchroma.model.reembedding import Comparison, Reembedding, Unembedded
+from pgchroma.model.reembedding import EmbeddingComparison, Reembedding, Unembedded
 from pgchroma.model.types import Space
 
 __all__ = (
@@ -76,7 +76,7 @@ class StoreReembedded(OnCollection, Operation[None]):
 
 
 @dataclass(frozen=True, slots=True)
-class CompareEmbeddings(OnCollection, Read[Comparison]):
+class CompareEmbeddings(OnCollection, Read[EmbeddingComparison]):
     """Search for the neighbours of some records by both kinds of embeddings, and compare.
 
     Attributes:

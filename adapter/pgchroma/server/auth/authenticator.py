@@ -19,7 +19,7 @@ from typing import Final, Generic, Protocol, TypeVar
 
 from pgchroma.backends._async.base import AsyncBackend
 from pgchroma.errors import ChromaAuthError
-from pgchroma.model.credentials import Caller, FoundCredential, Kind
+from pgchroma.model.credentials import Caller, CredentialKind, FoundCredential
 from pgchroma.model.entities import UserIdentity
 from pgchroma.model.hashes import DECOY, Key, is_match
 from pgchroma.model.names import DEFAULT_DATABASE, DEFAULT_TENANT
@@ -175,7 +175,7 @@ class CredentialAuthenticator:
             self._lockout.end(*source, digest, is_wrong=is_right is False)
         return is_right
 
-    async def _find_credential(self, kind: Kind, login: str) -> FoundCredential | None:
+    async def _find_credential(self, kind: CredentialKind, login: str) -> FoundCredential | None:
         # Only the lookup takes a slot: passwords wait elsewhere, and must not block requests.
         async with self._limiter.slot():
             return await self._backend.execute(FindCredential(kind, login))

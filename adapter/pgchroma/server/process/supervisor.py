@@ -34,7 +34,7 @@ from pgchroma._version import __version__
 from pgchroma.backends.checks import prepare_database, reason_of
 from pgchroma.backends.conninfo import complete_conninfo
 from pgchroma.backends.refusal import is_refused_for_good
-from pgchroma.backends.urls import place_of
+from pgchroma.backends.urls import address_of
 from pgchroma.embedded.platforms import check_embedded
 from pgchroma.errors import InternalError, InvalidArgumentError, UnavailableError
 from pgchroma.extras import check_extras
@@ -161,12 +161,12 @@ def _prepare_once(conninfo: str, settings: ServerSettings) -> None:
         facts = prepare_database(conninfo, settings.migrations)
     except UnavailableError as error:
         if is_refused_for_good(conninfo):
-            reason = f"{place_of(conninfo)} cannot be used: {reason_of(error)}"
+            reason = f"{address_of(conninfo)} cannot be used: {reason_of(error)}"
             raise InvalidSettingError("url", reason) from error
         raise
     _log.info(
         "the database is %s: PostgreSQL %d.%d, pgvector %s, catalog at revision %s",
-        place_of(conninfo),
+        address_of(conninfo),
         *divmod(facts.version, 10_000),
         facts.vector_version,
         facts.revision,

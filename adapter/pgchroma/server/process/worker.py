@@ -15,7 +15,7 @@ from pgchroma.server.process.run_directory import RunDirectory
 from pgchroma.server.settings import ServerSettings
 
 if TYPE_CHECKING:
-    from pgchroma.embedded.space import Space
+    from pgchroma.embedded.space import DiskSpace
     from pgchroma.server.database import ReconnectingBackend
     from pgchroma.server.http.middleware import RequestMiddleware
     from pgchroma.server.observability.metrics import Metrics
@@ -58,13 +58,13 @@ def create_worker(
     return create_app(settings, database, lifespan, metrics, telemetry)
 
 
-def _space(settings: ServerSettings) -> Space | None:
+def _space(settings: ServerSettings) -> DiskSpace | None:
     """Return the disk to check before writes; `None` if the server does not run PostgreSQL."""
     if settings.url is not None:
         return None
-    from pgchroma.embedded.space import Space  # noqa: PLC0415  (only where it is used)
+    from pgchroma.embedded.space import DiskSpace  # noqa: PLC0415  (only where it is used)
 
-    return Space(settings.persist_path.expanduser().resolve())
+    return DiskSpace(settings.persist_path.expanduser().resolve())
 
 
 def _metrics(settings: ServerSettings, run_directory: RunDirectory) -> Metrics | None:

@@ -12,10 +12,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, Literal, LiteralString, TypeAlias
+from typing import Final, LiteralString
 
 from psycopg import sql
 
+from pgchroma.model.configuration import Quantization
 from pgchroma.model.types import Space
 from pgchroma.store.layout.tables import CollectionTables
 from pgchroma.store.running.steps import Statement, render
@@ -34,8 +35,6 @@ __all__ = (
     "ranges_without",
     "segment_prefix",
 )
-
-Quantization: TypeAlias = Literal["none", "halfvec", "bit"]
 
 MAX_DIMENSIONS: Final = {"none": 2_000, "halfvec": 4_000, "bit": 64_000}
 """The maximum number of dimensions of an HNSW index, by the form of the embeddings."""

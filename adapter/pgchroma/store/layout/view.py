@@ -6,7 +6,7 @@ from typing import Final, LiteralString
 
 from psycopg import sql
 
-from pgchroma.model.filterable import FilterableKeys, Kind
+from pgchroma.model.filterable import FilterableKeys, ValueKind
 from pgchroma.store.running.steps import ComposedSQL, text_of
 
 __all__ = ("OWN_COLUMNS", "typed_columns")
@@ -37,13 +37,13 @@ def typed_columns(filterable: FilterableKeys, table: LiteralString) -> sql.Compo
     return sql.SQL("").join(_column(key, kind, table) for key, kind in declared[:MAX_COLUMNS])
 
 
-def _kind(filterable: FilterableKeys, key: str) -> Kind | None:
+def _kind(filterable: FilterableKeys, key: str) -> ValueKind | None:
     kinds = [kind for kind, is_on in filterable.keys[key].items() if is_on]
     fits = 0 < len(key.encode()) <= NAME_BYTES and key not in OWN_COLUMNS
     return kinds[0] if fits and len(kinds) == 1 else None
 
 
-def _column(key: str, kind: Kind, table: LiteralString) -> sql.Composable:
+def _column(key: str, kind: ValueKind, table: LiteralString) -> sql.Composable:
     template: LiteralString = ", (" + _EXPRESSIONS[kind] + ") as {name}"
     return sql.SQL(template).format(
         metadata=sql.SQL(table + ".metadata"),
@@ -60,7 +60,7 @@ def _escaped(part: sql.Composable) -> sql.Composable:
 # A float keeps its decimal point in jsonb, which distinguishes it from an int. The inner case
 # guarantees the order in which conditions are evaluated; `and` does not. A float that JavaScript
 # wrote may have arrived as an int.
-_EXPRESSIONS: Final[dict[Kind, LiteralString]] = {
+_EXPRESSIONS: Final[dict[ValueKind, LiteralString]] = {
     "int": """
         case jsonb_typeof({metadata} -> {key}) when 'number' then
             case when scale(({metadata} -> {key})::numeric) = 0

@@ -19,7 +19,7 @@ from pgchroma.model.operations import (
     StartReembedding,
     StoreReembedded,
 )
-from pgchroma.model.reembedding import Comparison, Reembedding, Unembedded
+from pgchroma.model.reembedding import EmbeddingComparison, Reembedding, Unembedded
 from pgchroma.store.context import StoreContext
 from pgchroma.store.encoding.vectors import pack_vectors
 from pgchroma.store.handlers import handles
@@ -120,12 +120,14 @@ def store_reembedded(operation: StoreReembedded, context: StoreContext) -> Steps
 
 
 @handles(CompareEmbeddings)
-def compare_embeddings(operation: CompareEmbeddings, context: StoreContext) -> Steps[Comparison]:
+def compare_embeddings(
+    operation: CompareEmbeddings, context: StoreContext
+) -> Steps[EmbeddingComparison]:
     """Find the neighbours of the same records in both tables, by exact searches."""
     versions = yield from find_versions(operation.collection)
     is_current = versions.is_current(operation.generation)
     if versions.shadow is None:
-        return Comparison(1.0, 0, operation.n_results)
+        return EmbeddingComparison(1.0, 0, operation.n_results)
     configurations = versions.configuration, versions.shadow_configuration
     spaces = tuple(distance(each.hnsw.space) for each in configurations)
     old, new = reversed(spaces) if is_current else spaces
@@ -135,7 +137,7 @@ def compare_embeddings(operation: CompareEmbeddings, context: StoreContext) -> S
     text = render(_COMPARE, **parts, old=old, new=new)
     parameters = {"sample": operation.sample, "n_results": operation.n_results}
     overlap, sample = (yield Statement(text, parameters))[0]
-    return Comparison(1.0 if overlap is None else overlap, sample, operation.n_results)
+    return EmbeddingComparison(1.0 if overlap is None else overlap, sample, operation.n_results)
 
 
 @handles(DropReembedding)

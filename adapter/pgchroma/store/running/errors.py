@@ -129,30 +129,30 @@ def why_not_indexed(error: Exception) -> str:
 
 
 @contextmanager
-def mapped_errors(place: str = "") -> Generator[None, None, None]:
+def mapped_errors(address: str = "") -> Generator[None, None, None]:
     """Raise PostgreSQL's errors as errors of the product, with the cause chained.
 
     Args:
-        place: The database, without a password, for the message of a connection that fails before
+        address: The database, without a password, for the message of a connection that fails before
             libpq knows its address.
     """
     try:
         yield
     except psycopg.Error as error:
-        raise _translate(error, place) from error
+        raise _translate(error, address) from error
     except UnicodeEncodeError as error:
         raise InvalidArgumentError(_unencodable(error)) from error
 
 
-def _translate(error: psycopg.Error, place: str) -> ChromaError:
+def _translate(error: psycopg.Error, address: str) -> ChromaError:
     message = primary_message(error)
     if has_lost_connection(error):
-        named = " ".join(("the database", _place_tried(error) or place)).strip()
+        named = " ".join(("the database", _address_tried(error) or address)).strip()
         return UnavailableError(f"{named} cannot be reached: {message}")
     return _client_error(error, message) or _server_error(error, message)
 
 
-def _place_tried(error: psycopg.Error) -> str:
+def _address_tried(error: psycopg.Error) -> str:
     """Return user, host, port and database of a failed login, libpq's defaults included."""
     if error.pgconn is None:
         return ""
