@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pgchroma.embedded import EmbeddedPostgres, cluster, host
+from pgchroma.embedded import EmbeddedPostgres, cluster, host, locks
 from tests.server_process import eventually as soon
 
 from .conftest import postmaster, rows, server_lives
@@ -110,6 +110,8 @@ def test_a_server_that_cannot_stop_is_ended_by_the_next_to_open_its_directory(
     starter.kill()
     os.kill(postmaster(crashed), signal.SIGINT)
     soon(lambda: "stopping" in (crashed / "postgres" / "postmaster.pid").read_text())
+    # PostgreSQL kills its own processes five seconds after the SIGQUIT, so announce before that.
+    monkeypatch.setattr(locks, "_ANNOUNCE_AFTER_SECONDS", 1.0)
     monkeypatch.setattr(cluster, "_MAX_STOP_SECONDS", 0.5)
     told: list[str] = []
     with EmbeddedPostgres.open(crashed, announce=told.append) as postgres:
