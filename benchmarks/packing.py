@@ -1,7 +1,7 @@
 """Packing embeddings for PostgreSQL: a batch at a time, and one by one with the pgvector package.
 
-Run by ``make bench-packing``. Both produce pgvector's binary format; the table in docs/design.md
-has the result.
+Run by ``make bench-packing``. Both produce pgvector's binary format, but only pgchroma's result is
+one array, as a statement takes it.
 """
 
 from __future__ import annotations
