@@ -71,11 +71,12 @@ def _main() -> None:
         _patch(bookkeeping, name)
     run_step = Session._run_step
 
-    def run_or_die(self: Session, collection: Any, taken: Any, *role: Any) -> Any:
-        statement = getattr(taken, "statement", taken)
+    def run_or_die(self: Session, collection: Any, taken: Any) -> Any:
+        step = getattr(taken, "step", taken)
+        statement = getattr(step, "statement", step)
         text = " ".join(getattr(statement, "text", b"").decode().split())
         with contextmanager(_dying)(text):
-            return run_step(self, collection, taken, *role)
+            return run_step(self, collection, taken)
 
     Session._run_step = run_or_die  # type: ignore[method-assign, assignment]
     with Compaction(url, CompactionSettings(segment_bytes=0), Event()) as working:

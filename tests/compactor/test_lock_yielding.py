@@ -150,13 +150,13 @@ def test_a_drop_that_waits_for_a_reader_yields_too(url: str, client: pgchroma.Cl
         (each,) = working.collections()
         run_step, begun = working._session._run_step, Event()
 
-        def dropping(collection: Any, step: Any, *role: Any) -> Any:
+        def dropping(collection: Any, step: Any) -> Any:
             if isinstance(step, IndexDDL) and step.statement.text.startswith(b"drop index"):
                 reader.execute(f"select from {name} limit 1")
                 begun.set()
-            return run_step(collection, step, *role)
+            return run_step(collection, step)
 
-        working._session._run_step = dropping  # type: ignore[method-assign, assignment]
+        working._session._run_step = dropping  # type: ignore[method-assign]
         done = pool.submit(working.compact, each, merges_all=True)
         assert begun.wait(30)
         stop.set()

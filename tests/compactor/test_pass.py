@@ -13,7 +13,7 @@ from pgchroma.compactor.runner import PassResult, compact_pass
 from pgchroma.compactor.session import BuildInterruptedError
 from pgchroma.compactor.settings import CompactionSettings
 from pgchroma.compactor.state import TrackedCollection
-from pgchroma.compactor.steps import AsRole, IndexDDL, PassStep, Pause
+from pgchroma.compactor.steps import AsRole, IndexDDL, PassStep, Pause, Uninterruptible
 from pgchroma.model.configuration import CollectionConfiguration
 from pgchroma.store.layout.tables import CollectionTables
 from pgchroma.store.running.steps import Statement
@@ -54,7 +54,9 @@ class Answers:
 
 def _text(step: PassStep) -> str:
     match step:
-        case AsRole(_, Statement() as statement) | IndexDDL(statement):
+        case AsRole(_, Statement() as statement) | Uninterruptible(Statement() as statement):
+            pass
+        case IndexDDL(statement):
             pass
         case Statement() as statement:
             pass
@@ -89,6 +91,9 @@ def test_a_pass_builds_a_segment_and_releases_its_lock() -> None:
     texts = [_text(step) for step in steps]
     assert texts[0].startswith("select pg_try_advisory_lock")
     assert texts[-1].startswith("select pg_advisory_unlock")
+    # A lock that was taken by an interrupted step would be held until the connection is closed.
+    assert isinstance(steps[0], Uninterruptible)
+    assert isinstance(steps[-1], Uninterruptible)
     assert sum(text.startswith("create index concurrently") for text in texts) == 1
 
 

@@ -108,7 +108,7 @@ def test_tables_locked_for_long_do_not_hold_up_other_collections(
         pid = connection.exec_driver_sql("select pg_backend_pid()").scalar()
         for each in (taken, other):
             # As if both had been written to just now.
-            client._backend._environment.record_write(_located(each))  # type: ignore[attr-defined]
+            client._backend._context.record_write(_located(each))  # type: ignore[attr-defined]
         more(other, 300, start=20)
         eventually(lambda: _is_indexed(url, other))
         eventually(lambda: f"waits for process {pid} " in caplog.text)

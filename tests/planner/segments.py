@@ -34,7 +34,7 @@ def quiet(url: str, **options: Any) -> pgchroma.ClientAPI:
 
 
 def context_of(client: pgchroma.ClientAPI) -> StoreContext:
-    known: StoreContext = client._backend._environment  # type: ignore[attr-defined]
+    known: StoreContext = client._backend._context  # type: ignore[attr-defined]
     return known
 
 
@@ -56,7 +56,7 @@ def compact(
     with Compaction(url, CompactionSettings(segment_bytes=0), Event()) as compactor:
         (found,) = compactor.collections({collection.id})
         assert compactor.compact(found, is_idle=is_idle, merges_all=merges_all)
-    collection._backend._environment.forget()  # type: ignore[attr-defined]
+    collection._backend._context.forget()  # type: ignore[attr-defined]
 
 
 def seal(url: str, collection: pgchroma.Collection) -> None:
@@ -68,7 +68,7 @@ def seal(url: str, collection: pgchroma.Collection) -> None:
         build = Build(seen.tail_start, seen.end_pos, seen.tail)
         steps = runner.build_segment(found, build, settings)
         compactor._session.run_interruptible(found, steps)
-    collection._backend._environment.forget()  # type: ignore[attr-defined]
+    collection._backend._context.forget()  # type: ignore[attr-defined]
 
 
 def index_for(
@@ -81,7 +81,7 @@ def index_for(
             steps = runner.build_secondary(found, index, 1)
             compactor._session.run_interruptible(found, steps)
     if is_known:
-        collection._backend._environment.forget()  # type: ignore[attr-defined]
+        collection._backend._context.forget()  # type: ignore[attr-defined]
 
 
 def record_demand(url: str, observed: Activity) -> None:

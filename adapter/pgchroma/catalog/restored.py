@@ -26,6 +26,7 @@ __all__ = (
     "find_collections",
     "find_schemas",
     "read_entries",
+    "relation_exists",
 )
 
 SCHEMA_ENTRY: Final = UUID(int=0)
@@ -85,12 +86,18 @@ def find_collections(schema: str) -> Steps[list[RestoredCollection]]:
 def read_entries(schema: str) -> Steps[dict[UUID, dict[str, Any]]]:
     """Return the entries of a schema's copy of the catalog, which is created if it is missing."""
     copy = sql.Identifier(schema, COPY)
-    if not (yield Statement(_EXISTS, {"name": copy.as_string(None)}))[0][0]:
+    if not (yield from relation_exists(copy)):
         yield create_copy(schema)
         return {}
     rows = yield Statement(render(_ENTRIES, copy=copy))
     # Metadata stays text, because numbers in it may be too large for other types.
     return {id: {**orjson.loads(entry), "metadata": metadata} for id, entry, metadata in rows}
+
+
+def relation_exists(name: sql.Identifier) -> Steps[bool]:
+    """Return whether a table exists."""
+    rows = yield Statement(_EXISTS, {"name": name.as_string(None)})
+    return bool(rows[0][0])
 
 
 def derive_entry(collection: RestoredCollection, space: Space | None) -> dict[str, Any] | str:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from psycopg import sql
 
 from pgchroma.errors import MissingRightError
-from pgchroma.store.roles import ensure_role, group_name, lock_roles
+from pgchroma.store.roles import CURRENT_DATABASE, ensure_role, group_name, lock_roles, quoted
 from pgchroma.store.running.steps import Statement, Steps, Transaction, render
 
 __all__ = ("prepare_roles",)
@@ -32,7 +32,7 @@ def prepare_roles(*, is_strict: bool = True) -> Steps[None]:
     if not state.may_create_roles:
         raise MissingRightError(
             f"the user {state.user} may not create roles, one of which every tenant needs. As a "
-            f"superuser, run: alter role {_quoted(state.user)} createrole"
+            f"superuser, run: alter role {quoted(state.user)} createrole"
         )
     if not state.is_prepared:
         yield Transaction(_create_group(state))
@@ -76,17 +76,17 @@ class _RoleState:
         if self.may_escape:
             commands.append(f"revoke execute on function {_SET_CONFIG} from public")
         if self.may_escape or not self.may_enter:
-            commands.append(f"grant execute on function {_SET_CONFIG} to {_quoted(self.user)}")
+            commands.append(f"grant execute on function {_SET_CONFIG} to {quoted(self.user)}")
         if self.may_create:
             commands.append("revoke create on schema public from public")
         if self.hidden_schema is not None:
-            schema, group = _quoted(self.hidden_schema), _quoted(group_name(self.database))
+            schema, group = quoted(self.hidden_schema), quoted(group_name(self.database))
             commands.append(f"grant usage on schema {schema} to {group}")
         return commands
 
 
 def _read_state() -> Steps[_RoleState]:
-    database = (yield Statement(_DATABASE))[0][0]
+    database = (yield Statement(CURRENT_DATABASE))[0][0]
     rows = yield Statement(_STATE, {"group": group_name(database), "function": _SET_CONFIG})
     return _RoleState(database, *rows[0])
 
@@ -107,13 +107,7 @@ def _revoke_escapes() -> Steps[None]:
         yield Statement(command.encode())
 
 
-def _quoted(name: str) -> str:
-    return sql.Identifier(name).as_string(None)
-
-
 _SET_CONFIG = "pg_catalog.set_config(text, text, boolean)"
-
-_DATABASE = render("select current_database()")
 
 _STATE = render(
     """

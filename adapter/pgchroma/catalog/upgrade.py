@@ -15,12 +15,13 @@ from threading import Lock
 from typing import Any, Final
 
 import psycopg
-from psycopg import IsolationLevel
+from psycopg import IsolationLevel, sql
 from psycopg import errors as pg
 
 from pgchroma.catalog.adoption import AdoptionReport, AdoptionRequest, adopt_all
 from pgchroma.catalog.layouts import upgrade_some
 from pgchroma.catalog.resources import resource
+from pgchroma.catalog.restored import relation_exists
 from pgchroma.catalog.server_facts import (
     MigrationMode,
     ServerFacts,
@@ -37,7 +38,6 @@ from pgchroma.store.running._sync.driver import run
 from pgchroma.store.running.errors import primary_message
 from pgchroma.store.running.parameters import connection_parameters
 from pgchroma.store.running.search_path import add_schema
-from pgchroma.store.running.steps import Statement, Steps, render
 from pgchroma.store.sequences import advance_all, advance_segments
 
 __all__ = ("adopt", "offline_sql", "prepare", "repair", "sql_files", "upgrade")
@@ -199,7 +199,7 @@ def _upgrade_in_transaction(connection: psycopg.Connection[Any], migrating: Any)
     files = sql_files()
     before = {name: files.pop(name) for name in _BEFORE}
     connection.execute(before[_LOCK].encode())
-    is_new: bool = not run(connection, _has_catalog())
+    is_new: bool = not run(connection, relation_exists(_VERSION_TABLE))
     _create_extension(connection, before[_VECTOR])
     run(connection, add_schema())
     connection.execute(before[_TRIGRAMS].encode())
@@ -208,11 +208,6 @@ def _upgrade_in_transaction(connection: psycopg.Connection[Any], migrating: Any)
     for text in files.values():
         _replace(connection, text)
     return is_new
-
-
-def _has_catalog() -> Steps[bool]:
-    rows = yield Statement(_HAS_CATALOG)
-    return bool(rows[0][0])
 
 
 def _create_extension(connection: psycopg.Connection[Any], text: str) -> None:
@@ -289,4 +284,4 @@ def _alembic(output: io.StringIO) -> Any:
     return configuration
 
 
-_HAS_CATALOG = render("select to_regclass('pgchroma.alembic_version') is not null")
+_VERSION_TABLE = sql.Identifier("pgchroma", "alembic_version")

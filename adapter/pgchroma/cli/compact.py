@@ -56,7 +56,7 @@ def compact(target: TargetDatabase, wait: bool, names: tuple[str, ...]) -> None:
         names_text = ", ".join(printable(name) for name in report.unknown)
         raise click.UsageError(f"--collection {names_text}: there is no collection of that name")
     _print(report, settings)
-    if report.failures or report.discarded is not None:
+    if report.failed or report.discarded is not None:
         raise SystemExit(1)
 
 
@@ -67,12 +67,21 @@ def _compact(
         conninfo = opened.enter_context(target.conninfo())
         prepare_database(conninfo, "validate")
         bars = _Bars(opened.enter_context(_progress()))
-        return compact_all(conninfo, settings, names, wait=wait, on_progress=bars.show)
+        return compact_all(
+            conninfo,
+            settings,
+            names,
+            wait=wait,
+            on_progress=bars.show,
+            on_failure=_print_failure,
+        )
+
+
+def _print_failure(name: str, message: str) -> None:
+    click.echo(f"Error: {printable(name)}: {message}", err=True)
 
 
 def _print(report: Report, settings: CompactionSettings) -> None:
-    for name, message in report.failures:
-        click.echo(f"Error: {printable(name)}: {message}", err=True)
     if report.discarded is not None:
         click.echo(
             f"Error: a table of a deleted database is not dropped: {report.discarded}", err=True

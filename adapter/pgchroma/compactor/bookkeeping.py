@@ -153,13 +153,13 @@ def _is_replaced(segment: SegmentRow, inspection: Inspection) -> bool:
     )
 
 
-def record_demand(missing: Set[tuple[UUID, SecondaryIndex]]) -> Statement:
+def record_demand(missing: Set[tuple[UUID, SecondaryIndex]]) -> Steps[None]:
     """Record which indexes filters missed."""
     rows = sorted((id, index.kind, index.key) for id, index in missing)
     names = ("ids", "kinds", "keys")
     columns = {name: [row[column] for row in rows] for column, name in enumerate(names)}
     limits = {"misses": DEMAND_THRESHOLD, "max_indexes": MAX_AUTO_INDEXES}
-    return Statement(_RECORD_DEMAND, {**columns, **limits})
+    yield Statement(_RECORD_DEMAND, {**columns, **limits})
 
 
 def record_error(id: UUID, error: str | None) -> Steps[RecordedError]:
@@ -173,7 +173,6 @@ def _lock_keys(id: UUID) -> dict[str, int]:
 
 
 _LOCK = render("select pg_try_advisory_lock(%(space)s::int, %(key)s::int)")
-_UNLOCK = render("select pg_advisory_unlock(%(space)s::int, %(key)s::int)")
 _UNLOCK = render("select pg_advisory_unlock(%(space)s::int, %(key)s::int)")
 
 _ANNOUNCE = render(

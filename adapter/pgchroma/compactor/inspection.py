@@ -1,4 +1,7 @@
-"""Reading collections, their segments, indexes and row counts. Nothing here changes anything."""
+"""Reading collections, their segments, indexes and row counts. Nothing here changes anything.
+
+What reads the tables of a collection runs as its tenant's role; the caller sees to that.
+"""
 
 from __future__ import annotations
 
@@ -17,12 +20,12 @@ from pgchroma.compactor.state import (
     SegmentRow,
     TrackedCollection,
 )
-from pgchroma.compactor.steps import AsRole, PassSteps
 from pgchroma.model.configuration import CollectionConfiguration
 from pgchroma.store.layout.secondary import SecondaryIndex, secondary_prefix
 from pgchroma.store.layout.segments import segment_prefix
 from pgchroma.store.layout.tables import CollectionTables
 from pgchroma.store.running.steps import Statement, Steps, render, text_of
+from pgchroma.store.running.transaction_settings import set_lock_timeout
 
 __all__ = (
     "count_rows",
@@ -57,20 +60,19 @@ def find_collections(ids: Sequence[UUID]) -> Steps[list[TrackedCollection]]:
     pending ones. PostgreSQL locks the sequence of each collection, and waits at most half a second
     for sessions that alter or drop it.
     """
-    rows = yield Statement(_WAIT_BRIEFLY), Statement(_TRACKED, {"ids": list(ids)})
+    rows = yield set_lock_timeout("500ms"), Statement(_TRACKED, {"ids": list(ids)})
     return [_collection(row) for row in rows]
 
 
-def inspect(collection: TrackedCollection) -> PassSteps[Inspection]:
+def inspect(collection: TrackedCollection) -> Steps[Inspection]:
     """Read a collection's segments and indexes, and count its live embeddings."""
-    role = collection.role
-    rows = yield AsRole(role, Statement(_SEGMENTS, collection.key))
+    rows = yield Statement(_SEGMENTS, collection.key)
     segments = [_segment(row) for row in rows]
-    rows = yield AsRole(role, Statement(_SECONDARY, {"id": collection.id}))
+    rows = yield Statement(_SECONDARY, {"id": collection.id})
     secondary = {SecondaryIndex(kind, key): is_ready for kind, key, is_ready, _ in rows}
     demand = {SecondaryIndex(kind, key): misses for kind, key, _, misses in rows}
-    indexes = yield AsRole(role, _list_indexes(collection.tables))
-    records = (yield AsRole(role, Statement(text_of(collection.tables.record_count))))[0][0]
+    indexes = yield _list_indexes(collection.tables)
+    records = (yield Statement(text_of(collection.tables.record_count)))[0][0]
     inspection = Inspection(
         tuple(segments),
         frozenset(name for name, is_valid in indexes if is_valid),
@@ -94,36 +96,36 @@ def inspect(collection: TrackedCollection) -> PassSteps[Inspection]:
     return replace(inspection, tail=tail, end_pos=end, segments=tuple(counted), gaps=tuple(gaps))
 
 
-def peek(collection: TrackedCollection) -> PassSteps[tuple[int, int]]:
+def peek(collection: TrackedCollection) -> Steps[tuple[int, int]]:
     """Return an upper bound of the length of the tail, and the number of rows of counts.
 
     This reads one entry of an index, so it is cheap enough for polling.
     """
-    tables, role = collection.tables, collection.role
+    tables = collection.tables
     text = render(_COUNT_ROWS, counts=tables.counts)
     limit = {"limit": state.MAX_COUNT_ROWS + 1}
-    count_rows = (yield AsRole(role, Statement(text, limit)))[0][0]
+    count_rows = (yield Statement(text, limit))[0][0]
     if collection.dimension is None:
         return 0, count_rows
     text = render(_LAST, vectors=tables.vectors)
-    rows = yield AsRole(role, Statement(text, collection.key))
+    rows = yield Statement(text, collection.key)
     last, end = rows[0]
     return max(last - end + 1, 0), count_rows
 
 
-def count_rows(collection: TrackedCollection, first: int, end: int) -> PassSteps[int]:
+def count_rows(collection: TrackedCollection, first: int, end: int) -> Steps[int]:
     """Count the embeddings at the positions of a range."""
     text = render(_LIVE, vectors=collection.tables.vectors)
     statement = Statement(text, {"first": first, "end": end})
-    rows = yield AsRole(collection.role, statement)
+    rows = yield statement
     return int(rows[0][0])
 
 
-def limited_to(collection: TrackedCollection, build: Build, max_rows: int) -> PassSteps[Build]:
+def limited_to(collection: TrackedCollection, build: Build, max_rows: int) -> Steps[Build]:
     """Return the first part of a build, with at most `max_rows` embeddings."""
     text = render(_END_OF_ROWS, vectors=collection.tables.vectors)
     statement = Statement(text, {"first": build.first_pos, "rows": max(max_rows, 1)})
-    rows = yield AsRole(collection.role, statement)
+    rows = yield statement
     end = rows[0][0] if rows else build.end_pos
     return Build(build.first_pos, min(end, build.end_pos), min(max_rows, build.rows))
 
@@ -162,10 +164,10 @@ def _list_indexes(tables: CollectionTables) -> Statement:
     return Statement(_INDEXES, parameters)
 
 
-def _count_tail(collection: TrackedCollection, start: int) -> PassSteps[tuple[int, int]]:
+def _count_tail(collection: TrackedCollection, start: int) -> Steps[tuple[int, int]]:
     """Return the number of embeddings from a position on, and a position after all of them."""
     text = render(_TAIL, vectors=collection.tables.vectors)
-    rows = yield AsRole(collection.role, Statement(text, {"start": start}))
+    rows = yield Statement(text, {"start": start})
     count, last = rows[0]
     return count, start if last is None else last + 1
 
@@ -185,8 +187,6 @@ _LIST = render(
     limit %(limit)s
     """
 )
-
-_WAIT_BRIEFLY = render("set local lock_timeout = '500ms'")
 
 _TRACKED = render(
     """

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from threading import Event
@@ -48,7 +48,7 @@ class Report:
     Attributes:
         idle: How many collections need no more work.
         total: How many collections there are to compact.
-        failures: The collections that failed: name and error.
+        failed: How many collections failed.
         small: The collections that are too small for an index.
         obstacles: The collections without an index that filters keep missing: name and reason.
         discarded: Why a table of a deleted database could not be dropped; `None` if none is left.
@@ -57,7 +57,7 @@ class Report:
 
     idle: int = 0
     total: int = 0
-    failures: Sequence[tuple[str, str]] = ()
+    failed: int = 0
     small: Sequence[SmallCollection] = ()
     obstacles: Sequence[tuple[str, str]] = ()
     discarded: str | None = None
@@ -71,6 +71,7 @@ def compact_all(
     *,
     wait: bool = False,
     on_progress: Progress | None = None,
+    on_failure: Callable[[str, str], None] | None = None,
 ) -> Report:
     """Do everything there is to do for the collections of a database.
 
@@ -82,6 +83,7 @@ def compact_all(
         names: The names of the collections; if there are none, all collections.
         wait: Whether to merge each collection into one segment, and to wait for other compactors.
         on_progress: Called while indexes are built.
+        on_failure: Called with the name of a collection and the error, as soon as it failed.
 
     Raises:
         UnavailableError: The database cannot be reached, or there is a pooler in between.
@@ -93,7 +95,7 @@ def compact_all(
         if unknown:
             return Report(unknown=unknown)
         chosen = [each for each in collections if not names or each.name in names]
-        idle, failures = [], []
+        idle, failed = [], 0
         for collection in chosen:
             try:
                 if _compact(compaction, collection, wait=wait):
@@ -103,11 +105,13 @@ def compact_all(
                     raise
                 message = why_not_indexed(error)
                 compaction.record_error(collection.id, message)
-                failures.append((collection.name, message))
+                failed += 1
+                if on_failure is not None:
+                    on_failure(collection.name, message)
         small = [small for each in idle if (small := _small(compaction, each))]
         names_by_id = {collection.id: collection.name for collection in chosen}
         obstacles = [(names_by_id[id], text) for id, text in compaction.obstacles.items()]
-        return Report(len(idle), len(chosen), failures, small, obstacles, discarded)
+        return Report(len(idle), len(chosen), failed, small, obstacles, discarded)
 
 
 def _compact(compaction: Compaction, collection: TrackedCollection, *, wait: bool) -> bool:

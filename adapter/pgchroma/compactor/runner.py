@@ -21,12 +21,12 @@ from pgchroma.compactor import bookkeeping, inspection, maintenance, planner, st
 from pgchroma.compactor.session import Session
 from pgchroma.compactor.settings import CompactionSettings
 from pgchroma.compactor.state import Build, Inspection, TrackedCollection
-from pgchroma.compactor.steps import AsRole, IndexDDL, PassSteps, Pause
+from pgchroma.compactor.steps import IndexDDL, PassSteps, Pause, as_role, uninterruptible
 from pgchroma.store import StoreContext
 from pgchroma.store.layout.secondary import SecondaryIndex, create_secondary, secondary_name
 from pgchroma.store.resolved import FRESH_SECONDS
 from pgchroma.store.roles import role_of_tenant
-from pgchroma.store.running.steps import Statement, Steps
+from pgchroma.store.running.steps import Statement
 from pgchroma.store.sequences import advance
 
 __all__ = ("Compaction", "PassResult", "Progress", "compact_pass")
@@ -81,7 +81,7 @@ def compact_pass(
         MissingRightError: The user may not become the tenant's role.
         psycopg.Error: A statement failed. Queries are not affected.
     """
-    if not (yield from bookkeeping.lock_collection(collection.id)):
+    if not (yield from uninterruptible(bookkeeping.lock_collection(collection.id))):
         return PassResult(is_done=False)
     try:
         yield from _prepare(collection)
@@ -113,7 +113,7 @@ def compact_pass(
     finally:
         # A lost connection has lost its locks.
         with suppress(psycopg.Error):
-            yield from bookkeeping.unlock_collection(collection.id)
+            yield from uninterruptible(bookkeeping.unlock_collection(collection.id))
 
 
 def _prepare(collection: TrackedCollection) -> PassSteps[None]:
@@ -122,23 +122,14 @@ def _prepare(collection: TrackedCollection) -> PassSteps[None]:
         # Some of the tables may have been created without roles.
         yield from role_of_tenant(collection.tenant, StoreContext(0))
     live = collection.tables if collection.dimension is not None else None
-    yield from _as_role(collection.role, advance(collection.tables, live, None))
-
-
-def _as_role(role: str | None, steps: Steps[bool]) -> PassSteps[bool]:
-    try:
-        step = next(steps)
-        while True:
-            step = steps.send((yield AsRole(role, step)))
-    except StopIteration as done:
-        return bool(done.value)
+    yield from as_role(collection.role, advance(collection.tables, live, None))
 
 
 def _clean_up(collection: TrackedCollection) -> PassSteps[Inspection]:
     """Drop unused indexes, make the catalog agree with PostgreSQL, and return the state then."""
     has_dropped = False
     while True:
-        found = yield from inspection.inspect(collection)
+        found = yield from as_role(collection.role, inspection.inspect(collection))
         has_changed, leftovers = yield from bookkeeping.reconcile(collection, found)
         if has_changed:
             yield from maintenance.analyze(collection)
@@ -166,7 +157,8 @@ def build_segment(
     yield maintenance.delete_orphans(collection)
     max_rows = planner.max_build_rows(collection, settings)
     if build.rows > max_rows:
-        build = yield from inspection.limited_to(collection, build, max_rows)
+        limited = inspection.limited_to(collection, build, max_rows)
+        build = yield from as_role(collection.role, limited)
     segment = yield from bookkeeping.announce_build(collection, build)
     _log.info("building %s over %d embeddings", segment.index_name, build.rows)
     memory = planner.build_memory(collection, build, settings)
@@ -176,7 +168,8 @@ def build_segment(
     yield maintenance.disable_index_vacuum(collection)
     statement = maintenance.create_segment_index(collection, segment)
     yield from create_index(collection, statement, segment.index_name, build.rows, on_progress)
-    entries = yield from inspection.count_rows(collection, segment.first_pos, segment.end_pos)
+    counted = inspection.count_rows(collection, segment.first_pos, segment.end_pos)
+    entries = yield from as_role(collection.role, counted)
     has_replaced = yield from bookkeeping.finish_build(segment, entries)
     yield from maintenance.analyze(collection)
     if has_replaced:
@@ -328,7 +321,8 @@ class Compaction:
 
     def inspect(self, collection: TrackedCollection) -> Inspection:
         """Read a collection's segments and indexes, and count its live embeddings."""
-        return self._session.run_interruptible(collection, inspection.inspect(collection))
+        steps = as_role(collection.role, inspection.inspect(collection))
+        return self._session.run_interruptible(collection, steps)
 
     def peek(self, collection: TrackedCollection) -> int:
         """Return an upper bound of the length of the tail, and merge counts if there are many."""
@@ -337,7 +331,7 @@ class Compaction:
     def record_demand(self, missing: Set[tuple[UUID, SecondaryIndex]]) -> None:
         """Record which indexes filters missed, if the user may."""
         with suppress(pg.InsufficientPrivilege):
-            self._session.run(_record_demand(missing))
+            self._session.run(bookkeeping.record_demand(missing))
 
     def record_error(self, id: UUID, error: str | None) -> bool:
         """Record the error that stopped a build, or that there is none, if the user may.
@@ -381,11 +375,8 @@ class Compaction:
 
 
 def _peek(collection: TrackedCollection) -> PassSteps[int]:
-    waiting, count_rows = yield from inspection.peek(collection)
+    peek = inspection.peek(collection)
+    waiting, count_rows = yield from as_role(collection.role, peek)
     if count_rows > state.MAX_COUNT_ROWS:
         yield maintenance.merge_counts(collection)
     return waiting
-
-
-def _record_demand(missing: Set[tuple[UUID, SecondaryIndex]]) -> Steps[None]:
-    yield bookkeeping.record_demand(missing)

@@ -21,7 +21,7 @@ from psycopg import errors as pg
 
 from pgchroma.compactor import bookkeeping
 from pgchroma.compactor.state import TrackedCollection
-from pgchroma.compactor.steps import AsRole, IndexDDL, PassStep, PassSteps, Pause
+from pgchroma.compactor.steps import AsRole, IndexDDL, PassStep, PassSteps, Pause, Uninterruptible
 from pgchroma.compactor.waiting import Waiting
 from pgchroma.errors import UnavailableError
 from pgchroma.store import run
@@ -125,20 +125,20 @@ class Session:
         for holder in run(self._watching, holders(id))[:1]:
             self._report(id, holder)
 
-    def _run_step(
-        self, collection: TrackedCollection, step: PassStep, role: str | None = None
-    ) -> Any:
+    def _run_step(self, collection: TrackedCollection, step: PassStep) -> Any:
         match step:
             case Pause(seconds):
                 if self._stop.wait(seconds):
                     raise BuildInterruptedError
                 return None
             case AsRole(role, inner):
-                return self._run_step(collection, inner, role)
+                return self._watched(collection, inner, role, LOCK_TIMEOUT_SECONDS)
             case IndexDDL(statement, on_progress):
-                return self._watched(collection, statement, role, None, on_progress)
+                return self._watched(collection, statement, None, None, on_progress)
+            case Uninterruptible(inner):
+                return run(self._working, _single(inner))
             case _:
-                return self._watched(collection, step, role, LOCK_TIMEOUT_SECONDS)
+                return self._watched(collection, step, None, LOCK_TIMEOUT_SECONDS)
 
     def _watched(
         self,

@@ -7,10 +7,13 @@ from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
-from pgchroma.model.configuration import CollectionConfiguration, HnswConfiguration
+from pgchroma.model.configuration import (
+    CollectionConfiguration,
+    HnswConfiguration,
+    Quantization,
+)
 from pgchroma.store.layout.secondary import SecondaryIndex
 from pgchroma.store.layout.segments import (
-    Quantization,
     build_memory_per_row,
     effective_quantization,
 )

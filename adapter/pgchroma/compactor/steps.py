@@ -9,11 +9,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeAlias, TypeVar
 
-from pgchroma.store.running.steps import Statement, Step
+from pgchroma.store.running.steps import Statement, Step, Steps
 
-__all__ = ("AsRole", "IndexDDL", "PassStep", "PassSteps", "Pause")
+__all__ = (
+    "AsRole",
+    "IndexDDL",
+    "PassStep",
+    "PassSteps",
+    "Pause",
+    "Uninterruptible",
+    "as_role",
+    "uninterruptible",
+)
 
 R = TypeVar("R")
 
@@ -39,14 +49,46 @@ class IndexDDL:
 
 
 @dataclass(frozen=True, slots=True)
+class Uninterruptible:
+    """A step that is run to its end: a lock that was taken must not be forgotten."""
+
+    step: Step
+
+
+@dataclass(frozen=True, slots=True)
 class Pause:
     """A wait without a statement. It raises `BuildInterruptedError` if the compactor stops."""
 
     seconds: float = 0.0
 
 
-PassStep: TypeAlias = Step | AsRole | IndexDDL | Pause
-"""A step of a pass. A step that is none of the three runs as the login user."""
+PassStep: TypeAlias = Step | AsRole | IndexDDL | Uninterruptible | Pause
+"""A step of a pass. Every step but `AsRole` runs as the login user."""
 
 PassSteps: TypeAlias = Generator[PassStep, Any, R]
 """A compaction pass, or a part of one, which returns an `R`."""
+
+
+def as_role(role: str | None, steps: Steps[R]) -> PassSteps[R]:
+    """Run a handler as a role."""
+    return _wrapped(partial(AsRole, role), steps)
+
+
+def uninterruptible(steps: Steps[R]) -> PassSteps[R]:
+    """Run each step of a handler to its end."""
+    return _wrapped(Uninterruptible, steps)
+
+
+def _wrapped(wrap: Callable[[Step], PassStep], steps: Steps[R]) -> PassSteps[R]:
+    try:
+        step = next(steps)
+        while True:
+            try:
+                answer = yield wrap(step)
+            except BaseException as error:
+                step = steps.throw(error)
+            else:
+                step = steps.send(answer)
+    except StopIteration as done:
+        result: R = done.value
+        return result

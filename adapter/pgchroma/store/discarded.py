@@ -22,6 +22,7 @@ from psycopg import sql
 
 from pgchroma.store.running.errors import has_lost_connection, primary_message
 from pgchroma.store.running.steps import Attempt, Statement, Steps, render
+from pgchroma.store.running.transaction_settings import set_lock_timeout
 
 __all__ = ("Leftovers", "discard_schemas", "drop_discarded")
 
@@ -115,10 +116,10 @@ def _drop(rows: Sequence[Sequence[Any]], timeout: str) -> Steps[bool]:
     is_free, lock_timeout = (yield Statement(_LOCK))[0]
     if not is_free:
         return False
-    yield _set_lock_timeout(timeout)
+    yield set_lock_timeout(timeout)
     yield tuple(_drop_one(*row[1:]) for row in rows)
     # The caller's transaction continues with its own setting.
-    yield _set_lock_timeout(lock_timeout)
+    yield set_lock_timeout(lock_timeout)
     return True
 
 
@@ -126,10 +127,6 @@ def _drop_one(schema: str, name: str | None, kind: str) -> Statement:
     template = _DROP[kind]
     identifier = sql.Identifier(schema) if name is None else sql.Identifier(schema, name)
     return Statement(render(template, object=identifier))
-
-
-def _set_lock_timeout(timeout: str) -> Statement:
-    return Statement(render("set local lock_timeout = {value}", value=sql.Literal(timeout)))
 
 
 _DROP: Final[dict[str, LiteralString]] = {

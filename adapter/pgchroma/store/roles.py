@@ -19,25 +19,27 @@ from psycopg import errors as pg
 from psycopg import sql
 
 from pgchroma.errors import MissingRightError
-from pgchroma.model.operations import (
-    Operation,
-)
+from pgchroma.model.operations import Operation
 from pgchroma.store.context import StoreContext
 from pgchroma.store.layout.tables import COPY, base_name, relation_names
 from pgchroma.store.running.steps import Attempt, Statement, Steps, Transaction, render
 
 __all__ = (
+    "CURRENT_DATABASE",
     "drop_roles",
     "ensure_role",
     "group_name",
     "is_role_error",
     "lock_roles",
+    "quoted",
     "role_for",
     "role_name",
     "role_of_tenant",
     "transfer_schema",
     "transfer_table",
 )
+
+CURRENT_DATABASE = render("select current_database()")
 
 BATCH = 50
 """Schemas, tables or roles changed in one transaction; each takes a few of the shared locks."""
@@ -103,7 +105,7 @@ def is_role_error(error: BaseException) -> bool:
 
 def drop_roles() -> Steps[None]:
     """Drop the roles of tenants that no longer exist, except those used in another database."""
-    database = (yield Statement(_DATABASE))[0][0]
+    database = (yield Statement(CURRENT_DATABASE))[0][0]
     # A role that has privileges on other objects stays. The deletion of tenants does not fail.
     while (yield Attempt(_drop_batch(group_name(database)))) is True:
         pass
@@ -157,7 +159,7 @@ def ensure_role(role: str) -> Steps[None]:
     if not may_join:
         raise MissingRightError(
             f"another user created the role {role}. As that user or a superuser, run: grant "
-            f"{_quoted(role)} to {_quoted(user)} with admin true, inherit true, set true"
+            f"{quoted(role)} to {quoted(user)} with admin true, inherit true, set true"
         )
     yield Statement(render(_JOIN, role=sql.Identifier(role)))
 
@@ -198,14 +200,13 @@ def _readable(name: str) -> str:
     return "_".join(re.findall(r"[a-z0-9]+", name.lower()))[:16]
 
 
-def _quoted(name: str) -> str:
+def quoted(name: str) -> str:
+    """Return a name as an identifier in SQL."""
     return sql.Identifier(name).as_string(None)
 
 
 # Unlike an advisory lock, a tenant's role cannot take this one.
 _LOCK = render("lock table pgchroma.alembic_version in exclusive mode")
-
-_DATABASE = render("select current_database()")
 
 _JOIN = "grant {role} to current_user, session_user with inherit true, set true"
 

@@ -27,7 +27,7 @@ from pgchroma.store.running.steps import (
     Statement,
     Step,
     Steps,
-    WithSettings,
+    reading,
     render,
     text_of,
 )
@@ -80,7 +80,7 @@ class Condition:
 
     def step(self, statement: Statement) -> Step:
         """Return a step that reads, with the condition's settings."""
-        return WithSettings(self.settings, statement) if self.settings else statement
+        return reading(statement, self.settings)
 
     def read(self, step: Step) -> Steps[Rows]:
         """Send a step, and count the indexes that would have served it."""

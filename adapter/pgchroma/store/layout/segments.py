@@ -22,7 +22,6 @@ from pgchroma.store.layout.tables import CollectionTables
 from pgchroma.store.running.steps import Statement, render
 
 __all__ = (
-    "Quantization",
     "Segment",
     "build_memory_per_row",
     "candidates",

@@ -6,8 +6,6 @@ import time
 from dataclasses import replace
 from typing import Final, LiteralString
 
-from psycopg import sql
-
 from pgchroma.errors import InvalidArgumentError, UniqueConstraintError
 from pgchroma.model.operations import SwitchEmbeddings
 from pgchroma.store.context import StoreContext
@@ -16,6 +14,7 @@ from pgchroma.store.layout.tables import CollectionTables, swap
 from pgchroma.store.reembedding.privileges import copy_grants
 from pgchroma.store.reembedding.state import EmbeddingVersions, find_versions, stored_json
 from pgchroma.store.running.steps import Statement, Steps, Transaction, render
+from pgchroma.store.running.transaction_settings import set_lock_timeout
 
 __all__ = ("switch_embeddings",)
 
@@ -50,7 +49,7 @@ def _switch(operation: SwitchEmbeddings) -> Steps[int]:
         raise UniqueConstraintError(
             f"Collection [{versions.name}] has since switched to other embeddings"
         )
-    yield _set_lock_timeout(LOCK_TIMEOUT)
+    yield set_lock_timeout(LOCK_TIMEOUT)
     yield Statement(render(_LOCK_RECORDS, records=versions.current.records))
     missing = yield from _await_missing(versions, operation.max_wait)
     if missing == 0:
@@ -59,7 +58,7 @@ def _switch(operation: SwitchEmbeddings) -> Steps[int]:
         yield Statement(render(_DELETE_ORPHANS, **versions.parts))
         yield from _swap(versions, versions.shadow_tables)
     # The caller's transaction continues with its own setting.
-    yield _set_lock_timeout(lock_timeout)
+    yield set_lock_timeout(lock_timeout)
     return missing
 
 
@@ -104,10 +103,6 @@ def _swap(versions: EmbeddingVersions, shadow: CollectionTables) -> Steps[None]:
             "configuration": stored_json(versions.configuration),
         },
     )
-
-
-def _set_lock_timeout(timeout: str) -> Statement:
-    return Statement(render("set local lock_timeout = {value}", value=sql.Literal(timeout)))
 
 
 _SETTINGS = render(

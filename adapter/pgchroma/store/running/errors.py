@@ -105,7 +105,7 @@ def is_recovery_conflict(error: BaseException) -> bool:
 
     Valid only for reads under read committed, which are not cancelled for another reason.
     """
-    return isinstance(error, pg.SerializationFailure | pg.DeadlockDetected)
+    return is_serialization_error(error)
 
 
 def primary_message(error: Exception) -> str:

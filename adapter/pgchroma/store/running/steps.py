@@ -17,6 +17,7 @@ __all__ = (
     "Steps",
     "Transaction",
     "WithSettings",
+    "reading",
     "render",
     "text_of",
 )
@@ -44,21 +45,21 @@ Rows: TypeAlias = Sequence[Sequence[Any]]
 class Transaction:
     """Several round trips as one transaction, or as one savepoint within the caller's own.
 
-    What its exchange returns comes back in the place of rows.
+    What its steps return comes back in the place of rows.
     """
 
-    exchange: Generator[Any, Any, Any]
+    steps: Generator[Any, Any, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
     """What `Transaction` is, of something that may fail: the handler goes on without it.
 
-    What its exchange returns comes back in the place of rows, or the `psycopg.Error` that stopped
+    What its steps return comes back in the place of rows, or the `psycopg.Error` that stopped
     it.
     """
 
-    exchange: Generator[Any, Any, Any]
+    steps: Generator[Any, Any, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +81,11 @@ round trips, which the handler may survive."""
 
 Steps: TypeAlias = Generator[Step, Any, R]
 """A handler at work: it yields steps, is sent their rows and returns the answer."""
+
+
+def reading(statement: Statement, settings: tuple[Statement, ...]) -> Step:
+    """Return the step of a statement that only reads, with its settings if it has any."""
+    return WithSettings(settings, statement) if settings else statement
 
 
 class ComposedSQL(sql.Composable):

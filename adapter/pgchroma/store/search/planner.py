@@ -32,10 +32,10 @@ from pgchroma.store.layout.segments import MAX_HALF, Segment, candidates
 from pgchroma.store.layout.tables import MAX_PLAIN_DIMENSION
 from pgchroma.store.records.columns import columns_of
 from pgchroma.store.resolved import ReadyIndexes, ResolvedCollection
-from pgchroma.store.running.steps import Rows, Statement, Step, WithSettings
+from pgchroma.store.running.steps import Rows, Statement, Step, reading
 from pgchroma.store.search.statements import DISTANCE, ID, IS_SEARCHED, QUERY, QueryShape
 
-__all__ = ("PreparedQuery", "exact_scan_limit", "prepare_query")
+__all__ = ("PreparedQuery", "prepare_query")
 
 MIN_EXACT_SCAN: Final = 10_000
 """Up to this many matching records are always read exactly."""
@@ -86,7 +86,7 @@ class PreparedQuery:
     @property
     def step(self) -> Step:
         """The statement with its settings."""
-        return WithSettings(self.settings, self.statement) if self.settings else self.statement
+        return reading(self.statement, self.settings)
 
     def has_all_matches(self, rows: Rows) -> bool:
         """Whether the answer is complete.
@@ -127,13 +127,16 @@ def prepare_query(
         context: The store's context.
         force_exact: Whether the answer has to be exact, and to have rows of records only.
     """
+    exact_limit = _exact_scan_limit(resolved.indexes)
     strategy: Strategy = (
-        "exact" if force_exact else _strategy(operation, resolved, condition.is_restrictive)
+        "exact"
+        if force_exact
+        else _strategy(operation, resolved, condition.is_restrictive, exact_limit)
     )
     indexes = resolved.indexes if strategy == "index" else ReadyIndexes()
     is_adaptive = strategy == "index" and condition.is_restrictive
     is_single = len(operation.embeddings) == 1
-    ef_search = _ef_search(indexes, operation.n_results, is_adaptive=is_adaptive)
+    ef_search = _ef_search(indexes, operation.n_results, exact_limit if is_adaptive else None)
     shape = QueryShape(
         resolved.tables,
         resolved.space,
@@ -145,8 +148,8 @@ def prepare_query(
         is_adaptive,
         has_condition=condition.is_restrictive or force_exact,
         has_ids=bool(operation.ids),
-        exact_limit=exact_scan_limit(indexes),
-        reliable=RELIABLE * ef_search,
+        exact_limit=exact_limit if is_adaptive else 0,
+        reliable=RELIABLE * ef_search if is_adaptive else 0,
     )
     statement = condition.statement(
         shape.text(condition.sql),
@@ -166,7 +169,7 @@ def prepare_query(
     )
 
 
-def exact_scan_limit(indexes: ReadyIndexes) -> int:
+def _exact_scan_limit(indexes: ReadyIndexes) -> int:
     """Return up to how many matching records are read exactly rather than searched for.
 
     Reading m of n records costs m. To collect ef of them, an index returns ef n / m rows, at
@@ -175,11 +178,12 @@ def exact_scan_limit(indexes: ReadyIndexes) -> int:
     return max(MIN_EXACT_SCAN, isqrt(INDEX_ROW_COST * indexes.ef_search * indexes.entries))
 
 
-def _ef_search(indexes: ReadyIndexes, n_results: int, *, is_adaptive: bool) -> int:
+def _ef_search(indexes: ReadyIndexes, n_results: int, exact_limit: int | None) -> int:
     """Return how many candidates the search of an index keeps: pgvector's hnsw.ef_search.
 
     With a condition, more records match than the limit of an exact scan: if they were spread
-    evenly, the nearest would be among ``n_results * entries / limit`` rows.
+    evenly, the nearest would be among ``n_results * entries / exact_limit`` rows. None means that
+    there is no condition.
     """
     size = max(
         (
@@ -188,22 +192,21 @@ def _ef_search(indexes: ReadyIndexes, n_results: int, *, is_adaptive: bool) -> i
         ),
         default=0,
     )
-    if is_adaptive:
-        size = max(size, n_results * indexes.entries // exact_scan_limit(indexes))
+    if exact_limit is not None:
+        size = max(size, n_results * indexes.entries // exact_limit)
     return min(max(indexes.ef_search, size), MAX_EF_SEARCH)
 
 
 def _strategy(
-    operation: QueryRecords, resolved: ResolvedCollection, is_restricted: bool
+    operation: QueryRecords, resolved: ResolvedCollection, is_restricted: bool, exact_limit: int
 ) -> Strategy:
     indexes = resolved.indexes
     n_results = operation.n_results
     if not indexes.segments or n_results > min(indexes.entries / MIN_SHARE, MAX_SEARCHED):
         return "exact"
-    limit = exact_scan_limit(indexes)
-    if is_restricted and (indexes.entries <= limit or n_results > MAX_FILTERED_RESULTS):
+    if is_restricted and (indexes.entries <= exact_limit or n_results > MAX_FILTERED_RESULTS):
         return "exact"
-    if operation.ids is not None and len(operation.ids) <= limit:
+    if operation.ids is not None and len(operation.ids) <= exact_limit:
         return "exact"
     has_halves = any(segment.quantization == "halfvec" for segment in indexes.segments)
     if has_halves and resolved.space != "cosine" and np.abs(operation.embeddings).max() > MAX_HALF:

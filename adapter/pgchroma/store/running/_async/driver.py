@@ -40,7 +40,6 @@ from pgchroma.store.running.isolation import (
     wrapping_for,
 )
 from pgchroma.store.running.prepared_statements import may_prepare
-from pgchroma.store.running.role import set_role
 from pgchroma.store.running.search_path import ADD_SCHEMA, lacks_schema
 from pgchroma.store.running.steps import (
     Attempt,
@@ -51,6 +50,7 @@ from pgchroma.store.running.steps import (
     Transaction,
     WithSettings,
 )
+from pgchroma.store.running.transaction_settings import set_role
 
 __all__ = ("run", "transaction")
 
