@@ -14,7 +14,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
@@ -50,7 +50,7 @@ class Folder:
 
     path: str
     by_hand: frozenset[str] = frozenset()
-    rules: Rules = field(default=())
+    rules: Rules = ()
 
 
 FOLDERS = (
@@ -91,6 +91,10 @@ def _generate(folder: Folder, *, is_check: bool) -> Iterator[str]:
             target.write_text(generated, encoding="utf-8")
         elif not target.exists() or target.read_text(encoding="utf-8") != generated:
             yield f"{target.relative_to(ROOT)} is not what would be generated; run `make fmt`"
+    for name in sorted(folder.by_hand):
+        for kind in ("_async", "_sync"):
+            if not (PACKAGE / folder.path / kind / name).exists():
+                yield f"{folder.path}/{kind}/{name} is listed as written by hand and missing"
     expected = {source.name for source in sources} | folder.by_hand | {"__init__.py"}
     for target in sorted(target_folder.glob("*.py")):
         if target.name not in expected:

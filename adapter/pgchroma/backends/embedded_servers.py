@@ -200,11 +200,11 @@ def _connecting(settings: Settings) -> dict[str, Any]:
     }
 
 
-def release(*used: SharedServer[Any]) -> None:
-    """Count one client less of each server, and close those that no client uses."""
+def release(used: SharedServer[Any]) -> None:
+    """Count one client less of a server and of dropped ones; close those that no client uses."""
     unused = []
     with _lock:
-        for shared in (*used, *_all_dropped()):
+        for shared in (used, *_all_dropped()):
             shared.users -= 1
             if not shared.users:
                 shared.invalidate()

@@ -1,4 +1,4 @@
-"""SQLAlchemy's errors, the URL of an engine for messages, and connections that were idle."""
+"""SQLAlchemy's errors, the URL of an engine for messages, and transactions not yet begun."""
 
 from __future__ import annotations
 

@@ -8,7 +8,6 @@ from pgchroma.backends._async.sources import AsyncConnectionSource, AsyncPoolSou
 from pgchroma.backends.conninfo import complete_conninfo
 from pgchroma.backends.preparing import (
     check_roles_allowed,
-    conninfo_of,
     execution_options,
     make_compactor,
     make_context,
@@ -61,9 +60,7 @@ async def _connect_owner(owner: object, settings: Settings) -> AsyncDirectBacken
     source = await source_of(owner, sessions)
     check_roles_allowed(settings, in_caller_transaction=source.in_caller_transaction)
     with mapped_errors():
-        async with source.connection() as connection:
-            conninfo = conninfo_of(connection)
-            facts = await prepare_owned(connection, settings)
+        conninfo, facts = await prepare_owned(source, settings)
     return _backend(source, conninfo, facts, settings, sessions)
 
 

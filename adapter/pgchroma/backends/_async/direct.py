@@ -47,7 +47,7 @@ class AsyncDirectBackend:
         request_timeout: float | None = None,
     ) -> None:
         self._source = source
-        self._environment = context
+        self._context = context
         self._compactor = compactor
         self._query_connections = query_connections
         self._request_timeout = request_timeout
@@ -74,7 +74,7 @@ class AsyncDirectBackend:
 
     async def limits(self) -> Limits:
         """Return the limits that the settings set."""
-        return self._environment.limits
+        return self._context.limits
 
     def statistics(self) -> dict[str, int]:
         """Return the state of the pool, by name; empty if it is not pgchroma's."""
@@ -114,9 +114,9 @@ class AsyncDirectBackend:
             try:
                 return await self._attempt(operation)
             except psycopg.Error as error:
-                if not is_retried(error, operation, self._source, self._environment):
+                if not is_retried(error, operation, self._source, self._context):
                     raise
-            policy = retry_policy(operation, self._source, self._environment)
+            policy = retry_policy(operation, self._source, self._context)
             answer: R = await AsyncRetrying(**policy)(self._attempt, operation)
             return answer
 
@@ -127,10 +127,10 @@ class AsyncDirectBackend:
                 return await self._run(connection, operation)
 
     async def _run(self, connection: psycopg.AsyncConnection[Any], operation: Operation[R]) -> R:
-        steps = handlers[type(operation)](operation, self._environment)
+        steps = handlers[type(operation)](operation, self._context)
         heavy = is_heavy(operation)
         if not self._source.in_caller_transaction:
-            role = await run(connection, role_for(operation, self._environment))
+            role = await run(connection, role_for(operation, self._context))
             return await run(connection, steps, role, is_heavy=heavy)  # type: ignore[no-any-return]
         async with joined(connection):
             if lacks_schema(connection):

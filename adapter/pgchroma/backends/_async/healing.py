@@ -8,11 +8,12 @@ safe: a read, or a write that was never sent.
 from __future__ import annotations
 
 import os
+from threading import Thread
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from pgchroma.backends._async.connect import connect_url
 from pgchroma.backends._async.delegating import AsyncDelegatingBackend
-from pgchroma.backends._async.io import SingleFlight, close_replaced, in_thread
+from pgchroma.backends._async.io import SingleFlight, in_thread
 from pgchroma.config import Settings
 from pgchroma.errors import OutcomeUnknownError, PoolExhaustedError, UnavailableError
 from pgchroma.model.operations import Operation
@@ -90,4 +91,5 @@ class AsyncHealingBackend(AsyncDelegatingBackend):
         old, self._backend = self._backend, new
         self._incarnation = self._server.incarnation
         new.compact()
-        await close_replaced(old.close_now)
+        # Its threads may wait for a dead server.
+        Thread(target=old.close_now, name="pgchroma-closing", daemon=True).start()

@@ -11,7 +11,6 @@ __all__ = (
     "Seats",
     "SingleFlight",
     "Turn",
-    "close_replaced",
     "in_thread",
     "sharing_scope",
     "sleep",
@@ -101,11 +100,6 @@ class SingleFlight:
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(work())
         await asyncio.shield(self._task)
-
-
-async def close_replaced(close: Callable[[], None]) -> None:
-    """Close a backend that another one has replaced."""
-    await asyncio.to_thread(close)
 
 
 def sharing_scope() -> object:

@@ -8,6 +8,7 @@ from typing import Any, Final
 import psycopg
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession
 
+from pgchroma.backends._async.sources import AsyncConnectionSource
 from pgchroma.backends.preparing import conninfo_of, prepare_by_conninfo
 from pgchroma.catalog.server_facts import ServerFacts
 from pgchroma.config import Settings
@@ -31,10 +32,13 @@ async def driver_of(connection: AsyncConnection) -> psycopg.AsyncConnection[Any]
 
 
 async def prepare_owned(
-    connection: psycopg.AsyncConnection[Any], settings: Settings
-) -> ServerFacts:
-    """Check or upgrade the catalog of a connection's database.
+    source: AsyncConnectionSource, settings: Settings
+) -> tuple[str, ServerFacts]:
+    """Check or upgrade the catalog of a source's database; return its connection string, too.
 
-    Alembic is synchronous, so this uses another connection, in a thread.
+    Alembic is synchronous, so this uses another connection, in a thread. The source's connection
+    is given back before: it may be the only one that the caller has.
     """
-    return await asyncio.to_thread(prepare_by_conninfo, conninfo_of(connection), settings)
+    async with source.connection() as connection:
+        conninfo = conninfo_of(connection)
+    return conninfo, await asyncio.to_thread(prepare_by_conninfo, conninfo, settings)

@@ -9,7 +9,6 @@ from pgchroma.backends._sync.sources import ConnectionSource, PoolSource
 from pgchroma.backends.conninfo import complete_conninfo
 from pgchroma.backends.preparing import (
     check_roles_allowed,
-    conninfo_of,
     execution_options,
     make_compactor,
     make_context,
@@ -58,9 +57,7 @@ def _connect_owner(owner: object, settings: Settings) -> DirectBackend:
     source = source_of(owner, sessions)
     check_roles_allowed(settings, in_caller_transaction=source.in_caller_transaction)
     with mapped_errors():
-        with source.connection() as connection:
-            conninfo = conninfo_of(connection)
-            facts = prepare_owned(connection, settings)
+        conninfo, facts = prepare_owned(source, settings)
     return _backend(source, conninfo, facts, settings, sessions)
 
 

@@ -48,7 +48,7 @@ class DirectBackend:
         request_timeout: float | None = None,
     ) -> None:
         self._source = source
-        self._environment = context
+        self._context = context
         self._compactor = compactor
         self._query_connections = query_connections
         self._request_timeout = request_timeout
@@ -75,7 +75,7 @@ class DirectBackend:
 
     def limits(self) -> Limits:
         """Return the limits that the settings set."""
-        return self._environment.limits
+        return self._context.limits
 
     def statistics(self) -> dict[str, int]:
         """Return the state of the pool, by name; empty if it is not pgchroma's."""
@@ -113,9 +113,9 @@ class DirectBackend:
             try:
                 return self._attempt(operation)
             except psycopg.Error as error:
-                if not is_retried(error, operation, self._source, self._environment):
+                if not is_retried(error, operation, self._source, self._context):
                     raise
-            policy = retry_policy(operation, self._source, self._environment)
+            policy = retry_policy(operation, self._source, self._context)
             answer: R = Retrying(**policy)(self._attempt, operation)
             return answer
 
@@ -126,10 +126,10 @@ class DirectBackend:
                 return self._run(connection, operation)
 
     def _run(self, connection: psycopg.Connection[Any], operation: Operation[R]) -> R:
-        steps = handlers[type(operation)](operation, self._environment)
+        steps = handlers[type(operation)](operation, self._context)
         heavy = is_heavy(operation)
         if not self._source.in_caller_transaction:
-            role = run(connection, role_for(operation, self._environment))
+            role = run(connection, role_for(operation, self._context))
             return run(connection, steps, role, is_heavy=heavy)  # type: ignore[no-any-return]
         with joined(connection):
             if lacks_schema(connection):

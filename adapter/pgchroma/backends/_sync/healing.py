@@ -9,11 +9,12 @@ safe: a read, or a write that was never sent.
 from __future__ import annotations
 
 import os
+from threading import Thread
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from pgchroma.backends._sync.connect import connect_url
 from pgchroma.backends._sync.delegating import DelegatingBackend
-from pgchroma.backends._sync.io import SingleFlight, close_replaced, in_thread
+from pgchroma.backends._sync.io import SingleFlight, in_thread
 from pgchroma.config import Settings
 from pgchroma.errors import OutcomeUnknownError, PoolExhaustedError, UnavailableError
 from pgchroma.model.operations import Operation
@@ -91,4 +92,5 @@ class HealingBackend(DelegatingBackend):
         old, self._backend = self._backend, new
         self._incarnation = self._server.incarnation
         new.compact()
-        close_replaced(old.close_now)
+        # Its threads may wait for a dead server.
+        Thread(target=old.close_now, name="pgchroma-closing", daemon=True).start()

@@ -5,14 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from threading import BoundedSemaphore, Lock, RLock, Thread
+from threading import BoundedSemaphore, Lock, RLock
 from typing import ParamSpec, TypeVar
 
 __all__ = (
     "Seats",
     "SingleFlight",
     "Turn",
-    "close_replaced",
     "in_thread",
     "sharing_scope",
     "sleep",
@@ -78,11 +77,6 @@ class SingleFlight:
         """Do `work`, after other threads have."""
         with self._lock:
             work()
-
-
-def close_replaced(close: Callable[[], None]) -> None:
-    """Close a backend that another one has replaced: its threads may wait for a dead server."""
-    Thread(target=close, name="pgchroma-closing", daemon=True).start()
 
 
 def sharing_scope() -> object:

@@ -8,7 +8,8 @@ import psycopg
 from sqlalchemy import Connection, Engine
 from sqlalchemy.orm import Session
 
-from pgchroma.backends.preparing import prepare_catalog
+from pgchroma.backends._sync.sources import ConnectionSource
+from pgchroma.backends.preparing import conninfo_of, prepare_catalog
 from pgchroma.catalog.server_facts import ServerFacts
 from pgchroma.config import Settings
 
@@ -22,6 +23,7 @@ def driver_of(connection: Connection) -> psycopg.Connection[Any]:
     return connection.connection.driver_connection  # type: ignore[return-value]
 
 
-def prepare_owned(connection: psycopg.Connection[Any], settings: Settings) -> ServerFacts:
-    """Check or upgrade the catalog of a connection's database, on this connection."""
-    return prepare_catalog(connection, settings)
+def prepare_owned(source: ConnectionSource, settings: Settings) -> tuple[str, ServerFacts]:
+    """Check or upgrade the catalog of a source's database; return its connection string, too."""
+    with source.connection() as connection:
+        return conninfo_of(connection), prepare_catalog(connection, settings)

@@ -59,8 +59,6 @@ from pgchroma.model.reembedding import (
     check_whole,
 )
 from pgchroma.model.schema import schema_json
-from pgchroma.model.search.request import Search
-from pgchroma.model.search.result import SearchResult
 from pgchroma.model.types import (
     ID,
     URI,
@@ -87,6 +85,8 @@ if TYPE_CHECKING:
     import sqlalchemy
 
     from pgchroma.backends._async.base import AsyncBackend
+    from pgchroma.model.search.request import Search
+    from pgchroma.model.search.result import SearchResult
 
 __all__ = ("AsyncCollection",)
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from pgchroma.backends._async.delegating import AsyncDelegatingBackend
 from pgchroma.client._async.embedder import AsyncEmbedder
 from pgchroma.client.origin import Origin
+from pgchroma.client.postgres import postgres_backend_async
 from pgchroma.embeddings.minilm.function import DefaultEmbeddingFunction
 from pgchroma.errors import InvalidArgumentError
 from pgchroma.model.entities import CollectionModel
@@ -74,7 +75,6 @@ class _ReopenedBackend(AsyncDelegatingBackend):
 
 
 async def _open(origin: Origin) -> AsyncBackend:
-    from pgchroma.backends._async.connect import connect  # noqa: PLC0415
     from pgchroma.backends._async.embedded import persistent_backend  # noqa: PLC0415
     from pgchroma.backends._async.http import AsyncHttpBackend  # noqa: PLC0415
     from pgchroma.client.endpoints import endpoint_of  # noqa: PLC0415
@@ -84,4 +84,4 @@ async def _open(origin: Origin) -> AsyncBackend:
         return AsyncHttpBackend(endpoint_of(settings))
     if origin.kind == "directory":
         return await persistent_backend(origin.target, settings)
-    return await connect(origin.target, settings)
+    return await postgres_backend_async(origin.target, settings)

@@ -60,8 +60,6 @@ from pgchroma.model.reembedding import (
     check_whole,
 )
 from pgchroma.model.schema import schema_json
-from pgchroma.model.search.request import Search
-from pgchroma.model.search.result import SearchResult
 from pgchroma.model.types import (
     ID,
     URI,
@@ -88,6 +86,8 @@ if TYPE_CHECKING:
     import sqlalchemy
 
     from pgchroma.backends._sync.base import Backend
+    from pgchroma.model.search.request import Search
+    from pgchroma.model.search.result import SearchResult
 
 __all__ = ("Collection",)
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from pgchroma.client._sync.embedder import Embedder
 from pgchroma.client.origin import Origin
+from pgchroma.client.postgres import postgres_backend
 from pgchroma.embeddings.minilm.function import DefaultEmbeddingFunction
 from pgchroma.model.entities import CollectionModel
 
@@ -46,7 +47,6 @@ def reopened_collection(origin: Origin, model: CollectionModel, has_function: bo
 
 
 def _opened(origin: Origin) -> Backend:
-    from pgchroma.backends._sync.connect import connect  # noqa: PLC0415
     from pgchroma.backends._sync.embedded import persistent_backend  # noqa: PLC0415
     from pgchroma.backends.ephemeral import ephemeral_backend  # noqa: PLC0415
     from pgchroma.client.http import http_backend  # noqa: PLC0415
@@ -58,6 +58,6 @@ def _opened(origin: Origin) -> Backend:
         case "directory":
             return persistent_backend(origin.target, settings)
         case "postgres":
-            return connect(origin.target, settings)
+            return postgres_backend(origin.target, settings)
         case "server":
             return http_backend(settings)
