@@ -217,7 +217,8 @@ class TestDict:
         return FunctionRegistry(
             "embedding function",
             EmbeddingFunction,
-            {name: (f"pgchroma.embeddings.providers.{m}", c) for name, (m, c) in PROVIDERS.items()},
+            "pgchroma.embeddings.providers",
+            PROVIDERS,
             {"default": DefaultEmbeddingFunction},
             not_found="{name}",
         )

@@ -145,12 +145,12 @@ def _run_whole_group(
         start_new_session=True,
     ) as process:
         try:
-            output, problems = process.communicate()
+            output, stderr = process.communicate()
         except BaseException:
             # All processes may have ended since the exception was raised.
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
             raise
     if process.returncode:
-        lines = (problems.strip() or output.strip()).splitlines()[-8:]
+        lines = (stderr.strip() or output.strip()).splitlines()[-8:]
         raise UnavailableError("\n".join(lines))

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = ("FunctionRegistry",)
 
 F = TypeVar("F", bound="EmbeddingFunction[Any] | SparseEmbeddingFunction[Any]")
+C = TypeVar("C", bound="type[Any]")
 
 
 class FunctionRegistry(dict[str, "type[F]"]):
@@ -28,6 +29,7 @@ class FunctionRegistry(dict[str, "type[F]"]):
         self,
         kind: str,
         protocol: type,
+        package: str,
         lazy: Mapping[str, tuple[str, str]],
         loaded: Mapping[str, type[F]] | None = None,
         *,
@@ -38,6 +40,7 @@ class FunctionRegistry(dict[str, "type[F]"]):
         Args:
             kind: What error messages call the functions.
             protocol: The protocol of the functions. Its own `name` is not the name of a class.
+            package: The package of the modules in `lazy`.
             lazy: The classes to import when they are used: name to module and class.
             loaded: More classes by name.
             not_found: The message of the error for an unknown name, with ``{name}`` for the name.
@@ -45,12 +48,13 @@ class FunctionRegistry(dict[str, "type[F]"]):
         super().__init__(loaded or {})
         self._kind = kind
         self._protocol = protocol
+        self._package = package
         self._lazy = lazy
         self._not_found = not_found
         self._pending = set(lazy)
 
-    def register(self, function_class: type[F]) -> None:
-        """Add a class under its ``name()``. It replaces an earlier class of the same name.
+    def register(self, function_class: C) -> C:
+        """Add a class under its ``name()``, and return it. It replaces one of the same name.
 
         Raises:
             ValueError: The class has no name.
@@ -65,6 +69,7 @@ class FunctionRegistry(dict[str, "type[F]"]):
         if not isinstance(name, str) or not name:
             raise self._name_error(function_class, f"it is {name!r:.80}")
         self[name] = function_class
+        return function_class
 
     def to_config(self, function: F, function_class: type[F] | None = None) -> dict[str, Any]:
         """Return what a collection stores of a function, and register the function's class.
@@ -200,7 +205,8 @@ class FunctionRegistry(dict[str, "type[F]"]):
         # A class that was registered under the name in the meantime takes precedence.
         if not super().__contains__(name):
             module, function_class = self._lazy[name]
-            super().__setitem__(name, getattr(import_module(module), function_class))
+            loaded = import_module(f"{self._package}.{module}")
+            super().__setitem__(name, getattr(loaded, function_class))
         self._pending.discard(name)
 
     def _name_error(self, function_class: object, problem: str) -> ValueError:

@@ -59,10 +59,8 @@ PROVIDERS: Final[dict[str, tuple[str, str]]] = {
 known_embedding_functions: FunctionRegistry[EmbeddingFunction[Any]] = FunctionRegistry(
     "embedding function",
     EmbeddingFunction,
-    {
-        name: (f"pgchroma.embeddings.providers.{module}", function_class)
-        for name, (module, function_class) in PROVIDERS.items()
-    },
+    "pgchroma.embeddings.providers",
+    PROVIDERS,
     {"default": DefaultEmbeddingFunction, "onnx_mini_lm_l6_v2": ONNXMiniLM_L6_V2},
     not_found=(
         "Embedding function {name} not found. "
@@ -89,12 +87,8 @@ def register_embedding_function(ef_class: Any = None) -> Any:
     Raises:
         ValueError: The class has no name.
     """
-    return _register if ef_class is None else _register(ef_class)
-
-
-def _register(ef_class: Class) -> Class:
-    known_embedding_functions.register(ef_class)
-    return ef_class
+    register = known_embedding_functions.register
+    return register if ef_class is None else register(ef_class)
 
 
 def config_to_embedding_function(

@@ -94,7 +94,10 @@ def content_key(identity: str, value: Any) -> bytes:
     """Return the key of an input: a hash of the function's identity and of the input."""
     digest = hashlib.sha256(identity.encode("utf-8", "surrogatepass"))
     if isinstance(value, str):
-        kind = value.cache_identity() if isinstance(value, CacheKeyed) else "text"
+        kind = "text"
+        # A check against a protocol takes long, and most values are plain texts.
+        if type(value) is not str and isinstance(value, CacheKeyed):
+            kind = value.cache_identity()
         digest.update(f"\x00{kind}\x00".encode() + value.encode("utf-8", "surrogatepass"))
     else:
         array = np.ascontiguousarray(value)

@@ -118,7 +118,7 @@ class AmazonBedrockEmbeddingFunction(BatchedEmbeddingFunction[Documents]):
         return "cohere." in self.model_name
 
     def _connect(self) -> Any:
-        problems = load_extra("botocore.exceptions", "bedrock")
+        exceptions = load_extra("botocore.exceptions", "bedrock")
         settings = load_extra("botocore.config", "bedrock").Config(
             connect_timeout=self.options.timeout,
             read_timeout=self.options.timeout,
@@ -130,11 +130,11 @@ class AmazonBedrockEmbeddingFunction(BatchedEmbeddingFunction[Documents]):
             return self._session.client(
                 service_name="bedrock-runtime", config=settings, **self.kwargs
             )
-        except problems.BotoCoreError as error:
+        except exceptions.BotoCoreError as error:
             raise ValueError(f"boto3 cannot create a client for Bedrock: {error}") from error
 
     def _invoke(self, body: dict[str, Any]) -> Any:
-        problems = load_extra("botocore.exceptions", "bedrock")
+        exceptions = load_extra("botocore.exceptions", "bedrock")
         try:
             answer = self._client.invoke_model(
                 body=json.dumps(body),
@@ -143,13 +143,13 @@ class AmazonBedrockEmbeddingFunction(BatchedEmbeddingFunction[Documents]):
                 contentType="application/json",
             )
             content = answer["body"].read()
-        except problems.ClientError as error:
+        except exceptions.ClientError as error:
             raise _client_error(self.name(), error.response) from error
-        except problems.HTTPClientError as error:
+        except exceptions.HTTPClientError as error:
             raise EmbeddingError(
                 f"{self.name()} did not answer: {error}", is_transient=True
             ) from error
-        except problems.BotoCoreError as error:
+        except exceptions.BotoCoreError as error:
             raise EmbeddingError(f"{self.name()} cannot be called: {error}") from error
         try:
             return json.loads(content)

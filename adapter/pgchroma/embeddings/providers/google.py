@@ -95,7 +95,7 @@ class GoogleGenerativeAiEmbeddingFunction(_GoogleFunction):
             task_type: The purpose of the embeddings, such as ``RETRIEVAL_DOCUMENT``.
             api_key_env_var: The environment variable of the key. ``GOOGLE_API_KEY`` takes
                 precedence.
-            dimension: The length of the embeddings; The default is the model's.
+            dimension: The length of the embeddings. The default is the model's.
 
         Raises:
             ValueError: The key is missing, or the model's name is malformed.
@@ -254,7 +254,7 @@ class GoogleGeminiEmbeddingFunction(_GoogleFunction):
         Args:
             model_name: The model.
             task_type: The purpose of the embeddings, such as ``RETRIEVAL_DOCUMENT``.
-            dimension: The length of the embeddings; The default is the model's.
+            dimension: The length of the embeddings. The default is the model's.
             api_key_env_var: The environment variable of the key.
             vertexai: Whether to use Vertex AI, with Google's application default credentials
                 instead of a key.

@@ -67,10 +67,10 @@ class DefaultCredentials:
 
 @contextmanager
 def _errors_logged() -> Iterator[None]:
-    problems = load_extra("google.auth.exceptions", "vertex")
+    exceptions = load_extra("google.auth.exceptions", "vertex")
     try:
         yield
-    except problems.GoogleAuthError as error:
+    except exceptions.GoogleAuthError as error:
         raise EmbeddingError(
             f"cannot get a token with Google's credentials: {error}",
             is_transient=bool(getattr(error, "retryable", False)),

@@ -12,6 +12,7 @@ from pgchroma.embeddings.sparse.protocol import (
     validate_sparse_vectors,
 )
 from pgchroma.embeddings.sparse.registry import (
+    CLASSES,
     config_to_sparse_embedding_function,
     register_sparse_embedding_function,
     sparse_embedding_function_to_config,
@@ -49,13 +50,8 @@ __all__ = (
     "validate_sparse_vectors",
 )
 
-_MODULES = {
-    "Bm25EmbeddingFunction": "fastembed",
-    "ChromaBm25EmbeddingFunction": "bm25",
-    "ChromaCloudSpladeEmbeddingFunction": "splade",
+_MODULES = {name: module for module, name in CLASSES.values()} | {
     "ChromaCloudSpladeEmbeddingModel": "splade",
-    "FastembedSparseEmbeddingFunction": "fastembed",
-    "HuggingFaceSparseEmbeddingFunction": "huggingface",
 }
 
 
@@ -63,3 +59,7 @@ def __getattr__(name: str) -> Any:
     if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted((*globals(), *_MODULES))

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 __all__ = (
+    "CLASSES",
     "config_to_sparse_embedding_function",
     "register_sparse_embedding_function",
     "sparse_embedding_function_to_config",
@@ -19,21 +20,20 @@ __all__ = (
 
 Class = TypeVar("Class", bound="type[SparseEmbeddingFunction[Any]]")
 
-_CLASSES: Final = {
+CLASSES: Final = {
     "bm25": ("fastembed", "Bm25EmbeddingFunction"),
     "chroma-cloud-splade": ("splade", "ChromaCloudSpladeEmbeddingFunction"),
     "chroma_bm25": ("bm25", "ChromaBm25EmbeddingFunction"),
     "fastembed_sparse": ("fastembed", "FastembedSparseEmbeddingFunction"),
     "huggingface_sparse": ("huggingface", "HuggingFaceSparseEmbeddingFunction"),
 }
+"""Name to module in `pgchroma.embeddings.sparse` and class."""
 
 sparse_known_embedding_functions: FunctionRegistry[SparseEmbeddingFunction[Any]] = FunctionRegistry(
     "sparse embedding function",
     SparseEmbeddingFunction,
-    {
-        name: (f"pgchroma.embeddings.sparse.{module}", function_class)
-        for name, (module, function_class) in _CLASSES.items()
-    },
+    "pgchroma.embeddings.sparse",
+    CLASSES,
     not_found="Unsupported sparse embedding function: {name}",
 )
 """Name to class; `register_sparse_embedding_function` adds to it."""
@@ -56,12 +56,8 @@ def register_sparse_embedding_function(ef_class: Any = None) -> Any:
     Raises:
         ValueError: The class has no name.
     """
-    return _register if ef_class is None else _register(ef_class)
-
-
-def _register(ef_class: Class) -> Class:
-    sparse_known_embedding_functions.register(ef_class)
-    return ef_class
+    register = sparse_known_embedding_functions.register
+    return register if ef_class is None else register(ef_class)
 
 
 def config_to_sparse_embedding_function(
