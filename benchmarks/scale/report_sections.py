@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 from scale.results import Measured
 
-MEGABYTE = 1_000_000
 Figure = Callable[[Measured, str], float]
 """Takes the measurements and a peer; returns NaN if the peer has no such figure."""
 

@@ -95,7 +95,7 @@ def test_a_bad_value_that_is_stored_is_brought_into_bounds(
 ) -> None:
     _use(client.create_collection("papers", embedding_function=None))
     _store(connection, value)
-    client._backend._environment.forget()  # type: ignore[attr-defined]
+    client._backend._context.forget()  # type: ignore[attr-defined]
     found = client.get_collection("papers")
     hnsw = found.configuration_json["hnsw"]
     assert hnsw["ef_search"] == min(max(value, 1), MOST["ef_search"])

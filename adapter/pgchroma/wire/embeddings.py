@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import binascii
 from collections.abc import Sequence
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pgchroma.errors import InvalidArgumentError, MalformedRequestError
 from pgchroma.model.records import RecordBatch
+from pgchroma.wire.shapes import Embedding
 
 __all__ = (
-    "RequestEmbedding",
     "decode_columns",
     "decode_request_embeddings",
     "decode_vectors",
@@ -21,9 +21,6 @@ __all__ = (
     "encode_request_embeddings",
     "encode_vectors",
 )
-
-RequestEmbedding: TypeAlias = str | list[float]
-"""An embedding in a request."""
 
 _WIDTH = 4
 """Bytes of a float32."""
@@ -59,7 +56,7 @@ def decode_vectors(texts: Sequence[str]) -> NDArray[np.float32]:
     return np.stack(vectors) if vectors else np.empty((0, 0), dtype=np.float32)
 
 
-def decode_request_embeddings(embeddings: Sequence[RequestEmbedding | None] | None) -> Any:
+def decode_request_embeddings(embeddings: Sequence[Embedding | None] | None) -> Any:
     """Return the embeddings of a request, for `RecordBatch.parse`.
 
     Raises:

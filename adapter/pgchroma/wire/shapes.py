@@ -33,9 +33,8 @@ Count: TypeAlias = Annotated[int, Meta(ge=0, le=MAX_COUNT)]
 Position: TypeAlias = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 Generation: TypeAlias = Position
 Scalar: TypeAlias = str | bool | int | float
-Element: TypeAlias = str | bool | int | float
 SparseVector: TypeAlias = dict[str, Any]
-Value: TypeAlias = Scalar | list[Element] | SparseVector
+Value: TypeAlias = Scalar | list[Scalar] | SparseVector
 Embedding: TypeAlias = str | list[float]
 Column: TypeAlias = Literal["distances", "documents", "embeddings", "metadatas", "uris"]
 

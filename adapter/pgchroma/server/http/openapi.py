@@ -192,6 +192,9 @@ class _Schemas:
             (shape,), ref_template="#/components/schemas/{name}"
         )
         for each in found.values():
+            if "description" in each:
+                # A docstring, which only later versions of msgspec dedent.
+                each["description"] = cleandoc(each["description"])
             for name, described in each.get("properties", {}).items():
                 if name in _PROPERTIES:
                     described.setdefault("description", _PROPERTIES[name])

@@ -36,7 +36,7 @@ class Metrics:
             "pgchroma_requests_in_progress", "Requests.", multiprocess_mode="livesum"
         )
         self._requests = Counter(
-            "pgchroma_requests", "Requests record.", ["operation", "method", "status"]
+            "pgchroma_requests", "Requests answered.", ["operation", "method", "status"]
         )
         self._seconds = Histogram(
             "pgchroma_request_duration_seconds", "Time to answer.", operation, buckets=_SECONDS
