@@ -6,8 +6,9 @@ from pathlib import Path
 from types import EllipsisType
 from typing import Any, TypedDict, Unpack
 
-from pgchroma.backends._async.embedded import persistent_backend
+from pgchroma.client._async.backends import persistent_backend
 from pgchroma.client._async.client import AsyncClient
+from pgchroma.client._async.opening import open_client
 from pgchroma.client._sync.client import Client as ClientFacade
 from pgchroma.client.factories import AsyncPostgresClient, Client, PersistentClient, PostgresClient
 from pgchroma.client.http import AsyncHttpClient, HttpClient
@@ -85,11 +86,10 @@ async def _persistent(
 ) -> AsyncClient:
     settings = settings or Settings()
     check_destination(settings, "PersistentClient", path)
-    backend = await persistent_backend(path, settings)
-    client = AsyncClient(backend, settings, origin=directory_origin(path, settings))
-    try:
-        await client.set_tenant(tenant, database)
-    except BaseException:
-        await client.close()
-        raise
-    return client
+    return await open_client(
+        await persistent_backend(path, settings),
+        settings,
+        directory_origin(path, settings),
+        tenant,
+        database,
+    )

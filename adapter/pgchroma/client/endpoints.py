@@ -9,15 +9,17 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 from pgchroma.config import Settings
+from pgchroma.errors import UnavailableError
 
 if TYPE_CHECKING:
     from pgchroma.backends.endpoint import Endpoint
 
-__all__ = ("DEFAULT_PORT", "endpoint_of", "parse_host", "parse_port")
+__all__ = ("DEFAULT_PORT", "endpoint_of", "parse_host", "parse_port", "unreachable")
 
 _DEFAULT_HOST: Final = "localhost"
 DEFAULT_PORT: Final = 8000
 _LAST_PORT: Final = 65_535
+_UNREACHABLE: Final = "Could not connect to a Chroma server. Are you sure it is running?"
 
 _HOST: Final = re.compile(
     r"(?P<host>\[[0-9A-Fa-f:.%\w]+\]|[^\s:/@?#\[\]]+|[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*:[0-9A-Fa-f:.%\w]*)"
@@ -79,6 +81,16 @@ def parse_port(port: object) -> int:
     if isinstance(port, bool) or not text.isdecimal() or not 0 < int(text) <= _LAST_PORT:
         raise ValueError(f"Invalid port {port!r:.100}: expected a number from 1 to {_LAST_PORT}")
     return int(text)
+
+
+def unreachable(error: UnavailableError, settings: Settings) -> str:
+    """Return Chroma's message, which programs look for, with the address and the reason."""
+    from pgchroma.backends.http_errors import InsecureError  # noqa: PLC0415
+
+    reason, address = error.message(), endpoint_of(settings).address
+    if isinstance(error, InsecureError):
+        return reason
+    return f"{_UNREACHABLE} ({reason if address in reason else f'{address}: {reason}'})"
 
 
 def _url(settings: Settings) -> str:

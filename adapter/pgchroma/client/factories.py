@@ -11,19 +11,20 @@ from collections.abc import Generator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pgchroma.backends._sync.embedded import persistent_backend
-from pgchroma.backends.ephemeral import ephemeral_backend
+from pgchroma.client._async.backends import postgres_backend as postgres_backend_async
 from pgchroma.client._async.client import AsyncAdminClient, AsyncClient
+from pgchroma.client._async.opening import open_client as open_client_async
+from pgchroma.client._sync.backends import (
+    ephemeral_backend,
+    http_backend,
+    persistent_backend,
+    postgres_backend,
+)
 from pgchroma.client._sync.client import AdminClient as AdminFacade
 from pgchroma.client._sync.client import Client as ClientFacade
-from pgchroma.client.http import client_from_settings, http_backend
-from pgchroma.client.origin import (
-    Origin,
-    directory_origin,
-    ephemeral_origin,
-    postgres_origin,
-)
-from pgchroma.client.postgres import postgres_backend, postgres_backend_async
+from pgchroma.client._sync.opening import open_client
+from pgchroma.client.http import client_from_settings
+from pgchroma.client.origin import directory_origin, ephemeral_origin, postgres_origin
 from pgchroma.config import Settings
 from pgchroma.destinations import check_destination, is_http
 from pgchroma.model.names import DEFAULT_DATABASE, DEFAULT_TENANT
@@ -32,8 +33,6 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
     from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession
     from sqlalchemy.orm import Session
-
-    from pgchroma.backends._sync.base import Backend
 
 __all__ = (
     "AdminClient",
@@ -88,7 +87,7 @@ def EphemeralClient(  # noqa: N802
     """Make a client whose data is deleted when the process ends."""
     settings = settings or Settings()
     check_destination(settings, "EphemeralClient")
-    return _checked(
+    return open_client(
         ephemeral_backend(settings), settings, ephemeral_origin(settings), tenant, database
     )
 
@@ -111,7 +110,7 @@ def PersistentClient(  # noqa: N802
     """
     settings = settings or Settings()
     check_destination(settings, "PersistentClient", path)
-    return _checked(
+    return open_client(
         persistent_backend(path, settings),
         settings,
         directory_origin(path, settings),
@@ -157,7 +156,7 @@ def PostgresClient(  # noqa: N802
     settings = settings or Settings()
     check_destination(settings, "PostgresClient")
     backend = postgres_backend(url, settings)
-    return _checked(backend, settings, postgres_origin(url, settings), tenant, database)
+    return open_client(backend, settings, postgres_origin(url, settings), tenant, database)
 
 
 def AdminClient(  # noqa: N802
@@ -227,26 +226,10 @@ class AsyncPostgresClient:
         return AsyncAdminClient(await postgres_backend_async(self._url, self._settings))
 
     async def _connect(self) -> AsyncClient:
-        client = AsyncClient(
+        return await open_client_async(
             await postgres_backend_async(self._url, self._settings),
             self._settings,
-            origin=postgres_origin(self._url, self._settings),
+            postgres_origin(self._url, self._settings),
+            self._tenant,
+            self._database,
         )
-        try:
-            await client.set_tenant(self._tenant, self._database)
-        except BaseException:
-            await client.close()
-            raise
-        return client
-
-
-def _checked(
-    backend: Backend, settings: Settings, origin: Origin | None, tenant: str, database: str
-) -> ClientFacade:
-    client = ClientFacade(backend, settings, origin=origin)
-    try:
-        client.set_tenant(tenant, database)
-    except BaseException:
-        client.close()
-        raise
-    return client

@@ -4,30 +4,24 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final
 
 from pgchroma.client._async.client import AsyncClient
+from pgchroma.client._async.opening import open_http_client as open_http_client_async
 from pgchroma.client._sync.client import Client
-from pgchroma.client.endpoints import DEFAULT_PORT, endpoint_of, parse_host, parse_port
-from pgchroma.client.origin import server_origin
+from pgchroma.client._sync.opening import open_http_client
+from pgchroma.client.endpoints import DEFAULT_PORT, parse_host, parse_port
 from pgchroma.config import Settings
 from pgchroma.destinations import check_destination
-from pgchroma.errors import ChromaAuthError, UnavailableError
+from pgchroma.errors import ChromaAuthError
 from pgchroma.model.entities import UserIdentity
 from pgchroma.model.names import DEFAULT_DATABASE, DEFAULT_TENANT
-
-if TYPE_CHECKING:
-    from pgchroma.backends._sync.http import HttpBackend
 
 __all__ = (
     "AsyncHttpClient",
     "CloudClient",
     "HttpClient",
     "client_from_settings",
-    "http_backend",
 )
-
-_UNREACHABLE: Final = "Could not connect to a Chroma server. Are you sure it is running?"
 
 
 def HttpClient(  # noqa: N802
@@ -68,22 +62,8 @@ async def AsyncHttpClient(  # noqa: N802
     database: str = DEFAULT_DATABASE,
 ) -> AsyncClient:
     """Make an asynchronous client of a server; see `HttpClient`."""
-    from pgchroma.backends._async.http import AsyncHttpBackend  # noqa: PLC0415
-
     settings = _settings(host, port, ssl, headers, settings)
-    client = AsyncClient(
-        AsyncHttpBackend(endpoint_of(settings)), settings, origin=server_origin(settings)
-    )
-    try:
-        identity = await client.get_user_identity()
-        await client.set_tenant(*_tenant_and_database(settings, identity, tenant, database))
-    except UnavailableError as error:
-        await client.close()
-        raise ValueError(_unreachable(error, settings)) from error
-    except BaseException:
-        await client.close()
-        raise
-    return client
+    return await open_http_client_async(settings, _chooser(settings, tenant, database))
 
 
 def CloudClient(  # noqa: N802
@@ -129,39 +109,15 @@ def CloudClient(  # noqa: N802
         }
     )
     settings = _settings(host, cloud_port, enable_ssl, None, settings)
-    client = Client(http_backend(settings), settings, origin=server_origin(settings))
-    return _opened(
-        client,
+    return open_http_client(
+        settings,
         lambda identity: (tenant or _only_tenant(identity), database or _only_database(identity)),
     )
 
 
 def client_from_settings(settings: Settings, tenant: str, database: str) -> Client:
     """Make a client of the server that the settings name."""
-    client = Client(http_backend(settings), settings, origin=server_origin(settings))
-    return _opened(
-        client, lambda identity: _tenant_and_database(settings, identity, tenant, database)
-    )
-
-
-def http_backend(settings: Settings) -> HttpBackend:
-    """Return a backend on the server of the settings."""
-    from pgchroma.backends._sync.http import HttpBackend  # noqa: PLC0415  (only where it is used)
-
-    return HttpBackend(endpoint_of(settings))
-
-
-def _opened(client: Client, choose: Callable[[UserIdentity], tuple[str, str]]) -> Client:
-    """Set the tenant and database that `choose` returns for the credential's identity."""
-    try:
-        client.set_tenant(*choose(client.get_user_identity()))
-    except UnavailableError as error:
-        client.close()
-        raise ValueError(_unreachable(error, client.get_settings())) from error
-    except BaseException:
-        client.close()
-        raise
-    return client
+    return open_http_client(settings, _chooser(settings, tenant, database))
 
 
 def _settings(
@@ -190,16 +146,6 @@ def _settings(
     )
 
 
-def _unreachable(error: UnavailableError, settings: Settings) -> str:
-    """Return Chroma's message, which programs look for, with the address and the reason."""
-    from pgchroma.backends.http_errors import InsecureError  # noqa: PLC0415
-
-    reason, address = error.message(), endpoint_of(settings).address
-    if isinstance(error, InsecureError):
-        return reason
-    return f"{_UNREACHABLE} ({reason if address in reason else f'{address}: {reason}'})"
-
-
 def _host_and_port(host: str, port: int | str | None) -> tuple[str, int]:
     """Use a port that is written after the host, if the other is the default."""
     port = DEFAULT_PORT if port is None else parse_port(port)
@@ -211,18 +157,22 @@ def _host_and_port(host: str, port: int | str | None) -> tuple[str, int]:
     return name, written or port
 
 
-def _tenant_and_database(
-    settings: Settings, identity: UserIdentity, tenant: str, database: str
-) -> tuple[str, str]:
-    """Return the requested tenant and database, or if so set those of the credential."""
-    if not settings.chroma_overwrite_singleton_tenant_database_access_from_auth:
-        return tenant, database
-    databases = identity.databases or []
-    only = databases[0] if len(databases) == 1 else None
-    return (
-        _checked_against_credential(tenant, DEFAULT_TENANT, identity.tenant, "Tenant"),
-        _checked_against_credential(database, DEFAULT_DATABASE, only, "Database"),
-    )
+def _chooser(
+    settings: Settings, tenant: str, database: str
+) -> Callable[[UserIdentity], tuple[str, str]]:
+    """Return what chooses these, or if the settings say so those of the credential."""
+
+    def choose(identity: UserIdentity) -> tuple[str, str]:
+        databases = identity.databases or []
+        only = databases[0] if len(databases) == 1 else None
+        return (
+            _checked_against_credential(tenant, DEFAULT_TENANT, identity.tenant, "Tenant"),
+            _checked_against_credential(database, DEFAULT_DATABASE, only, "Database"),
+        )
+
+    if settings.chroma_overwrite_singleton_tenant_database_access_from_auth:
+        return choose
+    return lambda _: (tenant, database)
 
 
 def _checked_against_credential(asked: str, default: str, granted: str | None, what: str) -> str:

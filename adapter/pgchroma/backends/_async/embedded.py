@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from pgchroma.backends._async.delegating import AsyncDelegatingBackend
 from pgchroma.backends._async.io import in_thread, sharing_scope
 from pgchroma.backends.embedded_servers import (
+    EPHEMERAL,
     SharedServer,
     acquire,
     embedded_postgres,
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from pgchroma.backends._async.healing import AsyncHealingBackend
     from pgchroma.embedded import EmbeddedPostgres
 
-__all__ = ("AsyncEmbeddedBackend", "persistent_backend", "shared_backend")
+__all__ = ("AsyncEmbeddedBackend", "ephemeral_backend", "persistent_backend", "shared_backend")
 
 
 class AsyncEmbeddedBackend(AsyncDelegatingBackend):
@@ -44,6 +45,17 @@ class AsyncEmbeddedBackend(AsyncDelegatingBackend):
         if self._shared is None:
             raise InvalidArgumentError("this client is closed")
         return self._shared.backend
+
+
+async def ephemeral_backend(settings: Settings) -> AsyncEmbeddedBackend:
+    """Return a backend on this process's temporary server.
+
+    Raises:
+        ValueError: This process uses it with other settings.
+        MissingExtraError: A package that it needs is not installed.
+    """
+    servers = embedded_postgres("EphemeralClient")
+    return await shared_backend(EPHEMERAL, settings, servers.open_ephemeral)
 
 
 async def persistent_backend(

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from pgchroma.backends._sync.delegating import DelegatingBackend
 from pgchroma.backends._sync.io import in_thread, sharing_scope
 from pgchroma.backends.embedded_servers import (
+    EPHEMERAL,
     SharedServer,
     acquire,
     embedded_postgres,
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from pgchroma.backends._sync.healing import HealingBackend
     from pgchroma.embedded import EmbeddedPostgres
 
-__all__ = ("EmbeddedBackend", "persistent_backend", "shared_backend")
+__all__ = ("EmbeddedBackend", "ephemeral_backend", "persistent_backend", "shared_backend")
 
 
 class EmbeddedBackend(DelegatingBackend):
@@ -45,6 +46,17 @@ class EmbeddedBackend(DelegatingBackend):
         if self._shared is None:
             raise InvalidArgumentError("this client is closed")
         return self._shared.backend
+
+
+def ephemeral_backend(settings: Settings) -> EmbeddedBackend:
+    """Return a backend on this process's temporary server.
+
+    Raises:
+        ValueError: This process uses it with other settings.
+        MissingExtraError: A package that it needs is not installed.
+    """
+    servers = embedded_postgres("EphemeralClient")
+    return shared_backend(EPHEMERAL, settings, servers.open_ephemeral)
 
 
 def persistent_backend(

@@ -9,9 +9,9 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from pgchroma.backends._async.delegating import AsyncDelegatingBackend
+from pgchroma.client._async.backends import backend_of
 from pgchroma.client._async.embedder import AsyncEmbedder
 from pgchroma.client.origin import Origin
-from pgchroma.client.postgres import postgres_backend_async
 from pgchroma.embeddings.minilm.function import DefaultEmbeddingFunction
 from pgchroma.errors import InvalidArgumentError
 from pgchroma.model.entities import CollectionModel
@@ -70,18 +70,5 @@ class _ReopenedBackend(AsyncDelegatingBackend):
             self._opening = asyncio.Lock()
         async with self._opening:
             if self._backend is None:
-                self._backend = await _open(self._origin)
+                self._backend = await backend_of(self._origin)
         return self._backend
-
-
-async def _open(origin: Origin) -> AsyncBackend:
-    from pgchroma.backends._async.embedded import persistent_backend  # noqa: PLC0415
-    from pgchroma.backends._async.http import AsyncHttpBackend  # noqa: PLC0415
-    from pgchroma.client.endpoints import endpoint_of  # noqa: PLC0415
-
-    settings = origin.settings()
-    if origin.kind == "server":
-        return AsyncHttpBackend(endpoint_of(settings))
-    if origin.kind == "directory":
-        return await persistent_backend(origin.target, settings)
-    return await postgres_backend_async(origin.target, settings)

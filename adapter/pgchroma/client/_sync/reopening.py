@@ -6,9 +6,9 @@ import atexit
 from threading import Lock
 from typing import TYPE_CHECKING
 
+from pgchroma.client._sync.backends import backend_of
 from pgchroma.client._sync.embedder import Embedder
 from pgchroma.client.origin import Origin
-from pgchroma.client.postgres import postgres_backend
 from pgchroma.embeddings.minilm.function import DefaultEmbeddingFunction
 from pgchroma.model.entities import CollectionModel
 
@@ -27,7 +27,7 @@ def reopened_client(origin: Origin, tenant: str, database: str) -> Client:
     """Return a client that was pickled."""
     from pgchroma.client._sync.client import Client  # noqa: PLC0415  (it imports this module)
 
-    return Client(_opened(origin), origin.settings(), tenant, database, origin)
+    return Client(backend_of(origin), origin.settings(), tenant, database, origin)
 
 
 def reopened_collection(origin: Origin, model: CollectionModel, has_function: bool) -> Collection:
@@ -36,7 +36,7 @@ def reopened_collection(origin: Origin, model: CollectionModel, has_function: bo
 
     with _lock:
         if origin not in _backends:
-            _backends[origin] = _opened(origin)
+            _backends[origin] = backend_of(origin)
             atexit.register(_backends[origin].close)
     embedder = Embedder(
         DefaultEmbeddingFunction() if has_function else None,
@@ -44,20 +44,3 @@ def reopened_collection(origin: Origin, model: CollectionModel, has_function: bo
         is_trusting=origin.settings().pgchroma_trust_stored_functions,
     )
     return Collection(_backends[origin], model, embedder, origin)
-
-
-def _opened(origin: Origin) -> Backend:
-    from pgchroma.backends._sync.embedded import persistent_backend  # noqa: PLC0415
-    from pgchroma.backends.ephemeral import ephemeral_backend  # noqa: PLC0415
-    from pgchroma.client.http import http_backend  # noqa: PLC0415
-
-    settings = origin.settings()
-    match origin.kind:
-        case "ephemeral":
-            return ephemeral_backend(settings)
-        case "directory":
-            return persistent_backend(origin.target, settings)
-        case "postgres":
-            return postgres_backend(origin.target, settings)
-        case "server":
-            return http_backend(settings)
