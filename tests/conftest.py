@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import shutil
 import tempfile
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import httpx._transports.default as transports
 import psycopg
 import pytest
 from hypothesis import HealthCheck, settings
@@ -33,6 +35,9 @@ settings.register_profile(
 )
 settings.register_profile("thorough", settings.get_profile("default"), max_examples=2000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
+
+# Otherwise httpx reads the certificates of all authorities for each client, which takes 40 ms.
+transports.create_ssl_context = functools.cache(httpx.create_ssl_context)  # type: ignore[attr-defined]
 
 TEMPLATE = "pgchroma_template"
 

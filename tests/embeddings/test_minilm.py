@@ -128,7 +128,7 @@ def test_threads_share_one_model_and_get_their_own_answers(
 ) -> None:
     expected = np.array(default(TEXTS))
     with ThreadPoolExecutor(8) as pool:
-        results = list(pool.map(lambda _: default(TEXTS), range(16)))
+        results = list(pool.map(lambda _: default(TEXTS), range(8)))
     for result in results:
         np.testing.assert_allclose(np.array(result), expected, atol=1e-5, rtol=0)
 
@@ -229,7 +229,7 @@ embed = DefaultEmbeddingFunction()
 peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
 embed(["word " * 300] * 16)
 before = peak()
-embed(["word " * (n % 50) for n in range(1000)] + ["word " * 300] * 32)
+embed(["word " * (n % 8) for n in range(1000)] + ["word " * 300] * 32)
 print(peak() - before)
 """
     grown = int(run_python(code, PGCHROMA_MODEL_PATH=str(packaged_model)))

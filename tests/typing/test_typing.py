@@ -6,7 +6,9 @@ import json
 import re
 import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
+from typing import TypeAlias
 
 import pytest
 
@@ -14,6 +16,9 @@ ROOT = Path(__file__).resolve().parents[2]
 ACCEPTED = Path(__file__).with_name("accepted.py")
 REFUSED = Path(__file__).with_name("refused.py")
 MARK = "  # error"
+
+Errors: TypeAlias = dict[Path, dict[int, str]]
+"""Messages by file and line."""
 
 pytestmark = pytest.mark.timeout(600)  # mypy reads the whole package when its cache is empty
 
@@ -23,25 +28,33 @@ def marked_lines() -> set[int]:
     return {number for number, line in enumerate(lines, 1) if line.endswith(MARK)}
 
 
-def mypy(path: Path) -> dict[int, str]:
-    """Return the errors that mypy finds, by line."""
-    done = run("mypy", "--strict", "--no-error-summary", str(path.relative_to(ROOT)))
-    found = re.findall(r"^([^:\n]+):(\d+): error: (.*)", done.stdout, re.MULTILINE)
+@pytest.fixture(scope="module")
+def mypy() -> Errors:
+    """The errors that mypy finds."""
+    done = run("mypy", "--strict", "--no-error-summary", str(ACCEPTED), str(REFUSED))
     assert done.returncode in (0, 1), done.stdout + done.stderr
-    assert {name for name, _, _ in found} <= {str(path.relative_to(ROOT))}
-    return {int(line): message for _, line, message in found}
+    found = re.findall(r"^([^:\n]+):(\d+): error: (.*)", done.stdout, re.MULTILINE)
+    return by_file((ROOT / name, int(line), message) for name, line, message in found)
 
 
-def pyright(path: Path) -> dict[int, str]:
-    """Return the errors that pyright finds, by line. Its fork basedpyright brings node along."""
-    done = run("basedpyright", "--pythonpath", sys.executable, "--outputjson", str(path))
-    found = json.loads(done.stdout)
-    assert found["summary"]["filesAnalyzed"] == 1, done.stdout
-    return {
-        each["range"]["start"]["line"] + 1: each["message"]
+@pytest.fixture(scope="module")
+def pyright() -> Errors:
+    """The errors that pyright finds. Its fork basedpyright brings node along."""
+    arguments = ("--pythonpath", sys.executable, "--outputjson", str(ACCEPTED), str(REFUSED))
+    found = json.loads(run("basedpyright", *arguments).stdout)
+    assert found["summary"]["filesAnalyzed"] == 2, found
+    return by_file(
+        (Path(each["file"]), each["range"]["start"]["line"] + 1, each["message"])
         for each in found["generalDiagnostics"]
         if each["severity"] == "error"
-    }
+    )
+
+
+def by_file(found: Iterable[tuple[Path, int, str]]) -> Errors:
+    errors: Errors = {ACCEPTED: {}, REFUSED: {}}
+    for path, line, message in found:
+        errors[path][line] = message
+    return errors
 
 
 def run(command: str, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -53,19 +66,17 @@ def run(command: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_mypy_accepts_usual_code() -> None:
-    assert mypy(ACCEPTED) == {}
+def test_mypy_accepts_usual_code(mypy: Errors) -> None:
+    assert mypy[ACCEPTED] == {}
 
 
-def test_mypy_finds_each_mistake() -> None:
-    found = mypy(REFUSED)
-    assert found.keys() == marked_lines(), found
+def test_mypy_finds_each_mistake(mypy: Errors) -> None:
+    assert mypy[REFUSED].keys() == marked_lines(), mypy[REFUSED]
 
 
-def test_pyright_accepts_usual_code() -> None:
-    assert pyright(ACCEPTED) == {}
+def test_pyright_accepts_usual_code(pyright: Errors) -> None:
+    assert pyright[ACCEPTED] == {}
 
 
-def test_pyright_finds_each_mistake() -> None:
-    found = pyright(REFUSED)
-    assert found.keys() == marked_lines(), found
+def test_pyright_finds_each_mistake(pyright: Errors) -> None:
+    assert pyright[REFUSED].keys() == marked_lines(), pyright[REFUSED]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +66,7 @@ class Endpoint:
             "base_url": self.url,
             "headers": headers,
             "timeout": httpx.Timeout(self.timeout, connect=10.0),
-            "verify": _context(self.verify),
+            "verify": _context(self.url, self.verify),
             "limits": httpx.Limits(
                 max_connections=self.connections,
                 max_keepalive_connections=self.idle_connections,
@@ -74,9 +75,24 @@ class Endpoint:
         }
 
 
-def _context(verify: bool | str) -> bool | ssl.SSLContext:
-    if isinstance(verify, bool):
-        return verify
+def _context(url: str, verify: bool | str) -> bool | ssl.SSLContext:
+    if verify is True:
+        is_secure = httpx.URL(url).scheme == "https"
+        return _default_context() if is_secure else _context_of_no_authority()
+    if verify is False:
+        return False
     if Path(verify).is_dir():
         return ssl.create_default_context(capath=verify)
     return ssl.create_default_context(cafile=verify)
+
+
+# Reading the certificates of all authorities takes 40 ms.
+@cache
+def _default_context() -> ssl.SSLContext:
+    return httpx.create_ssl_context()
+
+
+@cache
+def _context_of_no_authority() -> ssl.SSLContext:
+    """Return a context for connections without TLS, under which no certificate would be valid."""
+    return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
