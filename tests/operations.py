@@ -43,6 +43,7 @@ from pgchroma.model.operations import (
     ModifyCollection,
     QueryRecords,
     Reset,
+    SearchRecords,
     StartReembedding,
     StoreReembedded,
     SwitchEmbeddings,
@@ -52,6 +53,7 @@ from pgchroma.model.operations import (
 )
 from pgchroma.model.reembedding import EmbeddingComparison
 from pgchroma.model.view import CollectionView, ColumnType
+from tests.wire.searches import found, searches
 from tests.wire.values import (
     batches,
     columns,
@@ -130,6 +132,7 @@ OPERATIONS: dict[Any, st.SearchStrategy[Any]] = {
     GetRecords: st.builds(GetRecords, refs, includes, ids, filters(), counts, counts),
     CountRecords: st.builds(CountRecords, refs),
     QueryRecords: queries(),
+    SearchRecords: searches,
     ExplainQuery: st.builds(ExplainQuery, queries()),
     MeasureRecall: st.builds(
         MeasureRecall, refs, st.integers(1, 1_000), st.integers(1, 2**32 - 1), filters()
@@ -197,6 +200,7 @@ RESULTS: dict[Any, Callable[[Any], st.SearchStrategy[Any]]] = {
     ListCollections: lambda operation: st.lists(models, max_size=3),
     CountCollections: lambda operation: naturals,
     DeleteRecords: lambda operation: naturals,
+    SearchRecords: found,
     CountRecords: lambda operation: naturals,
     GetRecords: lambda operation: columns(operation.include),
     QueryRecords: lambda operation: st.lists(queried(operation.include), max_size=3),

@@ -39,6 +39,7 @@ def test_what_counts_as_reading_works_in_a_read_only_transaction(url: str) -> No
         collection.query(query_embeddings=[[1.0]])
         collection.explain(query_embeddings=[[1.0]])
         collection.recall(sample=2)
+        collection.search(pgchroma.Search(rank=pgchroma.Knn([1.0])))
         client.get_collection_by_id(collection.id, embedding_function=None)
         collection.get_indexing_status()
         collection.sqlalchemy_table()

@@ -6,9 +6,8 @@ from typing import Any
 
 import pytest
 
-from pgchroma import Knn, Search, SparseVector, errors
+from pgchroma import errors
 
-SPARSE = SparseVector([1, 5], [0.5, 0.25])
 NO_FUNCTIONS = (
     "Attached functions are only supported when connecting to a Chroma server via HttpClient. "
     "The Rust bindings (embedded mode) do not support attached function operations."
@@ -23,8 +22,6 @@ async def collection(mode: Any) -> Any:
 @pytest.mark.parametrize(
     ("method", "arguments", "message"),
     [
-        ("search", [Search()], "Search is not implemented for Local Chroma"),
-        ("search", [[Search().rank(Knn("text"))]], "Search is not implemented for Local Chroma"),
         ("fork", ["copy"], "Collection forking is not implemented for Local Chroma"),
         ("fork_count", [], "Fork count is not implemented for Local Chroma"),
         ("attach_function", ["statistics", "stats", "output"], NO_FUNCTIONS),
@@ -39,22 +36,3 @@ async def test_methods_are_refused(
         await getattr(collection, method)(*arguments)
     assert str(raised.value) == message
     assert isinstance(raised.value, errors.ChromaError)
-
-
-@pytest.mark.parametrize("value", [SPARSE, SPARSE.to_dict()], ids=["object", "dictionary"])
-@pytest.mark.parametrize("method", ["add", "update", "upsert"])
-async def test_sparse_vectors_in_metadata_are_refused(
-    collection: Any, method: str, value: Any
-) -> None:
-    with pytest.raises(NotImplementedError, match=r"Sparse vector is not supported.*: sv in "):
-        await getattr(collection, method)("a", [1.0], {"n": 1, "sv": value})
-    assert await collection.count() == 0
-
-
-async def test_sparse_vectors_in_a_collections_metadata_are_refused(
-    mode: Any, collection: Any
-) -> None:
-    with pytest.raises(NotImplementedError, match="Sparse vector is not supported"):
-        await mode.create_collection("sparse", metadata={"sv": SPARSE})
-    with pytest.raises(NotImplementedError, match="Sparse vector is not supported"):
-        await collection.modify(metadata={"sv": SPARSE})

@@ -16,7 +16,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from sqlalchemy import Connection, create_engine, text
 
 import pgchroma
-from pgchroma import errors
+from pgchroma import K, Knn, Rrf, Search, errors
 from pgchroma.backends import pool_state
 from pgchroma.store import resolved
 from pgchroma.store.search import planner
@@ -75,6 +75,11 @@ def counted(place: str) -> Iterator[Counted]:
         yield found
 
 
+def _searches(turn: int) -> list[Search]:
+    near = [Knn([float(turn + n)] * DIMENSION, limit=5 + n, return_rank=True) for n in range(2)]
+    return [Search(rank=Rrf(near)), Search(where=K("k") >= 10, rank=near[0]), Search(K("k") == 1)]
+
+
 @pytest.mark.parametrize("prepares", [True, False])
 def test_a_query_is_one_round_trip(
     counted: Counted, stored: NDArray[np.float32], prepares: bool
@@ -97,6 +102,9 @@ def test_a_query_is_one_round_trip(
         counted.drain()
         collection.query(query_embeddings=np.resize(stored, (50, DIMENSION)))
         assert counted.drain() == 1
+        for turn in range(10):
+            collection.search(_searches(turn))
+            assert counted.drain() == 1
         collection.count()
         assert counted.drain() == 1
         collection.get(where={"k": 1})

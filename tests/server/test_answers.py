@@ -223,9 +223,43 @@ REFUSALS: list[tuple[str, Any, int, bytes]] = [
     (f"GET {R}/functions/f", None, 404, missing("Attached function not found")),
     (f"POST {R}/attached_functions/f/detach", {}, 501, other(
         "attached functions are not implemented")),
-    (f"POST {R}/search", {"searches": []}, 501, other(
-        "Error executing plan: Not implemented: Search operation is not implemented for local "
-        "executor")),
+    # Searches, which a single node of Chroma refuses.
+    (f"POST {C}/x/search", {"searches": []}, 400, BAD_ID),
+    (f"POST {C}/{NO_ID}/search", {"searches": []}, 404, NO_COLLECTION),
+    *((f"POST {R}/search", body, 422, malformed(message)) for body, message in (
+        ({}, "Object missing required field `searches`"),
+        ({"searches": [], "read_level": "x"}, "Invalid enum value 'x' - at `$.read_level`"),
+        ({"searches": [{"limit": None}]},
+         "Expected `object`, got `null` - at `$.searches[0].limit`"),
+        ({"searches": [{}, {"filter": {"$foo": 1}}]},
+         "searches[1].filter: Invalid where clause: where.$foo: expected a key, $and or $or; this "
+         "operator belongs to a key"),
+        ({"searches": [{"rank": {"$val": 1}, "group_by": {
+            "keys": ["a"], "aggregate": {"$foo": {}}}}]},
+         "searches[0].group_by.aggregate: unknown variant `$foo`, expected `$min_k` or `$max_k`"),
+    )),
+    *((f"POST {R}/search", {"searches": [{"rank": rank}]}, 422, malformed(f"searches[0].{message}"))
+      for rank, message in (
+        ({"$bogus": 1}, "rank: unknown variant `$bogus`, expected one of `$abs`, `$div`, `$exp`, "
+         "`$knn`, `$log`, `$max`, `$min`, `$mul`, `$sub`, `$sum`, `$val`"),
+        ({"$knn": {}}, "rank.$knn: missing field `query`"),
+        ({"$knn": {"query": "text"}}, "rank.$knn.query: data did not match any variant of untagged "
+         "enum QueryVector"),
+        ({"$knn": {"query": [1.0], "limit": 1.5}},
+         "rank.$knn.limit: invalid type: 1.5, expected u32"),
+        ({"$div": {"left": {"$val": 1}}}, "rank.$div: missing field `right`"),
+        ({"$sum": {}}, "rank.$sum: invalid type: {}, expected a sequence"),
+        ({"$val": None}, "rank.$val: invalid type: null, expected f32"),
+    )),
+    *((f"POST {R}/search", {"searches": [search]}, 400, invalid(message)) for search, message in (
+        ({"rank": {}}, "searches[0].rank: expected an object with exactly one operator, got {}"),
+        ({"rank": {"$knn": {"query": {"indices": [2, 1], "values": [1, 1]}}}},
+         "Validation error: searches[0].rank: Invalid sparse vector in KNN query: SparseVector "
+         "indices must be sorted in strictly ascending order, found indices[1]=1 <= indices[0]=2"),
+        ({"rank": {"$val": 1}, "group_by": {"keys": ["a"]}},
+         "Validation error: searches[0].group_by: group_by keys and aggregate must both be "
+         "specified or both be omitted"),
+    )),
     # Writes.
     (f"POST {C}/x/add", ONE, 400, BAD_ID),
     (f"POST {C}/{NO_ID}/add", ONE, 404, NO_COLLECTION),
@@ -272,10 +306,16 @@ REFUSALS: list[tuple[str, Any, int, bytes]] = [
     (f"POST {R}/add", {**ONE, "metadatas": [{"a": [1, "b"]}]}, 400, invalid(
         "metadatas[0].a: a list holds values of one type, got int, str")),
     (f"POST {R}/add", {**ONE, "metadatas": [{"a": {"b": 1}}]}, 422, other(
-        "metadatas: the value of a is an object")),
-    (f"POST {R}/add", {**ONE, "metadatas": [{"a": {
-        "#type": "sparse_vector", "indices": [1], "values": [1.0]}}]}, 501, other(
-        "Unimplemented: Sparse vector is not supported for local chroma: a")),
+        "metadatas[0]: the value of a is an object, and not a sparse vector")),
+    *((f"POST {R}/add", {**ONE, "metadatas": [{"a": {"indices": indices, "values": values}}]}, 400,
+       invalid(f"metadatas[0].a: {message}")) for indices, values, message in (
+        ([2, 1], [1, 1], "SparseVector indices must be sorted in strictly ascending order, found "
+         "indices[1]=1 <= indices[0]=2"),
+        ([1], [1, 2], "SparseVector indices and values must have the same length, got 1 indices, 2 "
+         "values"),
+        ([-1], [1], "SparseVector indices must be non-negative, got -1 at position 0"),
+        ([1], [1e39], "values[0] is too large for a float of 32 bits"),
+    )),
     # Chroma accepts any number of records.
     (f"POST {R}/add", {"ids": ["x"] * 5462, "embeddings": [[1, 2]] * 5462}, 400, invalid(
         "Batch size 5462 exceeds maximum batch size 5461")),
@@ -363,6 +403,17 @@ def test_the_system_routes(lasting: Place) -> None:
     )  # fmt: skip
     assert lasting.ask("GET /api/v2/version").headers["content-type"] == "application/json"
     assert "chroma-trace-id" not in lasting.ask("GET /api/v2/version").headers
+
+
+def test_searches_of_nothing(lasting: Place) -> None:
+    columns = ("ids", "documents", "embeddings", "metadatas", "scores", "select")
+    assert lasting.answer(f"POST {R}/search", {"searches": []}) == (
+        200, json.dumps({column: [] for column in columns}, separators=(",", ":")).encode(),
+    )  # fmt: skip
+    assert lasting.answer(f"POST {R}/search", {"searches": [{"limit": {"limit": 0}}]}) == (
+        200, b'{"ids":[[]],"documents":[null],"embeddings":[null],"metadatas":[null],'
+        b'"scores":[null],"select":[[]]}',
+    )  # fmt: skip
 
 
 def test_tenants(place: Place) -> None:

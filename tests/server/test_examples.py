@@ -21,6 +21,7 @@ IN_ORDER = (
     "list_databases", "create_collection", "get_collection", "get_collection_by_id",
     "get_collection_by_crn", "update_collection", "list_collections", "count_collections",
     "collection_add", "collection_count", "indexing_status", "collection_get", "collection_query",
+    "collection_search",
     *(name for name, own in OWN_OPERATIONS.items() if not own.is_in_sequence),
     "collection_upsert", "collection_update",
     "start_reembedding", "get_reembedding", "get_unembedded", "store_reembedded",

@@ -92,9 +92,7 @@ def test_what_is_not_implemented_is_no_error_of_the_servers(
 ) -> None:
     made = http.post(C, json={"name": "papers"}).json()["id"]
     before = len(open_server.log.read_text())
-    sparse = {"#type": "sparse_vector", "indices": [1], "values": [1.0]}
-    body = {"ids": ["a"], "embeddings": [[1.0]], "metadatas": [{"s": sparse}]}
-    assert http.post(f"{C}/{made}/add", json=body).status_code == 501
+    assert http.post(f"{C}/{made}/fork", json={"new_name": "copy"}).status_code == 501
     http.get("/api/v2/heartbeat")
     written = open_server.log.read_text()[before:]
     assert "ERROR" not in written

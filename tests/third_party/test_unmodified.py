@@ -31,7 +31,7 @@ def installed(environment: Path, clients: str) -> pytest.MarkDecorator:
     "script",
     [
         "chromadb_sync", "chromadb_async", "with_langchain", "with_llama_index", "with_haystack",
-        "with_mcp", "with_mem0", "with_crewai", "with_autogen",
+        "with_mcp", "with_mem0", "with_crewai", "with_autogen", "searching",
     ],
 )  # fmt: skip
 def test_a_python_client(script: str, served: str, tmp_path: Path) -> None:
@@ -39,8 +39,9 @@ def test_a_python_client(script: str, served: str, tmp_path: Path) -> None:
 
 
 @installed(NODE, "Node and Chroma's client in JavaScript")
-def test_the_javascript_client(served: str) -> None:
-    program = (SCRIPTS / "javascript.mjs").read_bytes()
+@pytest.mark.parametrize("script", ["javascript", "searching"])
+def test_the_javascript_client(script: str, served: str) -> None:
+    program = (SCRIPTS / f"{script}.mjs").read_bytes()
     run(["node", "--input-type=module", "-", served], NODE, program)
 
 

@@ -36,6 +36,8 @@ def _plain(value: Any) -> Any:
     if dataclasses.is_dataclass(value):
         fields = {f.name: _plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
         return type(value).__name__, fields
+    if isinstance(value, np.ndarray) and value.ndim == 1:
+        return "vector", _plain(value.tolist())
     if isinstance(value, np.ndarray):
         # A record without an embedding is a row of NaN, of whatever length the others have.
         absent = np.asarray(np.isnan(value).all(axis=1))

@@ -24,6 +24,7 @@ __all__ = (
     "Comparison",
     "Filter",
     "Junction",
+    "NotFilterableError",
     "Operand",
     "Operator",
     "TextMatch",
@@ -82,6 +83,10 @@ class TextMatch:
 
 
 Filter: TypeAlias = Junction | Comparison | TextMatch
+
+
+class NotFilterableError(InvalidArgumentError, name="InvalidArgumentError", status=400):
+    """A filter is well formed, but uses what has no index for filters."""
 
 
 def combine(*filters: Filter | None) -> Filter | None:
@@ -200,7 +205,7 @@ def _parse_field(parser: _Parser, key: str, value: Any, path: str) -> Filter:
 
 def _metadata_leaf(parser: _Parser, key: str, operator: str, operand: Any, path: str) -> Comparison:
     if key == "#document" and operator in (*EQUALITY, *LISTING):
-        raise InvalidArgumentError(
+        raise NotFilterableError(
             "Cannot filter using metadata key '#document' with type 'Str' "
             "because indexing is disabled"
         )

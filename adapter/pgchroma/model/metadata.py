@@ -13,14 +13,14 @@ from typing import Any, Final, TypeAlias
 
 from pgchroma.errors import InvalidArgumentError
 from pgchroma.model.plain import below, brief, plain_scalar, shown
-from pgchroma.model.sparse import is_sparse, sparse_error
+from pgchroma.model.sparse import is_sparse, parse_sparse
 from pgchroma.model.text import check_text
 
 __all__ = ("CleanMetadata", "fits_int64", "parse_collection_metadata", "parse_metadata")
 
 CleanMetadata: TypeAlias = dict[str, Any]
-"""Metadata in plain Python types: str, bool, int of 64 bits, finite float, and lists of one type.
-In an update, `None` removes a key."""
+"""Metadata in plain Python types: str, bool, int of 64 bits, finite float, lists of one type, and
+sparse vectors in their dictionary form. In an update, `None` removes a key."""
 
 
 def parse_metadata(
@@ -72,9 +72,11 @@ def parse_collection_metadata(
     clean = parse_metadata(metadata, field, removals=removals)
     clean = {key: value for key, value in clean.items() if value is not None}
     for key, value in clean.items():
-        if isinstance(value, list):
+        if isinstance(value, list | dict):
             path = below(field, f".{key}")
-            raise InvalidArgumentError(f"{path}: a collection's metadata holds no lists")
+            raise InvalidArgumentError(
+                f"{path}: a collection's metadata holds no lists and no sparse vectors"
+            )
     return clean
 
 
@@ -124,7 +126,7 @@ def _plain(value: object, path: str) -> Any:
     if isinstance(value, (list, tuple)):
         return _plain_list(value, path)
     if is_sparse(value):
-        raise sparse_error(path)
+        return parse_sparse(value, path)  # type: ignore[arg-type]
     return _plain_scalar(value, path)
 
 

@@ -15,7 +15,14 @@ from pgchroma.model.plain import plain_scalar, shown
 from pgchroma.model.text import check_text
 from pgchroma.model.types import Modality
 
-__all__ = ("QueriedRecords", "RecordBatch", "RecordColumns", "parse_embeddings", "parse_ids")
+__all__ = (
+    "FoundRecords",
+    "QueriedRecords",
+    "RecordBatch",
+    "RecordColumns",
+    "parse_embeddings",
+    "parse_ids",
+)
 
 MAX_ID_BYTES = 2_600
 """Maximum length of an id: entries of PostgreSQL's indexes take up to a third of a page."""
@@ -158,6 +165,19 @@ class QueriedRecords:
 
     records: RecordColumns
     distances: list[float] | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FoundRecords:
+    """The records found by one search, best first, and their scores.
+
+    Attributes:
+        scores: One for each record, or `None` if they were not requested. Lower is better. A score
+            that is not finite is `None`.
+    """
+
+    records: RecordColumns
+    scores: list[float | None] | None = None
 
 
 def parse_ids(ids: Sequence[Any]) -> list[str]:

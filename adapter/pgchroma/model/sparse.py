@@ -7,7 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self, TypeAlias
 
-from pgchroma.errors import UnimplementedError
+import numpy as np
+
+from pgchroma.errors import InvalidArgumentError
+from pgchroma.model.text import check_text
 
 __all__ = (
     "SPARSE_VECTOR_TYPE",
@@ -15,7 +18,8 @@ __all__ = (
     "SparseVector",
     "SparseVectors",
     "is_sparse",
-    "sparse_error",
+    "parse_sparse",
+    "with_sparse_vectors",
 )
 
 TYPE_KEY = "#type"
@@ -114,17 +118,56 @@ SparseVectors: TypeAlias = list[SparseVector]
 
 
 def is_sparse(value: object) -> bool:
-    """Whether a metadata value is a sparse vector or its dictionary form."""
+    """Whether a metadata value is a sparse vector or its dictionary form.
+
+    As in Chroma, the type may be missing from a dictionary with indices and values.
+    """
     if isinstance(value, Mapping):
-        return value.get(TYPE_KEY) == SPARSE_VECTOR_TYPE
+        kind = value.get(TYPE_KEY, SPARSE_VECTOR_TYPE)
+        return kind == SPARSE_VECTOR_TYPE and {"indices", "values"} <= value.keys()
     return isinstance(value, SparseVector)
 
 
-def sparse_error(key: str) -> UnimplementedError:
-    """Return the error of a record that has a sparse vector under a key of its metadata."""
-    return UnimplementedError(
-        f"Unimplemented: Sparse vector is not supported for local chroma: {key}"
-    )
+def parse_sparse(value: SparseVector | Mapping[str, Any], path: str) -> dict[str, Any]:
+    """Return a sparse vector in its dictionary form, with values rounded to float32.
+
+    Args:
+        value: What `is_sparse` accepts.
+        path: The path in the request, for messages.
+
+    Raises:
+        InvalidArgumentError: It is not valid, or a value is too large for float32.
+    """
+    try:
+        if isinstance(value, Mapping):
+            value = SparseVector.from_dict({**value, TYPE_KEY: SPARSE_VECTOR_TYPE})
+    except ValueError as error:
+        raise InvalidArgumentError(f"{path}: {error}") from error
+    for position, label in enumerate(value.labels or ()):
+        check_text(label, f"{path}: labels[{position}]")
+    return {**value.to_dict(), "values": _float32(value.values, path)}
+
+
+def with_sparse_vectors(metadata: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+    """Return a record's metadata with objects in the place of dictionary forms."""
+    if metadata is None or dict not in map(type, metadata.values()):
+        return metadata
+    return {
+        key: SparseVector.from_dict(value) if is_sparse(value) else value
+        for key, value in metadata.items()
+    }
+
+
+def _float32(values: list[float], path: str) -> list[float]:
+    with np.errstate(over="ignore"):
+        rounded = np.array(values, dtype=np.float32)
+    if not np.isfinite(rounded).all():
+        position = int(np.nonzero(~np.isfinite(rounded))[0][0])
+        raise InvalidArgumentError(
+            f"{path}: values[{position}] is too large for a float of 32 bits"
+        )
+    # The shortest decimal form of each float32, as Chroma returns them.
+    return [float(str(number)) for number in rounded]
 
 
 def _check_value(value: object, position: int) -> None:

@@ -13,6 +13,8 @@ from typing import Any, Literal, Protocol, TypeAlias, TypedDict, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from pgchroma.model.sparse import SparseVector
+
 __all__ = (
     "ID",
     "URI",
@@ -95,7 +97,7 @@ ImagesLike: TypeAlias = Image | Sequence[Image]
 
 Scalar: TypeAlias = str | int | float | bool
 MetadataListValue: TypeAlias = list[str] | list[int] | list[float] | list[bool]
-MetadataValue: TypeAlias = Scalar | MetadataListValue
+MetadataValue: TypeAlias = Scalar | MetadataListValue | SparseVector
 Metadata: TypeAlias = Mapping[str, MetadataValue | None]
 UpdateMetadata: TypeAlias = Mapping[str, MetadataValue | None]
 Metadatas: TypeAlias = list[Metadata]

@@ -8,7 +8,7 @@ from pgchroma.store.reembedding import handlers as reembedding
 from pgchroma.store.reembedding import switch
 from pgchroma.store.running._async.driver import run as run_async
 from pgchroma.store.running._sync.driver import run
-from pgchroma.store.search import explain, queries, recall
+from pgchroma.store.search import explain, queries, recall, searches
 
 __all__ = (
     "StoreContext",
@@ -24,6 +24,7 @@ __all__ = (
     "reembedding",
     "run",
     "run_async",
+    "searches",
     "sql_view",
     "status",
     "switch",

@@ -21,7 +21,7 @@ from msgspec.structs import FieldInfo, fields
 from pgchroma.errors import InvalidArgumentError, MalformedRequestError
 from pgchroma.wire.duplicates import duplicate_field, raw_fields
 
-__all__ = ("MAX_VALUES", "read_body")
+__all__ = ("MAX_VALUES", "malformed", "read_body")
 
 LARGE: Final = 1 << 18
 """The length in bytes above which a body is decoded in parts."""
@@ -78,7 +78,7 @@ def read_body(body: bytes, shape: Any) -> Any:
 
 def _check_unique(body: bytes, raw: Mapping[str, Raw]) -> None:
     if (name := duplicate_field(body, raw)) is not None:
-        _malformed(f"duplicate field `{name[:100]}`")
+        malformed(f"duplicate field `{name[:100]}`")
 
 
 def _present_fields(envelope: Any, shape: Any) -> Iterator[FieldInfo]:
@@ -86,7 +86,7 @@ def _present_fields(envelope: Any, shape: Any) -> Iterator[FieldInfo]:
         if getattr(envelope, field.name) is not UNSET:
             yield field
         elif field.required:
-            _malformed(f"Object missing required field `{field.encode_name}`")
+            malformed(f"Object missing required field `{field.encode_name}`")
 
 
 def _decode_field(field: FieldInfo, raw: Raw) -> Any:
@@ -110,7 +110,7 @@ def _decode(text: bytes, shape: Any, path: str = "$") -> Any:
     try:
         return msgspec.json.decode(text, type=shape)
     except msgspec.ValidationError as error:
-        _malformed(str(error).replace("`$", f"`{path}"), error)
+        malformed(str(error).replace("`$", f"`{path}"), error)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidArgumentError(f"Failed to parse the request body as JSON: {error}") from error
 
@@ -120,7 +120,7 @@ def _decode_embeddings(text: bytes, field: FieldInfo) -> list[Any]:
     start = _START.match(text)
     if start is None:
         _decode(text, field.type, f"$.{field.encode_name}")
-        _malformed(f"Expected `array` - at `$.{field.encode_name}`")
+        malformed(f"Expected `array` - at `$.{field.encode_name}`")
     kind = _element_type(field.type)
     embeddings: list[Any] = []
     position = start.end()
@@ -153,7 +153,7 @@ def _reject_element(text: bytes, position: int, path: str) -> NoReturn:
             f"{path}: expected an embedding of at most {MAX_NUMBERS} numbers, "
             "as a list or in base64"
         )
-    _malformed(f"Expected an embedding - at `{path}`")
+    malformed(f"Expected an embedding - at `{path}`")
 
 
 def _decode_embedding(element: bytes, kind: Any, path: str) -> Any:
@@ -206,7 +206,8 @@ def _chunks(text: bytes) -> Iterator[bytes]:
         start += len(chunk)
 
 
-def _malformed(message: str, cause: Exception | None = None) -> NoReturn:
+def malformed(message: str, cause: Exception | None = None) -> NoReturn:
+    """Raise the error of a body of another shape, with the words that Chroma's begin with."""
     raise MalformedRequestError(
         f"Failed to deserialize the JSON body into the target type: {message}"
     ) from cause

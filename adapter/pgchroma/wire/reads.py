@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, TypeAlias
+from typing import Any
 
 from msgspec import Struct, field
 
 from pgchroma.errors import InvalidArgumentError
 from pgchroma.model.operations import CountRecords, DeleteRecords, GetRecords
 from pgchroma.model.records import RecordColumns
+from pgchroma.model.types import ReadLevel
 from pgchroma.wire.embeddings import decode_columns, encode_columns
 from pgchroma.wire.filters import decode_filter, decode_ids, encode_filter
 from pgchroma.wire.paths import COLLECTION, collection_path
@@ -36,13 +37,10 @@ class DeletedBody(Struct):
     deleted: int
 
 
-ReadLevel: TypeAlias = Literal["index_and_wal", "index_only", "index_and_bounded_wal"]
-
-
 class CountQuery(Struct):
     """The required freshness of a count. Every count includes all earlier writes."""
 
-    read_level: ReadLevel = "index_and_wal"
+    read_level: ReadLevel = ReadLevel.INDEX_AND_WAL
 
 
 class GetBody(Struct):

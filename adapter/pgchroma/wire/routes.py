@@ -11,6 +11,7 @@ from pgchroma.wire.reads import READ_ROUTES
 from pgchroma.wire.reembedding import REEMBEDDING_ROUTES
 from pgchroma.wire.route import Route
 from pgchroma.wire.search import SEARCH_ROUTES
+from pgchroma.wire.searches import SEARCHES_ROUTES
 from pgchroma.wire.system import SYSTEM_ROUTES
 from pgchroma.wire.tenants import TENANT_ROUTES
 from pgchroma.wire.view import VIEW_ROUTES
@@ -25,6 +26,7 @@ ROUTES: tuple[Route[Any, Any], ...] = (
     *WRITE_ROUTES,
     *READ_ROUTES,
     *SEARCH_ROUTES,
+    *SEARCHES_ROUTES,
     *INDEXING_ROUTES,
     *VIEW_ROUTES,
     *REEMBEDDING_ROUTES,

@@ -10,7 +10,7 @@ from msgspec import Struct
 from pgchroma.errors import MalformedRequestError
 from pgchroma.model.operations import AddRecords, UpdateRecords, UpsertRecords
 from pgchroma.model.records import RecordBatch
-from pgchroma.model.sparse import is_sparse, sparse_error
+from pgchroma.model.sparse import is_sparse
 from pgchroma.model.types import Modality
 from pgchroma.wire.embeddings import decode_request_embeddings, encode_request_embeddings
 from pgchroma.wire.paths import COLLECTION, collection_path
@@ -95,7 +95,7 @@ def _encode_write(operation: Write, shape: Any) -> Request:
 def _decode_write(request: Request, operation: type[W]) -> W:
     body = request.body
     collection = replace(request.collection, generation=body.generation)
-    _refuse_sparse(body.metadatas)
+    _refuse_objects(body.metadatas)
     try:
         records = RecordBatch.parse(
             body.ids,
@@ -111,17 +111,13 @@ def _decode_write(request: Request, operation: type[W]) -> W:
     return operation(collection, records)
 
 
-def _refuse_sparse(metadatas: Any) -> None:
-    for metadata in metadatas or ():
+def _refuse_objects(metadatas: Any) -> None:
+    for index, metadata in enumerate(metadatas or ()):
         for key, value in (metadata or {}).items():
-            if isinstance(value, dict):
-                raise _sparse_error(key, value)
-
-
-def _sparse_error(key: str, value: dict[str, Any]) -> Exception:
-    if is_sparse(value):
-        return sparse_error(key)
-    return MalformedRequestError(f"metadatas: the value of {key} is an object")
+            if isinstance(value, dict) and not is_sparse(value):
+                raise MalformedRequestError(
+                    f"metadatas[{index}]: the value of {key} is an object, and not a sparse vector"
+                )
 
 
 _RECORD: Final = {

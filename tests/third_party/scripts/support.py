@@ -1,7 +1,7 @@
 """What the scripts share: their arguments, the client's settings, a collection and a check.
 
-The scripts run in an environment that has Chroma's clients and not pgchroma. Each also passes
-against a Chroma server: it asserts what Chroma does.
+The scripts run in an environment that has Chroma's clients and not pgchroma. Each but `searching`
+also passes against a Chroma server: it asserts what Chroma does.
 """
 
 from __future__ import annotations

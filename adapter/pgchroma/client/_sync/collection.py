@@ -21,9 +21,10 @@ from pgchroma.client.arguments.configuration import (
     UpdateCollectionConfiguration,
 )
 from pgchroma.client.arguments.operations import QueryArguments, WriteArguments
+from pgchroma.client.arguments.searches import payloads_of, search_request, text_queries
 from pgchroma.client.functions import Function, FunctionLike, configuration_update_json
 from pgchroma.client.origin import NOT_PICKLED, Origin
-from pgchroma.client.results import get_result, query_result
+from pgchroma.client.results import get_result, query_result, search_result
 from pgchroma.client.schema.schema import Schema
 from pgchroma.client.sql_table import sqlalchemy_table
 from pgchroma.client.typed._sync.table import Table
@@ -60,6 +61,7 @@ from pgchroma.model.reembedding import (
     check_whole,
 )
 from pgchroma.model.schema import schema_json
+from pgchroma.model.search.ranking import EMBEDDING
 from pgchroma.model.types import (
     ID,
     URI,
@@ -218,16 +220,37 @@ class Collection:
     def search(
         self, searches: OneOrMany[Search], read_level: ReadLevel | None = None
     ) -> SearchResult:
-        """Search by a ranking expression, which is not supported yet.
+        """Filter, score, group and page records, as each search says.
+
+        A search scores records by a rank expression, made of searches by vectors such as `Knn` and
+        of arithmetic such as `Rrf`. Lower scores are better. Without a rank expression, records
+        are returned in insertion order.
 
         Args:
-            searches: A `Search` or a list of them.
-            read_level: Which writes the search must see.
+            searches: A `Search`, or a list of independent ones, which are executed together. The
+                texts in `Knn` are embedded by the collection's function.
+            read_level: Accepted for compatibility. Every search sees all earlier writes.
+
+        Returns:
+            Columns with one list for each search. A score that is infinite or not a number is None.
 
         Raises:
-            UnimplementedError: Always; it is a `NotImplementedError`.
+            TypeError: An argument is not a `Search`.
+            ValueError: A text cannot be embedded.
+            InvalidArgumentError: A query does not have the collection's dimension, or a rank
+                expression is too large.
+            MalformedRequestError: A part of a search has another form; the message says which.
+            NotFoundError: The collection has been deleted.
         """
-        raise UnimplementedError("Search is not implemented for Local Chroma")
+        ref = self._ref
+        with naming_method("search"):
+            payloads = payloads_of(searches)
+            for payload in payloads:
+                for query in text_queries(payload["rank"]):
+                    query["query"] = self._embed_query_text(query["query"], query["key"])
+            operation = search_request(ref, payloads, read_level)
+        found = self._backend.execute(operation)
+        return search_result(found, operation.searches)
 
     def fork(self, new_name: str) -> Collection:
         """Copy the collection under a new name, which is not supported.
@@ -758,6 +781,16 @@ class Collection:
             records.modality = "text" if source == "documents" else "image"
         records.embeddings = self._embedder.embed(inputs)
         check_lengths({"ids": records.ids, "embeddings": records.embeddings})
+
+    def _embed_query_text(self, text: str, key: str) -> Any:
+        if key != EMBEDDING:
+            raise ValueError(
+                f"Cannot embed string query for key '{key}': key not found in schema. Please "
+                "provide an embedded vector or configure an embedding function for this key in the "
+                "schema."
+            )
+        (embedding,) = self._embedder.embed_queries([text])
+        return embedding
 
     def _embed_queries(self, queries: QueryArguments) -> Any:
         if queries.embeddings is not None:

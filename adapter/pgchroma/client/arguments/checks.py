@@ -16,7 +16,7 @@ from pgchroma.embeddings.protocol import normalize_embeddings, validate_embeddin
 from pgchroma.errors import DuplicateIDError, MissingExtraError
 from pgchroma.model.metadata import fits_int64
 from pgchroma.model.plain import brief, plain_scalar, shown
-from pgchroma.model.sparse import is_sparse, sparse_error
+from pgchroma.model.sparse import is_sparse
 from pgchroma.model.types import IncludeColumn
 
 __all__ = (
@@ -218,9 +218,9 @@ def _check_metadata_key(key: Any, is_update: bool) -> None:
 def _check_metadata_value(key: str, value: Any) -> None:
     if isinstance(value, list):
         _check_metadata_list(key, value)
-    elif is_sparse(value):
-        raise sparse_error(key)
-    elif value is not None and not isinstance(plain_scalar(value), str | int | float):
+    elif value is None or is_sparse(value):
+        return
+    elif not isinstance(plain_scalar(value), str | int | float):
         raise ValueError(
             "Expected metadata value to be a str, int, float, bool, SparseVector, list, or None, "
             f"got {brief(value)} which is a {type(value).__name__}"

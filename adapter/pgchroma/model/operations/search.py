@@ -1,4 +1,4 @@
-"""Operations that search by embeddings, explain a search, and measure what searches find."""
+"""Operations that search records, explain a search, and measure what searches find."""
 
 from __future__ import annotations
 
@@ -11,9 +11,11 @@ from numpy.typing import NDArray
 from pgchroma.model.filters import Filter
 from pgchroma.model.inspection import QueryPlan, Recall
 from pgchroma.model.operations.base import OnCollection, Read
-from pgchroma.model.records import QueriedRecords
+from pgchroma.model.records import FoundRecords, QueriedRecords
+from pgchroma.model.search.parsed import ParsedSearch
+from pgchroma.model.types import ReadLevel
 
-__all__ = ("ExplainQuery", "MeasureRecall", "QueryRecords")
+__all__ = ("ExplainQuery", "MeasureRecall", "QueryRecords", "SearchRecords")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -43,6 +45,27 @@ class QueryRecords(OnCollection, Read[list[QueriedRecords]]):
     def records_read(self, answer: Any) -> int:
         """Return how many records came back for all queries together."""
         return sum(len(queried.records.ids) for queried in answer)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SearchRecords(OnCollection, Read[list[FoundRecords]]):
+    """Execute searches, each of which filters, scores, groups and selects on its own.
+
+    Attributes:
+        read_level: Which writes a search has to see, in Chroma's terms. A search on PostgreSQL
+            sees all of them.
+    """
+
+    searches: tuple[ParsedSearch, ...]
+    read_level: ReadLevel = ReadLevel.INDEX_AND_WAL
+
+    def results_requested(self) -> int:
+        """Return the greatest number of records that a part of a search asks for."""
+        return max((search.results_requested() for search in self.searches), default=0)
+
+    def records_read(self, answer: Any) -> int:
+        """Return how many records came back for all searches together."""
+        return sum(len(found.records.ids) for found in answer)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -302,9 +302,9 @@ class Rrf(Rank):
         normalize: Whether the weights are scaled so that they sum to 1.
     """
 
-    ranks: list[Rank]
+    ranks: Sequence[Rank]
     k: int = 60
-    weights: list[float] | None = None
+    weights: Sequence[float] | None = None
     normalize: bool = False
 
     def to_dict(self) -> dict[str, Any]:
@@ -322,7 +322,7 @@ class Rrf(Rank):
             fused = fused + term
         return (-fused).to_dict()
 
-    def _weights(self) -> list[float]:
+    def _weights(self) -> Sequence[float]:
         if not self.ranks:
             raise ValueError("RRF requires at least one rank")
         if self.k <= 0:

@@ -146,11 +146,6 @@ _V1_METHODS = ["GET", "PUT", "PATCH", "DELETE", "OPTIONS"]
 
 UNIMPLEMENTED: tuple[tuple[str, str, str, Access, int, str], ...] = (
     (
-        "POST", COLLECTION + "/search", "collection_search", "read", 501,
-        "Error executing plan: Not implemented: Search operation is not implemented for local "
-        "executor",
-    ),
-    (
         "POST", COLLECTION + "/fork", "fork_collection", "write", 501,
         "Collection forking is unsupported for local chroma",
     ),

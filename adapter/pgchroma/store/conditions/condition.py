@@ -85,7 +85,7 @@ class Condition:
     def read(self, step: Step) -> Steps[Rows]:
         """Send a step, and count the indexes that would have served it."""
         rows: Rows = yield step
-        self._count_missing()
+        self.count_missing_indexes()
         return rows
 
     def write(
@@ -94,11 +94,12 @@ class Condition:
         """Lock the records that match and change them; see `hold`."""
         statements = (self.statement(text, parameters) for text in (lock, change))
         rows = yield from hold(*self.settings, *statements)
-        self._count_missing()
+        self.count_missing_indexes()
         self._context.record_write(self._resolved)
         return rows
 
-    def _count_missing(self) -> None:
+    def count_missing_indexes(self) -> None:
+        """Count the indexes that would have served a statement, once it has been executed."""
         # Only now: a statement that has to be repeated is still one request.
         if self._missing:
             self._context.record_missing_indexes(self._resolved, self._missing)

@@ -18,12 +18,14 @@ __all__ = ("decode_metadata", "encode_metadata")
 _FIRST_EXPONENT = 1e15
 """Smaller floats are written with a decimal point and without an exponent."""
 
+_WITH_FLOATS = (float, list, dict)
+
 
 def encode_metadata(metadata: CleanMetadata | None) -> str | None:
     """Encode metadata for jsonb. None and empty metadata become null."""
     if not metadata:
         return None
-    if any(type(value) in (float, list) for value in metadata.values()):
+    if any(type(value) in _WITH_FLOATS for value in metadata.values()):
         metadata = {key: _exact(value) for key, value in metadata.items()}
     return orjson.dumps(metadata).decode()
 
@@ -38,6 +40,8 @@ def _exact(value: Any) -> Any:
         return _with_point(value) if abs(value) >= _FIRST_EXPONENT else value
     if isinstance(value, list):
         return [_exact(element) for element in value]
+    if isinstance(value, dict):
+        return {**value, "values": _exact(value["values"])}
     return value
 
 

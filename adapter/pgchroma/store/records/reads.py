@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from typing import LiteralString
+from typing import Final, LiteralString
 
 from psycopg import sql
 
 from pgchroma.model.operations import CountRecords, GetRecords
 from pgchroma.model.records import RecordColumns
-from pgchroma.store.conditions.condition import resolve_where
+from pgchroma.store.conditions.condition import Condition, resolve_where
 from pgchroma.store.context import StoreContext
 from pgchroma.store.handlers import handles
 from pgchroma.store.records.columns import columns_from_rows, columns_of, compose
+from pgchroma.store.resolved import ResolvedCollection
 from pgchroma.store.resolving import resolve
 from pgchroma.store.running.steps import Statement, Steps, text_of
 
-__all__ = ("count_records", "get_records")
+__all__ = ("EMBEDDINGS", "count_records", "get_records", "select_page")
 
 
 @handles(CountRecords)
@@ -37,7 +38,20 @@ def get_records(operation: GetRecords, context: StoreContext) -> Steps[RecordCol
         is_fresh=operation.filter is not None,
     )
     columns = columns_of(operation.include, resolved)
-    embeddings: LiteralString = _EMBEDDINGS if "embeddings" in columns else ""
+    statement = select_page(resolved, condition, columns, operation.limit, operation.offset or 0)
+    rows = yield from condition.read(condition.step(statement))
+    return columns_from_rows(rows, columns, operation.include, resolved)
+
+
+def select_page(
+    resolved: ResolvedCollection,
+    condition: Condition,
+    columns: tuple[str, ...],
+    limit: int | None,
+    offset: int,
+) -> Statement:
+    """Return the statement that reads a page of the matching records in insertion order."""
+    embeddings: LiteralString = EMBEDDINGS if "embeddings" in columns else ""
     text = compose(
         _GET,
         resolved.tables,
@@ -45,9 +59,7 @@ def get_records(operation: GetRecords, context: StoreContext) -> Steps[RecordCol
         condition=text_of(condition.sql),
         embeddings=text_of(sql.SQL(embeddings).format(vectors=resolved.tables.vectors)),
     )
-    page = {"limit": operation.limit, "offset": operation.offset or 0}
-    rows = yield from condition.read(condition.step(condition.statement(text, page)))
-    return columns_from_rows(rows, columns, operation.include, resolved)
+    return condition.statement(text, {"limit": limit, "offset": offset})
 
 
 # The page is selected before columns are computed, so the metadata of skipped records is not
@@ -64,4 +76,5 @@ from (
 order by r.seq
 """
 
-_EMBEDDINGS: LiteralString = "left join {vectors} as v on v.pos = r.pos"
+EMBEDDINGS: Final[LiteralString] = "left join {vectors} as v on v.pos = r.pos"
+"""Joins the embeddings of records ``r``."""

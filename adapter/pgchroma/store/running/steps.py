@@ -11,6 +11,7 @@ from psycopg import sql
 __all__ = (
     "Attempt",
     "ComposedSQL",
+    "Reads",
     "Rows",
     "Statement",
     "Step",
@@ -74,10 +75,21 @@ class WithSettings:
     statement: Statement
 
 
-Step: TypeAlias = Statement | tuple[Statement, ...] | WithSettings | Transaction | Attempt
+@dataclass(frozen=True, slots=True)
+class Reads:
+    """Several statements that only read, each with its settings: one round trip.
+
+    The rows of each statement come back, in a list. They are one transaction, which is rolled
+    back; a setting also holds for the statements that follow, unless they set it again.
+    """
+
+    reads: tuple[WithSettings, ...]
+
+
+Step: TypeAlias = Statement | tuple[Statement, ...] | WithSettings | Reads | Transaction | Attempt
 """A statement, or several as one transaction of which the last one's rows come back: both one
-round trip to PostgreSQL, and so is a statement with its settings. Or a transaction of several
-round trips, which the handler may survive."""
+round trip to PostgreSQL, and so is a statement with its settings, or several of them. Or a
+transaction of several round trips, which the handler may survive."""
 
 Steps: TypeAlias = Generator[Step, Any, R]
 """A handler at work: it yields steps, is sent their rows and returns the answer."""

@@ -17,11 +17,13 @@ answer is discarded, and the query is executed again, exactly.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import isqrt
 from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pgchroma.model.inspection import Strategy
 from pgchroma.model.operations import QueryRecords
@@ -33,9 +35,10 @@ from pgchroma.store.layout.tables import MAX_PLAIN_DIMENSION
 from pgchroma.store.records.columns import columns_of
 from pgchroma.store.resolved import ReadyIndexes, ResolvedCollection
 from pgchroma.store.running.steps import Rows, Statement, Step, reading
+from pgchroma.store.search.nearest import NearestShape
 from pgchroma.store.search.statements import DISTANCE, ID, IS_SEARCHED, QUERY, QueryShape
 
-__all__ = ("PreparedQuery", "prepare_query")
+__all__ = ("NearestPlan", "PreparedQuery", "plan_nearest", "prepare_query", "search_settings")
 
 MIN_EXACT_SCAN: Final = 10_000
 """Up to this many matching records are always read exactly."""
@@ -110,6 +113,61 @@ class PreparedQuery:
         return [row[ID] for row in rows if row[DISTANCE] is not None]
 
 
+@dataclass(frozen=True, slots=True)
+class NearestPlan:
+    """How the nearest rows to a query are found.
+
+    Attributes:
+        strategy: How they are found, unless fewer records match than are worth a search.
+        shape: The shape of their SQL.
+        ef_search: How many candidates the search of an index keeps.
+    """
+
+    strategy: Strategy
+    shape: NearestShape
+    ef_search: int
+
+
+def plan_nearest(
+    embeddings: NDArray[np.float32],
+    n_results: int,
+    resolved: ResolvedCollection,
+    *,
+    is_restricted: bool,
+    id_count: int | None = None,
+    force_exact: bool = False,
+) -> NearestPlan:
+    """Choose how the nearest rows are found.
+
+    Args:
+        embeddings: The queries, of shape ``(queries, dimension)``.
+        n_results: How many rows each query asks for.
+        resolved: The collection, which has a dimension.
+        is_restricted: Whether there is a condition.
+        id_count: How many ids the condition lists.
+        force_exact: Whether the answer has to be exact, and to have rows of records only.
+    """
+    exact_limit = _exact_scan_limit(resolved.indexes)
+    strategy: Strategy = "exact"
+    if not force_exact:
+        strategy = _strategy(embeddings, n_results, resolved, exact_limit, is_restricted, id_count)
+    indexes = resolved.indexes if strategy == "index" else ReadyIndexes()
+    is_adaptive = strategy == "index" and is_restricted
+    ef_search = _ef_search(indexes, n_results, exact_limit if is_adaptive else None)
+    shape = NearestShape(
+        resolved.tables,
+        resolved.space,
+        resolved.dimension or 0,
+        indexes,
+        n_results,
+        is_adaptive,
+        has_condition=is_restricted or force_exact,
+        exact_limit=exact_limit if is_adaptive else 0,
+        reliable=RELIABLE * ef_search if is_adaptive else 0,
+    )
+    return NearestPlan(strategy, shape, ef_search)
+
+
 def prepare_query(
     operation: QueryRecords,
     resolved: ResolvedCollection,
@@ -127,29 +185,20 @@ def prepare_query(
         context: The store's context.
         force_exact: Whether the answer has to be exact, and to have rows of records only.
     """
-    exact_limit = _exact_scan_limit(resolved.indexes)
-    strategy: Strategy = (
-        "exact"
-        if force_exact
-        else _strategy(operation, resolved, condition.is_restrictive, exact_limit)
-    )
-    indexes = resolved.indexes if strategy == "index" else ReadyIndexes()
-    is_adaptive = strategy == "index" and condition.is_restrictive
-    is_single = len(operation.embeddings) == 1
-    ef_search = _ef_search(indexes, operation.n_results, exact_limit if is_adaptive else None)
-    shape = QueryShape(
-        resolved.tables,
-        resolved.space,
-        resolved.dimension or 0,
-        indexes,
+    plan = plan_nearest(
+        operation.embeddings,
         operation.n_results,
+        resolved,
+        is_restricted=condition.is_restrictive,
+        id_count=None if operation.ids is None else len(operation.ids),
+        force_exact=force_exact,
+    )
+    is_adaptive, segments = plan.shape.is_adaptive, plan.shape.indexes.segments
+    shape = QueryShape(
+        plan.shape,
         columns_of(operation.include, resolved),
-        is_single,
-        is_adaptive,
-        has_condition=condition.is_restrictive or force_exact,
+        is_single=len(operation.embeddings) == 1,
         has_ids=bool(operation.ids),
-        exact_limit=exact_limit if is_adaptive else 0,
-        reliable=RELIABLE * ef_search if is_adaptive else 0,
     )
     statement = condition.statement(
         shape.text(condition.sql),
@@ -157,12 +206,11 @@ def prepare_query(
         # Looking ids up record by record takes a hash table of them; see `Condition.reuses_plan`.
         reuses_plan=not (is_adaptive and operation.ids is not None),
     )
-    settings = _settings(resolved, ef_search, is_adaptive) if indexes.segments else ()
     return PreparedQuery(
-        strategy,
+        plan.strategy,
         is_adaptive,
-        indexes.segments,
-        (*settings, *condition.settings),
+        segments,
+        (*search_settings((plan,)), *condition.settings),
         statement,
         operation.n_results,
         len(operation.embeddings),
@@ -198,18 +246,22 @@ def _ef_search(indexes: ReadyIndexes, n_results: int, exact_limit: int | None) -
 
 
 def _strategy(
-    operation: QueryRecords, resolved: ResolvedCollection, is_restricted: bool, exact_limit: int
+    embeddings: NDArray[np.float32],
+    n_results: int,
+    resolved: ResolvedCollection,
+    exact_limit: int,
+    is_restricted: bool,
+    id_count: int | None,
 ) -> Strategy:
     indexes = resolved.indexes
-    n_results = operation.n_results
     if not indexes.segments or n_results > min(indexes.entries / MIN_SHARE, MAX_SEARCHED):
         return "exact"
     if is_restricted and (indexes.entries <= exact_limit or n_results > MAX_FILTERED_RESULTS):
         return "exact"
-    if operation.ids is not None and len(operation.ids) <= exact_limit:
+    if id_count is not None and id_count <= exact_limit:
         return "exact"
     has_halves = any(segment.quantization == "halfvec" for segment in indexes.segments)
-    if has_halves and resolved.space != "cosine" and np.abs(operation.embeddings).max() > MAX_HALF:
+    if has_halves and resolved.space != "cosine" and np.abs(embeddings).max() > MAX_HALF:
         return "exact"
     return "index"
 
@@ -220,19 +272,22 @@ def _packed(embeddings: Any, context: StoreContext) -> Any:
     return pack_vectors(embeddings, None, context.vector_oid)
 
 
-def _settings(
-    resolved: ResolvedCollection, ef_search: int, is_adaptive: bool
-) -> tuple[Statement, ...]:
+def search_settings(plans: Sequence[NearestPlan]) -> tuple[Statement, ...]:
+    """Return the settings of a statement that finds the nearest rows as planned."""
+    searched = [plan for plan in plans if plan.strategy == "index"]
+    if not searched:
+        return ()
+    is_adaptive = any(plan.shape.is_adaptive for plan in searched)
     # Dead entries and records that do not match must not make an answer short.
     settings: list[bytes] = [
-        b"set local hnsw.ef_search = %d" % ef_search,
+        b"set local hnsw.ef_search = %d" % max(plan.ef_search for plan in searched),
         b"set local hnsw.iterative_scan = relaxed_order",
     ]
     if is_adaptive:
         settings.append(b"set local hnsw.scan_mem_multiplier = 4")
         # A lower limit would fill the answer up with rows that were set aside as too far.
         settings.append(b"set local hnsw.max_scan_tuples = 1000000")
-    if is_adaptive or (resolved.dimension or 0) > MAX_PLAIN_DIMENSION:
+    if is_adaptive or searched[0].shape.dimension > MAX_PLAIN_DIMENSION:
         # The planner cannot know that a condition that seems to match few records matches more
         # than the limit: it would rather sort all records than read them in the index's order.
         # Nor does it know that long embeddings are stored elsewhere and expensive to read.

@@ -43,6 +43,7 @@ from pgchroma.store.running.prepared_statements import may_prepare
 from pgchroma.store.running.search_path import ADD_SCHEMA, lacks_schema
 from pgchroma.store.running.steps import (
     Attempt,
+    Reads,
     Rows,
     Statement,
     Step,
@@ -97,9 +98,11 @@ async def _run_step(
     match step:
         case Statement():
             return await _pipeline(connection, (*prefix, step), wrapping_for(connection))
-        case WithSettings(settings, statement):
-            wrapping = rolling_back(connection)
-            return await _pipeline(connection, (*prefix, *settings, statement), wrapping)
+        case WithSettings():
+            (rows,) = await _run_reads(connection, prefix, (step,))
+            return rows
+        case Reads(reads):
+            return await _run_reads(connection, prefix, reads)
         case Transaction(steps):
             if is_idle(connection):
                 await connection.set_isolation_level(READ_COMMITTED)
@@ -116,16 +119,34 @@ async def _run_step(
             return await _pipeline(connection, (*prefix, *statements), committing(connection))
 
 
+async def _run_reads(
+    connection: AsyncConnection[Any], prefix: tuple[Statement, ...], reads: tuple[WithSettings, ...]
+) -> list[Rows]:
+    statements, positions = list(prefix), []
+    for read in reads:
+        statements += [*read.settings, read.statement]
+        positions.append(len(statements) - 1)
+    wrapping = rolling_back(connection)
+    cursors = await _send_all(connection, tuple(statements), wrapping)
+    return [await fetch(cursors[len(wrapping.before) + position]) for position in positions]
+
+
 def _packed(step: Step) -> Step:
     match step:
         case Statement():
             return _with_packed_lists(step)
-        case WithSettings(settings, statement):
-            return WithSettings(settings, _with_packed_lists(statement))
+        case WithSettings():
+            return _read_packed(step)
+        case Reads(reads):
+            return Reads(tuple(map(_read_packed, reads)))
         case Transaction() | Attempt():
             return step
         case statements:
             return tuple(map(_with_packed_lists, statements))
+
+
+def _read_packed(read: WithSettings) -> WithSettings:
+    return replace(read, statement=_with_packed_lists(read.statement))
 
 
 def _with_packed_lists(statement: Statement) -> Statement:
@@ -147,9 +168,19 @@ async def _pipeline(
             pass
         else:
             return await fetch(cursor)
+    cursors = await _send_all(connection, statements, wrapping)
+    if wrapping is ASKING:
+        note_isolation(connection, await fetch(cursors[len(wrapping.before) - 1]))
+    return await fetch(cursors[-1 - len(wrapping.after)])
+
+
+async def _send_all(
+    connection: AsyncConnection[Any], statements: tuple[Statement, ...], wrapping: Wrapping
+) -> list[AsyncCursor[Any]]:
+    """Send statements in one round trip, and return the cursors of all of them."""
     is_alone = is_idle(connection)
     try:
-        cursors = await _send(connection, (*wrapping.before, *statements, *wrapping.after))
+        return await _send(connection, (*wrapping.before, *statements, *wrapping.after))
     except BaseException:
         # If they are part of a transaction, the code that began it rolls it back.
         with suppress(psycopg.Error):
@@ -161,9 +192,6 @@ async def _pipeline(
             # The rollback was itself cancelled.
             await connection.close()
         raise
-    if wrapping is ASKING:
-        note_isolation(connection, await fetch(cursors[len(wrapping.before) - 1]))
-    return await fetch(cursors[-1 - len(wrapping.after)])
 
 
 async def _send(

@@ -44,6 +44,7 @@ from pgchroma.store.running.prepared_statements import may_prepare
 from pgchroma.store.running.search_path import ADD_SCHEMA, lacks_schema
 from pgchroma.store.running.steps import (
     Attempt,
+    Reads,
     Rows,
     Statement,
     Step,
@@ -96,9 +97,11 @@ def _run_step(connection: Connection[Any], step: Step, role: str | None, *, is_h
     match step:
         case Statement():
             return _pipeline(connection, (*prefix, step), wrapping_for(connection))
-        case WithSettings(settings, statement):
-            wrapping = rolling_back(connection)
-            return _pipeline(connection, (*prefix, *settings, statement), wrapping)
+        case WithSettings():
+            (rows,) = _run_reads(connection, prefix, (step,))
+            return rows
+        case Reads(reads):
+            return _run_reads(connection, prefix, reads)
         case Transaction(steps):
             if is_idle(connection):
                 connection.set_isolation_level(READ_COMMITTED)
@@ -115,16 +118,34 @@ def _run_step(connection: Connection[Any], step: Step, role: str | None, *, is_h
             return _pipeline(connection, (*prefix, *statements), committing(connection))
 
 
+def _run_reads(
+    connection: Connection[Any], prefix: tuple[Statement, ...], reads: tuple[WithSettings, ...]
+) -> list[Rows]:
+    statements, positions = list(prefix), []
+    for read in reads:
+        statements += [*read.settings, read.statement]
+        positions.append(len(statements) - 1)
+    wrapping = rolling_back(connection)
+    cursors = _send_all(connection, tuple(statements), wrapping)
+    return [fetch(cursors[len(wrapping.before) + position]) for position in positions]
+
+
 def _packed(step: Step) -> Step:
     match step:
         case Statement():
             return _with_packed_lists(step)
-        case WithSettings(settings, statement):
-            return WithSettings(settings, _with_packed_lists(statement))
+        case WithSettings():
+            return _read_packed(step)
+        case Reads(reads):
+            return Reads(tuple(map(_read_packed, reads)))
         case Transaction() | Attempt():
             return step
         case statements:
             return tuple(map(_with_packed_lists, statements))
+
+
+def _read_packed(read: WithSettings) -> WithSettings:
+    return replace(read, statement=_with_packed_lists(read.statement))
 
 
 def _with_packed_lists(statement: Statement) -> Statement:
@@ -146,9 +167,19 @@ def _pipeline(
             pass
         else:
             return fetch(cursor)
+    cursors = _send_all(connection, statements, wrapping)
+    if wrapping is ASKING:
+        note_isolation(connection, fetch(cursors[len(wrapping.before) - 1]))
+    return fetch(cursors[-1 - len(wrapping.after)])
+
+
+def _send_all(
+    connection: Connection[Any], statements: tuple[Statement, ...], wrapping: Wrapping
+) -> list[Cursor[Any]]:
+    """Send statements in one round trip, and return the cursors of all of them."""
     is_alone = is_idle(connection)
     try:
-        cursors = _send(connection, (*wrapping.before, *statements, *wrapping.after))
+        return _send(connection, (*wrapping.before, *statements, *wrapping.after))
     except BaseException:
         # If they are part of a transaction, the code that began it rolls it back.
         with suppress(psycopg.Error):
@@ -160,9 +191,6 @@ def _pipeline(
             # The rollback was itself cancelled.
             connection.close()
         raise
-    if wrapping is ASKING:
-        note_isolation(connection, fetch(cursors[len(wrapping.before) - 1]))
-    return fetch(cursors[-1 - len(wrapping.after)])
 
 
 def _send(connection: Connection[Any], statements: tuple[Statement, ...]) -> list[Cursor[Any]]:
