@@ -85,6 +85,10 @@ def _fill(client: pgchroma.ClientAPI) -> None:
     papers.modify(name="papers-2")
     papers.modify(name="papers", metadata={"topic": "bees", "weight": 1.0, "large": 1e300})
     client.create_collection("x" * 90, embedding_function=None, metadata={"a": True})
+    schema = pgchroma.Schema().create_index(pgchroma.SparseVectorIndexConfig(bm25=True), key="sp")
+    sparse = client.create_collection("sparse", schema, embedding_function=None)
+    vectors: Any = [{"sp": pgchroma.SparseVector([n, 2**31], [0.5, 1.0])} for n in range(3)]
+    sparse.add(ids=["a", "b", "c"], embeddings=np.ones((3, 4)), metadatas=vectors)
 
 
 def _state(client: pgchroma.ClientAPI) -> list[Any]:
@@ -125,6 +129,12 @@ def _go_on(url: str, **place: str) -> None:
         assert papers.query(query_embeddings=[[1.0, 1.0, 1.0, 1.0]], n_results=1)["ids"] == [
             ["new"]
         ]
+        sparse = client.get_collection("sparse", embedding_function=None)
+        sparse.update("c", metadatas={"sp": pgchroma.SparseVector([7], [1.0])})
+        query = pgchroma.SparseVector([1, 2**31], [1.0, 1.0])
+        search = pgchroma.Search(rank=pgchroma.Knn(query, key="sp"))
+        assert sparse.search(search)["ids"] == [["b", "a"]]
+        client.delete_collection("sparse")
         papers.modify(name="articles")
         client.delete_collection("articles")
         client.create_collection("papers")
@@ -269,7 +279,7 @@ def test_a_collection_whose_name_is_taken_is_left(
         client.create_collection("papers")
         client.get_collection("papers").modify(name="other")
     shell("collection: restore")
-    assert [name for name, *_ in _take(url)] == ["other", "papers", "x" * 90]
+    assert [name for name, *_ in _take(url)] == ["other", "papers", "sparse", "x" * 90]
     with pgchroma.PostgresClient(url, QUIET) as client:
         client.delete_collection("papers")
         client.get_collection("other").modify(name="papers")
@@ -371,16 +381,16 @@ def test_the_copy_follows_the_catalog(url: str, docs: list[Any]) -> None:
         names = plain.execute(
             "select entry ->> 'name' from acme__docs.\"~catalog\" order by 1"
         ).fetchall()
-        assert names == [("docs",), ("papers",), ("x" * 90,)]
+        assert names == [("docs",), ("papers",), ("sparse",), ("x" * 90,)]
         with pgchroma.PostgresClient(url, QUIET, **PLACE) as client:
             client.delete_collection("papers")
         left = plain.execute('select count(*) from acme__docs."~catalog"').fetchone()
-        assert left == (2,)
+        assert left == (3,)
         plain.execute('drop table acme__docs."~catalog"')
         with pgchroma.PostgresClient(url, QUIET, **PLACE) as client:
             client.create_collection("later")
         upgrade(plain)
-        assert plain.execute('select count(*) from acme__docs."~catalog"').fetchone() == (3,)
+        assert plain.execute('select count(*) from acme__docs."~catalog"').fetchone() == (4,)
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ from pgchroma import (
     VectorIndexConfig,
 )
 from pgchroma.api import types
-from pgchroma.errors import InvalidArgumentError
+from pgchroma.errors import InvalidArgumentError, MalformedRequestError
 from pgchroma.model.configuration import CollectionConfiguration
 from pgchroma.model.schema import merge_schema, read_filterable
 
@@ -243,11 +243,10 @@ def test_what_cannot_be_switched_off(config: Any, key: Any, message: str) -> Non
     assert schema == Schema()
 
 
-def test_there_is_one_sparse_index() -> None:
+def test_several_keys_have_indexes_of_sparse_vectors() -> None:
     schema = Schema().create_index(SparseVectorIndexConfig(bm25=True), key="a")
     schema.create_index(SparseVectorIndexConfig(), key="a")
-    with pytest.raises(ValueError, match=r"already enabled on key 'a'\. Only one sparse vector"):
-        schema.create_index(SparseVectorIndexConfig(), key="b")
+    schema.create_index(SparseVectorIndexConfig(algorithm="max_score"), key="b")
     index = {"enabled": True, "config": {"embedding_function": {"type": "unknown"}}}
     written = schema.serialize_to_json()
     assert written["keys"]["a"] == {"sparse_vector": {"sparse_vector_index": index}}
@@ -317,22 +316,30 @@ def sparse_key(name: str = "s", **config: Any) -> dict[str, Any]:
         ({"#embedding": {"string": {}}}, "cannot have any value types other than float_list"),
         (vector_key(source_key="text"), "Vector index can only source from #document"),
         (vector_key(hnsw={}, spann={}), "Both spann and hnsw config cannot be present"),
-        (
-            {**sparse_key("a"), **sparse_key("b")},
-            r'At most one sparse vector index is allowed for the collection: \["a", "b"\]',
-        ),
         (sparse_key(source_key="text"), "If source_key is provided then embedding_function must"),
         (
             sparse_key(source_key="#x", embedding_function={"type": "known"}),
             "source_key cannot begin with '#'. The only valid key",
         ),
-        (sparse_key(), "Sparse vector indexing is not enabled in local"),
         ({"a\x00": {}}, "U\\+0000"),
     ],
 )
 def test_what_the_server_refuses_the_client_does_too(keys: dict[str, Any], message: str) -> None:
     with pytest.raises(InvalidArgumentError, match=message):
         merge_schema(None, {"defaults": {}, "keys": keys})
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"bm25": "yes"}, "sparse_vector_index.config.bm25: invalid type: 'yes'"),
+        ({"foo": 1}, "sparse_vector_index.config.foo: unknown field, expected one of"),
+        ({"algorithm": "x"}, "algorithm: expected one of wand, max_score"),
+    ],
+)
+def test_settings_of_a_sparse_index_are_known(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(MalformedRequestError, match=message):
+        merge_schema(None, {"defaults": {}, "keys": sparse_key(**settings)})
 
 
 @pytest.mark.parametrize(

@@ -203,6 +203,15 @@ def test_a_log_that_grows_without_a_rest_is_indexed_logarithmically() -> None:
     assert sum(log.indexed) / len(log.indexed) <= 2 * math.log2(1000)
 
 
+def test_segments_before_the_last_are_merged_too() -> None:
+    log = _Log(301 * build_memory_per_row(4, "none", 16))
+    for count in (201, 100, 250):
+        log.write(count)
+        log.settle(is_idle=False)
+    log.settle(is_idle=True, merges_all=True)
+    assert [row.rows for row in log.rows] == [301, 250]
+
+
 @given(BATCHES, st.integers(150, 2000))
 def test_bounded_memory_gives_several_segments_and_an_end(
     batches: list[tuple[int, bool]], most: int

@@ -100,7 +100,6 @@ def test_the_settings_of_a_schema_are_the_collections(api: httpx.Client) -> None
         (schema(**{"#x": {}}), "key cannot begin with '#'"),
         (schema(k={"float_list": {"vector_index": ON}}), "only be enabled on #embedding field: k"),
         (schema(k={"string": {"fts_index": ON}}), "only be enabled on #document field: k"),
-        (schema(k={"sparse_vector": {"sparse_vector_index": ON}}), "Sparse vector indexing"),
         (schema(defaults={"float_list": {"vector_index": ON}}), "cannot be enabled by default"),
         (schema(defaults={"string": {"fts_index": ON}}), "cannot be enabled by default"),
         (schema(defaults={"sparse_vector": {"sparse_vector_index": ON}}), "enabled by default"),

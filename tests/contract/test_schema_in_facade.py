@@ -12,7 +12,6 @@ from pgchroma import (
     HnswIndexConfig,
     IntInvertedIndexConfig,
     Schema,
-    SparseVectorIndexConfig,
     StringInvertedIndexConfig,
     VectorIndexConfig,
     errors,
@@ -189,9 +188,6 @@ async def test_without_a_function_documents_need_embeddings(mode: Any) -> None:
 
 
 async def test_what_is_not_there_is_refused(mode: Any) -> None:
-    schema = Schema().create_index(SparseVectorIndexConfig(), key="sparse")
-    with pytest.raises(errors.InvalidArgumentError, match="Sparse vector indexing is not enabled"):
-        await mode.create_collection("papers", schema)
     with pytest.raises(ValueError, match="Expected schema to be a Schema, got"):
         await mode.create_collection("papers", {"defaults": {}, "keys": {}})
     assert await mode.count_collections() == 0

@@ -7,15 +7,18 @@ from typing import Any
 
 import pytest
 
-from pgchroma import K, Knn, Search, SparseVector, errors
+from pgchroma import K, Knn, Schema, Search, SparseVector, SparseVectorIndexConfig, errors
 from pgchroma.execution.expression import GroupBy, MinK
 
 SPARSE = SparseVector([1, 5, 2**32 - 1], [0.5, 0.1, -3e-7])
 
 
-@pytest.fixture
-async def collection(mode: Any) -> Any:
-    return await mode.create_collection("sparse", embedding_function=None)
+INDEXED = Schema().create_index(SparseVectorIndexConfig(), key="sv")
+
+
+@pytest.fixture(params=[None, INDEXED], ids=["no index", "index"])
+async def collection(mode: Any, request: pytest.FixtureRequest) -> Any:
+    return await mode.create_collection("sparse", request.param, embedding_function=None)
 
 
 async def _metadata(collection: Any, id: str = "a") -> Any:
@@ -106,8 +109,19 @@ async def test_a_vector_that_is_not_valid_is_refused(
 
 async def test_a_large_vector_is_stored(collection: Any) -> None:
     large = SparseVector(list(range(0, 300_000, 3)), [1.5] * 100_000)
-    await collection.add("a", [1.0], {"sv": large})
-    assert (await _metadata(collection))["sv"] == large
+    await collection.add("a", [1.0], {"other": large})
+    assert (await _metadata(collection))["other"] == large
+
+
+async def test_an_index_has_vectors_of_a_limited_length(mode: Any) -> None:
+    collection = await mode.create_collection("long", INDEXED, embedding_function=None)
+    longest = SparseVector(list(range(16_000)), [1.5] * 16_000)
+    await collection.add("a", [1.0], {"sv": longest})
+    assert (await _metadata(collection))["sv"] == longest
+    longer = SparseVector(list(range(16_001)), [1.5] * 16_001)
+    with pytest.raises(errors.InvalidArgumentError, match=r"metadatas\[0\]\.sv: .* 16000 values"):
+        await collection.add("b", [1.0], {"sv": longer})
+    assert await collection.count() == 1
 
 
 async def test_records_are_grouped_by_equal_vectors(collection: Any) -> None:

@@ -13,7 +13,7 @@ import pytest
 from sqlalchemy import create_engine
 
 import pgchroma
-from pgchroma import errors
+from pgchroma import Knn, Schema, Search, SparseVector, SparseVectorIndexConfig, errors
 from pgchroma.client._sync.client import AdminClient
 from pgchroma.embedded import EmbeddedPostgres
 from pgchroma.model import operations
@@ -45,7 +45,8 @@ async def test_a_tenant_lives_its_life_in_its_role(mode: Any, url: str) -> None:
     assert (await admin.get_tenant("acme")).name == "acme"
     assert [d.name for d in await admin.list_databases(tenant="acme")] == ["docs"]
     await mode.set_tenant("acme", "docs")
-    papers = await mode.create_collection("papers", metadata={"k": 1})
+    schema = Schema().create_index(SparseVectorIndexConfig(bm25=True), key="sp")
+    papers = await mode.create_collection("papers", schema, metadata={"k": 1})
     await papers.add(
         ids=["a", "b", "c"],
         embeddings=[[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]],
@@ -55,7 +56,10 @@ async def test_a_tenant_lives_its_life_in_its_role(mode: Any, url: str) -> None:
     assert (await papers.query(query_embeddings=[1.0, 0.0], n_results=2))["ids"] == [["a", "c"]]
     assert (await papers.get(where={"n": {"$gte": 2}}))["ids"] == ["b", "c"]
     assert (await papers.get(where_document={"$regex": "r.d"}))["ids"] == ["a", "c"]
-    await papers.update(ids="a", metadatas={"n": 9}, embeddings=[5.0, 5.0])
+    sparse = SparseVector([1, 2**32 - 1], [1.0, 2.0])
+    await papers.update(ids="a", metadatas={"n": 9, "sp": sparse}, embeddings=[5.0, 5.0])
+    found = await papers.search(Search(rank=Knn(sparse, key="sp"), select=["sp"]))
+    assert (found["ids"], found["metadatas"]) == ([["a"]], [[{"sp": sparse}]])
     await papers.upsert(ids=["c", "d"], embeddings=[[2.0, 2.0], [3.0, 3.0]])
     assert (await papers.delete(where_document={"$contains": "blue"}))["deleted"] == 1
     assert (await papers.get())["ids"] == ["a", "c", "d"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import pgchroma
+from pgchroma import Schema, SparseVector, SparseVectorIndexConfig
 from pgchroma.model.operations import SearchRecords
 from pgchroma.model.search.parsed import parse_search
 from tests.oracle import Record
@@ -20,6 +22,11 @@ from tests.strategies import lists, text, wheres
 COORDINATES = st.integers(-6, 6).map(lambda n: n / 2)
 VECTORS = st.lists(COORDINATES, min_size=2, max_size=2)
 CONSTANTS = st.sampled_from([0.0, 1.0, -1.0, 0.1, 60.0, 1e38, -1e38, 3e38, 1e-38, 1e-45])
+TERMS = st.sampled_from([0, 1, 7, 10**9 - 1, 10**9, 2**31, 2**32 - 1])
+WEIGHTS = st.sampled_from([0.0, 0.5, 1.0, 2.0, -1.0])
+SPARSE = st.dictionaries(TERMS, WEIGHTS, max_size=4).map(
+    lambda terms: SparseVector(sorted(terms), [terms[term] for term in sorted(terms)])
+)
 VALUES = st.sampled_from([True, False, 1, 2, 1.0, 2.0, "x", "y"]) | text | lists
 
 FEW = settings(max_examples=60)
@@ -29,7 +36,9 @@ MANY = settings(max_examples=2_000)
 @pytest.fixture(scope="module")
 def collection(module_url: str) -> Iterator[pgchroma.Collection]:
     with pgchroma.PostgresClient(module_url) as client:
-        yield client.create_collection("searches", embedding_function=None)
+        schema = Schema().create_index(SparseVectorIndexConfig(), key="s")
+        schema.create_index(SparseVectorIndexConfig(bm25=True), key="w")
+        yield client.create_collection("searches", schema, embedding_function=None)
 
 
 @st.composite
@@ -37,13 +46,19 @@ def stored_records(draw: st.DrawFn) -> list[Record]:
     """Records, many of which are equally far from a query or have equal metadata."""
     count = draw(st.integers(1, 14))
     metadata = st.dictionaries(st.sampled_from(["g", "n"]), VALUES)
-    return [Record(f"r{at}", draw(VECTORS), None, None, draw(metadata)) for at in range(count)]
+    sparse = st.dictionaries(st.sampled_from(["s", "w"]), SPARSE)
+    return [
+        Record(f"r{at}", draw(VECTORS), None, None, draw(metadata) | draw(sparse))
+        for at in range(count)
+    ]
 
 
 @st.composite
 def nearest(draw: st.DrawFn) -> dict[str, Any]:
     """A search by a vector."""
     knn: dict[str, Any] = {"query": draw(VECTORS), "limit": draw(st.integers(0, 20))}
+    if draw(st.booleans()):
+        knn |= {"query": draw(SPARSE).to_dict(), "key": draw(st.sampled_from(["s", "w"]))}
     if draw(st.booleans()):
         knn["default"] = draw(CONSTANTS)
     if draw(st.booleans()):
@@ -82,12 +97,19 @@ GROUPS = st.builds(
 )
 
 
+def _without_sparse(record: Record) -> Record:
+    """A filter cannot name a sparse vector."""
+    values = record.metadata.items()
+    plain = {key: value for key, value in values if not isinstance(value, SparseVector)}
+    return replace(record, metadata=plain)
+
+
 @st.composite
 def payloads(draw: st.DrawFn, stored: list[Record]) -> dict[str, Any]:
     """A search as it is sent."""
     payload: dict[str, Any] = {"select": {"keys": ["#score"]}}
     if draw(st.booleans()):
-        payload["filter"] = draw(wheres(stored))
+        payload["filter"] = draw(wheres([_without_sparse(record) for record in stored]))
     if draw(st.integers(0, 9)):
         payload["rank"] = draw(RANKS)
         if draw(st.booleans()):
@@ -112,12 +134,12 @@ def _check(collection: pgchroma.Collection, stored: list[Record], batch: list[An
     parsed = tuple(parse_search(payload, f"searches[{at}]") for at, payload in enumerate(batch))
     answers = collection._backend.execute(SearchRecords(collection._ref, parsed))
     for payload, found in zip(batch, answers, strict=True):
-        ids, scores = search(stored, payload)
+        ids, scores = search(stored, payload, bm25=("w",))
         if found.scores == scores:
             assert found.records.ids == ids
             continue
-        # The exponential function and the logarithm may differ in the last bit.
-        assert "$exp" in str(payload) or "$log" in str(payload)
+        # Exponential functions and logarithms may differ in the last bit.
+        assert any(part in str(payload) for part in ("$exp", "$log", "sparse_vector"))
         assert [score is None for score in found.scores or ()] == [s is None for s in scores]
         near = [np.nan if score is None else score for score in found.scores or ()]
         far = [np.nan if score is None else score for score in scores]

@@ -75,10 +75,14 @@ def choose_build(
         if _is_stale(collection, segment):
             rebuild = Build(segment.first_pos, segment.end_pos, segment.rows)
             return _merged(rebuild, ready[:index], max_rows, sealing) or rebuild
-    if not ready:
-        return None
-    last = Build(ready[-1].first_pos, ready[-1].end_pos, ready[-1].rows)
-    return _merged(last, ready[:-1], max_rows, None if merges_all else _IDLE)
+    # Only a merge of everything looks at segments before the last one.
+    ends = range(len(ready), 0, -1)
+    for end in ends if merges_all else ends[:1]:
+        last = Build(ready[end - 1].first_pos, ready[end - 1].end_pos, ready[end - 1].rows)
+        merged = _merged(last, ready[: end - 1], max_rows, None if merges_all else _IDLE)
+        if merged is not None:
+            return merged
+    return None
 
 
 def choose_secondary(

@@ -1,19 +1,20 @@
-"""The keys and documents that filters may use: the part of Chroma's schema that users choose.
+"""The keys and documents that filters and searches may use: what users choose in Chroma's schema.
 
 pgchroma can filter by everything, indexed or not. But if a schema disables the index of a key, a
-filter by that key is rejected, as in Chroma.
+filter by that key is rejected, as in Chroma. A search by a sparse vector needs an index that the
+schema enables.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, Final, Literal, Self, TypeAlias
 
 from pgchroma.errors import InvalidArgumentError
 from pgchroma.model.filters import Comparison, TextMatch
 
-__all__ = ("KINDS", "FilterableKeys", "ValueKind")
+__all__ = ("KINDS", "FilterableKeys", "SparseIndex", "ValueKind")
 
 ValueKind: TypeAlias = Literal["string", "int", "float", "bool"]
 KINDS: Final[tuple[ValueKind, ...]] = ("string", "int", "float", "bool")
@@ -28,29 +29,59 @@ _KIND_OF: Final[dict[type, tuple[ValueKind, str]]] = {
 
 
 @dataclass(frozen=True, slots=True)
+class SparseIndex:
+    """The schema's entry for the sparse vectors under a metadata key.
+
+    Attributes:
+        number: The number of its table; `None` if the index is disabled, so there is no table.
+        config: The index's configuration, as the schema has it.
+        has_bm25: Whether queries are weighted by the inverse document frequencies of their terms.
+    """
+
+    number: int | None
+    config: Mapping[str, Any]
+    has_bm25: bool
+
+
+@dataclass(frozen=True, slots=True)
 class FilterableKeys:
-    """The keys and documents that filters may use.
+    """The keys and documents that filters and searches may use.
 
     Attributes:
         defaults: Whether keys have an index, by kind of value; a kind that is missing has one.
         keys: The same for single keys, which takes precedence over the defaults.
         documents: Whether documents can be searched.
+        sparse: The entries for sparse vectors, by key.
     """
 
     defaults: Mapping[ValueKind, bool] = field(default_factory=dict)
     keys: Mapping[str, Mapping[ValueKind, bool]] = field(default_factory=dict)
     documents: bool = True
+    sparse: Mapping[str, SparseIndex] = field(default_factory=dict)
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Any] | None) -> Self:
         """Decode the result of `to_json`; `None` means that everything is indexed."""
-        return cls() if stored is None else cls(**stored)
+        if stored is None:
+            return cls()
+        sparse = {key: SparseIndex(**index) for key, index in stored.get("sparse", {}).items()}
+        return cls(stored["defaults"], stored["keys"], stored["documents"], sparse)
 
     def to_json(self) -> dict[str, Any] | None:
         """Return the catalog's form; `None` if everything is indexed."""
         if self == FilterableKeys():
             return None
-        return {"defaults": self.defaults, "keys": self.keys, "documents": self.documents}
+        stored = {"defaults": self.defaults, "keys": self.keys, "documents": self.documents}
+        if not self.sparse:
+            return stored
+        return {**stored, "sparse": {key: asdict(index) for key, index in self.sparse.items()}}
+
+    def sparse_numbers(self) -> dict[str, int]:
+        """Return the keys with an index of sparse vectors, and the numbers of their tables."""
+        numbers = {
+            key: index.number for key, index in self.sparse.items() if index.number is not None
+        }
+        return dict(sorted(numbers.items(), key=lambda pair: pair[1]))
 
     def declared_keys(self) -> tuple[str, ...]:
         """Return, sorted, the keys that the schema lists with an index of some kind.

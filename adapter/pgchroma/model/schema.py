@@ -7,14 +7,14 @@ and the message names it.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from pgchroma.errors import InvalidArgumentError, MalformedRequestError
 from pgchroma.model.configuration import CollectionConfiguration, HnswConfiguration
-from pgchroma.model.filterable import KINDS, FilterableKeys, ValueKind
+from pgchroma.model.filterable import KINDS, FilterableKeys, SparseIndex, ValueKind
+from pgchroma.model.plain import brief, shown
 from pgchroma.model.text import check_text
 
 __all__ = ("filterable_json", "merge_schema", "read_filterable", "read_vector_index", "schema_json")
@@ -79,10 +79,13 @@ def schema_json(configuration: CollectionConfiguration) -> dict[str, Any]:
 
 def filterable_json(filterable: FilterableKeys) -> dict[str, Any]:
     """Return the part of a schema with the filterable keys; `read_filterable` parses it."""
-    keys = {
+    keys: dict[str, dict[str, Any]] = {
         key: {kind: _inverted(kind, kinds) for kind in kinds}
         for key, kinds in filterable.keys.items()
     }
+    for key, index in filterable.sparse.items():
+        entry = {"enabled": index.number is not None, "config": index.config}
+        keys.setdefault(key, {})["sparse_vector"] = {_SPARSE_INDEX: entry}
     documents = {
         "fts_index": _ON if filterable.documents else _OFF,
         "string_inverted_index": _OFF,
@@ -107,7 +110,20 @@ def read_filterable(schema: Mapping[str, Any]) -> FilterableKeys:
     }
     documents = _enabled(_get(_get(schema, "keys"), _DOCUMENT), "string", "fts_index")
     off = {kind: False for kind, is_on in flags.items() if not is_on}
-    return FilterableKeys(off, keys, documents is not False)
+    return FilterableKeys(off, keys, documents is not False, _read_sparse(schema))
+
+
+def _read_sparse(schema: Mapping[str, Any]) -> dict[str, SparseIndex]:
+    has_bm25 = _sparse_config(_get(schema, "defaults")).get("bm25") is True
+    found: dict[str, SparseIndex] = {}
+    for key, types in _get(schema, "keys").items():
+        is_enabled = _enabled(types, "sparse_vector", _SPARSE_INDEX)
+        if key.startswith("#") or is_enabled is None:
+            continue
+        config = _sparse_config(types)
+        number = sum(index.number is not None for index in found.values()) if is_enabled else None
+        found[key] = SparseIndex(number, config, config.get("bm25", has_bm25) is True)
+    return found
 
 
 def read_vector_index(schema: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -202,7 +218,7 @@ def _check_defaults(types: Any) -> None:
     if _enabled(types, "sparse_vector", "sparse_vector_index"):
         raise _refused(
             "Sparse vector index cannot be enabled by default. Please enable sparse vector index "
-            "on specific keys. At most one sparse vector index is allowed for the collection."
+            "on specific keys."
         )
     if _enabled(types, "string", "fts_index"):
         raise _refused(
@@ -254,19 +270,26 @@ def _check_vector_config(config: Mapping[str, Any]) -> None:
 
 
 def _check_sparse(keys: Mapping[str, Any]) -> None:
-    sparse = [key for key, types in keys.items() if _enabled(types, "sparse_vector", _SPARSE_INDEX)]
-    if len(sparse) > 1:
-        listed = json.dumps(sparse, ensure_ascii=False)
-        raise _refused(f"At most one sparse vector index is allowed for the collection: {listed}")
-    for key in sparse:
-        _check_sparse_config(_get(_get(_get(keys[key], "sparse_vector"), _SPARSE_INDEX), "config"))
-        raise InvalidArgumentError(
-            "Failed to reconcile schema: Invalid schema input: Sparse vector indexing is not "
-            "enabled in local"
-        )
+    for key, types in keys.items():
+        config = _sparse_config(types)
+        _check_sparse_settings(key, config)
+        if _enabled(types, "sparse_vector", _SPARSE_INDEX):
+            _check_source(config)
 
 
-def _check_sparse_config(config: Mapping[str, Any]) -> None:
+def _check_sparse_settings(key: str, config: Mapping[str, Any]) -> None:
+    path = f"keys.{key}.sparse_vector.{_SPARSE_INDEX}.config"
+    for name, value in config.items():
+        if name not in _SPARSE_SETTINGS:
+            expected = ", ".join(f"`{setting}`" for setting in _SPARSE_SETTINGS)
+            raise _malformed(f"{path}.{brief(name)}: unknown field, expected one of {expected}")
+        if name == "bm25" and value is not None and not isinstance(value, bool):
+            raise _malformed(f"{path}.bm25: invalid type: {shown(value)}, expected a boolean")
+        if name == "algorithm" and value not in _ALGORITHMS:
+            raise _malformed(f"{path}.algorithm: expected one of {', '.join(_ALGORITHMS)}")
+
+
+def _check_source(config: Mapping[str, Any]) -> None:
     source = config.get("source_key")
     if source is None:
         return
@@ -280,6 +303,10 @@ def _check_sparse_config(config: Mapping[str, Any]) -> None:
             "source_key cannot begin with '#'. The only valid key starting with '#' is "
             "Key.DOCUMENT or '#document'."
         )
+
+
+def _sparse_config(types: Any) -> Mapping[str, Any]:
+    return _get(_get(_get(types, "sparse_vector"), _SPARSE_INDEX), "config")
 
 
 def _others(types: Any, allowed: str) -> Iterator[str]:
@@ -326,3 +353,5 @@ def _malformed(reason: str) -> MalformedRequestError:
 
 
 _SPARSE_INDEX: Final = "sparse_vector_index"
+_SPARSE_SETTINGS: Final = ("embedding_function", "source_key", "bm25", "algorithm")
+_ALGORITHMS: Final = ("wand", "max_score")

@@ -222,8 +222,9 @@ def _delete(operation: DeleteCollection) -> Steps[None]:
     rows = yield Statement(_LOCK, named), Statement(_DELETE, named)
     if not rows:
         raise NotFoundError(f"Collection [{operation.name}] does not exist")
-    id, schema, generation, shadow = rows[0]
-    yield drop_tables(CollectionTables(schema, id, generation), operation.name, shadow)
+    id, schema, generation, shadow, sparse_count = rows[0]
+    tables = CollectionTables(schema, id, generation)
+    yield drop_tables(tables, operation.name, shadow, sparse_count)
 
 
 def _select(scope: DatabaseRef, ending: LiteralString, parameters: Mapping[str, Any]) -> Statement:
@@ -329,6 +330,10 @@ _DELETE = render(
         and c.name = %(name)s
     returning c.id, d.schema_name, c.generation, (
         select r.generation from pgchroma.reembeddings as r where r.collection_id = c.id
+    ), (
+        select count(*)::int
+        from jsonb_each(nullif(c.configuration #> '{{indexed,sparse}}', 'null')) as s
+        where s.value -> 'number' <> 'null'
     )
     """
 )

@@ -13,6 +13,7 @@ from pgchroma.client._async.concurrency import in_thread
 from pgchroma.client._async.embedder import AsyncEmbedder
 from pgchroma.client._async.reembedding import AsyncReembedder
 from pgchroma.client._async.reopening import reopened_collection
+from pgchroma.client._async.sparse_embedder import AsyncSparseEmbedder
 from pgchroma.client.arguments import operations
 from pgchroma.client.arguments.checks import check_include, check_lengths, naming_method
 from pgchroma.client.arguments.configuration import (
@@ -123,6 +124,9 @@ class AsyncCollection:
         self._model = model
         self._embedder = embedder
         self._origin = origin
+        self._sparse_embedder = AsyncSparseEmbedder(
+            model.configuration.filterable.sparse, is_trusting=embedder.is_trusting
+        )
 
     @property
     def id(self) -> UUID:
@@ -340,6 +344,7 @@ class AsyncCollection:
             records = await self._record_set(ids, embeddings, metadatas, documents, images, uris)
             if records.embeddings is None:
                 await self._embed_records(records, operations.EMBEDDABLE)
+            await self._sparse_embedder.embed_records(records)
         batch = await in_thread(records.batch, removals=False)
         await self._backend.execute(AddRecords(ref, batch))
 
@@ -363,6 +368,7 @@ class AsyncCollection:
             )
             if records.embeddings is None:
                 await self._embed_records(records, operations.EMBEDDABLE_IN_UPDATES)
+            await self._sparse_embedder.embed_records(records)
         batch = await in_thread(records.batch, removals=True)
         await self._backend.execute(UpsertRecords(ref, batch))
 
@@ -390,6 +396,7 @@ class AsyncCollection:
             embeddable = records.documents is not None or records.images is not None
             if records.embeddings is None and embeddable:
                 await self._embed_records(records, operations.EMBEDDABLE_IN_UPDATES)
+            await self._sparse_embedder.embed_records(records)
         batch = await in_thread(records.batch, removals=True)
         await self._backend.execute(UpdateRecords(ref, batch))
 
@@ -789,11 +796,7 @@ class AsyncCollection:
 
     async def _embed_query_text(self, text: str, key: str) -> Any:
         if key != EMBEDDING:
-            raise ValueError(
-                f"Cannot embed string query for key '{key}': key not found in schema. Please "
-                "provide an embedded vector or configure an embedding function for this key in the "
-                "schema."
-            )
+            return (await self._sparse_embedder.embed_query(text, key)).to_dict()
         (embedding,) = await self._embedder.embed_queries([text])
         return embedding
 

@@ -25,6 +25,7 @@ class AsyncEmbedder:
 
     Attributes:
         data_loader: Loads the data at URIs, if the user passed a loader.
+        is_trusting: Whether to apply addresses and remote code that a stored configuration names.
     """
 
     def __init__(
@@ -46,7 +47,7 @@ class AsyncEmbedder:
         self.data_loader = data_loader
         self._given = given
         self._persisted = persisted
-        self._is_trusting = is_trusting
+        self.is_trusting = is_trusting
 
     @property
     def has_given(self) -> bool:
@@ -59,7 +60,7 @@ class AsyncEmbedder:
         Raises:
             ValueError: There is no function, or the stored one cannot be built here.
         """
-        return resolve(self._given, self._persisted, is_trusted=self._is_trusting)
+        return resolve(self._given, self._persisted, is_trusted=self.is_trusting)
 
     def with_function(self, given: Function | None) -> AsyncEmbedder:
         """Return an embedder with this loader and another function; None keeps the function."""
@@ -67,7 +68,7 @@ class AsyncEmbedder:
             self._given if given is None else given,
             self.data_loader,
             self._persisted,
-            is_trusting=self._is_trusting,
+            is_trusting=self.is_trusting,
         )
 
     def change(self, given: Function | None, persisted: Mapping[str, Any] | None) -> None:

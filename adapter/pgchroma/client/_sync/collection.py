@@ -14,6 +14,7 @@ from pgchroma.client._sync.concurrency import in_thread
 from pgchroma.client._sync.embedder import Embedder
 from pgchroma.client._sync.reembedding import Reembedder
 from pgchroma.client._sync.reopening import reopened_collection
+from pgchroma.client._sync.sparse_embedder import SparseEmbedder
 from pgchroma.client.arguments import operations
 from pgchroma.client.arguments.checks import check_include, check_lengths, naming_method
 from pgchroma.client.arguments.configuration import (
@@ -124,6 +125,9 @@ class Collection:
         self._model = model
         self._embedder = embedder
         self._origin = origin
+        self._sparse_embedder = SparseEmbedder(
+            model.configuration.filterable.sparse, is_trusting=embedder.is_trusting
+        )
 
     @property
     def id(self) -> UUID:
@@ -341,6 +345,7 @@ class Collection:
             records = self._record_set(ids, embeddings, metadatas, documents, images, uris)
             if records.embeddings is None:
                 self._embed_records(records, operations.EMBEDDABLE)
+            self._sparse_embedder.embed_records(records)
         batch = in_thread(records.batch, removals=False)
         self._backend.execute(AddRecords(ref, batch))
 
@@ -364,6 +369,7 @@ class Collection:
             )
             if records.embeddings is None:
                 self._embed_records(records, operations.EMBEDDABLE_IN_UPDATES)
+            self._sparse_embedder.embed_records(records)
         batch = in_thread(records.batch, removals=True)
         self._backend.execute(UpsertRecords(ref, batch))
 
@@ -391,6 +397,7 @@ class Collection:
             embeddable = records.documents is not None or records.images is not None
             if records.embeddings is None and embeddable:
                 self._embed_records(records, operations.EMBEDDABLE_IN_UPDATES)
+            self._sparse_embedder.embed_records(records)
         batch = in_thread(records.batch, removals=True)
         self._backend.execute(UpdateRecords(ref, batch))
 
@@ -784,11 +791,7 @@ class Collection:
 
     def _embed_query_text(self, text: str, key: str) -> Any:
         if key != EMBEDDING:
-            raise ValueError(
-                f"Cannot embed string query for key '{key}': key not found in schema. Please "
-                "provide an embedded vector or configure an embedding function for this key in the "
-                "schema."
-            )
+            return (self._sparse_embedder.embed_query(text, key)).to_dict()
         (embedding,) = self._embedder.embed_queries([text])
         return embedding
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Annotated, Any, Final, Generic, Self, TypeAlias, TypeVar
+from typing import Annotated, Any, Final, Generic, Literal, Self, TypeAlias, TypeVar
 
 from pydantic import BaseModel, ConfigDict, GetPydanticSchema, field_validator
 from pydantic_core import core_schema
@@ -135,17 +135,19 @@ class VectorIndexConfig(_Config):
 
 
 class SparseVectorIndexConfig(_Config):
-    """An index of sparse vectors. A schema may have one, but no collection can be created from it.
+    """An index of the sparse vectors under a metadata key. A schema may have several.
 
     Attributes:
-        embedding_function: Computes the sparse vectors.
-        source_key: The key whose text is embedded.
-        bm25: Whether rare words have more weight.
+        embedding_function: Computes the vectors of records, if there is a source, and of queries.
+        source_key: The key whose text is embedded: ``#document``, or a metadata key.
+        bm25: Whether queries are weighted by the inverse document frequencies of their terms.
+        algorithm: Accepted for compatibility: ``wand`` or ``max_score``. It has no effect.
     """
 
     embedding_function: _SparseFunctionField = None
     source_key: str | None = None
     bm25: bool | None = None
+    algorithm: Literal["wand", "max_score"] | None = None
 
     @field_validator("embedding_function")
     @classmethod

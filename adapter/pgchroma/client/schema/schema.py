@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, Self, TypeAlias
 
@@ -31,7 +31,10 @@ from pgchroma.client.schema.indexes import (
 )
 from pgchroma.embeddings.lancedb.adapters import chroma_function
 from pgchroma.embeddings.registry import config_to_embedding_function, embedding_function_to_config
-from pgchroma.embeddings.sparse.registry import sparse_embedding_function_to_config
+from pgchroma.embeddings.sparse.registry import (
+    config_to_sparse_embedding_function,
+    sparse_embedding_function_to_config,
+)
 from pgchroma.model.filterable import FilterableKeys
 from pgchroma.model.schema import merge_schema
 
@@ -211,14 +214,6 @@ class Schema:
                 "Sparse vector index must be created on a specific key. Please specify a key "
                 "using: create_index(config=SparseVectorIndexConfig(...), key='your_key')"
             )
-        for other, types in self.keys.items():
-            index = _index(types, _SPARSE)
-            if other != key and index is not None and index.enabled:
-                raise ValueError(
-                    f"Cannot enable sparse vector index on key '{key}'. A sparse vector index is "
-                    f"already enabled on key '{other}'. Only one sparse vector index is allowed "
-                    "per collection."
-                )
         if config.source_key is not None and config.embedding_function is None:
             raise ValueError(
                 "If source_key is provided then embedding_function must also be provided since "
@@ -381,17 +376,20 @@ def _read_config(slot: _IndexSlot, written: Mapping[str, Any]) -> Any:
     settings = dict(written)
     persisted = settings.pop("embedding_function", None)
     if slot is _SPARSE:
-        return SparseVectorIndexConfig(**settings)
+        build: Callable[[dict[str, Any]], Any] = config_to_sparse_embedding_function
+        return SparseVectorIndexConfig(embedding_function=_built(persisted, build), **settings)
     if persisted is not None:
-        settings["embedding_function"] = _built(persisted)
+        settings["embedding_function"] = _built(persisted, config_to_embedding_function)
     return VectorIndexConfig(**settings)
 
 
-def _built(persisted: Mapping[str, Any]) -> Function | None:
-    if persisted.get("type") != "known":
+def _built(
+    persisted: Mapping[str, Any] | None, build: Callable[[dict[str, Any]], Any]
+) -> Any | None:
+    if persisted is None or persisted.get("type") != "known":
         return None
     try:
-        return config_to_embedding_function(dict(persisted))
+        return build(dict(persisted))
     except ValueError as error:
         warnings.warn(f"the schema shows no embedding function: {error}", UserWarning, stacklevel=2)
         return None

@@ -24,17 +24,17 @@ from (select from {records} as r where {condition} order by r.id for update) as 
 # also sees the embedding that it has to delete.
 HELD: Final[LiteralString] = """
 seen as materialized (
-    select r.seq, r.pos from {records} as r where {condition}
+    select r.seq, r.pos{sparse_held} from {records} as r where {condition}
 ),
 locked as materialized (
-    select r.seq, r.pos, r.id
+    select r.seq, r.pos, r.id{sparse_held}
     from seen as s
     join {records} as r on r.seq = s.seq
-    where {condition} and r.pos is not distinct from s.pos
+    where {condition} and r.pos is not distinct from s.pos{sparse_same}
     for update of r skip locked
 ),
 held as materialized (
-    select seq, pos, id, false as is_new from locked
+    select seq, pos, id, false as is_new{sparse_columns} from locked
     where (select count(*) from locked) = (select count(*) from seen)
 )"""
 

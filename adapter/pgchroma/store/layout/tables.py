@@ -8,6 +8,8 @@ A database is a schema. In that schema, a collection consists of
                     changed embedding gets a new one; created when the dimension is known
     spare_<id>      the shadow table: embeddings of the same records from another function, at the
                     same positions, which are pending or previous
+    sparse_<id>_<n> the sparse vectors under one metadata key, for each key that the collection's
+                    schema enables an index for; `records.sparse_<n>` is a record's position in it
     counts_<id>     the change of the number of records by each write; the compactor merges rows,
                     so there are few
     log_<id>        the sequence from which all of them draw
@@ -38,6 +40,7 @@ from psycopg import sql
 
 from pgchroma.model.filterable import FilterableKeys
 from pgchroma.model.types import Space
+from pgchroma.store.encoding.sparse import PART_DIMENSION, SPARSE_PARTS
 from pgchroma.store.layout.view import typed_columns
 from pgchroma.store.running.steps import Statement, render
 
@@ -59,6 +62,7 @@ __all__ = (
     "relation_names",
     "rename_view",
     "schema_name",
+    "sparse_column",
     "swap",
     "view_name",
 )
@@ -101,7 +105,7 @@ def view_name(collection: str) -> str:
     A longer name, or one in the form of a table's name, ends in ``~`` and a hash instead. No
     collection's name contains ``~``, so no two collections share a view.
     """
-    is_reserved = re.match(r"(records|vectors|counts|log)_|spare_[0-9a-f]{32}", collection)
+    is_reserved = re.match(r"(records|vectors|counts|log)_|(spare|sparse)_[0-9a-f]{32}", collection)
     if len(collection) <= NAME_BYTES and not is_reserved:
         return collection
     digest = hashlib.sha256(collection.encode()).hexdigest()[:10]
@@ -174,6 +178,10 @@ class CollectionTables:
         """The name of the collection's view."""
         return sql.Identifier(self.schema, view_name(collection))
 
+    def sparse(self, number: int) -> sql.Identifier:
+        """The table of the sparse vectors of one key."""
+        return sql.Identifier(self.schema, f"sparse_{self.id.hex}_{number}")
+
     def constraint(self, table: str, suffix: str) -> sql.Identifier:
         """The name of a constraint or an index of one of the tables."""
         return sql.Identifier(f"{table}_{self.id.hex}_{suffix}")
@@ -186,13 +194,16 @@ def relation_names(id: UUID, collection: str) -> tuple[str, ...]:
     """Return the names of everything that a collection may have in its schema."""
     return (
         view_name(collection),
-        *(f"{table}_{id.hex}" for table in ("records", "vectors", "spare", "counts", "log")),
+        *(
+            f"{table}_{id.hex}"
+            for table in ("records", "vectors", "spare", "sparse", "counts", "log")
+        ),
     )
 
 
 def base_name(relation: str) -> str:
-    """Return the name of a table of embeddings without its generation."""
-    return re.sub(r"^((?:vectors|spare)_[0-9a-f]{32})_[0-9]+$", r"\1", relation)
+    """Return the name of a table of embeddings without its generation or its number."""
+    return re.sub(r"^((?:vectors|spare|sparse)_[0-9a-f]{32})_[0-9]+$", r"\1", relation)
 
 
 def create_schema(schema: str) -> Statement:
@@ -212,7 +223,8 @@ def create_copy(schema: str) -> Statement:
 def create_tables(
     tables: CollectionTables, collection: str, filterable: FilterableKeys
 ) -> tuple[Statement, ...]:
-    """Create a collection's sequence, its tables of records and counts, and its view."""
+    """Create a collection's sequence, its tables except that of vectors, and its view."""
+    numbers = filterable.sparse_numbers().values()
     log = render("create sequence {log}", log=tables.log)
     records = render(
         """
@@ -224,9 +236,12 @@ def create_tables(
             uri text,
             metadata jsonb,
             created_at timestamptz not null,
-            updated_at timestamptz not null
+            updated_at timestamptz not null{sparse}
         )
         """,
+        sparse=sql.SQL("").join(
+            sql.SQL(", {} bigint").format(sparse_column(number)) for number in numbers
+        ),
         records=tables.records,
         pkey=tables.constraint("records", "pkey"),
         id_key=tables.constraint("records", "id_key"),
@@ -236,7 +251,35 @@ def create_tables(
     )
     view = create_view(tables, collection, filterable, has_vectors=False)
     statements = (Statement(log), Statement(records), Statement(owner), view)
-    return (*statements, create_counts(tables))
+    sparse = (_create_sparse(tables, number) for number in numbers)
+    return (*statements, create_counts(tables), *sparse)
+
+
+def sparse_column(number: int) -> sql.Identifier:
+    """The column of records with the position of the sparse vector of a key."""
+    return sql.Identifier(f"sparse_{number}")
+
+
+def _create_sparse(tables: CollectionTables, number: int) -> Statement:
+    parts = (
+        sql.SQL("{} sparsevec({})").format(sql.Identifier(part), sql.Literal(PART_DIMENSION))
+        for part in SPARSE_PARTS
+    )
+    text = render(
+        """
+        create table {sparse} (
+            pos bigint not null constraint {pkey} primary key,
+            seq bigint not null,
+            {parts},
+            given jsonb,
+            is_signed boolean not null
+        )
+        """,
+        sparse=tables.sparse(number),
+        pkey=tables.constraint("sparse", f"{number}_pkey"),
+        parts=sql.SQL(", ").join(parts),
+    )
+    return Statement(text)
 
 
 def create_view(
@@ -348,7 +391,10 @@ def create_zero_vector_index(tables: CollectionTables) -> Statement:
 
 
 def drop_tables(
-    tables: CollectionTables, collection: str, shadow_generation: int | None = None
+    tables: CollectionTables,
+    collection: str,
+    shadow_generation: int | None = None,
+    sparse_count: int = 0,
 ) -> tuple[Statement, ...]:
     """Drop everything of a collection, including its shadow table of embeddings."""
     shadow = replace(tables, generation=shadow_generation or 1, is_shadow=True)
@@ -356,7 +402,10 @@ def drop_tables(
         Statement(render("drop view if exists {view}", view=tables.view(collection))),
         Statement(
             render(
-                "drop table if exists {records}, {vectors}, {shadow}, {counts}",
+                "drop table if exists {records}, {vectors}, {shadow}, {counts}{sparse}",
+                sparse=sql.SQL("").join(
+                    sql.SQL(", {}").format(tables.sparse(number)) for number in range(sparse_count)
+                ),
                 records=tables.records,
                 vectors=tables.vectors,
                 shadow=shadow.vectors,

@@ -11,8 +11,9 @@ from psycopg import sql
 
 from pgchroma.model.records import RecordColumns
 from pgchroma.store.encoding.metadata import decode_metadata
+from pgchroma.store.encoding.sparse import decode_sparse
 from pgchroma.store.encoding.vectors import unpack_vectors
-from pgchroma.store.layout.tables import CollectionTables
+from pgchroma.store.layout.tables import CollectionTables, sparse_column
 from pgchroma.store.resolved import ResolvedCollection
 from pgchroma.store.running.steps import ComposedSQL, render
 
@@ -23,19 +24,33 @@ MAX_CACHED_BYTES = 4_000
 
 
 def columns_of(include: frozenset[str], resolved: ResolvedCollection) -> tuple[str, ...]:
-    """Return the columns to select: the ids, and the requested columns that the collection has."""
+    """Return the columns to select: the ids, and the requested columns that the collection has.
+
+    With the metadata come the sparse vectors of indexed keys, two columns for each.
+    """
     has_vectors = resolved.dimension is not None
     requested = (
         column
         for column in _EXPRESSIONS
         if column in include and (has_vectors or column != "embeddings")
     )
-    return ("ids", *requested)
+    numbers = resolved.filterable.sparse_numbers().values() if "metadatas" in include else ()
+    sparse = (f"{kind}{number}" for number in numbers for kind in _SPARSE)
+    return ("ids", *requested, *sparse)
 
 
-def selected(columns: tuple[str, ...]) -> sql.Composable:
+def selected(columns: tuple[str, ...], tables: CollectionTables) -> sql.Composable:
     """Compose a select list over records ``r`` and vectors ``v``."""
-    return sql.SQL(", ").join(sql.SQL(_EXPRESSIONS[column]) for column in columns)
+    return sql.SQL(", ").join(_expression(column, tables) for column in columns)
+
+
+def _expression(column: str, tables: CollectionTables) -> sql.Composable:
+    if column in _EXPRESSIONS:
+        return sql.SQL(_EXPRESSIONS[column])
+    kind, _, number = column.partition(":")
+    return sql.SQL(_SPARSE[f"{kind}:"]).format(
+        table=tables.sparse(int(number)), column=sparse_column(int(number))
+    )
 
 
 def compose(
@@ -58,8 +73,17 @@ def columns_from_rows(
     values: dict[str, Any] = {
         column: [row[index] for row in rows] for index, column in enumerate(columns)
     }
+    sparse = {column: values.pop(column) for column in columns if ":" in column}
     if "metadatas" in values:
         values["metadatas"] = [decode_metadata(text) for text in values["metadatas"]]
+        for key, number in resolved.filterable.sparse_numbers().items():
+            vectors = zip(sparse[f"parts:{number}"], sparse[f"given:{number}"], strict=True)
+            values["metadatas"] = [
+                metadata
+                if parts is None
+                else {**(metadata or {}), key: decode_sparse(parts, given)}
+                for metadata, (parts, given) in zip(values["metadatas"], vectors, strict=True)
+            ]
     if "embeddings" in values and resolved.dimension is not None:
         values["embeddings"] = unpack_vectors(values["embeddings"], resolved.dimension)
     elif "embeddings" in include:
@@ -77,12 +101,24 @@ def _compose(
         template,
         records=tables.records,
         vectors=tables.vectors,
-        columns=selected(columns),
+        columns=selected(columns, tables),
         **{name: ComposedSQL(clause) for name, clause in clauses},
     )
 
 
 _cached = lru_cache(maxsize=4096)(_compose)
+
+_SPARSE: dict[str, LiteralString] = {
+    "parts:": """(
+        select array[
+            sparsevec_send(e.p0), sparsevec_send(e.p1), sparsevec_send(e.p2),
+            sparsevec_send(e.p3), sparsevec_send(e.p4)
+        ]
+        from {table} as e where e.pos = r.{column}
+    )""",
+    "given:": "(select e.given::text from {table} as e where e.pos = r.{column})",
+}
+"""The sparse vector of a key: its parts in binary, and its dictionary form if it is stored."""
 
 _EXPRESSIONS: dict[str, LiteralString] = {
     "ids": "r.id",

@@ -11,6 +11,7 @@ from pgchroma.store.conditions.condition import resolve_where
 from pgchroma.store.conditions.row_locks import HELD, IS_HELD, LOCK
 from pgchroma.store.context import StoreContext
 from pgchroma.store.handlers import handles
+from pgchroma.store.records.sparse import SparseClauses
 from pgchroma.store.resolved import ResolvedCollection
 from pgchroma.store.running.steps import Steps, render
 from pgchroma.store.sequences import advance_once
@@ -32,14 +33,18 @@ def delete_records(operation: DeleteRecords, context: StoreContext) -> Steps[int
         # Both parts have the condition, so a row that is changed in between is tested again.
         first = sql.SQL(_FIRST).format(records=records, condition=condition.sql)
         matching = sql.SQL("{} and {}").format(condition.sql, first)
+    numbers = resolved.filterable.sparse_numbers().values()
+    sparse = SparseClauses(resolved.tables, numbers).parts()
     change = render(
         _DELETE,
         records=records,
         counts=resolved.tables.counts,
         log=resolved.tables.log_literal,
-        held=sql.SQL(HELD).format(records=records, condition=matching),
+        held=sql.SQL(HELD).format(records=records, condition=matching, **sparse),
         is_held=sql.SQL(IS_HELD),
         cleared=_cleared(resolved),
+        sparse_held=sparse["sparse_held"],
+        sparse_cleared=sparse["sparse_cleared"],
     )
     lock = render(LOCK, records=records, condition=matching)
     rows = yield from condition.write(lock, change, {"limit": operation.limit})
@@ -65,13 +70,13 @@ r.seq = any(array(
 _DELETE: LiteralString = """
 with {held},
 removed as (
-    delete from {records} as r using held as h where r.seq = h.seq returning r.pos
+    delete from {records} as r using held as h where r.seq = h.seq returning r.pos{sparse_held}
 ),
 counted as (
     insert into {counts} (place, change)
     select nextval({log}), - count(*) from removed having count(*) > 0
 )
-{cleared}
+{cleared}{sparse_cleared}
 select (select count(*) from removed), {is_held}
 """
 

@@ -11,6 +11,7 @@ Positions in insertion order and in the log are drawn in the order of the batch.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final, LiteralString
@@ -32,6 +33,7 @@ from pgchroma.store.encoding.metadata import encode_metadata
 from pgchroma.store.encoding.vectors import VectorArray, pack_vectors
 from pgchroma.store.handlers import handles
 from pgchroma.store.layout.tables import CollectionTables
+from pgchroma.store.records.sparse import SparseClauses, sparse_parameters, without_sparse
 from pgchroma.store.resolved import ResolvedCollection
 from pgchroma.store.resolving import make_vectors, resolve, resolve_for_query
 from pgchroma.store.running.steps import Statement, Steps, Transaction, render
@@ -68,6 +70,7 @@ class WriteShape:
         claim: The statement that locks or inserts the rows. Empty if `records` does that.
         records: The clauses that write the records.
         vectors: The clauses that write their embeddings.
+        sparse: The clauses that write their sparse vectors.
         shadow: The clauses that write their pending or previous embeddings.
         is_held: The expression for whether the change was made. Empty if it is always made.
     """
@@ -75,6 +78,7 @@ class WriteShape:
     claim: LiteralString
     records: LiteralString
     vectors: LiteralString
+    sparse: LiteralString
     shadow: LiteralString = ""
     is_held: LiteralString = ""
 
@@ -115,10 +119,16 @@ def _send(
     shape: WriteShape, records: RecordBatch, resolved: ResolvedCollection, context: StoreContext
 ) -> Steps[None]:
     has_vectors = records.dimension is not None
+    numbers = resolved.filterable.sparse_numbers()
     claim, change = _render_statements(
-        shape, resolved.tables, resolved.shadow, has_vectors, records.modality
+        shape,
+        resolved.tables,
+        resolved.shadow,
+        has_vectors,
+        records.modality,
+        tuple(numbers.values()),
     )
-    columns = _column_parameters(records)
+    columns = _column_parameters(records, numbers, removals=shape is not _ADD)
     claimed = {**columns, "are_embedded": _are_embedded(records)}
     changed = {**columns, "embeddings": _packed_embeddings(records, context)}
     if shape.is_held:
@@ -129,15 +139,19 @@ def _send(
         yield Statement(change, changed)
 
 
-def _column_parameters(records: RecordBatch) -> dict[str, Any]:
+def _column_parameters(
+    records: RecordBatch, numbers: Mapping[str, int], *, removals: bool
+) -> dict[str, Any]:
     columns: dict[str, Any] = {
         "ids": records.ids,
         "documents": records.documents,
         "uris": records.uris,
         "metadatas": None,
+        **sparse_parameters(records.metadatas, numbers),
     }
-    if records.metadatas is not None:
-        columns["metadatas"] = [encode_metadata(metadata) for metadata in records.metadatas]
+    metadatas = without_sparse(records.metadatas, numbers, removals=removals)
+    if metadatas is not None:
+        columns["metadatas"] = [encode_metadata(metadata) for metadata in metadatas]
     return columns
 
 
@@ -160,6 +174,7 @@ def _render_statements(
     shadow: CollectionTables | None,
     has_vectors: bool,
     modality: Modality | None,
+    numbers: tuple[int, ...],
 ) -> tuple[bytes, bytes]:
     document, uri = _DOCUMENT_AND_URI[modality]
     parts: dict[str, sql.Composable] = {
@@ -171,12 +186,15 @@ def _render_statements(
         "uri": sql.SQL(uri),
         "condition": BY_IDS,
         "embeddings": sql.SQL(_EMBEDDINGS if has_vectors else _NO_EMBEDDINGS),
+        **SparseClauses(tables, numbers).parts(),
     }
     vectors: LiteralString = shape.vectors if has_vectors else ""
     if has_vectors and shadow is not None:
         vectors += shape.shadow
         parts["shadow"] = shadow.vectors
-    change = render(_WITH + shape.records + vectors + _SELECT + shape.is_held, **parts)
+    change = render(
+        _WITH + shape.records + vectors + shape.sparse + _SELECT + shape.is_held, **parts
+    )
     return render(shape.claim, **parts), change
 
 
@@ -194,17 +212,20 @@ _SELECT: LiteralString = "select "
 # statement waits for the next id, and only a part of the batch would exist.
 _ADDED: LiteralString = """
 input as materialized (
-    select nextval({log}) as drawn, n, id, document, uri, metadata::jsonb as metadata, embedding
+    select
+        nextval({log}) as drawn, n, id, document, uri, metadata::jsonb as metadata,
+        embedding{sparse_names}
     from unnest(
         %(ids)b::text[], %(documents)b::text[], %(uris)b::text[], %(metadatas)b::text[],
-        {embeddings}
-    ) with ordinality as batch (id, document, uri, metadata, embedding, n)
+        {embeddings}{sparse_arrays}
+    ) with ordinality as batch (id, document, uri, metadata, embedding{sparse_names}, n)
 ),
 inserted as (
-    insert into {records} (seq, pos, id, document, uri, metadata, created_at, updated_at)
+    insert into {records}
+        (seq, pos, id, document, uri, metadata, created_at, updated_at{sparse_columns})
     select distinct on (id collate "C")
         drawn, case when embedding is not null then drawn end, id, document, uri, metadata,
-        now(), now()
+        now(), now(){sparse_drawn}
     from input
     order by id collate "C", n
     on conflict (id) do update set updated_at = excluded.updated_at where false
@@ -234,17 +255,20 @@ stored as (
 # of the rows.
 _INSERT_OR_LOCK: LiteralString = """
 input as materialized (
-    select nextval({log}) as drawn, id, document, uri, metadata::jsonb as metadata, is_embedded
+    select
+        nextval({log}) as drawn, id, document, uri, metadata::jsonb as metadata,
+        is_embedded{sparse_claim_names}
     from unnest(
         %(ids)b::text[], %(documents)b::text[], %(uris)b::text[], %(metadatas)b::text[],
-        %(are_embedded)b::bool[]
-    ) as batch (id, document, uri, metadata, is_embedded)
+        %(are_embedded)b::bool[]{sparse_claim_arrays}
+    ) as batch (id, document, uri, metadata, is_embedded{sparse_claim_names})
 ),
 inserted as (
-    insert into {records} (seq, pos, id, document, uri, metadata, created_at, updated_at)
+    insert into {records}
+        (seq, pos, id, document, uri, metadata, created_at, updated_at{sparse_columns})
     select
         drawn, case when is_embedded then drawn end, id, document, uri,
-        nullif(jsonb_strip_nulls(metadata), '{{}}'), now(), now()
+        nullif(jsonb_strip_nulls(metadata), '{{}}'), now(), now(){sparse_drawn}
     from input
     order by id collate "C"
     on conflict (id) do update set updated_at = excluded.updated_at where false
@@ -270,18 +294,20 @@ _DOCUMENT_AND_URI: Final[dict[Modality | None, tuple[LiteralString, LiteralStrin
 
 _INPUT: LiteralString = """
 input as materialized (
-    select n, id, document, uri, metadata::jsonb as metadata, embedding
+    select n, id, document, uri, metadata::jsonb as metadata, embedding{sparse_names}
     from unnest(
         %(ids)b::text[], %(documents)b::text[], %(uris)b::text[], %(metadatas)b::text[],
-        {embeddings}
-    ) with ordinality as batch (id, document, uri, metadata, embedding, n)
+        {embeddings}{sparse_arrays}
+    ) with ordinality as batch (id, document, uri, metadata, embedding{sparse_names}, n)
 ),
 """
 
 # A row that existed was locked, so its xmax is set. The xmax of an inserted row is zero.
 _INSERTED_OR_LOCKED: LiteralString = """
 held as materialized (
-    select r.seq, r.pos, r.id, r.xmax = '0'::xid as is_new from {records} as r where {condition}
+    select r.seq, r.pos, r.id, r.xmax = '0'::xid as is_new{sparse_held}
+    from {records} as r
+    where {condition}
 )"""
 
 _CHANGED: LiteralString = """,
@@ -292,9 +318,9 @@ positions as materialized (
             when embedding is null then null
             when is_new then replaced
             else nextval({log})
-        end as pos
+        end as pos{sparse_positions}
     from (
-        select i.*, h.seq, h.pos as replaced, h.is_new
+        select i.*, h.seq, h.pos as replaced, h.is_new{sparse_replaced}
         from input as i
         join held as h on h.id = i.id
         order by i.n
@@ -309,7 +335,7 @@ updated as (
         metadata = nullif(
             jsonb_strip_nulls(coalesce(r.metadata, '{{}}') || coalesce(p.metadata, '{{}}')), '{{}}'
         ),
-        updated_at = now()
+        {sparse_set}updated_at = now()
     from positions as p
     where r.seq = p.seq and not p.is_new
 )
@@ -333,11 +359,14 @@ outdated as (
 )
 """
 
-_ADD = WriteShape("", _ADDED + _COUNTED, _ADDED_VECTORS)
-_UPDATE = WriteShape(LOCK, _INPUT + HELD + _CHANGED, _REPLACED, _REPLACED_SHADOW, IS_HELD)
+_ADD = WriteShape("", _ADDED + _COUNTED, _ADDED_VECTORS, "{sparse_added}")
+_UPDATE = WriteShape(
+    LOCK, _INPUT + HELD + _CHANGED, _REPLACED, "{sparse_changed}", _REPLACED_SHADOW, IS_HELD
+)
 _UPSERT = WriteShape(
     _WITH + _INSERT_OR_LOCK + _COUNTED + _SELECT,
     _INPUT + _INSERTED_OR_LOCKED + _CHANGED,
     _REPLACED,
+    "{sparse_changed}",
     _REPLACED_SHADOW,
 )

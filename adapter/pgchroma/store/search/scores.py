@@ -20,7 +20,7 @@ import numpy as np
 
 from pgchroma.model.search.ranking import Calculation, Constant, Nearest, Ranking
 
-__all__ = ("CompiledRanking", "compile_ranking")
+__all__ = ("GREATEST", "INFINITE_FROM", "ZERO_UP_TO", "CompiledRanking", "compile_ranking")
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +131,7 @@ class _Compiler:
         name = f"e{len(self.columns)}"
         self.columns.append(
             _COLUMN.format(
-                value=value, name=name, infinite_from=_INFINITE_FROM, zero_up_to=_ZERO_UP_TO
+                value=value, name=name, infinite_from=INFINITE_FROM, zero_up_to=ZERO_UP_TO
             )
         )
         return f"{name}.v"
@@ -172,9 +172,9 @@ _BINARY_VALUES: Final[dict[str, Callable[..., Any]]] = {
     "$sub": np.subtract,
     "$mul": np.multiply,
     "$div": np.divide,
-    # These ignore a NaN, as Chroma does.
-    "$max": np.fmax,
-    "$min": np.fmin,
+    # These ignore a NaN, as Chroma does. Of equal operands, 0 and -0 too, they return the first.
+    "$max": lambda a, b: b if np.isnan(a) or b > a else a,
+    "$min": lambda a, b: b if np.isnan(a) or b < a else a,
 }
 _STARTS: Final = {
     "$sum": np.float32(0),
@@ -184,9 +184,11 @@ _STARTS: Final = {
 }
 """What the operands of an operator are combined with, from left to right."""
 
-_INFINITE_FROM: Final = (2 - 2**-24) * 2.0**127
+GREATEST: Final = (2 - 2**-23) * 2.0**127
+"""The greatest number of float32."""
+INFINITE_FROM: Final = (2 - 2**-24) * 2.0**127
 """Numbers from halfway above the greatest float32 on are rounded to infinity."""
-_ZERO_UP_TO: Final = 2.0**-150
+ZERO_UP_TO: Final = 2.0**-150
 """Numbers up to half of the least float32 are rounded to zero."""
 
 # `offset 0` keeps PostgreSQL from writing the inner expression wherever it is used.

@@ -7,7 +7,7 @@ page are columns of records read.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, LiteralString
 
@@ -16,35 +16,28 @@ from psycopg import sql
 from pgchroma.model.search.parsed import SCORE, Grouping, ParsedSearch
 from pgchroma.model.search.ranking import Ranking
 from pgchroma.store.conditions.condition import Condition
-from pgchroma.store.encoding.vectors import pack_vector
-from pgchroma.store.layout.tables import CollectionTables
+from pgchroma.store.encoding.sparse import PART_DIMENSION
+from pgchroma.store.layout.tables import CollectionTables, sparse_column
 from pgchroma.store.records.columns import selected
 from pgchroma.store.records.reads import EMBEDDINGS
+from pgchroma.store.resolved import ResolvedCollection
 from pgchroma.store.running.steps import ComposedSQL, Statement, render
-from pgchroma.store.search.nearest import CHOICE, MATCHING
-from pgchroma.store.search.planner import NearestPlan
+from pgchroma.store.search.leaves import DenseLeaf, EmptyLeaf, matching_relations
 from pgchroma.store.search.scores import compile_ranking
+from pgchroma.store.search.sparse import SparseLeaf
 
-__all__ = ("FIRST_COLUMN", "IS_COMPLETE", "SCORE_COLUMN", "PlannedLeaf", "ranked_statement")
+__all__ = ("FIRST_COLUMN", "IS_COMPLETE", "SCORE_COLUMN", "ranked_statement")
 
 IS_COMPLETE, SCORE_COLUMN, FIRST_COLUMN = range(3)
 """Positions in a row: whether all searches found what they had to, the record's score, and the
 first column of the record, its id. A row without an id belongs to no record."""
 
 
-@dataclass(frozen=True, slots=True)
-class PlannedLeaf:
-    """One search by a vector of a rank expression, and how it is executed."""
-
-    query: Any
-    plan: NearestPlan
-
-
 def ranked_statement(
     search: ParsedSearch,
     ranking: Ranking,
-    leaves: Sequence[PlannedLeaf],
-    tables: CollectionTables,
+    leaves: Sequence[DenseLeaf | SparseLeaf | EmptyLeaf],
+    resolved: ResolvedCollection,
     condition: Condition,
     columns: tuple[str, ...],
 ) -> Statement:
@@ -54,17 +47,23 @@ def ranked_statement(
         search: The search.
         ranking: Its rank expression, with at least one search by a vector.
         leaves: These searches, in the order in which they are written.
-        tables: The collection's tables.
+        resolved: The collection.
         condition: The condition of the search's filter.
         columns: The columns of records to return.
     """
     compiled = compile_ranking(ranking)
     names = range(len(leaves))
-    grouping = _Groups.of(search.grouping)
+    grouping = _Groups.of(search.grouping, resolved.filterable.sparse_numbers())
+    tables = resolved.tables
     embeddings: LiteralString = EMBEDDINGS if "embeddings" in columns else ""
     text = render(
         _STATEMENT,
-        relations=_relations(leaves, tables, condition),
+        relations=sql.SQL(",\n").join(
+            [
+                *matching_relations(leaves, tables, condition.sql),
+                *(leaf.compose(name, tables, condition.sql) for name, leaf in enumerate(leaves)),
+            ]
+        ),
         found=_raw(" union ".join(_FOUND.format(name=name) for name in names)),
         joined=_raw("\n".join(_JOINED.format(name=name) for name in names)),
         columns=_raw(compiled.columns),
@@ -72,67 +71,22 @@ def ranked_statement(
         support=_raw(compiled.support or "false"),
         kept=grouping.compose(tables),
         rank=sql.SQL(_RANK),
-        is_complete=sql.SQL(" and ").join(map(_completeness, names, leaves)),
+        is_complete=sql.SQL(" and ").join(
+            leaf.is_complete(name) for name, leaf in enumerate(leaves)
+        ),
         records=tables.records,
-        selected=selected(columns),
+        selected=selected(columns, tables),
         embeddings=sql.SQL(embeddings).format(vectors=tables.vectors),
     )
-    parameters = {
-        **{f"q{name}": pack_vector(leaf.query) for name, leaf in zip(names, leaves, strict=True)},
+    parameters: dict[str, Any] = {
         **compiled.constants,
         **grouping.parameters,
         "page_limit": search.limit,
         "page_offset": search.offset,
     }
+    for name, leaf in enumerate(leaves):
+        parameters |= leaf.parameters(name)
     return condition.statement(text, parameters)
-
-
-def _relations(
-    leaves: Sequence[PlannedLeaf], tables: CollectionTables, condition: Condition
-) -> sql.Composable:
-    shapes = [leaf.plan.shape for leaf in leaves]
-    relations: list[sql.Composable] = []
-    if any(shape.has_condition for shape in shapes):
-        adaptive = [shape for shape in shapes if shape.is_adaptive]
-        bound = sql.Literal(max((shape.exact_limit for shape in adaptive), default=0))
-        # A search that reads all matching records exactly needs all of their positions.
-        limited = sql.SQL(" limit {} + 1").format(bound)
-        is_limited = all(shape.is_adaptive for shape in shapes)
-        relations.append(
-            sql.SQL(MATCHING).format(
-                records=tables.records,
-                condition=condition.sql,
-                bound=limited if is_limited else sql.SQL(""),
-            )
-        )
-        if adaptive:
-            relations.append(sql.SQL(CHOICE).format(bound=bound))
-    relations += [
-        sql.SQL(_LEAF).format(
-            name=_raw(f"leaf{name}"),
-            query=_raw(f"%(q{name})b"),
-            nearest=shape.compose(condition.sql),
-            records=tables.records,
-        )
-        for name, shape in enumerate(shapes)
-    ]
-    return sql.SQL(",\n").join(relations)
-
-
-def _completeness(name: int, leaf: PlannedLeaf) -> sql.Composable:
-    """Compose whether a search found what it had to.
-
-    It did not if a row of vectors belongs to no record, or if an index returned too few.
-    """
-    is_found: LiteralString = "count(*) >= {limit}"
-    if leaf.plan.shape.is_adaptive:
-        is_found = "(not (select is_searched from choice) or count(*) >= {limit})"
-    elif leaf.plan.strategy == "exact":
-        is_found = "true"
-    return sql.SQL("(select coalesce(bool_and(is_live), true) and {found} from {leaf})").format(
-        found=sql.SQL(is_found).format(limit=sql.Literal(leaf.plan.shape.limit)),
-        leaf=_raw(f"leaf{name}"),
-    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,21 +94,36 @@ class _Groups:
     """The SQL of a grouping, or of none.
 
     Attributes:
-        parameters: The metadata keys.
+        names: The names of relations and placeholders, by metadata key.
+        sparse: The numbers of the tables of sparse vectors, by key.
     """
 
     grouping: Grouping | None
     names: dict[str, str]
+    sparse: Mapping[str, int]
 
     @classmethod
-    def of(cls, grouping: Grouping | None) -> _Groups:
+    def of(cls, grouping: Grouping | None, sparse: Mapping[str, int]) -> _Groups:
         keys = (*grouping.keys, *grouping.order) if grouping else ()
         metadata_keys = dict.fromkeys(key for key in keys if key != SCORE)
-        return cls(grouping, {key: f"g{index}" for index, key in enumerate(metadata_keys)})
+        names = {key: f"g{index}" for index, key in enumerate(metadata_keys)}
+        return cls(grouping, names, sparse)
 
     @property
     def parameters(self) -> dict[str, Any]:
         return {name: key for key, name in self.names.items()}
+
+    def _value(self, key: str, tables: CollectionTables) -> sql.Composable:
+        number = self.sparse.get(key)
+        placeholder = sql.Placeholder(self.names[key])
+        if number is None:
+            return sql.SQL(_PLAIN).format(key=placeholder)
+        return sql.SQL(_SPARSE).format(
+            key=placeholder,
+            table=tables.sparse(number),
+            column=sparse_column(number),
+            size=sql.Literal(PART_DIMENSION),
+        )
 
     def compose(self, tables: CollectionTables) -> sql.Composable:
         """Compose the scored records that are kept: ``(seq, score)``."""
@@ -169,7 +138,15 @@ class _Groups:
         ]
         return sql.SQL(_GROUPED).format(
             records=tables.records,
-            values=_raw("\n".join(_VALUE.format(name=name) for name in self.names.values())),
+            values=sql.SQL("\n").join(
+                sql.SQL(_VALUE).format(
+                    name=sql.Identifier(name),
+                    given=sql.Identifier(f"{name}_value"),
+                    key=sql.Placeholder(name),
+                    value=self._value(key, tables),
+                )
+                for key, name in self.names.items()
+            ),
             partition=_raw(", ".join(partition)),
             order=_raw(", ".join(order)),
             rank=sql.SQL(_RANK),
@@ -193,17 +170,6 @@ def _raw(text: str) -> ComposedSQL:
 
 _FOUND: Final = "select seq from leaf{name}"
 _JOINED: Final = "left join leaf{name} as k{name} on k{name}.seq = n.seq"
-
-_LEAF: LiteralString = """{name} as materialized (
-    select f.seq, f.value, f.is_live,
-        (row_number() over (order by f.value, f.seq) - 1)::real as place
-    from (
-        select v.seq, v.distance as value, r.seq is not null as is_live
-        from (select {query}::vector as embedding) as q
-        cross join lateral ({nearest}) as v
-        left join {records} as r on r.seq = v.seq and r.pos = v.pos
-    ) as f
-)"""
 
 # Zeros are sorted by their sign, as in Chroma. NaN is last.
 _RANK: LiteralString = "s.score, case when s.score = 0 then s.score::text <> '-0' end, s.seq"
@@ -246,18 +212,18 @@ _GROUPED: LiteralString = """(
 )"""
 
 # Kinds of values in Chroma's order: none, bool, int, float, text, sparse vector, lists of scalars.
-_VALUE: Final = """cross join lateral (
-    select r.metadata -> %({name})s::text as value offset 0
-) as {name}_value
+_VALUE: LiteralString = """cross join lateral (
+    select {value} as value offset 0
+) as {given}
 cross join lateral (
-    select {name}_value.value, case jsonb_typeof({name}_value.value)
+    select {given}.value, case jsonb_typeof({given}.value)
         when 'boolean' then 1
-        when 'number' then 2 + least(strpos({name}_value.value::text, '.'), 1)
+        when 'number' then 2 + least(strpos({given}.value::text, '.'), 1)
         when 'string' then 4
         when 'object' then 5
-        when 'array' then 5 + case jsonb_typeof({name}_value.value -> 0)
+        when 'array' then 5 + case jsonb_typeof({given}.value -> 0)
             when 'boolean' then 1
-            when 'number' then 2 + least(strpos(({name}_value.value -> 0)::text, '.'), 1)
+            when 'number' then 2 + least(strpos(({given}.value -> 0)::text, '.'), 1)
             when 'string' then 4
             else 0
         end
@@ -265,6 +231,35 @@ cross join lateral (
     end as kind
     offset 0
 ) as {name}"""
+
+_PLAIN: LiteralString = "r.metadata -> {key}::text"
+
+# The labels of a sparse vector do not matter. One that has an index is not in the metadata.
+_SPARSE: LiteralString = """coalesce(
+    case jsonb_typeof(r.metadata -> {key}::text)
+        when 'object' then (r.metadata -> {key}::text) - 'tokens' else r.metadata -> {key}::text
+    end,
+    (
+        select coalesce(e.given - 'tokens', (
+            select jsonb_build_object(
+                '#type', 'sparse_vector',
+                'indices', coalesce(jsonb_agg(t.index order by t.index), '[]'),
+                'values', coalesce(jsonb_agg(t.value order by t.index), '[]')
+            )
+            from unnest(array[e.p0::text, e.p1::text, e.p2::text, e.p3::text, e.p4::text])
+                with ordinality as p (terms, part)
+            cross join lateral string_to_table(
+                substring(p.terms from '{{(.+)}}'), ','
+            ) as u (term)
+            cross join lateral (
+                select
+                    split_part(u.term, ':', 1)::bigint - 1 + (p.part - 1) * {size} as index,
+                    split_part(u.term, ':', 2)::numeric as value
+            ) as t
+        ))
+        from {table} as e where e.pos = r.{column}
+    )
+)"""
 
 _SORTED: Final = (
     "case when {name}.kind in (2, 3) then ({name}.value #>> '{{}}')::numeric end",

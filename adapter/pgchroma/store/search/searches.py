@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -12,7 +12,7 @@ from pgchroma.errors import InvalidArgumentError
 from pgchroma.model.operations import CollectionRef, SearchRecords
 from pgchroma.model.records import FoundRecords
 from pgchroma.model.search.parsed import SCORE, ParsedSearch
-from pgchroma.model.search.ranking import Ranking, nearest_of
+from pgchroma.model.search.ranking import Nearest, Ranking, nearest_of
 from pgchroma.model.sparse import SparseVector
 from pgchroma.store.conditions.condition import Condition, resolve_where
 from pgchroma.store.context import StoreContext
@@ -22,16 +22,19 @@ from pgchroma.store.records.reads import select_page
 from pgchroma.store.resolved import ResolvedCollection
 from pgchroma.store.resolving import resolve_for_query
 from pgchroma.store.running.steps import Reads, Rows, Steps, WithSettings
+from pgchroma.store.search.leaves import DenseLeaf, EmptyLeaf
 from pgchroma.store.search.planner import plan_nearest, search_settings
 from pgchroma.store.search.search_statements import (
     FIRST_COLUMN,
     IS_COMPLETE,
     SCORE_COLUMN,
-    PlannedLeaf,
     ranked_statement,
 )
+from pgchroma.store.search.sparse import SparseLeaf
 
 __all__ = ("search_records",)
+
+Leaf: TypeAlias = DenseLeaf | SparseLeaf | EmptyLeaf
 
 
 @handles(SearchRecords)
@@ -70,7 +73,7 @@ class _PreparedSearch:
         ranking = self.search.ranking
         if ranking is None:
             return False
-        return self.resolved.dimension is None or next(nearest_of(ranking), None) is None
+        return next(nearest_of(ranking), None) is None
 
     @property
     def is_complete(self) -> bool:
@@ -86,25 +89,32 @@ class _PreparedSearch:
             )
             return WithSettings(self.condition.settings, statement)
         leaves = self._leaves(search.ranking, force_exact=force_exact)
-        settings = search_settings([leaf.plan for leaf in leaves])
+        settings = search_settings([leaf.plan for leaf in leaves if isinstance(leaf, DenseLeaf)])
         statement = ranked_statement(
-            search, search.ranking, leaves, self.resolved.tables, self.condition, self.columns
+            search, search.ranking, leaves, self.resolved, self.condition, self.columns
         )
         return WithSettings((*settings, *self.condition.settings), statement)
 
-    def _leaves(self, ranking: Ranking, *, force_exact: bool) -> list[PlannedLeaf]:
-        leaves = []
-        for nearest in nearest_of(ranking):
-            query: Any = nearest.query
-            plan = plan_nearest(
-                query[np.newaxis],
-                nearest.limit,
-                self.resolved,
-                is_restricted=self.condition.is_restrictive,
-                force_exact=force_exact,
-            )
-            leaves.append(PlannedLeaf(query, plan))
-        return leaves
+    def _leaves(self, ranking: Ranking, *, force_exact: bool) -> list[Leaf]:
+        return [self._leaf(nearest, force_exact=force_exact) for nearest in nearest_of(ranking)]
+
+    def _leaf(self, nearest: Nearest, *, force_exact: bool) -> Leaf:
+        query = nearest.query
+        if isinstance(query, SparseVector):
+            number, has_bm25 = _sparse_index(self.resolved, nearest.key)
+            if not query.indices:
+                return EmptyLeaf()
+            return SparseLeaf(query, nearest.limit, number, has_bm25=has_bm25)
+        if self.resolved.dimension is None:
+            return EmptyLeaf()
+        plan = plan_nearest(
+            query[np.newaxis],
+            nearest.limit,
+            self.resolved,
+            is_restricted=self.condition.is_restrictive,
+            force_exact=force_exact,
+        )
+        return DenseLeaf(query, plan)
 
     def results(self) -> FoundRecords:
         """Return the records that were found."""
@@ -134,11 +144,19 @@ def _prepare(
         yield from resolve_for_query(collection, context, dimension)
     for nearest in nearest_of(search.ranking):
         if isinstance(nearest.query, SparseVector):
-            raise InvalidArgumentError(
-                f"Cannot filter using metadata key '{nearest.key}' with type 'SparseVector' "
-                "because indexing is disabled"
-            )
+            _sparse_index(resolved, nearest.key)
     return _PreparedSearch(search, resolved, condition)
+
+
+def _sparse_index(resolved: ResolvedCollection, key: str) -> tuple[int, bool]:
+    """Return the number of a key's table of sparse vectors, and whether it weights queries."""
+    index = resolved.filterable.sparse.get(key)
+    if index is None or index.number is None:
+        raise InvalidArgumentError(
+            f"Cannot filter using metadata key '{key}' with type 'SparseVector' because indexing "
+            "is disabled"
+        )
+    return index.number, index.has_bm25
 
 
 def _execute(searches: list[_PreparedSearch], *, force_exact: bool = False) -> Steps[None]:

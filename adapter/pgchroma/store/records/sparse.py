@@ -1,0 +1,170 @@
+"""The parts of statements that write and read the sparse vectors of indexed keys.
+
+The vectors of a key are in a table of their own, and not in the metadata. A record's column names
+the position of its vector there. Of each key that has a table, a batch has these columns:
+
+    touched   whether the record's metadata has the key at all
+    has       whether its value is a sparse vector
+    p0 … p4   the vector; see `pgchroma.store.encoding.sparse`
+    given     its dictionary form, if the columns do not have all of it
+    signed    whether a value is negative
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, LiteralString
+
+from psycopg import sql
+
+from pgchroma.model.metadata import CleanMetadata
+from pgchroma.model.sparse import is_sparse
+from pgchroma.store.encoding.sparse import SPARSE_PARTS, EncodedSparse, encode_sparse
+from pgchroma.store.layout.tables import CollectionTables, sparse_column
+
+__all__ = ("SparseClauses", "sparse_parameters", "without_sparse")
+
+_COLUMNS = ("touched", "has", *SPARSE_PARTS, "given", "signed")
+
+
+def without_sparse(
+    metadatas: Sequence[CleanMetadata | None] | None, keys: Iterable[str], *, removals: bool
+) -> Sequence[CleanMetadata | None] | None:
+    """Return metadata without the sparse vectors of the keys.
+
+    Args:
+        metadatas: The metadata of each record.
+        keys: The keys whose vectors have tables.
+        removals: Whether a value of another type that a vector replaces has to be removed.
+    """
+    keys = tuple(keys)
+    if metadatas is None or not keys:
+        return metadatas
+    return [_plain(metadata, keys, removals=removals) for metadata in metadatas]
+
+
+def _plain(
+    metadata: CleanMetadata | None, keys: Sequence[str], *, removals: bool
+) -> CleanMetadata | None:
+    vectors = [key for key in keys if metadata and is_sparse(metadata.get(key))]
+    if not metadata or not vectors:
+        return metadata
+    if removals:
+        return {**metadata, **dict.fromkeys(vectors)}
+    return {key: value for key, value in metadata.items() if key not in vectors}
+
+
+def sparse_parameters(
+    metadatas: Sequence[CleanMetadata | None] | None, numbers: Mapping[str, int]
+) -> dict[str, Any]:
+    """Return the columns of a batch, by the names of their placeholders.
+
+    Raises:
+        InvalidArgumentError: A vector has more values than PostgreSQL can store.
+    """
+    parameters: dict[str, Any] = {}
+    for key, number in numbers.items():
+        rows = [
+            _row(metadata, key, f"metadatas[{index}].{key}")
+            for index, metadata in enumerate(metadatas or ())
+        ]
+        is_used = any(row[0] for row in rows)
+        for position, column in enumerate(_COLUMNS):
+            values = [row[position] for row in rows] if is_used else None
+            parameters[f"s{number}_{column}"] = values
+    return parameters
+
+
+def _row(metadata: CleanMetadata | None, key: str, path: str) -> tuple[Any, ...]:
+    if metadata is None or key not in metadata:
+        return (False, False, *[None] * len(SPARSE_PARTS), None, False)
+    value = metadata[key]
+    if not is_sparse(value):
+        return (True, False, *[None] * len(SPARSE_PARTS), None, False)
+    encoded: EncodedSparse = encode_sparse(value, path)
+    return (True, True, *encoded.parts, encoded.given, encoded.is_signed)
+
+
+class SparseClauses:
+    """The clauses of the sparse vectors of a collection, each for all of its keys.
+
+    Each is empty if the collection has no such key.
+    """
+
+    def __init__(self, tables: CollectionTables, numbers: Iterable[int]) -> None:
+        self._tables = tables
+        self._numbers = tuple(numbers)
+
+    def parts(self) -> dict[str, sql.Composable]:
+        """Return the clauses by the names that the templates of writes give them."""
+        return {f"sparse_{name}": self._join(text) for name, text in _CLAUSES.items()}
+
+    def _join(self, template: LiteralString) -> sql.Composable:
+        return sql.SQL("").join(self._clause(template, number) for number in self._numbers)
+
+    def _clause(self, template: LiteralString, number: int) -> sql.Composable:
+        prefix = f"s{number}"
+        return sql.SQL(template).format(
+            column=sparse_column(number),
+            table=self._tables.sparse(number),
+            log=self._tables.log_literal,
+            **{name: sql.Identifier(f"{prefix}_{name}") for name in (*_COLUMNS, "pos", "replaced")},
+            **{f"all_{name}": sql.Placeholder(f"{prefix}_{name}", "b") for name in _COLUMNS},
+            stored=sql.Identifier(f"{prefix}_stored"),
+            gone=sql.Identifier(f"{prefix}_gone"),
+        )
+
+
+_CLAUSES: dict[str, LiteralString] = {
+    # The columns of the batch, and their names.
+    "arrays": """, {all_touched}::bool[], {all_has}::bool[], {all_p0}::text[], {all_p1}::text[],
+        {all_p2}::text[], {all_p3}::text[], {all_p4}::text[], {all_given}::text[],
+        {all_signed}::bool[]""",
+    "names": ", {touched}, {has}, {p0}, {p1}, {p2}, {p3}, {p4}, {given}, {signed}",
+    "claim_arrays": ", {all_has}::bool[]",
+    "claim_names": ", {has}",
+    # The columns of records.
+    "columns": ", {column}",
+    "drawn": ", case when {has} then drawn end",
+    "held": ", r.{column}",
+    "same": " and r.{column} is not distinct from s.{column}",
+    "replaced": ", h.{column} as {replaced}",
+    "positions": """, case
+            when {has} is not true then null
+            when is_new then {replaced}
+            else nextval({log})
+        end as {pos}""",
+    "set": "{column} = case when p.{touched} then p.{pos} else r.{column} end, ",
+    # The clauses that write the table.
+    "added": """,
+{stored} as (
+    insert into {table} (pos, seq, p0, p1, p2, p3, p4, given, is_signed)
+    select
+        drawn, drawn, {p0}::sparsevec, {p1}::sparsevec, {p2}::sparsevec, {p3}::sparsevec,
+        {p4}::sparsevec, {given}::jsonb, {signed}
+    from input
+    where {has} and drawn in (select seq from inserted)
+    order by drawn
+)
+""",
+    "changed": """,
+{gone} as (
+    delete from {table} as e using positions as p
+    where e.pos = p.{replaced} and p.{touched} and not p.is_new
+),
+{stored} as (
+    insert into {table} (pos, seq, p0, p1, p2, p3, p4, given, is_signed)
+    select
+        {pos}, seq, {p0}::sparsevec, {p1}::sparsevec, {p2}::sparsevec, {p3}::sparsevec,
+        {p4}::sparsevec, {given}::jsonb, {signed}
+    from positions
+    where {pos} is not null
+    order by {pos}
+)
+""",
+    "cleared": """,
+{gone} as (
+    delete from {table} as e using removed where e.pos = removed.{column}
+)
+""",
+}
