@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from typing import Any, Self, TypeAlias
 
 import numpy as np
+import orjson
+from numpy.typing import NDArray
 
 from pgchroma.errors import InvalidArgumentError
 from pgchroma.model.text import check_text
@@ -19,6 +21,7 @@ __all__ = (
     "SparseVectors",
     "is_sparse",
     "parse_sparse",
+    "shortest",
     "with_sparse_vectors",
 )
 
@@ -27,6 +30,9 @@ SPARSE_VECTOR_TYPE = "sparse_vector"
 
 _LAST_INDEX = 2**32 - 1
 """Chroma stores indices in 32 bits."""
+
+_TOO_LARGE = (2 - 2**-24) * 2.0**127
+"""The least number that is not rounded to a float of 32 bits but to infinity."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,15 +165,19 @@ def with_sparse_vectors(metadata: Mapping[str, Any] | None) -> Mapping[str, Any]
 
 
 def _float32(values: list[float], path: str) -> list[float]:
-    with np.errstate(over="ignore"):
-        rounded = np.array(values, dtype=np.float32)
-    if not np.isfinite(rounded).all():
-        position = int(np.nonzero(~np.isfinite(rounded))[0][0])
+    numbers = np.array(values, dtype=np.float64)
+    too_large = np.abs(numbers) >= _TOO_LARGE
+    if too_large.any():
+        position = int(np.nonzero(too_large)[0][0])
         raise InvalidArgumentError(
             f"{path}: values[{position}] is too large for a float of 32 bits"
         )
-    # The shortest decimal form of each float32, as Chroma returns them.
-    return [float(str(number)) for number in rounded]
+    return shortest(numbers.astype(np.float32))
+
+
+def shortest(numbers: NDArray[np.float32]) -> list[float]:
+    """Return the shortest decimal form of each float32, as Chroma returns them."""
+    return orjson.loads(orjson.dumps(numbers, option=orjson.OPT_SERIALIZE_NUMPY))  # type: ignore[no-any-return]
 
 
 def _check_value(value: object, position: int) -> None:

@@ -19,7 +19,7 @@ from psycopg import sql
 
 from pgchroma.model.metadata import CleanMetadata
 from pgchroma.model.sparse import is_sparse
-from pgchroma.store.encoding.sparse import SPARSE_PARTS, EncodedSparse, encode_sparse
+from pgchroma.store.encoding.sparse import SPARSE_PARTS, encode_sparse
 from pgchroma.store.layout.tables import CollectionTables, sparse_column
 
 __all__ = ("SparseClauses", "sparse_parameters", "without_sparse")
@@ -64,25 +64,28 @@ def sparse_parameters(
     """
     parameters: dict[str, Any] = {}
     for key, number in numbers.items():
-        rows = [
-            _row(metadata, key, f"metadatas[{index}].{key}")
-            for index, metadata in enumerate(metadatas or ())
-        ]
-        is_used = any(row[0] for row in rows)
-        for position, column in enumerate(_COLUMNS):
-            values = [row[position] for row in rows] if is_used else None
-            parameters[f"s{number}_{column}"] = values
+        columns = _columns(metadatas or (), key)
+        parameters |= {f"s{number}_{name}": columns.get(name) for name in _COLUMNS}
     return parameters
 
 
-def _row(metadata: CleanMetadata | None, key: str, path: str) -> tuple[Any, ...]:
-    if metadata is None or key not in metadata:
-        return (False, False, *[None] * len(SPARSE_PARTS), None, False)
-    value = metadata[key]
-    if not is_sparse(value):
-        return (True, False, *[None] * len(SPARSE_PARTS), None, False)
-    encoded: EncodedSparse = encode_sparse(value, path)
-    return (True, True, *encoded.parts, encoded.given, encoded.is_signed)
+def _columns(metadatas: Sequence[CleanMetadata | None], key: str) -> dict[str, list[Any]]:
+    """Return the columns of one key; none if no record has it."""
+    touched = [metadata is not None and key in metadata for metadata in metadatas]
+    if not any(touched):
+        return {}
+    vectors = [
+        metadata[key] if metadata is not None and is_sparse(metadata.get(key)) else None
+        for metadata in metadatas
+    ]
+    encoded = encode_sparse(vectors, key)
+    return {
+        "touched": touched,
+        "has": [vector is not None for vector in vectors],
+        **dict(zip(SPARSE_PARTS, encoded.parts, strict=True)),
+        "given": encoded.given,
+        "signed": encoded.are_signed,
+    }
 
 
 class SparseClauses:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from psycopg import sql
 
+from pgchroma.store.conditions.condition import Condition
 from pgchroma.store.encoding.vectors import pack_vector
 from pgchroma.store.layout.tables import CollectionTables
 from pgchroma.store.running.steps import ComposedSQL
@@ -35,14 +36,12 @@ class DenseLeaf:
         """Return the query."""
         return {f"query{name}": pack_vector(self.query)}
 
-    def compose(
-        self, name: int, tables: CollectionTables, condition: sql.Composable
-    ) -> sql.Composable:
+    def compose(self, name: int, tables: CollectionTables, condition: Condition) -> sql.Composable:
         """Compose the relation ``leaf<name>``: ``(seq, value, is_live, place)``."""
         return sql.SQL(_LEAF).format(
             leaf=_raw(f"leaf{name}"),
             query=_raw(f"%(query{name})b"),
-            nearest=self.plan.shape.compose(condition),
+            nearest=self.plan.shape.compose(condition.sql),
             records=tables.records,
         )
 
@@ -71,9 +70,7 @@ class EmptyLeaf:
         """Return nothing."""
         return {}
 
-    def compose(
-        self, name: int, tables: CollectionTables, condition: sql.Composable
-    ) -> sql.Composable:
+    def compose(self, name: int, tables: CollectionTables, condition: Condition) -> sql.Composable:
         """Compose the relation ``leaf<name>``."""
         return sql.SQL(_NONE).format(leaf=_raw(f"leaf{name}"))
 
@@ -83,7 +80,7 @@ class EmptyLeaf:
 
 
 def matching_relations(
-    leaves: Sequence[object], tables: CollectionTables, condition: sql.Composable
+    leaves: Sequence[object], tables: CollectionTables, condition: Condition
 ) -> list[sql.Composable]:
     """Compose the relations of matching records that dense searches with a condition need."""
     shapes = [leaf.plan.shape for leaf in leaves if isinstance(leaf, DenseLeaf)]
@@ -95,7 +92,7 @@ def matching_relations(
     is_bounded = len(adaptive) == len(shapes)
     matching = sql.SQL(MATCHING).format(
         records=tables.records,
-        condition=condition,
+        condition=condition.sql,
         bound=sql.SQL(" limit {} + 1").format(bound) if is_bounded else sql.SQL(""),
     )
     return [matching, sql.SQL(CHOICE).format(bound=bound)] if adaptive else [matching]

@@ -60,8 +60,8 @@ def ranked_statement(
         _STATEMENT,
         relations=sql.SQL(",\n").join(
             [
-                *matching_relations(leaves, tables, condition.sql),
-                *(leaf.compose(name, tables, condition.sql) for name, leaf in enumerate(leaves)),
+                *matching_relations(leaves, tables, condition),
+                *(leaf.compose(name, tables, condition) for name, leaf in enumerate(leaves)),
             ]
         ),
         found=_raw(" union ".join(_FOUND.format(name=name) for name in names)),

@@ -15,6 +15,7 @@ from typing import Any, LiteralString
 from psycopg import sql
 
 from pgchroma.model.sparse import SparseVector
+from pgchroma.store.conditions.condition import Condition
 from pgchroma.store.encoding.sparse import PART_DIMENSION, SPARSE_PARTS
 from pgchroma.store.layout.tables import CollectionTables, sparse_column
 from pgchroma.store.running.steps import ComposedSQL
@@ -47,9 +48,7 @@ class SparseLeaf:
             f"weights{name}": [float(weight) for weight in self._query.values],
         }
 
-    def compose(
-        self, name: int, tables: CollectionTables, condition: sql.Composable
-    ) -> sql.Composable:
+    def compose(self, name: int, tables: CollectionTables, condition: Condition) -> sql.Composable:
         """Compose the relation ``leaf<name>``, and those that it needs before it."""
         return sql.SQL(_LEAF).format(
             **{each: _raw(f"{each}{name}") for each in _RELATIONS},
@@ -67,7 +66,9 @@ class SparseLeaf:
             table=tables.sparse(self._number),
             records=tables.records,
             column=sparse_column(self._number),
-            condition=condition,
+            matching=sql.SQL(_MATCHING if condition.is_restrictive else "").format(
+                records=tables.records, condition=condition.sql
+            ),
             limit=sql.Literal(self._limit),
             zero_up_to=sql.Literal(ZERO_UP_TO),
             infinite_from=sql.Literal(INFINITE_FROM),
@@ -135,7 +136,12 @@ _BM25: LiteralString = """q.weight * ln(1 + (
         ) as c
     ))"""
 
-# If no value of an entry is negative, its product with ones is zero only without a shared term.
+_MATCHING: LiteralString = """cross join lateral (
+            select from {records} as r where r.seq = e.seq and {condition} offset 0
+        ) as r"""
+
+# `offset 0` keeps PostgreSQL from joining all records before it compares the vectors. If no value
+# of an entry is negative, its product with ones is zero only without a shared term.
 _LEAF: LiteralString = """{query} as materialized (
     select
         g.term, g.weight::float8 as weight, (g.term / {size})::int as part,
@@ -147,11 +153,17 @@ _LEAF: LiteralString = """{query} as materialized (
 ),
 {shared} as materialized (
     select e.seq, {columns}
-    from {ones} as w
-    cross join {table} as e
-    join {records} as r on r.seq = e.seq and r.{column} = e.pos
-    where {product} <> 0
-        or e.is_signed and exists (select from {query} as q where {part} <#> q.only <> 0)
+    from (
+        select e.pos, e.seq, {columns}
+        from {ones} as w
+        cross join {table} as e
+        where {product} <> 0
+            or e.is_signed and exists (select from {query} as q where {part} <#> q.only <> 0)
+        offset 0
+    ) as e
+    cross join lateral (
+        select from {records} as r where r.seq = e.seq and r.{column} = e.pos offset 0
+    ) as r
 ),
 {weighed} as materialized (
     select
@@ -178,8 +190,7 @@ _LEAF: LiteralString = """{query} as materialized (
         from {shared} as e
         cross join {weights} as w
         cross join lateral (select 1 + {product} as value offset 0) as x
-        join {records} as r on r.seq = e.seq
-        where {condition}
+        {matching}
         order by value, e.seq
         limit {limit}
     ) as f
