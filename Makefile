@@ -16,7 +16,7 @@ FAST := tests/embeddings tests/model tests/surface tests/wire \
 # Tests start hundreds of Pythons, each of which would compile the package.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo clients models coverage test test-fast test-lowest test-slow test-versions test-wheel upstream check fmt bench bench-core bench-http bench-vectors bench-large bench-quantization bench-embeddings bench-installing bench-packing clean
+.PHONY: help demo clients models coverage test test-fast test-heavy test-lowest test-slow test-versions test-wheel upstream check fmt bench bench-core bench-http bench-vectors bench-large bench-quantization bench-embeddings bench-installing bench-packing clean
 
 help:  ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -65,6 +65,9 @@ $(MODELS): pyproject.toml | $(READY)
 test: $(READY) $(CLIENTS)  ## Run the tests
 	$(BIN)/python -m pytest
 
+test-heavy: $(READY) $(CLIENTS)  ## Run the tests that take the most time of the processor
+	$(BIN)/python -m pytest -m "heavy and not slow"
+
 test-fast: $(READY)  ## Run the tests that need no database; takes a minute or two
 	$(BIN)/python -m pytest --no-database $(FAST)
 
@@ -87,7 +90,7 @@ test-versions: $(READY)  ## Run tests on other Pythons and PostgreSQLs that can 
 	$(BIN)/python tools/other_versions.py $(ARGS)
 
 coverage: $(READY) $(CLIENTS)  ## Run the tests, and report which lines and branches they reach
-	$(BIN)/python -m pytest --cov --cov-report=term
+	$(BIN)/python -m pytest -m "not slow and not installed" --cov --cov-report=term
 
 upstream: $(READY) $(UPSTREAM)  ## Run Chroma's own tests against a server; takes some minutes
 	$(BIN)/python -m pytest -n 0 -m slow tests/third_party/test_upstream.py

@@ -299,6 +299,7 @@ def test_a_collection_whose_name_is_taken_is_left(
     assert "the name papers is taken" in refused.stderr
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("space", ["l2", "ip", "cosine"])
 def test_without_the_copy_what_can_be_is_read_off_the_tables(
     url: str, restored_url: str, space: str, tmp_path: Path

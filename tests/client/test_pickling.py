@@ -57,6 +57,7 @@ def filled(client: pgchroma.ClientAPI) -> pgchroma.Collection:
     return collection
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("place", ["postgres", "server", "directory"])
 def test_what_is_pickled_is_opened_again_elsewhere(
     place: str, request: pytest.FixtureRequest, new_path: Callable[[], Path]

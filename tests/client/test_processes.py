@@ -9,6 +9,8 @@ import textwrap
 import time
 from pathlib import Path
 
+import pytest
+
 import pgchroma
 
 WRITER = """
@@ -34,6 +36,7 @@ def _writer(path: Path, name: str, turns: int) -> subprocess.Popen[str]:
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
+@pytest.mark.heavy
 def test_processes_that_share_a_directory_read_each_others_writes(tmp_path: Path) -> None:
     path = tmp_path / "shared data"
     writers = [_writer(path, f"w{number}", 10) for number in range(4)]
@@ -45,6 +48,7 @@ def test_processes_that_share_a_directory_read_each_others_writes(tmp_path: Path
         assert client.get_collection("shared").count() == 4 * 10 * 20
 
 
+@pytest.mark.heavy
 def test_a_killed_writer_leaves_whole_batches_and_a_directory_that_opens(tmp_path: Path) -> None:
     path = tmp_path / "data"
     for round_number in range(3):

@@ -127,6 +127,7 @@ def rounds(
     yield prepared
 
 
+@pytest.mark.heavy
 def test_killed_in_each_phase_it_leaves_nothing_and_the_next_one_ends_it(rounds: Rounds) -> None:
     for step in QUICK:
         rounds.write()

@@ -192,6 +192,7 @@ def test_an_http_client_names_the_url_that_does_not_answer(way: str) -> None:
         HTTP[way]("http://nobody.invalid:99")
 
 
+@pytest.mark.heavy
 def test_a_server_without_its_database_is_named_too(url: str, tmp_path: Path) -> None:
     with (
         running(tmp_path / "log", "--url", url, "--no-auth") as served,

@@ -124,6 +124,7 @@ def run(script: str, directory: Path) -> str:
     return done.stdout
 
 
+@pytest.mark.heavy
 def test_lancedbs_examples_run_with_other_imports(preamble: str, tmp_path: Path) -> None:
     # Both create a table of the same name.
     again = 'db.drop_table("mytable")\n' + BY_VECTOR.replace("...", '"./mydb"')

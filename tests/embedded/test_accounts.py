@@ -20,7 +20,10 @@ if TYPE_CHECKING:
 
     from .conftest import Program
 
-pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root to become another user")
+pytestmark = [
+    pytest.mark.heavy,
+    pytest.mark.skipif(os.geteuid() != 0, reason="needs root to become another user"),
+]
 
 ANONYMOUS = 65534
 UNNAMED = 54321

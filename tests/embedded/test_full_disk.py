@@ -133,6 +133,7 @@ def test_a_disk_that_was_filled_between_two_openings_is_opened_by_the_reserve_an
     EmbeddedPostgres.open(disk / "data").close()
 
 
+@pytest.mark.heavy
 def test_the_server_answers_507_and_names_the_disk(disk: Path, tmp_path: Path) -> None:
     arguments = ("--path", str(disk / "data"), "--no-auth")
     with running(tmp_path / "log", *arguments) as served, pgchroma.HttpClient(served.url) as client:

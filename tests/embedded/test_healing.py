@@ -259,6 +259,7 @@ def test_a_forks_child_does_not_heal_its_parents_server(
     assert not server_lives(used)
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGQUIT])
 def test_the_server_of_the_http_api_starts_its_postgresql_again(
     used: Path, tmp_path: Path, how: signal.Signals

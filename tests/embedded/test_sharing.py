@@ -31,6 +31,7 @@ sys.stdin.readline()
 """
 
 
+@pytest.mark.heavy
 def test_six_processes_open_a_new_path_at_once_and_all_see_everyones_rows(
     home: Path, program: Callable[..., Program]
 ) -> None:

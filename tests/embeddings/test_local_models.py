@@ -33,7 +33,7 @@ from tests.embeddings.models import need
 from tests.embeddings.test_extras import advice, hide
 
 # The packages warn of each other, and of this machine's having no CUDA.
-pytestmark = pytest.mark.filterwarnings("default")
+pytestmark = [pytest.mark.heavy, pytest.mark.filterwarnings("default")]
 
 TEXTS = [
     "The keeper of the old lighthouse counts every ship.",

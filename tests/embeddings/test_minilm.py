@@ -221,6 +221,7 @@ print(os.environ["ORT_DISABLE_TELEMETRY"])
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.heavy
 def test_memory_does_not_grow_with_the_number_of_texts(packaged_model: Path) -> None:
     code = """
 import resource

@@ -167,6 +167,7 @@ def test_the_pip_package_is_used_without_importing_it(
     )
 
 
+@pytest.mark.heavy
 @pytest.mark.usefixtures("without_package")
 def test_the_archive_is_downloaded_last(
     site: Site,

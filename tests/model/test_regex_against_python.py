@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import psycopg
+import pytest
 from hypothesis import given, reject, settings
 from hypothesis import strategies as st
 
@@ -103,6 +104,7 @@ patterns = st.recursive(
 texts = st.lists(st.text(ALPHABET, max_size=8), min_size=1, max_size=12)
 
 
+@pytest.mark.heavy
 @settings(max_examples=10 * settings().max_examples)
 @given(pattern=patterns, texts=texts)
 def test_matches_what_python_matches(

@@ -128,6 +128,7 @@ with pgchroma.PostgresClient(sys.argv[1], settings) as client:
 """
 
 
+@pytest.mark.heavy
 def test_a_kill_loses_nothing(url: str) -> None:
     chance = random.Random(3)
     with _client(url, pgchroma_compaction=False) as client:

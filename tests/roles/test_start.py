@@ -111,6 +111,7 @@ def test_starting_again_changes_nothing(url: str) -> None:
     assert state() == before
 
 
+@pytest.mark.heavy
 def test_a_server_runs_requests_so(url: str, tmp_path: Path) -> None:
     arguments = ("--url", url, "--no-auth", "--role-per-tenant")
     with running(tmp_path / "log", *arguments) as served, pgchroma.HttpClient(served.url) as client:

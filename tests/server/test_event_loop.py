@@ -11,11 +11,14 @@ from typing import Any
 
 import httpx
 import numpy as np
+import pytest
 from pydantic import SecretStr
 
 from pgchroma.server.process.run_directory import RunDirectory
 from pgchroma.server.process.worker import create_worker
 from pgchroma.server.settings import ServerSettings
+
+pytestmark = pytest.mark.heavy
 
 C = "/api/v2/tenants/default_tenant/databases/default_database/collections"
 LARGEST = 40 * 1024 * 1024

@@ -86,6 +86,7 @@ def forbid(conninfo: str) -> None:
             connection.execute(sql.SQL(alter).format(sql.SQL(table)))
 
 
+@pytest.mark.heavy
 def test_no_secret_is_logged(served: Server) -> None:
     statuses = storm(served)
     assert statuses[-2:] == [500, 500]

@@ -35,6 +35,7 @@ def reader(url: str) -> Iterator[str]:
         plain.execute(sql.SQL("drop role {}").format(role))
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("form", ["text", "json"])
 def test_the_caller_is_told_whose_right_it_is_and_the_log_has_the_grant(
     url: str, client: pgchroma.ClientAPI, reader: str, tmp_path: Path, form: str

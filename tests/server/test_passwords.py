@@ -205,6 +205,7 @@ def test_a_password_ends_where_it_ends(suffix: str) -> None:
     assert not is_match("correct horse" + suffix, secret_hash)
 
 
+@pytest.mark.heavy
 def test_forty_threads_of_guesses_do_not_lock_users_out(url: str, tmp_path: Path) -> None:
     key, new = new_key("ci", "read")
     with closing(connect(url, pgchroma.Settings())) as backend:

@@ -16,6 +16,8 @@ from schemathesis.checks import CHECKS
 from pgchroma.server.http.openapi import openapi
 from tests.server_process import Server
 
+pytestmark = pytest.mark.heavy
+
 C = "/api/v2/tenants/default_tenant/databases/default_database/collections"
 
 KEPT = ("delete_collection", "delete_database")

@@ -22,6 +22,8 @@ from pgchroma.model.operations.credentials import RevokeCredential, new_key, new
 from pgchroma.server.http.dispatch import RECHECK_AFTER
 from tests.server_process import Server, running
 
+pytestmark = pytest.mark.heavy
+
 C = "/api/v2/tenants/default_tenant/databases/default_database/collections"
 BODY = json.dumps({"ids": ["late"], "embeddings": [[1.0, 2.0]]}).encode()
 

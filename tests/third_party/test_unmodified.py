@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.heavy
+
 SCRIPTS = Path(__file__).parent / "scripts"
 ENVIRONMENTS = Path(__file__).parents[2] / ".venv"
 PYTHON = ENVIRONMENTS / "clients"

@@ -20,7 +20,8 @@ MARK = "  # error"
 Errors: TypeAlias = dict[Path, dict[int, str]]
 """Messages by file and line."""
 
-pytestmark = pytest.mark.timeout(600)  # mypy reads the whole package when its cache is empty
+# mypy reads the whole package when its cache is empty.
+pytestmark = [pytest.mark.heavy, pytest.mark.timeout(600)]
 
 
 def marked_lines() -> set[int]:

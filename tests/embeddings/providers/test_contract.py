@@ -245,6 +245,7 @@ def test_what_was_embedded_is_kept(
     assert cache.stat().st_mode & 0o077 == 0
 
 
+@pytest.mark.heavy
 def test_nothing_is_left_open(provider: Provider, make: Make) -> None:
     make()(["a"])
     gc.collect()

@@ -22,6 +22,8 @@ from pgchroma.embeddings.sparse import (
     sparse_embedding_function_to_config,
 )
 
+pytestmark = pytest.mark.heavy
+
 Make = Callable[..., SparseEmbeddingFunction[Any]]
 
 
