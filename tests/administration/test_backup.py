@@ -27,6 +27,8 @@ from tests.administration.conftest import QUIET, command
 from tests.compactor.conftest import EAGER, SMALL, compact
 from tests.reembedding.functions import Hashed
 
+pytestmark = pytest.mark.heavy
+
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "backup.md"
 SCHEMA = "default_tenant__default_database"
 PLACE = {"tenant": "acme", "database": "docs"}
@@ -299,7 +301,6 @@ def test_a_collection_whose_name_is_taken_is_left(
     assert "the name papers is taken" in refused.stderr
 
 
-@pytest.mark.heavy
 @pytest.mark.parametrize("space", ["l2", "ip", "cosine"])
 def test_without_the_copy_what_can_be_is_read_off_the_tables(
     url: str, restored_url: str, space: str, tmp_path: Path

@@ -20,6 +20,8 @@ from tests.commands import runner
 from tests.embedded.conftest import postmaster, server_lives
 from tests.server_process import eventually
 
+pytestmark = pytest.mark.heavy
+
 START = [sys.executable, "-m", "pgchroma"]
 Started = Callable[..., subprocess.Popen[str]]
 
@@ -75,7 +77,6 @@ def fake(tmp_path: Path) -> Path:
     return program.parent
 
 
-@pytest.mark.heavy
 def test_psql_runs_on_a_directory_whose_server_is_down(data: Path, tmp_path: Path) -> None:
     # Without another psql on the PATH it is the wheel's.
     done = _psql("--path", data, "-At", "-c", "table papers_missing", path=tmp_path)

@@ -125,7 +125,8 @@ async def test_an_index_has_vectors_of_a_limited_length(mode: Any) -> None:
 
 
 async def test_records_are_grouped_by_equal_vectors(collection: Any) -> None:
-    metadatas = [{"sv": SPARSE}, {"sv": SparseVector([1], [1.0])}, {"sv": SPARSE}]
+    labelled = SparseVector(SPARSE.indices, SPARSE.values, ["a", "b", "c"])
+    metadatas = [{"sv": SPARSE}, {"sv": SparseVector([1], [1.0])}, {"sv": labelled}]
     await collection.add(["a", "b", "c"], [[1.0], [2.0], [3.0]], metadatas=metadatas)
     groups = GroupBy("sv", MinK(K.SCORE, 1))
     found = await collection.search(Search(rank=Knn([0.0]), group_by=groups))

@@ -8,11 +8,14 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pytest
 from psycopg.conninfo import conninfo_to_dict
 
 from pgchroma.embedded import EmbeddedPostgres, host
 
 from .conftest import eventually, rows
+
+pytestmark = pytest.mark.heavy
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -19,6 +19,8 @@ from pgchroma.errors import UnavailableError
 
 from .conftest import eventually, postmaster, rows, server_lives
 
+pytestmark = pytest.mark.heavy
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
@@ -104,7 +106,6 @@ def test_dropped_clients_do_not_keep_a_server_from_stopping(used: Path) -> None:
     assert eventually(lambda: not server_lives(used))
 
 
-@pytest.mark.heavy
 @pytest.mark.parametrize("how", ["removed", "emptied", "renamed", "replaced"])
 def test_a_directory_that_changed_under_a_client_is_opened_as_it_is_now(
     how: str, home: Path

@@ -26,6 +26,8 @@ from tests.server_process import running
 
 from .conftest import postmaster, rows, server_lives
 
+pytestmark = pytest.mark.heavy
+
 # The package has the command under the module's name.
 
 if TYPE_CHECKING:
@@ -259,7 +261,6 @@ def test_a_forks_child_does_not_heal_its_parents_server(
     assert not server_lives(used)
 
 
-@pytest.mark.heavy
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGQUIT])
 def test_the_server_of_the_http_api_starts_its_postgresql_again(
     used: Path, tmp_path: Path, how: signal.Signals

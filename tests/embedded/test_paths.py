@@ -17,6 +17,8 @@ from pgchroma.errors import InvalidArgumentError, UnavailableError, VersionMisma
 
 from .conftest import mounted, postmaster, rows, server_lives
 
+pytestmark = pytest.mark.heavy
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 

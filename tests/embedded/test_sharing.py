@@ -18,6 +18,8 @@ from pgchroma.embedded import EmbeddedPostgres
 
 from .conftest import eventually, postmaster, rows, server_lives
 
+pytestmark = pytest.mark.heavy
+
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
@@ -31,7 +33,6 @@ sys.stdin.readline()
 """
 
 
-@pytest.mark.heavy
 def test_six_processes_open_a_new_path_at_once_and_all_see_everyones_rows(
     home: Path, program: Callable[..., Program]
 ) -> None:

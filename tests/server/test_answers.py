@@ -405,6 +405,12 @@ def test_the_system_routes(lasting: Place) -> None:
     assert "chroma-trace-id" not in lasting.ask("GET /api/v2/version").headers
 
 
+def test_a_batch_of_searches_is_bounded(lasting: Place) -> None:
+    status, answer = lasting.answer(f"POST {R}/search", {"searches": [{}] * 1_001})
+    assert status == 400
+    assert b"expected at most 1000 searches in one request, got 1001" in answer
+
+
 def test_searches_of_nothing(lasting: Place) -> None:
     columns = ("ids", "documents", "embeddings", "metadatas", "scores", "select")
     assert lasting.answer(f"POST {R}/search", {"searches": []}) == (

@@ -20,6 +20,8 @@ import pytest
 from pgchroma.model.hashes import Key
 from tests.server_process import PATIENCE, eventually, running
 
+pytestmark = pytest.mark.heavy
+
 KEY = re.compile(r"pgc_\w+")
 FILE = "pgchroma-admin.key"
 
@@ -73,7 +75,6 @@ def test_a_generated_key_is_in_a_file_of_this_users_and_not_in_the_log(
     assert [path.name for path in tmp_path.glob("pgchroma-*")] == [FILE]
 
 
-@pytest.mark.heavy
 def test_in_a_directory_the_key_is_beside_the_data(tmp_path: Path) -> None:
     log, data = tmp_path / "log", tmp_path / "data"
     process = start(log, "--path", str(data), directory=tmp_path)
@@ -86,7 +87,6 @@ def test_in_a_directory_the_key_is_beside_the_data(tmp_path: Path) -> None:
         assert process.wait(PATIENCE) == 0
 
 
-@pytest.mark.heavy
 def test_a_start_that_fails_leaves_the_key_for_the_next(url: str, tmp_path: Path) -> None:
     """The worker cannot start, but the key was made before."""
     log = tmp_path / "log"

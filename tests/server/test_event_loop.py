@@ -181,6 +181,56 @@ HOSTILE: dict[str, tuple[str, Callable[[], bytes], int]] = {
     "objects for queries": (
         "query", lambda: _filled(b'{"query_embeddings":[', b"{},", b"{}]}"), 422,
     ),
+    "a search of many numbers": (
+        "search", lambda: _filled(b'{"searches":[{"rank":{"$knn":{"query":[', b"1,", b"1]}}}]}"),
+        400,
+    ),
+    "a search of the most numbers": (
+        "search",
+        lambda: json.dumps(
+            {"searches": [{"rank": {"$knn": {"query": [0.5] * 550_000}}}]}
+        ).encode(),
+        400,
+    ),
+    "a sparse query of many terms": (
+        "search",
+        lambda: json.dumps(
+            {
+                "searches": [
+                    {
+                        "rank": {
+                            "$knn": {
+                                "query": {"indices": [*range(290_000)], "values": [1] * 290_000},
+                                "key": "sparse",
+                            }
+                        }
+                    }
+                ]
+            }
+        ).encode(),
+        400,
+    ),
+    "searches without end": ("search", lambda: _filled(b'{"searches":[', b"{},", b"{}]}"), 400),
+    "many searches": ("search", lambda: json.dumps({"searches": [{}] * 200_000}).encode(), 400),
+    "nested ranks": (
+        "search",
+        lambda: b'{"searches":[{"rank":' + b'{"$abs":' * 1_000_000 + b"1" + b"}" * 1_000_003,
+        400,
+    ),
+    "a rank of many operands": (
+        "search",
+        lambda: json.dumps(
+            {"searches": [{"rank": {"$sum": [{"$val": 1}] * 190_000}}]}
+        ).encode(),
+        400,
+    ),
+    "many fields": (
+        "search",
+        lambda: json.dumps(
+            {"searches": [{"select": {"keys": [str(n) for n in range(500_000)]}}]}
+        ).encode(),
+        400,
+    ),
     "spaces": ("query", lambda: _filled(b'{"query_embeddings":[', b" ", b"[1,2]]}"), 200),
     "unknown fields": ("get", lambda: _filled(b"{", b'"a":[1],', b'"b":1}'), 200),
     "one field again and again": ("get", lambda: _filled(b"{", b'"where":[],', b'"b":1}'), 422),
@@ -203,6 +253,13 @@ HOSTILE: dict[str, tuple[str, Callable[[], bytes], int]] = {
     "metadata of a long list": (
         "upsert",
         lambda: _records(1, metadatas=[{"k" * 100_000: [0.5] * 200_000}]), 200,
+    ),
+    "metadata with a large sparse vector": (
+        "upsert",
+        lambda: _records(
+            1, metadatas=[{"k": {"indices": [*range(290_000)], "values": [0.5] * 290_000}}]
+        ),
+        200,
     ),
     "metadata without end": (
         "upsert",

@@ -29,6 +29,8 @@ from pgchroma.server.process.run_directory import RunDirectory
 from pgchroma.store.waits import COMPACTOR
 from tests.server_process import PATIENCE, Server, eventually, free_port, running
 
+pytestmark = pytest.mark.heavy
+
 COLLECTIONS = "/api/v2/tenants/default_tenant/databases/default_database/collections"
 
 
@@ -86,7 +88,6 @@ def waiting(server: Server, conninfo: str, threads: ThreadPoolExecutor) -> Futur
     return request
 
 
-@pytest.mark.heavy
 def test_the_admin_port_and_a_killed_worker(module_url: str, log: Path) -> None:
     admin = f"http://127.0.0.1:{(port := free_port())}"
     arguments = ("--url", module_url, "--no-auth", "--workers", "2", "--admin-port", str(port))
@@ -155,7 +156,6 @@ def _unready(admin: str) -> Any:
     return answer.json() if answer.status_code == 503 else None
 
 
-@pytest.mark.heavy
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_lets_running_requests_end(
     number: signal.Signals, url: str, log: Path, threads: ThreadPoolExecutor
@@ -213,7 +213,6 @@ def test_a_worker_that_cannot_start_ends_the_command(url: str) -> None:
     assert "listens on" not in result.stderr
 
 
-@pytest.mark.heavy
 def test_the_database_goes_away_and_comes_back(tmp_path: Path, log: Path) -> None:
     place = tmp_path / "data"
     admin = f"http://127.0.0.1:{(port := free_port())}"
@@ -277,7 +276,6 @@ def test_a_signal_ends_the_wait_for_a_database(log: Path) -> None:
     assert "sesame" not in log.read_text()
 
 
-@pytest.mark.heavy
 def test_an_embedded_server_stops_with_the_command(tmp_path: Path, log: Path) -> None:
     place = tmp_path / "data"
     arguments = ("--path", str(place), "--no-auth", "--host", "::1")

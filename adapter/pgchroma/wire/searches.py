@@ -9,7 +9,7 @@ from typing import Any, Final
 import numpy as np
 from msgspec import Struct, field, structs
 
-from pgchroma.errors import MalformedRequestError
+from pgchroma.errors import InvalidArgumentError, MalformedRequestError
 from pgchroma.model.operations import SearchRecords
 from pgchroma.model.records import FoundRecords, RecordColumns
 from pgchroma.model.search.parsed import SCORE, Grouping, ParsedSearch, parse_search, sorted_fields
@@ -23,6 +23,9 @@ from pgchroma.wire.route import Request, Route
 from pgchroma.wire.shapes import Count, Generation
 
 __all__ = ("SEARCHES_ROUTES",)
+
+
+MAX_SEARCHES: Final = 1_000
 
 
 class LimitBody(Struct):
@@ -100,6 +103,11 @@ def _encode_grouping(grouping: Grouping) -> dict[str, Any]:
 
 def _decode_searches(request: Request) -> SearchRecords:
     body: SearchBody = request.body
+    if len(body.searches) > MAX_SEARCHES:
+        raise InvalidArgumentError(
+            f"searches: expected at most {MAX_SEARCHES} searches in one request, got "
+            f"{len(body.searches)}; send several requests"
+        )
     collection = replace(request.collection, generation=body.generation)
     try:
         searches = tuple(

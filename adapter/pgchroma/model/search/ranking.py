@@ -49,6 +49,9 @@ UnaryOperator: TypeAlias = Literal["$abs", "$exp", "$log"]
 BinaryOperator: TypeAlias = Literal["$sub", "$div"]
 FoldOperator: TypeAlias = Literal["$sum", "$mul", "$max", "$min"]
 
+MAX_NUMBERS: Final = 16_000
+"""Maximum length of a vector. PostgreSQL cannot store a longer one."""
+
 _TOO_LARGE: Final = 1e39
 
 _UNARY: Final = ("$abs", "$exp", "$log")
@@ -214,12 +217,18 @@ def _encode_nearest(nearest: Nearest) -> dict[str, Any]:
 def _parse_query(query: Any, path: str) -> NDArray[np.float32] | SparseVector:
     if isinstance(query, Mapping):
         return _parse_sparse_query(query, path)
+    if not isinstance(query, list | tuple | np.ndarray):
+        raise _not_a_query(path)
+    if len(query) > MAX_NUMBERS:
+        raise InvalidArgumentError(
+            f"{path}: expected at most {MAX_NUMBERS} numbers, got {len(query)}"
+        )
     try:
         with np.errstate(over="ignore"):
             vector = np.asarray(query, dtype=np.float32)
     except (TypeError, ValueError, OverflowError):
         raise _not_a_query(path) from None
-    if not isinstance(query, list | tuple | np.ndarray) or vector.ndim != 1 or _has_texts(query):
+    if vector.ndim != 1 or _has_texts(query):
         raise _not_a_query(path)
     if not np.isfinite(vector).all():
         raise InvalidArgumentError(f"{path}: expected finite numbers of 32 bits")

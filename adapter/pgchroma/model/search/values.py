@@ -8,13 +8,14 @@ from typing import Any, Final
 
 import numpy as np
 
-from pgchroma.errors import MalformedRequestError
+from pgchroma.errors import InvalidArgumentError, MalformedRequestError
 from pgchroma.model.plain import plain_scalar, shown
 from pgchroma.model.text import check_text
 
 __all__ = ("boolean", "count", "field", "float32", "invalid_type", "mapping", "name", "names")
 
 _MAX_COUNT: Final = 2**32 - 1
+_MAX_NAMES: Final = 10_000
 
 
 def mapping(value: Any, path: str, expected: str) -> Mapping[str, Any]:
@@ -79,6 +80,10 @@ def names(value: Any, path: str) -> tuple[str, ...]:
     """Return names of fields."""
     if not isinstance(value, list | tuple | set):
         raise invalid_type(path, value, "a sequence")
+    if len(value) > _MAX_NAMES:
+        raise InvalidArgumentError(
+            f"{path}: expected at most {_MAX_NAMES} fields, got {len(value)}"
+        )
     return tuple(name(each, f"{path}[{index}]") for index, each in enumerate(value))
 
 

@@ -142,7 +142,6 @@ class _Groups:
                 sql.SQL(_VALUE).format(
                     name=sql.Identifier(name),
                     given=sql.Identifier(f"{name}_value"),
-                    key=sql.Placeholder(name),
                     value=self._value(key, tables),
                 )
                 for key, name in self.names.items()
@@ -232,13 +231,15 @@ cross join lateral (
     offset 0
 ) as {name}"""
 
-_PLAIN: LiteralString = "r.metadata -> {key}::text"
+# The labels of a sparse vector do not matter.
+_PLAIN: LiteralString = """case jsonb_typeof(r.metadata -> {key}::text)
+        when 'object' then (r.metadata -> {key}::text) - 'tokens'
+        else r.metadata -> {key}::text
+    end"""
 
-# The labels of a sparse vector do not matter. One that has an index is not in the metadata.
+# A sparse vector that has an index is not in the metadata.
 _SPARSE: LiteralString = """coalesce(
-    case jsonb_typeof(r.metadata -> {key}::text)
-        when 'object' then (r.metadata -> {key}::text) - 'tokens' else r.metadata -> {key}::text
-    end,
+    r.metadata -> {key}::text,
     (
         select coalesce(e.given - 'tokens', (
             select jsonb_build_object(
