@@ -307,11 +307,22 @@ def test_without_the_copy_what_can_be_is_read_off_the_tables(
 ) -> None:
     configuration: Any = {"hnsw": {"space": space}}
     with pgchroma.PostgresClient(url, QUIET) as client:
+        index = pgchroma.SparseVectorIndexConfig(bm25=True)
+        schema = pgchroma.Schema().create_index(index, key="100% 'sparse'")
         papers = client.create_collection(
-            "papers", configuration=configuration, embedding_function=None
+            "papers", schema, configuration=configuration, embedding_function=None
         )
-        papers.add(ids=["1", "2"], embeddings=[[1.0, 2.0], [3.0, 1.0]], documents=["a", "b"])
+        sparse: Any = [{"100% 'sparse'": pgchroma.SparseVector([n], [0.5])} for n in range(2)]
+        papers.add(
+            ids=["1", "2"],
+            embeddings=[[1.0, 2.0], [3.0, 1.0]],
+            documents=["a", "b"],
+            metadatas=sparse,
+        )
         before = papers.query(query_embeddings=[[1.0, 1.0]])
+        query = pgchroma.Knn(pgchroma.SparseVector([1], [1.0]), key="100% 'sparse'")
+        search = pgchroma.Search(rank=query).select_all()
+        found = papers.search(search)
     file = _dump(url, f"--schema={SCHEMA}", "--exclude-table=*.~catalog", str(tmp_path / "dump"))
     _create(restored_url)
     _restore(restored_url, file)
@@ -325,6 +336,7 @@ def test_without_the_copy_what_can_be_is_read_off_the_tables(
     with pgchroma.PostgresClient(restored_url, QUIET) as client:
         papers = client.get_collection("papers", embedding_function=None)
         assert papers.query(query_embeddings=[[1.0, 1.0]]) == before
+        assert papers.search(search) == found
         papers.add(ids=["3"], embeddings=[[1.0, 1.0]])
         assert papers.count() == 3
 

@@ -6,7 +6,7 @@ A dump has one schema, or some of its tables. The catalog's entries for a schema
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, LiteralString
 from uuid import UUID
@@ -15,6 +15,7 @@ import orjson
 from psycopg import sql
 
 from pgchroma.model.configuration import CollectionConfiguration
+from pgchroma.model.filterable import FilterableKeys, SparseIndex
 from pgchroma.model.types import Space
 from pgchroma.store.layout.tables import COPY, create_copy
 from pgchroma.store.running.steps import Statement, Steps, render
@@ -43,6 +44,7 @@ class RestoredCollection:
         is_cosine: Whether it has the index that only collections with cosine distance have.
         operators: The operator class of its HNSW indexes.
         views: The views that read its records.
+        sparse: The entries for its indexes of sparse vectors.
     """
 
     id: UUID
@@ -50,6 +52,7 @@ class RestoredCollection:
     is_cosine: bool
     operators: str | None
     views: tuple[str, ...]
+    sparse: tuple[Mapping[str, Any], ...]
 
     @property
     def current(self) -> tuple[int, int | None]:
@@ -113,7 +116,15 @@ def derive_entry(collection: RestoredCollection, space: Space | None) -> dict[st
     name = next((view for view in collection.views if "~" not in view), None)
     if name is None:
         return "its name is unknown, because it has no view"
-    configuration = CollectionConfiguration.parse({"hnsw": {"space": derived_space}}, None)
+    filterable = FilterableKeys(
+        sparse={
+            index["key"]: SparseIndex(index["number"], index["config"], index["has_bm25"])
+            for index in collection.sparse
+        }
+    )
+    configuration = CollectionConfiguration.parse(
+        {"hnsw": {"space": derived_space}}, None, filterable
+    )
     return {"name": name, "metadata": None, "configuration": configuration.to_stored_json()}
 
 
@@ -129,9 +140,10 @@ def _space(collection: RestoredCollection) -> Space | None:
 
 
 def _collection(row: Sequence[Any]) -> RestoredCollection:
-    id, vectors, is_cosine, operators, views = row
+    id, vectors, is_cosine, operators, views, comments = row
     tables = [tuple(table) for table in orjson.loads(vectors)]
-    return RestoredCollection(id, tuple(tables), is_cosine, operators, tuple(views))
+    sparse = tuple(map(orjson.loads, comments))
+    return RestoredCollection(id, tuple(tables), is_cosine, operators, tuple(views), sparse)
 
 
 _ENTRIES: LiteralString = """
@@ -202,6 +214,15 @@ _COLLECTIONS = render(
                 on v.oid = w.ev_class and v.relnamespace = c.relnamespace
             where d.refobjid = c.oid
             order by 1
+        ),
+        array(
+            select d.description
+            from pg_catalog.pg_attribute as a
+            join pg_catalog.pg_description as d
+                on d.classoid = 'pg_class'::regclass and d.objoid = c.oid
+                and d.objsubid = a.attnum
+            where a.attrelid = c.oid and a.attname ~ '^sparse_[0-9]+$'
+            order by a.attnum
         )
     from pg_catalog.pg_class as c
     join pg_catalog.pg_namespace as n on n.oid = c.relnamespace

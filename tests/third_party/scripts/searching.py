@@ -8,13 +8,29 @@ from __future__ import annotations
 import asyncio
 
 import chromadb
-from chromadb import K, Knn, Rrf, Search
+from chromadb import (
+    K,
+    Knn,
+    Rrf,
+    Schema,
+    Search,
+    SparseVectorIndexConfig,
+    VectorIndexConfig,
+)
+from chromadb.base_types import SparseVector
 from chromadb.config import Settings
 from chromadb.execution.expression.operator import GroupBy, MinK
+from chromadb.utils.embedding_functions import (
+    ChromaBm25EmbeddingFunction,
+    register_embedding_function,
+)
 from support import Letters, arguments, connect, host_and_port, settings, unique
 
 TEXTS = {"cat": "a cat and a dog", "bacon": "bacon and eggs", "cab": "a cab", "gap": "mind the gap"}
 METADATAS = [{"kind": "animal"}, {"kind": "food"}, {"kind": "car"}, {"kind": "food"}]
+
+
+register_embedding_function(Letters)
 
 
 def main() -> None:
@@ -27,6 +43,7 @@ def main() -> None:
     a_batch(made)
     asyncio.run(an_asynchronous_search(url, key, made.name))
     client.delete_collection(made.name)
+    a_hybrid_search(client)
 
 
 def a_search_by_text(made: chromadb.Collection) -> None:
@@ -68,6 +85,25 @@ def a_batch(made: chromadb.Collection) -> None:
         assert "Collection expecting embedding with dimension of 13, got 1" in str(error)
     else:
         raise AssertionError("a query of another dimension was accepted")
+
+
+def a_hybrid_search(client: chromadb.ClientAPI) -> None:
+    words = SparseVectorIndexConfig(
+        source_key=K.DOCUMENT, embedding_function=ChromaBm25EmbeddingFunction(), bm25=True
+    )
+    schema = Schema().create_index(config=VectorIndexConfig(embedding_function=Letters()))
+    schema.create_index(config=words, key="words")
+    made = client.create_collection(unique("hybrid"), schema=schema)
+    made.add(ids=list(TEXTS), documents=list(TEXTS.values()), metadatas=METADATAS)
+    found = made.search(Search(rank=Knn("bacon dog", key="words"), select=["words"]))
+    assert sorted(found["ids"][0]) == ["bacon", "cat"], found
+    assert isinstance(found["metadatas"][0][0]["words"], SparseVector), found
+    ranks = [Knn("eggs", key=key, return_rank=True, default=100) for key in ("#embedding", "words")]
+    found = made.search(Search(rank=Rrf(ranks), select=["#score"]).limit(1))
+    assert found["ids"] == [["bacon"]], found
+    again = client.get_collection(made.name, embedding_function=Letters())
+    assert again.search(Search(rank=Knn("cab", key="words")))["ids"] == [["cab"]]
+    client.delete_collection(made.name)
 
 
 async def an_asynchronous_search(url: str, key: str | None, name: str) -> None:

@@ -36,9 +36,10 @@ from functools import cached_property
 from typing import LiteralString
 from uuid import UUID
 
+import orjson
 from psycopg import sql
 
-from pgchroma.model.filterable import FilterableKeys
+from pgchroma.model.filterable import FilterableKeys, SparseIndex
 from pgchroma.model.types import Space
 from pgchroma.store.encoding.sparse import PART_DIMENSION, SPARSE_PARTS
 from pgchroma.store.layout.view import typed_columns
@@ -252,7 +253,8 @@ def create_tables(
     view = create_view(tables, collection, filterable, has_vectors=False)
     statements = (Statement(log), Statement(records), Statement(owner), view)
     sparse = (_create_sparse(tables, number) for number in numbers)
-    return (*statements, create_counts(tables), *sparse)
+    comments = (_describe_sparse(tables, *each) for each in filterable.sparse.items())
+    return (*statements, create_counts(tables), *sparse, *filter(None, comments))
 
 
 def sparse_column(number: int) -> sql.Identifier:
@@ -280,6 +282,20 @@ def _create_sparse(tables: CollectionTables, number: int) -> Statement:
         parts=sql.SQL(", ").join(parts),
     )
     return Statement(text)
+
+
+def _describe_sparse(tables: CollectionTables, key: str, index: SparseIndex) -> Statement | None:
+    """Write a key and its index into a comment, for a dump that lacks the copy of the catalog."""
+    if index.number is None:
+        return None
+    described = orjson.dumps(index.to_json(key)).decode()
+    text = render(
+        "comment on column {column} is {text}",
+        column=sql.Identifier(tables.schema, f"records_{tables.id.hex}", f"sparse_{index.number}"),
+        text=sql.Literal(described),
+    )
+    # The text of a statement has doubled percent signs.
+    return Statement(text.replace(b"%", b"%%"))
 
 
 def create_view(
