@@ -16,6 +16,7 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
@@ -229,6 +230,20 @@ def test_a_certificate_that_is_not_trusted_is_told(
         pgchroma.HttpClient(secured.url)
     assert "chroma_server_ssl_verify" in str(raised.value)
     monkeypatch.setenv("CHROMA_SERVER_SSL_VERIFY", str(certificate))
+    secured.answers = [BEAT]
+    backend = HttpBackend(endpoint_of(Settings(chroma_server_host=secured.url)))
+    assert backend.execute(Heartbeat()) == 7
+    backend.close()
+
+
+def test_the_file_of_authorities_is_read_for_each_client(
+    secured: Scripted, certificate: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The tests' own cache, which is in `conftest.py`, is left out.
+    monkeypatch.setattr("httpx._transports.default.create_ssl_context", httpx.create_ssl_context)
+    with pytest.raises(ValueError, match="not trusted"):
+        pgchroma.HttpClient(secured.url)
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
     secured.answers = [BEAT]
     backend = HttpBackend(endpoint_of(Settings(chroma_server_host=secured.url)))
     assert backend.execute(Heartbeat()) == 7

@@ -76,23 +76,19 @@ class Endpoint:
 
 
 def _context(url: str, verify: bool | str) -> bool | ssl.SSLContext:
-    if verify is True:
-        is_secure = httpx.URL(url).scheme == "https"
-        return _default_context() if is_secure else _context_of_no_authority()
-    if verify is False:
-        return False
+    if verify is True and httpx.URL(url).scheme != "https":
+        return _context_of_no_authority()
+    if isinstance(verify, bool):
+        return verify
     if Path(verify).is_dir():
         return ssl.create_default_context(capath=verify)
     return ssl.create_default_context(cafile=verify)
 
 
-# Reading the certificates of all authorities takes 40 ms.
-@cache
-def _default_context() -> ssl.SSLContext:
-    return httpx.create_ssl_context()
-
-
 @cache
 def _context_of_no_authority() -> ssl.SSLContext:
-    """Return a context for connections without TLS, under which no certificate would be valid."""
+    """Return a context for connections without TLS, under which no certificate would be valid.
+
+    httpx would read the certificates of all authorities, which takes 40 ms.
+    """
     return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
