@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 from typing import Any
+from uuid import UUID
 
 import numpy as np
+import psycopg
 import pytest
 
 from pgchroma import (
@@ -250,4 +252,16 @@ async def test_a_deleted_collection_leaves_nothing(mode: Any) -> None:
         schema = _schema(a=SparseVectorIndexConfig(), b=SparseVectorIndexConfig())
         collection = await mode.create_collection("again", schema)
         await collection.add("a", [1.0], {"a": VECTORS[0], "b": VECTORS[1]})
+        names = _relations(mode.conninfo, collection.id)
+        assert {f"sparse_{collection.id.hex}_{number}" for number in (0, 1)} <= names
         await mode.delete_collection("again")
+        assert _relations(mode.conninfo, collection.id) == set()
+
+
+def _relations(conninfo: str, id: UUID) -> set[str]:
+    """Return the names of all tables, indexes and sequences of a collection."""
+    with psycopg.connect(conninfo) as connection:
+        rows = connection.execute(
+            "select relname::text from pg_class where strpos(relname, %s) > 0", [id.hex]
+        )
+        return {name for (name,) in rows}

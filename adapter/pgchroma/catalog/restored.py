@@ -44,7 +44,7 @@ class RestoredCollection:
         is_cosine: Whether it has the index that only collections with cosine distance have.
         operators: The operator class of its HNSW indexes.
         views: The views that read its records.
-        sparse: The entries for its indexes of sparse vectors.
+        sparse: Its indexes of sparse vectors, by key.
     """
 
     id: UUID
@@ -52,7 +52,7 @@ class RestoredCollection:
     is_cosine: bool
     operators: str | None
     views: tuple[str, ...]
-    sparse: tuple[Mapping[str, Any], ...]
+    sparse: Mapping[str, SparseIndex]
 
     @property
     def current(self) -> tuple[int, int | None]:
@@ -116,14 +116,8 @@ def derive_entry(collection: RestoredCollection, space: Space | None) -> dict[st
     name = next((view for view in collection.views if "~" not in view), None)
     if name is None:
         return "its name is unknown, because it has no view"
-    filterable = FilterableKeys(
-        sparse={
-            index["key"]: SparseIndex(index["number"], index["config"], index["has_bm25"])
-            for index in collection.sparse
-        }
-    )
     configuration = CollectionConfiguration.parse(
-        {"hnsw": {"space": derived_space}}, None, filterable
+        {"hnsw": {"space": derived_space}}, None, FilterableKeys(sparse=collection.sparse)
     )
     return {"name": name, "metadata": None, "configuration": configuration.to_stored_json()}
 
@@ -142,7 +136,11 @@ def _space(collection: RestoredCollection) -> Space | None:
 def _collection(row: Sequence[Any]) -> RestoredCollection:
     id, vectors, is_cosine, operators, views, comments = row
     tables = [tuple(table) for table in orjson.loads(vectors)]
-    sparse = tuple(map(orjson.loads, comments))
+    sparse = {
+        key: SparseIndex(**index)
+        for comment in comments
+        for key, index in orjson.loads(comment).items()
+    }
     return RestoredCollection(id, tuple(tables), is_cosine, operators, tuple(views), sparse)
 
 

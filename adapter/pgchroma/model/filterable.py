@@ -42,10 +42,6 @@ class SparseIndex:
     config: Mapping[str, Any]
     has_bm25: bool
 
-    def to_json(self, key: str) -> dict[str, Any]:
-        """Return the entry with its key, as a comment on a column of records has it."""
-        return {"key": key, **asdict(self)}
-
 
 @dataclass(frozen=True, slots=True)
 class FilterableKeys:

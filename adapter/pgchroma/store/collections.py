@@ -222,9 +222,10 @@ def _delete(operation: DeleteCollection) -> Steps[None]:
     rows = yield Statement(_LOCK, named), Statement(_DELETE, named)
     if not rows:
         raise NotFoundError(f"Collection [{operation.name}] does not exist")
-    id, schema, generation, shadow, sparse_count = rows[0]
+    id, schema, generation, stored, shadow = rows[0]
+    configuration = CollectionConfiguration.from_json(orjson.loads(stored))
     tables = CollectionTables(schema, id, generation)
-    yield drop_tables(tables, operation.name, shadow, sparse_count)
+    yield drop_tables(tables, operation.name, configuration.filterable, shadow)
 
 
 def _select(scope: DatabaseRef, ending: LiteralString, parameters: Mapping[str, Any]) -> Statement:
@@ -328,12 +329,8 @@ _DELETE = render(
     using pgchroma.databases as d
     where d.id = c.database_id and d.tenant = %(tenant)s and d.name = %(database)s
         and c.name = %(name)s
-    returning c.id, d.schema_name, c.generation, (
+    returning c.id, d.schema_name, c.generation, c.configuration::text, (
         select r.generation from pgchroma.reembeddings as r where r.collection_id = c.id
-    ), (
-        select count(*)::int
-        from jsonb_each(nullif(c.configuration #> '{{indexed,sparse}}', 'null')) as s
-        where s.value -> 'number' <> 'null'
     )
     """
 )

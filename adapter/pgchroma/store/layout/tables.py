@@ -288,7 +288,7 @@ def _describe_sparse(tables: CollectionTables, key: str, index: SparseIndex) -> 
     """Write a key and its index into a comment, for a dump that lacks the copy of the catalog."""
     if index.number is None:
         return None
-    described = orjson.dumps(index.to_json(key)).decode()
+    described = orjson.dumps({key: index}).decode()
     text = render(
         "comment on column {column} is {text}",
         column=sql.Identifier(tables.schema, f"records_{tables.id.hex}", f"sparse_{index.number}"),
@@ -409,10 +409,11 @@ def create_zero_vector_index(tables: CollectionTables) -> Statement:
 def drop_tables(
     tables: CollectionTables,
     collection: str,
-    shadow_generation: int | None = None,
-    sparse_count: int = 0,
+    filterable: FilterableKeys,
+    shadow_generation: int | None,
 ) -> tuple[Statement, ...]:
     """Drop everything of a collection, including its shadow table of embeddings."""
+    numbers = filterable.sparse_numbers().values()
     shadow = replace(tables, generation=shadow_generation or 1, is_shadow=True)
     return (
         Statement(render("drop view if exists {view}", view=tables.view(collection))),
@@ -420,7 +421,7 @@ def drop_tables(
             render(
                 "drop table if exists {records}, {vectors}, {shadow}, {counts}{sparse}",
                 sparse=sql.SQL("").join(
-                    sql.SQL(", {}").format(tables.sparse(number)) for number in range(sparse_count)
+                    sql.SQL(", {}").format(tables.sparse(number)) for number in numbers
                 ),
                 records=tables.records,
                 vectors=tables.vectors,
