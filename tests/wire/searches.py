@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 from hypothesis import strategies as st
 
+from pgchroma.model.fields import SCORE
 from pgchroma.model.operations import SearchRecords
 from pgchroma.model.records import FoundRecords
-from pgchroma.model.search.parsed import SCORE, Grouping, ParsedSearch
+from pgchroma.model.search.parsed import Grouping, ParsedSearch
 from pgchroma.model.search.ranking import Calculation, Constant, Nearest
 from pgchroma.model.sparse import SparseVector
 from pgchroma.model.types import ReadLevel

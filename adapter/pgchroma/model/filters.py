@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal, TypeAlias, cast
 
 from pgchroma.errors import InvalidArgumentError
+from pgchroma.model.fields import DOCUMENT
 from pgchroma.model.metadata import fits_int64
 from pgchroma.model.plain import below, plain_operand, plain_scalar, shown
 from pgchroma.model.regex import MAX_CHARACTERS, translate_regex
@@ -198,13 +199,13 @@ def _parse_field(parser: _Parser, key: str, value: Any, path: str) -> Filter:
         return _metadata_leaf(parser, key, "$eq", value, path)
     operator, operand = parser.only_item(value, path, "an operator")
     path = below(path, f".{operator}")
-    if key == "#document" and operator in TEXT_OPERATORS:
+    if key == DOCUMENT and operator in TEXT_OPERATORS:
         return _text_leaf(parser, operator, operand, path)
     return _metadata_leaf(parser, key, operator, operand, path)
 
 
 def _metadata_leaf(parser: _Parser, key: str, operator: str, operand: Any, path: str) -> Comparison:
-    if key == "#document" and operator in (*EQUALITY, *LISTING):
+    if key == DOCUMENT and operator in (*EQUALITY, *LISTING):
         raise NotFilterableError(
             "Cannot filter using metadata key '#document' with type 'Str' "
             "because indexing is disabled"

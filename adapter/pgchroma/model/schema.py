@@ -13,13 +13,12 @@ from typing import Any, Final
 
 from pgchroma.errors import InvalidArgumentError, MalformedRequestError
 from pgchroma.model.configuration import CollectionConfiguration, HnswConfiguration
+from pgchroma.model.fields import DOCUMENT, EMBEDDING
 from pgchroma.model.filterable import KINDS, FilterableKeys, SparseIndex, ValueKind
 from pgchroma.model.plain import brief, shown
 from pgchroma.model.text import check_text
 
 __all__ = ("filterable_json", "merge_schema", "read_filterable", "read_vector_index", "schema_json")
-
-_DOCUMENT, _EMBEDDING = "#document", "#embedding"
 
 _INDEX: Final = (
     "ef_construction", "max_neighbors", "ef_search", "num_threads", "batch_size", "sync_threshold",
@@ -65,11 +64,11 @@ def schema_json(configuration: CollectionConfiguration) -> dict[str, Any]:
         },
         "keys": {
             **filterable["keys"],
-            _EMBEDDING: {
+            EMBEDDING: {
                 "float_list": {
                     "vector_index": {
                         "enabled": True,
-                        "config": {**vectors, "source_key": _DOCUMENT, **hnsw},
+                        "config": {**vectors, "source_key": DOCUMENT, **hnsw},
                     }
                 }
             },
@@ -92,7 +91,7 @@ def filterable_json(filterable: FilterableKeys) -> dict[str, Any]:
     }
     return {
         "defaults": {kind: _inverted(kind, filterable.defaults) for kind in KINDS},
-        "keys": {**keys, _DOCUMENT: {"string": documents}},
+        "keys": {**keys, DOCUMENT: {"string": documents}},
     }
 
 
@@ -108,7 +107,7 @@ def read_filterable(schema: Mapping[str, Any]) -> FilterableKeys:
         for key, types in _get(schema, "keys").items()
         if not key.startswith("#") and (found := _flags(types))
     }
-    documents = _enabled(_get(_get(schema, "keys"), _DOCUMENT), "string", "fts_index")
+    documents = _enabled(_get(_get(schema, "keys"), DOCUMENT), "string", "fts_index")
     off = {kind: False for kind, is_on in flags.items() if not is_on}
     return FilterableKeys(off, keys, documents is not False, _read_sparse(schema))
 
@@ -129,7 +128,7 @@ def _read_sparse(schema: Mapping[str, Any]) -> dict[str, SparseIndex]:
 def read_vector_index(schema: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return the index of embeddings; the key's settings take precedence over the defaults."""
     default = _vector_config(_get(schema, "defaults"))
-    return {**default, **_vector_config(_get(_get(schema, "keys"), _EMBEDDING))}
+    return {**default, **_vector_config(_get(_get(schema, "keys"), EMBEDDING))}
 
 
 def merge_schema(
@@ -229,9 +228,9 @@ def _check_defaults(types: Any) -> None:
 
 def _check_key(key: str, types: Any) -> None:
     check_text(key, "schema.keys")
-    if key == _DOCUMENT:
+    if key == DOCUMENT:
         _check_document(types)
-    elif key == _EMBEDDING:
+    elif key == EMBEDDING:
         _check_embedding(types)
     elif key.startswith("#"):
         raise _refused(
@@ -248,18 +247,18 @@ def _check_key(key: str, types: Any) -> None:
 
 def _check_document(types: Any) -> None:
     if list(_others(types, "string")):
-        raise _refused(f"Document field cannot have any value types other than string: {_DOCUMENT}")
+        raise _refused(f"Document field cannot have any value types other than string: {DOCUMENT}")
     if _enabled(types, "string", "string_inverted_index"):
-        raise _refused(f"String inverted index can not be enabled on #document key: {_DOCUMENT}")
+        raise _refused(f"String inverted index can not be enabled on #document key: {DOCUMENT}")
 
 
 def _check_embedding(types: Any) -> None:
     if list(_others(types, "float_list")):
         raise _refused(
-            f"Embedding field cannot have any value types other than float_list: {_EMBEDDING}"
+            f"Embedding field cannot have any value types other than float_list: {EMBEDDING}"
         )
     config = _vector_config(types)
-    if config.get("source_key") not in (None, _DOCUMENT):
+    if config.get("source_key") not in (None, DOCUMENT):
         raise _refused("Vector index can only source from #document")
     _check_vector_config(config)
 
@@ -298,7 +297,7 @@ def _check_source(config: Mapping[str, Any]) -> None:
             "If source_key is provided then embedding_function must also be provided since there "
             "is no default embedding function."
         )
-    if str(source).startswith("#") and source != _DOCUMENT:
+    if str(source).startswith("#") and source != DOCUMENT:
         raise _refused(
             "source_key cannot begin with '#'. The only valid key starting with '#' is "
             "Key.DOCUMENT or '#document'."

@@ -12,6 +12,7 @@ import orjson
 from numpy.typing import NDArray
 
 from pgchroma.errors import InvalidArgumentError
+from pgchroma.model.float32 import INFINITE_FROM
 from pgchroma.model.text import check_text
 
 __all__ = (
@@ -30,9 +31,6 @@ SPARSE_VECTOR_TYPE = "sparse_vector"
 
 _LAST_INDEX = 2**32 - 1
 """Chroma stores indices in 32 bits."""
-
-_TOO_LARGE = (2 - 2**-24) * 2.0**127
-"""The least number that is not rounded to a float of 32 bits but to infinity."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +164,7 @@ def with_sparse_vectors(metadata: Mapping[str, Any] | None) -> Mapping[str, Any]
 
 def _float32(values: list[float], path: str) -> list[float]:
     numbers = np.array(values, dtype=np.float64)
-    too_large = np.abs(numbers) >= _TOO_LARGE
+    too_large = np.abs(numbers) >= INFINITE_FROM
     if too_large.any():
         position = int(np.nonzero(too_large)[0][0])
         raise InvalidArgumentError(

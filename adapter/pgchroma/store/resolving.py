@@ -10,11 +10,12 @@ import orjson
 from pgchroma.errors import InvalidArgumentError, NotFoundError
 from pgchroma.model.configuration import clamped
 from pgchroma.model.filterable import FilterableKeys
+from pgchroma.model.limits import MAX_DIMENSION
 from pgchroma.model.operations import CollectionRef
 from pgchroma.store.context import StoreContext
 from pgchroma.store.layout.secondary import SecondaryIndex
 from pgchroma.store.layout.segments import Segment
-from pgchroma.store.layout.tables import MAX_DIMENSION, CollectionTables, create_vectors
+from pgchroma.store.layout.tables import CollectionTables, create_vectors
 from pgchroma.store.resolved import ReadyIndexes, ResolvedCollection
 from pgchroma.store.running.steps import Statement, Steps, render
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from pgchroma.errors import InvalidArgumentError
+from pgchroma.model.fields import DOCUMENT
 from pgchroma.model.filters import (
     Comparison,
     Filter,
@@ -33,7 +34,7 @@ def encode_filter(filter: Filter | None) -> dict[str, Any] | None:
         case Comparison(key, operator, operand):
             return {key: {operator: list(operand) if isinstance(operand, tuple) else operand}}
         case _:
-            return {"#document": {filter.operator: filter.text}}
+            return {DOCUMENT: {filter.operator: filter.text}}
 
 
 def decode_filter(body: Any) -> Filter | None:

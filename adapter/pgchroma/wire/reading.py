@@ -19,6 +19,7 @@ from msgspec import UNSET, Raw, UnsetType
 from msgspec.structs import FieldInfo, fields
 
 from pgchroma.errors import InvalidArgumentError, MalformedRequestError
+from pgchroma.model.limits import MAX_DIMENSION
 from pgchroma.wire.duplicates import duplicate_field, raw_fields
 
 __all__ = ("MAX_VALUES", "malformed", "read_body")
@@ -28,9 +29,6 @@ LARGE: Final = 1 << 18
 
 MAX_VALUES: Final = 600_000
 """Values of a field, other than embeddings. The largest valid filter has fewer."""
-
-MAX_NUMBERS: Final = 16_000
-"""Numbers of an embedding. PostgreSQL cannot store more."""
 
 MAX_EMBEDDINGS: Final = 100_000
 
@@ -150,7 +148,7 @@ def _element_type(shape: Any) -> Any:
 def _reject_element(text: bytes, position: int, path: str) -> NoReturn:
     if _TOO_LONG.match(text, position):
         raise InvalidArgumentError(
-            f"{path}: expected an embedding of at most {MAX_NUMBERS} numbers, "
+            f"{path}: expected an embedding of at most {MAX_DIMENSION} numbers, "
             "as a list or in base64"
         )
     malformed(f"Expected an embedding - at `{path}`")
@@ -159,9 +157,9 @@ def _reject_element(text: bytes, position: int, path: str) -> NoReturn:
 def _decode_embedding(element: bytes, kind: Any, path: str) -> Any:
     if element[:1] != b"[":
         return _decode(element, kind, path)
-    if element.count(b",") >= MAX_NUMBERS:
+    if element.count(b",") >= MAX_DIMENSION:
         raise InvalidArgumentError(
-            f"{path}: expected an embedding of at most {MAX_NUMBERS} numbers, "
+            f"{path}: expected an embedding of at most {MAX_DIMENSION} numbers, "
             f"got {element.count(b',') + 1}"
         )
     with np.errstate(over="ignore"):

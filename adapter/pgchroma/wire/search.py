@@ -12,6 +12,7 @@ from msgspec import Meta, Struct, field
 
 from pgchroma.errors import InvalidArgumentError
 from pgchroma.model.inspection import MAX_SAMPLED, QueryPlan, Recall, SegmentUse, Strategy
+from pgchroma.model.limits import MAX_COUNT
 from pgchroma.model.operations import ExplainQuery, MeasureRecall, QueryRecords
 from pgchroma.model.records import QueriedRecords, RecordColumns, parse_embeddings
 from pgchroma.wire.embeddings import decode_columns, encode_columns
@@ -19,7 +20,6 @@ from pgchroma.wire.filters import decode_filter, decode_ids, encode_filter
 from pgchroma.wire.paths import COLLECTION, collection_path
 from pgchroma.wire.route import Request, Route
 from pgchroma.wire.shapes import (
-    MAX_COUNT,
     PLAIN_COLUMNS,
     Column,
     Count,

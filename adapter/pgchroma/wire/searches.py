@@ -10,9 +10,10 @@ import numpy as np
 from msgspec import Struct, field, structs
 
 from pgchroma.errors import InvalidArgumentError, MalformedRequestError
+from pgchroma.model.fields import DOCUMENT, SCORE
 from pgchroma.model.operations import SearchRecords
 from pgchroma.model.records import FoundRecords, RecordColumns
-from pgchroma.model.search.parsed import SCORE, Grouping, ParsedSearch, parse_search, sorted_fields
+from pgchroma.model.search.parsed import Grouping, ParsedSearch, parse_search, sorted_fields
 from pgchroma.model.search.ranking import encode_ranking
 from pgchroma.model.types import ReadLevel
 from pgchroma.wire.embeddings import decode_columns, encode_columns
@@ -169,7 +170,7 @@ _SEARCH: Final = {
     "searches": [
         {
             "rank": {"$knn": {"query": [0.1, 0.2], "limit": 3}},
-            "select": {"keys": ["#document", SCORE]},
+            "select": {"keys": [DOCUMENT, SCORE]},
         }
     ]
 }

@@ -6,10 +6,10 @@ from typing import Annotated, Any, Final, Literal, TypeAlias, cast
 
 from msgspec import Meta, Struct
 
+from pgchroma.model.limits import MAX_COUNT
 from pgchroma.wire.route import Request
 
 __all__ = (
-    "MAX_COUNT",
     "PLAIN_COLUMNS",
     "Column",
     "Count",
@@ -25,9 +25,6 @@ __all__ = (
     "ignore_response",
     "sorted_columns",
 )
-
-MAX_COUNT: Final = 2**32 - 1
-"""The largest limit or offset. No collection has more records."""
 
 Count: TypeAlias = Annotated[int, Meta(ge=0, le=MAX_COUNT)]
 Position: TypeAlias = Annotated[int, Meta(ge=0, le=2**63 - 1)]

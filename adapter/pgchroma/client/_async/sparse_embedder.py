@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from pgchroma.client._async.concurrency import in_thread
 from pgchroma.client.arguments.operations import WriteArguments
 from pgchroma.embeddings.sparse.registry import config_to_sparse_embedding_function
+from pgchroma.model.fields import DOCUMENT
 from pgchroma.model.filterable import SparseIndex
 from pgchroma.model.sparse import SparseVector
 
@@ -15,8 +16,6 @@ if TYPE_CHECKING:
     from pgchroma.embeddings.sparse.protocol import SparseEmbeddingFunction
 
 __all__ = ("AsyncSparseEmbedder",)
-
-_DOCUMENT = "#document"
 
 
 class AsyncSparseEmbedder:
@@ -96,7 +95,7 @@ def _has_function(index: SparseIndex) -> bool:
 
 
 def _texts(records: WriteArguments, source: str) -> list[Any]:
-    if source == _DOCUMENT:
+    if source == DOCUMENT:
         return list(records.documents or [])
     return [(metadata or {}).get(source) for metadata in records.metadatas or []]
 

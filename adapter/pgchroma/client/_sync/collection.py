@@ -35,6 +35,7 @@ from pgchroma.embeddings.lancedb.adapters import chroma_function
 from pgchroma.embeddings.registry import embedding_function_to_config
 from pgchroma.errors import UnimplementedError
 from pgchroma.model.entities import CollectionModel, DatabaseRef
+from pgchroma.model.fields import EMBEDDING
 from pgchroma.model.inspection import IndexingStatus, QueryPlan, Recall
 from pgchroma.model.metadata import parse_collection_metadata
 from pgchroma.model.names import check_name
@@ -62,7 +63,6 @@ from pgchroma.model.reembedding import (
     check_whole,
 )
 from pgchroma.model.schema import schema_json
-from pgchroma.model.search.ranking import EMBEDDING
 from pgchroma.model.types import (
     ID,
     URI,

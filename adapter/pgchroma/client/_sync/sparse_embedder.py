@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from pgchroma.client._sync.concurrency import in_thread
 from pgchroma.client.arguments.operations import WriteArguments
 from pgchroma.embeddings.sparse.registry import config_to_sparse_embedding_function
+from pgchroma.model.fields import DOCUMENT
 from pgchroma.model.filterable import SparseIndex
 from pgchroma.model.sparse import SparseVector
 
@@ -16,8 +17,6 @@ if TYPE_CHECKING:
     from pgchroma.embeddings.sparse.protocol import SparseEmbeddingFunction
 
 __all__ = ("SparseEmbedder",)
-
-_DOCUMENT = "#document"
 
 
 class SparseEmbedder:
@@ -97,7 +96,7 @@ def _has_function(index: SparseIndex) -> bool:
 
 
 def _texts(records: WriteArguments, source: str) -> list[Any]:
-    if source == _DOCUMENT:
+    if source == DOCUMENT:
         return list(records.documents or [])
     return [(metadata or {}).get(source) for metadata in records.metadatas or []]
 

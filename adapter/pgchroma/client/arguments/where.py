@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from pgchroma.model.fields import DOCUMENT
 from pgchroma.model.filters import MAX_DEPTH
 from pgchroma.model.plain import brief, plain_operand, plain_scalar
 
@@ -129,7 +130,7 @@ def _check_expression(key: str, expression: dict[Any, Any]) -> None:
 
 
 def _check_containment(key: str, operator: str, operand: Any) -> None:
-    if key == "#document" and not isinstance(operand, str):
+    if key == DOCUMENT and not isinstance(operand, str):
         raise ValueError(
             f"Expected operand value to be a str for operator {operator} on #document, "
             f"got {brief(operand)}"

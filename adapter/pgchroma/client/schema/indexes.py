@@ -14,6 +14,7 @@ from pgchroma.client.functions import FunctionLike
 from pgchroma.embeddings.minilm.function import DefaultEmbeddingFunction
 from pgchroma.embeddings.sparse.protocol import SparseEmbeddingFunction
 from pgchroma.model.configuration import Quantization
+from pgchroma.model.fields import DOCUMENT, EMBEDDING
 from pgchroma.model.types import Space
 
 __all__ = (
@@ -41,8 +42,8 @@ __all__ = (
     "VectorIndexConfig",
 )
 
-DOCUMENT_KEY: Final = "#document"
-EMBEDDING_KEY: Final = "#embedding"
+DOCUMENT_KEY: Final = DOCUMENT
+EMBEDDING_KEY: Final = EMBEDDING
 """The keys of documents and embeddings in a schema."""
 
 _ENCRYPTION_KEY: Final = re.compile(r"projects/.+/locations/.+/keyRings/.+/cryptoKeys/.+")

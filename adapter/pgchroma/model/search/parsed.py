@@ -7,16 +7,15 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from pgchroma.errors import InvalidArgumentError, MalformedRequestError
+from pgchroma.model.fields import DOCUMENT, EMBEDDING, METADATA, SCORE
 from pgchroma.model.filters import Filter, NotFilterableError, parse_where
 from pgchroma.model.plain import brief
 from pgchroma.model.search.ranking import Ranking, nearest_of, parse_ranking
 from pgchroma.model.search.values import count, field, invalid_type, mapping, names
 
-__all__ = ("SCORE", "Grouping", "ParsedSearch", "parse_search", "sorted_fields")
+__all__ = ("Grouping", "ParsedSearch", "parse_search", "sorted_fields")
 
-SCORE: Final = "#score"
-
-_FIELDS: Final = frozenset({"#document", "#embedding", "#metadata", SCORE})
+_FIELDS: Final = frozenset({DOCUMENT, EMBEDDING, METADATA, SCORE})
 """The fields of a record that are not single metadata values."""
 
 
@@ -60,9 +59,9 @@ class ParsedSearch:
     @property
     def include(self) -> frozenset[str]:
         """The columns of records that the selected fields are part of."""
-        columns = {"#document": "documents", "#embedding": "embeddings"}
+        columns = {DOCUMENT: "documents", EMBEDDING: "embeddings"}
         named = {column for field, column in columns.items() if field in self.selected}
-        has_metadata = "#metadata" in self.selected or self.metadata_keys
+        has_metadata = METADATA in self.selected or self.metadata_keys
         return frozenset(named | {"metadatas"} if has_metadata else named)
 
     @property
@@ -78,7 +77,7 @@ class ParsedSearch:
         """Return the selected part of a record's metadata; `None` if it is empty."""
         if not metadata:
             return None
-        if "#metadata" in self.selected:
+        if METADATA in self.selected:
             return dict(metadata)
         keys = self.metadata_keys
         return {key: value for key, value in metadata.items() if key in keys} or None

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from pgchroma.model.fields import EMBEDDING
 from pgchroma.model.search.where import Key
 from pgchroma.model.sparse import SPARSE_VECTOR_TYPE, TYPE_KEY, SparseVector
 from pgchroma.model.types import VectorLike
@@ -284,7 +285,7 @@ class Knn(Rank):
             raise ValueError(f"$knn limit must be positive, got {limit}")
         return Knn(
             _read_query(operand["query"]),
-            _checked(operand.get("key", "#embedding"), "key", str, "a string"),
+            _checked(operand.get("key", EMBEDDING), "key", str, "a string"),
             limit,
             operand.get("default"),
             _checked(operand.get("return_rank", False), "return_rank", bool, "a boolean"),

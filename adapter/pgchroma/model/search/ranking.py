@@ -16,12 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pgchroma.errors import InvalidArgumentError, MalformedRequestError
+from pgchroma.model.fields import EMBEDDING
+from pgchroma.model.limits import MAX_DIMENSION
 from pgchroma.model.plain import below, brief, shown
 from pgchroma.model.search.values import boolean, count, field, float32, invalid_type, name
 from pgchroma.model.sparse import SPARSE_VECTOR_TYPE, TYPE_KEY, SparseVector
 
 __all__ = (
-    "EMBEDDING",
     "MAX_DEPTH",
     "MAX_NODES",
     "BinaryOperator",
@@ -36,9 +37,6 @@ __all__ = (
     "parse_ranking",
 )
 
-EMBEDDING: Final = "#embedding"
-"""The key of a collection's embeddings."""
-
 MAX_DEPTH: Final = 64
 """Maximum nesting of a rank expression."""
 MAX_NODES: Final = 1_000
@@ -48,9 +46,6 @@ statement that computes it."""
 UnaryOperator: TypeAlias = Literal["$abs", "$exp", "$log"]
 BinaryOperator: TypeAlias = Literal["$sub", "$div"]
 FoldOperator: TypeAlias = Literal["$sum", "$mul", "$max", "$min"]
-
-MAX_NUMBERS: Final = 16_000
-"""Maximum length of a vector. PostgreSQL cannot store a longer one."""
 
 _TOO_LARGE: Final = 1e39
 
@@ -219,9 +214,9 @@ def _parse_query(query: Any, path: str) -> NDArray[np.float32] | SparseVector:
         return _parse_sparse_query(query, path)
     if not isinstance(query, list | tuple | np.ndarray):
         raise _not_a_query(path)
-    if len(query) > MAX_NUMBERS:
+    if len(query) > MAX_DIMENSION:
         raise InvalidArgumentError(
-            f"{path}: expected at most {MAX_NUMBERS} numbers, got {len(query)}"
+            f"{path}: expected at most {MAX_DIMENSION} numbers, got {len(query)}"
         )
     try:
         with np.errstate(over="ignore"):

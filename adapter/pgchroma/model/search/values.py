@@ -9,12 +9,12 @@ from typing import Any, Final
 import numpy as np
 
 from pgchroma.errors import InvalidArgumentError, MalformedRequestError
+from pgchroma.model.limits import MAX_COUNT
 from pgchroma.model.plain import plain_scalar, shown
 from pgchroma.model.text import check_text
 
 __all__ = ("boolean", "count", "field", "float32", "invalid_type", "mapping", "name", "names")
 
-_MAX_COUNT: Final = 2**32 - 1
 _MAX_NAMES: Final = 10_000
 
 
@@ -52,7 +52,7 @@ def count(value: Any, path: str) -> int:
     number = plain_scalar(value)
     if isinstance(number, bool) or not isinstance(number, int):
         raise invalid_type(path, value, "u32")
-    if not 0 <= number <= _MAX_COUNT:
+    if not 0 <= number <= MAX_COUNT:
         raise MalformedRequestError(
             f"{path}: invalid value: integer `{shown(number)}`, expected u32"
         )

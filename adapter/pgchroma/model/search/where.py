@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final
 
+from pgchroma.model.fields import DOCUMENT, EMBEDDING, METADATA, SCORE
 from pgchroma.model.types import MetadataListValue, Scalar
 
 __all__ = (
@@ -256,15 +257,15 @@ class Key:
         return NotContains(self.name, value)
 
     def _check_text(self, operator: str, value: Any) -> None:
-        if self.name == "#document" and not isinstance(value, str):
+        if self.name == DOCUMENT and not isinstance(value, str):
             raise TypeError(f"{operator} on #document requires a string pattern")
 
 
 Key.ID = Key("#id")
-Key.DOCUMENT = Key("#document")
-Key.EMBEDDING = Key("#embedding")
-Key.METADATA = Key("#metadata")
-Key.SCORE = Key("#score")
+Key.DOCUMENT = Key(DOCUMENT)
+Key.EMBEDDING = Key(EMBEDDING)
+Key.METADATA = Key(METADATA)
+Key.SCORE = Key(SCORE)
 
 K = Key
 

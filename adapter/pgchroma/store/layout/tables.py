@@ -48,7 +48,6 @@ from pgchroma.store.running.steps import Statement, render
 __all__ = (
     "COPY",
     "LAYOUT_VERSION",
-    "MAX_DIMENSION",
     "CollectionTables",
     "base_name",
     "create_copy",
@@ -73,9 +72,6 @@ LAYOUT_VERSION = 2
 
 COPY = "~catalog"
 """The table with a copy of the catalog's entries for a schema."""
-
-MAX_DIMENSION = 16_000
-"""The longest vector that pgvector stores."""
 
 MAX_PLAIN_DIMENSION = 2_000
 """The longest vector that fits into a page with its row, and therefore needs no TOAST table."""

@@ -10,6 +10,7 @@ import numpy as np
 
 from pgchroma.errors import InvalidArgumentError, UniqueConstraintError
 from pgchroma.model.configuration import CollectionConfiguration
+from pgchroma.model.limits import MAX_DIMENSION
 from pgchroma.model.operations import (
     CollectionRef,
     CompareEmbeddings,
@@ -24,7 +25,7 @@ from pgchroma.store.context import StoreContext
 from pgchroma.store.encoding.vectors import pack_vectors
 from pgchroma.store.handlers import handles
 from pgchroma.store.layout.segments import distance, needs_index
-from pgchroma.store.layout.tables import MAX_DIMENSION, create_shadow
+from pgchroma.store.layout.tables import create_shadow
 from pgchroma.store.reembedding.privileges import check_owner, copy_grants
 from pgchroma.store.reembedding.state import EmbeddingVersions, find_versions, stored_json
 from pgchroma.store.resolving import resolve

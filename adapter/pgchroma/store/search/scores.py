@@ -18,9 +18,10 @@ from typing import Any, Final
 
 import numpy as np
 
+from pgchroma.model.float32 import INFINITE_FROM, ZERO_UP_TO
 from pgchroma.model.search.ranking import Calculation, Constant, Nearest, Ranking
 
-__all__ = ("GREATEST", "INFINITE_FROM", "ZERO_UP_TO", "CompiledRanking", "compile_ranking")
+__all__ = ("CompiledRanking", "compile_ranking")
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,13 +184,6 @@ _STARTS: Final = {
     "$min": np.finfo(np.float32).max,
 }
 """What the operands of an operator are combined with, from left to right."""
-
-GREATEST: Final = (2 - 2**-23) * 2.0**127
-"""The greatest number of float32."""
-INFINITE_FROM: Final = (2 - 2**-24) * 2.0**127
-"""Numbers from halfway above the greatest float32 on are rounded to infinity."""
-ZERO_UP_TO: Final = 2.0**-150
-"""Numbers up to half of the least float32 are rounded to zero."""
 
 # `offset 0` keeps PostgreSQL from writing the inner expression wherever it is used.
 _COLUMN: Final = """cross join lateral (

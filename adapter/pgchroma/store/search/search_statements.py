@@ -13,7 +13,8 @@ from typing import Any, Final, LiteralString
 
 from psycopg import sql
 
-from pgchroma.model.search.parsed import SCORE, Grouping, ParsedSearch
+from pgchroma.model.fields import SCORE
+from pgchroma.model.search.parsed import Grouping, ParsedSearch
 from pgchroma.model.search.ranking import Ranking
 from pgchroma.store.conditions.condition import Condition
 from pgchroma.store.encoding.sparse import PART_DIMENSION

@@ -9,9 +9,10 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from pgchroma.errors import InvalidArgumentError
+from pgchroma.model.fields import SCORE
 from pgchroma.model.operations import CollectionRef, SearchRecords
 from pgchroma.model.records import FoundRecords
-from pgchroma.model.search.parsed import SCORE, ParsedSearch
+from pgchroma.model.search.parsed import ParsedSearch
 from pgchroma.model.search.ranking import Nearest, Ranking, nearest_of
 from pgchroma.model.sparse import SparseVector
 from pgchroma.store.conditions.condition import Condition, resolve_where

@@ -14,12 +14,12 @@ from typing import Any, LiteralString
 
 from psycopg import sql
 
+from pgchroma.model.float32 import GREATEST, INFINITE_FROM, ZERO_UP_TO
 from pgchroma.model.sparse import SparseVector
 from pgchroma.store.conditions.condition import Condition
 from pgchroma.store.encoding.sparse import PART_DIMENSION, SPARSE_PARTS
 from pgchroma.store.layout.tables import CollectionTables, sparse_column
 from pgchroma.store.running.steps import ComposedSQL
-from pgchroma.store.search.scores import GREATEST, INFINITE_FROM, ZERO_UP_TO
 
 __all__ = ("SparseLeaf",)
 
