@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Any
 
+import pgchroma
 from pgchroma.model.filters import Comparison, Filter, Junction, TextMatch
 
 NEGATIVE = {
@@ -25,6 +26,19 @@ class Record:
     document: str | None = None
     uri: str | None = None
     metadata: dict[str, Any] = field(default_factory=dict)
+
+
+def replace_records(collection: pgchroma.Collection, records: list[Record]) -> None:
+    """Store these records, and no others."""
+    old = collection.get(include=[])["ids"]
+    if old:
+        collection.delete(ids=old)
+    collection.add(
+        ids=[record.id for record in records],
+        embeddings=[record.embedding or [] for record in records],
+        documents=[record.document for record in records],
+        metadatas=[record.metadata or None for record in records],
+    )
 
 
 def matches(record: Record, filter: Filter) -> bool:

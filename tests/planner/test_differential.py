@@ -16,7 +16,7 @@ from psycopg.conninfo import make_conninfo
 from pgchroma.model.filters import parse_where, parse_where_document
 from pgchroma.store.layout.secondary import KINDS, SecondaryIndex, create_secondary
 from pgchroma.store.resolved import ReadyIndexes
-from tests.oracle import Record, matches
+from tests.oracle import Record, matches, replace_records
 from tests.planner.segments import context_of, create, index_for, quiet, tables, watched
 from tests.strategies import text
 
@@ -129,16 +129,7 @@ def states(module_url: str) -> Iterator[dict[str, Known]]:
 
 def _store(states: dict[str, Known], stored: list[Record]) -> None:
     for name in ("indexed", "none"):
-        collection = states[name].collection
-        old = collection.get(include=[])["ids"]
-        if old:
-            collection.delete(ids=old)
-        collection.add(
-            ids=[record.id for record in stored],
-            embeddings=[record.embedding or [] for record in stored],
-            documents=[record.document for record in stored],
-            metadatas=[record.metadata or None for record in stored],
-        )
+        replace_records(states[name].collection, stored)
 
 
 @given(data=st.data())

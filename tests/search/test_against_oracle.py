@@ -15,7 +15,7 @@ import pgchroma
 from pgchroma import Schema, SparseVector, SparseVectorIndexConfig
 from pgchroma.model.operations import SearchRecords
 from pgchroma.model.search.parsed import parse_search
-from tests.oracle import Record
+from tests.oracle import Record, replace_records
 from tests.search.oracle import search
 from tests.strategies import lists, text, wheres
 
@@ -119,17 +119,6 @@ def payloads(draw: st.DrawFn, stored: list[Record]) -> dict[str, Any]:
     return payload
 
 
-def _store(collection: pgchroma.Collection, stored: list[Record]) -> None:
-    old = collection.get(include=[])["ids"]
-    if old:
-        collection.delete(ids=old)
-    collection.add(
-        ids=[record.id for record in stored],
-        embeddings=[record.embedding or [] for record in stored],
-        metadatas=[record.metadata or None for record in stored],
-    )
-
-
 def _check(collection: pgchroma.Collection, stored: list[Record], batch: list[Any]) -> None:
     parsed = tuple(parse_search(payload, f"searches[{at}]") for at, payload in enumerate(batch))
     answers = collection._backend.execute(SearchRecords(collection._ref, parsed))
@@ -148,7 +137,7 @@ def _check(collection: pgchroma.Collection, stored: list[Record], batch: list[An
 
 def _search(collection: pgchroma.Collection, data: st.DataObject) -> None:
     stored = data.draw(stored_records())
-    _store(collection, stored)
+    replace_records(collection, stored)
     for _ in range(3):
         _check(collection, stored, data.draw(st.lists(payloads(stored), min_size=1, max_size=3)))
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 import pgchroma
 from pgchroma.model.filters import parse_where, parse_where_document
-from tests.oracle import Record, matches
+from tests.oracle import matches, replace_records
 from tests.strategies import records, where_documents, wheres
 
 
@@ -21,22 +21,10 @@ def collection(module_url: str) -> Iterator[pgchroma.Collection]:
         yield client.create_collection("oracle")
 
 
-def _store(collection: pgchroma.Collection, stored: list[Record]) -> None:
-    old = collection.get(include=[])["ids"]
-    if old:
-        collection.delete(ids=old)
-    collection.add(
-        ids=[record.id for record in stored],
-        embeddings=[[0.0]] * len(stored),
-        documents=[record.document for record in stored],
-        metadatas=[record.metadata or None for record in stored],
-    )
-
-
 @given(data=st.data())
 def test_where_agrees_with_the_oracle(collection: pgchroma.Collection, data: st.DataObject) -> None:
     stored = data.draw(records())
-    _store(collection, stored)
+    replace_records(collection, stored)
     for _ in range(5):
         where = data.draw(wheres(stored))
         tree = parse_where(where)
@@ -52,7 +40,7 @@ def test_where_document_agrees_with_the_oracle(
     collection: pgchroma.Collection, data: st.DataObject
 ) -> None:
     stored = data.draw(records())
-    _store(collection, stored)
+    replace_records(collection, stored)
     for _ in range(5):
         where: Any = data.draw(where_documents(stored))
         tree = parse_where_document(where)
@@ -66,7 +54,7 @@ def test_records_come_back_as_they_went_in(
     collection: pgchroma.Collection, data: st.DataObject
 ) -> None:
     stored = data.draw(records())
-    _store(collection, stored)
+    replace_records(collection, stored)
     got = collection.get()
     assert got["ids"] == [record.id for record in stored]
     assert got["documents"] == [record.document for record in stored]

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from psycopg import sql
 
-from pgchroma.store.running.steps import ComposedSQL, Rows, Statement, Steps, render
+from pgchroma.store.running.steps import ComposedSQL, Rows, Statement, Steps, composed, render
 
 __all__ = ("ViewState", "read_views", "restore_view", "views_in")
 
@@ -84,7 +84,7 @@ def _grant(
     )
     return render(
         "grant {privilege}{columns} on {view} to {grantee}{ending}",
-        privilege=ComposedSQL(privilege.encode()),
+        privilege=composed(privilege),
         columns=columns,
         view=view,
         grantee=sql.SQL("public") if grantee is None else sql.Identifier(grantee),

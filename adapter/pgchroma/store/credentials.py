@@ -19,7 +19,14 @@ from pgchroma.model.operations.credentials import (
 )
 from pgchroma.store.context import StoreContext
 from pgchroma.store.handlers import handles
-from pgchroma.store.running.steps import ComposedSQL, Statement, Steps, Transaction, render
+from pgchroma.store.running.steps import (
+    ComposedSQL,
+    Statement,
+    Steps,
+    Transaction,
+    composed,
+    render,
+)
 
 __all__ = (
     "create_credential",
@@ -233,7 +240,7 @@ def _render_find(condition: LiteralString) -> bytes:
         """,
         columns=_CREDENTIAL_COLUMNS,
         tables=_CREDENTIAL_TABLES,
-        condition=ComposedSQL(condition.encode()),
+        condition=composed(condition),
     )
 
 

@@ -18,6 +18,7 @@ __all__ = (
     "Steps",
     "Transaction",
     "WithSettings",
+    "composed",
     "reading",
     "render",
     "text_of",
@@ -106,6 +107,11 @@ class ComposedSQL(sql.Composable):
     def as_bytes(self, context: object = None) -> bytes:
         """Return the clause."""
         return bytes(self._obj)
+
+
+def composed(clause: str) -> ComposedSQL:
+    """Return a clause, whose names and literals are already quoted, as a part of a statement."""
+    return ComposedSQL(clause.encode())
 
 
 def render(template: LiteralString, **parts: sql.Composable) -> bytes:

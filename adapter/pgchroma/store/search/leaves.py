@@ -13,7 +13,7 @@ from psycopg import sql
 from pgchroma.store.conditions.condition import Condition
 from pgchroma.store.encoding.vectors import pack_vector
 from pgchroma.store.layout.tables import CollectionTables
-from pgchroma.store.running.steps import ComposedSQL
+from pgchroma.store.running.steps import composed
 from pgchroma.store.search.nearest import CHOICE, MATCHING
 from pgchroma.store.search.planner import NearestPlan
 
@@ -39,8 +39,8 @@ class DenseLeaf:
     def compose(self, name: int, tables: CollectionTables, condition: Condition) -> sql.Composable:
         """Compose the relation ``leaf<name>``: ``(seq, value, is_live, place)``."""
         return sql.SQL(_LEAF).format(
-            leaf=_raw(f"leaf{name}"),
-            query=_raw(f"%(query{name})b"),
+            leaf=composed(f"leaf{name}"),
+            query=composed(f"%(query{name})b"),
             nearest=self.plan.shape.compose(condition.sql),
             records=tables.records,
         )
@@ -59,7 +59,7 @@ class DenseLeaf:
             "(select coalesce(bool_and(is_live), true) and {enough} from {leaf})"
         ).format(
             enough=sql.SQL(is_enough).format(limit=sql.Literal(self.plan.shape.limit)),
-            leaf=_raw(f"leaf{name}"),
+            leaf=composed(f"leaf{name}"),
         )
 
 
@@ -72,7 +72,7 @@ class EmptyLeaf:
 
     def compose(self, name: int, tables: CollectionTables, condition: Condition) -> sql.Composable:
         """Compose the relation ``leaf<name>``."""
-        return sql.SQL(_NONE).format(leaf=_raw(f"leaf{name}"))
+        return sql.SQL(_NONE).format(leaf=composed(f"leaf{name}"))
 
     def is_complete(self, name: int) -> sql.Composable:
         """Compose whether it found what it had to, which it always does."""
@@ -97,12 +97,6 @@ def matching_relations(
     )
     return [matching, sql.SQL(CHOICE).format(bound=bound)] if adaptive else [matching]
 
-
-def _raw(text: str) -> ComposedSQL:
-    return ComposedSQL(text.encode())
-
-
-_IS_COMPLETE: LiteralString = "(select coalesce(bool_and(is_live), true) and {enough} from {leaf})"
 
 _NONE: LiteralString = """{leaf} as materialized (
     select null::bigint as seq, null::real as value, null::real as place, true as is_live

@@ -22,7 +22,7 @@ from pgchroma.store.layout.tables import CollectionTables, sparse_column
 from pgchroma.store.records.columns import selected
 from pgchroma.store.records.reads import EMBEDDINGS
 from pgchroma.store.resolved import ResolvedCollection
-from pgchroma.store.running.steps import ComposedSQL, Statement, render
+from pgchroma.store.running.steps import Statement, composed, render
 from pgchroma.store.search.leaves import DenseLeaf, EmptyLeaf, matching_relations
 from pgchroma.store.search.scores import compile_ranking
 from pgchroma.store.search.sparse import SparseLeaf
@@ -65,11 +65,11 @@ def ranked_statement(
                 *(leaf.compose(name, tables, condition) for name, leaf in enumerate(leaves)),
             ]
         ),
-        found=_raw(" union ".join(_FOUND.format(name=name) for name in names)),
-        joined=_raw("\n".join(_JOINED.format(name=name) for name in names)),
-        columns=_raw(compiled.columns),
-        score=_raw(compiled.score),
-        support=_raw(compiled.support or "false"),
+        found=composed(" union ".join(_FOUND.format(name=name) for name in names)),
+        joined=composed("\n".join(_JOINED.format(name=name) for name in names)),
+        columns=composed(compiled.columns),
+        score=composed(compiled.score),
+        support=composed(compiled.support or "false"),
         kept=grouping.compose(tables),
         rank=sql.SQL(_RANK),
         is_complete=sql.SQL(" and ").join(
@@ -129,7 +129,7 @@ class _Groups:
     def compose(self, tables: CollectionTables) -> sql.Composable:
         """Compose the scored records that are kept: ``(seq, score)``."""
         if self.grouping is None:
-            return _raw("scored")
+            return composed("scored")
         direction = " desc nulls last" if self.grouping.is_descending else " asc nulls first"
         partition = [part for key in self.grouping.keys for part in _identity(self.names[key])]
         order = [
@@ -147,8 +147,8 @@ class _Groups:
                 )
                 for key, name in self.names.items()
             ),
-            partition=_raw(", ".join(partition)),
-            order=_raw(", ".join(order)),
+            partition=composed(", ".join(partition)),
+            order=composed(", ".join(order)),
             rank=sql.SQL(_RANK),
             k=sql.Literal(self.grouping.k),
         )
@@ -162,10 +162,6 @@ def _identity(name: str) -> list[str]:
 def _order(name: str) -> list[str]:
     """Return what a metadata value is sorted by: its kind, then its value among its kind."""
     return [f"{name}.kind", *(part.format(name=name) for part in _SORTED)]
-
-
-def _raw(text: str) -> ComposedSQL:
-    return ComposedSQL(text.encode())
 
 
 _FOUND: Final = "select seq from leaf{name}"

@@ -19,7 +19,7 @@ from pgchroma.model.sparse import SparseVector
 from pgchroma.store.conditions.condition import Condition
 from pgchroma.store.encoding.sparse import PART_DIMENSION, SPARSE_PARTS
 from pgchroma.store.layout.tables import CollectionTables, sparse_column
-from pgchroma.store.running.steps import ComposedSQL
+from pgchroma.store.running.steps import composed
 
 __all__ = ("SparseLeaf",)
 
@@ -51,9 +51,9 @@ class SparseLeaf:
     def compose(self, name: int, tables: CollectionTables, condition: Condition) -> sql.Composable:
         """Compose the relation ``leaf<name>``, and those that it needs before it."""
         return sql.SQL(_LEAF).format(
-            **{each: _raw(f"{each}{name}") for each in _RELATIONS},
-            terms=_raw(f"%(terms{name})b"),
-            values=_raw(f"%(weights{name})b"),
+            **{each: composed(f"{each}{name}") for each in _RELATIONS},
+            terms=composed(f"%(terms{name})b"),
+            values=composed(f"%(weights{name})b"),
             size=sql.Literal(PART_DIMENSION),
             ones_of=self._vectors("1"),
             weighted=self._vectors("q.weight"),
@@ -61,7 +61,7 @@ class SparseLeaf:
             product=self._product(),
             part=self._case(),
             weight=sql.SQL(_BM25 if self._has_bm25 else "q.weight").format(
-                shared=_raw(f"shared{name}"), part=self._case(), count=tables.record_count
+                shared=composed(f"shared{name}"), part=self._case(), count=tables.record_count
             ),
             table=tables.sparse(self._number),
             records=tables.records,
@@ -108,10 +108,6 @@ class SparseLeaf:
             for part, name in zip(self._parts, self._names, strict=True)
         )
         return sql.SQL("case q.part {} end").format(sql.SQL(" ").join(whens))
-
-
-def _raw(text: str) -> ComposedSQL:
-    return ComposedSQL(text.encode())
 
 
 _RELATIONS = ("query", "ones", "shared", "weighed", "weights", "leaf")
