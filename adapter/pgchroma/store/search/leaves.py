@@ -1,47 +1,79 @@
-"""The SQL of a search by a dense vector, as a part of a rank expression."""
+"""Searches by vectors as parts of a rank expression, and the SQL of those by dense vectors."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, LiteralString
+from typing import Any, Final, LiteralString, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 from psycopg import sql
 
-from pgchroma.store.conditions.condition import Condition
 from pgchroma.store.encoding.vectors import pack_vector
 from pgchroma.store.layout.tables import CollectionTables
 from pgchroma.store.running.steps import composed
 from pgchroma.store.search.nearest import CHOICE, MATCHING
 from pgchroma.store.search.planner import NearestPlan
 
-__all__ = ("DenseLeaf", "EmptyLeaf", "matching_relations")
+__all__ = ("EMPTY_LEAF", "DenseShape", "Leaf", "LeafShape", "dense_leaf", "matching_relations")
+
+
+class LeafShape(Protocol):
+    """Everything that the SQL of a search by a vector depends on, except the condition."""
+
+    def compose(
+        self, name: int, tables: CollectionTables, condition: sql.Composable
+    ) -> sql.Composable:
+        """Compose the relation ``leaf<name>``, and those that it needs before it.
+
+        Its columns are ``(seq, value, is_live, place)``. The condition is one on records ``r``.
+        """
+
+    def is_complete(self, name: int) -> sql.Composable:
+        """Compose whether the search found what it had to."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class DenseLeaf:
-    """One search by a vector, and how it is executed.
+class Leaf:
+    """One search by a vector.
 
     Attributes:
-        query: The vector, of shape ``(dimension,)``.
+        shape: Its SQL.
+        values: The values of its placeholders, by their names without the name of the search.
+    """
+
+    shape: LeafShape
+    values: Mapping[str, Any]
+
+    def parameters(self, name: int) -> dict[str, Any]:
+        """Return the values by the full names of their placeholders."""
+        return {f"{placeholder}{name}": value for placeholder, value in self.values.items()}
+
+
+def dense_leaf(query: NDArray[np.float32], plan: NearestPlan) -> Leaf:
+    """Return a search by a vector of shape ``(dimension,)``, with the plan of its execution."""
+    return Leaf(DenseShape(plan), {"query": pack_vector(query)})
+
+
+@dataclass(frozen=True, slots=True)
+class DenseShape:
+    """The SQL of a search by a dense vector.
+
+    Attributes:
         plan: How the rows nearest to it are found.
     """
 
-    query: NDArray[np.float32]
     plan: NearestPlan
 
-    def parameters(self, name: int) -> dict[str, Any]:
-        """Return the query."""
-        return {f"query{name}": pack_vector(self.query)}
-
-    def compose(self, name: int, tables: CollectionTables, condition: Condition) -> sql.Composable:
-        """Compose the relation ``leaf<name>``: ``(seq, value, is_live, place)``."""
+    def compose(
+        self, name: int, tables: CollectionTables, condition: sql.Composable
+    ) -> sql.Composable:
+        """Compose the relation ``leaf<name>``."""
         return sql.SQL(_LEAF).format(
             leaf=composed(f"leaf{name}"),
             query=composed(f"%(query{name})b"),
-            nearest=self.plan.shape.compose(condition.sql),
+            nearest=self.plan.shape.compose(condition),
             records=tables.records,
         )
 
@@ -63,14 +95,12 @@ class DenseLeaf:
         )
 
 
-class EmptyLeaf:
-    """One search that finds nothing: its query has no term, or there are no embeddings."""
+class _EmptyShape:
+    """The SQL of a search that finds nothing."""
 
-    def parameters(self, name: int) -> dict[str, Any]:
-        """Return nothing."""
-        return {}
-
-    def compose(self, name: int, tables: CollectionTables, condition: Condition) -> sql.Composable:
+    def compose(
+        self, name: int, tables: CollectionTables, condition: sql.Composable
+    ) -> sql.Composable:
         """Compose the relation ``leaf<name>``."""
         return sql.SQL(_NONE).format(leaf=composed(f"leaf{name}"))
 
@@ -79,11 +109,15 @@ class EmptyLeaf:
         return sql.SQL("true")
 
 
+EMPTY_LEAF: Final = Leaf(_EmptyShape(), {})
+"""A search that finds nothing: its query has no term, or there are no embeddings."""
+
+
 def matching_relations(
-    leaves: Sequence[object], tables: CollectionTables, condition: Condition
+    leaves: Iterable[LeafShape], tables: CollectionTables, condition: sql.Composable
 ) -> list[sql.Composable]:
     """Compose the relations of matching records that dense searches with a condition need."""
-    shapes = [leaf.plan.shape for leaf in leaves if isinstance(leaf, DenseLeaf)]
+    shapes = [leaf.plan.shape for leaf in leaves if isinstance(leaf, DenseShape)]
     if not any(shape.has_condition for shape in shapes):
         return []
     adaptive = [shape for shape in shapes if shape.is_adaptive]
@@ -92,7 +126,7 @@ def matching_relations(
     is_bounded = len(adaptive) == len(shapes)
     matching = sql.SQL(MATCHING).format(
         records=tables.records,
-        condition=condition.sql,
+        condition=condition,
         bound=sql.SQL(" limit {} + 1").format(bound) if is_bounded else sql.SQL(""),
     )
     return [matching, sql.SQL(CHOICE).format(bound=bound)] if adaptive else [matching]

@@ -21,36 +21,33 @@ import numpy as np
 from pgchroma.model.float32 import INFINITE_FROM, ZERO_UP_TO
 from pgchroma.model.search.ranking import Calculation, Constant, Nearest, Ranking
 
-__all__ = ("CompiledRanking", "compile_ranking")
+__all__ = ("RankingSQL", "compile_ranking")
 
 
 @dataclass(frozen=True, slots=True)
-class CompiledRanking:
-    """A compiled rank expression.
+class RankingSQL:
+    """The SQL of a rank expression.
 
-    Its SQL refers to each search of the expression as ``k0``, ``k1`` and so on, with the columns
+    It refers to each search of the expression as ``k0``, ``k1`` and so on, with the columns
     ``seq``, ``value`` and ``place``, which are null for a record that the search did not find.
 
     Attributes:
         columns: The lateral joins that compute the operators.
         score: The value of the whole expression.
         support: The condition under which a record has a value. `None` means that none has.
-        constants: The values of placeholders.
     """
 
     columns: str
     score: str
     support: str | None
-    constants: dict[str, float]
 
 
-def compile_ranking(ranking: Ranking) -> CompiledRanking:
-    """Compile a rank expression."""
+def compile_ranking(ranking: Ranking) -> tuple[RankingSQL, dict[str, float]]:
+    """Compile a rank expression; return its SQL and the values of its placeholders."""
     compiler = _Compiler()
     value = compiler.compile(ranking)
-    return CompiledRanking(
-        "\n".join(compiler.columns), compiler.sql_of(value), value.support, compiler.constants
-    )
+    score = compiler.sql_of(value)
+    return RankingSQL("\n".join(compiler.columns), score, value.support), compiler.constants
 
 
 @dataclass(frozen=True, slots=True)

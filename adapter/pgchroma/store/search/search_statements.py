@@ -7,8 +7,9 @@ page are columns of records read.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Final, LiteralString
 
 from psycopg import sql
@@ -19,13 +20,12 @@ from pgchroma.model.search.ranking import Ranking
 from pgchroma.store.conditions.condition import Condition
 from pgchroma.store.encoding.sparse import PART_DIMENSION
 from pgchroma.store.layout.tables import CollectionTables, sparse_column
-from pgchroma.store.records.columns import selected
+from pgchroma.store.records.columns import MAX_CACHED_BYTES, selected
 from pgchroma.store.records.reads import EMBEDDINGS
 from pgchroma.store.resolved import ResolvedCollection
-from pgchroma.store.running.steps import Statement, composed, render
-from pgchroma.store.search.leaves import DenseLeaf, EmptyLeaf, matching_relations
-from pgchroma.store.search.scores import compile_ranking
-from pgchroma.store.search.sparse import SparseLeaf
+from pgchroma.store.running.steps import ComposedSQL, Statement, composed, render, text_of
+from pgchroma.store.search.leaves import Leaf, LeafShape, matching_relations
+from pgchroma.store.search.scores import RankingSQL, compile_ranking
 
 __all__ = ("FIRST_COLUMN", "IS_COMPLETE", "SCORE_COLUMN", "ranked_statement")
 
@@ -37,7 +37,7 @@ first column of the record, its id. A row without an id belongs to no record."""
 def ranked_statement(
     search: ParsedSearch,
     ranking: Ranking,
-    leaves: Sequence[DenseLeaf | SparseLeaf | EmptyLeaf],
+    leaves: Sequence[Leaf],
     resolved: ResolvedCollection,
     condition: Condition,
     columns: tuple[str, ...],
@@ -52,42 +52,19 @@ def ranked_statement(
         condition: The condition of the search's filter.
         columns: The columns of records to return.
     """
-    compiled = compile_ranking(ranking)
-    names = range(len(leaves))
-    grouping = _Groups.of(search.grouping, resolved.filterable.sparse_numbers())
-    tables = resolved.tables
-    embeddings: LiteralString = EMBEDDINGS if "embeddings" in columns else ""
-    text = render(
-        _STATEMENT,
-        relations=sql.SQL(",\n").join(
-            [
-                *matching_relations(leaves, tables, condition),
-                *(leaf.compose(name, tables, condition) for name, leaf in enumerate(leaves)),
-            ]
-        ),
-        found=composed(" union ".join(_FOUND.format(name=name) for name in names)),
-        joined=composed("\n".join(_JOINED.format(name=name) for name in names)),
-        columns=composed(compiled.columns),
-        score=composed(compiled.score),
-        support=composed(compiled.support or "false"),
-        kept=grouping.compose(tables),
-        rank=sql.SQL(_RANK),
-        is_complete=sql.SQL(" and ").join(
-            leaf.is_complete(name) for name, leaf in enumerate(leaves)
-        ),
-        records=tables.records,
-        selected=selected(columns, tables),
-        embeddings=sql.SQL(embeddings).format(vectors=tables.vectors),
-    )
+    compiled, constants = compile_ranking(ranking)
+    groups = _Groups(search.grouping, tuple(resolved.filterable.sparse_numbers().items()))
+    shapes = tuple(leaf.shape for leaf in leaves)
+    shape = _SearchShape(resolved.tables, columns, compiled, shapes, groups)
     parameters: dict[str, Any] = {
-        **compiled.constants,
-        **grouping.parameters,
+        **constants,
+        **{name: key for key, name in groups.names().items()},
         "page_limit": search.limit,
         "page_offset": search.offset,
     }
     for name, leaf in enumerate(leaves):
         parameters |= leaf.parameters(name)
-    return condition.statement(text, parameters)
+    return condition.statement(shape.text(condition.sql), parameters)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,47 +72,31 @@ class _Groups:
     """The SQL of a grouping, or of none.
 
     Attributes:
-        names: The names of relations and placeholders, by metadata key.
-        sparse: The numbers of the tables of sparse vectors, by key.
+        grouping: The grouping.
+        sparse: The keys of sparse vectors, and the numbers of their tables.
     """
 
     grouping: Grouping | None
-    names: dict[str, str]
-    sparse: Mapping[str, int]
+    sparse: tuple[tuple[str, int], ...]
 
-    @classmethod
-    def of(cls, grouping: Grouping | None, sparse: Mapping[str, int]) -> _Groups:
-        keys = (*grouping.keys, *grouping.order) if grouping else ()
-        metadata_keys = dict.fromkeys(key for key in keys if key != SCORE)
-        names = {key: f"g{index}" for index, key in enumerate(metadata_keys)}
-        return cls(grouping, names, sparse)
-
-    @property
-    def parameters(self) -> dict[str, Any]:
-        return {name: key for key, name in self.names.items()}
-
-    def _value(self, key: str, tables: CollectionTables) -> sql.Composable:
-        number = self.sparse.get(key)
-        placeholder = sql.Placeholder(self.names[key])
-        if number is None:
-            return sql.SQL(_PLAIN).format(key=placeholder)
-        return sql.SQL(_SPARSE).format(
-            key=placeholder,
-            table=tables.sparse(number),
-            column=sparse_column(number),
-            size=sql.Literal(PART_DIMENSION),
-        )
+    def names(self) -> dict[str, str]:
+        """Return the names of relations and placeholders, by metadata key."""
+        if self.grouping is None:
+            return {}
+        keys = dict.fromkeys((*self.grouping.keys, *self.grouping.order))
+        return {key: f"g{index}" for index, key in enumerate(key for key in keys if key != SCORE)}
 
     def compose(self, tables: CollectionTables) -> sql.Composable:
         """Compose the scored records that are kept: ``(seq, score)``."""
         if self.grouping is None:
             return composed("scored")
+        names, numbers = self.names(), dict(self.sparse)
         direction = " desc nulls last" if self.grouping.is_descending else " asc nulls first"
-        partition = [part for key in self.grouping.keys for part in _identity(self.names[key])]
+        partition = [part for key in self.grouping.keys for part in _identity(names[key])]
         order = [
             part + direction
             for key in self.grouping.order
-            for part in (["s.score"] if key == SCORE else _order(self.names[key]))
+            for part in (["s.score"] if key == SCORE else _order(names[key]))
         ]
         return sql.SQL(_GROUPED).format(
             records=tables.records,
@@ -143,15 +104,90 @@ class _Groups:
                 sql.SQL(_VALUE).format(
                     name=sql.Identifier(name),
                     given=sql.Identifier(f"{name}_value"),
-                    value=self._value(key, tables),
+                    value=_value(name, tables, numbers.get(key)),
                 )
-                for key, name in self.names.items()
+                for key, name in names.items()
             ),
             partition=composed(", ".join(partition)),
             order=composed(", ".join(order)),
             rank=sql.SQL(_RANK),
             k=sql.Literal(self.grouping.k),
         )
+
+
+@dataclass(frozen=True, slots=True)
+class _SearchShape:
+    """Everything that a search's text depends on, except its condition.
+
+    Attributes:
+        columns: The columns of records to return.
+        ranking: The SQL of the rank expression.
+        leaves: The shapes of its searches by vectors.
+        groups: The SQL of the grouping.
+    """
+
+    tables: CollectionTables
+    columns: tuple[str, ...]
+    ranking: RankingSQL
+    leaves: tuple[LeafShape, ...]
+    groups: _Groups
+
+    def text(self, condition: ComposedSQL) -> bytes:
+        """Return the statement's text with a condition on records ``r``."""
+        # Composing it takes up to a millisecond.
+        clause = text_of(condition)
+        is_short = len(clause) <= MAX_CACHED_BYTES and self._is_short()
+        return (_cached_text if is_short else _compose_text)(self, clause)
+
+    def _is_short(self) -> bool:
+        parts = len(self.leaves) + len(self.groups.names())
+        return parts <= _MAX_CACHED_PARTS and len(self.ranking.columns) <= _MAX_CACHED_RANKING
+
+
+def _compose_text(shape: _SearchShape, clause: bytes) -> bytes:
+    tables, condition = shape.tables, ComposedSQL(clause)
+    names = range(len(shape.leaves))
+    leaves = [leaf.compose(name, tables, condition) for name, leaf in enumerate(shape.leaves)]
+    embeddings: LiteralString = EMBEDDINGS if "embeddings" in shape.columns else ""
+    return render(
+        _STATEMENT,
+        relations=sql.SQL(",\n").join(
+            [*matching_relations(shape.leaves, tables, condition), *leaves]
+        ),
+        found=composed(" union ".join(_FOUND.format(name=name) for name in names)),
+        joined=composed("\n".join(_JOINED.format(name=name) for name in names)),
+        columns=composed(shape.ranking.columns),
+        score=composed(shape.ranking.score),
+        support=composed(shape.ranking.support or "false"),
+        kept=shape.groups.compose(tables),
+        rank=sql.SQL(_RANK),
+        is_complete=sql.SQL(" and ").join(
+            leaf.is_complete(name) for name, leaf in enumerate(shape.leaves)
+        ),
+        records=tables.records,
+        selected=selected(shape.columns, tables),
+        embeddings=sql.SQL(embeddings).format(vectors=tables.vectors),
+    )
+
+
+# Longer texts would fill the memory.
+_MAX_CACHED_PARTS: Final = 8
+_MAX_CACHED_RANKING: Final = 10_000
+
+_cached_text = lru_cache(maxsize=512)(_compose_text)
+
+
+def _value(name: str, tables: CollectionTables, number: int | None) -> sql.Composable:
+    """Compose a record's metadata value; with a number, it may be in that table."""
+    placeholder = sql.Placeholder(name)
+    if number is None:
+        return sql.SQL(_PLAIN).format(key=placeholder)
+    return sql.SQL(_SPARSE).format(
+        key=placeholder,
+        table=tables.sparse(number),
+        column=sparse_column(number),
+        size=sql.Literal(PART_DIMENSION),
+    )
 
 
 def _identity(name: str) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 
@@ -23,7 +23,7 @@ from pgchroma.store.records.reads import select_page
 from pgchroma.store.resolved import ResolvedCollection
 from pgchroma.store.resolving import resolve_for_query
 from pgchroma.store.running.steps import Reads, Rows, Steps, WithSettings
-from pgchroma.store.search.leaves import DenseLeaf, EmptyLeaf
+from pgchroma.store.search.leaves import EMPTY_LEAF, DenseShape, Leaf, dense_leaf
 from pgchroma.store.search.planner import plan_nearest, search_settings
 from pgchroma.store.search.search_statements import (
     FIRST_COLUMN,
@@ -31,11 +31,9 @@ from pgchroma.store.search.search_statements import (
     SCORE_COLUMN,
     ranked_statement,
 )
-from pgchroma.store.search.sparse import SparseLeaf
+from pgchroma.store.search.sparse import sparse_leaf
 
 __all__ = ("search_records",)
-
-Leaf: TypeAlias = DenseLeaf | SparseLeaf | EmptyLeaf
 
 
 @handles(SearchRecords)
@@ -90,11 +88,11 @@ class _PreparedSearch:
             )
             return WithSettings(self.condition.settings, statement)
         leaves = self._leaves(search.ranking, force_exact=force_exact)
-        settings = search_settings([leaf.plan for leaf in leaves if isinstance(leaf, DenseLeaf)])
+        plans = [leaf.shape.plan for leaf in leaves if isinstance(leaf.shape, DenseShape)]
         statement = ranked_statement(
             search, search.ranking, leaves, self.resolved, self.condition, self.columns
         )
-        return WithSettings((*settings, *self.condition.settings), statement)
+        return WithSettings((*search_settings(plans), *self.condition.settings), statement)
 
     def _leaves(self, ranking: Ranking, *, force_exact: bool) -> list[Leaf]:
         return [self._leaf(nearest, force_exact=force_exact) for nearest in nearest_of(ranking)]
@@ -104,10 +102,13 @@ class _PreparedSearch:
         if isinstance(query, SparseVector):
             number, has_bm25 = _sparse_index(self.resolved, nearest.key)
             if not query.indices:
-                return EmptyLeaf()
-            return SparseLeaf(query, nearest.limit, number, has_bm25=has_bm25)
+                return EMPTY_LEAF
+            has_condition = self.condition.is_restrictive
+            return sparse_leaf(
+                query, nearest.limit, number, has_bm25=has_bm25, has_condition=has_condition
+            )
         if self.resolved.dimension is None:
-            return EmptyLeaf()
+            return EMPTY_LEAF
         plan = plan_nearest(
             query[np.newaxis],
             nearest.limit,
@@ -115,7 +116,7 @@ class _PreparedSearch:
             is_restricted=self.condition.is_restrictive,
             force_exact=force_exact,
         )
-        return DenseLeaf(query, plan)
+        return dense_leaf(query, plan)
 
     def results(self) -> FoundRecords:
         """Return the records that were found."""

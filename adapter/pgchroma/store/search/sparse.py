@@ -10,45 +10,52 @@ With BM25, the weight of a term of the query is multiplied by its inverse docume
 
 from __future__ import annotations
 
-from typing import Any, LiteralString
+from dataclasses import dataclass
+from typing import LiteralString
 
 from psycopg import sql
 
 from pgchroma.model.float32 import GREATEST, INFINITE_FROM, ZERO_UP_TO
 from pgchroma.model.sparse import SparseVector
-from pgchroma.store.conditions.condition import Condition
 from pgchroma.store.encoding.sparse import PART_DIMENSION, SPARSE_PARTS
 from pgchroma.store.layout.tables import CollectionTables, sparse_column
 from pgchroma.store.running.steps import composed
+from pgchroma.store.search.leaves import Leaf
 
-__all__ = ("SparseLeaf",)
+__all__ = ("SparseShape", "sparse_leaf")
 
 
-class SparseLeaf:
-    """One search by a sparse vector of a rank expression.
+def sparse_leaf(
+    query: SparseVector, limit: int, number: int, *, has_bm25: bool, has_condition: bool
+) -> Leaf:
+    """Return a search by a sparse vector with at least one term; see `SparseShape`."""
+    parts = tuple(sorted({index // PART_DIMENSION for index in query.indices}))
+    shape = SparseShape(parts, limit, number, has_bm25, has_condition)
+    weights = [float(weight) for weight in query.values]
+    return Leaf(shape, {"terms": query.indices, "weights": weights})
 
-    Args:
-        query: The vector, with at least one term.
+
+@dataclass(frozen=True, slots=True)
+class SparseShape:
+    """The SQL of a search by a sparse vector.
+
+    Attributes:
+        parts: The parts of vectors that the query has terms in.
         limit: How many records have a value.
         number: The number of the key's table.
-        has_bm25: Whether its terms are weighted.
+        has_bm25: Whether the terms of the query are weighted.
+        has_condition: Whether only some records may be found.
     """
 
-    def __init__(self, query: SparseVector, limit: int, number: int, *, has_bm25: bool) -> None:
-        self._query = query
-        self._limit = limit
-        self._number = number
-        self._has_bm25 = has_bm25
-        self._parts = sorted({index // PART_DIMENSION for index in query.indices})
+    parts: tuple[int, ...]
+    limit: int
+    number: int
+    has_bm25: bool
+    has_condition: bool
 
-    def parameters(self, name: int) -> dict[str, Any]:
-        """Return the terms of the query and their weights."""
-        return {
-            f"terms{name}": self._query.indices,
-            f"weights{name}": [float(weight) for weight in self._query.values],
-        }
-
-    def compose(self, name: int, tables: CollectionTables, condition: Condition) -> sql.Composable:
+    def compose(
+        self, name: int, tables: CollectionTables, condition: sql.Composable
+    ) -> sql.Composable:
         """Compose the relation ``leaf<name>``, and those that it needs before it."""
         return sql.SQL(_LEAF).format(
             **{each: composed(f"{each}{name}") for each in _RELATIONS},
@@ -60,16 +67,16 @@ class SparseLeaf:
             columns=sql.SQL(", ").join(sql.SQL("e.") + sql.Identifier(p) for p in self._names),
             product=self._product(),
             part=self._case(),
-            weight=sql.SQL(_BM25 if self._has_bm25 else "q.weight").format(
+            weight=sql.SQL(_BM25 if self.has_bm25 else "q.weight").format(
                 shared=composed(f"shared{name}"), part=self._case(), count=tables.record_count
             ),
-            table=tables.sparse(self._number),
+            table=tables.sparse(self.number),
             records=tables.records,
-            column=sparse_column(self._number),
-            matching=sql.SQL(_MATCHING if condition.is_restrictive else "").format(
-                records=tables.records, condition=condition.sql
+            column=sparse_column(self.number),
+            matching=sql.SQL(_MATCHING if self.has_condition else "").format(
+                records=tables.records, condition=condition
             ),
-            limit=sql.Literal(self._limit),
+            limit=sql.Literal(self.limit),
             zero_up_to=sql.Literal(ZERO_UP_TO),
             infinite_from=sql.Literal(INFINITE_FROM),
             greatest=sql.Literal(GREATEST),
@@ -81,7 +88,7 @@ class SparseLeaf:
 
     @property
     def _names(self) -> list[str]:
-        return [SPARSE_PARTS[part] for part in self._parts]
+        return [SPARSE_PARTS[part] for part in self.parts]
 
     def _product(self) -> sql.Composable:
         """Compose the negative inner product of an entry ``e`` and a vector ``w``."""
@@ -98,14 +105,14 @@ class SparseLeaf:
                 offset=sql.Literal(part * PART_DIMENSION - 1),
                 name=sql.Identifier(name),
             )
-            for part, name in zip(self._parts, self._names, strict=True)
+            for part, name in zip(self.parts, self._names, strict=True)
         )
 
     def _case(self) -> sql.Composable:
         """Compose the part of an entry that a term of the query belongs to."""
         whens = (
             sql.SQL("when {} then e.{}").format(sql.Literal(part), sql.Identifier(name))
-            for part, name in zip(self._parts, self._names, strict=True)
+            for part, name in zip(self.parts, self._names, strict=True)
         )
         return sql.SQL("case q.part {} end").format(sql.SQL(" ").join(whens))
 
