@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import psycopg
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -16,6 +17,7 @@ from pgchroma import Schema, SparseVector, SparseVectorIndexConfig
 from pgchroma.model.operations import SearchRecords
 from pgchroma.model.search.parsed import parse_search
 from tests.oracle import Record, replace_records
+from tests.search.blocks import assert_all_consistent, compact_sparse, small_blocks
 from tests.search.oracle import search
 from tests.strategies import lists, text, wheres
 
@@ -35,7 +37,9 @@ MANY = settings(max_examples=2_000)
 
 @pytest.fixture(scope="module")
 def collection(module_url: str) -> Iterator[pgchroma.Collection]:
-    with pgchroma.PostgresClient(module_url) as client:
+    with pgchroma.PostgresClient(
+        module_url, pgchroma.Settings(pgchroma_compaction=False)
+    ) as client:
         schema = Schema().create_index(SparseVectorIndexConfig(), key="s")
         schema.create_index(SparseVectorIndexConfig(bm25=True), key="w")
         yield client.create_collection("searches", schema, embedding_function=None)
@@ -135,9 +139,26 @@ def _check(collection: pgchroma.Collection, stored: list[Record], batch: list[An
         assert np.allclose(near, far, rtol=1e-5, atol=0, equal_nan=True)
 
 
-def _search(collection: pgchroma.Collection, data: st.DataObject) -> None:
-    stored = data.draw(stored_records())
+def _store(
+    url: str, collection: pgchroma.Collection, stored: list[Record], data: st.DataObject
+) -> None:
+    """Store records, their sparse vectors in blocks of some vectors, in none, or in part."""
     replace_records(collection, stored)
+    if data.draw(st.booleans()):
+        with small_blocks(data.draw(st.integers(1, 8))):
+            compact_sparse(url, collection)
+        again = data.draw(st.lists(st.sampled_from(stored), max_size=4, unique_by=id))
+        # An update replaces the vectors, even by equal ones.
+        metadatas: Any = [record.metadata or None for record in again]
+        if again:
+            collection.update([record.id for record in again], metadatas=metadatas)
+    with psycopg.connect(url) as connection:
+        assert_all_consistent(connection, collection.id.hex, 2)
+
+
+def _search(url: str, collection: pgchroma.Collection, data: st.DataObject) -> None:
+    stored = data.draw(stored_records())
+    _store(url, collection, stored, data)
     for _ in range(3):
         _check(collection, stored, data.draw(st.lists(payloads(stored), min_size=1, max_size=3)))
 
@@ -145,9 +166,9 @@ def _search(collection: pgchroma.Collection, data: st.DataObject) -> None:
 @FEW
 @given(data=st.data())
 def test_searches_agree_with_the_oracle(
-    collection: pgchroma.Collection, data: st.DataObject
+    module_url: str, collection: pgchroma.Collection, data: st.DataObject
 ) -> None:
-    _search(collection, data)
+    _search(module_url, collection, data)
 
 
 @pytest.mark.slow
@@ -155,6 +176,6 @@ def test_searches_agree_with_the_oracle(
 @MANY
 @given(data=st.data())
 def test_many_searches_agree_with_the_oracle(
-    collection: pgchroma.Collection, data: st.DataObject
+    module_url: str, collection: pgchroma.Collection, data: st.DataObject
 ) -> None:
-    _search(collection, data)
+    _search(module_url, collection, data)

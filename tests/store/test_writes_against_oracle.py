@@ -16,6 +16,7 @@ from pgchroma.model.entities import DatabaseRef
 from pgchroma.model.operations import AddRecords, CollectionRef, UpdateRecords, UpsertRecords
 from pgchroma.model.records import RecordBatch
 from tests.oracle import Record, Store
+from tests.search.blocks import assert_all_consistent, compact_sparse, small_blocks
 
 IDS = st.sampled_from(["a", "b", "c", "d", "é", "Z"])
 SPARSE = st.dictionaries(
@@ -59,7 +60,7 @@ def test_writes_agree_with_the_oracle(url: str, keys: str) -> None:
     """The oracle of writes; the sparse vectors under some keys have tables of their own."""
     schema = _schema(keys)
     with (
-        pgchroma.PostgresClient(url) as client,
+        pgchroma.PostgresClient(url, pgchroma.Settings(pgchroma_compaction=False)) as client,
         psycopg.connect(url, autocommit=True) as connection,
     ):
 
@@ -106,18 +107,16 @@ def test_writes_agree_with_the_oracle(url: str, keys: str) -> None:
 
             @invariant()
             def every_vector_is_a_records(self) -> None:
-                tables = f"default_tenant__default_database.{{}}_{self.collection.id.hex}"
-                exists = connection.execute(
-                    "select to_regclass(%s)", [tables.format("vectors")]
-                ).fetchone()
-                if exists != (None,):
-                    orphans = connection.execute(
-                        f"select count(*) from {tables.format('vectors')} as v where not exists "
-                        f"(select from {tables.format('records')} as r "
-                        "where r.pos = v.pos and r.seq = v.seq)"
-                    ).fetchone()
-                    assert orphans == (0,)
-                assert _stray_sparse_vectors(connection, tables, len(keys)) == 0
+                assert _count_orphans(connection, self.collection) == 0
+
+            @invariant()
+            def every_sparse_vector_is_in_its_place(self) -> None:
+                assert_all_consistent(connection, self.collection.id.hex, len(keys))
+
+            @rule(merges_all=st.booleans())
+            def compact(self, merges_all: bool) -> None:
+                with small_blocks():
+                    compact_sparse(url, self.collection, merges_all=merges_all)
 
         run_state_machine_as_test(
             Writes,
@@ -137,17 +136,17 @@ def _schema(keys: str) -> Schema:
     return schema
 
 
-def _stray_sparse_vectors(connection: psycopg.Connection[Any], tables: str, count: int) -> int:
-    """Count the sparse vectors without a record, and the records that lack theirs."""
-    strays = 0
-    for number in range(count):
-        strays += connection.execute(
-            f"select count(*) from {tables.format('sparse')}_{number} as e "
-            f"full join {tables.format('records')} as r "
-            f"on r.sparse_{number} = e.pos and r.seq = e.seq "
-            f"where r.seq is null or e.pos is null and r.sparse_{number} is not null"
-        ).fetchall()[0][0]
-    return strays
+def _count_orphans(connection: psycopg.Connection[Any], collection: pgchroma.Collection) -> int:
+    """Count the embeddings that belong to no record."""
+    tables = f"default_tenant__default_database.{{}}_{collection.id.hex}"
+    exists = connection.execute("select to_regclass(%s)", [tables.format("vectors")]).fetchone()
+    if exists == (None,):
+        return 0
+    orphans = connection.execute(
+        f"select count(*) from {tables.format('vectors')} as v where not exists "
+        f"(select from {tables.format('records')} as r where r.pos = v.pos and r.seq = v.seq)"
+    ).fetchall()
+    return int(orphans[0][0])
 
 
 def _shown(record: Record) -> dict[str, Any] | None:

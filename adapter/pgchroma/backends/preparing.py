@@ -122,6 +122,7 @@ def make_context(
     timeouts = [round(settings.pgchroma_regex_timeout * 1000), facts.statement_timeout_ms]
     context = StoreContext(
         cast("int", facts.vector_oid),
+        cast("int", facts.sparsevec_oid),
         # Inside the caller's transaction, the caller's own limit applies.
         regex_timeout_ms=None
         if in_caller_transaction
@@ -133,5 +134,5 @@ def make_context(
         segment_bytes=settings.pgchroma_segment_bytes,
         observed=None if compactor is None else compactor.observed,
     )
-    sessions.note_vector_oid = context.set_vector_oid
+    sessions.note_type_oids = context.set_type_oids
     return context

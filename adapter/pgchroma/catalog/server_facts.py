@@ -14,6 +14,8 @@ from psycopg import sql
 from pgchroma.catalog.pgvector import check_creatable, check_version, is_too_old
 from pgchroma.errors import MissingRightError, VersionMismatchError
 from pgchroma.store.layout.tables import LAYOUT_VERSION
+from pgchroma.store.running.sessions import TYPE_OIDS
+from pgchroma.store.running.steps import render
 
 __all__ = (
     "HEAD",
@@ -52,6 +54,7 @@ class ServerFacts:
         database: The name of the database.
         available_vector: The version of pgvector's files on the server. It is read only if the
             extension is missing or too old; otherwise, and if there are no files, it is `None`.
+        sparsevec_oid: The object id of the type `sparsevec`; `None` if it does not exist.
     """
 
     version: int
@@ -64,6 +67,7 @@ class ServerFacts:
     encoding: str = "UTF8"
     database: str = ""
     available_vector: str | None = None
+    sparsevec_oid: int | None = None
 
 
 def check(facts: ServerFacts, mode: MigrationMode = "validate") -> ServerFacts:
@@ -87,7 +91,16 @@ def read_facts(connection: psycopg.Connection[Any]) -> ServerFacts:
         row = cursor.fetchone()
         if row is None:
             raise AssertionError("a select without a from clause returned no row")
-        version, vector_version, vector_oid, timeout, grant, has_catalog, encoding = row
+        (
+            version,
+            vector_version,
+            vector_oid,
+            sparsevec_oid,
+            timeout,
+            grant,
+            has_catalog,
+            encoding,
+        ) = row
         revision, has_old_tables = None, False
         if has_catalog:
             cursor.execute(_REVISION, {"version": LAYOUT_VERSION}, prepare=False)
@@ -107,6 +120,7 @@ def read_facts(connection: psycopg.Connection[Any]) -> ServerFacts:
         encoding,
         connection.info.dbname,
         available,
+        sparsevec_oid,
     )
 
 
@@ -194,23 +208,23 @@ _AVAILABLE: Final = """
 select default_version from pg_catalog.pg_available_extensions where name = 'vector'
 """
 
-_FACTS: Final = """
-select
-    current_setting('server_version_num')::int,
-    (select extversion from pg_catalog.pg_extension where extname = 'vector'),
-    (
-        select t.oid
-        from pg_catalog.pg_type as t
-        join pg_catalog.pg_extension as e on e.extnamespace = t.typnamespace
-        where e.extname = 'vector' and t.typname = 'vector'
-    ),
-    (select setting::int from pg_catalog.pg_settings where name = 'statement_timeout'),
-    (
-        select format('grant usage on schema %I to %I', n.nspname, current_user)
-        from pg_catalog.pg_extension as e
-        join pg_catalog.pg_namespace as n on n.oid = e.extnamespace
-        where e.extname = 'vector' and not has_schema_privilege(n.oid, 'usage')
-    ),
-    to_regclass('pgchroma.alembic_version') is not null,
-    current_setting('server_encoding')
-"""
+_FACTS: Final = render(
+    """
+    select
+        current_setting('server_version_num')::int,
+        (select extversion from pg_catalog.pg_extension where extname = 'vector'),
+        t.vector,
+        t.sparsevec,
+        (select setting::int from pg_catalog.pg_settings where name = 'statement_timeout'),
+        (
+            select format('grant usage on schema %I to %I', n.nspname, current_user)
+            from pg_catalog.pg_extension as e
+            join pg_catalog.pg_namespace as n on n.oid = e.extnamespace
+            where e.extname = 'vector' and not has_schema_privilege(n.oid, 'usage')
+        ),
+        to_regclass('pgchroma.alembic_version') is not null,
+        current_setting('server_encoding')
+    from {oids} as t
+    """,
+    oids=TYPE_OIDS,
+)

@@ -3,17 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import ceil
 from typing import Final
 
 from pgchroma.compactor.settings import CompactionSettings
-from pgchroma.compactor.state import Build, Inspection, SegmentRow, TrackedCollection
+from pgchroma.compactor.state import (
+    BlockState,
+    Build,
+    Inspection,
+    SegmentRow,
+    SparseState,
+    SparseStep,
+    TrackedCollection,
+)
 from pgchroma.store.layout.secondary import DEMAND_THRESHOLD, MAX_KEY_BYTES, SecondaryIndex
 from pgchroma.store.layout.segments import needs_index
 
 __all__ = (
+    "MIN_BLOCK",
+    "MIN_IDLE_BLOCK",
     "build_memory",
     "choose_build",
     "choose_secondary",
+    "choose_sparse",
     "max_build_rows",
     "orphan_scan_start",
     "vacuums_indexes",
@@ -29,6 +41,23 @@ MAX_VACUUMED_FRACTION: Final = 0.005
 """Vacuum removes dead entries from indexes only if at most this fraction of them is dead."""
 
 MIN_BUILD_MEMORY_BYTES: Final = 64 << 20
+
+MIN_BLOCK: Final = 2_000
+"""So many added sparse vectors become a block in any case. A search compares each of them, and it
+reads any block in the time of some 400."""
+
+MIN_IDLE_BLOCK: Final = 500
+"""So many become a block if nobody writes."""
+
+MIN_REMOVED: Final = 200
+"""So many removed sparse vectors are masked in any case; or a thousandth of all, if that is more,
+because finding them reads the positions of all."""
+
+MERGED_BLOCKS: Final = 4
+"""So many small blocks are merged, and at most twice as many at once."""
+
+MAX_MERGED_FILL: Final = 0.5
+"""A block that is less full is small."""
 
 _SEALING, _IDLE = 2, 8
 """How many times as long as the build a preceding segment may be to be merged with it: if an index
@@ -114,6 +143,24 @@ def choose_secondary(
     return None
 
 
+def choose_sparse(state: SparseState, *, is_idle: bool, merges_all: bool) -> SparseStep | None:
+    """Choose what to do next with the sparse vectors under a key.
+
+    Args:
+        state: Their blocks and changes.
+        is_idle: Whether the collection seems to have no writers.
+        merges_all: Whether to put all vectors into as few blocks as possible.
+    """
+    is_thorough = is_idle or merges_all
+    total = sum(block.vectors for block in state.blocks)
+    if state.removed >= (1 if is_thorough else max(MIN_REMOVED, total // 1_000)):
+        return SparseStep("remove")
+    if state.added >= (1 if merges_all else MIN_IDLE_BLOCK if is_idle else MIN_BLOCK):
+        return SparseStep("build")
+    merged = _merged_blocks(sorted(state.blocks, key=lambda block: block.fill), merges_all)
+    return SparseStep("merge", tuple(block.block for block in merged)) if merged else None
+
+
 def max_build_rows(collection: TrackedCollection, settings: CompactionSettings) -> int:
     """Return how many embeddings can be indexed in the memory for a build."""
     return settings.memory // collection.memory_per_row
@@ -163,6 +210,18 @@ def _needs_segment(
 def _is_stale(collection: TrackedCollection, segment: SegmentRow) -> bool:
     has_many_dead = segment.rows < segment.entries * (1 - MAX_DEAD_FRACTION)
     return has_many_dead or segment.spec != collection.index_spec
+
+
+def _merged_blocks(blocks: Sequence[BlockState], merges_all: bool) -> Sequence[BlockState]:
+    """Return the blocks to merge, of all blocks in the order of what they would need."""
+    first = blocks[: 2 * MERGED_BLOCKS]
+    stale = [block for block in blocks if block.removed > block.vectors * MAX_DEAD_FRACTION]
+    if stale:
+        return [*stale, *(block for block in first if block not in stale)][: len(first)]
+    if merges_all:
+        return first if ceil(sum(block.fill for block in first)) < len(first) else []
+    small = [block for block in first if block.fill <= MAX_MERGED_FILL]
+    return small if len(small) >= MERGED_BLOCKS else []
 
 
 def _merged(

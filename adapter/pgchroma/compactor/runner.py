@@ -17,7 +17,7 @@ from uuid import UUID
 import psycopg
 from psycopg import errors as pg
 
-from pgchroma.compactor import bookkeeping, inspection, maintenance, planner, state
+from pgchroma.compactor import bookkeeping, inspection, maintenance, planner, sparse, state
 from pgchroma.compactor.session import Session
 from pgchroma.compactor.settings import CompactionSettings
 from pgchroma.compactor.state import Build, Inspection, TrackedCollection
@@ -105,11 +105,25 @@ def compact_pass(
         if collection.dimension is not None and (is_idle or merges_all):
             start = planner.orphan_scan_start(found, merges_all=merges_all)
             yield maintenance.delete_orphans(collection, start)
+        yield from sparse.compact_sparse(collection, is_idle=is_idle, merges_all=merges_all)
         if merges_all:
             yield maintenance.recount(collection)
         yield maintenance.merge_counts(collection)
         is_recorded = yield from _record_obstacle(collection, obstacle)
         return PassResult(is_recorded, obstacle)
+    finally:
+        # A lost connection has lost its locks.
+        with suppress(psycopg.Error):
+            yield from uninterruptible(bookkeeping.unlock_collection(collection.id))
+
+
+def sparse_pass(collection: TrackedCollection) -> PassSteps[PassResult]:
+    """Do what is urgent for the sparse vectors of a collection, from the lock to its release."""
+    if not (yield from uninterruptible(bookkeeping.lock_collection(collection.id))):
+        return PassResult(is_done=False)
+    try:
+        yield from sparse.compact_sparse(collection, is_idle=False)
+        return PassResult(is_done=True)
     finally:
         # A lost connection has lost its locks.
         with suppress(psycopg.Error):
@@ -328,6 +342,11 @@ class Compaction:
         """Return an upper bound of the length of the tail, and merge counts if there are many."""
         return self._session.run_interruptible(collection, _peek(collection))
 
+    def count_sparse_changes(self, collection: TrackedCollection) -> int:
+        """Return how many changes of sparse vectors wait, counting up to a bound."""
+        steps = as_role(collection.role, sparse.count_changes(collection))
+        return self._session.run_interruptible(collection, steps)
+
     def record_demand(self, missing: Set[tuple[UUID, SecondaryIndex]]) -> None:
         """Record which indexes filters missed, if the user may."""
         with suppress(pg.InsufficientPrivilege):
@@ -359,6 +378,17 @@ class Compaction:
             merges_all=merges_all,
             on_progress=self._on_progress,
         )
+        return self._run_pass(collection, steps)
+
+    def compact_sparse(self, collection: TrackedCollection) -> bool:
+        """Do what is urgent for the sparse vectors of a collection, and nothing else.
+
+        Returns:
+            False if another session has locked the collection.
+        """
+        return self._run_pass(collection, sparse_pass(collection))
+
+    def _run_pass(self, collection: TrackedCollection, steps: PassSteps[PassResult]) -> bool:
         try:
             result = self._session.run_interruptible(collection, steps)
         except pg.UndefinedTable:

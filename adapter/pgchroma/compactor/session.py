@@ -25,6 +25,7 @@ from pgchroma.compactor.steps import AsRole, IndexDDL, PassStep, PassSteps, Paus
 from pgchroma.compactor.waiting import Waiting
 from pgchroma.errors import UnavailableError
 from pgchroma.store import run
+from pgchroma.store.encoding.vectors import prepare_vectors
 from pgchroma.store.running.isolation import set_isolation
 from pgchroma.store.running.search_path import add_for_session
 from pgchroma.store.running.steps import Step, Steps, render
@@ -234,6 +235,7 @@ def _connect(conninfo: str) -> psycopg.Connection[Any]:
         # Limits for users' statements are not meant for long work in the background.
         connection.execute(_REMOVE_LIMITS)
         set_isolation(connection)
+        prepare_vectors(connection)
         add_for_session(connection)
     except BaseException:
         connection.close()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 from uuid import UUID
 
 from pgchroma.model.configuration import (
@@ -12,6 +12,7 @@ from pgchroma.model.configuration import (
     HnswConfiguration,
     Quantization,
 )
+from pgchroma.store.encoding.sparse import BLOCK_SLOTS
 from pgchroma.store.layout.secondary import SecondaryIndex
 from pgchroma.store.layout.segments import (
     build_memory_per_row,
@@ -19,7 +20,16 @@ from pgchroma.store.layout.segments import (
 )
 from pgchroma.store.layout.tables import CollectionTables
 
-__all__ = ("Build", "IndexSpec", "Inspection", "SegmentRow", "TrackedCollection")
+__all__ = (
+    "BlockState",
+    "Build",
+    "IndexSpec",
+    "Inspection",
+    "SegmentRow",
+    "SparseState",
+    "SparseStep",
+    "TrackedCollection",
+)
 
 MAX_COUNT_ROWS: Final = 64
 """A collection's table of counts is merged into one row when it has more rows."""
@@ -167,3 +177,56 @@ class Inspection:
     def tail_start(self) -> int:
         """The position at which the tail starts."""
         return max((segment.end_pos for segment in self.ready), default=1)
+
+
+MAX_BLOCK_BYTES: Final = 32 << 20
+"""The vectors of a block have no more bytes than this, unless there is only one."""
+
+
+class BlockState(NamedTuple):
+    """A block of sparse vectors.
+
+    Attributes:
+        vectors: How many vectors it was built of.
+        removed: How many of them were removed from it.
+        size: The bytes of the vectors that it was built of.
+    """
+
+    block: int
+    vectors: int
+    removed: int
+    size: int
+
+    @property
+    def fill(self) -> float:
+        """The fraction of a full block that its vectors would need."""
+        used = max(self.vectors / BLOCK_SLOTS, self.size / MAX_BLOCK_BYTES)
+        return used * (1 - self.removed / max(self.vectors, 1))
+
+
+@dataclass(frozen=True, slots=True)
+class SparseState:
+    """The sparse vectors under a key at one time.
+
+    Attributes:
+        added: How many added vectors could be in a block and are in none.
+        removed: How many vectors were removed, and are not masked yet.
+        blocks: The blocks.
+    """
+
+    added: int
+    removed: int
+    blocks: tuple[BlockState, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SparseStep:
+    """What to do next with the sparse vectors under a key.
+
+    Attributes:
+        action: Build a block of added vectors, remove vectors from blocks, or merge blocks.
+        blocks: The blocks to merge.
+    """
+
+    action: Literal["build", "remove", "merge"]
+    blocks: tuple[int, ...] = ()

@@ -18,6 +18,7 @@ from uuid import UUID
 import psycopg
 
 from pgchroma.compactor.dropping import drop_all_discarded
+from pgchroma.compactor.planner import MIN_BLOCK, MIN_IDLE_BLOCK
 from pgchroma.compactor.runner import Compaction
 from pgchroma.compactor.session import BuildInterruptedError
 from pgchroma.compactor.settings import CompactionSettings
@@ -179,7 +180,11 @@ class Compactor:
         if self._scanned_at is None or now - self._scanned_at > SCAN_SECONDS:
             self._scanned_at = now
             for collection in compaction.collections():
-                if collection.has_leftovers or self._needs_index(collection, collection.waiting):
+                if (
+                    collection.has_leftovers
+                    or self._needs_index(collection, collection.waiting)
+                    or compaction.count_sparse_changes(collection) >= MIN_IDLE_BLOCK
+                ):
                     self._active.setdefault(collection.id, _CollectionState(now))
 
     def _drop_discarded(self) -> None:
@@ -238,7 +243,8 @@ class Compactor:
             state: Its state, which is updated.
         """
         tails = [compaction.peek(collection) for collection in collections]
-        waiting, now = sum(tails), time.monotonic()
+        changes = sum(map(compaction.count_sparse_changes, collections))
+        waiting, now = sum(tails) + changes, time.monotonic()
         growth = (waiting - state.waiting) / max(now - state.checked_at, POLL_SECONDS)
         is_bursting = state.waiting < 0 or growth * BURST_WINDOW > waiting / 2
         if waiting != state.waiting:
@@ -248,6 +254,9 @@ class Compactor:
         is_idle = now - state.changed_at >= IDLE_SECONDS
         needs_index = any(map(self._needs_index, collections, tails))
         if not (is_idle or (needs_index and not is_bursting)):
+            if changes >= MIN_BLOCK:
+                # A block is never built again because others follow.
+                all(map(compaction.compact_sparse, collections))
             return False
         if all([compaction.compact(collection, is_idle=is_idle) for collection in collections]):
             state.failures = 0

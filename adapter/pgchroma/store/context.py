@@ -35,6 +35,7 @@ class StoreContext:
 
     Attributes:
         vector_oid: The object id of the database's type `vector`.
+        sparsevec_oid: The object id of the database's type `sparsevec`.
         regex_timeout_ms: The time limit of a statement with a regular expression. None leaves that
             to the caller, in whose transaction it runs.
         caches_nothing: Whether nothing is cached, because the caller's transaction may be rolled
@@ -47,6 +48,7 @@ class StoreContext:
     """
 
     vector_oid: int
+    sparsevec_oid: int = 0
     regex_timeout_ms: int | None = None
     caches_nothing: bool = False
     allows_reset: bool = False
@@ -106,16 +108,16 @@ class StoreContext:
                 self._advanced.clear()
             self._advanced.add(id)
 
-    def set_vector_oid(self, oid: int) -> None:
-        """Set the object id of the type `vector` that a new connection reports.
+    def set_type_oids(self, vector: int, sparsevec: int) -> None:
+        """Set the object ids of the types `vector` and `sparsevec` that a new connection reports.
 
-        A different one means another database. The same one may be that of a replica that was
+        Different ones mean another database. The same ones may be those of a replica that was
         promoted, so sequences are checked again in any case.
         """
         with self._lock:
             self._advanced.clear()
-        if oid != self.vector_oid:
-            self.vector_oid = oid
+        if (vector, sparsevec) != (self.vector_oid, self.sparsevec_oid):
+            self.vector_oid, self.sparsevec_oid = vector, sparsevec
             self.forget()
 
     def cached_role(self, tenant: str) -> str | None:

@@ -99,7 +99,7 @@ async def introduce(connection: psycopg.AsyncConnection[Any], sessions: Sessions
     if sessions.introduce(connection):
         cursor = connection.cursor(row_factory=tuple_row)
         await cursor.execute(SESSION_FACTS, prepare=False)
-        sessions.note(connection, *await cursor.fetchone() or (0, None, True))
+        sessions.note(connection, *await cursor.fetchone() or (0, None, None, True))
 
 
 def _close_in_process(pool: AsyncPool, pid: int) -> None:

@@ -100,7 +100,7 @@ def introduce(connection: psycopg.Connection[Any], sessions: Sessions) -> None:
     if sessions.introduce(connection):
         cursor = connection.cursor(row_factory=tuple_row)
         cursor.execute(SESSION_FACTS, prepare=False)
-        sessions.note(connection, *cursor.fetchone() or (0, None, True))
+        sessions.note(connection, *cursor.fetchone() or (0, None, None, True))
 
 
 def _close_in_process(pool: Pool, pid: int) -> None:

@@ -47,6 +47,7 @@ class Condition:
     Attributes:
         sql: The condition's text.
         is_restrictive: Whether there are ids or a filter at all.
+        has_index: Whether an index finds the records that match, at least roughly.
         parameters: The values of its placeholders.
         reuses_plan: Whether PostgreSQL may reuse one plan for all values. How many records match
             a range or a text decides whether its index helps. And PostgreSQL makes a hash table
@@ -57,6 +58,7 @@ class Condition:
 
     sql: ComposedSQL
     is_restrictive: bool
+    has_index: bool
     parameters: Mapping[str, Any]
     reuses_plan: bool
     settings: tuple[Statement, ...]
@@ -153,6 +155,7 @@ def _compile(
     return Condition(
         ComposedSQL(text_of(sql.SQL(" and ").join(clauses))) if clauses else _ALL,
         bool(clauses),
+        ids is not None or compiler.has_ids or bool(compiler.candidates & ready),
         compiler.parameters,
         reuses_plan=not (compiler.candidates & ready or compiler.has_long_list),
         settings=_time_limit(context) if compiler.has_regex else (),

@@ -66,6 +66,7 @@ class FilterCompiler:
         has_regex: Whether there is a regular expression, whose execution time may depend on the
             pattern more than on the data.
         has_long_list: Whether there is a list of more than `LONG_LIST` values.
+        has_ids: Whether there is a comparison that ids are equal to.
     """
 
     def __init__(self, filterable: FilterableKeys, secondary: Set[SecondaryIndex]) -> None:
@@ -73,6 +74,7 @@ class FilterCompiler:
         self.candidates: set[SecondaryIndex] = set()
         self.has_regex = False
         self.has_long_list = False
+        self.has_ids = False
         self._filterable = filterable
         self._secondary = secondary
 
@@ -103,7 +105,9 @@ class FilterCompiler:
             self.candidates.add(candidate)
         if isinstance(leaf, TextMatch):
             self.has_regex |= leaf.operator in ("$regex", "$not_regex")
-        elif isinstance(leaf.operand, tuple):
+            return
+        self.has_ids |= leaf.key == "#id" and leaf.operator in ("$eq", "$in")
+        if isinstance(leaf.operand, tuple):
             self.has_long_list |= len(leaf.operand) > LONG_LIST
 
 

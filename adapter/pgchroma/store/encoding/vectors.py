@@ -21,8 +21,8 @@ from pgchroma.errors import BatchSizeExceededError
 from pgchroma.store.encoding.text_arrays import TextArray, TextArrayDumper
 
 __all__ = (
-    "VectorArray",
-    "VectorArrayDumper",
+    "PackedArray",
+    "PackedArrayDumper",
     "pack_vector",
     "pack_vectors",
     "prepare_vectors",
@@ -35,19 +35,19 @@ MAX_BYTES = 1_000_000_000
 """Maximum size of a value in PostgreSQL."""
 
 
-class VectorArray(bytes):
-    """A ``vector[]``, or one ``vector``, in PostgreSQL's binary format."""
+class PackedArray(bytes):
+    """A value in PostgreSQL's binary format, such as a ``vector[]`` or one ``vector``."""
 
     __slots__ = ()
 
 
-class VectorArrayDumper(Dumper):
-    """Sends a `VectorArray` unchanged. The cast in the statement determines the type."""
+class PackedArrayDumper(Dumper):
+    """Sends a `PackedArray` unchanged. The cast in the statement determines the type."""
 
     format = pq.Format.BINARY
     oid = 0
 
-    def dump(self, obj: VectorArray) -> Buffer:
+    def dump(self, obj: PackedArray) -> Buffer:
         """Return the bytes."""
         return obj
 
@@ -57,13 +57,13 @@ def prepare_vectors(connection: BaseConnection[Any]) -> None:
 
     Registering them again has no effect.
     """
-    connection.adapters.register_dumper(VectorArray, VectorArrayDumper)
+    connection.adapters.register_dumper(PackedArray, PackedArrayDumper)
     connection.adapters.register_dumper(TextArray, TextArrayDumper)
 
 
 def pack_vectors(
     matrix: NDArray[np.float32], present: Sequence[bool] | None, vector_oid: int
-) -> VectorArray:
+) -> PackedArray:
     """Pack a matrix into a ``vector[]``.
 
     Args:
@@ -87,12 +87,12 @@ def pack_vectors(
     body = elements.tobytes() if present is None else _interleave(elements, present)
     length = count if present is None else len(present)
     has_null = int(present is not None)
-    return VectorArray(struct.pack(">iiIii", 1, has_null, vector_oid, length, 1) + body)
+    return PackedArray(struct.pack(">iiIii", 1, has_null, vector_oid, length, 1) + body)
 
 
-def pack_vector(vector: NDArray[np.float32]) -> VectorArray:
+def pack_vector(vector: NDArray[np.float32]) -> PackedArray:
     """Pack one vector into a ``vector``."""
-    return VectorArray(struct.pack(">hH", len(vector), 0) + vector.astype(">f4").tobytes())
+    return PackedArray(struct.pack(">hH", len(vector), 0) + vector.astype(">f4").tobytes())
 
 
 def unpack_vectors(vectors: Sequence[bytes | None], dimension: int) -> NDArray[np.float32]:

@@ -9,7 +9,8 @@ A database is a schema. In that schema, a collection consists of
     spare_<id>      the shadow table: embeddings of the same records from another function, at the
                     same positions, which are pending or previous
     sparse_<id>_<n> the sparse vectors under one metadata key, for each key that the collection's
-                    schema enables an index for; `records.sparse_<n>` is a record's position in it
+                    schema enables an index for, and four more tables; see
+                    `pgchroma.store.layout.sparse`
     counts_<id>     the change of the number of records by each write; the compactor merges rows,
                     so there are few
     log_<id>        the sequence from which all of them draw
@@ -36,12 +37,11 @@ from functools import cached_property
 from typing import LiteralString
 from uuid import UUID
 
-import orjson
 from psycopg import sql
 
-from pgchroma.model.filterable import FilterableKeys, SparseIndex
+from pgchroma.model.filterable import FilterableKeys
 from pgchroma.model.types import Space
-from pgchroma.store.encoding.sparse import PART_DIMENSION, SPARSE_PARTS
+from pgchroma.store.layout.sparse import SparseTables, create_sparse, describe_sparse
 from pgchroma.store.layout.view import typed_columns
 from pgchroma.store.running.steps import Statement, render
 
@@ -62,7 +62,6 @@ __all__ = (
     "relation_names",
     "rename_view",
     "schema_name",
-    "sparse_column",
     "swap",
     "view_name",
 )
@@ -175,9 +174,9 @@ class CollectionTables:
         """The name of the collection's view."""
         return sql.Identifier(self.schema, view_name(collection))
 
-    def sparse(self, number: int) -> sql.Identifier:
-        """The table of the sparse vectors of one key."""
-        return sql.Identifier(self.schema, f"sparse_{self.id.hex}_{number}")
+    def sparse(self, number: int) -> SparseTables:
+        """The tables of the sparse vectors of one key."""
+        return SparseTables(self.schema, self.id, number)
 
     def constraint(self, table: str, suffix: str) -> sql.Identifier:
         """The name of a constraint or an index of one of the tables."""
@@ -199,8 +198,11 @@ def relation_names(id: UUID, collection: str) -> tuple[str, ...]:
 
 
 def base_name(relation: str) -> str:
-    """Return the name of a table of embeddings without its generation or its number."""
-    return re.sub(r"^((?:vectors|spare|sparse)_[0-9a-f]{32})_[0-9]+$", r"\1", relation)
+    """Return the name of a table without its generation, its number and what follows it."""
+    pattern = (
+        r"^((?:vectors|spare)_[0-9a-f]{32})_[0-9]+$|^(sparse_[0-9a-f]{32})_[0-9]+(?:_[a-z]+)?$"
+    )
+    return re.sub(pattern, r"\1\2", relation)
 
 
 def create_schema(schema: str) -> Statement:
@@ -221,7 +223,7 @@ def create_tables(
     tables: CollectionTables, collection: str, filterable: FilterableKeys
 ) -> tuple[Statement, ...]:
     """Create a collection's sequence, its tables except that of vectors, and its view."""
-    numbers = filterable.sparse_numbers().values()
+    keys = {key: tables.sparse(number) for key, number in filterable.sparse_numbers().items()}
     log = render("create sequence {log}", log=tables.log)
     records = render(
         """
@@ -237,7 +239,7 @@ def create_tables(
         )
         """,
         sparse=sql.SQL("").join(
-            sql.SQL(", {} bigint").format(sparse_column(number)) for number in numbers
+            sql.SQL(", {} bigint").format(sparse.column) for sparse in keys.values()
         ),
         records=tables.records,
         pkey=tables.constraint("records", "pkey"),
@@ -248,50 +250,11 @@ def create_tables(
     )
     view = create_view(tables, collection, filterable, has_vectors=False)
     statements = (Statement(log), Statement(records), Statement(owner), view)
-    sparse = (_create_sparse(tables, number) for number in numbers)
-    comments = (_describe_sparse(tables, *each) for each in filterable.sparse.items())
-    return (*statements, create_counts(tables), *sparse, *filter(None, comments))
-
-
-def sparse_column(number: int) -> sql.Identifier:
-    """The column of records with the position of the sparse vector of a key."""
-    return sql.Identifier(f"sparse_{number}")
-
-
-def _create_sparse(tables: CollectionTables, number: int) -> Statement:
-    parts = (
-        sql.SQL("{} sparsevec({})").format(sql.Identifier(part), sql.Literal(PART_DIMENSION))
-        for part in SPARSE_PARTS
+    created = (statement for sparse in keys.values() for statement in create_sparse(sparse))
+    comments = (
+        describe_sparse(sparse, key, filterable.sparse[key]) for key, sparse in keys.items()
     )
-    text = render(
-        """
-        create table {sparse} (
-            pos bigint not null constraint {pkey} primary key,
-            seq bigint not null,
-            {parts},
-            given jsonb,
-            is_signed boolean not null
-        )
-        """,
-        sparse=tables.sparse(number),
-        pkey=tables.constraint("sparse", f"{number}_pkey"),
-        parts=sql.SQL(", ").join(parts),
-    )
-    return Statement(text)
-
-
-def _describe_sparse(tables: CollectionTables, key: str, index: SparseIndex) -> Statement | None:
-    """Write a key and its index into a comment, for a dump that lacks the copy of the catalog."""
-    if index.number is None:
-        return None
-    described = orjson.dumps({key: index}).decode()
-    text = render(
-        "comment on column {column} is {text}",
-        column=sql.Identifier(tables.schema, f"records_{tables.id.hex}", f"sparse_{index.number}"),
-        text=sql.Literal(described),
-    )
-    # The text of a statement has doubled percent signs.
-    return Statement(text.replace(b"%", b"%%"))
+    return (*statements, create_counts(tables), *created, *comments)
 
 
 def create_view(
@@ -417,7 +380,9 @@ def drop_tables(
             render(
                 "drop table if exists {records}, {vectors}, {shadow}, {counts}{sparse}",
                 sparse=sql.SQL("").join(
-                    sql.SQL(", {}").format(tables.sparse(number)) for number in numbers
+                    sql.SQL(", {}").format(table)
+                    for number in numbers
+                    for table in tables.sparse(number).all
                 ),
                 records=tables.records,
                 vectors=tables.vectors,

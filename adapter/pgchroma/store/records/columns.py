@@ -13,7 +13,7 @@ from pgchroma.model.records import RecordColumns
 from pgchroma.store.encoding.metadata import decode_metadata
 from pgchroma.store.encoding.sparse import decode_sparse
 from pgchroma.store.encoding.vectors import unpack_vectors
-from pgchroma.store.layout.tables import CollectionTables, sparse_column
+from pgchroma.store.layout.tables import CollectionTables
 from pgchroma.store.resolved import ResolvedCollection
 from pgchroma.store.running.steps import ComposedSQL, render
 
@@ -48,9 +48,8 @@ def _expression(column: str, tables: CollectionTables) -> sql.Composable:
     if column in _EXPRESSIONS:
         return sql.SQL(_EXPRESSIONS[column])
     kind, _, number = column.partition(":")
-    return sql.SQL(_SPARSE[f"{kind}:"]).format(
-        table=tables.sparse(int(number)), column=sparse_column(int(number))
-    )
+    sparse = tables.sparse(int(number))
+    return sql.SQL(_SPARSE[f"{kind}:"]).format(table=sparse.vectors, column=sparse.column)
 
 
 def compose(
@@ -77,12 +76,10 @@ def columns_from_rows(
     if "metadatas" in values:
         values["metadatas"] = [decode_metadata(text) for text in values["metadatas"]]
         for key, number in resolved.filterable.sparse_numbers().items():
-            vectors = zip(sparse[f"parts:{number}"], sparse[f"given:{number}"], strict=True)
+            vectors = decode_sparse(sparse[f"parts:{number}"], sparse[f"given:{number}"])
             values["metadatas"] = [
-                metadata
-                if parts is None
-                else {**(metadata or {}), key: decode_sparse(parts, given)}
-                for metadata, (parts, given) in zip(values["metadatas"], vectors, strict=True)
+                metadata if vector is None else {**(metadata or {}), key: vector}
+                for metadata, vector in zip(values["metadatas"], vectors, strict=True)
             ]
     if "embeddings" in values and resolved.dimension is not None:
         values["embeddings"] = unpack_vectors(values["embeddings"], resolved.dimension)

@@ -7,7 +7,10 @@ the position of its vector there. Of each key that has a table, a batch has thes
     has       whether its value is a sparse vector
     p0 … p4   the vector; see `pgchroma.store.encoding.sparse`
     given     its dictionary form, if the columns do not have all of it
-    signed    whether a value is negative
+    plain     whether all of its weights are plain
+
+A vector that is written is also noted as added, and one that is replaced or deleted as removed. See
+`pgchroma.store.layout.sparse`.
 """
 
 from __future__ import annotations
@@ -20,11 +23,11 @@ from psycopg import sql
 from pgchroma.model.metadata import CleanMetadata
 from pgchroma.model.sparse import is_sparse
 from pgchroma.store.encoding.sparse import SPARSE_PARTS, encode_sparse
-from pgchroma.store.layout.tables import CollectionTables, sparse_column
+from pgchroma.store.layout.tables import CollectionTables
 
 __all__ = ("SparseClauses", "sparse_parameters", "without_sparse")
 
-_COLUMNS = ("touched", "has", *SPARSE_PARTS, "given", "signed")
+_COLUMNS = ("touched", "has", *SPARSE_PARTS, "given", "plain")
 
 
 def without_sparse(
@@ -55,21 +58,30 @@ def _plain(
 
 
 def sparse_parameters(
-    metadatas: Sequence[CleanMetadata | None] | None, numbers: Mapping[str, int]
+    metadatas: Sequence[CleanMetadata | None] | None,
+    numbers: Mapping[str, int],
+    sparsevec_oid: int,
 ) -> dict[str, Any]:
     """Return the columns of a batch, by the names of their placeholders.
+
+    Args:
+        metadatas: The metadata of each record.
+        numbers: The keys whose vectors have tables, and the numbers of these.
+        sparsevec_oid: The object id of the type `sparsevec` in this database.
 
     Raises:
         InvalidArgumentError: A vector has more values than PostgreSQL can store.
     """
     parameters: dict[str, Any] = {}
     for key, number in numbers.items():
-        columns = _columns(metadatas or (), key)
+        columns = _columns(metadatas or (), key, sparsevec_oid)
         parameters |= {f"s{number}_{name}": columns.get(name) for name in _COLUMNS}
     return parameters
 
 
-def _columns(metadatas: Sequence[CleanMetadata | None], key: str) -> dict[str, list[Any]]:
+def _columns(
+    metadatas: Sequence[CleanMetadata | None], key: str, sparsevec_oid: int
+) -> dict[str, Any]:
     """Return the columns of one key; none if no record has it."""
     touched = [metadata is not None and key in metadata for metadata in metadatas]
     if not any(touched):
@@ -78,13 +90,13 @@ def _columns(metadatas: Sequence[CleanMetadata | None], key: str) -> dict[str, l
         metadata[key] if metadata is not None and is_sparse(metadata.get(key)) else None
         for metadata in metadatas
     ]
-    encoded = encode_sparse(vectors, key)
+    encoded = encode_sparse(vectors, key, sparsevec_oid)
     return {
         "touched": touched,
         "has": [vector is not None for vector in vectors],
         **dict(zip(SPARSE_PARTS, encoded.parts, strict=True)),
         "given": encoded.given,
-        "signed": encoded.are_signed,
+        "plain": encoded.are_plain,
     }
 
 
@@ -106,24 +118,25 @@ class SparseClauses:
         return sql.SQL("").join(self._clause(template, number) for number in self._numbers)
 
     def _clause(self, template: LiteralString, number: int) -> sql.Composable:
-        prefix = f"s{number}"
+        prefix, sparse = f"s{number}", self._tables.sparse(number)
         return sql.SQL(template).format(
-            column=sparse_column(number),
-            table=self._tables.sparse(number),
+            column=sparse.column,
+            vectors=sparse.vectors,
+            changes=sparse.changes,
             log=self._tables.log_literal,
             **{name: sql.Identifier(f"{prefix}_{name}") for name in (*_COLUMNS, "pos", "replaced")},
             **{f"all_{name}": sql.Placeholder(f"{prefix}_{name}", "b") for name in _COLUMNS},
             stored=sql.Identifier(f"{prefix}_stored"),
-            gone=sql.Identifier(f"{prefix}_gone"),
+            changed=sql.Identifier(f"{prefix}_changed"),
         )
 
 
 _CLAUSES: dict[str, LiteralString] = {
     # The columns of the batch, and their names.
-    "arrays": """, {all_touched}::bool[], {all_has}::bool[], {all_p0}::text[], {all_p1}::text[],
-        {all_p2}::text[], {all_p3}::text[], {all_p4}::text[], {all_given}::text[],
-        {all_signed}::bool[]""",
-    "names": ", {touched}, {has}, {p0}, {p1}, {p2}, {p3}, {p4}, {given}, {signed}",
+    "arrays": """, {all_touched}::bool[], {all_has}::bool[], {all_p0}::sparsevec[],
+        {all_p1}::sparsevec[], {all_p2}::sparsevec[], {all_p3}::sparsevec[], {all_p4}::sparsevec[],
+        {all_given}::text[], {all_plain}::bool[]""",
+    "names": ", {touched}, {has}, {p0}, {p1}, {p2}, {p3}, {p4}, {given}, {plain}",
     "claim_arrays": ", {all_has}::bool[]",
     "claim_names": ", {has}",
     # The columns of records.
@@ -138,36 +151,43 @@ _CLAUSES: dict[str, LiteralString] = {
             else nextval({log})
         end as {pos}""",
     "set": "{column} = case when p.{touched} then p.{pos} else r.{column} end, ",
-    # The clauses that write the table.
+    # The clauses that write the tables.
     "added": """,
 {stored} as (
-    insert into {table} (pos, seq, p0, p1, p2, p3, p4, given, is_signed)
-    select
-        drawn, drawn, {p0}::sparsevec, {p1}::sparsevec, {p2}::sparsevec, {p3}::sparsevec,
-        {p4}::sparsevec, {given}::jsonb, {signed}
+    insert into {vectors} (pos, seq, p0, p1, p2, p3, p4, given, is_plain)
+    select drawn, drawn, {p0}, {p1}, {p2}, {p3}, {p4}, {given}::jsonb, {plain}
     from input
     where {has} and drawn in (select seq from inserted)
     order by drawn
+    returning pos, is_plain
+),
+{changed} as (
+    insert into {changes} (pos, is_removed, is_plain)
+    select pos, false, is_plain from {stored}
 )
 """,
     "changed": """,
-{gone} as (
-    delete from {table} as e using positions as p
-    where e.pos = p.{replaced} and p.{touched} and not p.is_new
-),
 {stored} as (
-    insert into {table} (pos, seq, p0, p1, p2, p3, p4, given, is_signed)
-    select
-        {pos}, seq, {p0}::sparsevec, {p1}::sparsevec, {p2}::sparsevec, {p3}::sparsevec,
-        {p4}::sparsevec, {given}::jsonb, {signed}
+    insert into {vectors} (pos, seq, p0, p1, p2, p3, p4, given, is_plain)
+    select {pos}, seq, {p0}, {p1}, {p2}, {p3}, {p4}, {given}::jsonb, {plain}
     from positions
     where {pos} is not null
     order by {pos}
+    returning pos, is_plain
+),
+{changed} as (
+    insert into {changes} (pos, is_removed, is_plain)
+    select pos, false, is_plain from {stored}
+    union all
+    select p.{replaced}, true, true
+    from positions as p
+    where p.{replaced} is not null and p.{touched} and not p.is_new
 )
 """,
     "cleared": """,
-{gone} as (
-    delete from {table} as e using removed where e.pos = removed.{column}
+{changed} as (
+    insert into {changes} (pos, is_removed, is_plain)
+    select {column}, true, true from removed where {column} is not null
 )
 """,
 }

@@ -30,7 +30,7 @@ from pgchroma.store.conditions.condition import BY_IDS
 from pgchroma.store.conditions.row_locks import HELD, IS_HELD, LOCK, hold
 from pgchroma.store.context import StoreContext
 from pgchroma.store.encoding.metadata import encode_metadata
-from pgchroma.store.encoding.vectors import VectorArray, pack_vectors
+from pgchroma.store.encoding.vectors import PackedArray, pack_vectors
 from pgchroma.store.handlers import handles
 from pgchroma.store.layout.tables import CollectionTables
 from pgchroma.store.records.sparse import SparseClauses, sparse_parameters, without_sparse
@@ -128,7 +128,9 @@ def _send(
         records.modality,
         tuple(numbers.values()),
     )
-    columns = _column_parameters(records, numbers, removals=shape is not _ADD)
+    columns = _column_parameters(
+        records, numbers, context.sparsevec_oid, removals=shape is not _ADD
+    )
     claimed = {**columns, "are_embedded": _are_embedded(records)}
     changed = {**columns, "embeddings": _packed_embeddings(records, context)}
     if shape.is_held:
@@ -140,14 +142,14 @@ def _send(
 
 
 def _column_parameters(
-    records: RecordBatch, numbers: Mapping[str, int], *, removals: bool
+    records: RecordBatch, numbers: Mapping[str, int], sparsevec_oid: int, *, removals: bool
 ) -> dict[str, Any]:
     columns: dict[str, Any] = {
         "ids": records.ids,
         "documents": records.documents,
         "uris": records.uris,
         "metadatas": None,
-        **sparse_parameters(records.metadatas, numbers),
+        **sparse_parameters(records.metadatas, numbers, sparsevec_oid),
     }
     metadatas = without_sparse(records.metadatas, numbers, removals=removals)
     if metadatas is not None:
@@ -155,7 +157,7 @@ def _column_parameters(
     return columns
 
 
-def _packed_embeddings(records: RecordBatch, context: StoreContext) -> VectorArray | None:
+def _packed_embeddings(records: RecordBatch, context: StoreContext) -> PackedArray | None:
     if records.embeddings is None:
         return None
     return pack_vectors(records.embeddings, records.has_embedding, context.vector_oid)

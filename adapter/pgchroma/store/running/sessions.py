@@ -13,24 +13,31 @@ from pgchroma.errors import InvalidArgumentError
 from pgchroma.store.encoding.vectors import prepare_vectors
 from pgchroma.store.running.prepared_statements import has_names, name_statements, stop_preparing
 from pgchroma.store.running.search_path import note_schema
+from pgchroma.store.running.steps import composed, render
 
-__all__ = ("SESSION_FACTS", "Sessions")
+__all__ = ("SESSION_FACTS", "TYPE_OIDS", "Sessions")
 
 _log = logging.getLogger("pgchroma.connections")
 
-SESSION_FACTS: Final = """
-select
-    pg_backend_pid(),
-    (
-        select t.oid
-        from pg_catalog.pg_type as t
-        join pg_catalog.pg_extension as e on e.extnamespace = t.typnamespace
-        where e.extname = 'vector' and t.typname = 'vector'
-    ),
-    to_regtype('vector') is not null
-"""
-"""Selects PostgreSQL's process id, the object id of the type `vector`, and whether the search path
-contains it."""
+TYPE_OIDS: Final = composed("""(
+    select
+        max(t.oid) filter (where t.typname = 'vector') as vector,
+        max(t.oid) filter (where t.typname = 'sparsevec') as sparsevec
+    from pg_catalog.pg_type as t
+    join pg_catalog.pg_extension as e on e.extnamespace = t.typnamespace
+    where e.extname = 'vector' and t.typname in ('vector', 'sparsevec')
+)""")
+"""A relation of one row: the object ids of pgvector's types."""
+
+SESSION_FACTS: Final = render(
+    """
+    select pg_backend_pid(), t.vector, t.sparsevec, to_regtype('vector') is not null
+    from {oids} as t
+    """,
+    oids=TYPE_OIDS,
+)
+"""Selects PostgreSQL's process id, the object ids of the types `vector` and `sparsevec`, and
+whether the search path contains them."""
 
 
 class Sessions:
@@ -40,12 +47,12 @@ class Sessions:
         prepares: Whether statements are prepared; `None` means unless a pooler is in between.
 
     Attributes:
-        note_vector_oid: Called with the object id of the type `vector` on each new connection: it
-            differs in a database that was restored under the same name.
+        note_type_oids: Called with the object ids of the types `vector` and `sparsevec` on each new
+            connection: they differ in a database that was restored under the same name.
     """
 
     def __init__(self, prepares: bool | None) -> None:
-        self.note_vector_oid: Callable[[int], None] | None = None
+        self.note_type_oids: Callable[[int, int], None] | None = None
         self._prepares = prepares
         self._has_told = False
         self._lock = Lock()
@@ -72,6 +79,7 @@ class Sessions:
         connection: psycopg.BaseConnection[Any],
         backend_pid: int,
         vector_oid: int | None,
+        sparsevec_oid: int | None,
         is_on_path: bool,
     ) -> None:
         """Store PostgreSQL's answer about a new connection.
@@ -81,8 +89,8 @@ class Sessions:
         """
         if vector_oid is not None:
             note_schema(connection, is_on_path=is_on_path)
-            if self.note_vector_oid is not None:
-                self.note_vector_oid(vector_oid)
+            if self.note_type_oids is not None and sparsevec_oid is not None:
+                self.note_type_oids(vector_oid, sparsevec_oid)
         if self._prepares is not None or backend_pid == connection.info.backend_pid:
             return
         stop_preparing(connection)

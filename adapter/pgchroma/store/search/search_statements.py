@@ -19,7 +19,7 @@ from pgchroma.model.search.parsed import Grouping, ParsedSearch
 from pgchroma.model.search.ranking import Ranking
 from pgchroma.store.conditions.condition import Condition
 from pgchroma.store.encoding.sparse import PART_DIMENSION
-from pgchroma.store.layout.tables import CollectionTables, sparse_column
+from pgchroma.store.layout.tables import CollectionTables
 from pgchroma.store.records.columns import MAX_CACHED_BYTES, selected
 from pgchroma.store.records.reads import EMBEDDINGS
 from pgchroma.store.resolved import ResolvedCollection
@@ -182,10 +182,11 @@ def _value(name: str, tables: CollectionTables, number: int | None) -> sql.Compo
     placeholder = sql.Placeholder(name)
     if number is None:
         return sql.SQL(_PLAIN).format(key=placeholder)
+    sparse = tables.sparse(number)
     return sql.SQL(_SPARSE).format(
         key=placeholder,
-        table=tables.sparse(number),
-        column=sparse_column(number),
+        table=sparse.vectors,
+        column=sparse.column,
         size=sql.Literal(PART_DIMENSION),
     )
 
@@ -208,7 +209,7 @@ _RANK: LiteralString = "s.score, case when s.score = 0 then s.score::text <> '-0
 
 # The row of completeness is returned even if nothing is found.
 _STATEMENT: LiteralString = """
-with {relations},
+with recursive {relations},
 scored as (
     select n.seq, ({score})::real as score
     from ({found}) as n

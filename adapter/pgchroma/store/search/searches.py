@@ -31,7 +31,7 @@ from pgchroma.store.search.search_statements import (
     SCORE_COLUMN,
     ranked_statement,
 )
-from pgchroma.store.search.sparse import sparse_leaf
+from pgchroma.store.search.sparse import SPARSE_SETTINGS, SparseShape, sparse_leaf
 
 __all__ = ("search_records",)
 
@@ -92,7 +92,10 @@ class _PreparedSearch:
         statement = ranked_statement(
             search, search.ranking, leaves, self.resolved, self.condition, self.columns
         )
-        return WithSettings((*search_settings(plans), *self.condition.settings), statement)
+        settings = list(search_settings(plans))
+        if any(isinstance(leaf.shape, SparseShape) for leaf in leaves):
+            settings += SPARSE_SETTINGS
+        return WithSettings((*settings, *self.condition.settings), statement)
 
     def _leaves(self, ranking: Ranking, *, force_exact: bool) -> list[Leaf]:
         return [self._leaf(nearest, force_exact=force_exact) for nearest in nearest_of(ranking)]
@@ -103,9 +106,14 @@ class _PreparedSearch:
             number, has_bm25 = _sparse_index(self.resolved, nearest.key)
             if not query.indices:
                 return EMPTY_LEAF
-            has_condition = self.condition.is_restrictive
             return sparse_leaf(
-                query, nearest.limit, number, has_bm25=has_bm25, has_condition=has_condition
+                query,
+                nearest.limit,
+                number,
+                has_bm25=has_bm25,
+                has_condition=self.condition.is_restrictive,
+                has_index=self.condition.has_index,
+                force_exact=force_exact,
             )
         if self.resolved.dimension is None:
             return EMPTY_LEAF

@@ -1,4 +1,4 @@
-"""The SQL of a search by a sparse vector: every vector that shares a term with it is compared.
+"""A search by a sparse vector, and its SQL.
 
 The value of a record is 1 minus the inner product of its vector and the query. A record that shares
 no term with the query has no value, whatever the product of the others is.
@@ -6,31 +6,62 @@ no term with the query has no value, whatever the product of the others is.
 With BM25, the weight of a term of the query is multiplied by its inverse document frequency:
 ``ln(1 + (N - n + 0.5) / (n + 0.5))``, where `N` is the number of all records of the collection, and
 `n` of those whose vector has the term, whatever the filter is.
+
+A search reads blocks; see `pgchroma.store.search.sparse_blocks`. If a weight of the query is not
+plain, or if a first search found a vector that belongs to no record, it reads all vectors instead.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import LiteralString
+from typing import Final, LiteralString
 
+import numpy as np
 from psycopg import sql
 
 from pgchroma.model.float32 import GREATEST, INFINITE_FROM, ZERO_UP_TO
 from pgchroma.model.sparse import SparseVector
-from pgchroma.store.encoding.sparse import PART_DIMENSION, SPARSE_PARTS
-from pgchroma.store.layout.tables import CollectionTables, sparse_column
-from pgchroma.store.running.steps import composed
+from pgchroma.store.encoding.sparse import PART_DIMENSION, SPARSE_PARTS, are_plain
+from pgchroma.store.layout.tables import CollectionTables
+from pgchroma.store.running.steps import Statement, composed
+from pgchroma.store.search import sparse_blocks
 from pgchroma.store.search.leaves import Leaf
 
-__all__ = ("SparseShape", "sparse_leaf")
+__all__ = ("SPARSE_SETTINGS", "SparseShape", "sparse_leaf")
+
+SPARSE_SETTINGS: Final = (
+    # The estimates of these statements are far too high, and planning one takes longer than
+    # executing it.
+    Statement(b"set local jit = off"),
+    Statement(b"set local plan_cache_mode = force_generic_plan"),
+    # The sums of all blocks, 32 kB for each, stay in memory for a million vectors.
+    Statement(b"set local work_mem = '64MB'"),
+)
+"""The settings of a statement that searches by sparse vectors."""
 
 
 def sparse_leaf(
-    query: SparseVector, limit: int, number: int, *, has_bm25: bool, has_condition: bool
+    query: SparseVector,
+    limit: int,
+    number: int,
+    *,
+    has_bm25: bool,
+    has_condition: bool,
+    has_index: bool,
+    force_exact: bool,
 ) -> Leaf:
     """Return a search by a sparse vector with at least one term; see `SparseShape`."""
     parts = tuple(sorted({index // PART_DIMENSION for index in query.indices}))
-    shape = SparseShape(parts, limit, number, has_bm25, has_condition)
+    is_plain = bool(are_plain(np.array(query.values, np.float32)).all())
+    shape = SparseShape(
+        parts,
+        limit,
+        number,
+        has_bm25,
+        has_condition,
+        has_index and has_condition,
+        reads_blocks=is_plain and not force_exact,
+    )
     weights = [float(weight) for weight in query.values]
     return Leaf(shape, {"terms": query.indices, "weights": weights})
 
@@ -42,9 +73,11 @@ class SparseShape:
     Attributes:
         parts: The parts of vectors that the query has terms in.
         limit: How many records have a value.
-        number: The number of the key's table.
+        number: The number of the key's tables.
         has_bm25: Whether the terms of the query are weighted.
         has_condition: Whether only some records may be found.
+        has_index: Whether an index finds the records that match the condition.
+        reads_blocks: Whether blocks are read, and not all vectors.
     """
 
     parts: tuple[int, ...]
@@ -52,46 +85,81 @@ class SparseShape:
     number: int
     has_bm25: bool
     has_condition: bool
+    has_index: bool
+    reads_blocks: bool
 
     def compose(
         self, name: int, tables: CollectionTables, condition: sql.Composable
     ) -> sql.Composable:
         """Compose the relation ``leaf<name>``, and those that it needs before it."""
-        return sql.SQL(_LEAF).format(
+        sparse = tables.sparse(self.number)
+        parts: dict[str, sql.Composable] = {
             **{each: composed(f"{each}{name}") for each in _RELATIONS},
-            terms=composed(f"%(terms{name})b"),
-            values=composed(f"%(weights{name})b"),
-            size=sql.Literal(PART_DIMENSION),
-            ones_of=self._vectors("1"),
-            weighted=self._vectors("q.weight"),
-            columns=sql.SQL(", ").join(sql.SQL("e.") + sql.Identifier(p) for p in self._names),
-            product=self._product(),
-            part=self._case(),
-            weight=sql.SQL(_BM25 if self.has_bm25 else "q.weight").format(
-                shared=composed(f"shared{name}"), part=self._case(), count=tables.record_count
+            "terms": composed(f"%(terms{name})b"),
+            "values": composed(f"%(weights{name})b"),
+            "size": sql.Literal(PART_DIMENSION),
+            "ones_of": self._vectors("1"),
+            "weighted": self._vectors("q.weight"),
+            "columns": sql.SQL(", ").join(
+                sql.SQL("e.") + sql.Identifier(part) for part in self._names
             ),
-            table=tables.sparse(self.number),
-            records=tables.records,
-            column=sparse_column(self.number),
-            matching=sql.SQL(_MATCHING if self.has_condition else "").format(
-                records=tables.records, condition=condition
-            ),
-            limit=sql.Literal(self.limit),
-            zero_up_to=sql.Literal(ZERO_UP_TO),
-            infinite_from=sql.Literal(INFINITE_FROM),
-            greatest=sql.Literal(GREATEST),
+            "product": self._product(),
+            "part": self._case(),
+            "vectors": sparse.vectors,
+            "changes": sparse.changes,
+            "blocks": sparse.blocks,
+            "slots": sparse.slots,
+            "block_weights": sparse.weights,
+            "counts_of_removed": sparse.removed,
+            "column": sparse.column,
+            "records": tables.records,
+            "count": tables.record_count,
+            "condition": condition,
+            "limit": sql.Literal(self.limit),
+            "zero_up_to": sql.Literal(ZERO_UP_TO),
+            "infinite_from": sql.Literal(INFINITE_FROM),
+            "greatest": sql.Literal(GREATEST),
+        }
+        matching: LiteralString = _MATCHING if self.has_condition else ""
+        parts["matching"] = sql.SQL(matching).format(**parts)
+        if self.reads_blocks:
+            parts |= sparse_blocks.numbers(self.limit, has_condition=self.has_condition)
+        having: LiteralString = sparse_blocks.HAVING_TERM if self.reads_blocks else _HAVING_TERM
+        weight: LiteralString = _BM25 if self.has_bm25 else "q.weight"
+        parts["having_term"] = sql.SQL(having).format(**parts)
+        parts["weight"] = sql.SQL(weight).format(**parts)
+        return sql.SQL(",\n").join(
+            sql.SQL(relation).format(**parts) for relation in self._relations()
         )
 
     def is_complete(self, name: int) -> sql.Composable:
-        """Compose whether it found what it had to, which it always does."""
-        return sql.SQL("true")
+        """Compose whether it found what it had to.
+
+        It did not if a vector belongs to no record.
+        """
+        if not self.reads_blocks:
+            return sql.SQL("true")
+        text: LiteralString = "(select coalesce(bool_and(is_live), true) from {leaf})"
+        return sql.SQL(text).format(leaf=composed(f"leaf{name}"))
+
+    def _relations(self) -> list[LiteralString]:
+        """Return the templates of the relations, in their order."""
+        if not self.reads_blocks:
+            return [_QUERY, _SHARED, _WEIGHTS, _LEAF]
+        return [
+            _QUERY,
+            *sparse_blocks.changed(has_bm25=self.has_bm25),
+            _WEIGHTS,
+            *sparse_blocks.found(has_condition=self.has_condition, has_index=self.has_index),
+            sparse_blocks.LEAF,
+        ]
 
     @property
     def _names(self) -> list[str]:
         return [SPARSE_PARTS[part] for part in self.parts]
 
     def _product(self) -> sql.Composable:
-        """Compose the negative inner product of an entry ``e`` and a vector ``w``."""
+        """Compose the negative inner product of a row of vectors ``e`` and a vector ``w``."""
         parts = (sql.SQL(_PRODUCT).format(part=sql.Identifier(name)) for name in self._names)
         return sql.SQL(" + ").join(parts)
 
@@ -109,7 +177,7 @@ class SparseShape:
         )
 
     def _case(self) -> sql.Composable:
-        """Compose the part of an entry that a term of the query belongs to."""
+        """Compose the part of a row of vectors that a term of the query belongs to."""
         whens = (
             sql.SQL("when {} then e.{}").format(sql.Literal(part), sql.Identifier(name))
             for part, name in zip(self.parts, self._names, strict=True)
@@ -117,7 +185,7 @@ class SparseShape:
         return sql.SQL("case q.part {} end").format(sql.SQL(" ").join(whens))
 
 
-_RELATIONS = ("query", "ones", "shared", "weighed", "weights", "leaf")
+_RELATIONS: Final = ("query", "ones", "shared", "weighed", "weights", "leaf", *sparse_blocks.NAMES)
 
 _PRODUCT: LiteralString = "coalesce(e.{part} <#> w.{part}, 0)"
 
@@ -133,19 +201,17 @@ _BM25: LiteralString = """q.weight * ln(1 + (
         select (t.records - c.having_term + 0.5) / (c.having_term + 0.5)
         from (select ({count})::float8 as records offset 0) as t
         cross join lateral (
-            select least(count(*), t.records)::float8 as having_term
-            from {shared} as e
-            where {part} <#> q.only <> 0
+            select least(({having_term}), t.records)::float8 as having_term offset 0
         ) as c
     ))"""
+
+_HAVING_TERM: LiteralString = "select count(*) from {shared} as e where {part} <#> q.only <> 0"
 
 _MATCHING: LiteralString = """cross join lateral (
             select from {records} as r where r.seq = e.seq and {condition} offset 0
         ) as r"""
 
-# `offset 0` keeps PostgreSQL from joining all records before it compares the vectors. If no value
-# of an entry is negative, its product with ones is zero only without a shared term.
-_LEAF: LiteralString = """{query} as materialized (
+_QUERY: LiteralString = """{query} as materialized (
     select
         g.term, g.weight::float8 as weight, (g.term / {size})::int as part,
         ('{{' || mod(g.term, {size}) + 1 || ':1}}/{size}')::sparsevec as only
@@ -153,22 +219,26 @@ _LEAF: LiteralString = """{query} as materialized (
 ),
 {ones} as materialized (
     select {ones_of} from {query} as q
-),
-{shared} as materialized (
+)"""
+
+# `offset 0` keeps PostgreSQL from joining all records before it compares the vectors. If the
+# weights of a vector are plain, its product with ones is zero only without a shared term.
+_SHARED: LiteralString = """{shared} as materialized (
     select e.seq, {columns}
     from (
         select e.pos, e.seq, {columns}
         from {ones} as w
-        cross join {table} as e
+        cross join {vectors} as e
         where {product} <> 0
-            or e.is_signed and exists (select from {query} as q where {part} <#> q.only <> 0)
+            or not e.is_plain and exists (select from {query} as q where {part} <#> q.only <> 0)
         offset 0
     ) as e
     cross join lateral (
         select from {records} as r where r.seq = e.seq and r.{column} = e.pos offset 0
     ) as r
-),
-{weighed} as materialized (
+)"""
+
+_WEIGHTS: LiteralString = """{weighed} as materialized (
     select
         q.term, q.part, case
             when abs(x.weight) <= {zero_up_to} then 0
@@ -179,8 +249,9 @@ _LEAF: LiteralString = """{query} as materialized (
 ),
 {weights} as materialized (
     select {weighted} from {weighed} as q
-),
-{leaf} as materialized (
+)"""
+
+_LEAF: LiteralString = """{leaf} as materialized (
     select
         f.seq, f.value, true as is_live,
         (row_number() over (order by f.value, f.seq) - 1)::real as place

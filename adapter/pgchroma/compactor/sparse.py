@@ -1,0 +1,351 @@
+"""Blocks of sparse vectors: building, removing from, and merging them.
+
+Each step is one transaction of the tenant's role. The lock of the collection keeps other compactors
+away. Steps delete changes, and rows of vectors that belong to no record any more; writers change
+neither. So no writer waits for a step. See `pgchroma.store.layout.sparse`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final, LiteralString
+
+import numpy as np
+from psycopg import sql
+
+from pgchroma.compactor import planner
+from pgchroma.compactor.state import (
+    MAX_BLOCK_BYTES,
+    BlockState,
+    SparseState,
+    SparseStep,
+    TrackedCollection,
+)
+from pgchroma.compactor.steps import AsRole, PassSteps
+from pgchroma.store.encoding.sparse import BLOCK_SLOTS, SPARSE_PARTS, unpack_sparse
+from pgchroma.store.encoding.sparse_blocks import (
+    count_terms,
+    mask_slots,
+    pack_numbers,
+    transpose,
+)
+from pgchroma.store.layout.sparse import CHUNK_SLOTS, SparseTables
+from pgchroma.store.running.sessions import TYPE_OIDS
+from pgchroma.store.running.steps import Statement, Steps, Transaction, render
+
+__all__ = ("compact_sparse", "count_changes", "tables_of")
+
+MAX_REMOVED: Final = BLOCK_SLOTS
+"""Vectors removed from blocks in one transaction."""
+
+
+def compact_sparse(
+    collection: TrackedCollection, *, is_idle: bool, merges_all: bool = False
+) -> PassSteps[None]:
+    """Do everything there is to do for the sparse vectors of a locked collection.
+
+    Args:
+        collection: The collection.
+        is_idle: Whether the collection seems to have no writers.
+        merges_all: Whether to put all vectors into as few blocks as possible.
+    """
+    for tables in tables_of(collection):
+        if merges_all:
+            yield AsRole(collection.role, Statement(_render(_NOTE_ORPHANS, tables)))
+        has_changed = False
+        while True:
+            state = yield AsRole(collection.role, Transaction(_inspect(tables)))
+            step = planner.choose_sparse(state, is_idle=is_idle, merges_all=merges_all)
+            if step is None:
+                break
+            yield AsRole(collection.role, Transaction(_take_step(tables, step)))
+            # Every search reads all changes, and the pages of those that were deleted.
+            yield Statement(_render(_VACUUM, tables))
+            has_changed = True
+        if has_changed:
+            for template in _ANALYZE:
+                yield Statement(_render(template, tables))
+
+
+def count_changes(collection: TrackedCollection) -> Steps[int]:
+    """Return how many changes of sparse vectors wait, counting up to a bound.
+
+    This is cheap enough for polling.
+    """
+    total = 0
+    for tables in tables_of(collection):
+        text = _render(_COUNT, tables)
+        rows = yield Statement(text, {"limit": planner.MIN_BLOCK})
+        total += rows[0][0]
+    return total
+
+
+def tables_of(collection: TrackedCollection) -> list[SparseTables]:
+    """Return the tables of the keys with an index of sparse vectors."""
+    if collection.tables.is_shadow:
+        return []
+    numbers = collection.configuration.filterable.sparse_numbers()
+    return [collection.tables.sparse(number) for number in numbers.values()]
+
+
+def _inspect(tables: SparseTables) -> Steps[SparseState]:
+    """Count the changes, and read the sizes of the blocks."""
+    ((added, removed),) = yield Statement(_render(_CHANGES, tables))
+    blocks = yield Statement(_render(_BLOCKS, tables))
+    return SparseState(added, removed, tuple(BlockState(*row) for row in blocks))
+
+
+def _take_step(tables: SparseTables, step: SparseStep) -> Steps[None]:
+    match step.action:
+        case "build":
+            yield from _build(tables)
+        case "remove":
+            yield from _remove(tables)
+        case "merge":
+            yield from _merge(tables, step.blocks)
+
+
+def _build(tables: SparseTables) -> Steps[bool]:
+    """Make a block of added vectors; return whether there were any."""
+    yield Statement(_render(_DELETE_PAIRS, tables))
+    sizes = {"slots": BLOCK_SLOTS, "bytes": MAX_BLOCK_BYTES}
+    rows = yield Statement(_render(_TAKE, tables), sizes)
+    if not rows:
+        return False
+    weights = transpose([row[1:] for row in rows], (yield from _sparsevec_oid()))
+    parameters = {
+        "size": sum(len(part) for row in rows for part in row[1:] if part is not None),
+        "positions": pack_numbers(np.array([row[0] for row in rows]), "bigint"),
+        "terms": weights.terms,
+        "counts": weights.vectors,
+        "greatest": weights.greatest,
+        "weights": weights.weights,
+    }
+    yield Statement(_render(_INSERT_BLOCK, tables), parameters)
+    return True
+
+
+def _remove(tables: SparseTables) -> Steps[None]:
+    """Mask removed vectors in their blocks, and count their terms."""
+    yield Statement(_render(_DELETE_PAIRS, tables))
+    rows = yield Statement(_render(_DELETE_REMOVED, tables), {"limit": MAX_REMOVED})
+    parts = {row[0]: row[1:] for row in rows}
+    positions = pack_numbers(np.array(sorted(parts)), "bigint")
+    places = yield Statement(_render(_FIND, tables), {"positions": positions})
+    if not places:
+        return
+    counts = count_terms([parts[pos] for pos, _, _ in places], [block for _, block, _ in places])
+    yield Statement(
+        _render(_COUNT_REMOVED, tables),
+        {
+            "blocks": pack_numbers(counts.blocks, "int"),
+            "terms": pack_numbers(counts.terms, "bigint"),
+            "vectors": pack_numbers(counts.vectors, "int"),
+        },
+    )
+    slots: dict[int, set[int]] = {}
+    for _, block, slot in places:
+        slots.setdefault(block, set()).add(slot)
+    blocks = pack_numbers(np.array(list(slots)), "int")
+    masks = yield Statement(_render(_MASKS, tables), {"blocks": blocks})
+    for block, mask in masks:
+        slots[block].update((unpack_sparse([mask]).dimensions + 1).tolist())
+    oid = yield from _sparsevec_oid()
+    yield Statement(
+        _render(_SET_MASKS, tables),
+        {
+            "blocks": blocks,
+            "masks": mask_slots([sorted(each) for each in slots.values()], oid),
+            "removed": pack_numbers(np.array([len(each) for each in slots.values()]), "int"),
+        },
+    )
+
+
+def _merge(tables: SparseTables, blocks: Sequence[int]) -> Steps[None]:
+    """Put the vectors of some blocks, and all added ones, into new blocks."""
+    numbers = pack_numbers(np.array(blocks), "int")
+    yield Statement(_render(_DISSOLVE, tables), {"blocks": numbers})
+    while (yield from _build(tables)):
+        pass
+
+
+def _sparsevec_oid() -> Steps[int]:
+    rows = yield Statement(_SPARSEVEC_OID)
+    return int(rows[0][0])
+
+
+def _render(template: LiteralString, tables: SparseTables) -> bytes:
+    parts = (sql.SQL("sparsevec_send(v.{})").format(sql.Identifier(part)) for part in SPARSE_PARTS)
+    sizes = (
+        sql.SQL("coalesce(pg_column_size(v.{}), 0)").format(sql.Identifier(part))
+        for part in SPARSE_PARTS
+    )
+    return render(
+        template,
+        records=sql.Identifier(tables.schema, f"records_{tables.id.hex}"),
+        column=tables.column,
+        vectors=tables.vectors,
+        changes=tables.changes,
+        blocks=tables.blocks,
+        slots=tables.slots,
+        chunk=sql.Literal(CHUNK_SLOTS),
+        weights=tables.weights,
+        removed=tables.removed,
+        parts=sql.SQL(", ").join(parts),
+        size=sql.SQL(" + ").join(sizes),
+    )
+
+
+_SPARSEVEC_OID = render("select t.sparsevec::bigint from {oids} as t", oids=TYPE_OIDS)
+
+_VACUUM: LiteralString = "vacuum {changes}"
+
+_ANALYZE: Final[tuple[LiteralString, ...]] = (
+    "analyze {changes}",
+    "analyze {blocks} (block)",
+    "analyze {slots} (block, chunk)",
+    "analyze {weights} (block, term)",
+    "analyze {vectors} (pos, seq)",
+)
+
+_COUNT: LiteralString = """
+select count(*) from (select from {changes} where is_plain limit %(limit)s) as c
+"""
+
+_CHANGES: LiteralString = """
+select
+    count(*) filter (where not is_removed and is_plain),
+    count(*) filter (where is_removed)
+from {changes}
+"""
+
+_BLOCKS: LiteralString = "select block, vectors, removed, size from {blocks}"
+
+# A vector that was added and removed again was never in a block.
+_DELETE_PAIRS: LiteralString = """
+with pairs as materialized (
+    select a.pos
+    from {changes} as a
+    join {changes} as r on r.pos = a.pos
+    where not a.is_removed and r.is_removed
+),
+cleared as (
+    delete from {changes} as c using pairs as p where c.pos = p.pos
+)
+delete from {vectors} as v using pairs as p where v.pos = p.pos
+"""
+
+_TAKE: LiteralString = """
+with taken as materialized (
+    select pos
+    from (
+        select v.pos, sum({size}) over (order by v.pos) - ({size}) as bytes_before
+        from (
+            select pos from {changes} where not is_removed and is_plain
+            order by pos
+            limit %(slots)s
+        ) as c
+        join {vectors} as v on v.pos = c.pos
+    ) as v
+    where bytes_before <= %(bytes)s
+),
+cleared as (
+    delete from {changes} as c using taken as t where c.pos = t.pos and not c.is_removed
+)
+select v.pos, {parts}
+from taken as t
+join {vectors} as v on v.pos = t.pos
+order by v.pos
+"""
+
+_INSERT_BLOCK: LiteralString = """
+with made as (
+    insert into {blocks} (block, vectors, size)
+    select coalesce(max(block) + 1, 0), cardinality(%(positions)b::bigint[]), %(size)s
+    from {blocks}
+    returning block
+),
+placed as (
+    insert into {slots} (block, chunk, positions)
+    select m.block, (p.slot - 1) / {chunk}, array_agg(p.pos order by p.slot)
+    from made as m
+    cross join unnest(%(positions)b::bigint[]) with ordinality as p (pos, slot)
+    group by 1, 2
+)
+insert into {weights} (block, term, vectors, greatest, weights)
+select m.block, t.term, t.vectors, t.greatest, t.weights
+from made as m
+cross join unnest(
+    %(terms)b::bigint[], %(counts)b::int[], %(greatest)b::real[], %(weights)b::sparsevec[]
+) as t (term, vectors, greatest, weights)
+"""
+
+_DELETE_REMOVED: LiteralString = """
+with gone as materialized (
+    select r.pos from {changes} as r
+    where r.is_removed
+    order by r.pos
+    limit %(limit)s
+),
+cleared as (
+    delete from {changes} as c using gone as g where c.pos = g.pos
+)
+delete from {vectors} as v using gone as g where v.pos = g.pos
+returning v.pos, {parts}
+"""
+
+_FIND: LiteralString = """
+select t.pos, c.block, (c.chunk * {chunk} + t.slot)::int
+from {slots} as c
+cross join lateral unnest(c.positions) with ordinality as t (pos, slot)
+join unnest(%(positions)b::bigint[]) as g (pos) on g.pos = t.pos
+"""
+
+_COUNT_REMOVED: LiteralString = """
+insert into {removed} (block, term, vectors)
+select * from unnest(%(blocks)b::int[], %(terms)b::bigint[], %(vectors)b::int[])
+"""
+
+_MASKS: LiteralString = """
+select block, sparsevec_send(mask) from {blocks} where block = any(%(blocks)b::int[])
+"""
+
+_SET_MASKS: LiteralString = """
+update {blocks} as b set mask = t.mask, removed = t.removed
+from unnest(%(blocks)b::int[], %(masks)b::sparsevec[], %(removed)b::int[])
+    as t (block, mask, removed)
+where b.block = t.block
+"""
+
+# Vectors that were removed from a block have no row.
+_DISSOLVE: LiteralString = """
+with gone as (
+    delete from {slots} where block = any(%(blocks)b::int[]) returning positions
+),
+blocks as (
+    delete from {blocks} where block = any(%(blocks)b::int[])
+),
+weights as (
+    delete from {weights} where block = any(%(blocks)b::int[])
+),
+removed as (
+    delete from {removed} where block = any(%(blocks)b::int[])
+)
+insert into {changes} (pos, is_removed, is_plain)
+select v.pos, false, true
+from gone as g
+cross join lateral unnest(g.positions) as p (pos)
+join {vectors} as v on v.pos = p.pos
+"""
+
+# Someone deleted or changed records in SQL. What a writer replaced is among the changes.
+_NOTE_ORPHANS: LiteralString = """
+insert into {changes} (pos, is_removed, is_plain)
+select v.pos, true, true
+from {vectors} as v
+where not exists (
+        select from {records} as r where r.seq = v.seq and r.{column} = v.pos
+    ) and not exists (
+        select from {changes} as c where c.pos = v.pos and c.is_removed
+    )
+"""

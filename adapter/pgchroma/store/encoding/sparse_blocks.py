@@ -1,0 +1,141 @@
+"""Blocks of sparse vectors between vectors and PostgreSQL's binary formats, a block at a time.
+
+A vector has the weights of its terms; a block has, for each term, the weights of all its vectors.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pgchroma.store.encoding.sparse import (
+    BLOCK_SLOTS,
+    PART_DIMENSION,
+    PackedVectors,
+    pack_sparse,
+    unpack_sparse,
+)
+from pgchroma.store.encoding.vectors import PackedArray
+
+__all__ = (
+    "BlockWeights",
+    "TermCounts",
+    "count_terms",
+    "mask_slots",
+    "pack_numbers",
+    "transpose",
+)
+
+MASKED: Final = -1e30
+"""What is added to the sum of a removed vector. No sum of plain weights exceeds it."""
+
+_TYPES: Final = {"int": (23, ">i4"), "bigint": (20, ">i8"), "real": (700, ">f4")}
+"""PostgreSQL's object id and the binary form of each type of numbers."""
+
+
+@dataclass(frozen=True, slots=True)
+class BlockWeights:
+    """The rows of a block's weights, as columns in PostgreSQL's binary format.
+
+    Attributes:
+        terms: The terms, a ``bigint[]``.
+        vectors: The number of vectors with each term, an ``int[]``.
+        greatest: The greatest weight of each term, a ``real[]``.
+        weights: The weights of each term by slot, a ``sparsevec[]``.
+    """
+
+    terms: PackedArray
+    vectors: PackedArray
+    greatest: PackedArray
+    weights: PackedArray
+
+
+class TermCounts(NamedTuple):
+    """How many vectors of a block have a term.
+
+    Attributes:
+        blocks: The number of the block.
+        terms: The term.
+        vectors: The number of vectors.
+    """
+
+    blocks: NDArray[np.int64]
+    terms: NDArray[np.int64]
+    vectors: NDArray[np.int64]
+
+
+def transpose(rows: Sequence[Sequence[bytes | None]], sparsevec_oid: int) -> BlockWeights:
+    """Return the weights of a block.
+
+    Args:
+        rows: The binary forms of the columns of each vector, in the order of their slots.
+        sparsevec_oid: The object id of the type `sparsevec` in this database.
+    """
+    slots, terms, values = _values(rows)
+    # The values of a term are in the order of slots already, and a stable sort keeps it.
+    order = np.argsort(terms, kind="stable")
+    slots, terms, values = slots[order], terms[order], values[order]
+    firsts = np.flatnonzero(np.append(True, terms[1:] != terms[:-1])[: len(terms)])
+    counts = np.diff(np.append(firsts, len(terms)))
+    greatest = np.maximum.reduceat(values, firsts) if len(firsts) else values
+    return BlockWeights(
+        pack_numbers(terms[firsts], "bigint"),
+        pack_numbers(counts, "int"),
+        pack_numbers(greatest, "real"),
+        pack_sparse(PackedVectors(counts, slots, values), BLOCK_SLOTS, sparsevec_oid),
+    )
+
+
+def count_terms(rows: Sequence[Sequence[bytes | None]], blocks: Sequence[int]) -> TermCounts:
+    """Count the terms of vectors, separately for each block.
+
+    Args:
+        rows: The binary forms of the columns of each vector.
+        blocks: The block of each vector.
+    """
+    vectors, terms, _ = _values(rows)
+    pairs = np.stack([np.array(blocks, np.int64)[vectors], terms])
+    (found_blocks, found_terms), counts = np.unique(pairs, axis=1, return_counts=True)
+    return TermCounts(found_blocks, found_terms, counts.astype(np.int64))
+
+
+def mask_slots(slots: Sequence[Sequence[int]], sparsevec_oid: int) -> PackedArray:
+    """Return the masks of blocks, a ``sparsevec[]``.
+
+    Args:
+        slots: For each block, the slots of its removed vectors, ascending and counted from 1.
+        sparsevec_oid: The object id of the type `sparsevec` in this database.
+    """
+    counts = np.array([len(each) for each in slots], np.int64)
+    dimensions = np.array([slot - 1 for each in slots for slot in each], np.int64)
+    values = np.full(len(dimensions), MASKED, np.float32)
+    return pack_sparse(PackedVectors(counts, dimensions, values), BLOCK_SLOTS, sparsevec_oid)
+
+
+def pack_numbers(numbers: NDArray[Any], type: str) -> PackedArray:
+    """Pack numbers into an array of a type of PostgreSQL: ``int``, ``bigint`` or ``real``."""
+    oid, form = _TYPES[type]
+    element = np.dtype([("bytes", ">i4"), ("value", form)])
+    elements = np.empty(len(numbers), element)
+    elements["bytes"] = element.itemsize - 4
+    elements["value"] = numbers
+    return PackedArray(struct.pack(">iiIii", 1, 0, oid, len(numbers), 1) + elements.tobytes())
+
+
+def _values(
+    rows: Sequence[Sequence[bytes | None]],
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
+    """Return the row, the term and the value of each value of some vectors, part by part."""
+    parts = [unpack_sparse(column) for column in zip(*rows, strict=True)]
+    owners = [np.repeat(np.arange(len(rows)), part.counts) for part in parts]
+    terms = [part.dimensions + number * PART_DIMENSION for number, part in enumerate(parts)]
+    return (
+        np.concatenate(owners),
+        np.concatenate(terms),
+        np.concatenate([part.values for part in parts]),
+    )
