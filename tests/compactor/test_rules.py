@@ -14,13 +14,17 @@ from hypothesis import strategies as st
 
 from pgchroma.compactor import planner
 from pgchroma.compactor.bookkeeping import reconcile
-from pgchroma.compactor.planner import choose_build, choose_secondary
+from pgchroma.compactor.planner import choose_build, choose_secondary, choose_sparse
 from pgchroma.compactor.settings import CompactionSettings
 from pgchroma.compactor.state import (
+    MAX_BLOCK_BYTES,
+    BlockState,
     Build,
     IndexSpec,
     Inspection,
     SegmentRow,
+    SparseState,
+    SparseStep,
     TrackedCollection,
 )
 from pgchroma.model.configuration import CollectionConfiguration
@@ -307,3 +311,64 @@ def test_a_secondary_index_is_known_for_what_it_is() -> None:
     assert _reconciled(replace(built, secondary={index: True}))[:2] == (False, [])
     broken = Inspection(invalid=frozenset([name]), secondary={index: False})
     assert _reconciled(broken)[:2] == (False, [name])
+
+
+def _sparse(*blocks: tuple[int, int], added: int = 0, removed: int = 0) -> SparseState:
+    """A state with blocks of so many vectors, of which so many were removed."""
+    made = [BlockState(n, vectors, gone, 100 * vectors) for n, (vectors, gone) in enumerate(blocks)]
+    return SparseState(added, removed, tuple(made))
+
+
+FULL = (8_192, 0)
+
+
+@pytest.mark.parametrize(
+    ("state", "busy", "idle", "all_of_it"),
+    [
+        (_sparse(), None, None, None),
+        (_sparse(added=1), None, None, "build"),
+        (_sparse(added=600), None, "build", "build"),
+        (_sparse(added=2_000), "build", "build", "build"),
+        (_sparse(FULL, removed=1), None, "remove", "remove"),
+        (_sparse(FULL, removed=200, added=9_000), "remove", "remove", "remove"),
+        # Finding removed vectors reads all blocks.
+        (_sparse(*[FULL] * 100, removed=800), None, "remove", "remove"),
+        (_sparse(FULL, (3_000, 0)), None, None, None),
+        (_sparse((3_000, 0), (3_000, 0)), None, None, (0, 1)),
+        (_sparse((3_000, 0), FULL, (900, 0), (900, 0), (4_000, 0)), *[(2, 3, 0, 4)] * 3),
+        (_sparse((8_192, 1_600)), None, None, None),
+        (_sparse((8_192, 1_700)), *[(0,)] * 3),
+        (_sparse((8_192, 8_192), (100, 0)), *[(0, 1)] * 3),
+    ],
+)  # fmt: skip
+def test_sparse_vectors_become_blocks(
+    state: SparseState, busy: Any, idle: Any, all_of_it: Any
+) -> None:
+    for expected, is_idle, merges_all in (
+        (busy, False, False),
+        (idle, True, False),
+        (all_of_it, False, True),
+    ):
+        step = choose_sparse(state, is_idle=is_idle, merges_all=merges_all)
+        assert step == _step(expected)
+
+
+def _step(expected: Any) -> SparseStep | None:
+    if isinstance(expected, tuple):
+        return SparseStep("merge", expected)
+    return None if expected is None else SparseStep(expected)
+
+
+def test_a_pass_ends_although_others_write() -> None:
+    state = _sparse(FULL, added=700, removed=50)
+    assert choose_sparse(state, is_idle=True, merges_all=False, completed={"remove"}) == SparseStep(
+        "build"
+    )
+    completed: Any = {"remove", "build"}
+    assert choose_sparse(state, is_idle=True, merges_all=True, completed=completed) is None
+
+
+def test_blocks_of_long_vectors_are_full_with_few() -> None:
+    blocks = [BlockState(n, 500, 0, MAX_BLOCK_BYTES - 1) for n in range(10)]
+    state = SparseState(0, 0, tuple(blocks))
+    assert choose_sparse(state, is_idle=True, merges_all=True) is None

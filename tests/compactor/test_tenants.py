@@ -12,6 +12,7 @@ from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
 import pgchroma
+from pgchroma import Knn, Schema, Search, SparseVector, SparseVectorIndexConfig
 from pgchroma.catalog.upgrade import prepare
 from pgchroma.client._sync.client import AdminClient
 from pgchroma.compactor import state
@@ -178,3 +179,23 @@ def test_another_tenants_compaction_shows_nothing(url: str, client: pgchroma.Cli
     assert status.total_ops == 300
     compact(url)
     assert collection.get_indexing_status().num_unindexed_ops == 0
+
+
+def test_a_tenants_sparse_vectors_become_blocks(url: str, client: pgchroma.ClientAPI) -> None:
+    schema = Schema().create_index(SparseVectorIndexConfig(bm25=True), key="s")
+    collection = client.create_collection("words", schema, embedding_function=None)
+    vectors = [SparseVector([n % 7, 7 + n % 5], [1.0, 0.5]) for n in range(200)]
+    collection.add(
+        [str(n) for n in range(200)],
+        embeddings=[[1.0]] * 200,
+        metadatas=[{"s": vector} for vector in vectors],
+    )
+    search = Search(rank=Knn(SparseVector([3, 8], [1.0, 1.0]), key="s", limit=200), limit=200)
+    before = collection.search(search)["ids"]
+    collection.delete(ids=before[0][:1])
+    compact(url)
+    assert collection.search(search)["ids"][0] == before[0][1:]
+    name = f"acme__docs.sparse_{collection.id.hex}_0"
+    assert rows(url, f"select vectors, removed from {name}_blocks") == [(199, 0)]
+    assert rows(url, f"select count(*) from {name}_changes") == [(0,)]
+    assert _owners(url, collection) == {_role(url)}

@@ -29,7 +29,7 @@ def small_blocks(slots: int = 8) -> Iterator[None]:
     with (
         patch.object(sparse, "BLOCK_SLOTS", slots),
         patch.object(state, "BLOCK_SLOTS", slots),
-        patch.multiple(planner, MIN_BLOCK=1, MIN_IDLE_BLOCK=1, MIN_REMOVED=1),
+        patch.multiple(planner, MIN_BLOCK=slots, MIN_IDLE_BLOCK=1, MIN_REMOVED=slots),
     ):
         yield
 

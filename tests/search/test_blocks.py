@@ -3,109 +3,28 @@
 from __future__ import annotations
 
 import random
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from threading import Event
 from typing import Any
 
-import numpy as np
 import psycopg
 import pytest
+import sqlalchemy
 
 import pgchroma
-from pgchroma import K, Knn, Schema, Search, SparseVector, SparseVectorIndexConfig
-from pgchroma.compactor import planner
+from pgchroma import K, Knn, Search, SparseVector
+from pgchroma.compactor import planner, thread
+from pgchroma.store import resolved
 from pgchroma.store.search import sparse_blocks
-from tests.search.blocks import SCHEMA, assert_all_consistent, compact_sparse, small_blocks
-
-TERMS = [
-    3, 7, 10**9 - 1, 10**9, 10**9 + 1, 2**31, 3 * 10**9, 2**32 - 1, *range(100, 130),
-]  # fmt: skip
-QUIET = pgchroma.Settings(pgchroma_compaction=False)
-
-
-def vector(rng: random.Random, most: int = 12) -> SparseVector:
-    """A vector with one of few weights for each term, so that many scores are equal."""
-    terms = sorted(rng.sample(TERMS, rng.randint(1, most)))
-    return SparseVector(terms, [rng.choice([0.5, 1.0, 1.5, 0.1, 2.25]) for _ in terms])
-
-
-class Rounds:
-    """A collection with two keys for the same vectors, one with BM25, and what is stored there."""
-
-    def __init__(self, url: str, client: pgchroma.ClientAPI, *, seed: int = 1) -> None:
-        schema = Schema().create_index(SparseVectorIndexConfig(), key="s")
-        schema.create_index(SparseVectorIndexConfig(bm25=True), key="w")
-        self.url = url
-        self.rng = random.Random(seed)
-        self.collection = client.create_collection("rounds", schema, embedding_function=None)
-        self.vectors: dict[str, SparseVector] = {}
-
-    def add(self, count: int) -> None:
-        first = max((int(id) for id in self.vectors), default=-1) + 1
-        ids = [str(n) for n in range(first, first + count)]
-        self._write(self.collection.add, ids, embeddings=[[1.0]] * count)
-
-    def update(self, count: int) -> None:
-        self._write(self.collection.update, self._some(count))
-
-    def delete(self, count: int) -> None:
-        ids = self._some(count)
-        self.collection.delete(ids=ids)
-        for id in ids:
-            del self.vectors[id]
-
-    def compact(self, *, merges_all: bool = False) -> None:
-        compact_sparse(self.url, self.collection, merges_all=merges_all)
-        with psycopg.connect(self.url) as connection:
-            assert_all_consistent(connection, self.collection.id.hex, 2)
-
-    def check(self, count: int, *limits: int) -> None:
-        """Compare searches with the scores of all vectors."""
-        for _ in range(count):
-            key, limit = self.rng.choice("sw"), self.rng.choice(limits)
-            digit = self.rng.choice([None, None, 3])
-            query = vector(self.rng, 5)
-            self.check_one(query, key, limit, None if digit is None else {"digit": digit})
-
-    def check_one(
-        self, query: SparseVector, key: str, limit: int, where: dict[str, Any] | None = None
-    ) -> None:
-        rank = Knn(query, key=key, limit=limit)
-        found = self.collection.search(
-            Search(where=where, rank=rank, limit=limit, select=[K.SCORE.name])
-        )
-        expected = self._best(query, key, limit, None if where is None else where["digit"])
-        assert found["scores"] is not None
-        assert found["scores"][0] == pytest.approx([score for score, _ in expected], 1e-5, 1e-6)
-        # Sums of several parts may be rounded otherwise, and then the order differs, too.
-        if found["scores"][0] == [score for score, _ in expected]:
-            assert found["ids"][0] == [id for _, id in expected]
-
-    def _write(self, write: Any, ids: list[str], **more: Any) -> None:
-        written = {id: vector(self.rng) for id in ids}
-        metadatas = [{"s": v, "w": v, "digit": int(id) % 10} for id, v in written.items()]
-        write(ids, metadatas=metadatas, **more)
-        self.vectors |= written
-
-    def _some(self, count: int) -> list[str]:
-        return self.rng.sample(list(self.vectors), count)
-
-    def _best(
-        self, query: SparseVector, key: str, limit: int, digit: int | None
-    ) -> list[tuple[float, str]]:
-        """Return the scores and ids that a search has to find."""
-        weights = dict(zip(query.indices, query.values, strict=True))
-        if key == "w":
-            for term, weight in weights.items():
-                having = sum(term in v.indices for v in self.vectors.values())
-                idf = np.log(1 + (len(self.vectors) - having + 0.5) / (having + 0.5))
-                weights[term] = float(np.float32(weight * idf))
-        scores = []
-        for id, v in self.vectors.items():
-            shared = [(t, x) for t, x in zip(v.indices, v.values, strict=True) if t in weights]
-            if shared and (digit is None or int(id) % 10 == digit):
-                score = 1 - sum(np.float32(x) * np.float32(weights[t]) for t, x in shared)
-                scores.append((float(np.float32(score)), int(id), id))
-        return [(score, id) for score, _, id in sorted(scores)[:limit]]
+from tests.compactor.conftest import compact, indexes
+from tests.search.blocks import SCHEMA, compact_sparse, small_blocks
+from tests.search.rounds import QUIET, Rounds, best, sparse_vector
+from tests.server_process import eventually
 
 
 @pytest.fixture
@@ -189,16 +108,19 @@ def test_filters_are_complete_however_they_are_executed(
 ) -> None:
     monkeypatch.setattr(sparse_blocks, "MAX_GATE", gate)
     monkeypatch.setattr(sparse_blocks, "MAX_TRIED", tried)
-    if has_index:
-        monkeypatch.setattr(planner, "MIN_INDEXED", 0)
     rounds.add(1_200)
     rounds.compact()
+    if has_index:
+        monkeypatch.setattr(planner, "MIN_INDEXED", 0)
+        monkeypatch.setattr(resolved, "FRESH_SECONDS", -1.0)
+        compact(rounds.url, merges_all=False)
+        assert indexes(rounds.url, rounds.collection)
     rounds.update(100)
     rounds.add(50)
     for limit in (1, 30, 2_000):
         for key in "sw":
-            rounds.check_one(vector(rounds.rng, 3), key, limit, {"digit": 3})
-            rounds.check_one(vector(rounds.rng, 3), key, limit, {"digit": 11})
+            rounds.check_one(sparse_vector(rounds.rng, 3), key, limit, {"digit": 3})
+            rounds.check_one(sparse_vector(rounds.rng, 3), key, limit, {"digit": 11})
 
 
 def test_weights_that_are_not_plain_are_in_no_block(rounds: Rounds) -> None:
@@ -262,7 +184,7 @@ def test_a_record_that_was_deleted_in_sql_is_not_found(rounds: Rounds) -> None:
         if metadata and "s" in metadata
     }
     for _ in range(10):
-        rounds.check_one(vector(rounds.rng, 3), "s", 20)
+        rounds.check_one(sparse_vector(rounds.rng, 3), "s", 20)
     # Compaction removes the vectors, and counts the records again.
     with psycopg.connect(rounds.url) as connection:
         stray = f"select count(*) from {SCHEMA}.sparse_{rounds.collection.id.hex}_0"
@@ -270,3 +192,111 @@ def test_a_record_that_was_deleted_in_sql_is_not_found(rounds: Rounds) -> None:
     rounds.compact(merges_all=True)
     with psycopg.connect(rounds.url) as connection:
         assert connection.execute(stray).fetchall()[0][0] == len(rounds.vectors) < before
+
+
+@pytest.mark.heavy
+def test_a_compactor_may_be_killed_before_any_statement(rounds: Rounds) -> None:
+    rounds.add(300)
+    for count in (1, 2, 3, 5, 8, 13, 21, 34, 55, 89, 10_000):
+        rounds.add(70)
+        rounds.update(60)
+        rounds.delete(50)
+        command = [sys.executable, "-m", "tests.search.kill_worker", rounds.url, str(count)]
+        killed = subprocess.run(command, check=False)
+        assert killed.returncode == (-signal.SIGKILL if count < 10_000 else 0)
+        rounds.assert_consistent()
+        rounds.check(3, 1, 20)
+    rounds.check(5, 1, 20)
+
+
+@pytest.mark.parametrize(
+    "seconds", [4.0, pytest.param(60.0, marks=pytest.mark.slow)], ids=["short", "long"]
+)
+def test_readers_are_exact_while_others_write_and_compact(rounds: Rounds, seconds: float) -> None:
+    """Each reader compares searches with all records of the same snapshot."""
+    rounds.add(200)
+    stop, until = Event(), time.monotonic() + seconds
+    with ThreadPoolExecutor() as threads:
+        work = [
+            *(threads.submit(_write_until, stop, rounds, seed) for seed in (1, 2)),
+            threads.submit(_compact_until, stop, rounds),
+            *(threads.submit(_read_until, stop, rounds, seed) for seed in (3, 4)),
+        ]
+        while time.monotonic() < until and not any(each.done() for each in work):
+            time.sleep(0.1)
+        stop.set()
+        counts = [each.result() for each in work]
+    assert min(counts) >= 2
+    rounds.assert_consistent()
+
+
+def _write_until(stop: Event, rounds: Rounds, seed: int) -> int:
+    rng, count = random.Random(seed), 0
+    with pgchroma.PostgresClient(rounds.url, QUIET) as client:
+        collection = client.get_collection("rounds", embedding_function=None)
+        while not stop.is_set():
+            ids = rng.sample([str(n) for n in range(300)], rng.choice([1, 5, 40]))
+            vectors = [sparse_vector(rng) for _ in ids]
+            metadatas: Any = [{"s": v, "w": v, "digit": 0} for v in vectors]
+            if rng.random() < 0.3:
+                collection.delete(ids=ids)
+            else:
+                collection.upsert(ids, embeddings=[[1.0]] * len(ids), metadatas=metadatas)
+            count += 1
+    return count
+
+
+def _compact_until(stop: Event, rounds: Rounds) -> int:
+    count = 0
+    with small_blocks(1_000):
+        while not stop.is_set():
+            compact_sparse(rounds.url, rounds.collection, merges_all=count % 5 == 0)
+            count += 1
+    return count
+
+
+def _read_until(stop: Event, rounds: Rounds, seed: int) -> int:
+    rng, count = random.Random(seed), 0
+    engine = sqlalchemy.create_engine(
+        "postgresql+psycopg://",
+        creator=lambda: psycopg.connect(rounds.url),
+        isolation_level="REPEATABLE READ",
+    )
+    while not stop.is_set():
+        with engine.connect() as connection, connection.begin():
+            reader = pgchroma.PostgresClient(connection, QUIET)
+            collection = reader.get_collection("rounds", embedding_function=None)
+            stored = collection.get(include=["metadatas"])
+            vectors = dict(zip(stored["ids"], stored["metadatas"] or [], strict=True))
+            for key in "sw":
+                query = sparse_vector(rng, 5)
+                found = collection.search(
+                    Search(rank=Knn(query, key=key, limit=20), limit=20, select=[K.SCORE.name])
+                )
+                shown: Any = {id: metadata[key] for id, metadata in vectors.items()}
+                expected = [score for score, _ in best(shown, query, 20, has_bm25=key == "w")]
+                assert found["scores"] is not None
+                assert found["scores"][0] == pytest.approx(expected, 1e-5, 1e-6)
+        count += 1
+    engine.dispose()
+    return count
+
+
+def test_the_compactor_of_a_client_builds_blocks(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(thread, "POLL_SECONDS", 0.05)
+    monkeypatch.setattr(thread, "IDLE_SECONDS", 0.5)
+    with pgchroma.PostgresClient(url) as client:
+        rounds = Rounds(url, client)
+        rounds.add(600)
+        assert eventually(lambda: _blocks(rounds) == [(600, 0)])
+        rounds.delete(30)
+        assert eventually(lambda: _blocks(rounds) == [(600, 30)])
+        rounds.check(5, 1, 20)
+    # Another process finds what one that was killed has left.
+    with pgchroma.PostgresClient(url, QUIET) as client:
+        again = client.get_collection("rounds", embedding_function=None)
+        rounds.collection = again
+        rounds.add(700)
+    with pgchroma.PostgresClient(url) as client:
+        client.get_collection("rounds", embedding_function=None).add("x", embeddings=[1.0])
+        assert eventually(lambda: len(_blocks(rounds)) == 2)

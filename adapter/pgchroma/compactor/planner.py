@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from math import ceil
 from typing import Final
 
@@ -12,6 +12,7 @@ from pgchroma.compactor.state import (
     Build,
     Inspection,
     SegmentRow,
+    SparseAction,
     SparseState,
     SparseStep,
     TrackedCollection,
@@ -143,19 +144,31 @@ def choose_secondary(
     return None
 
 
-def choose_sparse(state: SparseState, *, is_idle: bool, merges_all: bool) -> SparseStep | None:
+def choose_sparse(
+    state: SparseState,
+    *,
+    is_idle: bool,
+    merges_all: bool,
+    completed: Collection[SparseAction] = (),
+) -> SparseStep | None:
     """Choose what to do next with the sparse vectors under a key.
 
     Args:
         state: Their blocks and changes.
         is_idle: Whether the collection seems to have no writers.
         merges_all: Whether to put all vectors into as few blocks as possible.
+        completed: The actions that this pass has completed. They are repeated only if that is
+            urgent: otherwise a pass would go on for as long as others write.
     """
-    is_thorough = is_idle or merges_all
     total = sum(block.vectors for block in state.blocks)
-    if state.removed >= (1 if is_thorough else max(MIN_REMOVED, total // 1_000)):
+    min_removed, min_added = max(MIN_REMOVED, total // 1_000), MIN_BLOCK
+    if (is_idle or merges_all) and "remove" not in completed:
+        min_removed = 1
+    if (is_idle or merges_all) and "build" not in completed:
+        min_added = 1 if merges_all else MIN_IDLE_BLOCK
+    if state.removed >= min_removed:
         return SparseStep("remove")
-    if state.added >= (1 if merges_all else MIN_IDLE_BLOCK if is_idle else MIN_BLOCK):
+    if state.added >= min_added:
         return SparseStep("build")
     merged = _merged_blocks(sorted(state.blocks, key=lambda block: block.fill), merges_all)
     return SparseStep("merge", tuple(block.block for block in merged)) if merged else None
@@ -214,14 +227,15 @@ def _is_stale(collection: TrackedCollection, segment: SegmentRow) -> bool:
 
 def _merged_blocks(blocks: Sequence[BlockState], merges_all: bool) -> Sequence[BlockState]:
     """Return the blocks to merge, of all blocks in the order of what they would need."""
-    first = blocks[: 2 * MERGED_BLOCKS]
+    most = 2 * MERGED_BLOCKS
+    small = [block for block in blocks if block.fill <= MAX_MERGED_FILL]
     stale = [block for block in blocks if block.removed > block.vectors * MAX_DEAD_FRACTION]
     if stale:
-        return [*stale, *(block for block in first if block not in stale)][: len(first)]
+        return [*stale, *(block for block in small if block not in stale)][:most]
     if merges_all:
-        return first if ceil(sum(block.fill for block in first)) < len(first) else []
-    small = [block for block in first if block.fill <= MAX_MERGED_FILL]
-    return small if len(small) >= MERGED_BLOCKS else []
+        partial = [block for block in blocks if block.fill < 1][:most]
+        return partial if ceil(sum(block.fill for block in partial)) < len(partial) else []
+    return small[:most] if len(small) >= MERGED_BLOCKS else []
 
 
 def _merged(

@@ -17,6 +17,7 @@ from pgchroma.compactor import planner
 from pgchroma.compactor.state import (
     MAX_BLOCK_BYTES,
     BlockState,
+    SparseAction,
     SparseState,
     SparseStep,
     TrackedCollection,
@@ -52,12 +53,17 @@ def compact_sparse(
     for tables in tables_of(collection):
         if merges_all:
             yield AsRole(collection.role, Statement(_render(_NOTE_ORPHANS, tables)))
+        completed: set[SparseAction] = set()
         has_changed = False
         while True:
             state = yield AsRole(collection.role, Transaction(_inspect(tables)))
-            step = planner.choose_sparse(state, is_idle=is_idle, merges_all=merges_all)
+            step = planner.choose_sparse(
+                state, is_idle=is_idle, merges_all=merges_all, completed=completed
+            )
             if step is None:
                 break
+            if max(state.added, state.removed) <= BLOCK_SLOTS:
+                completed.add(step.action)
             yield AsRole(collection.role, Transaction(_take_step(tables, step)))
             # Every search reads all changes, and the pages of those that were deleted.
             yield Statement(_render(_VACUUM, tables))

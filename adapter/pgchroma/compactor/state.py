@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal, NamedTuple
+from typing import Any, Final, Literal, NamedTuple, TypeAlias
 from uuid import UUID
 
 from pgchroma.model.configuration import (
@@ -26,6 +26,7 @@ __all__ = (
     "IndexSpec",
     "Inspection",
     "SegmentRow",
+    "SparseAction",
     "SparseState",
     "SparseStep",
     "TrackedCollection",
@@ -219,14 +220,18 @@ class SparseState:
     blocks: tuple[BlockState, ...]
 
 
+SparseAction: TypeAlias = Literal["build", "remove", "merge"]
+"""Build a block of added vectors, remove vectors from blocks, or merge blocks."""
+
+
 @dataclass(frozen=True, slots=True)
 class SparseStep:
     """What to do next with the sparse vectors under a key.
 
     Attributes:
-        action: Build a block of added vectors, remove vectors from blocks, or merge blocks.
+        action: The action.
         blocks: The blocks to merge.
     """
 
-    action: Literal["build", "remove", "merge"]
+    action: SparseAction
     blocks: tuple[int, ...] = ()
