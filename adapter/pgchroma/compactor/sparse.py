@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final, LiteralString
 
-import numpy as np
 from psycopg import sql
 
 from pgchroma.compactor import planner
@@ -23,11 +22,11 @@ from pgchroma.compactor.state import (
     TrackedCollection,
 )
 from pgchroma.compactor.steps import AsRole, PassSteps
+from pgchroma.store.encoding.number_arrays import pack_numbers
 from pgchroma.store.encoding.sparse import BLOCK_SLOTS, SPARSE_PARTS, unpack_sparse
 from pgchroma.store.encoding.sparse_blocks import (
     count_terms,
     mask_slots,
-    pack_numbers,
     transpose,
 )
 from pgchroma.store.layout.sparse import CHUNK_SLOTS, SparseTables
@@ -121,7 +120,7 @@ def _build(tables: SparseTables) -> Steps[bool]:
     weights = transpose([row[1:] for row in rows], (yield from _sparsevec_oid()))
     parameters = {
         "size": sum(len(part) for row in rows for part in row[1:] if part is not None),
-        "positions": pack_numbers(np.array([row[0] for row in rows]), "bigint"),
+        "positions": pack_numbers([row[0] for row in rows], "bigint"),
         "terms": weights.terms,
         "counts": weights.vectors,
         "greatest": weights.greatest,
@@ -136,7 +135,7 @@ def _remove(tables: SparseTables) -> Steps[None]:
     yield Statement(_render(_DELETE_PAIRS, tables))
     rows = yield Statement(_render(_DELETE_REMOVED, tables), {"limit": MAX_REMOVED})
     parts = {row[0]: row[1:] for row in rows}
-    positions = pack_numbers(np.array(sorted(parts)), "bigint")
+    positions = pack_numbers(sorted(parts), "bigint")
     places = yield Statement(_render(_FIND, tables), {"positions": positions})
     if not places:
         return
@@ -152,7 +151,7 @@ def _remove(tables: SparseTables) -> Steps[None]:
     slots: dict[int, set[int]] = {}
     for _, block, slot in places:
         slots.setdefault(block, set()).add(slot)
-    blocks = pack_numbers(np.array(list(slots)), "int")
+    blocks = pack_numbers(list(slots), "int")
     masks = yield Statement(_render(_MASKS, tables), {"blocks": blocks})
     for block, mask in masks:
         slots[block].update((unpack_sparse([mask]).dimensions + 1).tolist())
@@ -162,14 +161,14 @@ def _remove(tables: SparseTables) -> Steps[None]:
         {
             "blocks": blocks,
             "masks": mask_slots([sorted(each) for each in slots.values()], oid),
-            "removed": pack_numbers(np.array([len(each) for each in slots.values()]), "int"),
+            "removed": pack_numbers([len(each) for each in slots.values()], "int"),
         },
     )
 
 
 def _merge(tables: SparseTables, blocks: Sequence[int]) -> Steps[None]:
     """Put the vectors of some blocks, and all added ones, into new blocks."""
-    numbers = pack_numbers(np.array(blocks), "int")
+    numbers = pack_numbers(blocks, "int")
     yield Statement(_render(_DISSOLVE, tables), {"blocks": numbers})
     while (yield from _build(tables)):
         pass

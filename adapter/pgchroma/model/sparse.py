@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import islice
+from operator import lt
 from typing import Any, Self, TypeAlias
 
 import numpy as np
@@ -22,6 +24,7 @@ __all__ = (
     "SparseVectors",
     "is_sparse",
     "parse_sparse",
+    "round_values",
     "shortest",
     "with_sparse_vectors",
 )
@@ -31,6 +34,9 @@ SPARSE_VECTOR_TYPE = "sparse_vector"
 
 _LAST_INDEX = 2**32 - 1
 """Chroma stores indices in 32 bits."""
+
+_SCALARS = frozenset((str, int, float, bool, type(None), list))
+"""Types that most metadata values have; asking whether they are mappings takes longer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,13 +60,18 @@ class SparseVector:
 
     def __post_init__(self) -> None:
         self._check_lists()
+        if not (_are_indices(self.indices) and _are_values(self.values)):
+            self._raise_for_elements()
+        for position, label in enumerate(self.labels or ()):
+            if not isinstance(label, str):
+                raise _kind_error("labels must be strings", label, position)
+
+    def _raise_for_elements(self) -> None:
+        """Raise the error of the first element that is not valid, if there is one."""
         for position, index in enumerate(self.indices):
             self._check_index(index, position)
         for position, value in enumerate(self.values):
             _check_value(value, position)
-        for position, label in enumerate(self.labels or ()):
-            if not isinstance(label, str):
-                raise _kind_error("labels must be strings", label, position)
 
     def _check_lists(self) -> None:
         lists: dict[str, Any] = {"indices": self.indices, "values": self.values}
@@ -126,14 +137,18 @@ def is_sparse(value: object) -> bool:
 
     As in Chroma, the type may be missing from a dictionary with indices and values.
     """
-    if isinstance(value, Mapping):
+    if isinstance(value, SparseVector):
+        return True
+    if type(value) not in _SCALARS and isinstance(value, Mapping):
         kind = value.get(TYPE_KEY, SPARSE_VECTOR_TYPE)
         return kind == SPARSE_VECTOR_TYPE and {"indices", "values"} <= value.keys()
-    return isinstance(value, SparseVector)
+    return False
 
 
 def parse_sparse(value: SparseVector | Mapping[str, Any], path: str) -> dict[str, Any]:
-    """Return a sparse vector in its dictionary form, with values rounded to float32.
+    """Return a sparse vector in its dictionary form.
+
+    Its values are as they were given; they are rounded to float32 when they are stored.
 
     Args:
         value: What `is_sparse` accepts.
@@ -149,7 +164,18 @@ def parse_sparse(value: SparseVector | Mapping[str, Any], path: str) -> dict[str
         raise InvalidArgumentError(f"{path}: {error}") from error
     for position, label in enumerate(value.labels or ()):
         check_text(label, f"{path}: labels[{position}]")
-    return {**value.to_dict(), "values": _float32(value.values, path)}
+    values = value.values
+    if values and (max(values) >= INFINITE_FROM or min(values) <= -INFINITE_FROM):
+        too_large = next(at for at, value in enumerate(values) if abs(value) >= INFINITE_FROM)
+        raise InvalidArgumentError(
+            f"{path}: values[{too_large}] is too large for a float of 32 bits"
+        )
+    return value.to_dict()
+
+
+def round_values(vector: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the dictionary form of a sparse vector with values rounded to float32."""
+    return {**vector, "values": shortest(np.array(vector["values"], np.float32))}
 
 
 def with_sparse_vectors(metadata: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
@@ -162,20 +188,24 @@ def with_sparse_vectors(metadata: Mapping[str, Any] | None) -> Mapping[str, Any]
     }
 
 
-def _float32(values: list[float], path: str) -> list[float]:
-    numbers = np.array(values, dtype=np.float64)
-    too_large = np.abs(numbers) >= INFINITE_FROM
-    if too_large.any():
-        position = int(np.nonzero(too_large)[0][0])
-        raise InvalidArgumentError(
-            f"{path}: values[{position}] is too large for a float of 32 bits"
-        )
-    return shortest(numbers.astype(np.float32))
-
-
 def shortest(numbers: NDArray[np.float32]) -> list[float]:
     """Return the shortest decimal form of each float32, as Chroma returns them."""
     return orjson.loads(orjson.dumps(numbers, option=orjson.OPT_SERIALIZE_NUMPY))  # type: ignore[no-any-return]
+
+
+def _are_indices(indices: list[int]) -> bool:
+    """Whether these are the indices of a sparse vector, without finding out which one is not."""
+    return not indices or (
+        set(map(type, indices)) == {int}
+        and indices[0] >= 0
+        and indices[-1] <= _LAST_INDEX
+        and all(map(lt, indices, islice(indices, 1, None)))
+    )
+
+
+def _are_values(values: list[float]) -> bool:
+    """Whether these are the values of a sparse vector, without finding out which one is not."""
+    return set(map(type, values)) <= {float} and all(map(math.isfinite, values))
 
 
 def _check_value(value: object, position: int) -> None:

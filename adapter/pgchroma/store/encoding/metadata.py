@@ -12,6 +12,7 @@ from typing import Any
 import orjson
 
 from pgchroma.model.metadata import CleanMetadata
+from pgchroma.model.sparse import round_values
 
 __all__ = ("decode_metadata", "encode_metadata")
 
@@ -41,7 +42,8 @@ def _exact(value: Any) -> Any:
     if isinstance(value, list):
         return [_exact(element) for element in value]
     if isinstance(value, dict):
-        return {**value, "values": _exact(value["values"])}
+        rounded = round_values(value)
+        return {**rounded, "values": _exact(rounded["values"])}
     return value
 
 

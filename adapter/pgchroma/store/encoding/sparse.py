@@ -23,7 +23,7 @@ import orjson
 from numpy.typing import NDArray
 
 from pgchroma.errors import InvalidArgumentError
-from pgchroma.model.sparse import SPARSE_VECTOR_TYPE, TYPE_KEY, shortest
+from pgchroma.model.sparse import SPARSE_VECTOR_TYPE, TYPE_KEY, round_values, shortest
 from pgchroma.store.encoding.vectors import PackedArray
 
 __all__ = (
@@ -190,7 +190,7 @@ def _places(starts: NDArray[np.int64], counts: NDArray[np.int64]) -> NDArray[np.
 
 
 def _json(vector: Mapping[str, Any]) -> str:
-    return orjson.dumps(vector).decode()
+    return orjson.dumps(round_values(vector)).decode()
 
 
 def decode_sparse(

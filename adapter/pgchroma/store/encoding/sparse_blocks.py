@@ -5,14 +5,14 @@ A vector has the weights of its terms; a block has, for each term, the weights o
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pgchroma.store.encoding.number_arrays import pack_numbers
 from pgchroma.store.encoding.sparse import (
     BLOCK_SLOTS,
     PART_DIMENSION,
@@ -27,15 +27,11 @@ __all__ = (
     "TermCounts",
     "count_terms",
     "mask_slots",
-    "pack_numbers",
     "transpose",
 )
 
 MASKED: Final = -1e30
 """What is added to the sum of a removed vector. No sum of plain weights exceeds it."""
-
-_TYPES: Final = {"int": (23, ">i4"), "bigint": (20, ">i8"), "real": (700, ">f4")}
-"""PostgreSQL's object id and the binary form of each type of numbers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,16 +111,6 @@ def mask_slots(slots: Sequence[Sequence[int]], sparsevec_oid: int) -> PackedArra
     dimensions = np.array([slot - 1 for each in slots for slot in each], np.int64)
     values = np.full(len(dimensions), MASKED, np.float32)
     return pack_sparse(PackedVectors(counts, dimensions, values), BLOCK_SLOTS, sparsevec_oid)
-
-
-def pack_numbers(numbers: NDArray[Any], type: str) -> PackedArray:
-    """Pack numbers into an array of a type of PostgreSQL: ``int``, ``bigint`` or ``real``."""
-    oid, form = _TYPES[type]
-    element = np.dtype([("bytes", ">i4"), ("value", form)])
-    elements = np.empty(len(numbers), element)
-    elements["bytes"] = element.itemsize - 4
-    elements["value"] = numbers
-    return PackedArray(struct.pack(">iiIii", 1, 0, oid, len(numbers), 1) + elements.tobytes())
 
 
 def _values(

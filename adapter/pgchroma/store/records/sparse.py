@@ -21,7 +21,7 @@ from typing import Any, LiteralString
 from psycopg import sql
 
 from pgchroma.model.metadata import CleanMetadata
-from pgchroma.model.sparse import is_sparse
+from pgchroma.store.encoding.number_arrays import pack_numbers
 from pgchroma.store.encoding.sparse import SPARSE_PARTS, encode_sparse
 from pgchroma.store.layout.tables import CollectionTables
 
@@ -49,12 +49,17 @@ def without_sparse(
 def _plain(
     metadata: CleanMetadata | None, keys: Sequence[str], *, removals: bool
 ) -> CleanMetadata | None:
-    vectors = [key for key in keys if metadata and is_sparse(metadata.get(key))]
+    # Of clean metadata, only sparse vectors are dictionaries.
+    vectors = [key for key in keys if metadata and type(metadata.get(key)) is dict]
     if not metadata or not vectors:
         return metadata
-    if removals:
-        return {**metadata, **dict.fromkeys(vectors)}
-    return {key: value for key, value in metadata.items() if key not in vectors}
+    plain = dict(metadata)
+    for key in vectors:
+        if removals:
+            plain[key] = None
+        else:
+            del plain[key]
+    return plain
 
 
 def sparse_parameters(
@@ -86,17 +91,15 @@ def _columns(
     touched = [metadata is not None and key in metadata for metadata in metadatas]
     if not any(touched):
         return {}
-    vectors = [
-        metadata[key] if metadata is not None and is_sparse(metadata.get(key)) else None
-        for metadata in metadatas
-    ]
+    values = [None if metadata is None else metadata.get(key) for metadata in metadatas]
+    vectors = [value if type(value) is dict else None for value in values]
     encoded = encode_sparse(vectors, key, sparsevec_oid)
     return {
-        "touched": touched,
-        "has": [vector is not None for vector in vectors],
+        "touched": pack_numbers(touched, "boolean"),
+        "has": pack_numbers([vector is not None for vector in vectors], "boolean"),
         **dict(zip(SPARSE_PARTS, encoded.parts, strict=True)),
-        "given": encoded.given,
-        "plain": encoded.are_plain,
+        "given": encoded.given if any(encoded.given) else None,
+        "plain": pack_numbers(encoded.are_plain, "boolean"),
     }
 
 
