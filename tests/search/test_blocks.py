@@ -300,3 +300,25 @@ def test_the_compactor_of_a_client_builds_blocks(url: str, monkeypatch: pytest.M
     with pgchroma.PostgresClient(url) as client:
         client.get_collection("rounds", embedding_function=None).add("x", embeddings=[1.0])
         assert eventually(lambda: len(_blocks(rounds)) == 2)
+
+
+def test_a_search_is_planned_once(rounds: Rounds) -> None:
+    """Planning it takes as long as executing it, and PostgreSQL reuses a plan only if told to."""
+    rounds.add(300)
+    engine = sqlalchemy.create_engine(
+        "postgresql+psycopg://", creator=lambda: psycopg.connect(rounds.url, autocommit=True)
+    )
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        reader = pgchroma.PostgresClient(connection, QUIET)
+        collection = reader.get_collection("rounds", embedding_function=None)
+        for where in (None, {"digit": 3}):
+            for _ in range(4):
+                term = rounds.rng.choice([1, 200, 70_000, 10**9])
+                rank = Knn(SparseVector([term, 2**31], [1.0, 2.5]), key="s", limit=20)
+                collection.search(Search(where=where, rank=rank, limit=20))
+        planned = connection.exec_driver_sql(
+            "select generic_plans, custom_plans from pg_prepared_statements "
+            "where strpos(statement, 'with recursive') > 0"
+        ).fetchall()
+    engine.dispose()
+    assert [tuple(row) for row in planned] == [(4, 0), (4, 0)]

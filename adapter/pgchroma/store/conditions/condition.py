@@ -15,7 +15,7 @@ from psycopg import sql
 
 from pgchroma.model.filters import Filter
 from pgchroma.model.operations import CollectionRef
-from pgchroma.store.conditions.filters import FilterCompiler
+from pgchroma.store.conditions.filters import TRIGRAMS, FilterCompiler
 from pgchroma.store.conditions.row_locks import hold
 from pgchroma.store.context import StoreContext
 from pgchroma.store.layout.secondary import SecondaryIndex
@@ -53,6 +53,8 @@ class Condition:
             a range or a text decides whether its index helps. And PostgreSQL makes a hash table
             only of a list that it plans with: without one, each record is compared with the whole
             list, which took fifty times as long with 500 values.
+        reuses_bounded_plan: Whether PostgreSQL may do so for a statement that stops after some of
+            the matching records. Such a statement can use the index of a range in any case.
         settings: The time limit of a regular expression, if there is one.
     """
 
@@ -61,10 +63,27 @@ class Condition:
     has_index: bool
     parameters: Mapping[str, Any]
     reuses_plan: bool
+    reuses_bounded_plan: bool
     settings: tuple[Statement, ...]
     _resolved: ResolvedCollection
     _context: StoreContext
     _missing: frozenset[SecondaryIndex] = field(default_factory=frozenset)
+
+    def bounded_statement(self, text: bytes, parameters: Mapping[str, Any]) -> Statement:
+        """Return a statement that stops after some of the matching records.
+
+        Planning it takes as long as executing it.
+
+        Args:
+            text: The text, which has the condition in it.
+            parameters: The values of the text's other placeholders.
+        """
+        return Statement(
+            text,
+            {**self.parameters, **parameters},
+            self.reuses_bounded_plan,
+            prepares_at_once=True,
+        )
 
     def statement(
         self, text: bytes, parameters: Mapping[str, Any] | None = None, *, reuses_plan: bool = True
@@ -152,12 +171,14 @@ def _compile(
         clauses.append(BY_IDS)
     if filter is not None:
         clauses.append(compiler.compile(filter))
+    used = compiler.candidates & ready
     return Condition(
         ComposedSQL(text_of(sql.SQL(" and ").join(clauses))) if clauses else _ALL,
         bool(clauses),
-        ids is not None or compiler.has_ids or bool(compiler.candidates & ready),
+        ids is not None or compiler.has_ids or bool(used),
         compiler.parameters,
-        reuses_plan=not (compiler.candidates & ready or compiler.has_long_list),
+        reuses_plan=not (used or compiler.has_long_list),
+        reuses_bounded_plan=not (TRIGRAMS in used or compiler.has_long_list),
         settings=_time_limit(context) if compiler.has_regex else (),
         _resolved=resolved,
         _context=context,

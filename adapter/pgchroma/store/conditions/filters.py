@@ -29,7 +29,7 @@ from pgchroma.store.layout.secondary import (
     value_of,
 )
 
-__all__ = ("FilterCompiler", "Parameters")
+__all__ = ("TRIGRAMS", "FilterCompiler", "Parameters")
 
 LONG_LIST = 8
 """For lists with more values than this, PostgreSQL uses a hash table."""
@@ -37,7 +37,8 @@ LONG_LIST = 8
 _COLUMN_KEYS = {"#id": "id", "chroma:document": "document", "chroma:uri": "uri"}
 """Keys that name a column of the record, not a key of its metadata."""
 
-_TRIGRAMS = SecondaryIndex("trigrams")
+TRIGRAMS = SecondaryIndex("trigrams")
+"""The index of documents."""
 
 _NEVER = sql.SQL("false")
 _ALWAYS = sql.SQL("true")
@@ -91,7 +92,7 @@ class FilterCompiler:
         self._collect(filter)
         match filter:
             case TextMatch(operator, text):
-                return _compile_text(operator, text, self.parameters, _TRIGRAMS in self._secondary)
+                return _compile_text(operator, text, self.parameters, TRIGRAMS in self._secondary)
             case Comparison(key, operator, operand) if key in _COLUMN_KEYS:
                 return _compile_column(_COLUMN_KEYS[key], operator, operand, self.parameters)
             case Comparison(key, operator, operand):

@@ -17,6 +17,7 @@ from weakref import WeakKeyDictionary
 from psycopg import BaseConnection, Connection, IsolationLevel
 from psycopg.pq import TransactionStatus
 
+from pgchroma.store.running.prepared_statements import ROLLBACKS_OF_READS
 from pgchroma.store.running.steps import Rows, Statement
 
 __all__ = (
@@ -99,8 +100,9 @@ _SET: Final = "set default_transaction_isolation to 'read committed'"
 NO_WRAPPING: Final = Wrapping()
 COMMITTED: Final = Wrapping(_unprepared(_BEGIN), _unprepared(b"commit"))
 ASKING: Final = Wrapping(_unprepared(_BEGIN, _ASK), _unprepared(b"commit"))
-ROLLED_BACK: Final = Wrapping(_unprepared(_BEGIN), _unprepared(b"rollback"))
+_ROLLBACK, _ROLLBACK_TO_SAVEPOINT = ROLLBACKS_OF_READS
+ROLLED_BACK: Final = Wrapping(_unprepared(_BEGIN), _unprepared(_ROLLBACK))
 SAVEPOINT_ROLLED_BACK: Final = Wrapping(
     _unprepared(b"savepoint pgchroma"),
-    _unprepared(b"rollback to savepoint pgchroma", b"release savepoint pgchroma"),
+    _unprepared(_ROLLBACK_TO_SAVEPOINT, b"release savepoint pgchroma"),
 )

@@ -8,13 +8,18 @@ of the client that prepared it first: without an error, if the parameters fit.
 from __future__ import annotations
 
 import secrets
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Final
 
 from psycopg import BaseConnection
-from psycopg._preparing import Prepare, PrepareManager
+from psycopg._preparing import Key, Prepare, PrepareManager
 from psycopg._queries import PostgresQuery
+from psycopg.pq.abc import PGresult
 
-__all__ = ("has_names", "may_prepare", "name_statements", "stop_preparing")
+__all__ = ("ROLLBACKS_OF_READS", "has_names", "may_prepare", "name_statements", "stop_preparing")
+
+ROLLBACKS_OF_READS: Final = (b"rollback", b"rollback to savepoint pgchroma")
+"""The statements that undo the settings of reads, and nothing else."""
 
 
 class NamedStatements(PrepareManager):
@@ -41,6 +46,15 @@ class NamedStatements(PrepareManager):
         """Return whether to prepare a query, and under which name."""
         choice, name = super().get(query, prepare)
         return choice, self._token + name if choice is Prepare.SHOULD else name
+
+    def validate(self, key: Key, prep: Prepare, name: bytes, results: Sequence[PGresult]) -> None:
+        """Check the result of a query whose statement is new.
+
+        psycopg forgets all statements after a rollback, which may have undone the creation of a
+        table that they read. The rollback of reads has not.
+        """
+        if key[0] not in ROLLBACKS_OF_READS:
+            super().validate(key, prep, name, results)
 
     def abandon(self) -> None:
         """Prepare no more, and leave prepared statements alone: others may use the session."""

@@ -33,11 +33,14 @@ class Statement:
 
     Attributes:
         reuses_plan: Whether PostgreSQL may keep a plan of it that holds for all parameters.
+        prepares_at_once: Whether it is prepared before its first execution, because planning it
+            takes as long as executing it.
     """
 
     text: bytes
     parameters: Mapping[str, Any] = field(default_factory=dict)
     reuses_plan: bool = True
+    prepares_at_once: bool = False
 
 
 Rows: TypeAlias = Sequence[Sequence[Any]]

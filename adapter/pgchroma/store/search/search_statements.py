@@ -26,6 +26,7 @@ from pgchroma.store.resolved import ResolvedCollection
 from pgchroma.store.running.steps import ComposedSQL, Statement, composed, render, text_of
 from pgchroma.store.search.leaves import Leaf, LeafShape, matching_relations
 from pgchroma.store.search.scores import RankingSQL, compile_ranking
+from pgchroma.store.search.sparse import SparseShape
 
 __all__ = ("FIRST_COLUMN", "IS_COMPLETE", "SCORE_COLUMN", "ranked_statement")
 
@@ -64,7 +65,10 @@ def ranked_statement(
     }
     for name, leaf in enumerate(leaves):
         parameters |= leaf.parameters(name)
-    return condition.statement(shape.text(condition.sql), parameters)
+    text = shape.text(condition.sql)
+    if all(isinstance(leaf, SparseShape) for leaf in shapes):
+        return condition.bounded_statement(text, parameters)
+    return condition.statement(text, parameters)
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,7 +31,7 @@ from pgchroma.store.search.search_statements import (
     SCORE_COLUMN,
     ranked_statement,
 )
-from pgchroma.store.search.sparse import SPARSE_SETTINGS, SparseShape, sparse_leaf
+from pgchroma.store.search.sparse import sparse_leaf, sparse_settings
 
 __all__ = ("search_records",)
 
@@ -92,10 +92,16 @@ class _PreparedSearch:
         statement = ranked_statement(
             search, search.ranking, leaves, self.resolved, self.condition, self.columns
         )
-        settings = list(search_settings(plans))
-        if any(isinstance(leaf.shape, SparseShape) for leaf in leaves):
-            settings += SPARSE_SETTINGS
-        return WithSettings((*settings, *self.condition.settings), statement)
+        settings = (
+            *search_settings(plans),
+            *sparse_settings(
+                (leaf.shape for leaf in leaves),
+                reuses_plan=statement.reuses_plan,
+                has_index=self.condition.has_index,
+            ),
+            *self.condition.settings,
+        )
+        return WithSettings(settings, statement)
 
     def _leaves(self, ranking: Ranking, *, force_exact: bool) -> list[Leaf]:
         return [self._leaf(nearest, force_exact=force_exact) for nearest in nearest_of(ranking)]

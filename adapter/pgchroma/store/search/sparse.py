@@ -13,6 +13,7 @@ plain, or if a first search found a vector that belongs to no record, it reads a
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final, LiteralString
 
@@ -21,23 +22,43 @@ from psycopg import sql
 
 from pgchroma.model.float32 import GREATEST, INFINITE_FROM, ZERO_UP_TO
 from pgchroma.model.sparse import SparseVector
+from pgchroma.store.encoding.number_arrays import pack_numbers
 from pgchroma.store.encoding.sparse import PART_DIMENSION, SPARSE_PARTS, are_plain
 from pgchroma.store.layout.tables import CollectionTables
 from pgchroma.store.running.steps import Statement, composed
 from pgchroma.store.search import sparse_blocks
-from pgchroma.store.search.leaves import Leaf
+from pgchroma.store.search.leaves import Leaf, LeafShape
 
-__all__ = ("SPARSE_SETTINGS", "SparseShape", "sparse_leaf")
+__all__ = ("SparseShape", "sparse_leaf", "sparse_settings")
 
-SPARSE_SETTINGS: Final = (
-    # The estimates of these statements are far too high, and planning one takes longer than
-    # executing it.
+_SETTINGS: Final = (
+    # The estimates of these statements are far too high.
     Statement(b"set local jit = off"),
-    Statement(b"set local plan_cache_mode = force_generic_plan"),
     # The sums of all blocks, 32 kB for each, stay in memory for a million vectors.
     Statement(b"set local work_mem = '64MB'"),
 )
-"""The settings of a statement that searches by sparse vectors."""
+_ONE_PLAN: Final = Statement(b"set local plan_cache_mode = force_generic_plan")
+# A plan for all values would not use the index of a range: it expects that a third of all records
+# match.
+_USE_INDEX: Final = Statement(b"set local enable_seqscan = off")
+
+
+def sparse_settings(
+    shapes: Iterable[LeafShape], *, reuses_plan: bool, has_index: bool
+) -> tuple[Statement, ...]:
+    """Return the settings of a statement that searches by sparse vectors, if it does.
+
+    Args:
+        shapes: All searches by vectors.
+        reuses_plan: Whether PostgreSQL reuses one plan of the statement for all values.
+        has_index: Whether an index finds the records that match the condition.
+    """
+    are_sparse = [isinstance(shape, SparseShape) for shape in shapes]
+    if not any(are_sparse):
+        return ()
+    if not (reuses_plan and all(are_sparse)):
+        return _SETTINGS
+    return (*_SETTINGS, _ONE_PLAN, _USE_INDEX) if has_index else (*_SETTINGS, _ONE_PLAN)
 
 
 def sparse_leaf(
@@ -51,8 +72,12 @@ def sparse_leaf(
     force_exact: bool,
 ) -> Leaf:
     """Return a search by a sparse vector with at least one term; see `SparseShape`."""
+    reads_blocks = not force_exact and bool(are_plain(np.array(query.values, np.float32)).all())
     parts = tuple(sorted({index // PART_DIMENSION for index in query.indices}))
-    is_plain = bool(are_plain(np.array(query.values, np.float32)).all())
+    if reads_blocks and parts != (0,):
+        # PostgreSQL plans one statement for all queries with hashes, and one for those with numbers
+        # in a vocabulary.
+        parts = tuple(range(len(SPARSE_PARTS)))
     shape = SparseShape(
         parts,
         limit,
@@ -60,10 +85,12 @@ def sparse_leaf(
         has_bm25,
         has_condition,
         has_index and has_condition,
-        reads_blocks=is_plain and not force_exact,
+        reads_blocks,
     )
-    weights = [float(weight) for weight in query.values]
-    return Leaf(shape, {"terms": query.indices, "weights": weights})
+    # psycopg would send small numbers in another type than large ones, and prepare a statement for
+    # each combination of types.
+    terms = pack_numbers(query.indices, "bigint")
+    return Leaf(shape, {"terms": terms, "weights": pack_numbers(query.values, "real")})
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +98,7 @@ class SparseShape:
     """The SQL of a search by a sparse vector.
 
     Attributes:
-        parts: The parts of vectors that the query has terms in.
+        parts: The parts of vectors that the query may have terms in.
         limit: How many records have a value.
         number: The number of the key's tables.
         has_bm25: Whether the terms of the query are weighted.

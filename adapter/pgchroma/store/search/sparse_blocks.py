@@ -52,6 +52,10 @@ MAX_GATE: Final = 2_000
 MAX_TRIED: Final = 2_000
 """Of this many vectors the ladder looks at the records, and of ten more for each result."""
 
+TRIED_SHARE: Final = 16
+"""The ladder looks at the records of no more than one in so many vectors. Looking a record up takes
+about as long as reading that many of them in their order."""
+
 
 def changed(*, has_bm25: bool) -> list[LiteralString]:
     """Return the templates of the vectors that blocks do not have, or still count."""
@@ -79,6 +83,7 @@ def numbers(limit: int, *, has_condition: bool) -> dict[str, sql.Composable]:
         "least": sql.Literal(wanted),
         "most": sql.Literal(max(wanted if has_condition else 16 * limit, 256)),
         "max_gate": sql.Literal(MAX_GATE),
+        "tried_share": sql.Literal(TRIED_SHARE),
         "max_tried": sql.Literal(MAX_TRIED + 10 * limit),
         "fill_threshold": sql.SQL(_FILL).format(value=sql.SQL("x.low")),
         "fill_probe": sql.SQL(_FILL).format(value=sql.SQL("m.x::real")),
@@ -325,7 +330,9 @@ _LADDER: LiteralString = """{ladder} (step, low, tried, passed, found) as (
             ) as m on true
         ) as h
     ) as h
-    where l.passed < {limit} and l.tried <= {max_tried} and l.low > 0
+    where l.passed < {limit} and l.low > 0 and l.tried <= least(
+        {max_tried}, (select sum(b.vectors) from {blocks} as b) / {tried_share}
+    )
 ),
 {outcome} as materialized (
     select coalesce(bool_or(passed >= {limit} or low = 0), false) as is_complete from {ladder}

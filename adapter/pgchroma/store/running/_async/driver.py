@@ -249,6 +249,9 @@ def _is_in_pipeline(connection: BaseConnection[Any]) -> bool:
 
 
 async def _execute(connection: AsyncConnection[Any], statement: Statement) -> AsyncCursor[Any]:
-    is_prepared = None if statement.reuses_plan and may_prepare(connection) else False
+    is_prepared: bool | None = False
+    if statement.reuses_plan and may_prepare(connection):
+        # By default, psycopg prepares a statement when it is executed for the sixth time.
+        is_prepared = statement.prepares_at_once or None
     cursor = StepCursor(connection)
     return await cursor.execute(statement.text, statement.parameters, prepare=is_prepared)
