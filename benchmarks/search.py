@@ -136,24 +136,26 @@ class Loaded:
         self.collection = client.create_collection(name, schema, embedding_function=None)
         random = np.random.default_rng(5)
         self.embeddings = random.normal(size=(BATCH, DIMENSION)).astype(np.float32)
-        with self._measured() as spent:
-            for first in range(0, DOCUMENTS, BATCH):
-                self._add(random, first)
-        self.added = spent
+        self.added = {"wall": 0.0, "cpu": 0.0}
+        for first in range(0, DOCUMENTS, BATCH):
+            batch = self._batch(random, first)
+            with self._measured() as spent:
+                self.collection.add(**batch)
+            self.added = {kind: self.added[kind] + spent[kind] for kind in spent}
 
-    def _add(self, random: np.random.Generator, first: int) -> None:
+    def _batch(self, random: np.random.Generator, first: int) -> dict[str, Any]:
         marks = random.integers(0, 1_000, BATCH).tolist()
         metadatas: list[Any] = [{"indexed": mark, "plain": mark} for mark in marks]
         if self.vectors is not None:
             for metadata, vector in zip(metadatas, self.vectors.batch(first, BATCH), strict=True):
                 metadata["sparse"] = vector
         noise = np.random.default_rng(first).normal(size=(BATCH, DIMENSION)).astype(np.float32)
-        self.collection.add(
-            ids=[f"d{n}" for n in range(first, first + BATCH)],
-            embeddings=self.embeddings + 0.3 * noise,
-            documents=["words " * 40] * BATCH,
-            metadatas=metadatas,
-        )
+        return {
+            "ids": [f"d{n}" for n in range(first, first + BATCH)],
+            "embeddings": self.embeddings + 0.3 * noise,
+            "documents": ["words " * 40] * BATCH,
+            "metadatas": metadatas,
+        }
 
     @contextmanager
     def _measured(self) -> Iterator[dict[str, float]]:

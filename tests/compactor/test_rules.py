@@ -327,8 +327,9 @@ FULL = (8_192, 0)
     [
         (_sparse(), None, None, None),
         (_sparse(added=1), None, None, "build"),
+        (_sparse(added=249), None, None, "build"),
         (_sparse(added=600), None, "build", "build"),
-        (_sparse(added=2_000), "build", "build", "build"),
+        (_sparse(added=1_000), "build", "build", "build"),
         (_sparse(FULL, removed=1), None, "remove", "remove"),
         (_sparse(FULL, removed=200, added=9_000), "remove", "remove", "remove"),
         # Finding removed vectors reads all blocks.

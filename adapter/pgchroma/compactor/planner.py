@@ -43,11 +43,11 @@ MAX_VACUUMED_FRACTION: Final = 0.005
 
 MIN_BUILD_MEMORY_BYTES: Final = 64 << 20
 
-MIN_BLOCK: Final = 2_000
+MIN_BLOCK: Final = 1_000
 """So many added sparse vectors become a block in any case. A search compares each of them, and it
-reads any block in the time of some 400."""
+reads any block in the time of some 100."""
 
-MIN_IDLE_BLOCK: Final = 500
+MIN_IDLE_BLOCK: Final = 250
 """So many become a block if nobody writes."""
 
 MIN_REMOVED: Final = 200

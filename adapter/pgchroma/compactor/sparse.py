@@ -180,7 +180,10 @@ def _sparsevec_oid() -> Steps[int]:
 
 
 def _render(template: LiteralString, tables: SparseTables) -> bytes:
-    parts = (sql.SQL("sparsevec_send(v.{})").format(sql.Identifier(part)) for part in SPARSE_PARTS)
+    parts = (
+        sql.SQL("sparsevec_send(v.{part}) as {part}").format(part=sql.Identifier(part))
+        for part in SPARSE_PARTS
+    )
     sizes = (
         sql.SQL("coalesce(pg_column_size(v.{}), 0)").format(sql.Identifier(part))
         for part in SPARSE_PARTS
@@ -196,6 +199,7 @@ def _render(template: LiteralString, tables: SparseTables) -> bytes:
         chunk=sql.Literal(CHUNK_SLOTS),
         weights=tables.weights,
         removed=tables.removed,
+        names=sql.SQL(", ").join(map(sql.Identifier, SPARSE_PARTS)),
         parts=sql.SQL(", ").join(parts),
         size=sql.SQL(" + ").join(sizes),
     )
@@ -240,27 +244,25 @@ cleared as (
 delete from {vectors} as v using pairs as p where v.pos = p.pos
 """
 
+# Reads each vector once, by its key, however many there are.
 _TAKE: LiteralString = """
-with taken as materialized (
-    select pos
-    from (
-        select v.pos, sum({size}) over (order by v.pos) - ({size}) as bytes_before
-        from (
-            select pos from {changes} where not is_removed and is_plain
-            order by pos
-            limit %(slots)s
-        ) as c
-        join {vectors} as v on v.pos = c.pos
+with added as materialized (
+    select pos from {changes} where not is_removed and is_plain order by pos limit %(slots)s
+),
+sized as materialized (
+    select v.*, sum(v.size) over (order by v.pos) - v.size as bytes_before
+    from added as c
+    cross join lateral (
+        select v.pos, {size} as size, {parts} from {vectors} as v where v.pos = c.pos offset 0
     ) as v
-    where bytes_before <= %(bytes)s
+),
+taken as materialized (
+    select * from sized where bytes_before <= %(bytes)s
 ),
 cleared as (
     delete from {changes} as c using taken as t where c.pos = t.pos and not c.is_removed
 )
-select v.pos, {parts}
-from taken as t
-join {vectors} as v on v.pos = t.pos
-order by v.pos
+select pos, {names} from taken order by pos
 """
 
 _INSERT_BLOCK: LiteralString = """

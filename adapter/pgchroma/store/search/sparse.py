@@ -147,6 +147,9 @@ class SparseShape:
             "infinite_from": sql.Literal(INFINITE_FROM),
             "greatest": sql.Literal(GREATEST),
         }
+        # The vectors are read again to count terms, and are too many to be stored for nothing.
+        materialized: LiteralString = "materialized" if self.has_bm25 else "not materialized"
+        parts["materialized"] = sql.SQL(materialized)
         matching: LiteralString = _MATCHING if self.has_condition else ""
         parts["matching"] = sql.SQL(matching).format(**parts)
         if self.reads_blocks:
@@ -216,11 +219,12 @@ _RELATIONS: Final = ("query", "ones", "shared", "weighed", "weights", "leaf", *s
 
 _PRODUCT: LiteralString = "coalesce(e.{part} <#> w.{part}, 0)"
 
-# In the text of a sparsevec the first dimension is 1.
+# In the text of a sparsevec the first dimension is 1. Without a term in the part it is null, and is
+# not compared.
 _VECTOR: LiteralString = """(
-        '{{' || coalesce(
+        '{{' || (
             string_agg((q.term - {offset}) || ':' || {value}, ',' order by q.term)
-            filter (where q.part = {number}), ''
+            filter (where q.part = {number})
         ) || '}}/{size}'
     )::sparsevec as {name}"""
 
@@ -250,7 +254,7 @@ _QUERY: LiteralString = """{query} as materialized (
 
 # `offset 0` keeps PostgreSQL from joining all records before it compares the vectors. If the
 # weights of a vector are plain, its product with ones is zero only without a shared term.
-_SHARED: LiteralString = """{shared} as materialized (
+_SHARED: LiteralString = """{shared} as {materialized} (
     select e.seq, {columns}
     from (
         select e.pos, e.seq, {columns}

@@ -40,6 +40,7 @@ NAMES: Final = (
     "hits",
     "gate",
     "ladder",
+    "budget",
     "outcome",
     "matches",
     "named",
@@ -276,11 +277,11 @@ _NO_GATE: LiteralString = """{gate} as materialized (
 )"""
 
 # Each step looks at the vectors with sums between two thresholds. They are complete if enough of
-# their records match, or if there are no others.
+# their records match, or if there are no others. A step that would look at too many is not taken.
 _LADDER: LiteralString = """{ladder} (step, low, tried, passed, found) as (
     select 0, 1e37::real, 0::bigint, 0::bigint, null::bigint[] from {gate} where n > {max_gate}
     union all
-    select l.step + 1, x.low, l.tried + h.tried, l.passed + h.passed, h.found
+    select l.step + 1, x.low, t.n, l.passed + h.passed, h.found
     from {ladder} as l
     cross join lateral (
         select case
@@ -290,9 +291,13 @@ _LADDER: LiteralString = """{ladder} (step, low, tried, passed, found) as (
         end::real as low
         offset 0
     ) as x
+    cross join lateral (select {fill_low} as low, {fill_high} as high offset 0) as f
+    cross join lateral (
+        select coalesce(sum(bit_count(binary_quantize(s.v - f.low))), 0)::bigint as n
+        from {sums} as s
+    ) as t
     cross join lateral (
         select
-            count(*) as tried,
             count(*) filter (
                 where h.is_match and h.score > x.low + (select slack from {wanted})
             ) as passed,
@@ -301,8 +306,7 @@ _LADDER: LiteralString = """{ladder} (step, low, tried, passed, found) as (
             select p.pos, h.score, coalesce(m.is_match, false) as is_match
             from (
                 select s.block, b.slot, -(subvector(s.v, b.slot, 1) <#> '[1]') as score
-                from (select {fill_low} as low, {fill_high} as high offset 0) as f
-                cross join {sums} as s
+                from {sums} as s
                 cross join lateral (
                     select (sum(length(t.piece) + 1) over (order by t.n))::int as slot
                     from string_to_table(
@@ -328,14 +332,19 @@ _LADDER: LiteralString = """{ladder} (step, low, tried, passed, found) as (
                 ) as r
                 offset 0
             ) as m on true
+            where t.n <= (select n from {budget})
         ) as h
     ) as h
-    where l.passed < {limit} and l.low > 0 and l.tried <= least(
-        {max_tried}, (select sum(b.vectors) from {blocks} as b) / {tried_share}
-    )
+    where l.passed < {limit} and l.low > 0 and l.tried <= (select n from {budget})
+),
+{budget} as materialized (
+    select least({max_tried}, coalesce(sum(b.vectors), 0) / {tried_share}) as n from {blocks} as b
 ),
 {outcome} as materialized (
-    select coalesce(bool_or(passed >= {limit} or low = 0), false) as is_complete from {ladder}
+    select coalesce(bool_or(
+        l.passed >= {limit} or l.low = 0 and l.tried <= (select n from {budget})
+    ), false) as is_complete
+    from {ladder} as l
 ),
 {matches} as materialized (
     select unnest(g.found) as pos from {gate} as g where g.n <= {max_gate}
