@@ -78,11 +78,12 @@ def numbers(limit: int, *, has_condition: bool) -> dict[str, sql.Composable]:
         has_condition: Whether only some records may be found.
     """
     wanted = min(16 * limit, 1_000) if has_condition else limit
+    most = wanted if has_condition else max(16 * limit, 256)
     return {
         "block_size": sql.Literal(BLOCK_SLOTS),
         "chunk": sql.Literal(CHUNK_SLOTS),
         "least": sql.Literal(wanted),
-        "most": sql.Literal(max(wanted if has_condition else 16 * limit, 256)),
+        "most": sql.Literal(most),
         "max_gate": sql.Literal(MAX_GATE),
         "tried_share": sql.Literal(TRIED_SHARE),
         "max_tried": sql.Literal(MAX_TRIED + 10 * limit),
