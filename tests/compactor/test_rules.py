@@ -314,7 +314,7 @@ def test_a_secondary_index_is_known_for_what_it_is() -> None:
 
 
 def _sparse(*blocks: tuple[int, int], added: int = 0, removed: int = 0) -> SparseState:
-    """A state with blocks of so many vectors, of which so many were removed."""
+    """A state with blocks, each given by its vectors and how many of them were removed."""
     made = [BlockState(n, vectors, gone, 100 * vectors) for n, (vectors, gone) in enumerate(blocks)]
     return SparseState(added, removed, tuple(made))
 

@@ -35,13 +35,16 @@ def small_blocks(slots: int = 8) -> Iterator[None]:
 
 
 def compact_sparse(
-    url: str, collection: pgchroma.Collection, *, merges_all: bool = False, is_idle: bool = True
+    place: str | Compaction, collection: pgchroma.Collection, *, merges_all: bool = False
 ) -> None:
-    """Compact a collection's sparse vectors."""
-    with Compaction(url, CompactionSettings(segment_bytes=1 << 40), Event()) as compaction:
-        for each in compaction.collections({collection.id}):
-            steps = sparse.compact_sparse(each, is_idle=is_idle, merges_all=merges_all)
-            compaction._session.run_interruptible(each, steps)
+    """Compact a collection's sparse vectors, in a database or in an open session."""
+    if isinstance(place, str):
+        with Compaction(place, CompactionSettings(segment_bytes=1 << 40), Event()) as compaction:
+            compact_sparse(compaction, collection, merges_all=merges_all)
+        return
+    for each in place.collections({collection.id}):
+        steps = sparse.compact_sparse(each, is_idle=True, merges_all=merges_all)
+        place._session.run_interruptible(each, steps)
 
 
 def assert_all_consistent(connection: psycopg.Connection[Any], id: str, keys: int) -> None:

@@ -100,13 +100,13 @@ def test_a_deleted_topic_leaves_the_weights_right(rounds: Rounds) -> None:
 
 
 @pytest.mark.parametrize(
-    ("gate", "tried"), [(2_000, 2_000), (10, 2_000), (10, 0)], ids=["gate", "ladder", "all"]
+    ("indexed", "tried"), [(2_000, 2_000), (10, 2_000), (10, 0)], ids=["indexed", "descent", "all"]
 )
 @pytest.mark.parametrize("has_index", [True, False])
 def test_filters_are_complete_however_they_are_executed(
-    rounds: Rounds, monkeypatch: pytest.MonkeyPatch, gate: int, tried: int, has_index: bool
+    rounds: Rounds, monkeypatch: pytest.MonkeyPatch, indexed: int, tried: int, has_index: bool
 ) -> None:
-    monkeypatch.setattr(sparse_blocks, "MAX_GATE", gate)
+    monkeypatch.setattr(sparse_blocks, "MAX_INDEXED", indexed)
     monkeypatch.setattr(sparse_blocks, "MAX_TRIED", tried)
     rounds.add(1_200)
     rounds.compact()

@@ -44,18 +44,18 @@ MAX_VACUUMED_FRACTION: Final = 0.005
 MIN_BUILD_MEMORY_BYTES: Final = 64 << 20
 
 MIN_BLOCK: Final = 1_000
-"""So many added sparse vectors become a block in any case. A search compares each of them, and it
-reads any block in the time of some 100."""
+"""The number of added sparse vectors that become a block in any case. A search compares each of
+them, and reads any block in the time of some 100."""
 
 MIN_IDLE_BLOCK: Final = 250
-"""So many become a block if nobody writes."""
+"""The number of added sparse vectors that become a block if the collection is idle."""
 
 MIN_REMOVED: Final = 200
-"""So many removed sparse vectors are masked in any case; or a thousandth of all, if that is more,
-because finding them reads the positions of all."""
+"""The number of removed sparse vectors that are masked in any case; or a thousandth of all, if that
+is more, because finding them reads the positions of all."""
 
 MERGED_BLOCKS: Final = 4
-"""So many small blocks are merged, and at most twice as many at once."""
+"""The number of small blocks that are merged; at most twice as many are merged at once."""
 
 MAX_MERGED_FILL: Final = 0.5
 """A block that is less full is small."""

@@ -33,10 +33,10 @@ from pgchroma.store.layout.sparse import CHUNK_SLOTS, SparseTables
 from pgchroma.store.running.sessions import TYPE_OIDS
 from pgchroma.store.running.steps import Statement, Steps, Transaction, render
 
-__all__ = ("compact_sparse", "count_changes", "tables_of")
+__all__ = ("compact_sparse", "count_changes")
 
-MAX_REMOVED: Final = BLOCK_SLOTS
-"""Vectors removed from blocks in one transaction."""
+MAX_REMOVED: Final = 1_000
+"""Vectors removed from blocks in one transaction, which reads them. The longest have 640 kB."""
 
 
 def compact_sparse(
@@ -49,7 +49,7 @@ def compact_sparse(
         is_idle: Whether the collection seems to have no writers.
         merges_all: Whether to put all vectors into as few blocks as possible.
     """
-    for tables in tables_of(collection):
+    for tables in _tables_of(collection):
         if merges_all:
             yield AsRole(collection.role, Statement(_render(_NOTE_ORPHANS, tables)))
         completed: set[SparseAction] = set()
@@ -61,7 +61,12 @@ def compact_sparse(
             )
             if step is None:
                 break
-            if max(state.added, state.removed) <= BLOCK_SLOTS:
+            count, batch = (
+                (state.removed, MAX_REMOVED)
+                if step.action == "remove"
+                else (state.added, BLOCK_SLOTS)
+            )
+            if count <= batch:
                 completed.add(step.action)
             yield AsRole(collection.role, Transaction(_take_step(tables, step)))
             # Every search reads all changes, and the pages of those that were deleted.
@@ -78,15 +83,14 @@ def count_changes(collection: TrackedCollection) -> Steps[int]:
     This is cheap enough for polling.
     """
     total = 0
-    for tables in tables_of(collection):
+    for tables in _tables_of(collection):
         text = _render(_COUNT, tables)
         rows = yield Statement(text, {"limit": planner.MIN_BLOCK})
         total += rows[0][0]
     return total
 
 
-def tables_of(collection: TrackedCollection) -> list[SparseTables]:
-    """Return the tables of the keys with an index of sparse vectors."""
+def _tables_of(collection: TrackedCollection) -> list[SparseTables]:
     if collection.tables.is_shadow:
         return []
     numbers = collection.configuration.filterable.sparse_numbers()
@@ -110,13 +114,13 @@ def _take_step(tables: SparseTables, step: SparseStep) -> Steps[None]:
             yield from _merge(tables, step.blocks)
 
 
-def _build(tables: SparseTables) -> Steps[bool]:
-    """Make a block of added vectors; return whether there were any."""
+def _build(tables: SparseTables) -> Steps[int]:
+    """Make a block of added vectors, the oldest first; return how many there were."""
     yield Statement(_render(_DELETE_PAIRS, tables))
     sizes = {"slots": BLOCK_SLOTS, "bytes": MAX_BLOCK_BYTES}
     rows = yield Statement(_render(_TAKE, tables), sizes)
     if not rows:
-        return False
+        return 0
     weights = transpose([row[1:] for row in rows], (yield from _sparsevec_oid()))
     parameters = {
         "size": sum(len(part) for row in rows for part in row[1:] if part is not None),
@@ -127,7 +131,7 @@ def _build(tables: SparseTables) -> Steps[bool]:
         "weights": weights.weights,
     }
     yield Statement(_render(_INSERT_BLOCK, tables), parameters)
-    return True
+    return len(rows)
 
 
 def _remove(tables: SparseTables) -> Steps[None]:
@@ -167,11 +171,13 @@ def _remove(tables: SparseTables) -> Steps[None]:
 
 
 def _merge(tables: SparseTables, blocks: Sequence[int]) -> Steps[None]:
-    """Put the vectors of some blocks, and all added ones, into new blocks."""
+    """Put the vectors of some blocks, and what else fits into the last one, into new blocks."""
     numbers = pack_numbers(blocks, "int")
-    yield Statement(_render(_DISSOLVE, tables), {"blocks": numbers})
-    while (yield from _build(tables)):
-        pass
+    ((left,),) = yield Statement(_render(_DISSOLVE, tables), {"blocks": numbers})
+    while left > 0:
+        built = yield from _build(tables)
+        # Some may have been removed.
+        left = left - built if built else 0
 
 
 def _sparsevec_oid() -> Steps[int]:
@@ -337,12 +343,16 @@ weights as (
 ),
 removed as (
     delete from {removed} where block = any(%(blocks)b::int[])
+),
+added as (
+    insert into {changes} (pos, is_removed, is_plain)
+    select v.pos, false, true
+    from gone as g
+    cross join lateral unnest(g.positions) as p (pos)
+    join {vectors} as v on v.pos = p.pos
+    returning pos
 )
-insert into {changes} (pos, is_removed, is_plain)
-select v.pos, false, true
-from gone as g
-cross join lateral unnest(g.positions) as p (pos)
-join {vectors} as v on v.pos = p.pos
+select count(*) from added
 """
 
 # Someone deleted or changed records in SQL. What a writer replaced is among the changes.

@@ -14,7 +14,7 @@
 
 Writers insert rows of vectors and of changes, and neither change nor delete any. The compactor
 does everything else. Each of its steps is one transaction, so one statement sees each vector
-either among the changes or in a block, and never in both. Nobody waits for the compactor, and it
+either among the changes or in a block, and never in both. No writer waits for the compactor, and it
 waits for no writer.
 
 A vector whose weights are not plain is in no block. It stays among the changes.

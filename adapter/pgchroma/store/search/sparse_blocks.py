@@ -3,15 +3,15 @@
 A statement goes through these relations:
 
 1. `tail`: the vectors in no block that share a term with the query. Each is compared.
-2. `lost`: with BM25, the removed vectors that blocks still count.
+2. `outdated`: with BM25, the removed vectors that blocks still count.
 3. `sums`: for each block, the sum of the weights of the query's terms. One vector of a block has
    the sums of all of its slots, and pgvector computes it.
 4. `threshold`: a sum that somewhat more slots exceed than are needed. A few probes find it: each
    counts the slots of all blocks above a sum, and the logarithm of that number falls about evenly.
 5. `hits`: the slots above the threshold, and their sums.
-6. `named`: the vectors in these slots. With a condition, the `ladder` tries lower and lower
+6. `candidates`: the vectors in these slots. With a condition, `descent` tries lower and lower
    thresholds until enough of the records match. If too few of them do, or if an index finds few
-   matching records in the first place, `named` has the vectors of all that match.
+   matching records in the first place, all vectors whose records match are candidates.
 
 A sum differs from a vector's exact score in its last bits. So sums only nominate vectors, with a
 slack, and the scores are computed from the vectors themselves.
@@ -31,43 +31,43 @@ __all__ = ("HAVING_TERM", "LEAF", "NAMES", "changed", "found", "numbers")
 NAMES: Final = (
     "removed",
     "tail",
-    "lost",
+    "outdated",
     "filled",
     "sums",
     "wanted",
     "threshold",
-    "cut",
+    "bound",
     "hits",
-    "gate",
-    "ladder",
+    "indexed",
+    "descent",
     "budget",
     "outcome",
     "matches",
-    "named",
+    "candidates",
 )
 """The names of the relations."""
 
-MAX_GATE: Final = 2_000
+MAX_INDEXED: Final = 2_000
 """Up to this many records that an index finds are compared without looking at blocks."""
 
 MAX_TRIED: Final = 2_000
-"""Of this many vectors the ladder looks at the records, and of ten more for each result."""
+"""Of this many vectors a descent looks at the records, and of ten more for each result."""
 
 TRIED_SHARE: Final = 16
-"""The ladder looks at the records of no more than one in so many vectors. Looking a record up takes
+"""A descent looks at the records of at most one in this many vectors. Looking a record up takes
 about as long as reading that many of them in their order."""
 
 
 def changed(*, has_bm25: bool) -> list[LiteralString]:
     """Return the templates of the vectors that blocks do not have, or still count."""
-    return [_TAIL, _LOST] if has_bm25 else [_TAIL]
+    return [_TAIL, _OUTDATED] if has_bm25 else [_TAIL]
 
 
 def found(*, has_condition: bool, has_index: bool) -> list[LiteralString]:
     """Return the templates of the vectors that may be among the best."""
     if not has_condition:
         return [_SUMS, _THRESHOLD, _HITS]
-    return [_SUMS, _THRESHOLD, _GATE if has_index else _NO_GATE, _LADDER]
+    return [_SUMS, _THRESHOLD, _INDEXED if has_index else _NOT_INDEXED, _DESCENT]
 
 
 def numbers(limit: int, *, has_condition: bool) -> dict[str, sql.Composable]:
@@ -84,7 +84,7 @@ def numbers(limit: int, *, has_condition: bool) -> dict[str, sql.Composable]:
         "chunk": sql.Literal(CHUNK_SLOTS),
         "least": sql.Literal(wanted),
         "most": sql.Literal(most),
-        "max_gate": sql.Literal(MAX_GATE),
+        "max_indexed": sql.Literal(MAX_INDEXED),
         "tried_share": sql.Literal(TRIED_SHARE),
         "max_tried": sql.Literal(MAX_TRIED + 10 * limit),
         "fill_threshold": sql.SQL(_FILL).format(value=sql.SQL("x.low")),
@@ -109,7 +109,7 @@ HAVING_TERM: LiteralString = """
                 select sum(n.vectors) from {counts_of_removed} as n where n.term = q.term
             ), 0)
             + (select count(*) from {tail} as e where {part} <#> q.only <> 0)
-            - (select count(*) from {lost} as e where {part} <#> q.only <> 0)
+            - (select count(*) from {outdated} as e where {part} <#> q.only <> 0)
     """
 """How many vectors have a term of the query."""
 
@@ -142,7 +142,7 @@ _TAIL: LiteralString = """{removed} as materialized (
         or not e.is_plain and exists (select from {query} as q where {part} <#> q.only <> 0)
 )"""
 
-_LOST: LiteralString = """{lost} as materialized (
+_OUTDATED: LiteralString = """{outdated} as materialized (
     select {columns}
     from {ones} as w
     cross join (
@@ -226,7 +226,7 @@ _THRESHOLD: LiteralString = """{threshold} (step, low, high, n_low, n_high) as (
     ) as c
     where t.n_low > w.n + {most} and t.high - t.low > w.slack and t.step < 40
 ),
-{cut} as materialized (
+{bound} as materialized (
     select x.low, {fill_threshold} as v
     from {wanted} as w
     cross join lateral (
@@ -240,7 +240,7 @@ _THRESHOLD: LiteralString = """{threshold} (step, low, high, n_low, n_high) as (
 # The pieces of the bits' text between the ones, and not one call for each of 8,192 bits.
 _HITS: LiteralString = """{hits} as materialized (
     select s.block, p.slot, -(subvector(s.v, p.slot, 1) <#> '[1]') as score
-    from {cut} as c
+    from {bound} as c
     cross join {sums} as s
     cross join lateral (select binary_quantize(s.v - c.v)::text as bits offset 0) as b
     cross join lateral (
@@ -249,7 +249,7 @@ _HITS: LiteralString = """{hits} as materialized (
     ) as p
     where p.slot <= {block_size}
 ),
-{named} as materialized (
+{candidates} as materialized (
     select e.pos, e.seq, {columns}
     from {hits} as h
     cross join lateral (
@@ -264,29 +264,31 @@ _HITS: LiteralString = """{hits} as materialized (
         and not exists (select from {removed} as d where d.pos = e.pos)
 )"""
 
-_GATE: LiteralString = """{gate} as materialized (
+_INDEXED: LiteralString = """{indexed} as materialized (
     select count(*) as n, array_agg(r.pos) as found
     from (
         select r.{column} as pos from {records} as r
         where r.{column} is not null and {condition}
-        limit {max_gate} + 1
+        limit {max_indexed} + 1
     ) as r
 )"""
 
-_NO_GATE: LiteralString = """{gate} as materialized (
-    select {max_gate} + 1 as n, null::bigint[] as found
+_NOT_INDEXED: LiteralString = """{indexed} as materialized (
+    select {max_indexed} + 1 as n, null::bigint[] as found
 )"""
 
 # Each step looks at the vectors with sums between two thresholds. They are complete if enough of
 # their records match, or if there are no others. A step that would look at too many is not taken.
-_LADDER: LiteralString = """{ladder} (step, low, tried, passed, found) as (
-    select 0, 1e37::real, 0::bigint, 0::bigint, null::bigint[] from {gate} where n > {max_gate}
+_DESCENT: LiteralString = """{descent} (step, low, tried, passed, found) as (
+    select 0, 1e37::real, 0::bigint, 0::bigint, null::bigint[]
+    from {indexed}
+    where n > {max_indexed}
     union all
     select l.step + 1, x.low, t.n, l.passed + h.passed, h.found
-    from {ladder} as l
+    from {descent} as l
     cross join lateral (
         select case
-            when l.step = 0 then (select low from {cut})
+            when l.step = 0 then (select low from {bound})
             when l.low < 0.1 * (select greatest from {wanted}) then 0
             else l.low * 0.75
         end::real as low
@@ -345,19 +347,19 @@ _LADDER: LiteralString = """{ladder} (step, low, tried, passed, found) as (
     select coalesce(bool_or(
         l.passed >= {limit} or l.low = 0 and l.tried <= (select n from {budget})
     ), false) as is_complete
-    from {ladder} as l
+    from {descent} as l
 ),
 {matches} as materialized (
-    select unnest(g.found) as pos from {gate} as g where g.n <= {max_gate}
+    select unnest(g.found) as pos from {indexed} as g where g.n <= {max_indexed}
     union all
     select r.{column} from {records} as r
-    where (select n from {gate}) > {max_gate} and not (select is_complete from {outcome})
+    where (select n from {indexed}) > {max_indexed} and not (select is_complete from {outcome})
         and r.{column} is not null and {condition}
 ),
-{named} as materialized (
+{candidates} as materialized (
     select e.pos, e.seq, {columns}
     from (
-        select unnest(l.found) as pos from {ladder} as l where (select is_complete from {outcome})
+        select unnest(l.found) as pos from {descent} as l where (select is_complete from {outcome})
         union all
         select m.pos from {matches} as m
         where not exists (select from {tail} as e where e.pos = m.pos)
@@ -381,7 +383,7 @@ LEAF: LiteralString = """{leaf} as materialized (
                 else x.value
             end::real as value
         from (
-            select * from {named}
+            select * from {candidates}
             union all
             select e.* from {tail} as e {matching}
         ) as e
