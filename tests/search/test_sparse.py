@@ -94,6 +94,8 @@ async def _scored(collection: Any, query: SparseVector, key: str, **more: Any) -
     [
         (SparseVector([2], [1.0]), {"b": -2.0, "a": -1.0, "d": 0.5}),
         (SparseVector([1, 9], [-1.0, 2.0]), {"d": -1.0, "a": 2.0}),
+        # The stored form of a value of zero adds nothing, not even to a sum of zero.
+        (SparseVector([2**31, 2**32 - 1], [-1.0, -1.0]), {"e": 0.0}),
         # A term counts whatever its value is, and so does a sum of zero.
         (SparseVector([2**31], [1.0]), {"e": 2.0}),
         (SparseVector([2**32 - 1], [5.0]), {"e": 1.0}),

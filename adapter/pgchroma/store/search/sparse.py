@@ -217,6 +217,8 @@ class SparseShape:
 
 _RELATIONS: Final = ("query", "ones", "shared", "weighed", "weights", "leaf", *sparse_blocks.NAMES)
 
+# Templates that add to a product put it in parentheses. A weight of zero is stored as the least
+# number; its sum with others has to be rounded before 1 is added.
 _PRODUCT: LiteralString = "coalesce(e.{part} <#> w.{part}, 0)"
 
 # In the text of a sparsevec the first dimension is 1. Without a term in the part it is null, and is
@@ -294,7 +296,7 @@ _LEAF: LiteralString = """{leaf} as materialized (
             end::real as value
         from {shared} as e
         cross join {weights} as w
-        cross join lateral (select 1 + {product} as value offset 0) as x
+        cross join lateral (select 1 + ({product}) as value offset 0) as x
         {matching}
         order by value, e.seq
         limit {limit}

@@ -388,7 +388,7 @@ LEAF: LiteralString = """{leaf} as materialized (
             select e.* from {tail} as e {matching}
         ) as e
         cross join {weights} as w
-        cross join lateral (select 1 + {product} as value offset 0) as x
+        cross join lateral (select 1 + ({product}) as value offset 0) as x
         order by value, e.seq
         limit {limit}
     ) as f
