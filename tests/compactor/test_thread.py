@@ -390,3 +390,18 @@ def _fails(*_: Any) -> None:
 def _no_thread_left() -> Iterator[None]:
     yield
     assert _threads() == []
+
+
+def test_a_locked_table_of_sparse_vectors_does_not_end_the_thread() -> None:
+    class Locked:
+        is_broken = False
+
+        def count_sparse_changes(self, _: object) -> int:
+            raise BuildInterruptedError
+
+    compactor, locked, collection = Compactor("", SMALL), Locked(), object()
+    # It is looked at again when it is due, where a lock only delays it.
+    assert compactor._has_sparse_changes(locked, collection)  # type: ignore[arg-type]
+    compactor.stop()
+    with pytest.raises(BuildInterruptedError):
+        compactor._has_sparse_changes(locked, collection)  # type: ignore[arg-type]

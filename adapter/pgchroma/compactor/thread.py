@@ -183,9 +183,19 @@ class Compactor:
                 if (
                     collection.has_leftovers
                     or self._needs_index(collection, collection.waiting)
-                    or compaction.count_sparse_changes(collection) >= MIN_IDLE_BLOCK
+                    or self._has_sparse_changes(compaction, collection)
                 ):
                     self._active.setdefault(collection.id, _CollectionState(now))
+
+    def _has_sparse_changes(self, compaction: Compaction, collection: TrackedCollection) -> bool:
+        """Whether a collection may have sparse vectors to put into a block."""
+        try:
+            return compaction.count_sparse_changes(collection) >= MIN_IDLE_BLOCK
+        except (BuildInterruptedError, psycopg.Error):
+            if self._stop.is_set() or compaction.is_broken:
+                raise
+            # Another session has locked or deleted it, which `_process_due` handles.
+            return True
 
     def _drop_discarded(self) -> None:
         """Drop the tables of deleted databases; what cannot be dropped is tried again later."""
