@@ -81,49 +81,61 @@ def compact_pass(
         MissingRightError: The user may not become the tenant's role.
         psycopg.Error: A statement failed. Queries are not affected.
     """
-    if not (yield from uninterruptible(bookkeeping.lock_collection(collection.id))):
-        return PassResult(is_done=False)
-    try:
-        yield from _prepare(collection)
-        while True:
-            yield Pause()
-            found = yield from _clean_up(collection)
-            build = planner.choose_build(
-                collection, found, settings, is_idle=is_idle, merges_all=merges_all
-            )
-            if build is not None:
-                yield from build_segment(collection, build, settings, on_progress)
-                continue
-            index, trigrams_schema, obstacle = yield from _choose_secondary(
-                collection, found, settings
-            )
-            if index is None or not is_idle:
-                break
-            yield from build_secondary(
-                collection, index, found.records, trigrams_schema, on_progress
-            )
-        if collection.dimension is not None and (is_idle or merges_all):
-            start = planner.orphan_scan_start(found, merges_all=merges_all)
-            yield maintenance.delete_orphans(collection, start)
-        yield from sparse.compact_sparse(collection, is_idle=is_idle, merges_all=merges_all)
-        if merges_all:
-            yield maintenance.recount(collection)
-        yield maintenance.merge_counts(collection)
-        is_recorded = yield from _record_obstacle(collection, obstacle)
-        return PassResult(is_recorded, obstacle)
-    finally:
-        # A lost connection has lost its locks.
-        with suppress(psycopg.Error):
-            yield from uninterruptible(bookkeeping.unlock_collection(collection.id))
+    steps = _compact(
+        collection, settings, is_idle=is_idle, merges_all=merges_all, on_progress=on_progress
+    )
+    return (yield from _locked(collection, steps))
+
+
+def _compact(
+    collection: TrackedCollection,
+    settings: CompactionSettings,
+    *,
+    is_idle: bool,
+    merges_all: bool,
+    on_progress: Progress | None,
+) -> PassSteps[PassResult]:
+    yield from _prepare(collection)
+    while True:
+        yield Pause()
+        found = yield from _clean_up(collection)
+        build = planner.choose_build(
+            collection, found, settings, is_idle=is_idle, merges_all=merges_all
+        )
+        if build is not None:
+            yield from build_segment(collection, build, settings, on_progress)
+            continue
+        index, trigrams_schema, obstacle = yield from _choose_secondary(collection, found, settings)
+        if index is None or not is_idle:
+            break
+        yield from build_secondary(collection, index, found.records, trigrams_schema, on_progress)
+    if collection.dimension is not None and (is_idle or merges_all):
+        start = planner.orphan_scan_start(found, merges_all=merges_all)
+        yield maintenance.delete_orphans(collection, start)
+    yield from sparse.compact_sparse(collection, is_idle=is_idle, merges_all=merges_all)
+    if merges_all:
+        yield maintenance.recount(collection)
+    yield maintenance.merge_counts(collection)
+    is_recorded = yield from _record_obstacle(collection, obstacle)
+    return PassResult(is_recorded, obstacle)
 
 
 def sparse_pass(collection: TrackedCollection) -> PassSteps[PassResult]:
     """Do what is urgent for the sparse vectors of a collection, from the lock to its release."""
+    return (yield from _locked(collection, _compact_urgent(collection)))
+
+
+def _compact_urgent(collection: TrackedCollection) -> PassSteps[PassResult]:
+    yield from sparse.compact_sparse(collection, is_idle=False)
+    return PassResult(is_done=True)
+
+
+def _locked(collection: TrackedCollection, steps: PassSteps[PassResult]) -> PassSteps[PassResult]:
+    """Run a pass from the lock of the collection to its release."""
     if not (yield from uninterruptible(bookkeeping.lock_collection(collection.id))):
         return PassResult(is_done=False)
     try:
-        yield from sparse.compact_sparse(collection, is_idle=False)
-        return PassResult(is_done=True)
+        return (yield from steps)
     finally:
         # A lost connection has lost its locks.
         with suppress(psycopg.Error):

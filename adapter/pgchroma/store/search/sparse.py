@@ -147,6 +147,7 @@ class SparseShape:
             "infinite_from": sql.Literal(INFINITE_FROM),
             "greatest": sql.Literal(GREATEST),
         }
+        parts["shares"] = sql.SQL(_SHARES).format(**parts)
         # The vectors are read again to count terms, and are too many to be stored for nothing.
         materialized: LiteralString = "materialized" if self.has_bm25 else "not materialized"
         parts["materialized"] = sql.SQL(materialized)
@@ -254,16 +255,18 @@ _QUERY: LiteralString = """{query} as materialized (
     select {ones_of} from {query} as q
 )"""
 
-# `offset 0` keeps PostgreSQL from joining all records before it compares the vectors. If the
-# weights of a vector are plain, its product with ones is zero only without a shared term.
+# If the weights of a vector are plain, its product with ones is zero only without a shared term.
+_SHARES: LiteralString = """({product} <> 0
+            or not e.is_plain and exists (select from {query} as q where {part} <#> q.only <> 0))"""
+
+# `offset 0` keeps PostgreSQL from joining all records before it compares the vectors.
 _SHARED: LiteralString = """{shared} as {materialized} (
     select e.seq, {columns}
     from (
         select e.pos, e.seq, {columns}
         from {ones} as w
         cross join {vectors} as e
-        where {product} <> 0
-            or not e.is_plain and exists (select from {query} as q where {part} <#> q.only <> 0)
+        where {shares}
         offset 0
     ) as e
     cross join lateral (

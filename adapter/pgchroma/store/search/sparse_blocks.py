@@ -138,8 +138,7 @@ _TAIL: LiteralString = """{removed} as materialized (
         offset 0
     ) as c
     cross join lateral (select * from {vectors} as e where e.pos = c.pos offset 0) as e
-    where {product} <> 0
-        or not e.is_plain and exists (select from {query} as q where {part} <#> q.only <> 0)
+    where {shares}
 )"""
 
 _OUTDATED: LiteralString = """{outdated} as materialized (
@@ -366,8 +365,7 @@ _DESCENT: LiteralString = """{descent} (step, low, tried, passed, found) as (
     ) as f
     cross join {ones} as w
     cross join lateral (select * from {vectors} as e where e.pos = f.pos offset 0) as e
-    where {product} <> 0
-        or not e.is_plain and exists (select from {query} as q where {part} <#> q.only <> 0)
+    where {shares}
 )"""
 
 LEAF: LiteralString = """{leaf} as materialized (
