@@ -13,8 +13,9 @@ from typing import Any
 
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-# psycopg sends it after a pipeline's end, before or after the answer, and does not wait for it.
-_FLUSH = b"H\x00\x00\x00\x04"
+# A client waits for the answer to Query or Sync. It does not wait in the middle of a pipeline, even
+# if the server has sent a notice by then.
+_AWAITED = (b"Q", b"S")
 
 
 @dataclass
@@ -23,7 +24,7 @@ class Counted:
 
     Attributes:
         conninfo: The way through it.
-        trips: How often a client spoke after it had been answered.
+        trips: How many messages the clients sent that they wait for.
     """
 
     conninfo: str
@@ -36,9 +37,31 @@ class Counted:
             trips, self.trips = self.trips, 0
         return trips
 
-    def add(self) -> None:
+    def add(self, trips: int) -> None:
         with self._lock:
-            self.trips += 1
+            self.trips += trips
+
+
+@dataclass
+class _Messages:
+    """The messages of a client, as their bytes arrive."""
+
+    _rest: bytes = b""
+    _is_started: bool = False
+
+    def count_awaited(self, data: bytes) -> int:
+        """Return how many messages that the client waits for are complete with these bytes."""
+        self._rest += data
+        awaited = 0
+        # The first message has no type.
+        while len(self._rest) >= (header := 4 + self._is_started):
+            length = int.from_bytes(self._rest[header - 4 : header], "big") + header - 4
+            if len(self._rest) < length:
+                break
+            awaited += self._rest[: header - 4] in _AWAITED
+            self._rest = self._rest[length:]
+            self._is_started = True
+        return awaited
 
 
 @contextmanager
@@ -71,7 +94,7 @@ def counting(conninfo: str, directory: Path) -> Iterator[Counted]:
 
 
 def _carry(client: socket.socket, server: socket.socket, counted: Counted) -> None:
-    is_asking = False
+    messages = _Messages()
     with client, server, DefaultSelector() as selector:
         selector.register(client, EVENT_READ, server)
         selector.register(server, EVENT_READ, client)
@@ -81,8 +104,6 @@ def _carry(client: socket.socket, server: socket.socket, counted: Counted) -> No
                 data = source.recv(1 << 16)
                 if not data:
                     return
-                if data != _FLUSH:
-                    if source is client and not is_asking:
-                        counted.add()
-                    is_asking = source is client
+                if source is client:
+                    counted.add(messages.count_awaited(data))
                 key.data.sendall(data)
