@@ -183,6 +183,7 @@ def test_what_is_printed_for_a_kind_of_user_is_what_it_needs(
                         ACTS[act](client, collection, empty)
 
 
+@pytest.mark.heavy
 def test_an_owner_upgrades_makes_tenants_and_builds_indexes(url: str, user: str) -> None:
     _grant(url, "owner", user)
     with psycopg.connect(url, autocommit=True) as owner:

@@ -108,6 +108,7 @@ WAYS = {
 }
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("way", WAYS)
 def test_old_files_on_the_server_are_refused_before_anything_is_created(
     way: str, empty_url: str, provide: Provide
@@ -121,6 +122,7 @@ def test_old_files_on_the_server_are_refused_before_anything_is_created(
     assert _contents(empty_url) == before
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("way", WAYS)
 def test_an_old_extension_is_refused_before_anything_is_created(
     way: str, empty_url: str, provide: Provide

@@ -144,6 +144,7 @@ def test_limits_for_users_do_not_end_an_upgrade_that_waits(
             holder.close()
 
 
+@pytest.mark.heavy
 def test_the_command_tells_who_holds_the_lock(
     url: str, connection: psycopg.Connection[Any]
 ) -> None:

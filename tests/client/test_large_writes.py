@@ -27,6 +27,7 @@ def test_a_write_that_is_too_long_for_one_request_is_parted(emptied: str) -> Non
         assert np.array_equal(last, embeddings[-1:])
 
 
+@pytest.mark.heavy
 async def test_parts_write_what_the_whole_would(url: str, tmp_path: Path) -> None:
     limits = {"PGCHROMA_MAX_PAYLOAD_SIZE_BYTES": str(1_100_000)}
     arguments = ("--url", url, "--no-auth")

@@ -68,6 +68,7 @@ def test_a_killed_writer_leaves_whole_batches_and_a_directory_that_opens(tmp_pat
             assert len(collection.query(query_embeddings=[1.0, 2.0], n_results=50)["ids"][0]) == 50
 
 
+@pytest.mark.heavy
 def test_a_client_that_is_not_closed_is_cleaned_up_at_exit(tmp_path: Path) -> None:
     path = tmp_path / "data"
     script = f"import pgchroma; pgchroma.PersistentClient({str(path)!r}).create_collection('kept')"
@@ -106,6 +107,7 @@ def test_a_client_of_ones_own_postgresql_may_be_left_open_too(url: str) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, "0\n0\n", "")
 
 
+@pytest.mark.heavy
 def test_a_forks_child_leaves_its_parents_client_alone(tmp_path: Path) -> None:
     script = f"""
         import os, sys

@@ -44,6 +44,7 @@ OWNERS: dict[str, Callable[[Engine], Any]] = {
 }
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("is_begun", [True, False])
 @pytest.mark.parametrize("clients", ["one", "several", "of its connection"])
 @pytest.mark.parametrize("kind", list(OWNERS))

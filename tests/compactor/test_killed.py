@@ -135,6 +135,7 @@ def test_killed_in_each_phase_it_leaves_nothing_and_the_next_one_ends_it(rounds:
         rounds.finish()
 
 
+@pytest.mark.heavy
 def test_killed_again_and_again_before_it_ends(rounds: Rounds) -> None:
     rounds.write()
     for step in (("create index", "during", 0.03), ("create index", "after"), ("with folded",)):

@@ -275,6 +275,7 @@ def narrow(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(planner, "MIN_EXACT_SCAN", 50)
 
 
+@pytest.mark.heavy
 @pytest.mark.usefixtures("narrow")
 @pytest.mark.parametrize("fresh_seconds", [-1.0, 1.0])
 def test_nothing_is_lost_doubled_or_made_up(

@@ -237,6 +237,7 @@ def test_a_statement_that_takes_long_is_cancelled(
         assert collection.count() == 1
 
 
+@pytest.mark.heavy
 def test_the_servers_own_limit_ends_such_a_request(relay: Relay, tmp_path: Path) -> None:
     environment = {"PGCHROMA_REQUEST_TIMEOUT": "1"}
     arguments = ("--url", relay.conninfo, "--no-auth")

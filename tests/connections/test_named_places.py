@@ -178,6 +178,7 @@ HTTP: dict[str, Way] = {
 }
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("way", HTTP)
 def test_an_http_client_names_the_url_that_does_not_answer(way: str) -> None:
     port = free_port()

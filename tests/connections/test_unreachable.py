@@ -128,6 +128,7 @@ def test_a_pool_whose_connections_are_all_in_use_says_so(url: str) -> None:
         raise AssertionError("a closed pool lends nothing")
 
 
+@pytest.mark.heavy
 def test_over_http_a_database_that_is_gone_and_a_busy_server_have_two_texts(
     url: str, admin: psycopg.Connection[Any], tmp_path: Path
 ) -> None:

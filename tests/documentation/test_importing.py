@@ -43,6 +43,7 @@ with pgchroma.PersistentClient("./data") as new:
 """
 
 
+@pytest.mark.heavy
 @pytest.mark.skipif(
     not (PACKAGES / "chromadb").is_dir(), reason="chromadb is not installed: make clients"
 )

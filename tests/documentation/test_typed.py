@@ -156,6 +156,7 @@ print(json.dumps([function.ndims(), [each.tolist() for each in made]]))
     assert json.loads(run(script, tmp_path)) == [2, [[1, 3], [2, 3]]]
 
 
+@pytest.mark.heavy
 def test_the_examples_of_the_page_print_what_it_says(tmp_path: Path) -> None:
     page = (ROOT / "docs" / "typed.md").read_text()
     blocks = re.findall(r"```python\n(.*?)```", page, re.DOTALL)

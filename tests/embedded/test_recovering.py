@@ -79,6 +79,7 @@ def _title(pid: int) -> bytes:
         return b""
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("is_held", [False, True])
 def test_who_waits_for_a_recovery_can_be_interrupted(
     crashed: Path,
@@ -99,6 +100,7 @@ def test_who_waits_for_a_recovery_can_be_interrupted(
         assert rows(postgres, "select count(*) from t") == [(ROWS,)]
 
 
+@pytest.mark.heavy
 def test_a_server_that_cannot_stop_is_ended_by_the_next_to_open_its_directory(
     crashed: Path,
     hold: Callable[[Path], None],

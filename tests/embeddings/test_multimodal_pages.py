@@ -116,6 +116,7 @@ def page(
     return {"IMAGES": [image(colour) for colour in files], "URIS": list(files.values())}
 
 
+@pytest.mark.heavy
 @pytest.mark.database
 @pytest.mark.filterwarnings("default")
 def test_chromas_page_runs(page: dict[str, Any]) -> None:

@@ -155,6 +155,7 @@ def test_hostile_patterns_are_refused_soon(pattern: str) -> None:
 IDEOGRAPHS = [chr(0x4E00 + 2 * number) for number in range(9_900)]
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(
     "pattern",
     [

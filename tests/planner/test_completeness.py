@@ -165,6 +165,7 @@ FORMS = [
 ]  # fmt: skip
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(("space", "quantization"), FORMS)
 def test_answers_are_complete(
     client: pgchroma.ClientAPI, url: str, connection: Any, space: str, quantization: Any

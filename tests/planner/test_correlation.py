@@ -74,6 +74,7 @@ MATCHING: dict[str, Callable[[Ranks], Ranks]] = {
 }
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("kind", MATCHING)
 def test_the_nearest_of_those_that_match_are_found(
     kind: str, collection: pgchroma.Collection, vectors: NDArray[np.float32]

@@ -132,6 +132,7 @@ def _store(states: dict[str, Known], stored: list[Record]) -> None:
         replace_records(states[name].collection, stored)
 
 
+@pytest.mark.heavy
 @given(data=st.data())
 def test_every_filter_agrees_with_the_oracle_whatever_indexes_there_are(
     states: dict[str, Known], data: st.DataObject

@@ -172,6 +172,7 @@ def _search(compaction: Compaction, collection: pgchroma.Collection, data: st.Da
         _check(collection, stored, data.draw(st.lists(payloads(stored), min_size=1, max_size=3)))
 
 
+@pytest.mark.heavy
 @FEW
 @given(data=st.data())
 def test_searches_agree_with_the_oracle(

@@ -43,6 +43,7 @@ def _blocks(rounds: Rounds, number: int = 0) -> list[tuple[int, int]]:
         ).fetchall()
 
 
+@pytest.mark.heavy
 def test_searches_are_exact_through_writes_and_compaction(rounds: Rounds) -> None:
     rounds.add(2_500)
     rounds.check(8, 1, 10, 100)

@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
+import pytest
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 import pgchroma
@@ -16,6 +17,7 @@ def through(bouncer: str, url: str) -> str:
     return make_conninfo(bouncer, dbname=conninfo_to_dict(url)["dbname"])
 
 
+@pytest.mark.heavy
 def test_clients_that_write_and_read_at_once_are_served(
     bouncer: str, url: str, tmp_path: Path
 ) -> None:

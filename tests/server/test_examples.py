@@ -119,6 +119,7 @@ def page(tmp_path: Path) -> Iterator[Page]:
         yield page
 
 
+@pytest.mark.heavy
 def test_the_first_steps_take_three_clicks_each(emptied: str, page: Page) -> None:
     page.open(f"{emptied}/docs/")
     status, needed = page.run(_TRY, "indexing_status")

@@ -283,6 +283,7 @@ def _is_refused(response: httpx.Response) -> bool:
     return response.status_code in (401, 403) and not is_reset
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("call", CALLS, ids=lambda call: f"{call.method}-{call.name}")
 def test_each_caller_gets_what_the_role_allows_and_nothing_else(house: House, call: Call) -> None:
     for asker in house.askers:
@@ -296,6 +297,7 @@ def test_each_caller_gets_what_the_role_allows_and_nothing_else(house: House, ca
                 assert response.status_code == (401 if asker.role is None else 403), said
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("call", CALLS, ids=lambda call: f"{call.method}-{call.name}")
 def test_a_refusal_does_not_tell_what_exists(house: House, call: Call) -> None:
     for asker in house.askers:

@@ -181,6 +181,7 @@ def test_nothing_else_is_an_asset(served: str, name: str) -> None:
     assert (response.status_code, response.content) == (404, b"")
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("path", ["/docs/", "/docs/scalar"])
 def test_a_browser_shows_every_operation_without_the_internet(
     served: str, tmp_path: Path, path: str

@@ -129,6 +129,7 @@ def test_a_request_is_a_span_and_the_database_a_child(
     assert any(name.startswith("http.server.") for name in collector.metrics())
 
 
+@pytest.mark.heavy
 def test_a_collector_that_is_away_stops_nothing(url: str, tmp_path: Path) -> None:
     environment = {
         "PGCHROMA_OPEN_TELEMETRY__ENDPOINT": "http://127.0.0.1:1",

@@ -21,6 +21,7 @@ def collection(module_url: str) -> Iterator[pgchroma.Collection]:
         yield client.create_collection("oracle")
 
 
+@pytest.mark.heavy
 @given(data=st.data())
 def test_where_agrees_with_the_oracle(collection: pgchroma.Collection, data: st.DataObject) -> None:
     stored = data.draw(records())
@@ -35,6 +36,7 @@ def test_where_agrees_with_the_oracle(collection: pgchroma.Collection, data: st.
         assert found["ids"] == [expected]
 
 
+@pytest.mark.heavy
 @given(data=st.data())
 def test_where_document_agrees_with_the_oracle(
     collection: pgchroma.Collection, data: st.DataObject

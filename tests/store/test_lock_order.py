@@ -105,6 +105,7 @@ def sessions(url: str) -> Iterator[Sessions]:
 CHANGING = [write for write in WRITES if write != "add"]
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("first", CHANGING)
 @pytest.mark.parametrize("second", CHANGING)
 def test_a_record_that_appears_while_a_write_waits(
@@ -122,6 +123,7 @@ def test_a_record_that_appears_while_a_write_waits(
     assert problems == []
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("first", ["add", "upsert", "upsert bare"])
 @pytest.mark.parametrize("second", list(WRITES))
 def test_a_record_that_appears_while_an_insertion_waits(

@@ -55,6 +55,7 @@ def parse(found: list[Record], *, removals: bool) -> RecordBatch:
     )
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("keys", ["", "x", "xy"], ids=["no index", "one index", "two indexes"])
 def test_writes_agree_with_the_oracle(url: str, keys: str) -> None:
     """The oracle of writes; the sparse vectors under some keys have tables of their own."""

@@ -73,6 +73,7 @@ def test_every_route_is_tried() -> None:
     assert set(OPERATIONS) == {route.operation for route in ROUTES}
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("route", ROUTES, ids=_id)
 @given(data=st.data())
 def test_an_operation_arrives_as_it_was(route: Route[Any, Any], data: st.DataObject) -> None:
@@ -81,6 +82,7 @@ def test_an_operation_arrives_as_it_was(route: Route[Any, Any], data: st.DataObj
     assert _plain(arrived) == _plain(operation)
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("route", ROUTES, ids=_id)
 @given(data=st.data())
 def test_a_result_arrives_as_it_was(route: Route[Any, Any], data: st.DataObject) -> None:
