@@ -16,7 +16,7 @@ FAST := tests/embeddings tests/model tests/surface tests/wire \
 # Tests start hundreds of Pythons, each of which would compile the package.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo clients models coverage test test-fast test-heavy test-lowest test-slow test-versions test-wheel upstream check fmt bench bench-core bench-http bench-vectors bench-large bench-quantization bench-embeddings bench-installing bench-packing bench-search clean
+.PHONY: help demo clients models coverage test test-fast test-heavy test-lowest test-slow test-versions test-wheel upstream check fmt bench bench-core bench-http bench-vectors bench-large bench-quantization bench-embeddings bench-installing bench-packing bench-quality bench-search clean
 
 help:  ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -149,6 +149,9 @@ bench-embeddings: $(PEER)  ## Compare embedding functions with Chroma's; takes s
 
 bench-search: $(READY)  ## Searches by sparse vectors and their size; takes some ten minutes
 	$(BIN)/python benchmarks/search.py
+
+bench-quality: $(READY)  ## How well searches find what was meant; takes some ten minutes
+	$(BIN)/python benchmarks/search_quality.py
 
 bench-packing: $(READY)  ## Compare packing embeddings with the pgvector package; takes seconds
 	$(BIN)/python benchmarks/packing.py

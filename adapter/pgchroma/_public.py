@@ -39,7 +39,7 @@ from pgchroma.config import Settings
 from pgchroma.embeddings.protocol import DataLoader, EmbeddingFunction
 from pgchroma.embeddings.registry import register_embedding_function
 from pgchroma.embeddings.sparse.protocol import SparseEmbeddingFunction
-from pgchroma.execution.expression import K, Key, Knn, Rrf, Search
+from pgchroma.execution.expression import K, Key, Knn, Rrf, Search, Text
 from pgchroma.model.inspection import IndexingStatus, QueryPlan, Recall
 from pgchroma.model.names import DEFAULT_DATABASE, DEFAULT_TENANT
 from pgchroma.model.sparse import SparseVector, SparseVectors
@@ -126,6 +126,7 @@ __all__ = (
     "SparseVectors",
     "StringInvertedIndexConfig",
     "Table",
+    "Text",
     "TokenTransportHeader",
     "URIs",
     "UpdateCollectionMetadata",

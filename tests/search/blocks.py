@@ -18,7 +18,7 @@ from pgchroma.compactor.settings import CompactionSettings
 from pgchroma.store.encoding.sparse import decode_sparse
 from pgchroma.store.layout.sparse import CHUNK_SLOTS
 
-__all__ = ("assert_all_consistent", "compact_sparse", "small_blocks")
+__all__ = ("assert_all_consistent", "assert_words_consistent", "compact_sparse", "small_blocks")
 
 SCHEMA = "default_tenant__default_database"
 
@@ -57,6 +57,32 @@ def assert_all_consistent(connection: psycopg.Connection[Any], id: str, keys: in
     """
     for number in range(keys):
         _assert_consistent(connection, id, number)
+
+
+def assert_words_consistent(connection: psycopg.Connection[Any], id: str, number: int = 0) -> None:
+    """Do the same for the full-text index, whose tables have this number.
+
+    A document that is not in a block need not have a vector.
+    """
+    name = f"{SCHEMA}.sparse_{id}_{number}"
+    owned = _dict(
+        connection,
+        f"select sparse_{number}, seq from {SCHEMA}.records_{id} where sparse_{number} is not null",
+    )
+    documents = f"select seq, seq from {SCHEMA}.records_{id} where document is not null"
+    assert sorted(owned.values()) == sorted(_dict(connection, documents))
+    vectors = _vectors(connection, name)
+    changes = connection.execute(f"select is_removed, pos, seq from {name}_changes").fetchall()
+    added = {pos: seq for is_removed, pos, seq in changes if not is_removed}
+    removed = {pos for is_removed, pos, _ in changes if is_removed}
+    assert len(changes) == len(added) + len(removed)
+    known = {pos: seq for pos, (seq, _) in vectors.items()} | added
+    assert owned == {pos: seq for pos, seq in known.items() if pos not in removed}
+    slots = _slots(connection, name)
+    placed = [pos for pos in slots.values() if pos in vectors]
+    assert len(placed) == len(set(placed))
+    assert not added.keys() & set(placed)
+    _assert_blocks(connection, name, slots, {pos: terms for pos, (_, terms) in vectors.items()})
 
 
 def _assert_consistent(connection: psycopg.Connection[Any], id: str, number: int) -> None:

@@ -11,12 +11,17 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
 import pgchroma
-from pgchroma import Schema, SparseVector, SparseVectorIndexConfig
+from pgchroma import Schema, Search, SparseVector, SparseVectorIndexConfig, Text
 from pgchroma.model.entities import DatabaseRef
 from pgchroma.model.operations import AddRecords, CollectionRef, UpdateRecords, UpsertRecords
 from pgchroma.model.records import RecordBatch
 from tests.oracle import Record, Store
-from tests.search.blocks import assert_all_consistent, compact_sparse, small_blocks
+from tests.search.blocks import (
+    assert_all_consistent,
+    assert_words_consistent,
+    compact_sparse,
+    small_blocks,
+)
 
 IDS = st.sampled_from(["a", "b", "c", "d", "é", "Z"])
 SPARSE = st.dictionaries(
@@ -55,11 +60,22 @@ def parse(found: list[Record], *, removals: bool) -> RecordBatch:
     )
 
 
+INDEXES = {
+    "no index": ("", False),
+    "one index": ("x", False),
+    "two indexes": ("xy", False),
+    "text": ("", True),
+    "an index and text": ("x", True),
+}
+
+
 @pytest.mark.heavy
-@pytest.mark.parametrize("keys", ["", "x", "xy"], ids=["no index", "one index", "two indexes"])
-def test_writes_agree_with_the_oracle(url: str, keys: str) -> None:
-    """The oracle of writes; the sparse vectors under some keys have tables of their own."""
+@pytest.mark.parametrize("indexes", INDEXES)
+def test_writes_agree_with_the_oracle(url: str, indexes: str) -> None:  # noqa: C901
+    """The oracle of writes; the sparse vectors of some keys and of documents have tables."""
+    keys, has_text = INDEXES[indexes]
     schema = _schema(keys)
+    configuration: Any = {"text": {"language": "simple"}} if has_text else {}
     with (
         pgchroma.PostgresClient(url, pgchroma.Settings(pgchroma_compaction=False)) as client,
         psycopg.connect(url, autocommit=True) as connection,
@@ -70,7 +86,7 @@ def test_writes_agree_with_the_oracle(url: str, keys: str) -> None:
                 super().__init__()
                 self.collection = client.get_or_create_collection("writes")
                 client.delete_collection("writes")
-                self.collection = client.create_collection("writes", schema)
+                self.collection = client.create_collection("writes", schema, configuration)
                 scope = DatabaseRef("default_tenant", "default_database")
                 self.ref = CollectionRef(scope, self.collection.id)
                 self.store = Store()
@@ -114,6 +130,12 @@ def test_writes_agree_with_the_oracle(url: str, keys: str) -> None:
             def every_sparse_vector_is_in_its_place(self) -> None:
                 assert_all_consistent(connection, self.collection.id.hex, len(keys))
 
+            @invariant()
+            def words_are_found(self) -> None:
+                if has_text:
+                    assert_words_consistent(connection, self.collection.id.hex, len(keys))
+                    _assert_found(self.collection, "one", self.store)
+
             @rule(merges_all=st.booleans())
             def compact(self, merges_all: bool) -> None:
                 with small_blocks():
@@ -135,6 +157,12 @@ def _schema(keys: str) -> Schema:
     for key in keys:
         schema.create_index(SparseVectorIndexConfig(), key=key)
     return schema
+
+
+def _assert_found(collection: pgchroma.Collection, word: str, store: Store) -> None:
+    found = collection.search(Search(rank=Text(word, limit=9)))
+    records = store.records.values()
+    assert sorted(found["ids"][0]) == sorted(r.id for r in records if r.document == word)
 
 
 def _count_orphans(connection: psycopg.Connection[Any], collection: pgchroma.Collection) -> int:
@@ -161,5 +189,5 @@ def _rows(matrix: Any) -> list[list[float] | None]:
 @pytest.mark.slow
 def test_writes_agree_with_the_oracle_at_length(url: str) -> None:
     for _ in range(7):
-        for keys in ("", "x", "xy"):
-            test_writes_agree_with_the_oracle(url, keys)
+        for indexes in INDEXES:
+            test_writes_agree_with_the_oracle(url, indexes)

@@ -15,7 +15,7 @@ import orjson
 from psycopg import sql
 
 from pgchroma.model.configuration import CollectionConfiguration
-from pgchroma.model.filterable import FilterableKeys, SparseIndex
+from pgchroma.model.filterable import FilterableKeys, SparseIndex, TextIndex
 from pgchroma.model.types import Space
 from pgchroma.store.layout.tables import COPY, create_copy
 from pgchroma.store.running.steps import Statement, Steps, render
@@ -45,6 +45,7 @@ class RestoredCollection:
         operators: The operator class of its HNSW indexes.
         views: The views that read its records.
         sparse: Its indexes of sparse vectors, by key.
+        text: Its full-text index.
     """
 
     id: UUID
@@ -53,6 +54,7 @@ class RestoredCollection:
     operators: str | None
     views: tuple[str, ...]
     sparse: Mapping[str, SparseIndex]
+    text: TextIndex | None
 
     @property
     def current(self) -> tuple[int, int | None]:
@@ -117,7 +119,9 @@ def derive_entry(collection: RestoredCollection, space: Space | None) -> dict[st
     if name is None:
         return "its name is unknown, because it has no view"
     configuration = CollectionConfiguration.parse(
-        {"hnsw": {"space": derived_space}}, None, FilterableKeys(sparse=collection.sparse)
+        {"hnsw": {"space": derived_space}},
+        None,
+        FilterableKeys(sparse=collection.sparse, text=collection.text),
     )
     return {"name": name, "metadata": None, "configuration": configuration.to_stored_json()}
 
@@ -134,14 +138,15 @@ def _space(collection: RestoredCollection) -> Space | None:
 
 
 def _collection(row: Sequence[Any]) -> RestoredCollection:
-    id, vectors, is_cosine, operators, views, comments = row
+    id, vectors, is_cosine, operators, views, comments, comment = row
     tables = [tuple(table) for table in orjson.loads(vectors)]
     sparse = {
         key: SparseIndex(**index)
         for comment in comments
         for key, index in orjson.loads(comment).items()
     }
-    return RestoredCollection(id, tuple(tables), is_cosine, operators, tuple(views), sparse)
+    text = None if comment is None else TextIndex(**orjson.loads(comment))
+    return RestoredCollection(id, tuple(tables), is_cosine, operators, tuple(views), sparse, text)
 
 
 _ENTRIES: LiteralString = """
@@ -221,6 +226,11 @@ _COLLECTIONS = render(
                 and d.objsubid = a.attnum
             where a.attrelid = c.oid and a.attname ~ '^sparse_[0-9]+$'
             order by a.attnum
+        ),
+        (
+            select col_description(c.oid, a.attnum)
+            from pg_catalog.pg_attribute as a
+            where a.attrelid = c.oid and a.attname = 'lexemes'
         )
     from pg_catalog.pg_class as c
     join pg_catalog.pg_namespace as n on n.oid = c.relnamespace

@@ -40,7 +40,7 @@ FunctionLike: TypeAlias = Function | MultiModalEmbeddingFunction
 
 _DEFAULT = "default"
 
-_SETTINGS = ("hnsw", "spann", "embedding_function")
+_SETTINGS = ("hnsw", "spann", "embedding_function", "text")
 
 
 def configuration_json(

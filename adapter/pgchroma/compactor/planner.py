@@ -255,6 +255,8 @@ def _merged(
 def _declared(collection: TrackedCollection) -> list[SecondaryIndex]:
     """List the secondary indexes that the collection's schema declares."""
     declared = []
+    if collection.configuration.filterable.text is not None:
+        declared.append(SecondaryIndex("lexemes"))
     for key, kinds in sorted(collection.configuration.filterable.keys.items()):
         if len(key.encode()) > MAX_KEY_BYTES:
             continue

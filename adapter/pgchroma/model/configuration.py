@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Final, Literal, Self, TypeAlias, get_args
@@ -20,6 +21,7 @@ from pgchroma.model.text import check_text
 from pgchroma.model.types import Space
 
 __all__ = (
+    "AVERAGE_LENGTH",
     "QUANTIZATIONS",
     "SPACES",
     "CollectionConfiguration",
@@ -39,6 +41,9 @@ MAX_FUNCTION_BYTES: Final = 1 << 16
 MAX_DEPTH: Final = 100
 """Maximum nesting of a function's settings: collections show them nested, and JSON encoders have a
 limit."""
+
+AVERAGE_LENGTH: Final = 64
+"""The number of words of an average document, if the configuration does not give it."""
 
 _MOST: Final = 2**31 - 1
 
@@ -78,6 +83,13 @@ _LEGACY: Final = {
     "hnsw:batch_size": "batch_size",
 }
 """Settings that older clients put into the collection's metadata."""
+
+_TEXT: Final = ("language", "average_length")
+"""The settings of a full-text index. Clients of Chroma, which does not have it, put them into the
+collection's metadata, after ``text:``."""
+
+# The name of a text search configuration, with or without its schema.
+_LANGUAGE: Final = re.compile(r"[a-z_][a-z0-9_]{0,62}(\.[a-z_][a-z0-9_]{0,62})?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +163,8 @@ class CollectionConfiguration:
         """Parse the configuration of a create request.
 
         Settings in the metadata, such as ``hnsw:space``, apply if the configuration leaves all of
-        them at their defaults. By default everything is `filterable`.
+        them at their defaults, and ``text:language`` if it has no full-text index. By default
+        everything is `filterable`.
 
         Raises:
             InvalidArgumentError: A setting is unknown or out of bounds, or a setting of the
@@ -162,7 +175,9 @@ class CollectionConfiguration:
         if hnsw == HnswConfiguration():
             hnsw = _from_metadata(metadata or {})
         function = _parse_embedding_function(configuration.get("embedding_function"))
-        return cls(hnsw, function, filterable or FilterableKeys())
+        text = _parse_text(configuration.get("text"), metadata or {})
+        filterable = filterable or FilterableKeys()
+        return cls(hnsw, function, filterable if text is None else filterable.with_text(*text))
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> Self:
@@ -178,9 +193,13 @@ class CollectionConfiguration:
 
         Raises:
             InvalidArgumentError: A setting is unknown or out of bounds, or cannot be changed
-                (``space`` and ``ef_construction``).
+                (``space``, ``ef_construction`` and ``text``).
         """
         path = "new_configuration"
+        if changes.get("text") is not None:
+            raise InvalidArgumentError(
+                f"{path}.text: a full-text index is chosen when a collection is created"
+            )
         if changes.get("hnsw") is not None and changes.get("spann") is not None:
             raise InvalidArgumentError("Multiple vector index configurations provided")
         hnsw = self.hnsw.updated(
@@ -200,19 +219,24 @@ class CollectionConfiguration:
     def to_json(self) -> dict[str, Any]:
         """Return what Chroma shows as ``configuration_json``, without the server's own tuning.
 
-        The quantization, which Chroma does not know, is included only if the caller set it. An
-        unknown embedding function is shown as `None`, since Chroma's clients cannot read it.
+        The quantization and the full-text index, which Chroma does not know, are included only if
+        the caller set them. An unknown embedding function is shown as `None`, since Chroma's
+        clients cannot read it.
         """
         function = self.embedding_function
         is_unknown = function is not None and function.get("type") == "unknown"
         hnsw = {name: getattr(self.hnsw, name) for name in _SHOWN}
         if self.hnsw.quantization is not None:
             hnsw["quantization"] = self.hnsw.quantization
-        return {
+        shown_configuration = {
             "hnsw": hnsw,
             "spann": None,
             "embedding_function": None if is_unknown else function,
         }
+        text = self.filterable.text
+        if text is not None:
+            shown_configuration["text"] = {name: getattr(text, name) for name in _TEXT}
+        return shown_configuration
 
 
 def clamped(key: str, value: Any) -> Any:
@@ -251,6 +275,37 @@ def _from_metadata(metadata: Mapping[str, Any]) -> HnswConfiguration:
         raise InvalidArgumentError(
             f"Failed to parse hnsw parameters from segment metadata: {_as_written(error, settings)}"
         ) from error
+
+
+def _parse_text(text: Any, metadata: Mapping[str, Any]) -> tuple[str, int] | None:
+    """Return the language and the average length of a full-text index, if there is to be one."""
+    path = "configuration.text"
+    if text is None:
+        path, text = "metadata", {
+            name: metadata[f"text:{name}"] for name in _TEXT if f"text:{name}" in metadata
+        } or None  # fmt: skip
+    if text is None:
+        return None
+    settings = _mapping(text, path)
+    if unknown := settings.keys() - set(_TEXT):
+        raise InvalidArgumentError(
+            f"{path}: unknown field `{brief(min(map(str, unknown)))}`, expected one of "
+            f"{', '.join(_TEXT)}"
+        )
+    language = plain_scalar(settings.get("language"))
+    if not isinstance(language, str) or not _LANGUAGE.fullmatch(language):
+        raise InvalidArgumentError(
+            f"{path}.language: expected the name of a text search configuration, such as english, "
+            f"got {shown(language)}"
+        )
+    average = plain_scalar(settings.get("average_length"))
+    if average is None:
+        return language, AVERAGE_LENGTH
+    if isinstance(average, bool) or not isinstance(average, int) or not 1 <= average <= _MOST:
+        raise InvalidArgumentError(
+            f"{path}.average_length: expected an int from 1 to {_MOST:,}, got {shown(average)}"
+        )
+    return language, average
 
 
 def _as_written(error: InvalidArgumentError, settings: Mapping[str, Any]) -> str:

@@ -2,19 +2,19 @@
 
 pgchroma can filter by everything, indexed or not. But if a schema disables the index of a key, a
 filter by that key is rejected, as in Chroma. A search by a sparse vector needs an index that the
-schema enables.
+schema enables, and a search by words one that the configuration enables.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Final, Literal, Self, TypeAlias
 
 from pgchroma.errors import InvalidArgumentError
-from pgchroma.model.filters import Comparison, TextMatch
+from pgchroma.model.filters import WORD_OPERATORS, Comparison, TextMatch
 
-__all__ = ("KINDS", "FilterableKeys", "SparseIndex", "ValueKind")
+__all__ = ("KINDS", "FilterableKeys", "SparseIndex", "TextIndex", "ValueKind")
 
 ValueKind: TypeAlias = Literal["string", "int", "float", "bool"]
 KINDS: Final[tuple[ValueKind, ...]] = ("string", "int", "float", "bool")
@@ -44,6 +44,22 @@ class SparseIndex:
 
 
 @dataclass(frozen=True, slots=True)
+class TextIndex:
+    """The full-text index of the documents.
+
+    Attributes:
+        number: The number of its tables of sparse vectors, which contain a term for each word.
+        language: The text search configuration of PostgreSQL that splits documents into words.
+        average_length: The number of words of an average document. BM25 gives the words of longer
+            documents less weight.
+    """
+
+    number: int
+    language: str
+    average_length: int
+
+
+@dataclass(frozen=True, slots=True)
 class FilterableKeys:
     """The keys and documents that filters and searches may use.
 
@@ -52,12 +68,14 @@ class FilterableKeys:
         keys: The same for single keys, which takes precedence over the defaults.
         documents: Whether documents can be searched.
         sparse: The entries for sparse vectors, by key.
+        text: The full-text index; `None` if there is none.
     """
 
     defaults: Mapping[ValueKind, bool] = field(default_factory=dict)
     keys: Mapping[str, Mapping[ValueKind, bool]] = field(default_factory=dict)
     documents: bool = True
     sparse: Mapping[str, SparseIndex] = field(default_factory=dict)
+    text: TextIndex | None = None
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Any] | None) -> Self:
@@ -65,16 +83,19 @@ class FilterableKeys:
         if stored is None:
             return cls()
         sparse = {key: SparseIndex(**index) for key, index in stored.get("sparse", {}).items()}
-        return cls(stored["defaults"], stored["keys"], stored["documents"], sparse)
+        text = TextIndex(**stored["text"]) if "text" in stored else None
+        return cls(stored["defaults"], stored["keys"], stored["documents"], sparse, text)
 
     def to_json(self) -> dict[str, Any] | None:
         """Return the catalog's form; `None` if everything is indexed."""
         if self == FilterableKeys():
             return None
         stored = {"defaults": self.defaults, "keys": self.keys, "documents": self.documents}
-        if not self.sparse:
-            return stored
-        return {**stored, "sparse": {key: asdict(index) for key, index in self.sparse.items()}}
+        if self.sparse:
+            stored["sparse"] = {key: asdict(index) for key, index in self.sparse.items()}
+        if self.text is not None:
+            stored["text"] = asdict(self.text)
+        return stored
 
     def sparse_numbers(self) -> dict[str, int]:
         """Return the keys with an index of sparse vectors, and the numbers of their tables."""
@@ -82,6 +103,15 @@ class FilterableKeys:
             key: index.number for key, index in self.sparse.items() if index.number is not None
         }
         return dict(sorted(numbers.items(), key=lambda pair: pair[1]))
+
+    def table_numbers(self) -> tuple[int, ...]:
+        """Return the numbers of all tables of sparse vectors, including those of documents."""
+        numbers = tuple(self.sparse_numbers().values())
+        return numbers if self.text is None else (*numbers, self.text.number)
+
+    def with_text(self, language: str, average_length: int) -> Self:
+        """Return a copy with a full-text index of the documents."""
+        return replace(self, text=TextIndex(len(self.sparse_numbers()), language, average_length))
 
     def declared_keys(self) -> tuple[str, ...]:
         """Return, sorted, the keys that the schema lists with an index of some kind.
@@ -98,6 +128,8 @@ class FilterableKeys:
             InvalidArgumentError: It does; the message names the key.
         """
         match leaf:
+            case TextMatch() if leaf.operator in WORD_OPERATORS:
+                self.check_text()
             case TextMatch() if not self.documents:
                 raise InvalidArgumentError(
                     "Cannot filter using full-text search because FTS indexing is disabled"
@@ -107,6 +139,20 @@ class FilterableKeys:
                 self._check_key(key, first)
             case _:
                 pass
+
+    def check_text(self) -> TextIndex:
+        """Return the full-text index.
+
+        Raises:
+            InvalidArgumentError: There is none.
+        """
+        if self.text is None:
+            raise InvalidArgumentError(
+                "Cannot search documents for words because the collection has no full-text index. "
+                "It is chosen when a collection is created: "
+                "configuration={'text': {'language': 'english'}}"
+            )
+        return self.text
 
     def _check_key(self, key: str, operand: object) -> None:
         kind, word = _KIND_OF[type(operand)]

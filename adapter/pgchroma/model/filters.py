@@ -17,11 +17,13 @@ from pgchroma.model.metadata import fits_int64
 from pgchroma.model.plain import below, plain_operand, plain_scalar, shown
 from pgchroma.model.regex import MAX_CHARACTERS, translate_regex
 from pgchroma.model.text import check_text
+from pgchroma.model.words import MAX_WORDS_CHARACTERS
 
 __all__ = (
     "MAX_CLAUSES",
     "MAX_DEPTH",
     "MAX_OPERANDS",
+    "WORD_OPERATORS",
     "Comparison",
     "Filter",
     "Junction",
@@ -38,13 +40,16 @@ Operand: TypeAlias = str | bool | int | float
 Operator: TypeAlias = Literal[
     "$eq", "$ne", "$gt", "$gte", "$lt", "$lte", "$in", "$nin", "$contains", "$not_contains"
 ]
-TextOperator: TypeAlias = Literal["$contains", "$not_contains", "$regex", "$not_regex"]
+TextOperator: TypeAlias = Literal[
+    "$contains", "$not_contains", "$regex", "$not_regex", "$matches", "$not_matches"
+]
 
 EQUALITY = ("$eq", "$ne")
 ORDERING = ("$gt", "$gte", "$lt", "$lte")
 LISTING = ("$in", "$nin")
 CONTAINMENT = ("$contains", "$not_contains")
-TEXT_OPERATORS = ("$contains", "$not_contains", "$regex", "$not_regex")
+WORD_OPERATORS = ("$matches", "$not_matches")
+TEXT_OPERATORS = ("$contains", "$not_contains", "$regex", "$not_regex", *WORD_OPERATORS)
 JUNCTIONS = ("$and", "$or")
 MAX_DEPTH = 100
 """Maximum nesting of filters; far below the stack limits of Python and PostgreSQL."""
@@ -77,7 +82,10 @@ class Comparison:
 
 @dataclass(frozen=True, slots=True)
 class TextMatch:
-    """The document compared with a text or with a pattern in Rust's regex dialect."""
+    """The document compared with a text, a pattern in Rust's regex dialect, or words.
+
+    `pgchroma.model.words` has the syntax of words.
+    """
 
     operator: TextOperator
     text: str
@@ -237,6 +245,10 @@ def _text_leaf(parser: _Parser, operator: str, value: Any, path: str) -> TextMat
     if operator in ("$regex", "$not_regex"):
         parser.count_pattern(text, path)
         translate_regex(text)
+    if operator in WORD_OPERATORS and len(text) > MAX_WORDS_CHARACTERS:
+        raise parser.refused(
+            path, f"expected at most {MAX_WORDS_CHARACTERS} characters, got {len(text)}"
+        )
     return TextMatch(cast("TextOperator", operator), text)
 
 

@@ -135,7 +135,7 @@ Where: TypeAlias = dict[str, Scalar | OperatorExpression | list["Where"]]
 WhereLike: TypeAlias = Mapping[str, Scalar | OperatorExpression | list[Where]]
 
 WhereDocumentOperator: TypeAlias = Literal[
-    "$contains", "$not_contains", "$regex", "$not_regex", "$and", "$or"
+    "$contains", "$not_contains", "$regex", "$not_regex", "$matches", "$not_matches", "$and", "$or"
 ]
 WhereDocument: TypeAlias = dict[WhereDocumentOperator, str | list["WhereDocument"]]
 

@@ -158,6 +158,8 @@ def _create(
     if not rows:
         raise InvalidArgumentError(f"Database [{scope.database}] does not exist")
     database_id, schema = rows[0]
+    if configuration.filterable.text is not None:
+        yield from _check_language(configuration.filterable.text.language)
     rows = yield Statement(
         _INSERT,
         {
@@ -228,6 +230,16 @@ def _delete(operation: DeleteCollection) -> Steps[None]:
     yield drop_tables(tables, operation.name, configuration.filterable, shadow)
 
 
+def _check_language(language: str) -> Steps[None]:
+    rows = yield Statement(_LANGUAGES)
+    languages = [name for (name,) in rows]
+    if language not in languages:
+        raise InvalidArgumentError(
+            f"configuration.text.language: the database has no text search configuration "
+            f"{language!r}, only {', '.join(languages)}"
+        )
+
+
 def _select(scope: DatabaseRef, ending: LiteralString, parameters: Mapping[str, Any]) -> Statement:
     named = {"tenant": scope.tenant, "database": scope.database, **parameters}
     return Statement(render(_SELECT + ending), named)
@@ -246,6 +258,20 @@ def _collection_from_row(row: Sequence[Any]) -> CollectionModel:
         generation=generation,
     )
 
+
+# A configuration outside of pg_catalog has the name of its schema.
+_LANGUAGES = render(
+    """
+    select case
+        when n.nspname = 'pg_catalog' then c.cfgname::text
+        else n.nspname || '.' || c.cfgname
+    end as name
+    from pg_catalog.pg_ts_config as c
+    join pg_catalog.pg_namespace as n on n.oid = c.cfgnamespace
+    where has_schema_privilege(n.oid, 'usage')
+    order by n.nspname = 'pg_catalog' desc, 1
+    """
+)
 
 _SELECT_DATABASE = render(
     """

@@ -354,7 +354,8 @@ _CONTAINED = render(
     where b.id = any(%(ids)s) and d.classid <> 'pg_statistic_ext'::regclass
     """
 )
-# The view of a collection also depends on its tables; it is in the same schema and excluded.
+# The view of a collection also depends on its tables, and a generated column on its own table. They
+# are in the same schema and excluded.
 _DEPENDENT = render(
     """
     select b.id, coalesce(v.oid::regclass::text, pg_describe_object(d.classid, d.objid, 0))
@@ -366,7 +367,11 @@ _DEPENDENT = render(
     left join pg_catalog.pg_rewrite as w
         on d.classid = 'pg_rewrite'::regclass and w.oid = d.objid
     left join pg_catalog.pg_class as v on v.oid = w.ev_class
+    left join pg_catalog.pg_attrdef as g
+        on d.classid = 'pg_attrdef'::regclass and g.oid = d.objid
+    left join pg_catalog.pg_class as t on t.oid = g.adrelid
     where b.id = any(%(ids)s) and v.relnamespace is distinct from n.oid
+        and t.relnamespace is distinct from n.oid
     order by 2
     limit 1
     """

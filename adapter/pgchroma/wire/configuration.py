@@ -79,12 +79,23 @@ class SpannBody(NewSpannBody):
     merge_threshold: Setting = UNSET
 
 
+class TextBody(Struct, forbid_unknown_fields=True):
+    """A full-text index of the documents, which Chroma does not have.
+
+    The language is a text search configuration of PostgreSQL, such as `english`.
+    """
+
+    language: str
+    average_length: Annotated[int, Meta(ge=1, le=2**31 - 1)] | UnsetType | None = UNSET
+
+
 class ConfigurationBody(Struct):
     """How a new collection is indexed and embedded."""
 
     hnsw: HnswBody | UnsetType | None = UNSET
     spann: SpannBody | UnsetType | None = UNSET
     embedding_function: EmbeddingFunction = UNSET
+    text: TextBody | UnsetType | None = UNSET
 
 
 class NewConfigurationBody(Struct):
@@ -93,6 +104,7 @@ class NewConfigurationBody(Struct):
     hnsw: NewHnswBody | UnsetType | None = UNSET
     spann: NewSpannBody | UnsetType | None = UNSET
     embedding_function: EmbeddingFunction = UNSET
+    text: Any | UnsetType = UNSET
 
 
 class VectorIndexBody(Struct, forbid_unknown_fields=True):

@@ -35,7 +35,7 @@ def decode_configuration(
 ) -> CollectionConfiguration:
     """Return a collection's configuration from the two forms in which a server sends it.
 
-    The schema has settings that the configuration lacks, and the configuration has one that the
+    The schema has settings that the configuration lacks, and the configuration has two that the
     schema lacks. Only the schema distinguishes a collection without an embedding function from one
     whose function was never named. Settings that this version does not know are ignored.
     """
@@ -47,8 +47,11 @@ def decode_configuration(
     if function is None and vector_index and "embedding_function" not in vector_index:
         function = {"type": "unknown"}
     hnsw = {key: value for key, value in settings.items() if key in known}
+    filterable, text = read_filterable(schema or {}), configuration.get("text")
+    if text is not None:
+        filterable = filterable.with_text(text["language"], text["average_length"])
     return CollectionConfiguration(
         HnswConfiguration.read({key: value for key, value in hnsw.items() if value is not None}),
         function,
-        read_filterable(schema or {}),
+        filterable,
     )

@@ -21,7 +21,12 @@ from pgchroma.client.arguments.configuration import (
     UpdateCollectionConfiguration,
 )
 from pgchroma.client.arguments.operations import QueryArguments, WriteArguments
-from pgchroma.client.arguments.searches import payloads_of, search_request, text_queries
+from pgchroma.client.arguments.searches import (
+    hybrid_search,
+    payloads_of,
+    search_request,
+    text_queries,
+)
 from pgchroma.client.functions import Function, FunctionLike, configuration_update_json
 from pgchroma.client.origin import NOT_PICKLED, Origin
 from pgchroma.client.results import get_result, query_result, search_result
@@ -90,6 +95,7 @@ if TYPE_CHECKING:
     from pgchroma.backends._async.base import AsyncBackend
     from pgchroma.model.search.request import Search
     from pgchroma.model.search.result import SearchResult
+    from pgchroma.model.search.where import Where as SearchWhere
 
 __all__ = ("AsyncCollection",)
 
@@ -254,6 +260,38 @@ class AsyncCollection:
             operation = search_request(ref, payloads, read_level)
         found = await self._backend.execute(operation)
         return search_result(found, operation.searches)
+
+    async def hybrid(
+        self,
+        query_text: str,
+        n_results: int = 10,
+        where: SearchWhere | WhereLike | None = None,
+        weights: Sequence[float] | None = None,
+    ) -> SearchResult:
+        """Find the records that are best by their embeddings and by their words.
+
+        It is the search ``Rrf([Knn(query_text, …), Text(query_text, …)])``: the two lists of the
+        best 200 are fused by position. Lower scores are better. The collection needs a full-text
+        index and an embedding function. Chroma does not have this method.
+
+        Args:
+            query_text: The text to search for.
+            n_results: How many records to return.
+            where: A filter: an expression of `K`, or a dictionary as `query` takes it.
+            weights: The weights of the embeddings and of the words, which are equal by default.
+
+        Returns:
+            Columns with one list: ids, documents, metadatas and scores.
+
+        Raises:
+            TypeError: An argument has the wrong type.
+            ValueError: An argument is out of range, or the text cannot be embedded.
+            InvalidArgumentError: The collection has no full-text index.
+            NotFoundError: The collection has been deleted.
+        """
+        with naming_method("hybrid"):
+            search = hybrid_search(query_text, n_results, where, weights)
+        return await self.search(search)
 
     async def fork(self, new_name: str) -> AsyncCollection:
         """Copy the collection under a new name, which is not supported.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeAlias, TypedDict
+from typing import Any, NotRequired, Required, TypeAlias, TypedDict
 
 from pgchroma.client.functions import Function, FunctionLike
 from pgchroma.model.configuration import Quantization
@@ -16,6 +16,7 @@ __all__ = (
     "HNSWConfiguration",
     "HNSWConfigurationInterface",
     "SpannConfiguration",
+    "TextConfiguration",
     "UpdateCollectionConfiguration",
     "UpdateHNSWConfiguration",
     "UpdateSpannConfiguration",
@@ -63,12 +64,25 @@ class SpannConfiguration(UpdateSpannConfiguration, total=False):
     merge_threshold: int
 
 
+class TextConfiguration(TypedDict, total=False):
+    """A full-text index of the documents, which Chroma does not have.
+
+    Attributes:
+        language: A text search configuration of PostgreSQL, such as ``english``.
+        average_length: The number of words of an average document; 64 unless it is given.
+    """
+
+    language: Required[str]
+    average_length: int
+
+
 class CreateCollectionConfiguration(TypedDict, total=False):
     """The configuration of a new collection; see `Client.create_collection`."""
 
     hnsw: HNSWConfiguration | None
     spann: SpannConfiguration | None
     embedding_function: FunctionLike | None
+    text: TextConfiguration | None
 
 
 class CollectionConfiguration(TypedDict):
@@ -77,6 +91,7 @@ class CollectionConfiguration(TypedDict):
     hnsw: HNSWConfiguration | None
     spann: SpannConfiguration | None
     embedding_function: Function | None
+    text: NotRequired[TextConfiguration]
 
 
 class UpdateCollectionConfiguration(TypedDict, total=False):

@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
+from pgchroma.client.arguments.checks import check_n_results
 from pgchroma.errors import InvalidArgumentError
 from pgchroma.model.operations import CollectionRef, SearchRecords
 from pgchroma.model.search.parsed import parse_search
+from pgchroma.model.search.rank import Knn, Rrf, Text
 from pgchroma.model.search.ranking import MAX_DEPTH
 from pgchroma.model.search.request import Search
+from pgchroma.model.search.where import Key, Where
 from pgchroma.model.types import ReadLevel
 
-__all__ = ("TextQuery", "payloads_of", "search_request", "text_queries")
+__all__ = ("TextQuery", "hybrid_search", "payloads_of", "search_request", "text_queries")
+
+CANDIDATES: Final = 200
+"""The number of records that each of two fused searches may find, unless more are wanted."""
+
+UNFOUND_RANK: Final = 1_000_000
+"""The position of a record that a search did not find, which hardly counts in a fusion."""
 
 TextQuery = dict[str, Any]
 """The operand of a ``$knn`` whose query is a text; the text is replaced by its embedding."""
@@ -35,6 +44,30 @@ def payloads_of(searches: Search | Sequence[Search]) -> list[dict[str, Any]]:
         raise InvalidArgumentError(
             f"the rank expression nests deeper than {MAX_DEPTH} levels"
         ) from None
+
+
+def hybrid_search(
+    query_text: str,
+    n_results: int,
+    where: Where | Mapping[str, Any] | None,
+    weights: Sequence[float] | None,
+) -> Search:
+    """Return a search by the embedding and by the words of a text, fused by their positions.
+
+    Raises:
+        TypeError: An argument has the wrong type.
+        ValueError: An argument is out of range.
+    """
+    if not isinstance(query_text, str):
+        raise TypeError(f"query_text must be a str, got {type(query_text).__name__}")
+    count = check_n_results(n_results)
+    options: dict[str, Any] = {
+        "limit": max(CANDIDATES, count),
+        "default": UNFOUND_RANK,
+        "return_rank": True,
+    }
+    fused = Rrf([Knn(query_text, **options), Text(query_text, **options)], weights=weights)
+    return Search(where, fused, limit=count).select(Key.DOCUMENT, Key.METADATA, Key.SCORE)
 
 
 def text_queries(rank: Any) -> Iterator[TextQuery]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from pgchroma.model.fields import DOCUMENT
-from pgchroma.model.filters import MAX_DEPTH
+from pgchroma.model.filters import MAX_DEPTH, WORD_OPERATORS
 from pgchroma.model.plain import brief, plain_operand, plain_scalar
 
 __all__ = ("check_where", "check_where_document")
@@ -19,7 +19,7 @@ _ORDERING = ("$gt", "$gte", "$lt", "$lte")
 _LISTING = ("$in", "$nin")
 _CONTAINMENT = ("$contains", "$not_contains")
 _OPERATORS = (*_ORDERING, "$ne", "$eq", *_LISTING, *_CONTAINMENT)
-_TEXT_OPERATORS = (*_CONTAINMENT, "$regex", "$not_regex")
+_TEXT_OPERATORS = (*_CONTAINMENT, "$regex", "$not_regex", *WORD_OPERATORS)
 _MIN_CLAUSES = 2
 
 

@@ -245,13 +245,14 @@ def apply_schema(
     if not isinstance(schema, Schema):
         raise ValueError(f"Expected schema to be a Schema, got {schema!r}")
     # Without a function and settings, nothing can contradict the schema.
-    is_empty = function is None and set(configuration) == {"embedding_function"}
+    is_empty = function is None and not configuration.keys() - {"embedding_function", "text"}
     to_merge = None if is_empty else configuration
     merged, filterable = merge_schema(to_merge, schema.serialize_to_json())
     if merged is None or merged is to_merge:
         return configuration, function, filterable
     types = [schema.keys.get(EMBEDDING_KEY), schema.defaults]
     indexes = [index for each in types if each is not None and (index := _index(each, _VECTOR))]
+    merged = {**merged, "text": configuration.get("text")}
     return merged, indexes[0].config.embedding_function, filterable
 
 

@@ -35,6 +35,7 @@ from pgchroma.execution.expression.operator import (
     Select,
     Sub,
     Sum,
+    Text,
     Val,
     Where,
 )
@@ -78,6 +79,7 @@ __all__ = (
     "Select",
     "Sub",
     "Sum",
+    "Text",
     "Val",
     "Where",
 )

@@ -13,6 +13,7 @@ from pgchroma.model.search.rank import (
     Rrf,
     Sub,
     Sum,
+    Text,
     Val,
 )
 from pgchroma.model.search.shape import Aggregate, GroupBy, Limit, MaxK, MinK, Select
@@ -71,6 +72,7 @@ __all__ = (
     "Select",
     "Sub",
     "Sum",
+    "Text",
     "Val",
     "Where",
 )

@@ -26,6 +26,7 @@ __all__ = (
     "Rrf",
     "Sub",
     "Sum",
+    "Text",
     "Val",
 )
 
@@ -280,15 +281,55 @@ class Knn(Rank):
             raise TypeError(f"{operator} requires a dict, got {type(operand).__name__}")
         if "query" not in operand:
             raise ValueError(f"{operator} requires 'query' field")
-        limit = _checked(operand.get("limit", 16), "limit", int, "an integer")
-        if limit <= 0:
-            raise ValueError(f"$knn limit must be positive, got {limit}")
         return Knn(
             _read_query(operand["query"]),
-            _checked(operand.get("key", EMBEDDING), "key", str, "a string"),
-            limit,
+            _checked(operator, operand.get("key", EMBEDDING), "key", str, "a string"),
+            _read_limit(operator, operand),
             operand.get("default"),
-            _checked(operand.get("return_rank", False), "return_rank", bool, "a boolean"),
+            _checked(operator, operand.get("return_rank", False), "return_rank", bool, "a boolean"),
+        )
+
+
+@dataclass
+class Text(Rank):
+    """The BM25 score of documents for the words of a text, of those with the best scores.
+
+    The value is 1 minus the score, so lower is better. Only documents that have a word of the text
+    have a value. The collection needs a full-text index, but no embedding function. Chroma does not
+    have this expression.
+
+    Attributes:
+        query: The text. Its punctuation has no meaning.
+        limit: How many of the best records have a value.
+        default: The value of every other record; None leaves them out.
+        return_rank: Whether the value is the record's position, from 0, instead of the distance.
+    """
+
+    query: str
+    limit: int = 16
+    default: float | None = None
+    return_rank: bool = False
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return ``{"$text": {"query": query, …}}``."""
+        written: dict[str, Any] = {"query": self.query, "limit": self.limit}
+        if self.default is not None:
+            written["default"] = self.default
+        if self.return_rank:
+            written["return_rank"] = True
+        return {"$text": written}
+
+    @classmethod
+    def _read(cls, operator: str, operand: Any) -> Rank:
+        if not isinstance(operand, Mapping):
+            raise TypeError(f"{operator} requires a dict, got {type(operand).__name__}")
+        if "query" not in operand:
+            raise ValueError(f"{operator} requires 'query' field")
+        return Text(
+            _checked(operator, operand["query"], "query", str, "a string"),
+            _read_limit(operator, operand),
+            operand.get("default"),
+            _checked(operator, operand.get("return_rank", False), "return_rank", bool, "a boolean"),
         )
 
 
@@ -346,6 +387,7 @@ class Rrf(Rank):
 _KINDS: dict[str, type[Rank]] = {
     "$val": Val,
     "$knn": Knn,
+    "$text": Text,
     **{kind._operator: kind for kind in (Abs, Exp, Log)},
     **{kind._operator: kind for kind in (Sub, Div)},
     **{kind._operator: kind for kind in (Sum, Mul, Max, Min)},
@@ -364,10 +406,17 @@ def _operands(kind: type[_Several], *values: Rank | float) -> list[Rank]:
     return operands
 
 
-def _checked(value: Any, name: str, kind: type, expected: str) -> Any:
+def _checked(operator: str, value: Any, name: str, kind: type, expected: str) -> Any:
     if not isinstance(value, kind):
-        raise TypeError(f"$knn {name} must be {expected}, got {type(value).__name__}")
+        raise TypeError(f"{operator} {name} must be {expected}, got {type(value).__name__}")
     return value
+
+
+def _read_limit(operator: str, operand: Mapping[str, Any]) -> int:
+    limit: int = _checked(operator, operand.get("limit", 16), "limit", int, "an integer")
+    if limit <= 0:
+        raise ValueError(f"{operator} limit must be positive, got {limit}")
+    return limit
 
 
 def _read_query(query: Any) -> Any:

@@ -16,11 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pgchroma.errors import InvalidArgumentError, MalformedRequestError
-from pgchroma.model.fields import EMBEDDING
+from pgchroma.model.fields import DOCUMENT, EMBEDDING
 from pgchroma.model.limits import MAX_DIMENSION
-from pgchroma.model.plain import below, brief, shown
+from pgchroma.model.plain import below, brief, plain_scalar, shown
 from pgchroma.model.search.values import boolean, count, field, float32, invalid_type, name
 from pgchroma.model.sparse import SPARSE_VECTOR_TYPE, TYPE_KEY, SparseVector
+from pgchroma.model.text import check_text
+from pgchroma.model.words import MAX_WORDS_CHARACTERS, Words
 
 __all__ = (
     "MAX_DEPTH",
@@ -63,19 +65,19 @@ class Constant:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Nearest:
-    """A search by a vector: the distance to it, for the records nearest to it.
+    """A search by a vector or by words: the distance to it, for the records nearest to it.
 
     Attributes:
-        query: A vector of shape ``(dimension,)``, or a sparse vector.
+        query: A vector of shape ``(dimension,)``, a sparse vector, or words.
         key: The metadata key of the sparse vectors to compare with. A dense vector is compared with
-            the embeddings, whatever the key is.
+            the embeddings and words with the documents, whatever the key is.
         limit: How many records have a value.
         default: The value of every other record that another part of the expression finds; `None`
             leaves these out.
         returns_rank: Whether the value is the record's position, from 0, instead of the distance.
     """
 
-    query: NDArray[np.float32] | SparseVector
+    query: NDArray[np.float32] | SparseVector | Words
     key: str
     limit: int
     default: float | None
@@ -113,8 +115,11 @@ def encode_ranking(ranking: Ranking) -> dict[str, Any]:
         case Constant(value):
             # JSON has no infinity. A number that is too large for float32 is read as one.
             return {"$val": max(-_TOO_LARGE, min(value, _TOO_LARGE))}
-        case Nearest():
-            return {"$knn": _encode_nearest(ranking)}
+        case Nearest(query=Words(text)):
+            return {"$text": {"query": text, **_encode_values(ranking)}}
+        case Nearest(query=query):
+            written = query.to_dict() if isinstance(query, SparseVector) else query
+            return {"$knn": {"query": written, "key": ranking.key, **_encode_values(ranking)}}
         case Calculation(operator, operands) if operator in _UNARY:
             return {operator: encode_ranking(operands[0])}
         case Calculation(operator, operands) if operator in _BINARY:
@@ -154,8 +159,8 @@ class _Parser:
         path = below(path, f".{operator}")
         if operator == "$val":
             return Constant(float32(operand, path))
-        if operator == "$knn":
-            return _parse_nearest(operand, path)
+        if operator in ("$knn", "$text"):
+            return _parse_nearest(operator, operand, path)
         if operator in _UNARY:
             operands = [(operand, path)]
         elif operator in _BINARY:
@@ -180,33 +185,40 @@ class _Parser:
 
 
 _SIDES: Final = ("left", "right")
-_OPERATORS: Final = sorted(("$val", "$knn", *_UNARY, *_BINARY, *_FOLDS))
+_OPERATORS: Final = sorted(("$val", "$knn", "$text", *_UNARY, *_BINARY, *_FOLDS))
 
 
-def _parse_nearest(operand: Any, path: str) -> Nearest:
+def _parse_nearest(operator: str, operand: Any, path: str) -> Nearest:
     default = operand.get("default") if isinstance(operand, Mapping) else None
-    query = _parse_query(field(operand, "query", path), f"{path}.query")
+    parse = _parse_words if operator == "$text" else _parse_query
     return Nearest(
-        query,
-        name(operand.get("key", EMBEDDING), f"{path}.key"),
+        parse(field(operand, "query", path), f"{path}.query"),
+        DOCUMENT if operator == "$text" else name(operand.get("key", EMBEDDING), f"{path}.key"),
         count(operand.get("limit", 16), f"{path}.limit"),
         None if default is None else float32(default, f"{path}.default"),
         boolean(operand.get("return_rank", False), f"{path}.return_rank"),
     )
 
 
-def _encode_nearest(nearest: Nearest) -> dict[str, Any]:
-    query = nearest.query
-    encoded: dict[str, Any] = {
-        "query": query.to_dict() if isinstance(query, SparseVector) else query,
-        "key": nearest.key,
-        "limit": nearest.limit,
-    }
+def _encode_values(nearest: Nearest) -> dict[str, Any]:
+    encoded: dict[str, Any] = {"limit": nearest.limit}
     if nearest.default is not None:
         encoded["default"] = max(-_TOO_LARGE, min(nearest.default, _TOO_LARGE))
     if nearest.returns_rank:
         encoded["return_rank"] = True
     return encoded
+
+
+def _parse_words(query: Any, path: str) -> Words:
+    text = plain_scalar(query)
+    if not isinstance(text, str):
+        raise invalid_type(path, query, "a string")
+    check_text(text, path)
+    if len(text) > MAX_WORDS_CHARACTERS:
+        raise InvalidArgumentError(
+            f"{path}: expected at most {MAX_WORDS_CHARACTERS} characters, got {len(text)}"
+        )
+    return Words(text)
 
 
 def _parse_query(query: Any, path: str) -> NDArray[np.float32] | SparseVector:

@@ -20,9 +20,11 @@ __all__ = (
     "Key",
     "Lt",
     "Lte",
+    "Matches",
     "Ne",
     "Nin",
     "NotContains",
+    "NotMatches",
     "NotRegex",
     "Or",
     "Regex",
@@ -191,6 +193,30 @@ class NotRegex(Where):
         return {self.key: {"$not_regex": self.pattern}}
 
 
+@dataclass
+class Matches(Where):
+    """The document has the words; see `Key.matches`."""
+
+    key: str
+    text: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return ``{key: {"$matches": text}}``."""
+        return {self.key: {"$matches": self.text}}
+
+
+@dataclass
+class NotMatches(Where):
+    """The document does not match the words, or there is none."""
+
+    key: str
+    text: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return ``{key: {"$not_matches": text}}``."""
+        return {self.key: {"$not_matches": self.text}}
+
+
 class Key:
     """A metadata key, or one of the special fields, which begin with ``#``.
 
@@ -246,6 +272,17 @@ class Key:
         """Match no such pattern; only for `Key.DOCUMENT`."""
         return NotRegex(self.name, pattern)
 
+    def matches(self, text: str) -> Matches:
+        """Match words in the syntax of web searches; only for `Key.DOCUMENT`.
+
+        The collection needs a full-text index. Chroma does not have this.
+        """
+        return Matches(self.name, text)
+
+    def not_matches(self, text: str) -> NotMatches:
+        """Match what `matches` does not."""
+        return NotMatches(self.name, text)
+
     def contains(self, value: Scalar) -> Contains:
         """Match a list that contains the value; a text in it for `Key.DOCUMENT`."""
         self._check_text("$contains", value)
@@ -287,6 +324,8 @@ _READERS: Final[dict[str, tuple[Callable[[Key, Any], Where], tuple[Any, str]]]] 
     "$not_contains": (Key.not_contains, _SCALAR),
     "$regex": (Key.regex, _TEXT),
     "$not_regex": (Key.not_regex, _TEXT),
+    "$matches": (Key.matches, _TEXT),
+    "$not_matches": (Key.not_matches, _TEXT),
 }
 
 

@@ -68,7 +68,8 @@ _PROPERTIES: Final = {
     ),
     "where_document": (
         'A filter on documents, such as {"$contains": "word"}. Operators are $contains, '
-        "$not_contains, $regex and $not_regex, combined by $and and $or."
+        "$not_contains, $regex, $not_regex, and for collections with a full-text index $matches "
+        "and $not_matches, combined by $and and $or."
     ),
     "documents": "The texts of the records, in the order of the ids; null for no text.",
     "embeddings": "The vectors of the records, in the order of the ids.",

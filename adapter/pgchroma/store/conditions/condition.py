@@ -15,7 +15,7 @@ from psycopg import sql
 
 from pgchroma.model.filters import Filter
 from pgchroma.model.operations import CollectionRef
-from pgchroma.store.conditions.filters import TRIGRAMS, FilterCompiler
+from pgchroma.store.conditions.filters import LEXEMES, TRIGRAMS, FilterCompiler
 from pgchroma.store.conditions.row_locks import hold
 from pgchroma.store.context import StoreContext
 from pgchroma.store.layout.secondary import SecondaryIndex
@@ -178,7 +178,7 @@ def _compile(
         ids is not None or compiler.has_ids or bool(used),
         compiler.parameters,
         reuses_plan=not (used or compiler.has_long_list),
-        reuses_bounded_plan=not (TRIGRAMS in used or compiler.has_long_list),
+        reuses_bounded_plan=not ({TRIGRAMS, LEXEMES} & used or compiler.has_long_list),
         settings=_time_limit(context) if compiler.has_regex else (),
         _resolved=resolved,
         _context=context,

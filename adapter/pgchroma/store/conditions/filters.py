@@ -16,8 +16,9 @@ import orjson
 from psycopg import sql
 
 from pgchroma.model.filterable import FilterableKeys
-from pgchroma.model.filters import Comparison, Filter, Junction, TextMatch
+from pgchroma.model.filters import WORD_OPERATORS, Comparison, Filter, Junction, TextMatch
 from pgchroma.model.regex import required_text, translate_regex
+from pgchroma.model.words import Alternative, parse_words
 from pgchroma.store.layout.secondary import (
     MIN_LITERAL_CHARACTERS,
     SecondaryIndex,
@@ -29,7 +30,7 @@ from pgchroma.store.layout.secondary import (
     value_of,
 )
 
-__all__ = ("TRIGRAMS", "FilterCompiler", "Parameters")
+__all__ = ("LEXEMES", "TRIGRAMS", "FilterCompiler", "Parameters")
 
 LONG_LIST = 8
 """For lists with more values than this, PostgreSQL uses a hash table."""
@@ -39,6 +40,9 @@ _COLUMN_KEYS = {"#id": "id", "chroma:document": "document", "chroma:uri": "uri"}
 
 TRIGRAMS = SecondaryIndex("trigrams")
 """The index of documents."""
+
+LEXEMES = SecondaryIndex("lexemes")
+"""The index of the words of documents."""
 
 _NEVER = sql.SQL("false")
 _ALWAYS = sql.SQL("true")
@@ -91,6 +95,11 @@ class FilterCompiler:
         self._filterable.check(filter)
         self._collect(filter)
         match filter:
+            case TextMatch(operator, text) if operator in WORD_OPERATORS:
+                language = self._filterable.check_text().language
+                has_index = LEXEMES in self._secondary
+                positive = _compile_words(text, language, self.parameters, has_index)
+                return positive if operator == "$matches" else _complement(positive)
             case TextMatch(operator, text):
                 return _compile_text(operator, text, self.parameters, TRIGRAMS in self._secondary)
             case Comparison(key, operator, operand) if key in _COLUMN_KEYS:
@@ -150,6 +159,31 @@ def _compile_regex(pattern: str, parameters: Parameters, has_trigrams: bool) -> 
     if not has_trigrams:
         return cased
     return sql.SQL("({} and {})").format(_compile_contains(literal, parameters, True), cased)
+
+
+def _compile_words(
+    text: str, language: str, parameters: Parameters, has_index: bool
+) -> sql.Composable:
+    config = sql.SQL("{}::regconfig").format(sql.Literal(language))
+    queries = (_compile_alternative(each, config, parameters) for each in parse_words(text))
+    query = sql.SQL(" || ").join(queries)
+    # With an index, PostgreSQL plans with the words. Without one, it parses them only once.
+    template: LiteralString = "r.lexemes @@ ({})" if has_index else "r.lexemes @@ (select {})"
+    return sql.SQL(template).format(query)
+
+
+def _compile_alternative(
+    alternative: Alternative, config: sql.Composable, parameters: Parameters
+) -> sql.Composable:
+    parts = [
+        sql.SQL("websearch_to_tsquery({}, {})").format(config, parameters.bind(alternative.text))
+    ]
+    for prefix in alternative.prefixes:
+        quoted = prefix.text.replace("\\", r"\\").replace("'", "''")
+        exclusion: LiteralString = "!!" if prefix.is_excluded else ""
+        quoted_prefix = parameters.bind(f"'{quoted}':*")
+        parts.append(sql.SQL(exclusion + "to_tsquery({}, {})").format(config, quoted_prefix))
+    return sql.SQL("({})").format(sql.SQL(" && ").join(parts))
 
 
 def _compile_column(

@@ -28,6 +28,7 @@ from pgchroma.store.encoding.vectors import PackedArray
 
 __all__ = (
     "BLOCK_SLOTS",
+    "MAX_VALUES",
     "PART_DIMENSION",
     "SPARSE_PARTS",
     "SparseColumns",

@@ -1,9 +1,10 @@
 """Secondary indexes: indexes of metadata and documents, for the filters that use them.
 
-There are four kinds. ``number`` and ``value`` index one metadata key: its numbers in their order,
+There are five kinds. ``number`` and ``value`` index one metadata key: its numbers in their order,
 and its texts and booleans. Of a long text they have only the beginning, because PostgreSQL refuses
 a row whose text is too long for an index. ``elements`` has every key and value, and serves filters
-for elements of lists. ``trigrams`` indexes documents.
+for elements of lists. ``trigrams`` indexes documents, and ``lexemes`` their words, if the
+collection has a full-text index.
 
 A filter contains the same expression as the index of its key, with the key as a literal. Otherwise
 PostgreSQL would not recognize that they are equal.
@@ -41,8 +42,8 @@ __all__ = (
     "value_of",
 )
 
-IndexKind: TypeAlias = Literal["number", "value", "elements", "trigrams"]
-KINDS: Final[tuple[IndexKind, ...]] = ("number", "value", "elements", "trigrams")
+IndexKind: TypeAlias = Literal["number", "value", "elements", "trigrams", "lexemes"]
+KINDS: Final[tuple[IndexKind, ...]] = ("number", "value", "elements", "trigrams", "lexemes")
 
 DEMAND_THRESHOLD: Final = 10
 """The number of filters that have to miss an index before it is built."""
@@ -72,6 +73,8 @@ def candidate_index(leaf: Comparison | TextMatch) -> SecondaryIndex | None:
             return SecondaryIndex("trigrams")
         case TextMatch("$regex", pattern) if len(required_text(pattern)) >= MIN_LITERAL_CHARACTERS:
             return SecondaryIndex("trigrams")
+        case TextMatch("$matches"):
+            return SecondaryIndex("lexemes")
         case Comparison(key, operator, operand) if not key.startswith(("#", "chroma:")):
             return _candidate_of_key(key, operator, operand)
         case _:
@@ -168,4 +171,6 @@ _METHODS: Final[dict[IndexKind, LiteralString]] = {
     "value": "using btree ({value})",
     "elements": "using gin (metadata jsonb_path_ops)",
     "trigrams": "using gin (document {trigrams})",
+    # Otherwise searches would also read a list of what was written since the last vacuum.
+    "lexemes": "using gin (lexemes) with (fastupdate = off)",
 }

@@ -18,6 +18,10 @@ either among the changes or in a block, and never in both. No writer waits for t
 waits for no writer.
 
 A vector whose weights are not plain is in no block. It stays among the changes.
+
+A full-text index has the same tables, with a vector for each document and a term for each word. Its
+writers insert changes only. The compactor makes the vectors of the words, which are in the column
+`records.lexemes`.
 """
 
 from __future__ import annotations
@@ -25,20 +29,35 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Final, LiteralString
+from typing import Any, Final, LiteralString
 from uuid import UUID
 
 import orjson
 from psycopg import sql
 
-from pgchroma.model.filterable import SparseIndex
+from pgchroma.model.filterable import SparseIndex, TextIndex
 from pgchroma.store.encoding.sparse import BLOCK_SLOTS, PART_DIMENSION, SPARSE_PARTS
 from pgchroma.store.running.steps import Statement, render
 
-__all__ = ("CHUNK_SLOTS", "SparseTables", "create_sparse", "describe_sparse")
+__all__ = (
+    "CHUNK_SLOTS",
+    "LEXEMES",
+    "SparseTables",
+    "create_sparse",
+    "describe_sparse",
+    "describe_text",
+    "lexemes_column",
+)
 
 CHUNK_SLOTS: Final = 128
 """The number of slots in a row of the table of slots."""
+
+LEXEMES: Final = "lexemes"
+"""The column of records with the words of the document and their places, a `tsvector`."""
+
+MAX_CHARACTERS: Final = 200_000
+"""The characters of a document that have words. The words of a longer text may not fit into a
+`tsvector`, which has at most 1 MB."""
 
 
 @dataclass(frozen=True)
@@ -114,8 +133,8 @@ class SparseTables:
         return sql.Identifier(self.schema, f"{self._name}_{suffix}")
 
 
-def create_sparse(tables: SparseTables) -> Iterator[Statement]:
-    """Create the tables of one key."""
+def create_sparse(tables: SparseTables, *, has_text: bool) -> Iterator[Statement]:
+    """Create the tables of one key, or of the words of documents."""
     parts = (
         sql.SQL("{} sparsevec({})").format(sql.Identifier(part), sql.Literal(PART_DIMENSION))
         for part in SPARSE_PARTS
@@ -135,6 +154,8 @@ def create_sparse(tables: SparseTables) -> Iterator[Statement]:
         "by_block": tables.constraint("removed_by_block"),
         "parts": sql.SQL(", ").join(parts),
         "size": sql.Literal(BLOCK_SLOTS),
+        # The compactor finds the record with the words of an added vector by it.
+        "seq": sql.SQL("seq bigint," if has_text else ""),
     }
     for template in _CREATE:
         yield Statement(render(template, **names))
@@ -142,11 +163,31 @@ def create_sparse(tables: SparseTables) -> Iterator[Statement]:
 
 def describe_sparse(tables: SparseTables, key: str, index: SparseIndex) -> Statement:
     """Write a key and its index into a comment, for a dump that lacks the copy of the catalog."""
-    described = orjson.dumps({key: index}).decode()
+    return _describe(tables, f"sparse_{tables.number}", {key: index})
+
+
+def describe_text(tables: SparseTables, index: TextIndex) -> Statement:
+    """Do the same for the full-text index."""
+    return _describe(tables, LEXEMES, index)
+
+
+def lexemes_column(index: TextIndex) -> sql.Composable:
+    """Compose the definition of the column with the words of the document."""
+    return sql.SQL(
+        "{name} tsvector generated always as "
+        "(to_tsvector({language}::regconfig, left(document, {characters}))) stored"
+    ).format(
+        name=sql.Identifier(LEXEMES),
+        language=sql.Literal(index.language),
+        characters=sql.Literal(MAX_CHARACTERS),
+    )
+
+
+def _describe(tables: SparseTables, column: str, description: Any) -> Statement:
     text = render(
         "comment on column {column} is {text}",
-        column=sql.Identifier(tables.schema, f"records_{tables.id.hex}", f"sparse_{tables.number}"),
-        text=sql.Literal(described),
+        column=sql.Identifier(tables.schema, f"records_{tables.id.hex}", column),
+        text=sql.Literal(orjson.dumps(description).decode()),
     )
     # The text of a statement has doubled percent signs.
     return Statement(text.replace(b"%", b"%%"))
@@ -166,6 +207,7 @@ _CREATE: Final[tuple[LiteralString, ...]] = (
     """
     create table {changes} (
         pos bigint not null,
+        {seq}
         is_removed boolean not null,
         is_plain boolean not null
     )

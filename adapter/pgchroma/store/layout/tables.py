@@ -9,8 +9,8 @@ A database is a schema. In that schema, a collection consists of
     spare_<id>      the shadow table: embeddings of the same records from another function, at the
                     same positions, which are pending or previous
     sparse_<id>_<n> the sparse vectors under one metadata key, for each key that the collection's
-                    schema enables an index for, and four more tables; see
-                    `pgchroma.store.layout.sparse`
+                    schema enables an index for, or of the words of documents, and five more
+                    tables; see `pgchroma.store.layout.sparse`
     counts_<id>     the change of the number of records by each write; the compactor merges rows,
                     so there are few
     log_<id>        the sequence from which all of them draw
@@ -41,7 +41,13 @@ from psycopg import sql
 
 from pgchroma.model.filterable import FilterableKeys
 from pgchroma.model.types import Space
-from pgchroma.store.layout.sparse import SparseTables, create_sparse, describe_sparse
+from pgchroma.store.layout.sparse import (
+    SparseTables,
+    create_sparse,
+    describe_sparse,
+    describe_text,
+    lexemes_column,
+)
 from pgchroma.store.layout.view import typed_columns
 from pgchroma.store.running.steps import Statement, render
 
@@ -224,6 +230,14 @@ def create_tables(
 ) -> tuple[Statement, ...]:
     """Create a collection's sequence, its tables except that of vectors, and its view."""
     keys = {key: tables.sparse(number) for key, number in filterable.sparse_numbers().items()}
+    text = filterable.text
+    words = None if text is None else tables.sparse(text.number)
+    columns: list[sql.Composable] = [
+        sql.SQL("{} bigint").format(tables.sparse(number).column)
+        for number in filterable.table_numbers()
+    ]
+    if text is not None:
+        columns.append(lexemes_column(text))
     log = render("create sequence {log}", log=tables.log)
     records = render(
         """
@@ -235,12 +249,10 @@ def create_tables(
             uri text,
             metadata jsonb,
             created_at timestamptz not null,
-            updated_at timestamptz not null{sparse}
+            updated_at timestamptz not null{columns}
         )
         """,
-        sparse=sql.SQL("").join(
-            sql.SQL(", {} bigint").format(sparse.column) for sparse in keys.values()
-        ),
+        columns=sql.SQL("").join(sql.SQL(", {}").format(column) for column in columns),
         records=tables.records,
         pkey=tables.constraint("records", "pkey"),
         id_key=tables.constraint("records", "id_key"),
@@ -249,12 +261,15 @@ def create_tables(
         "alter sequence {log} owned by {records}.seq", log=tables.log, records=tables.records
     )
     view = create_view(tables, collection, filterable, has_vectors=False)
-    statements = (Statement(log), Statement(records), Statement(owner), view)
-    created = (statement for sparse in keys.values() for statement in create_sparse(sparse))
-    comments = (
-        describe_sparse(sparse, key, filterable.sparse[key]) for key, sparse in keys.items()
-    )
-    return (*statements, create_counts(tables), *created, *comments)
+    statements: tuple[Statement, ...] = (Statement(log), Statement(records), Statement(owner), view)
+    for key, sparse in keys.items():
+        statements += (
+            *create_sparse(sparse, has_text=False),
+            describe_sparse(sparse, key, filterable.sparse[key]),
+        )
+    if text is not None and words is not None:
+        statements += (*create_sparse(words, has_text=True), describe_text(words, text))
+    return (*statements, create_counts(tables))
 
 
 def create_view(
@@ -372,7 +387,6 @@ def drop_tables(
     shadow_generation: int | None,
 ) -> tuple[Statement, ...]:
     """Drop everything of a collection, including its shadow table of embeddings."""
-    numbers = filterable.sparse_numbers().values()
     shadow = replace(tables, generation=shadow_generation or 1, is_shadow=True)
     return (
         Statement(render("drop view if exists {view}", view=tables.view(collection))),
@@ -381,7 +395,7 @@ def drop_tables(
                 "drop table if exists {records}, {vectors}, {shadow}, {counts}{sparse}",
                 sparse=sql.SQL("").join(
                     sql.SQL(", {}").format(table)
-                    for number in numbers
+                    for number in filterable.table_numbers()
                     for table in tables.sparse(number).all
                 ),
                 records=tables.records,

@@ -33,8 +33,10 @@ def delete_records(operation: DeleteRecords, context: StoreContext) -> Steps[int
         # Both parts have the condition, so a row that is changed in between is tested again.
         first = sql.SQL(_FIRST).format(records=records, condition=condition.sql)
         matching = sql.SQL("{} and {}").format(condition.sql, first)
-    numbers = resolved.filterable.sparse_numbers().values()
-    sparse = SparseClauses(resolved.tables, numbers).parts()
+    filterable = resolved.filterable
+    numbers, text = filterable.sparse_numbers().values(), filterable.text
+    text_number = None if text is None else text.number
+    sparse = SparseClauses(resolved.tables, numbers, text_number).parts()
     change = render(
         _DELETE,
         records=records,

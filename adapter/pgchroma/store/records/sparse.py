@@ -9,8 +9,9 @@ the position of its vector there. Of each key that has a table, a batch has thes
     given     its dictionary form, if the columns do not have all of it
     plain     whether all of its weights are plain
 
-A vector that is written is also noted as added, and one that is replaced or deleted as removed. See
-`pgchroma.store.layout.sparse`.
+A vector that is written is also noted as added, and one that is replaced or deleted as removed. A
+document that is written is noted as well, if the collection has a full-text index, and the
+compactor makes its vector. See `pgchroma.store.layout.sparse`.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from typing import Any, LiteralString
 from psycopg import sql
 
 from pgchroma.model.metadata import CleanMetadata
+from pgchroma.model.types import Modality
 from pgchroma.store.encoding.number_arrays import pack_numbers
 from pgchroma.store.encoding.sparse import SPARSE_PARTS, encode_sparse
 from pgchroma.store.layout.tables import CollectionTables
@@ -104,25 +106,49 @@ def _columns(
 
 
 class SparseClauses:
-    """The clauses of the sparse vectors of a collection, each for all of its keys.
+    """The clauses of the sparse vectors of a collection: of all of its keys, and of its documents.
 
-    Each is empty if the collection has no such key.
+    Each is empty if the collection has none.
+
+    Args:
+        tables: The collection's tables.
+        numbers: The numbers of the tables of the keys.
+        text_number: The number of the tables of the documents.
+        modality: What the embeddings of the batch were made of.
     """
 
-    def __init__(self, tables: CollectionTables, numbers: Iterable[int]) -> None:
+    def __init__(
+        self,
+        tables: CollectionTables,
+        numbers: Iterable[int],
+        text_number: int | None,
+        modality: Modality | None = None,
+    ) -> None:
         self._tables = tables
         self._numbers = tuple(numbers)
+        self._text_number = text_number
+        self._modality: Modality | None = modality
 
     def parts(self) -> dict[str, sql.Composable]:
         """Return the clauses by the names that the templates of writes give them."""
-        return {f"sparse_{name}": self._join(text) for name, text in _CLAUSES.items()}
+        return {f"sparse_{name}": self._compose(name) for name in _CLAUSES}
 
-    def _join(self, template: LiteralString) -> sql.Composable:
-        return sql.SQL("").join(self._clause(template, number) for number in self._numbers)
+    def _compose(self, name: str) -> sql.Composable:
+        clauses = [self._clause(_CLAUSES[name], number) for number in self._numbers]
+        if self._text_number is not None:
+            clauses.append(self._clause(_TEXT_CLAUSES.get(name, ""), self._text_number))
+        return sql.SQL("").join(clauses)
 
     def _clause(self, template: LiteralString, number: int) -> sql.Composable:
         prefix, sparse = f"s{number}", self._tables.sparse(number)
+        # An image that is embedded replaces the document.
+        is_replaced: LiteralString = (
+            "(p.document is not null or p.pos is not null)"
+            if self._modality == "image"
+            else "p.document is not null"
+        )
         return sql.SQL(template).format(
+            has_document=sql.SQL(is_replaced),
             column=sparse.column,
             vectors=sparse.vectors,
             changes=sparse.changes,
@@ -194,3 +220,38 @@ _CLAUSES: dict[str, LiteralString] = {
 )
 """,
 }
+
+_TEXT_CLAUSES: dict[str, LiteralString] = {
+    "columns": ", {column}",
+    "drawn": ", case when document is not null then drawn end",
+    "held": ", r.{column}",
+    "same": " and r.{column} is not distinct from s.{column}",
+    "replaced": ", h.{column} as {replaced}",
+    "positions": """, case
+            when document is null then null
+            when is_new then {replaced}
+            else nextval({log})
+        end as {pos}""",
+    "set": "{column} = case when {has_document} then p.{pos} else r.{column} end, ",
+    "added": """,
+{changed} as (
+    insert into {changes} (pos, seq, is_removed, is_plain)
+    select drawn, drawn, false, true
+    from input
+    where document is not null and drawn in (select seq from inserted)
+    order by drawn
+)
+""",
+    "changed": """,
+{changed} as (
+    insert into {changes} (pos, seq, is_removed, is_plain)
+    select {pos}, seq, false, true from positions where {pos} is not null
+    union all
+    select p.{replaced}, null, true, true
+    from positions as p
+    where p.{replaced} is not null and {has_document} and not p.is_new
+)
+""",
+    "cleared": _CLAUSES["cleared"],
+}
+"""The clauses of documents. Their words need no columns of the batch."""

@@ -119,7 +119,8 @@ def _send(
     shape: WriteShape, records: RecordBatch, resolved: ResolvedCollection, context: StoreContext
 ) -> Steps[None]:
     has_vectors = records.dimension is not None
-    numbers = resolved.filterable.sparse_numbers()
+    filterable = resolved.filterable
+    numbers, text = filterable.sparse_numbers(), filterable.text
     claim, change = _render_statements(
         shape,
         resolved.tables,
@@ -127,6 +128,7 @@ def _send(
         has_vectors,
         records.modality,
         tuple(numbers.values()),
+        None if text is None else text.number,
     )
     columns = _column_parameters(
         records, numbers, context.sparsevec_oid, removals=shape is not _ADD
@@ -177,6 +179,7 @@ def _render_statements(
     has_vectors: bool,
     modality: Modality | None,
     numbers: tuple[int, ...],
+    text_number: int | None,
 ) -> tuple[bytes, bytes]:
     document, uri = _DOCUMENT_AND_URI[modality]
     parts: dict[str, sql.Composable] = {
@@ -188,7 +191,7 @@ def _render_statements(
         "uri": sql.SQL(uri),
         "condition": BY_IDS,
         "embeddings": sql.SQL(_EMBEDDINGS if has_vectors else _NO_EMBEDDINGS),
-        **SparseClauses(tables, numbers).parts(),
+        **SparseClauses(tables, numbers, text_number, modality).parts(),
     }
     vectors: LiteralString = shape.vectors if has_vectors else ""
     if has_vectors and shadow is not None:

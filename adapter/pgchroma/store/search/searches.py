@@ -15,6 +15,7 @@ from pgchroma.model.records import FoundRecords
 from pgchroma.model.search.parsed import ParsedSearch
 from pgchroma.model.search.ranking import Nearest, Ranking, nearest_of
 from pgchroma.model.sparse import SparseVector
+from pgchroma.model.words import Words
 from pgchroma.store.conditions.condition import Condition, resolve_where
 from pgchroma.store.context import StoreContext
 from pgchroma.store.handlers import handles
@@ -32,6 +33,7 @@ from pgchroma.store.search.search_statements import (
     ranked_statement,
 )
 from pgchroma.store.search.sparse import sparse_leaf, sparse_settings
+from pgchroma.store.search.words import words_leaf
 
 __all__ = ("search_records",)
 
@@ -121,6 +123,15 @@ class _PreparedSearch:
                 has_index=self.condition.has_index,
                 force_exact=force_exact,
             )
+        if isinstance(query, Words):
+            return words_leaf(
+                query,
+                nearest.limit,
+                self.resolved.filterable.check_text(),
+                has_condition=self.condition.is_restrictive,
+                has_index=self.condition.has_index,
+                force_exact=force_exact,
+            )
         if self.resolved.dimension is None:
             return EMPTY_LEAF
         plan = plan_nearest(
@@ -151,7 +162,7 @@ def _prepare(
     search: ParsedSearch, collection: CollectionRef, context: StoreContext
 ) -> Steps[_PreparedSearch]:
     queries = [nearest.query for nearest in nearest_of(search.ranking)]
-    dimensions = [len(query) for query in queries if not isinstance(query, SparseVector)]
+    dimensions = [len(query) for query in queries if isinstance(query, np.ndarray)]
     resolved, condition = yield from resolve_where(
         collection, context, None, search.filter, dimension=next(iter(dimensions), None)
     )
@@ -161,6 +172,8 @@ def _prepare(
     for nearest in nearest_of(search.ranking):
         if isinstance(nearest.query, SparseVector):
             _sparse_index(resolved, nearest.key)
+        elif isinstance(nearest.query, Words):
+            resolved.filterable.check_text()
     return _PreparedSearch(search, resolved, condition)
 
 

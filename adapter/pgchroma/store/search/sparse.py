@@ -122,8 +122,6 @@ class SparseShape:
         sparse = tables.sparse(self.number)
         parts: dict[str, sql.Composable] = {
             **{each: composed(f"{each}{name}") for each in _RELATIONS},
-            "terms": composed(f"%(terms{name})b"),
-            "values": composed(f"%(weights{name})b"),
             "size": sql.Literal(PART_DIMENSION),
             "ones_of": self._vectors("1"),
             "weighted": self._vectors("q.weight"),
@@ -146,6 +144,7 @@ class SparseShape:
             "zero_up_to": sql.Literal(ZERO_UP_TO),
             "infinite_from": sql.Literal(INFINITE_FROM),
             "greatest": sql.Literal(GREATEST),
+            **self._source_parts(name),
         }
         parts["shares"] = sql.SQL(_SHARES).format(**parts)
         # The vectors are read again to count terms, and are too many to be stored for nothing.
@@ -175,15 +174,29 @@ class SparseShape:
 
     def _relations(self) -> list[LiteralString]:
         """Return the templates of the relations, in their order."""
+        query, tail, shared = self._sources()
         if not self.reads_blocks:
-            return [_QUERY, _SHARED, _WEIGHTS, _LEAF]
+            return [query, _ONES, shared, _WEIGHTS, _LEAF]
         return [
-            _QUERY,
-            *sparse_blocks.changed(has_bm25=self.has_bm25),
+            query,
+            _ONES,
+            tail,
+            *([sparse_blocks.OUTDATED] if self.has_bm25 else []),
             _WEIGHTS,
             *sparse_blocks.found(has_condition=self.has_condition, has_index=self.has_index),
             sparse_blocks.LEAF,
         ]
+
+    def _sources(self) -> tuple[LiteralString, LiteralString, LiteralString]:
+        """Return the templates of the query, of the vectors in no block, and of all vectors."""
+        return _QUERY, sparse_blocks.TAIL, _SHARED
+
+    def _source_parts(self, name: int) -> dict[str, sql.Composable]:
+        """Return the parts that only these templates have."""
+        return {
+            "terms": composed(f"%(terms{name})b"),
+            "values": composed(f"%(weights{name})b"),
+        }
 
     @property
     def _names(self) -> list[str]:
@@ -250,8 +263,9 @@ _QUERY: LiteralString = """{query} as materialized (
         g.term, g.weight::float8 as weight, (g.term / {size})::int as part,
         ('{{' || mod(g.term, {size}) + 1 || ':1}}/{size}')::sparsevec as only
     from unnest({terms}::bigint[], {values}::real[]) as g (term, weight)
-),
-{ones} as materialized (
+)"""
+
+_ONES: LiteralString = """{ones} as materialized (
     select {ones_of} from {query} as q
 )"""
 

@@ -26,7 +26,7 @@ from psycopg import sql
 from pgchroma.store.encoding.sparse import BLOCK_SLOTS
 from pgchroma.store.layout.sparse import CHUNK_SLOTS
 
-__all__ = ("HAVING_TERM", "LEAF", "NAMES", "changed", "found", "numbers")
+__all__ = ("HAVING_TERM", "LEAF", "NAMES", "OUTDATED", "TAIL", "found", "numbers")
 
 NAMES: Final = (
     "removed",
@@ -56,11 +56,6 @@ MAX_TRIED: Final = 2_000
 TRIED_SHARE: Final = 16
 """A descent looks at the records of at most one in this many vectors. Looking a record up takes
 about as long as reading that many of them in their order."""
-
-
-def changed(*, has_bm25: bool) -> list[LiteralString]:
-    """Return the templates of the vectors that blocks do not have, or still count."""
-    return [_TAIL, _OUTDATED] if has_bm25 else [_TAIL]
 
 
 def found(*, has_condition: bool, has_index: bool) -> list[LiteralString]:
@@ -126,7 +121,7 @@ _FILL: LiteralString = """(
         cross join lateral (select f.v || f.v as v offset 0) as h
     )"""
 
-_TAIL: LiteralString = """{removed} as materialized (
+TAIL: LiteralString = """{removed} as materialized (
     select c.pos from {changes} as c where c.is_removed
 ),
 {tail} as materialized (
@@ -141,7 +136,7 @@ _TAIL: LiteralString = """{removed} as materialized (
     where {shares}
 )"""
 
-_OUTDATED: LiteralString = """{outdated} as materialized (
+OUTDATED: LiteralString = """{outdated} as materialized (
     select {columns}
     from {ones} as w
     cross join (
