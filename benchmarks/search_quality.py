@@ -181,7 +181,7 @@ def _rows(collections: dict[int, Any], questions: Sequence[tuple[str, str]]) -> 
     for weights in ((2, 1), (1, 2)):
         name = f"the same as `hybrid`, weights {weights[0]} and {weights[1]}"
         ways.append((name, AVERAGE_LENGTH, fused(near, words, weights=weights)))
-    for weight in (0.02, 0.05, 0.1):
+    for weight in (0.01, 0.02, 0.03, 0.05):
         ways.append((f"a sum: distance + {weight} · `Text`", AVERAGE_LENGTH, summed(weight)))
     rows = []
     for name, average, ranker in ways:
