@@ -97,6 +97,7 @@ def test_status_compact_and_log_name_the_missing_extension(
         assert _has_index(url)
 
 
+@pytest.mark.heavy
 def test_the_command_says_it(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     with psycopg.connect(url, autocommit=True) as plain:
         plain.execute("drop extension pg_trgm")

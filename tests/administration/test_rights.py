@@ -232,6 +232,7 @@ def test_credentials_stay_hidden_from_readers_and_writers(
         theirs.execute("select from pgchroma.credentials")
 
 
+@pytest.mark.heavy
 def test_grants_can_be_confined_to_a_database(url: str, user: str) -> None:
     printed = command(
         "grants", "analyst", _name(user), "--url", url, "--tenant", "default_tenant"

@@ -140,6 +140,7 @@ def test_offline_sql_makes_the_same_catalog(
         client.create_collection("papers").add(ids="1", embeddings=[1.0])
 
 
+@pytest.mark.heavy
 def test_the_command_line_migrates_and_prints(empty_url: str) -> None:
     command = [sys.executable, "-m", "pgchroma", "migrate"]
     printed = subprocess.run([*command, "--sql"], capture_output=True, text=True, check=True)

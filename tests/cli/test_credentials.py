@@ -200,6 +200,7 @@ def test_a_table_commands_no_terminal(run: Run, connection: psycopg.Connection[A
     assert _json(run, "keys")[0]["tenant"] == tenant
 
 
+@pytest.mark.heavy
 def test_a_directory_has_keys_too(
     new_path: Callable[[], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -121,6 +121,7 @@ def test_everything_that_is_missing_is_named_before_a_directory_is_made(
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(
     ("call", "name"),
     [

@@ -78,6 +78,7 @@ def test_what_is_pickled_is_opened_again_elsewhere(
         assert elsewhere(client, filled(client)) == "2 True\n"
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("place", ["postgres", "server", "directory"])
 async def test_asynchronous_ones_are_opened_upon_their_first_use(
     place: str, request: pytest.FixtureRequest, new_path: Callable[[], Path]

@@ -65,6 +65,7 @@ for make in (lambda: pgchroma.PersistentClient("data"), pgchroma.EphemeralClient
 """
 
 
+@pytest.mark.heavy
 def test_an_http_client_needs_nothing_of_posix(emptied: str) -> None:
     done = _on_windows(_BY_HTTP, emptied)
     assert (done.stdout.strip(), done.stderr) == ("1", "")
@@ -81,6 +82,7 @@ def test_a_client_with_a_path_says_that_windows_has_no_server_for_it() -> None:
     assert (done.stdout.splitlines(), done.stderr) == ([_NOT_ON_WINDOWS] * 2, "")
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("command", ["run", "migrate"])
 def test_a_command_with_a_path_says_so_in_one_line(command: str, tmp_path: Path) -> None:
     script = "import sys; from pgchroma.cli import main; main(sys.argv[1:])"

@@ -256,6 +256,7 @@ def test_a_fork_during_a_build_harms_neither_side(url: str) -> None:
     assert done.stdout == "0\n", done.stderr
 
 
+@pytest.mark.heavy
 def test_the_server_indexes_what_it_is_sent_and_what_it_finds(
     url: str, client: pgchroma.ClientAPI, tmp_path: Path
 ) -> None:

@@ -154,6 +154,7 @@ async def test_nor_is_one_of_an_asynchronous_client(
         assert await collection.count() == 2
 
 
+@pytest.mark.heavy
 def test_over_http_the_outcome_is_unknown_too(relay: Relay, tmp_path: Path) -> None:
     arguments = ("--url", relay.conninfo, "--no-auth")
     with running(tmp_path / "log", *arguments) as server, pgchroma.HttpClient(server.url) as client:
@@ -194,6 +195,7 @@ def test_a_connection_that_went_silent_while_idle_is_replaced(
             assert counted.result() == 1
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("call", ["count", "upsert"])
 def test_a_call_ends_that_nothing_answers(relay: Relay, call: str) -> None:
     settings = QUIET.model_copy(update={"pgchroma_request_timeout": 0.5})

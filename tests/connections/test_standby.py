@@ -85,6 +85,7 @@ def test_a_write_says_that_it_is_a_replica(name: str, standby: str) -> None:
         assert papers.query(query_embeddings=[[1.0, 2.0]], n_results=1)["ids"] == [["a"]]
 
 
+@pytest.mark.heavy
 def test_a_server_answers_503_and_reads_on(standby: str, tmp_path: Path) -> None:
     environment = {"PGCHROMA_MIGRATIONS": "validate"}
     arguments = ("--url", standby, "--no-auth")

@@ -190,6 +190,7 @@ assert np.allclose(embed(["a text", "another"]), before, atol=1e-5)
     run_python(code, PGCHROMA_MODEL_PATH=str(packaged_model))
 
 
+@pytest.mark.heavy
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_a_forked_child_can_exit(packaged_model: Path) -> None:
     code = """

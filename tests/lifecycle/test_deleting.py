@@ -63,6 +63,7 @@ def test_a_reader_does_not_hold_up_a_deletion(
     assert_whole(url)
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("row", ["databases", "collections"])
 def test_a_deletion_that_times_out_changes_nothing(
     client: pgchroma.ClientAPI, url: str, delete: Delete, row: str

@@ -58,6 +58,7 @@ def filled(
     return collection, stored
 
 
+@pytest.mark.heavy
 @pytest.mark.usefixtures("small_bound")
 @pytest.mark.parametrize("space", SPACES)
 @pytest.mark.parametrize("quantization", QUANTIZATIONS)

@@ -573,6 +573,7 @@ def test_schemas_of_another_shape(place: tuple[Server, httpx.Client, str], schem
     place[1].delete(f"{C}/made")
 
 
+@pytest.mark.heavy
 def test_a_slow_body_is_given_up(impatient: Server) -> None:
     started = time.monotonic()
     sent = _request(f"POST {TENANTS}", JSON, "content-length: 10", body=b'{"nam')

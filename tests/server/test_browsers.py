@@ -164,6 +164,7 @@ def test_a_request_of_http_1_0_is_answered(served: str) -> None:
             assert b" 200 " in answer.readline()
 
 
+@pytest.mark.heavy
 def test_hosts_and_origins_are_settings(url: str, tmp_path: Path) -> None:
     environment = {
         "PGCHROMA_ALLOWED_HOSTS": "chroma.internal, host.docker.internal",
@@ -183,6 +184,7 @@ def test_hosts_and_origins_are_settings(url: str, tmp_path: Path) -> None:
         assert httpx.post(tenants, json={"name": "tenant-two"}, headers=headers).status_code == 403
 
 
+@pytest.mark.heavy
 def test_a_server_with_credentials_goes_by_them(url: str, tmp_path: Path) -> None:
     with running(tmp_path / "log", "--url", url) as server:
         tenants = f"{server.url}/api/v2/tenants"

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import httpx
 import psycopg
+import pytest
 
 from tests.server_process import eventually, running
 
@@ -30,6 +31,7 @@ def test_a_rate_is_each_credentials_own_and_nobodys_for_what_is_public(
         assert anybody.get("/heartbeat").status_code == 200
 
 
+@pytest.mark.heavy
 def test_looking_a_credential_up_has_its_time_too(url: str, tmp_path: Path) -> None:
     with (
         running(
@@ -57,6 +59,7 @@ def test_looking_a_credential_up_has_its_time_too(url: str, tmp_path: Path) -> N
         )
 
 
+@pytest.mark.heavy
 def test_a_stranger_is_not_told_about_the_database(url: str, tmp_path: Path) -> None:
     with (
         running(tmp_path / "log", "--url", url, "--no-auth") as server,
@@ -72,6 +75,7 @@ def test_a_stranger_is_not_told_about_the_database(url: str, tmp_path: Path) -> 
         assert "tenants" in server.log.read_text()
 
 
+@pytest.mark.heavy
 def test_no_question_asks_for_more_results_than_a_query_may(url: str, tmp_path: Path) -> None:
     environment = {"PGCHROMA_MAX_N_RESULTS": "5"}
     arguments = ("--url", url, "--no-auth")

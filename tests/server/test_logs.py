@@ -102,6 +102,7 @@ def test_no_secret_is_logged(served: Server) -> None:
     assert "CheckViolation 23514" in text
 
 
+@pytest.mark.heavy
 def test_a_line_in_json_has_the_request(url: str, tmp_path: Path) -> None:
     with running(tmp_path / "log", "--url", url, "--log-format", "json") as server:
         headers = {"authorization": f"Bearer {server.first_key}"}
@@ -124,6 +125,7 @@ def test_a_line_in_json_has_the_request(url: str, tmp_path: Path) -> None:
     assert requests["/of/nobody"]["operation"] == ""
 
 
+@pytest.mark.heavy
 def test_requests_need_not_be_logged(url: str, tmp_path: Path) -> None:
     environment = {"PGCHROMA_LOG_REQUESTS": "false"}
     with running(tmp_path / "log", "--url", url, "--no-auth", environment=environment) as server:

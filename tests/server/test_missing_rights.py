@@ -74,6 +74,7 @@ def test_the_caller_is_told_whose_right_it_is_and_the_log_has_the_grant(
     assert "caused by" not in lines
 
 
+@pytest.mark.heavy
 def test_what_the_log_says_mends_it(
     url: str, client: pgchroma.ClientAPI, reader: str, tmp_path: Path
 ) -> None:

@@ -120,6 +120,7 @@ def test_control_characters_are_escaped_wherever_they_come_from(code: int) -> No
     assert chr(code) not in TextFormatter().format(record)
 
 
+@pytest.mark.heavy
 def test_an_origin_is_no_pattern(url: str, tmp_path: Path) -> None:
     environment = {"PGCHROMA_CORS_ALLOW_ORIGINS": "https://app.example"}
     with running(tmp_path / "log", "--url", url, environment=environment) as server:

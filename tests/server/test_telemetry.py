@@ -89,6 +89,7 @@ def collector() -> Iterator[Collector]:
     thread.join()
 
 
+@pytest.mark.heavy
 def test_a_request_is_a_span_and_the_database_a_child(
     collector: Collector, url: str, tmp_path: Path
 ) -> None:

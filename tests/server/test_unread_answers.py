@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 
 from pgchroma.server.http.unread import PART_BYTES, UnreadAnswers
 from tests.server_process import eventually, running
@@ -58,6 +59,7 @@ async def test_the_oldest_is_given_up_when_there_are_too_many() -> None:
     assert (unread._bytes, unread._given_up) == (0, {})
 
 
+@pytest.mark.heavy
 def test_a_server_ends_the_connection_of_who_does_not_read(url: str, tmp_path: Path) -> None:
     environment = {"PGCHROMA_ANSWER_TIMEOUT": "1"}
     arguments = ("--url", url, "--no-auth")

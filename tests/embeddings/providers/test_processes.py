@@ -61,6 +61,7 @@ function(sys.argv[2:])
 """
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("texts", [["a"], ["a", "b", "c", "d", "e", "f"]])
 def test_an_interrupt_is_obeyed_at_once(provider: Provider, texts: list[str]) -> None:
     provider.speaks = lambda request: Answer({}, seconds=20)

@@ -80,6 +80,7 @@ def published() -> list[Any]:
     return [json.loads(line) for line in run.stdout.splitlines()]
 
 
+@pytest.mark.heavy
 def test_the_words_that_do_not_count_are_the_same(published: list[Any]) -> None:
     assert list(ENGLISH_STOPWORDS) == published[0]
 
