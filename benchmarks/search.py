@@ -1,4 +1,4 @@
-"""Searches by sparse vectors, alone, with filters and with embeddings: their time and their size.
+"""Searches by sparse vectors and by words, alone, with filters and with embeddings.
 
 Run by ``make bench-search``, with ``BENCH_DOCUMENTS`` documents. Every search of a kind runs in
 turns with the others. Writes docs/benchmarks-search.md.
@@ -32,6 +32,7 @@ from pgchroma import (
     Search,
     SparseVector,
     SparseVectorIndexConfig,
+    Text,
 )
 from pgchroma.compactor.runner import Compaction
 from pgchroma.compactor.settings import CompactionSettings
@@ -66,6 +67,20 @@ class Vectors:
                 strict=True,
             )
         ]
+
+    def texts(self, first: int, count: int) -> list[str]:
+        """Write the same vectors as texts, with a word for each term, one in five of them twice."""
+        words = [[_word(term) for term in each.indices] for each in self.batch(first, count)]
+        return [" ".join([*each, *each[::5]]) for each in words]
+
+
+def _word(term: int) -> str:
+    """Return a word of letters, such as PostgreSQL looks for inflections in."""
+    letters = ""
+    while term:
+        term, letter = divmod(term, 26)
+        letters += chr(ord("a") + letter)
+    return f"{letters}ing"
 
 
 def bm25(random: np.random.Generator, count: int) -> Vectors:
@@ -125,15 +140,30 @@ def _vectors(
 
 
 class Loaded:
-    """A collection with the vectors, and the processes of PostgreSQL that work for it."""
+    """A collection with the vectors, and the processes of PostgreSQL that work for it.
 
-    def __init__(self, conninfo: str, client: Any, name: str, vectors: Vectors | None) -> None:
+    Attributes:
+        vectors: Its sparse vectors.
+        words: The sparse vectors that its documents are made of; without them, all are the same.
+    """
+
+    def __init__(
+        self,
+        conninfo: str,
+        client: Any,
+        name: str,
+        *,
+        vectors: Vectors | None = None,
+        words: Vectors | None = None,
+        has_text: bool = False,
+    ) -> None:
         self.conninfo = conninfo
-        self.vectors = vectors
+        self.vectors, self.words = vectors, words
         schema = Schema().create_index(IntInvertedIndexConfig(), key="indexed")
         if vectors is not None:
             schema.create_index(SparseVectorIndexConfig(bm25=name == "BM25"), key="sparse")
-        self.collection = client.create_collection(name, schema, embedding_function=None)
+        text = {"text": {"language": "english"}} if has_text else None
+        self.collection = client.create_collection(name, schema, text, embedding_function=None)
         random = np.random.default_rng(5)
         self.embeddings = random.normal(size=(BATCH, DIMENSION)).astype(np.float32)
         self.added = {"wall": 0.0, "cpu": 0.0}
@@ -153,7 +183,9 @@ class Loaded:
         return {
             "ids": [f"d{n}" for n in range(first, first + BATCH)],
             "embeddings": self.embeddings + 0.3 * noise,
-            "documents": ["words " * 40] * BATCH,
+            "documents": (
+                ["words " * 40] * BATCH if self.words is None else self.words.texts(first, BATCH)
+            ),
             "metadatas": metadatas,
         }
 
@@ -188,7 +220,13 @@ class Loaded:
                     [f"sparse_{self.collection.id.hex}%"],
                 ).fetchall()
             )
-        vectors = sizes.pop(f"sparse_{self.collection.id.hex}_0")
+            (words,) = connection.execute(
+                "select coalesce(sum(pg_column_size(lexemes)), 0) "
+                f'from default_tenant__default_database."records_{self.collection.id.hex}"'
+                if self.words is not None
+                else "select 0"
+            ).fetchall()[0]
+        vectors = sizes.pop(f"sparse_{self.collection.id.hex}_0") + int(words)
         return vectors / DOCUMENTS, sum(sizes.values()) / DOCUMENTS
 
     def search(self, searches: dict[str, Sequence[Search]]) -> dict[str, tuple[float, float]]:
@@ -229,33 +267,37 @@ def _cpu(pid: int) -> float:
 
 
 def _searches(loaded: Loaded, vectors: Vectors) -> dict[str, Sequence[Search]]:
+    def rank(query: SparseVector, limit: int) -> Knn | Text:
+        if loaded.words is None:
+            return Knn(query, key="sparse", limit=limit)
+        return Text(" ".join(map(_word, query.indices)), limit=limit)
+
     def best(limit: int = 10, where: Any = None) -> list[Search]:
-        ranks = (Knn(query, key="sparse", limit=limit) for query in vectors.queries)
+        ranks = (rank(query, limit) for query in vectors.queries)
         return [Search(where=where, rank=rank, limit=10) for rank in ranks]
 
     shown = [K.DOCUMENT.name, K.METADATA.name, K.SCORE.name]
     dense = [Knn(embedding.tolist(), limit=200) for embedding in loaded.embeddings[:QUERIES]]
-    sparse = [Knn(query, key="sparse", limit=200) for query in vectors.queries]
-    for rank in (*dense, *sparse):
-        rank.return_rank = True
+    sparse = [rank(query, 200) for query in vectors.queries]
+    for each in (*dense, *sparse):
+        each.return_rank = True
     fused = [Rrf([left, right]) for left, right in zip(dense, sparse, strict=True)]
     # A weight of zero makes a search read all vectors.
     all_read = [
         SparseVector([*query.indices, 2**32 - 1], [*query.values, 0.0]) for query in vectors.queries
     ]
+    read = [Search(rank=Knn(query, key="sparse", limit=10), limit=10) for query in all_read[:8]]
     return {
         "top 10": best(),
         "top 200": best(200),
-        "top 10, all vectors read": [
-            Search(rank=Knn(query, key="sparse", limit=10), limit=10) for query in all_read[:8]
-        ],
+        **({"top 10, all vectors read": read} if loaded.words is None else {}),
         "filter of 50 %": best(where=K("plain") < 500),
         "filter of 10 %, indexed": best(where=K("indexed") < 100),
         "filter of 1 %, indexed": best(where=K("indexed") < 10),
         "filter of 1 %": best(where=K("plain") < 10),
-        "dense, top 200": [Search(rank=rank, limit=10, select=shown) for rank in dense],
-        "sparse, top 200": [Search(rank=rank, limit=10, select=shown) for rank in sparse],
-        "both, fused": [Search(rank=rank, limit=10, select=shown) for rank in fused],
+        "dense, top 200": [Search(rank=each, limit=10, select=shown) for each in dense],
+        "this, top 200": [Search(rank=each, limit=10, select=shown) for each in sparse],
+        "both, fused": [Search(rank=each, limit=10, select=shown) for each in fused],
     }
 
 
@@ -270,12 +312,21 @@ def main() -> None:
             postgres.conninfo, pgchroma.Settings(pgchroma_compaction=False)
         ) as client,
     ):
-        without = Loaded(postgres.conninfo, client, "without", None)
-        for name, make in (("BM25", bm25), ("SPLADE-like", splade)):
+        for name, make in (("BM25", bm25), ("words", bm25), ("SPLADE-like", splade)):
             vectors = make(random, DOCUMENTS)
             gc.collect()
             gc.freeze()
-            loaded = Loaded(postgres.conninfo, client, name, vectors)
+            words = vectors if name == "words" else None
+            without = Loaded(postgres.conninfo, client, "without", words=words)
+            client.delete_collection("without")
+            loaded = Loaded(
+                postgres.conninfo,
+                client,
+                name,
+                vectors=None if words else vectors,
+                words=words,
+                has_text=words is not None,
+            )
             cpu, own = loaded.compact()
             size, blocks = loaded.size()
             written.append(
@@ -284,6 +335,7 @@ def main() -> None:
                     f"{len(vectors.terms) / DOCUMENTS:.1f}",
                     short(without.added["cpu"] / loaded.added["cpu"]),
                     short(without.added["wall"] / loaded.added["wall"]),
+                    short((loaded.added["cpu"] - without.added["cpu"]) / DOCUMENTS * 1e6),
                     short(DOCUMENTS / cpu),
                     short(DOCUMENTS / (cpu + own)),
                     short(size),
@@ -293,30 +345,32 @@ def main() -> None:
             print(written[-1], flush=True)
             found = loaded.search(_searches(loaded, vectors))
             base = found["top 10"][0]
-            parts = found["dense, top 200"][0] + found["sparse, top 200"][0]
+            parts = found["dense, top 200"][0] + found["this, top 200"][0]
             for kind, (ms, wall) in found.items():
                 ratio = ms / (parts if kind.startswith("both") else base)
                 searched.append((name, kind, short(ms), short(wall), f"{ratio:.2f}"))
                 print(searched[-1], flush=True)
             client.delete_collection(name)
-    header = ("vectors", "weights", "add, CPU", "add", "blocks/s", "both/s", "vector", "block")
+    header = ("", "weights", "add, CPU", "add", "more, µs", "blocks/s", "both/s", "vector", "block")
     text = INTRODUCTION + table(header, 1, written) + SEARCHES
-    text += table(("vectors", "search", "CPU, ms", "all, ms", "ratio"), 2, searched)
+    text += table(("", "search", "CPU, ms", "all, ms", "ratio"), 2, searched)
     (ROOT / "docs" / "benchmarks-search.md").write_text(text, encoding="utf-8")
     print(text)
 
 
-INTRODUCTION = f"""# Searches by sparse vectors
+INTRODUCTION = f"""# Searches by sparse vectors and by words
 
 {DOCUMENTS:,} records with embeddings of {DIMENSION} dimensions, a document and two metadata keys,
 in an embedded PostgreSQL; made by `make bench-search`. The vectors are synthetic: terms are as
 unevenly frequent as words, in the first kind over all numbers of 32 bits, in the second over the
-vocabulary of SPLADE's models. Queries are terms of a document. Medians of {TURNS} turns; these
+vocabulary of SPLADE's models. "words" is a full-text index of documents that have a word for each
+term of vectors of the first kind. Queries are terms of a document. Medians of {TURNS} turns; these
 machines are noisy, so compare the lines of one run.
 
 The rate of adding is that without an index divided by that with one, in batches of {BATCH:,}: of
-PostgreSQL's processor alone, and of all that passes. Then vectors that the compactor puts into
-blocks in a second of PostgreSQL's processor, and of its own as well; bytes of a vector, and of its
+PostgreSQL's processor alone, and of all that passes; and by how much its processor needs longer for
+a document. Then vectors that the compactor puts into blocks in a second of PostgreSQL's processor,
+and of its own as well; bytes of a vector, or of a vector and the words of the document, and of its
 share of the blocks.
 
 """

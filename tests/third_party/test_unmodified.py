@@ -33,7 +33,8 @@ def installed(environment: Path, clients: str) -> pytest.MarkDecorator:
     "script",
     [
         "chromadb_sync", "chromadb_async", "with_langchain", "with_llama_index", "with_haystack",
-        "with_mcp", "with_mem0", "with_crewai", "with_autogen", "searching",
+        "with_mcp", "with_mem0", "with_crewai", "with_autogen", "searching", "searching_langchain",
+        "searching_llama_index",
     ],
 )  # fmt: skip
 def test_a_python_client(script: str, served: str, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 
 import chromadb
+import httpx
 from chromadb import (
     K,
     Knn,
@@ -44,6 +45,7 @@ def main() -> None:
     asyncio.run(an_asynchronous_search(url, key, made.name))
     client.delete_collection(made.name)
     a_hybrid_search(client)
+    a_search_for_words(client, url, key)
 
 
 def a_search_by_text(made: chromadb.Collection) -> None:
@@ -103,6 +105,27 @@ def a_hybrid_search(client: chromadb.ClientAPI) -> None:
     assert found["ids"] == [["bacon"]], found
     again = client.get_collection(made.name, embedding_function=Letters())
     assert again.search(Search(rank=Knn("cab", key="words")))["ids"] == [["cab"]]
+    client.delete_collection(made.name)
+
+
+def a_search_for_words(client: chromadb.ClientAPI, url: str, key: str | None) -> None:
+    """Chroma's client chooses a full-text index, and any client of HTTP uses it."""
+    metadata = {"text:language": "english"}
+    made = client.create_collection(
+        unique("words"), metadata=metadata, embedding_function=Letters()
+    )
+    made.add(ids=list(TEXTS), documents=list(TEXTS.values()), metadatas=METADATAS)
+    again = client.get_collection(made.name, embedding_function=Letters())
+    assert again.metadata == metadata, again.metadata
+    path = f"/api/v2/tenants/default_tenant/databases/default_database/collections/{made.id}"
+    headers = {} if key is None else {"Authorization": f"Bearer {key}"}
+    with httpx.Client(base_url=url + path, headers=headers) as http:
+        search = {"rank": {"$text": {"query": "the bacon and eggs"}}}
+        found = http.post("/search", json={"searches": [search]}).raise_for_status().json()
+        assert found["ids"] == [["bacon"]], found
+        body = {"where_document": {"$matches": "cabs or dogs"}}
+        found = http.post("/get", json=body).raise_for_status().json()
+        assert found["ids"] == ["cat", "cab"], found
     client.delete_collection(made.name)
 
 
