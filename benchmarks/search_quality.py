@@ -22,6 +22,7 @@ import numpy as np
 
 import pgchroma
 from pgchroma import K, Knn, Rrf, Schema, Search, SparseVectorIndexConfig, Text
+from pgchroma.client.arguments.searches import FUSION_K
 from pgchroma.model.configuration import AVERAGE_LENGTH
 from pgchroma.utils.embedding_functions import ChromaBm25EmbeddingFunction
 from tables import table
@@ -174,12 +175,12 @@ def _rows(collections: dict[int, Any], questions: Sequence[tuple[str, str]]) -> 
             for average in sorted(collections, reverse=True)
         ),
         ("`Rrf`: embeddings and Chroma's BM25", AVERAGE_LENGTH, fused(near, sparse)),
-        ("`Rrf`: embeddings and `Text` (`hybrid`)", AVERAGE_LENGTH, fused(near, words)),
     ]
-    for k in (1, 10, 20, 120):
-        ways.append((f"the same as `hybrid`, k {k}", AVERAGE_LENGTH, fused(near, words, k=k)))
+    for k in (60, 120, 20, FUSION_K, 1):
+        name = f"`Rrf`: embeddings and `Text`, k {k}{' (`hybrid`)' if k == FUSION_K else ''}"
+        ways.append((name, AVERAGE_LENGTH, fused(near, words, k=k)))
     for weights in ((2, 1), (1, 2)):
-        name = f"the same as `hybrid`, weights {weights[0]} and {weights[1]}"
+        name = f"the same, k 60, weights {weights[0]} and {weights[1]}"
         ways.append((name, AVERAGE_LENGTH, fused(near, words, weights=weights)))
     for weight in (0.01, 0.02, 0.03, 0.05):
         ways.append((f"a sum: distance + {weight} · `Text`", AVERAGE_LENGTH, summed(weight)))
@@ -198,6 +199,13 @@ these sentences search for the rest of their docstring, which counts as the only
 embeddings are those of the default function, and a fusion has the best {depth} of each list.
 
 {table}
+- Without inverse document frequencies, BM25 loses a seventh of its quality.
+- A fusion finds 12 to 14 % more than either of its parts. Its constant matters little; a small one
+  is better here.
+- A sum is the best of all. But the right factor depends on the distance, on the embedding function
+  and on the texts, so try it with questions of your own:
+  `Knn(q, limit=200, default=2) + Text(q, limit=200, default=1) * 0.02`.
+- `average_length` should not be much greater than the number of words of an average document.
 """.replace("{depth}", str(DEPTH))
 
 

@@ -129,7 +129,7 @@ async def test_words_and_vectors_are_fused(mode: Any) -> None:
     options: dict[str, Any] = {"limit": 200, "default": 1_000_000, "return_rank": True}
     text = "a fox-like animal"
     by_hand = await collection.search(
-        Search(rank=Rrf([Knn(text, **options), Text(text, **options)]), limit=3).select(
+        Search(rank=Rrf([Knn(text, **options), Text(text, **options)], k=10), limit=3).select(
             K.DOCUMENT, K.METADATA, K.SCORE
         )
     )

@@ -20,6 +20,10 @@ __all__ = ("TextQuery", "hybrid_search", "payloads_of", "search_request", "text_
 CANDIDATES: Final = 200
 """The number of records that each of two fused searches may find, unless more are wanted."""
 
+FUSION_K: Final = 10
+"""The constant of the fusion. With a greater one, the first positions matter less: 60, which is
+common, found less in our measurements."""
+
 UNFOUND_RANK: Final = 1_000_000
 """The position of a record that a search did not find, which hardly counts in a fusion."""
 
@@ -66,7 +70,7 @@ def hybrid_search(
         "default": UNFOUND_RANK,
         "return_rank": True,
     }
-    fused = Rrf([Knn(query_text, **options), Text(query_text, **options)], weights=weights)
+    fused = Rrf([Knn(query_text, **options), Text(query_text, **options)], FUSION_K, weights)
     return Search(where, fused, limit=count).select(Key.DOCUMENT, Key.METADATA, Key.SCORE)
 
 
