@@ -270,8 +270,8 @@ class AsyncCollection:
     ) -> SearchResult:
         """Find the records that are best by their embeddings and by their words.
 
-        It is the search ``Rrf([Knn(query_text, …), Text(query_text, …)], k=10)``: the two lists of the
-        best 200 are fused by position. Lower scores are better. The collection needs a full-text
+        It is the search ``Rrf([Knn(query_text, …), Text(query_text, …)], k=10)``: it fuses the
+        best 200 of each by position. Lower scores are better. The collection needs a full-text
         index and an embedding function. Chroma does not have this method.
 
         Args:
