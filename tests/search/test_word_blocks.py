@@ -111,11 +111,16 @@ def test_the_vectors_have_the_weights_of_documents_without_one(rounds: WordRound
 
 def test_the_beginning_of_a_very_long_document_is_searched(rounds: WordRounds) -> None:
     text = " ".join(f"{number:x}" for number in range(10_000, 60_000))
+    rare = [chr(code) for code in range(0x20000, 0x2A000)] * 2
+    # Each pair is three words, of up to nine bytes.
+    pairs = " ".join(f"{a}-{b}" for a, b in zip(rare, rare[7::3] * 3, strict=False))
     rounds.collection.add(
-        ids=["long", "many"], documents=[text, "w1 " * 1_000], embeddings=[[1.0]] * 2
+        ids=["long", "many", "dense"],
+        documents=[text, "w1 " * 1_000, pairs],
+        embeddings=[[1.0]] * 3,
     )
     for _ in range(2):
-        for word, id in ((f"{10_000:x}", "long"), ("w1", "many")):
+        for word, id in ((f"{10_000:x}", "long"), ("w1", "many"), (rare[0], "dense")):
             found = rounds.collection.search(Search(rank=Text(word)))
             assert found["ids"] == [[id]]
         assert rounds.collection.get(where_document={"$matches": f"{10_001:x}"})["ids"] == ["long"]

@@ -241,7 +241,12 @@ async def test_a_bad_search_by_words_is_refused(
         await collection.search(Search(rank=rank))
 
 
-async def test_too_long_a_filter_by_words_is_refused(collection: Any) -> None:
+async def test_too_large_a_filter_by_words_is_refused(collection: Any) -> None:
+    for words in (" or ".join(["fox"] * 100), " ".join(["fo*"] * 99)):
+        found = await collection.get(where_document={"$matches": words})
+        assert found["ids"] == ["fox", "cat"]
+        with pytest.raises(errors.InvalidArgumentError, match="at most 100 alternatives"):
+            await collection.get(where_document={"$matches": f"{words} or fo* ba*"})
     with pytest.raises(errors.InvalidArgumentError, match="at most 10000 characters, got 10001"):
         await collection.get(where_document={"$matches": "x" * 10_001})
 

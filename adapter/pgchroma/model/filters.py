@@ -17,7 +17,7 @@ from pgchroma.model.metadata import fits_int64
 from pgchroma.model.plain import below, plain_operand, plain_scalar, shown
 from pgchroma.model.regex import MAX_CHARACTERS, translate_regex
 from pgchroma.model.text import check_text
-from pgchroma.model.words import MAX_WORDS_CHARACTERS
+from pgchroma.model.words import MAX_WORDS_CHARACTERS, MAX_WORDS_PARTS, count_parts
 
 __all__ = (
     "MAX_CLAUSES",
@@ -245,11 +245,18 @@ def _text_leaf(parser: _Parser, operator: str, value: Any, path: str) -> TextMat
     if operator in ("$regex", "$not_regex"):
         parser.count_pattern(text, path)
         translate_regex(text)
-    if operator in WORD_OPERATORS and len(text) > MAX_WORDS_CHARACTERS:
+    if operator in WORD_OPERATORS:
+        _check_words(parser, text, path)
+    return TextMatch(cast("TextOperator", operator), text)
+
+
+def _check_words(parser: _Parser, text: str, path: str) -> None:
+    if len(text) > MAX_WORDS_CHARACTERS:
         raise parser.refused(
             path, f"expected at most {MAX_WORDS_CHARACTERS} characters, got {len(text)}"
         )
-    return TextMatch(cast("TextOperator", operator), text)
+    if count_parts(text) > MAX_WORDS_PARTS:
+        raise parser.refused(path, f"expected at most {MAX_WORDS_PARTS} alternatives and prefixes")
 
 
 def _scalar(parser: _Parser, operand: Any, path: str) -> Operand:

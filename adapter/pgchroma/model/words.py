@@ -11,10 +11,22 @@ import re
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
-__all__ = ("MAX_WORDS_CHARACTERS", "Alternative", "Prefix", "Words", "parse_words")
+__all__ = (
+    "MAX_WORDS_CHARACTERS",
+    "MAX_WORDS_PARTS",
+    "Alternative",
+    "Prefix",
+    "Words",
+    "count_parts",
+    "parse_words",
+)
 
 MAX_WORDS_CHARACTERS: Final = 10_000
 """The longest text to search for."""
+
+MAX_WORDS_PARTS: Final = 100
+"""The most alternatives and prefixes of a text. PostgreSQL combines them two by two, and each
+combination nests one level deeper."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +68,11 @@ def parse_words(text: str) -> list[Alternative]:
             words.append(token)
     parsed = [Alternative(" ".join(words), tuple(found)) for words, found in alternatives]
     return [each for each in parsed if each.text or each.prefixes] or parsed[:1]
+
+
+def count_parts(text: str) -> int:
+    """Return the number of a text's alternatives and prefixes."""
+    return sum(1 + len(alternative.prefixes) for alternative in parse_words(text))
 
 
 # A quotation mark that is not closed quotes the rest, as in PostgreSQL.

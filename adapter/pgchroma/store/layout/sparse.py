@@ -55,9 +55,9 @@ CHUNK_SLOTS: Final = 128
 LEXEMES: Final = "lexemes"
 """The column of records with the words of the document and their places, a `tsvector`."""
 
-MAX_CHARACTERS: Final = 200_000
-"""The characters of a document that have words. The words of a longer text may not fit into a
-`tsvector`, which has at most 1 MB."""
+MAX_CHARACTERS: Final = 100_000
+"""The number of characters of a document that are split into words. A `tsvector` has at most 1 MB.
+Of rare Chinese characters in pairs with a hyphen, 200,000 do not fit."""
 
 
 @dataclass(frozen=True)
