@@ -75,7 +75,8 @@ def _create(restored_url: str) -> None:
 
 def _fill(client: pgchroma.ClientAPI) -> None:
     rows = np.random.default_rng(1).standard_normal((300, 4)).astype(np.float32)
-    configuration: Any = {"hnsw": {**EAGER["hnsw"], "space": "ip"}}
+    text = {"language": "simple", "average_length": 3}
+    configuration: Any = {"hnsw": {**EAGER["hnsw"], "space": "ip"}, "text": text}
     metadata: Any = {"topic": "birds", "weight": 1.0, "large": 1e300}
     papers = client.create_collection("papers", metadata=metadata, configuration=configuration)
     papers.add(
@@ -128,6 +129,8 @@ def _go_on(url: str, **place: str) -> None:
         papers = client.get_collection("papers")
         papers.add(ids=["new"], embeddings=[[9.0, 9.0, 9.0, 9.0]], documents=["new"])
         assert papers.count() == 301
+        words = pgchroma.Search(rank=pgchroma.Text("new 299"), limit=3)
+        assert papers.search(words)["ids"] == [["new", "299"]]
         assert papers.query(query_embeddings=[[1.0, 1.0, 1.0, 1.0]], n_results=1)["ids"] == [
             ["new"]
         ]
@@ -305,7 +308,7 @@ def test_a_collection_whose_name_is_taken_is_left(
 def test_without_the_copy_what_can_be_is_read_off_the_tables(
     url: str, restored_url: str, space: str, tmp_path: Path
 ) -> None:
-    configuration: Any = {"hnsw": {"space": space}}
+    configuration: Any = {"hnsw": {"space": space}, "text": {"language": "english"}}
     with pgchroma.PostgresClient(url, QUIET) as client:
         index = pgchroma.SparseVectorIndexConfig(bm25=True)
         schema = pgchroma.Schema().create_index(index, key="100% 'sparse'")
@@ -316,13 +319,15 @@ def test_without_the_copy_what_can_be_is_read_off_the_tables(
         papers.add(
             ids=["1", "2"],
             embeddings=[[1.0, 2.0], [3.0, 1.0]],
-            documents=["a", "b"],
+            documents=["apples", "berries"],
             metadatas=sparse,
         )
         before = papers.query(query_embeddings=[[1.0, 1.0]])
         query = pgchroma.Knn(pgchroma.SparseVector([1], [1.0]), key="100% 'sparse'")
         search = pgchroma.Search(rank=query).select_all()
-        found = papers.search(search)
+        searches = [search, pgchroma.Search(rank=pgchroma.Text("berry apple"))]
+        found = papers.search(searches)
+        assert found["ids"] == [["2"], ["1", "2"]]
     file = _dump(url, f"--schema={SCHEMA}", "--exclude-table=*.~catalog", str(tmp_path / "dump"))
     _create(restored_url)
     _restore(restored_url, file)
@@ -336,7 +341,8 @@ def test_without_the_copy_what_can_be_is_read_off_the_tables(
     with pgchroma.PostgresClient(restored_url, QUIET) as client:
         papers = client.get_collection("papers", embedding_function=None)
         assert papers.query(query_embeddings=[[1.0, 1.0]]) == before
-        assert papers.search(search) == found
+        assert papers.search(searches) == found
+        assert papers.get(where_document={"$matches": "apple"})["ids"] == ["1"]
         papers.add(ids=["3"], embeddings=[[1.0, 1.0]])
         assert papers.count() == 3
 

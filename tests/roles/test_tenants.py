@@ -13,7 +13,7 @@ import pytest
 from sqlalchemy import create_engine
 
 import pgchroma
-from pgchroma import Knn, Schema, Search, SparseVector, SparseVectorIndexConfig, errors
+from pgchroma import Knn, Schema, Search, SparseVector, SparseVectorIndexConfig, Text, errors
 from pgchroma.client._sync.client import AdminClient
 from pgchroma.embedded import EmbeddedPostgres
 from pgchroma.model import operations
@@ -46,7 +46,8 @@ async def test_a_tenant_lives_its_life_in_its_role(mode: Any, url: str) -> None:
     assert [d.name for d in await admin.list_databases(tenant="acme")] == ["docs"]
     await mode.set_tenant("acme", "docs")
     schema = Schema().create_index(SparseVectorIndexConfig(bm25=True), key="sp")
-    papers = await mode.create_collection("papers", schema, metadata={"k": 1})
+    text: Any = {"text": {"language": "english"}}
+    papers = await mode.create_collection("papers", schema, text, metadata={"k": 1})
     await papers.add(
         ids=["a", "b", "c"],
         embeddings=[[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]],
@@ -60,6 +61,8 @@ async def test_a_tenant_lives_its_life_in_its_role(mode: Any, url: str) -> None:
     await papers.update(ids="a", metadatas={"n": 9, "sp": sparse}, embeddings=[5.0, 5.0])
     found = await papers.search(Search(rank=Knn(sparse, key="sp"), select=["sp"]))
     assert (found["ids"], found["metadatas"]) == ([["a"]], [[{"sp": sparse}]])
+    assert (await papers.search(Search(rank=Text("foxes"))))["ids"] == [["a", "b"]]
+    assert (await papers.get(where_document={"$matches": "red -fox"}))["ids"] == ["c"]
     await papers.upsert(ids=["c", "d"], embeddings=[[2.0, 2.0], [3.0, 3.0]])
     assert (await papers.delete(where_document={"$contains": "blue"}))["deleted"] == 1
     assert (await papers.get())["ids"] == ["a", "c", "d"]
