@@ -26,7 +26,7 @@ TEXTS = {"cats": "cats purr", "dogs": "dogs bark", "cars": "cars honk at dogs"}
 register_embedding_function(Letters)
 
 
-class Embedding(BaseEmbedding):
+class Embedding(BaseEmbedding):  # type: ignore[misc]
     """The same function for LlamaIndex."""
 
     def _get_text_embedding(self, text: str) -> list[float]:
@@ -39,7 +39,7 @@ class Embedding(BaseEmbedding):
         return self._get_text_embedding(query)
 
 
-class Words(BaseRetriever):
+class Words(BaseRetriever):  # type: ignore[misc]
     """Searches a collection of Chroma for words."""
 
     def __init__(self, collection: chromadb.Collection) -> None:
