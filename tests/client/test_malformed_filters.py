@@ -124,7 +124,9 @@ PARSER: list[tuple[Any, str]] = [
     ({"$and": [{"k": 1}, {"k": {"$gt": True}}]}, "where.$and[1].k.$gt: expected a number"),
 ]
 
-DOCUMENT_OPERATORS = "$contains, $not_contains, $regex, $not_regex, $and, $or"
+DOCUMENT_OPERATORS = (
+    "$contains, $not_contains, $regex, $not_regex, $matches, $not_matches, $and, $or"
+)
 DOCUMENT_TEXT = "Expected where document operand value for operator {} to be a {}"
 DOCUMENT_CLAUSES = "Expected document value for $and or $or to be a list "
 

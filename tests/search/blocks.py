@@ -116,8 +116,13 @@ def _assert_blocks(
     stored: dict[tuple[int, int, int], float] = {}
     counts: Counter[tuple[int, int]] = Counter()
     rows = connection.execute(
-        f"select block, term, vectors, greatest::text, weights::text from {name}_weights"
+        "select w.block, t.term, t.vectors, t.greatest::text, t.weights::text "
+        f"from {name}_weights as w "
+        "cross join unnest(w.terms, w.vectors, w.greatest, w.weights) "
+        "as t (term, vectors, greatest, weights)"
     ).fetchall()
+    leasts = f"select from {name}_weights where least <> (select min(t) from unnest(terms) as t)"
+    assert connection.execute(leasts).fetchall() == []
     for block, term, count, greatest, text in rows:
         pairs = [pair.split(":") for pair in text[1 : text.index("}")].split(",")]
         assert len(pairs) == count

@@ -12,7 +12,13 @@ from hypothesis import strategies as st
 from pgchroma.errors import InvalidArgumentError
 from pgchroma.model.sparse import SparseVector, parse_sparse, round_values
 from pgchroma.store.encoding.sparse import PART_DIMENSION, decode_sparse, encode_sparse
-from pgchroma.store.encoding.sparse_blocks import count_terms, transpose
+from pgchroma.store.encoding.sparse_blocks import (
+    MAX_RARE,
+    ROW_VALUES,
+    _rows_of,
+    count_terms,
+    transpose,
+)
 from pgchroma.store.encoding.vectors import PackedArray
 
 OID = 4711
@@ -76,6 +82,17 @@ def test_a_block_has_the_weights_of_its_vectors(vectors: list[dict[int, float]])
     assert dict(zip(counted.terms.tolist(), counted.vectors.tolist(), strict=True)) == dict(
         zip(terms, counts, strict=True)
     )
+
+
+@given(st.lists(st.integers(1, 40), max_size=200))
+def test_rare_terms_share_rows_and_frequent_ones_do_not(counts: list[int]) -> None:
+    rows = _rows_of(np.array(counts, np.int64)).tolist()
+    assert rows == sorted(rows)
+    assert set(rows) == set(range(len(set(rows))))
+    for row in set(rows):
+        inside = [count for count, its_row in zip(counts, rows, strict=True) if its_row == row]
+        assert len(inside) == 1 or max(inside) <= MAX_RARE
+        assert len(inside) == 1 or sum(inside) <= ROW_VALUES + MAX_RARE
 
 
 def test_a_part_has_a_greatest_length() -> None:

@@ -241,7 +241,7 @@ REFUSALS: list[tuple[str, Any, int, bytes]] = [
     *((f"POST {R}/search", {"searches": [{"rank": rank}]}, 422, malformed(f"searches[0].{message}"))
       for rank, message in (
         ({"$bogus": 1}, "rank: unknown variant `$bogus`, expected one of `$abs`, `$div`, `$exp`, "
-         "`$knn`, `$log`, `$max`, `$min`, `$mul`, `$sub`, `$sum`, `$val`"),
+         "`$knn`, `$log`, `$max`, `$min`, `$mul`, `$sub`, `$sum`, `$text`, `$val`"),
         ({"$knn": {}}, "rank.$knn: missing field `query`"),
         ({"$knn": {"query": "text"}}, "rank.$knn.query: data did not match any variant of untagged "
          "enum QueryVector"),

@@ -156,6 +156,7 @@ def _build(index: _VectorIndex) -> Steps[int]:
     parameters = {
         "size": sum(len(part) for row in rows for part in row[1:] if part is not None),
         "positions": pack_numbers([row[0] for row in rows], "bigint"),
+        "rows": weights.rows,
         "terms": weights.terms,
         "counts": weights.vectors,
         "greatest": weights.greatest,
@@ -280,7 +281,7 @@ _ANALYZE: Final[tuple[LiteralString, ...]] = (
     "analyze {changes}",
     "analyze {blocks} (block)",
     "analyze {slots} (block, chunk)",
-    "analyze {weights} (block, term)",
+    "analyze {weights} (block, least)",
     "analyze {vectors} (pos, seq)",
 )
 
@@ -389,12 +390,16 @@ placed as (
     cross join unnest(%(positions)b::bigint[]) with ordinality as p (pos, slot)
     group by 1, 2
 )
-insert into {weights} (block, term, vectors, greatest, weights)
-select m.block, t.term, t.vectors, t.greatest, t.weights
+insert into {weights} (block, least, terms, vectors, greatest, weights)
+select
+    m.block, min(t.term), array_agg(t.term), array_agg(t.vectors), array_agg(t.greatest),
+    array_agg(t.weights)
 from made as m
 cross join unnest(
-    %(terms)b::bigint[], %(counts)b::int[], %(greatest)b::real[], %(weights)b::sparsevec[]
-) as t (term, vectors, greatest, weights)
+    %(rows)b::int[], %(terms)b::bigint[], %(counts)b::int[], %(greatest)b::real[],
+    %(weights)b::sparsevec[]
+) as t (n, term, vectors, greatest, weights)
+group by m.block, t.n
 """
 
 _DELETE_REMOVED: LiteralString = """

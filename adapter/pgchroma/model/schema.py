@@ -173,7 +173,7 @@ def _merged(
             "Failed to reconcile schema: Cannot set both collection config and schema "
             "simultaneously"
         )
-    return {**wanted, "text": configuration.get("text")}
+    return {**wanted, "text": configuration["text"]} if "text" in configuration else wanted
 
 
 def _is_default(configuration: Mapping[str, Any]) -> bool:

@@ -252,7 +252,8 @@ def apply_schema(
         return configuration, function, filterable
     types = [schema.keys.get(EMBEDDING_KEY), schema.defaults]
     indexes = [index for each in types if each is not None and (index := _index(each, _VECTOR))]
-    merged = {**merged, "text": configuration.get("text")}
+    if "text" in configuration:
+        merged = {**merged, "text": configuration["text"]}
     return merged, indexes[0].config.embedding_function, filterable
 
 

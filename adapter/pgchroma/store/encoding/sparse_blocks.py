@@ -30,21 +30,30 @@ __all__ = (
     "transpose",
 )
 
+ROW_VALUES: Final = 48
+"""The number of values in a row of rare terms; fewer would take longer to write, and more longer to
+read. A row that is not much longer is stored without TOAST."""
+
+MAX_RARE: Final = 24
+"""A term of more values has a row of its own."""
+
 MASKED: Final = -1e30
 """What is added to the sum of a removed vector. No sum of plain weights exceeds it."""
 
 
 @dataclass(frozen=True, slots=True)
 class BlockWeights:
-    """The rows of a block's weights, as columns in PostgreSQL's binary format.
+    """The weights of a block, as columns in PostgreSQL's binary format.
 
     Attributes:
+        rows: The row that each term belongs to, an ``int[]``.
         terms: The terms, a ``bigint[]``.
         vectors: The number of vectors with each term, an ``int[]``.
         greatest: The greatest weight of each term, a ``real[]``.
         weights: The weights of each term by slot, a ``sparsevec[]``.
     """
 
+    rows: PackedArray
     terms: PackedArray
     vectors: PackedArray
     greatest: PackedArray
@@ -80,11 +89,23 @@ def transpose(rows: Sequence[Sequence[bytes | None]], sparsevec_oid: int) -> Blo
     counts = np.diff(np.append(firsts, len(terms)))
     greatest = np.maximum.reduceat(values, firsts) if len(firsts) else values
     return BlockWeights(
+        pack_numbers(_rows_of(counts), "int"),
         pack_numbers(terms[firsts], "bigint"),
         pack_numbers(counts, "int"),
         pack_numbers(greatest, "real"),
         pack_sparse(PackedVectors(counts, slots, values), BLOCK_SLOTS, sparsevec_oid),
     )
+
+
+def _rows_of(counts: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the number of the row of each term, for the numbers of values of sorted terms."""
+    is_frequent = counts > MAX_RARE
+    parts = (np.cumsum(counts) - counts) // ROW_VALUES
+    is_first = np.append(True, parts[1:] != parts[:-1])[: len(counts)]
+    is_first |= is_frequent
+    is_first[1:] |= is_frequent[:-1]
+    rows: NDArray[np.int64] = np.cumsum(is_first) - 1
+    return rows
 
 
 def count_terms(rows: Sequence[Sequence[bytes | None]], blocks: Sequence[int]) -> TermCounts:

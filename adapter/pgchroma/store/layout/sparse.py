@@ -9,7 +9,8 @@
     sparse_<id>_<n>_blocks      one row for each block: a set of up to 8,192 vectors, each of which
                                 has a slot
     sparse_<id>_<n>_slots       the positions of the vectors in the slots of a block
-    sparse_<id>_<n>_weights     the weights of one term in one block, by slot
+    sparse_<id>_<n>_weights     the weights of the terms of a block, by slot; a row has one frequent
+                                term, or several rare ones
     sparse_<id>_<n>_removed     how many of the removed vectors of a block have a term
 
 Writers insert rows of vectors and of changes, and neither change nor delete any. The compactor
@@ -233,15 +234,17 @@ _CREATE: Final[tuple[LiteralString, ...]] = (
         constraint {slots_key} primary key (block, chunk)
     )
     """,
-    # A search reads a few terms of each block.
+    # A search reads a few terms of each block. `least` is the least term of the row. Most terms are
+    # rare, so a row for each would take longer to write, and half as much space again.
     """
     create table {weights} (
         block integer not null,
-        term bigint not null,
-        vectors integer not null,
-        greatest real not null,
-        weights sparsevec({size}) not null,
-        constraint {weights_key} primary key (block, term)
+        least bigint not null,
+        terms bigint[] not null,
+        vectors integer[] not null,
+        greatest real[] not null,
+        weights sparsevec({size})[] storage external not null,
+        constraint {weights_key} primary key (block, least)
     )
     """,
     """

@@ -231,7 +231,6 @@ def create_tables(
     """Create a collection's sequence, its tables except that of vectors, and its view."""
     keys = {key: tables.sparse(number) for key, number in filterable.sparse_numbers().items()}
     text = filterable.text
-    words = None if text is None else tables.sparse(text.number)
     columns: list[sql.Composable] = [
         sql.SQL("{} bigint").format(tables.sparse(number).column)
         for number in filterable.table_numbers()
@@ -267,7 +266,8 @@ def create_tables(
             *create_sparse(sparse, has_text=False),
             describe_sparse(sparse, key, filterable.sparse[key]),
         )
-    if text is not None and words is not None:
+    if text is not None:
+        words = tables.sparse(text.number)
         statements += (*create_sparse(words, has_text=True), describe_text(words, text))
     return (*statements, create_counts(tables))
 

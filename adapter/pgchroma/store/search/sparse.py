@@ -152,6 +152,7 @@ class SparseShape:
         parts["materialized"] = sql.SQL(materialized)
         matching: LiteralString = _MATCHING if self.has_condition else ""
         parts["matching"] = sql.SQL(matching).format(**parts)
+        parts["weights_of_term"] = sql.SQL(sparse_blocks.WEIGHTS_OF_TERM).format(**parts)
         if self.reads_blocks:
             parts |= sparse_blocks.numbers(self.limit, has_condition=self.has_condition)
         having: LiteralString = sparse_blocks.HAVING_TERM if self.reads_blocks else _HAVING_TERM

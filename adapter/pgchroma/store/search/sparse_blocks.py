@@ -26,7 +26,16 @@ from psycopg import sql
 from pgchroma.store.encoding.sparse import BLOCK_SLOTS
 from pgchroma.store.layout.sparse import CHUNK_SLOTS
 
-__all__ = ("HAVING_TERM", "LEAF", "NAMES", "OUTDATED", "TAIL", "found", "numbers")
+__all__ = (
+    "HAVING_TERM",
+    "LEAF",
+    "NAMES",
+    "OUTDATED",
+    "TAIL",
+    "WEIGHTS_OF_TERM",
+    "found",
+    "numbers",
+)
 
 NAMES: Final = (
     "removed",
@@ -94,11 +103,7 @@ HAVING_TERM: LiteralString = """
         select coalesce((
                 select sum(n.vectors)
                 from {blocks} as b
-                cross join lateral (
-                    select n.vectors from {block_weights} as n
-                    where n.block = b.block and n.term = q.term
-                    offset 0
-                ) as n
+                cross join lateral ({weights_of_term}) as n
             ), 0)
             - coalesce((
                 select sum(n.vectors) from {counts_of_removed} as n where n.term = q.term
@@ -107,6 +112,22 @@ HAVING_TERM: LiteralString = """
             - (select count(*) from {outdated} as e where {part} <#> q.only <> 0)
     """
 """How many vectors have a term of the query."""
+
+WEIGHTS_OF_TERM: LiteralString = """
+            select
+                g.vectors[g.place] as vectors, g.greatest[g.place] as greatest,
+                g.weights[g.place] as weights
+            from (
+                select n.*, array_position(n.terms, q.term) as place
+                from {block_weights} as n
+                where n.block = b.block and n.least <= q.term
+                order by n.least desc
+                limit 1
+            ) as g
+            where g.place is not null
+            offset 0
+        """
+"""What block ``b`` has of a term ``q`` of the query."""
 
 # A vector of 8,192 times the same value. Doubling it takes a fifteenth of the time of
 # `array_fill(value, array[8192])`, and `offset 0` keeps PostgreSQL from merging the steps.
@@ -171,11 +192,7 @@ _SUMS: LiteralString = """{filled} as materialized (
             end as v,
             sum(n.greatest * q.weight) as greatest
         from {filled} as q
-        cross join lateral (
-            select n.weights, n.greatest from {block_weights} as n
-            where n.block = b.block and n.term = q.term
-            offset 0
-        ) as n
+        cross join lateral ({weights_of_term}) as n
     ) as s
     where s.greatest is not null
 ),
