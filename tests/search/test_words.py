@@ -180,12 +180,17 @@ async def test_a_full_text_index_combines_with_a_schema(mode: Any) -> None:
 
 
 async def test_metadata_chooses_a_full_text_index_for_clients_of_chroma(mode: Any) -> None:
-    metadata = {"text:language": "german", "text:average_length": 50}
+    metadata = {"pgchroma:text_language": "german", "pgchroma:text_average_length": 50}
     collection = await mode.create_collection("german", metadata=metadata, embedding_function=None)
     assert collection.metadata == metadata
     assert collection.configuration_json["text"] == {"language": "german", "average_length": 50}
     await collection.add(ids=["a"], documents=["Die schönen Häuser"], embeddings=[[1.0]])
     assert (await collection.get(where_document={"$matches": "schönes Haus"}))["ids"] == ["a"]
+    for bad in ({"pgchroma:text_average_length": 50}, {"pgchroma:text_language": True}):
+        with pytest.raises(
+            errors.InvalidArgumentError, match=r"metadata\.pgchroma:text_language: "
+        ):
+            await mode.create_collection("bad", metadata=bad, embedding_function=None)
 
 
 @pytest.mark.parametrize(

@@ -86,7 +86,9 @@ _LEGACY: Final = {
 
 _TEXT: Final = ("language", "average_length")
 """The settings of a full-text index. Clients of Chroma, which does not have it, put them into the
-collection's metadata, after ``text:``."""
+collection's metadata, after the prefix."""
+
+_TEXT_PREFIX: Final = "pgchroma:text_"
 
 # The name of a text search configuration, with or without its schema.
 _LANGUAGE: Final = re.compile(r"[a-z_][a-z0-9_]{0,62}(\.[a-z_][a-z0-9_]{0,62})?")
@@ -163,8 +165,8 @@ class CollectionConfiguration:
         """Parse the configuration of a create request.
 
         Settings in the metadata, such as ``hnsw:space``, apply if the configuration leaves all of
-        them at their defaults, and ``text:language`` if it has no full-text index. By default
-        everything is `filterable`.
+        them at their defaults, and ``pgchroma:text_language`` if it has no full-text index. By
+        default everything is `filterable`.
 
         Raises:
             InvalidArgumentError: A setting is unknown or out of bounds, or a setting of the
@@ -279,23 +281,22 @@ def _from_metadata(metadata: Mapping[str, Any]) -> HnswConfiguration:
 
 def _parse_text(text: Any, metadata: Mapping[str, Any]) -> tuple[str, int] | None:
     """Return the language and the average length of a full-text index, if there is to be one."""
-    path = "configuration.text"
+    path, settings = "configuration.text.", _mapping(text, "configuration.text")
     if text is None:
-        path, text = "metadata", {
-            name: metadata[f"text:{name}"] for name in _TEXT if f"text:{name}" in metadata
-        } or None  # fmt: skip
-    if text is None:
-        return None
-    settings = _mapping(text, path)
+        path = f"metadata.{_TEXT_PREFIX}"
+        named = {name: f"{_TEXT_PREFIX}{name}" for name in _TEXT}
+        settings = {name: metadata[key] for name, key in named.items() if key in metadata}
+        if not settings:
+            return None
     if unknown := settings.keys() - set(_TEXT):
         raise InvalidArgumentError(
-            f"{path}: unknown field `{brief(min(map(str, unknown)))}`, expected one of "
-            f"{', '.join(_TEXT)}"
+            f"configuration.text: unknown field `{brief(min(map(str, unknown)))}`, expected one "
+            f"of {', '.join(_TEXT)}"
         )
     language = plain_scalar(settings.get("language"))
     if not isinstance(language, str) or not _LANGUAGE.fullmatch(language):
         raise InvalidArgumentError(
-            f"{path}.language: expected the name of a text search configuration, such as english, "
+            f"{path}language: expected the name of a text search configuration, such as english, "
             f"got {shown(language)}"
         )
     average = plain_scalar(settings.get("average_length"))
@@ -303,7 +304,7 @@ def _parse_text(text: Any, metadata: Mapping[str, Any]) -> tuple[str, int] | Non
         return language, AVERAGE_LENGTH
     if isinstance(average, bool) or not isinstance(average, int) or not 1 <= average <= _MOST:
         raise InvalidArgumentError(
-            f"{path}.average_length: expected an int from 1 to {_MOST:,}, got {shown(average)}"
+            f"{path}average_length: expected an int from 1 to {_MOST:,}, got {shown(average)}"
         )
     return language, average
 

@@ -110,7 +110,7 @@ def a_hybrid_search(client: chromadb.ClientAPI) -> None:
 
 def a_search_for_words(client: chromadb.ClientAPI, url: str, key: str | None) -> None:
     """Chroma's client chooses a full-text index, and any client of HTTP uses it."""
-    metadata = {"text:language": "english"}
+    metadata = {"pgchroma:text_language": "english"}
     made = client.create_collection(
         unique("words"), metadata=metadata, embedding_function=Letters()
     )
