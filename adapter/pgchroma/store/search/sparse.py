@@ -152,9 +152,9 @@ class SparseShape:
         parts["materialized"] = sql.SQL(materialized)
         matching: LiteralString = _MATCHING if self.has_condition else ""
         parts["matching"] = sql.SQL(matching).format(**parts)
-        parts["weights_of_term"] = sql.SQL(sparse_blocks.WEIGHTS_OF_TERM).format(**parts)
         if self.reads_blocks:
             parts |= sparse_blocks.numbers(self.limit, has_condition=self.has_condition)
+            parts |= sparse_blocks.lookups(parts)
         having: LiteralString = sparse_blocks.HAVING_TERM if self.reads_blocks else _HAVING_TERM
         weight: LiteralString = _BM25 if self.has_bm25 else "q.weight"
         parts["having_term"] = sql.SQL(having).format(**parts)

@@ -19,12 +19,14 @@ slack, and the scores are computed from the vectors themselves.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final, LiteralString
 
 from psycopg import sql
 
 from pgchroma.store.encoding.sparse import BLOCK_SLOTS
 from pgchroma.store.layout.sparse import CHUNK_SLOTS
+from pgchroma.store.search.sparse_descent import DESCENT, INDEXED, NOT_INDEXED
 
 __all__ = (
     "HAVING_TERM",
@@ -32,8 +34,8 @@ __all__ = (
     "NAMES",
     "OUTDATED",
     "TAIL",
-    "WEIGHTS_OF_TERM",
     "found",
+    "lookups",
     "numbers",
 )
 
@@ -71,7 +73,7 @@ def found(*, has_condition: bool, has_index: bool) -> list[LiteralString]:
     """Return the templates of the vectors that may be among the best."""
     if not has_condition:
         return [_SUMS, _THRESHOLD, _HITS]
-    return [_SUMS, _THRESHOLD, _INDEXED if has_index else _NOT_INDEXED, _DESCENT]
+    return [_SUMS, _THRESHOLD, INDEXED if has_index else NOT_INDEXED, DESCENT]
 
 
 def numbers(limit: int, *, has_condition: bool) -> dict[str, sql.Composable]:
@@ -99,6 +101,15 @@ def numbers(limit: int, *, has_condition: bool) -> dict[str, sql.Composable]:
     }
 
 
+def lookups(parts: Mapping[str, sql.Composable]) -> dict[str, sql.Composable]:
+    """Return the parts of templates that look something up in a block."""
+    return {
+        "weights_of_term": sql.SQL(_WEIGHTS_OF_TERM).format(**parts),
+        "slots_of_bits": sql.SQL(_SLOTS_OF_BITS).format(**parts),
+        "position_of_slot": sql.SQL(_POSITION_OF_SLOT).format(**parts),
+    }
+
+
 HAVING_TERM: LiteralString = """
         select coalesce((
                 select sum(n.vectors)
@@ -113,7 +124,7 @@ HAVING_TERM: LiteralString = """
     """
 """How many vectors have a term of the query."""
 
-WEIGHTS_OF_TERM: LiteralString = """
+_WEIGHTS_OF_TERM: LiteralString = """
             select
                 g.vectors[g.place] as vectors, g.greatest[g.place] as greatest,
                 g.weights[g.place] as weights
@@ -170,6 +181,20 @@ OUTDATED: LiteralString = """{outdated} as materialized (
     cross join lateral (select * from {vectors} as e where e.pos = d.pos offset 0) as e
     where {product} <> 0
 )"""
+
+# The pieces of the bits' text between the ones, and not one call for each of 8,192 bits.
+_SLOTS_OF_BITS: LiteralString = """
+        select (sum(length(t.piece) + 1) over (order by t.n))::int as slot
+        from string_to_table(b.bits::text, '1') with ordinality as t (piece, n)
+    """
+"""The slots of the bits ``b`` that are one, and another one behind the last slot."""
+
+_POSITION_OF_SLOT: LiteralString = """
+        select c.positions[mod(h.slot - 1, {chunk}) + 1] as pos from {slots} as c
+        where c.block = h.block and c.chunk = (h.slot - 1) / {chunk}
+        offset 0
+    """
+"""The position of the vector in a slot ``h``."""
 
 # One aggregate for each block: PostgreSQL might sort the vectors of a grouped one. The addition of
 # a mask takes as long as that of a term, so blocks without one do without.
@@ -248,136 +273,23 @@ _THRESHOLD: LiteralString = """{threshold} (step, low, high, n_low, n_high) as (
     ) as x
 )"""
 
-# The pieces of the bits' text between the ones, and not one call for each of 8,192 bits.
 _HITS: LiteralString = """{hits} as materialized (
     select s.block, p.slot, -(subvector(s.v, p.slot, 1) <#> '[1]') as score
     from {bound} as c
     cross join {sums} as s
-    cross join lateral (select binary_quantize(s.v - c.v)::text as bits offset 0) as b
-    cross join lateral (
-        select (sum(length(t.piece) + 1) over (order by t.n))::int as slot
-        from string_to_table(b.bits, '1') with ordinality as t (piece, n)
-    ) as p
+    cross join lateral (select binary_quantize(s.v - c.v) as bits offset 0) as b
+    cross join lateral ({slots_of_bits}) as p
     where p.slot <= {block_size}
 ),
 {candidates} as materialized (
     select e.pos, e.seq, {columns}
     from {hits} as h
-    cross join lateral (
-        select c.positions[mod(h.slot - 1, {chunk}) + 1] as pos from {slots} as c
-        where c.block = h.block and c.chunk = (h.slot - 1) / {chunk}
-        offset 0
-    ) as p
+    cross join lateral ({position_of_slot}) as p
     cross join lateral (select * from {vectors} as e where e.pos = p.pos offset 0) as e
     where h.score >= coalesce((
             select score from {hits} order by score desc offset (select n - 1 from {wanted}) limit 1
         ), 0) - (select slack from {wanted})
         and not exists (select from {removed} as d where d.pos = e.pos)
-)"""
-
-_INDEXED: LiteralString = """{indexed} as materialized (
-    select count(*) as n, array_agg(r.pos) as found
-    from (
-        select r.{column} as pos from {records} as r
-        where r.{column} is not null and {condition}
-        limit {max_indexed} + 1
-    ) as r
-)"""
-
-_NOT_INDEXED: LiteralString = """{indexed} as materialized (
-    select {max_indexed} + 1 as n, null::bigint[] as found
-)"""
-
-# Each step looks at the vectors with sums between two thresholds. They are complete if enough of
-# their records match, or if there are no others. A step that would look at too many is not taken.
-_DESCENT: LiteralString = """{descent} (step, low, tried, passed, found) as (
-    select 0, 1e37::real, 0::bigint, 0::bigint, null::bigint[]
-    from {indexed}
-    where n > {max_indexed}
-    union all
-    select l.step + 1, x.low, t.n, l.passed + h.passed, h.found
-    from {descent} as l
-    cross join lateral (
-        select case
-            when l.step = 0 then (select low from {bound})
-            when l.low < 0.1 * (select greatest from {wanted}) then 0
-            else l.low * 0.75
-        end::real as low
-        offset 0
-    ) as x
-    cross join lateral (select {fill_low} as low, {fill_high} as high offset 0) as f
-    cross join lateral (
-        select coalesce(sum(bit_count(binary_quantize(s.v - f.low))), 0)::bigint as n
-        from {sums} as s
-    ) as t
-    cross join lateral (
-        select
-            count(*) filter (
-                where h.is_match and h.score > x.low + (select slack from {wanted})
-            ) as passed,
-            array_agg(h.pos) filter (where h.is_match) as found
-        from (
-            select p.pos, h.score, coalesce(m.is_match, false) as is_match
-            from (
-                select s.block, b.slot, -(subvector(s.v, b.slot, 1) <#> '[1]') as score
-                from {sums} as s
-                cross join lateral (
-                    select (sum(length(t.piece) + 1) over (order by t.n))::int as slot
-                    from string_to_table(
-                        (binary_quantize(s.v - f.low) & ~binary_quantize(s.v - f.high))::text, '1'
-                    ) with ordinality as t (piece, n)
-                ) as b
-                where b.slot <= {block_size}
-            ) as h
-            cross join lateral (
-                select c.positions[mod(h.slot - 1, {chunk}) + 1] as pos from {slots} as c
-                where c.block = h.block and c.chunk = (h.slot - 1) / {chunk}
-                offset 0
-            ) as p
-            left join lateral (
-                select true as is_match
-                from (
-                    select e.seq, e.pos from {vectors} as e where e.pos = p.pos offset 0
-                ) as e
-                cross join lateral (
-                    select from {records} as r
-                    where r.seq = e.seq and r.{column} = e.pos and {condition}
-                    offset 0
-                ) as r
-                offset 0
-            ) as m on true
-            where t.n <= (select n from {budget})
-        ) as h
-    ) as h
-    where l.passed < {limit} and l.low > 0 and l.tried <= (select n from {budget})
-),
-{budget} as materialized (
-    select least({max_tried}, coalesce(sum(b.vectors), 0) / {tried_share}) as n from {blocks} as b
-),
-{outcome} as materialized (
-    select coalesce(bool_or(
-        l.passed >= {limit} or l.low = 0 and l.tried <= (select n from {budget})
-    ), false) as is_complete
-    from {descent} as l
-),
-{matches} as materialized (
-    select unnest(g.found) as pos from {indexed} as g where g.n <= {max_indexed}
-    union all
-    select r.{column} from {records} as r
-    where (select n from {indexed}) > {max_indexed} and not (select is_complete from {outcome})
-        and r.{column} is not null and {condition}
-),
-{candidates} as materialized (
-    select e.pos, e.seq, {columns}
-    from (
-        select unnest(l.found) as pos from {descent} as l where (select is_complete from {outcome})
-        union all
-        select m.pos from {matches} as m
-        where not exists (select from {tail} as e where e.pos = m.pos)
-    ) as f
-    cross join {ones} as w
-    cross join lateral (select * from {vectors} as e where e.pos = f.pos offset 0) as e
-    where {shares}
 )"""
 
 LEAF: LiteralString = """{leaf} as materialized (
