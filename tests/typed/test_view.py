@@ -16,7 +16,7 @@ from pgchroma import (
     StringInvertedIndexConfig,
 )
 from pgchroma.records import Record, Vector
-from pgchroma.store.layout.tables import NAME_BYTES
+from pgchroma.store.layout.names import NAME_BYTES
 from tests.typed.letters import Letters, done
 
 letters = Letters.create()

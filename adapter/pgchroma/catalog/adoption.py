@@ -20,14 +20,8 @@ from pgchroma.catalog.restored import (
 )
 from pgchroma.model.configuration import CollectionConfiguration
 from pgchroma.model.types import Space
-from pgchroma.store.layout.tables import (
-    COPY,
-    LAYOUT_VERSION,
-    CollectionTables,
-    create_view,
-    schema_name,
-    view_name,
-)
+from pgchroma.store.layout.names import schema_name, view_name
+from pgchroma.store.layout.tables import COPY, LAYOUT_VERSION, CollectionTables, create_view
 from pgchroma.store.running.steps import Statement, Steps, Transaction, render
 
 __all__ = ("AdoptionReport", "AdoptionRequest", "adopt_all")

@@ -10,13 +10,12 @@ from typing import Any
 
 from psycopg import sql
 
+from pgchroma.store.layout.names import NAME_BYTES, view_name
 from pgchroma.store.layout.tables import (
     LAYOUT_VERSION,
-    NAME_BYTES,
     CollectionTables,
     create_counts,
     create_zero_vector_index,
-    view_name,
 )
 from pgchroma.store.running.search_path import ADD_SCHEMA
 from pgchroma.store.running.steps import Statement, Steps, render

@@ -33,14 +33,8 @@ from pgchroma.model.operations import (
 from pgchroma.store.context import StoreContext
 from pgchroma.store.discarded import discard_schemas, drop_discarded
 from pgchroma.store.handlers import handles
-from pgchroma.store.layout.tables import (
-    COPY,
-    base_name,
-    create_copy,
-    create_schema,
-    relation_names,
-    schema_name,
-)
+from pgchroma.store.layout.names import base_name, relation_names, schema_name
+from pgchroma.store.layout.tables import COPY, create_copy, create_schema
 from pgchroma.store.roles import (
     drop_roles,
     lock_roles,

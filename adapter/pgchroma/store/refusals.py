@@ -38,7 +38,7 @@ from pgchroma.model.operations.credentials import (
     RevokeCredential,
 )
 from pgchroma.store.access import Access, access_of, schemas_with_collections
-from pgchroma.store.layout.tables import schema_name, view_name
+from pgchroma.store.layout.names import schema_name, view_name
 from pgchroma.store.rights import Profile, missing_grants, missing_grants_to_upgrade
 from pgchroma.store.running.errors import primary_message
 from pgchroma.store.running.steps import Steps

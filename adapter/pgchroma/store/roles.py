@@ -21,7 +21,8 @@ from psycopg import sql
 from pgchroma.errors import MissingRightError
 from pgchroma.model.operations import Operation
 from pgchroma.store.context import StoreContext
-from pgchroma.store.layout.tables import COPY, base_name, relation_names
+from pgchroma.store.layout.names import base_name, relation_names
+from pgchroma.store.layout.tables import COPY
 from pgchroma.store.running.steps import Attempt, Statement, Steps, Transaction, render
 
 __all__ = (

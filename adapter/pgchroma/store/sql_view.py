@@ -7,7 +7,7 @@ from pgchroma.model.operations import GetCollectionView
 from pgchroma.model.view import CollectionView
 from pgchroma.store.context import StoreContext
 from pgchroma.store.handlers import handles
-from pgchroma.store.layout.tables import view_name
+from pgchroma.store.layout.names import view_name
 from pgchroma.store.layout.view import OWN_COLUMNS
 from pgchroma.store.resolving import resolve
 from pgchroma.store.running.steps import Statement, Steps, render
