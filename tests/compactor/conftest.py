@@ -15,7 +15,7 @@ import pytest
 from psycopg.conninfo import make_conninfo
 
 import pgchroma
-from pgchroma.compactor import runner, session
+from pgchroma.compactor import passes, session
 from pgchroma.compactor.runner import Compaction
 from pgchroma.compactor.settings import CompactionSettings
 from pgchroma.store import resolved
@@ -34,7 +34,7 @@ EAGER: Any = {"hnsw": {"sync_threshold": 100, "batch_size": 10, "num_threads": 1
 def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     """Readers refresh with every call, and replaced indexes are dropped after a short pause."""
     monkeypatch.setattr(resolved, "FRESH_SECONDS", -1.0)
-    monkeypatch.setattr(runner, "FRESH_SECONDS", 0.02)
+    monkeypatch.setattr(passes, "FRESH_SECONDS", 0.02)
     monkeypatch.setattr(session, "WATCH_SECONDS", 0.05)
 
 

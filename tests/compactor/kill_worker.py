@@ -16,7 +16,7 @@ from threading import Event, Timer
 from types import ModuleType
 from typing import Any
 
-from pgchroma.compactor import bookkeeping, inspection, maintenance, planner, runner
+from pgchroma.compactor import bookkeeping, inspection, maintenance, passes, planner
 from pgchroma.compactor.runner import Compaction
 from pgchroma.compactor.session import Session
 from pgchroma.compactor.settings import CompactionSettings
@@ -57,7 +57,7 @@ def _main() -> None:
     if step == "any":
         Timer(float(seconds), _die).start()
     planner.MIN_INDEXED = 100  # type: ignore[misc]
-    vars(runner).update(FRESH_SECONDS=0.05)
+    vars(passes).update(FRESH_SECONDS=0.05)
     _patch(inspection, "inspect")
     _patch(maintenance, "analyze")
     for name in (

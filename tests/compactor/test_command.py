@@ -11,8 +11,7 @@ from click.testing import Result
 
 import pgchroma
 from pgchroma.cli import main
-from pgchroma.compactor import once
-from pgchroma.compactor import runner as compactor_runner
+from pgchroma.compactor import once, passes
 from tests.commands import runner
 from tests.compactor.conftest import (
     QUIET,
@@ -123,7 +122,7 @@ def test_one_collection_that_fails_keeps_no_other_from_its_index(
 ) -> None:
     names = ("one", "other", "third")
     collections = {name: filled(client, name) for name in names}
-    create = compactor_runner.create_index
+    create = passes.create_index
 
     def failing(collection: Any, *rest: Any) -> Any:
         if collection.name == "other":
@@ -131,7 +130,7 @@ def test_one_collection_that_fails_keeps_no_other_from_its_index(
         return create(collection, *rest)
 
     with monkeypatch.context() as patched:
-        patched.setattr(compactor_runner, "create_index", failing)
+        patched.setattr(passes, "create_index", failing)
         done = _run("--url", url)
     assert done.exit_code == 1
     assert done.stdout == "2 of 3 collections are at rest\n"

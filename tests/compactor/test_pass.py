@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from psycopg import errors as pg
 
-from pgchroma.compactor.runner import PassResult, compact_pass
+from pgchroma.compactor.passes import PassResult, compact_pass
 from pgchroma.compactor.session import BuildInterruptedError
 from pgchroma.compactor.settings import CompactionSettings
 from pgchroma.compactor.state import TrackedCollection

@@ -16,7 +16,7 @@ import pytest
 
 import pgchroma
 from pgchroma import errors
-from pgchroma.compactor import runner
+from pgchroma.compactor import passes
 from pgchroma.compactor.runner import Compaction
 from pgchroma.compactor.session import BuildInterruptedError
 from pgchroma.compactor.settings import CompactionSettings
@@ -299,14 +299,14 @@ def test_two_compactors_share_the_work(
     names = [f"papers-{number}" for number in range(6)]
     collections = [filled(client, name, 150) for name in names]
     built: list[str] = []
-    lock, create = Lock(), runner.create_index
+    lock, create = Lock(), passes.create_index
 
     def counted(collection: Any, statement: Any, name: str, *rest: Any) -> Any:
         with lock:
             built.append(name)
         return create(collection, statement, name, *rest)
 
-    monkeypatch.setattr(runner, "create_index", counted)
+    monkeypatch.setattr(passes, "create_index", counted)
 
     def work() -> None:
         with Compaction(url, CompactionSettings(segment_bytes=0), Event()) as working:

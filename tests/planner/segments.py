@@ -14,7 +14,7 @@ import psycopg
 from numpy.typing import NDArray
 
 import pgchroma
-from pgchroma.compactor import runner
+from pgchroma.compactor import passes
 from pgchroma.compactor.runner import Compaction
 from pgchroma.compactor.settings import CompactionSettings
 from pgchroma.compactor.state import Build
@@ -66,7 +66,7 @@ def seal(url: str, collection: pgchroma.Collection) -> None:
         (found,) = compactor.collections({collection.id})
         seen = compactor.inspect(found)
         build = Build(seen.tail_start, seen.end_pos, seen.tail)
-        steps = runner.build_segment(found, build, settings)
+        steps = passes.build_segment(found, build, settings)
         compactor._session.run_interruptible(found, steps)
     collection._backend._context.forget()  # type: ignore[attr-defined]
 
@@ -78,7 +78,7 @@ def index_for(
     with Compaction(url, CompactionSettings(), Event()) as compactor:
         (found,) = compactor.collections({collection.id})
         for index in indexes:
-            steps = runner.build_secondary(found, index, 1)
+            steps = passes.build_secondary(found, index, 1)
             compactor._session.run_interruptible(found, steps)
     if is_known:
         collection._backend._context.forget()  # type: ignore[attr-defined]

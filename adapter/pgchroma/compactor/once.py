@@ -13,7 +13,8 @@ import psycopg
 from psycopg import errors as pg
 
 from pgchroma.compactor.dropping import drop_all_discarded
-from pgchroma.compactor.runner import Compaction, Progress
+from pgchroma.compactor.passes import Progress
+from pgchroma.compactor.runner import Compaction
 from pgchroma.compactor.session import BuildInterruptedError
 from pgchroma.compactor.settings import CompactionSettings
 from pgchroma.compactor.state import TrackedCollection

@@ -1,278 +1,25 @@
-"""One pass over a collection, and what runs it.
-
-`compact_pass` is the pass itself, from the lock to its release. It yields steps and touches no
-connection. `Compaction` runs passes in a session.
-"""
+"""What runs passes over collections, in a session of its own."""
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Set
+from collections.abc import Set
 from contextlib import nullcontext, suppress
-from dataclasses import dataclass
 from threading import Event
-from typing import Final, Self, TypeAlias
+from typing import Self
 from uuid import UUID
 
 import psycopg
 from psycopg import errors as pg
 
-from pgchroma.compactor import bookkeeping, inspection, maintenance, planner, sparse, state
+from pgchroma.compactor import bookkeeping, inspection, passes, sparse
+from pgchroma.compactor.passes import PassResult, Progress
 from pgchroma.compactor.session import Session
 from pgchroma.compactor.settings import CompactionSettings
-from pgchroma.compactor.state import Build, Inspection, TrackedCollection
-from pgchroma.compactor.steps import IndexDDL, PassSteps, Pause, as_role, uninterruptible
-from pgchroma.store import StoreContext
-from pgchroma.store.layout.secondary import SecondaryIndex, create_secondary, secondary_name
-from pgchroma.store.resolved import FRESH_SECONDS
-from pgchroma.store.roles import role_of_tenant
-from pgchroma.store.running.steps import Statement
-from pgchroma.store.sequences import advance
+from pgchroma.compactor.state import Inspection, TrackedCollection
+from pgchroma.compactor.steps import PassSteps, as_role
+from pgchroma.store.layout.secondary import SecondaryIndex
 
-__all__ = ("Compaction", "PassResult", "Progress", "compact_pass")
-
-_log = logging.getLogger("pgchroma.compaction")
-
-NO_TRIGRAMS: Final = (
-    "filters keep searching its documents, which have no index, because the extension pg_trgm is "
-    "not installed in this database. As its owner or a superuser, run: create extension pg_trgm"
-)
-
-_OUT_OF_RESOURCES: Final = (pg.DiskFull, pg.OutOfMemory, pg.InsufficientResources)
-
-Progress: TypeAlias = Callable[[TrackedCollection, str, int, int], None]
-"""Called during a build with the collection, the index's name, the rows done and all rows."""
-
-
-@dataclass(frozen=True, slots=True)
-class PassResult:
-    """The result of a pass over a collection.
-
-    Attributes:
-        is_done: Whether nothing is left to do; false if another session has locked the
-            collection.
-        obstacle: What prevents an index that filters keep missing, if anything does.
-    """
-
-    is_done: bool
-    obstacle: str | None = None
-
-
-def compact_pass(
-    collection: TrackedCollection,
-    settings: CompactionSettings,
-    *,
-    is_idle: bool = True,
-    merges_all: bool = False,
-    on_progress: Progress | None = None,
-) -> PassSteps[PassResult]:
-    """Do everything there is to do for a collection.
-
-    Args:
-        collection: The collection with one of its tables of embeddings.
-        settings: When indexes are built, and with how much memory.
-        is_idle: Whether the collection seems to have no writers. Work that is not urgent is done
-            only then.
-        merges_all: Whether to merge its segments into one, whatever that costs.
-        on_progress: Called while an index is built.
-
-    Raises:
-        BuildInterruptedError: Another session waits for the tables, or the compactor stops.
-        MissingRightError: The user may not become the tenant's role.
-        psycopg.Error: A statement failed. Queries are not affected.
-    """
-    steps = _compact(
-        collection, settings, is_idle=is_idle, merges_all=merges_all, on_progress=on_progress
-    )
-    return (yield from _locked(collection, steps))
-
-
-def _compact(
-    collection: TrackedCollection,
-    settings: CompactionSettings,
-    *,
-    is_idle: bool,
-    merges_all: bool,
-    on_progress: Progress | None,
-) -> PassSteps[PassResult]:
-    yield from _prepare(collection)
-    while True:
-        yield Pause()
-        found = yield from _clean_up(collection)
-        build = planner.choose_build(
-            collection, found, settings, is_idle=is_idle, merges_all=merges_all
-        )
-        if build is not None:
-            yield from build_segment(collection, build, settings, on_progress)
-            continue
-        index, trigrams_schema, obstacle = yield from _choose_secondary(collection, found, settings)
-        if index is None or not is_idle:
-            break
-        yield from build_secondary(collection, index, found.records, trigrams_schema, on_progress)
-    if collection.dimension is not None and (is_idle or merges_all):
-        start = planner.orphan_scan_start(found, merges_all=merges_all)
-        yield maintenance.delete_orphans(collection, start)
-    yield from sparse.compact_sparse(collection, is_idle=is_idle, merges_all=merges_all)
-    if merges_all:
-        yield maintenance.recount(collection)
-    yield maintenance.merge_counts(collection)
-    is_recorded = yield from _record_obstacle(collection, obstacle)
-    return PassResult(is_recorded, obstacle)
-
-
-def sparse_pass(collection: TrackedCollection) -> PassSteps[PassResult]:
-    """Do what is urgent for the sparse vectors of a collection, from the lock to its release."""
-    return (yield from _locked(collection, _compact_urgent(collection)))
-
-
-def _compact_urgent(collection: TrackedCollection) -> PassSteps[PassResult]:
-    yield from sparse.compact_sparse(collection, is_idle=False)
-    return PassResult(is_done=True)
-
-
-def _locked(collection: TrackedCollection, steps: PassSteps[PassResult]) -> PassSteps[PassResult]:
-    """Run a pass from the lock of the collection to its release."""
-    if not (yield from uninterruptible(bookkeeping.lock_collection(collection.id))):
-        return PassResult(is_done=False)
-    try:
-        return (yield from steps)
-    finally:
-        # A lost connection has lost its locks.
-        with suppress(psycopg.Error):
-            yield from uninterruptible(bookkeeping.unlock_collection(collection.id))
-
-
-def _prepare(collection: TrackedCollection) -> PassSteps[None]:
-    """Make sure that the tenant's role owns the tables, and that the sequence is not behind."""
-    if collection.role is not None:
-        # Some of the tables may have been created without roles.
-        yield from role_of_tenant(collection.tenant, StoreContext(0))
-    live = collection.tables if collection.dimension is not None else None
-    yield from as_role(collection.role, advance(collection.tables, live, None))
-
-
-def _clean_up(collection: TrackedCollection) -> PassSteps[Inspection]:
-    """Drop unused indexes, make the catalog agree with PostgreSQL, and return the state then."""
-    has_dropped = False
-    while True:
-        found = yield from as_role(collection.role, inspection.inspect(collection))
-        has_changed, leftovers = yield from bookkeeping.reconcile(collection, found)
-        if has_changed:
-            yield from maintenance.analyze(collection)
-        for name in leftovers:
-            yield IndexDDL(maintenance.drop_index(collection, name))
-            has_dropped = True
-        if not (has_changed or leftovers):
-            break
-    if has_dropped and collection.dimension is not None:
-        yield maintenance.vacuum(collection, cleans_indexes=planner.vacuums_indexes(found))
-    return found
-
-
-def build_segment(
-    collection: TrackedCollection,
-    build: Build,
-    settings: CompactionSettings,
-    on_progress: Progress | None = None,
-) -> PassSteps[None]:
-    """Build a segment, as much of it as the memory allows, in place of those in its range."""
-    if build.rows == 0:
-        # No query misses an index over a range without embeddings.
-        yield from bookkeeping.delete_segments(collection, build)
-        return
-    yield maintenance.delete_orphans(collection)
-    max_rows = planner.max_build_rows(collection, settings)
-    if build.rows > max_rows:
-        limited = inspection.limited_to(collection, build, max_rows)
-        build = yield from as_role(collection.role, limited)
-    segment = yield from bookkeeping.announce_build(collection, build)
-    _log.info("building %s over %d embeddings", segment.index_name, build.rows)
-    memory = planner.build_memory(collection, build, settings)
-    yield maintenance.set_for_session("maintenance_work_mem", f"{memory >> 10}kB")
-    workers = min(max(collection.hnsw.num_threads - 1, 0), 16)
-    yield maintenance.set_for_session("max_parallel_maintenance_workers", str(workers))
-    yield maintenance.disable_index_vacuum(collection)
-    statement = maintenance.create_segment_index(collection, segment)
-    yield from create_index(collection, statement, segment.index_name, build.rows, on_progress)
-    counted = inspection.count_rows(collection, segment.first_pos, segment.end_pos)
-    entries = yield from as_role(collection.role, counted)
-    has_replaced = yield from bookkeeping.finish_build(segment, entries)
-    yield from maintenance.analyze(collection)
-    if has_replaced:
-        # Readers may still have the replaced indexes cached, which the next round drops.
-        yield Pause(2 * FRESH_SECONDS)
-
-
-def build_secondary(
-    collection: TrackedCollection,
-    index: SecondaryIndex,
-    records: int,
-    trigrams_schema: str | None = None,
-    on_progress: Progress | None = None,
-) -> PassSteps[None]:
-    """Build a secondary index."""
-    name = secondary_name(collection.tables, index)
-    _log.info("building %s over %d records", name, records)
-    memory = planner.MIN_BUILD_MEMORY_BYTES
-    yield maintenance.set_for_session("maintenance_work_mem", f"{memory >> 10}kB")
-    statement = create_secondary(collection.tables, index, trigrams_schema)
-    yield from create_index(collection, statement, name, records, on_progress)
-    yield from bookkeeping.set_secondary(collection, index, is_ready=True)
-    yield from maintenance.analyze(collection)
-
-
-def create_index(
-    collection: TrackedCollection,
-    statement: Statement,
-    name: str,
-    rows: int,
-    on_progress: Progress | None,
-) -> PassSteps[None]:
-    """Build an index, in parallel if there are resources for that."""
-
-    def report(done: int) -> None:
-        if on_progress is not None:
-            on_progress(collection, name, min(done, rows), rows)
-
-    for is_last in (False, True):
-        try:
-            yield IndexDDL(statement, report)
-            return
-        except psycopg.Error as error:
-            # An incomplete index takes space, and every write has to maintain it.
-            with suppress(psycopg.Error):
-                yield IndexDDL(maintenance.drop_index(collection, name))
-            if is_last or not isinstance(error, _OUT_OF_RESOURCES):
-                raise
-        # A parallel build keeps its graph in shared memory, of which containers have little.
-        _log.info("building %s again with one process", name)
-        yield maintenance.set_for_session("max_parallel_maintenance_workers", "0")
-
-
-def _choose_secondary(
-    collection: TrackedCollection, found: Inspection, settings: CompactionSettings
-) -> PassSteps[tuple[SecondaryIndex | None, str | None, str | None]]:
-    """Return the secondary index to build next, the schema of pg_trgm, and an obstacle."""
-    index = planner.choose_secondary(collection, found, settings, has_trigrams=True)
-    if index is None or index.kind != "trigrams":
-        return index, None, None
-    # The extension may have been created or dropped since the last build.
-    schema = yield from inspection.find_trigrams()
-    if schema is not None:
-        return index, schema, None
-    index = planner.choose_secondary(collection, found, settings, has_trigrams=False)
-    return index, None, NO_TRIGRAMS
-
-
-def _record_obstacle(collection: TrackedCollection, obstacle: str | None) -> PassSteps[bool]:
-    """Record what prevents an index, or that nothing does; return false if that has to wait."""
-    try:
-        recorded = yield from bookkeeping.record_error(collection.id, obstacle)
-    except pg.InsufficientPrivilege:
-        return True
-    if recorded.is_new and obstacle is not None:
-        _log.warning("collection %s: %s", collection.id, obstacle)
-    return recorded.is_done
+__all__ = ("Compaction",)
 
 
 class Compaction:
@@ -352,7 +99,7 @@ class Compaction:
 
     def peek(self, collection: TrackedCollection) -> int:
         """Return an upper bound of the length of the tail, and merge counts if there are many."""
-        return self._session.run_interruptible(collection, _peek(collection))
+        return self._session.run_interruptible(collection, passes.peek(collection))
 
     def count_sparse_changes(self, collection: TrackedCollection) -> int:
         """Return how many changes of sparse vectors wait, counting up to a bound."""
@@ -376,14 +123,14 @@ class Compaction:
     def compact(
         self, collection: TrackedCollection, *, is_idle: bool = True, merges_all: bool = False
     ) -> bool:
-        """Do everything there is to do for a collection; see `compact_pass`.
+        """Do everything there is to do for a collection; see `pgchroma.compactor.passes`.
 
         Returns:
             False if something is left, because another session has locked the collection or
             because its embeddings are in another table by now.
         """
         self.obstacles.pop(collection.id, None)
-        steps = compact_pass(
+        steps = passes.compact_pass(
             collection,
             self._settings,
             is_idle=is_idle,
@@ -398,7 +145,7 @@ class Compaction:
         Returns:
             False if another session has locked the collection.
         """
-        return self._run_pass(collection, sparse_pass(collection))
+        return self._run_pass(collection, passes.sparse_pass(collection))
 
     def _run_pass(self, collection: TrackedCollection, steps: PassSteps[PassResult]) -> bool:
         try:
@@ -414,11 +161,3 @@ class Compaction:
         if result.obstacle is not None:
             self.obstacles[collection.id] = result.obstacle
         return result.is_done
-
-
-def _peek(collection: TrackedCollection) -> PassSteps[int]:
-    peek = inspection.peek(collection)
-    waiting, count_rows = yield from as_role(collection.role, peek)
-    if count_rows > state.MAX_COUNT_ROWS:
-        yield maintenance.merge_counts(collection)
-    return waiting
