@@ -247,8 +247,8 @@ def test_settings_do_not_outlast_a_query_in_the_callers_transaction(
                     collection.explain(query_embeddings=stored[:count], **arguments)
                     assert _shown(connection) == before
             collection.recall(sample=2)
-            # A query that PostgreSQL ends is undone by itself. It takes seconds, and what surrounds it
-            # must not be ended.
+            # A query that PostgreSQL ends is undone by itself. It takes seconds, and the statements
+            # around it must not be ended.
             connection.execute(text("set local statement_timeout = '100ms'"))
             with pytest.raises(errors.DeadlineExceededError):
                 collection.query(query_embeddings=stored[:900], where={"k": {"$gte": 10}})
