@@ -43,11 +43,17 @@ def _is_large(records: RecordBatch) -> bool:
 
 def _has_long_value(records: RecordBatch) -> bool:
     return any(
-        len(value) > _MANY
+        _length(value) > _MANY
         for metadata in records.metadatas or ()
         for value in (metadata or {}).values()
-        if isinstance(value, str | list)
     )
+
+
+def _length(value: Any) -> int:
+    if isinstance(value, str | list):
+        return len(value)
+    # Of clean metadata, only sparse vectors are dictionaries.
+    return len(value["indices"]) if isinstance(value, dict) else 0
 
 
 def _is_long(filter: Filter | None) -> bool:
