@@ -6,22 +6,20 @@ import random
 import signal
 import subprocess
 import sys
-import time
 from collections import Counter
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from threading import Event
 
 import psycopg
 import pytest
-import sqlalchemy
 
 import pgchroma
 from pgchroma import K, Search, Text
 from pgchroma.compactor import thread
 from pgchroma.store.search import sparse_blocks
 from tests.compactor.conftest import compact, indexes
-from tests.search.blocks import SCHEMA, compact_sparse, small_blocks
+from tests.search.blocks import SCHEMA, small_blocks
+from tests.search.concurrency import compact_until, run_together, snapshots
 from tests.search.rounds import QUIET
 from tests.search.word_rounds import WordRounds, best_documents, document
 from tests.server_process import eventually
@@ -192,20 +190,7 @@ def test_readers_are_exact_while_others_write_and_compact(
 ) -> None:
     """Each reader compares searches with all documents of the same snapshot."""
     rounds.add(200)
-    stop, until = Event(), time.monotonic() + seconds
-    done: Counter[int] = Counter()
-    work = [_write_until, _write_until, _compact_until, _read_until]
-    with ThreadPoolExecutor() as threads:
-        running = [
-            threads.submit(each, stop, rounds, number, done) for number, each in enumerate(work)
-        ]
-        while not any(each.done() for each in running) and (
-            time.monotonic() < until or min(done[number] for number in range(len(work))) < 2
-        ):
-            time.sleep(0.1)
-        stop.set()
-        for each in running:
-            each.result()
+    run_together([_write_until, _write_until, compact_until, _read_until], rounds, seconds)
     rounds.assert_consistent()
 
 
@@ -223,35 +208,19 @@ def _write_until(stop: Event, rounds: WordRounds, number: int, done: Counter[int
             done[number] += 1
 
 
-def _compact_until(stop: Event, rounds: WordRounds, number: int, done: Counter[int]) -> None:
-    with small_blocks(1_000):
-        while not stop.is_set():
-            compact_sparse(rounds.url, rounds.collection, merges_all=done[number] % 5 == 0)
-            done[number] += 1
-
-
 def _read_until(stop: Event, rounds: WordRounds, number: int, done: Counter[int]) -> None:
     rng = random.Random(number)
-    engine = sqlalchemy.create_engine(
-        "postgresql+psycopg://",
-        creator=lambda: psycopg.connect(rounds.url),
-        isolation_level="REPEATABLE READ",
-    )
-    while not stop.is_set():
-        with engine.connect() as connection, connection.begin():
-            reader = pgchroma.PostgresClient(connection, QUIET)
-            collection = reader.get_collection("rounds", embedding_function=None)
-            stored = collection.get(include=["documents"])
-            documents = dict(zip(stored["ids"], stored["documents"] or [], strict=True))
-            query = document(rng, 5)
-            found = collection.search(
-                Search(rank=Text(query, limit=20), limit=20, select=[K.SCORE.name])
-            )
-            expected = [score for score, _ in best_documents(documents, query, 20)]
-            assert found["scores"] is not None
-            assert found["scores"][0] == pytest.approx(expected, 1e-5, 1e-6)
+    for collection in snapshots(stop, rounds.url):
+        stored = collection.get(include=["documents"])
+        documents = dict(zip(stored["ids"], stored["documents"] or [], strict=True))
+        query = document(rng, 5)
+        found = collection.search(
+            Search(rank=Text(query, limit=20), limit=20, select=[K.SCORE.name])
+        )
+        expected = [score for score, _ in best_documents(documents, query, 20)]
+        assert found["scores"] is not None
+        assert found["scores"][0] == pytest.approx(expected, 1e-5, 1e-6)
         done[number] += 1
-    engine.dispose()
 
 
 def test_the_compactor_of_a_client_builds_blocks(url: str, monkeypatch: pytest.MonkeyPatch) -> None:

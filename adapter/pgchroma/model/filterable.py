@@ -107,7 +107,12 @@ class FilterableKeys:
     def table_numbers(self) -> tuple[int, ...]:
         """Return the numbers of all tables of sparse vectors, including those of documents."""
         numbers = tuple(self.sparse_numbers().values())
-        return numbers if self.text is None else (*numbers, self.text.number)
+        return numbers if self.text_number is None else (*numbers, self.text_number)
+
+    @property
+    def text_number(self) -> int | None:
+        """The number of the tables of the documents' words."""
+        return None if self.text is None else self.text.number
 
     def with_text(self, language: str, average_length: int) -> Self:
         """Return a copy with a full-text index of the documents."""

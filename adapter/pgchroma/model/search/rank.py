@@ -268,25 +268,15 @@ class Knn(Rank):
         elif isinstance(query, np.ndarray):
             query = query.tolist()
         key = self.key.name if isinstance(self.key, Key) else self.key
-        written = {"query": query, "key": key, "limit": self.limit}
-        if self.default is not None:
-            written["default"] = self.default
-        if self.return_rank:
-            written["return_rank"] = True
-        return {"$knn": written}
+        return {"$knn": {"query": query, "key": key, **_write_values(self)}}
 
     @classmethod
     def _read(cls, operator: str, operand: Any) -> Rank:
-        if not isinstance(operand, Mapping):
-            raise TypeError(f"{operator} requires a dict, got {type(operand).__name__}")
-        if "query" not in operand:
-            raise ValueError(f"{operator} requires 'query' field")
+        query = _query_of(operator, operand)
         return Knn(
-            _read_query(operand["query"]),
+            _read_query(query),
             _checked(operator, operand.get("key", EMBEDDING), "key", str, "a string"),
-            _read_limit(operator, operand),
-            operand.get("default"),
-            _checked(operator, operand.get("return_rank", False), "return_rank", bool, "a boolean"),
+            **_read_values(operator, operand),
         )
 
 
@@ -312,25 +302,12 @@ class Text(Rank):
 
     def to_dict(self) -> dict[str, Any]:
         """Return ``{"$text": {"query": query, …}}``."""
-        written: dict[str, Any] = {"query": self.query, "limit": self.limit}
-        if self.default is not None:
-            written["default"] = self.default
-        if self.return_rank:
-            written["return_rank"] = True
-        return {"$text": written}
+        return {"$text": {"query": self.query, **_write_values(self)}}
 
     @classmethod
     def _read(cls, operator: str, operand: Any) -> Rank:
-        if not isinstance(operand, Mapping):
-            raise TypeError(f"{operator} requires a dict, got {type(operand).__name__}")
-        if "query" not in operand:
-            raise ValueError(f"{operator} requires 'query' field")
-        return Text(
-            _checked(operator, operand["query"], "query", str, "a string"),
-            _read_limit(operator, operand),
-            operand.get("default"),
-            _checked(operator, operand.get("return_rank", False), "return_rank", bool, "a boolean"),
-        )
+        query = _checked(operator, _query_of(operator, operand), "query", str, "a string")
+        return Text(query, **_read_values(operator, operand))
 
 
 @dataclass
@@ -412,11 +389,35 @@ def _checked(operator: str, value: Any, name: str, kind: type, expected: str) ->
     return value
 
 
-def _read_limit(operator: str, operand: Mapping[str, Any]) -> int:
+def _query_of(operator: str, operand: Any) -> Any:
+    if not isinstance(operand, Mapping):
+        raise TypeError(f"{operator} requires a dict, got {type(operand).__name__}")
+    if "query" not in operand:
+        raise ValueError(f"{operator} requires 'query' field")
+    return operand["query"]
+
+
+def _read_values(operator: str, operand: Mapping[str, Any]) -> dict[str, Any]:
+    """Read which records have a value, and which one."""
     limit: int = _checked(operator, operand.get("limit", 16), "limit", int, "an integer")
     if limit <= 0:
         raise ValueError(f"{operator} limit must be positive, got {limit}")
-    return limit
+    returns_rank = operand.get("return_rank", False)
+    return {
+        "limit": limit,
+        "default": operand.get("default"),
+        "return_rank": _checked(operator, returns_rank, "return_rank", bool, "a boolean"),
+    }
+
+
+def _write_values(rank: Knn | Text) -> dict[str, Any]:
+    """Write what `_read_values` reads; what is at its default is left out."""
+    written: dict[str, Any] = {"limit": rank.limit}
+    if rank.default is not None:
+        written["default"] = rank.default
+    if rank.return_rank:
+        written["return_rank"] = True
+    return written
 
 
 def _read_query(query: Any) -> Any:

@@ -34,9 +34,8 @@ def delete_records(operation: DeleteRecords, context: StoreContext) -> Steps[int
         first = sql.SQL(_FIRST).format(records=records, condition=condition.sql)
         matching = sql.SQL("{} and {}").format(condition.sql, first)
     filterable = resolved.filterable
-    numbers, text = filterable.sparse_numbers().values(), filterable.text
-    text_number = None if text is None else text.number
-    sparse = SparseClauses(resolved.tables, numbers, text_number).parts()
+    numbers = filterable.sparse_numbers().values()
+    sparse = SparseClauses(resolved.tables, numbers, filterable.text_number).parts()
     change = render(
         _DELETE,
         records=records,

@@ -222,11 +222,8 @@ _CLAUSES: dict[str, LiteralString] = {
 }
 
 _TEXT_CLAUSES: dict[str, LiteralString] = {
-    "columns": ", {column}",
+    **{name: _CLAUSES[name] for name in ("columns", "held", "same", "replaced", "cleared")},
     "drawn": ", case when document is not null then drawn end",
-    "held": ", r.{column}",
-    "same": " and r.{column} is not distinct from s.{column}",
-    "replaced": ", h.{column} as {replaced}",
     "positions": """, case
             when document is null then null
             when is_new then {replaced}
@@ -252,6 +249,5 @@ _TEXT_CLAUSES: dict[str, LiteralString] = {
     where p.{replaced} is not null and {has_document} and not p.is_new
 )
 """,
-    "cleared": _CLAUSES["cleared"],
 }
 """The clauses of documents. Their words need no columns of the batch."""

@@ -119,8 +119,7 @@ def _send(
     shape: WriteShape, records: RecordBatch, resolved: ResolvedCollection, context: StoreContext
 ) -> Steps[None]:
     has_vectors = records.dimension is not None
-    filterable = resolved.filterable
-    numbers, text = filterable.sparse_numbers(), filterable.text
+    numbers = resolved.filterable.sparse_numbers()
     claim, change = _render_statements(
         shape,
         resolved.tables,
@@ -128,7 +127,7 @@ def _send(
         has_vectors,
         records.modality,
         tuple(numbers.values()),
-        None if text is None else text.number,
+        resolved.filterable.text_number,
     )
     columns = _column_parameters(
         records, numbers, context.sparsevec_oid, removals=shape is not _ADD
