@@ -21,10 +21,13 @@ from pgchroma.catalog.restored import (
 from pgchroma.model.configuration import CollectionConfiguration
 from pgchroma.model.types import Space
 from pgchroma.store.layout.names import schema_name, view_name
-from pgchroma.store.layout.tables import COPY, LAYOUT_VERSION, CollectionTables, create_view
+from pgchroma.store.layout.tables import COPY, CollectionTables, create_view
 from pgchroma.store.running.steps import Statement, Steps, Transaction, render
 
 __all__ = ("AdoptionReport", "AdoptionRequest", "adopt_all")
+
+UNKNOWN_LAYOUT: Final = 2
+"""The layout of tables without an entry. To upgrade from it is harmless if they are newer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +155,7 @@ def _adopt_collection(
             "metadata": known["metadata"],
             "configuration": _json(known["configuration"]),
             "dimension": dimension,
-            "layout_version": known.get("layout_version", LAYOUT_VERSION),
+            "layout_version": known.get("layout_version", UNKNOWN_LAYOUT),
             "created_at": known.get("created_at"),
             "generation": generation,
         },

@@ -6,11 +6,13 @@ upgrade continues. Writers to a collection wait while its tables are upgraded.
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, Final, LiteralString
 
 from psycopg import sql
 
 from pgchroma.store.layout.names import NAME_BYTES, view_name
+from pgchroma.store.layout.sparse import SparseTables, create_weights
 from pgchroma.store.layout.tables import (
     LAYOUT_VERSION,
     CollectionTables,
@@ -36,27 +38,76 @@ def upgrade_some() -> Steps[bool]:
     return bool(rows)
 
 
-def _upgrade(id: Any, schema: str, name: str, space: str, dimension: int | None) -> Steps[None]:
-    """Upgrade from layout 1 to 2, which adds counts and the index of zero vectors."""
+def _upgrade(
+    id: Any,
+    schema: str,
+    name: str,
+    version: int,
+    space: str,
+    dimension: int | None,
+    sparse: list[int],
+) -> Steps[None]:
     tables = CollectionTables(schema, id)
+    yield Statement(
+        render("lock table {records} in share row exclusive mode", records=tables.records)
+    )
+    owner = sql.Identifier(
+        (yield Statement(_OWNER, {"table": tables.records.as_string(None)}))[0][0]
+    )
+    if version == 1:
+        yield from _add_counts(tables, name, owner)
+        if dimension is not None and space == "cosine":
+            yield create_zero_vector_index(tables)
+    for number in sparse:
+        yield from _empty_blocks(tables, tables.sparse(number), owner)
+
+
+def _add_counts(tables: CollectionTables, name: str, owner: sql.Identifier) -> Iterator[Statement]:
+    """Upgrade from layout 1 to 2, which adds counts and the index of zero vectors."""
     if name.startswith("counts_") and len(name) <= NAME_BYTES:
         # The view has a name that is reserved for tables from this layout on.
-        old, new = sql.Identifier(schema, name), sql.Identifier(view_name(name))
+        old, new = sql.Identifier(tables.schema, name), sql.Identifier(view_name(name))
         yield Statement(render("alter view if exists {old} rename to {new}", old=old, new=new))
-    parts = {"records": tables.records, "counts": tables.counts, "log": tables.log_literal}
-    yield Statement(render("lock table {records} in share row exclusive mode", **parts))
     yield create_counts(tables)
+    parts = {"records": tables.records, "counts": tables.counts, "log": tables.log_literal}
     yield Statement(render(_COUNT, **parts))
-    owner = (yield Statement(_OWNER, {"relation": tables.records.as_string(None)}))[0][0]
-    give = "alter table {counts} owner to {owner}"
-    yield Statement(render(give, counts=tables.counts, owner=sql.Identifier(owner)))
-    if dimension is not None and space == "cosine":
-        yield create_zero_vector_index(tables)
+    yield Statement(render(_GIVE, table=tables.counts, owner=owner))
+
+
+def _empty_blocks(
+    tables: CollectionTables, sparse: SparseTables, owner: sql.Identifier
+) -> Iterator[Statement]:
+    """Upgrade from layout 2 to 3, in which a row of the weights of a block has several terms.
+
+    All vectors become changes, and the compactor builds the blocks again.
+    """
+    parts = {
+        "records": tables.records,
+        "column": sparse.column,
+        "vectors": sparse.vectors,
+        "changes": sparse.changes,
+        "blocks": sparse.blocks,
+        "slots": sparse.slots,
+        "weights": sparse.weights,
+        "removed": sparse.removed,
+    }
+    for template in _EMPTY:
+        yield Statement(render(template, **parts))
+    yield create_weights(sparse)
+    yield Statement(render(_GIVE, table=sparse.weights, owner=owner))
 
 
 _SELECT = render(
     """
-    select c.id, d.schema_name, c.name, c.configuration -> 'hnsw' ->> 'space', c.dimension
+    select
+        c.id, d.schema_name, c.name, c.layout_version, c.configuration -> 'hnsw' ->> 'space',
+        c.dimension,
+        array(
+            select (s.entry ->> 'number')::int
+            from jsonb_each(c.configuration #> '{{indexed,sparse}}') as s (key, entry)
+            where s.entry ->> 'number' is not null
+            order by 1
+        )
     from pgchroma.collections as c
     join pgchroma.databases as d on d.id = c.database_id
     where c.layout_version < %(version)s
@@ -70,11 +121,33 @@ _COUNT = """
 insert into {counts} (place, change) select nextval({log}), count(*) from {records}
 """
 
+_GIVE = "alter table {table} owner to {owner}"
+
 _OWNER = render(
     """
     select pg_get_userbyid(relowner)::text from pg_catalog.pg_class
-    where oid = %(relation)s::text::regclass
+    where oid = %(table)s::text::regclass
     """
+)
+
+# Writers wait for the lock of the records, and a compactor for that of the changes.
+_EMPTY: Final[tuple[LiteralString, ...]] = (
+    "lock table {changes} in share row exclusive mode",
+    "delete from {changes}",
+    "delete from {blocks}",
+    "delete from {slots}",
+    "delete from {removed}",
+    """
+    delete from {vectors} as v
+    where not exists (
+        select from {records} as r where r.seq = v.seq and r.{column} = v.pos
+    )
+    """,
+    """
+    insert into {changes} (pos, is_removed, is_plain)
+    select pos, false, is_plain from {vectors} order by pos
+    """,
+    "drop table {weights}",
 )
 
 _UPDATE = render(

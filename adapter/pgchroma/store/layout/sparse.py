@@ -45,6 +45,7 @@ __all__ = (
     "LEXEMES",
     "SparseTables",
     "create_sparse",
+    "create_weights",
     "describe_sparse",
     "describe_text",
     "lexemes_column",
@@ -162,6 +163,17 @@ def create_sparse(tables: SparseTables, *, has_text: bool) -> Iterator[Statement
         yield Statement(render(template, **names))
 
 
+def create_weights(tables: SparseTables) -> Statement:
+    """Create the table of the weights of terms in blocks, which `create_sparse` also does."""
+    text = render(
+        _CREATE_WEIGHTS,
+        weights=tables.weights,
+        weights_key=tables.constraint("weights_pkey"),
+        size=sql.Literal(BLOCK_SLOTS),
+    )
+    return Statement(text)
+
+
 def describe_sparse(tables: SparseTables, key: str, index: SparseIndex) -> Statement:
     """Write a key and its index into a comment, for a dump that lacks the copy of the catalog."""
     return _describe(tables, f"sparse_{tables.number}", {key: index})
@@ -193,6 +205,20 @@ def _describe(tables: SparseTables, column: str, description: Any) -> Statement:
     # The text of a statement has doubled percent signs.
     return Statement(text.replace(b"%", b"%%"))
 
+
+# A search reads a few terms of each block. `least` is the least term of the row. Most terms are
+# rare, so a row for each would take longer to write, and half as much space again.
+_CREATE_WEIGHTS: Final[LiteralString] = """
+create table {weights} (
+    block integer not null,
+    least bigint not null,
+    terms bigint[] not null,
+    vectors integer[] not null,
+    greatest real[] not null,
+    weights sparsevec({size})[] storage external not null,
+    constraint {weights_key} primary key (block, least)
+)
+"""
 
 _CREATE: Final[tuple[LiteralString, ...]] = (
     """
@@ -234,19 +260,7 @@ _CREATE: Final[tuple[LiteralString, ...]] = (
         constraint {slots_key} primary key (block, chunk)
     )
     """,
-    # A search reads a few terms of each block. `least` is the least term of the row. Most terms are
-    # rare, so a row for each would take longer to write, and half as much space again.
-    """
-    create table {weights} (
-        block integer not null,
-        least bigint not null,
-        terms bigint[] not null,
-        vectors integer[] not null,
-        greatest real[] not null,
-        weights sparsevec({size})[] storage external not null,
-        constraint {weights_key} primary key (block, least)
-    )
-    """,
+    _CREATE_WEIGHTS,
     """
     create table {removed} (
         block integer not null,

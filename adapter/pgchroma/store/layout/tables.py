@@ -67,7 +67,7 @@ __all__ = (
     "swap",
 )
 
-LAYOUT_VERSION = 2
+LAYOUT_VERSION = 3
 """Incremented with every change of these tables; an upgrade of the catalog upgrades them."""
 
 COPY = "~catalog"
