@@ -16,6 +16,9 @@ begin
             'metadata', c.metadata,
             'configuration', c.configuration,
             'layout_version', c.layout_version,
+            -- These two columns are missing after a downgrade.
+            'version', to_jsonb(c) -> 'version',
+            'discovered_keys', to_jsonb(c) -> 'discovered_keys',
             'created_at', c.created_at,
             'reembedding', (
                 select to_jsonb(r) from pgchroma.reembeddings as r where r.collection_id = c.id
@@ -66,7 +69,8 @@ end
 $$;
 
 create or replace trigger copy_collection
-after insert or update of name, metadata, configuration, layout_version on pgchroma.collections
+after insert or update of name, metadata, configuration, layout_version, discovered_keys
+on pgchroma.collections
 for each row execute function pgchroma.copy_collection('id');
 
 create or replace trigger copy_collection

@@ -168,11 +168,13 @@ class Mode:
     Attributes:
         target: The client itself.
         conninfo: The database its data ends up in.
+        unpooled: The same, without a pooler in between.
     """
 
-    def __init__(self, client: Any, conninfo: str = "") -> None:
+    def __init__(self, client: Any, conninfo: str = "", unpooled: str = "") -> None:
         self.target = client
         self.conninfo = conninfo
+        self.unpooled = unpooled
 
     def beside(self, **place: Any) -> pgchroma.ClientAPI:
         """Make a direct client of the same database."""
@@ -219,7 +221,8 @@ async def mode(request: pytest.FixtureRequest) -> AsyncIterator[Any]:
             conninfo = make_conninfo(request.getfixturevalue("bouncer"), dbname=name)
         factory = pgchroma.AsyncPostgresClient if is_async else pgchroma.PostgresClient
         client = factory(conninfo, settings)
-    mode = Mode(await client if is_async else client, conninfo)
+    unpooled = request.getfixturevalue(place) if way == "bouncer" else conninfo
+    mode = Mode(await client if is_async else client, conninfo, unpooled)
     yield mode
     await mode.close()
 

@@ -19,6 +19,7 @@ from pgchroma.catalog.upgrade import upgrade
 from pgchroma.cli import main
 from tests.administration.conftest import QUIET, command
 from tests.commands import runner
+from tests.downgrading import downgrade
 
 SCHEMA = "default_tenant__default_database"
 
@@ -186,11 +187,7 @@ def test_what_is_printed_for_a_kind_of_user_is_what_it_needs(
 @pytest.mark.heavy
 def test_an_owner_upgrades_makes_tenants_and_builds_indexes(url: str, user: str) -> None:
     _grant(url, "owner", user)
-    with psycopg.connect(url, autocommit=True) as owner:
-        owner.execute("update pgchroma.alembic_version set version_num = '0004'")
-        owner.execute("drop table pgchroma.reembeddings")
-        owner.execute("alter table pgchroma.collections drop generation")
-        owner.execute("alter table pgchroma.segments drop generation")
+    downgrade(url, "0004")
     command("migrate", "--url", user)
     with psycopg.connect(user, autocommit=True) as theirs:
         upgrade(theirs)

@@ -19,6 +19,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 import pgchroma
 from pgchroma.catalog import waiting
 from pgchroma.catalog.upgrade import upgrade
+from tests.downgrading import downgrade
 
 KEY = 7021982471
 SETTINGS = pgchroma.Settings(pgchroma_prepared_statements=False, pgchroma_compaction=False)
@@ -55,12 +56,9 @@ def test_an_upgrade_on_the_databases_own_url_follows_a_start_through_a_pooler(
 ) -> None:
     with pgchroma.PostgresClient(bounced_url, SETTINGS) as client:
         client.create_collection("papers")
+        downgrade(empty_url, "0004")
         with psycopg.connect(empty_url, autocommit=True) as plain:
             plain.execute("set lock_timeout = '20s'")
-            plain.execute("update pgchroma.alembic_version set version_num = '0004'")
-            plain.execute("drop table pgchroma.reembeddings")
-            plain.execute("alter table pgchroma.collections drop generation")
-            plain.execute("alter table pgchroma.segments drop generation")
             upgrade(plain)
         assert client.count_collections() == 1
     assert _advisory_locks(empty_url) == 0

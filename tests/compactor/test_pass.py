@@ -18,14 +18,15 @@ from pgchroma.model.configuration import CollectionConfiguration
 from pgchroma.store.layout.tables import CollectionTables
 from pgchroma.store.running.steps import Statement
 
-TABLES = CollectionTables("s", uuid.UUID(int=1))
+COLLECTION = uuid.UUID(int=1)
+TABLES = CollectionTables("s", COLLECTION)
 SETTINGS = CompactionSettings(segment_bytes=0)
 ROWS = 300
 
 
 def _collection() -> TrackedCollection:
     configuration = CollectionConfiguration.parse({"hnsw": {"sync_threshold": 100}}, None)
-    return TrackedCollection(TABLES, "papers", configuration, 4, "t", None, 0, False)
+    return TrackedCollection(TABLES, "papers", configuration, 4, "t", None, 0, False, False)
 
 
 class Answers:
@@ -42,6 +43,9 @@ class Answers:
             ("select id, first_pos, end_pos, index_name", [segment] if self.is_built else []),
             ("select c.relname::text, i.indisvalid", [("index_7", True)] if self.is_built else []),
             ("select coalesce(sum(change), 0)", [(ROWS,)]),
+            ("select (select coalesce(sum(operations)", [(ROWS, ROWS)]),
+            ("select compacted_operations", [(0, 0, None)]),
+            ("with free as materialized", [(COLLECTION,)]),
             ("select count(*), max(pos)", [(0, None)] if self.is_built else [(ROWS, ROWS)]),
             ("select count(*) from", [(ROWS,)]),
             ("with next as", [(7, "index_7")]),

@@ -40,7 +40,7 @@ PLENTY = 1 << 40
 
 def _collection(dimension: int | None = 4, **hnsw: Any) -> TrackedCollection:
     configuration = CollectionConfiguration.parse({"hnsw": {"sync_threshold": 100, **hnsw}}, None)
-    return TrackedCollection(TABLES, "papers", configuration, dimension, "t", None, 0, False)
+    return TrackedCollection(TABLES, "papers", configuration, dimension, "t", None, 0, False, False)
 
 
 COLLECTION = _collection()

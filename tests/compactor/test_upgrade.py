@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -10,13 +9,10 @@ from typing import Any
 import numpy as np
 import psycopg
 import pytest
-from alembic import command
-from sqlalchemy import create_engine, pool
 
 import pgchroma
 from pgchroma import errors
 from pgchroma.catalog import layouts as upgrading
-from pgchroma.catalog.upgrade import _alembic
 from pgchroma.store.layout.tables import LAYOUT_VERSION
 from tests.compactor.conftest import (
     DIMENSION,
@@ -30,6 +26,7 @@ from tests.compactor.conftest import (
     searching,
     vectors,
 )
+from tests.downgrading import downgrade
 
 SCHEMA = "default_tenant__default_database"
 
@@ -55,15 +52,7 @@ def _downgrade(url: str) -> None:
                 plain.execute(f'alter view {view[0]} rename to "{name}"')
         plain.execute("update pgchroma.collections set layout_version = 1")
         plain.execute("drop schema chroma cascade")
-    with psycopg.connect(url) as plain:
-        engine = create_engine(
-            "postgresql+psycopg://", creator=lambda: plain, poolclass=pool.StaticPool
-        )
-        configuration = _alembic(io.StringIO())
-        with engine.begin() as migrating:
-            configuration.attributes["connection"] = migrating
-            command.downgrade(configuration, "0003")
-        engine.dispose()
+    downgrade(url, "0003")
 
 
 def _layouts(url: str) -> set[int]:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from pgchroma import IndexingStatus, QueryPlan, Recall, errors
+from tests.compactor.conftest import compact
 
 VECTORS = [[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]]
 
@@ -19,11 +20,19 @@ async def papers(mode: Any) -> Any:
     return collection
 
 
-async def test_a_small_collection_needs_no_index(papers: Any) -> None:
+async def test_what_no_compaction_has_seen_is_not_indexed(mode: Any, papers: Any) -> None:
     status = await papers.get_indexing_status()
     assert isinstance(status, IndexingStatus)
     assert status.num_indexed_ops + status.num_unindexed_ops == status.total_ops == 3
-    assert (status.op_indexing_progress, status.error) == (1.0, None)
+    await papers.delete(ids=["a"])
+    compact(mode.unpooled)
+    assert await papers.get_indexing_status() == IndexingStatus(4, 0, 4, 1.0, None)
+    await papers.update(ids=["b", "nowhere"], metadatas=[{"page": 3}, {"page": 4}])
+    await papers.upsert(ids=["b", "c", "d"], embeddings=VECTORS)
+    status = await papers.get_indexing_status()
+    assert status.num_indexed_ops + status.num_unindexed_ops == status.total_ops == 8
+    compact(mode.unpooled)
+    assert await papers.get_indexing_status() == IndexingStatus(8, 0, 8, 1.0, None)
 
 
 async def test_a_query_is_explained(papers: Any) -> None:

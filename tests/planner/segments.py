@@ -86,7 +86,7 @@ def index_for(
 
 def record_demand(url: str, observed: Activity) -> None:
     """Record which indexes filters missed, as the compactor's thread does."""
-    _, missing = observed.drain()
+    missing = observed.drain().demanded
     with Compaction(url, CompactionSettings(), Event()) as compactor:
         compactor.record_demand(missing)
 

@@ -286,7 +286,7 @@ def test_filters_of_deletes_are_counted_and_those_of_inspections_are_not(
         collection.delete(where={"deleted": 1})
         collection.explain(query_embeddings=[1.0], where={"explained": 1})
         collection.recall(sample=2, where={"measured": 1})
-    assert observed.drain()[1] == {(collection.id, SecondaryIndex("number", "deleted"))}
+    assert observed.drain().demanded == {(collection.id, SecondaryIndex("number", "deleted"))}
 
 
 @pytest.mark.parametrize(

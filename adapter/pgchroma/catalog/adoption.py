@@ -158,6 +158,8 @@ def _adopt_collection(
             "layout_version": known.get("layout_version", UNKNOWN_LAYOUT),
             "created_at": known.get("created_at"),
             "generation": generation,
+            "version": known.get("version", 0),
+            "discovered_keys": _json(known.get("discovered_keys")),
         },
     )
     if not rows:
@@ -224,12 +226,12 @@ _INSERT_COLLECTION = render(
     """
     insert into pgchroma.collections (
         id, database_id, name, metadata, configuration, dimension, layout_version, created_at,
-        generation
+        generation, version, discovered_keys
     )
     values (
         %(id)s, %(database_id)s, %(name)s, %(metadata)s::jsonb, %(configuration)s::jsonb,
         %(dimension)s, %(layout_version)s, coalesce(%(created_at)s::timestamptz, now()),
-        %(generation)s
+        %(generation)s, %(version)s, %(discovered_keys)s::jsonb
     )
     on conflict (database_id, name) do nothing
     returning id

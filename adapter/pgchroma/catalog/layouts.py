@@ -58,12 +58,16 @@ def _upgrade(
         yield from _add_counts(tables, name, owner)
         if dimension is not None and space == "cosine":
             yield create_zero_vector_index(tables)
+    else:
+        parts = {"records": tables.records, "counts": tables.counts, "log": tables.log_literal}
+        for template in _ADD_OPERATIONS:
+            yield Statement(render(template, **parts))
     for number in sparse:
         yield from _empty_blocks(tables, tables.sparse(number), owner)
 
 
 def _add_counts(tables: CollectionTables, name: str, owner: sql.Identifier) -> Iterator[Statement]:
-    """Upgrade from layout 1 to 2, which adds counts and the index of zero vectors."""
+    """Add the table of counts, which layout 1 does not have."""
     if name.startswith("counts_") and len(name) <= NAME_BYTES:
         # The view has a name that is reserved for tables from this layout on.
         old, new = sql.Identifier(tables.schema, name), sql.Identifier(view_name(name))
@@ -77,7 +81,7 @@ def _add_counts(tables: CollectionTables, name: str, owner: sql.Identifier) -> I
 def _empty_blocks(
     tables: CollectionTables, sparse: SparseTables, owner: sql.Identifier
 ) -> Iterator[Statement]:
-    """Upgrade from layout 2 to 3, in which a row of the weights of a block has several terms.
+    """Create the table of weights again. Up to layout 2, each of its rows has a single term.
 
     All vectors become changes, and the compactor builds the blocks again.
     """
@@ -118,8 +122,19 @@ _SELECT = render(
 )
 
 _COUNT = """
-insert into {counts} (place, change) select nextval({log}), count(*) from {records}
+insert into {counts} (place, change, operations)
+select nextval({log}), count(*), count(*) from {records}
 """
+
+# What was written before counts as one operation for each record.
+_ADD_OPERATIONS: Final[tuple[LiteralString, ...]] = (
+    "alter table {counts} add column if not exists operations bigint not null default 0",
+    """
+    insert into {counts} (place, change, operations)
+    select nextval({log}), 0, count(*) from {records}
+    having count(*) > 0 and not exists (select from {counts} where operations > 0)
+    """,
+)
 
 _GIVE = "alter table {table} owner to {owner}"
 

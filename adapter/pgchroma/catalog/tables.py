@@ -83,6 +83,14 @@ collections = Table(
     Column("index_error", Text),
     # The generation of its current embeddings.
     Column("generation", BigInteger, nullable=False, server_default=text("1")),
+    # Incremented by each pass of the compactor that finds something new.
+    Column("version", BigInteger, nullable=False, server_default=text("0")),
+    # The keys that were found in metadata, each with the kinds of its values.
+    Column("discovered_keys", JSONB),
+    # How many operations there were before the last pass of the compactor, and the position in the
+    # log; null before the first.
+    Column("compacted_operations", BigInteger),
+    Column("compacted_pos", BigInteger),
     PrimaryKeyConstraint("id", name="collections_pkey"),
     UniqueConstraint("database_id", "name", name="collections_database_id_name_key"),
     ForeignKeyConstraint(

@@ -268,10 +268,14 @@ def _upgrade_layouts(connection: psycopg.Connection[Any]) -> None:
     lock = sql_files()[_LOCK].encode()
     has_more = True
     while has_more:
-        with warn_of_waits(connection):
-            connection.execute(lock)
-            has_more = run(connection, upgrade_some())
-            connection.commit()
+        try:
+            with warn_of_waits(connection):
+                connection.execute(lock)
+                has_more = run(connection, upgrade_some())
+                connection.commit()
+        except pg.DeadlockDetected:
+            # A search locks the same tables in another order.
+            connection.rollback()
 
 
 def _alembic(output: io.StringIO) -> Any:

@@ -138,7 +138,7 @@ def find_trigrams() -> Steps[str | None]:
 
 def _collection(row: Sequence[Any]) -> TrackedCollection:
     id, generation, is_shadow, name, schema, stored, dimension, tenant, role, *found = row
-    waiting, has_leftovers = found
+    waiting, has_leftovers, has_news = found
     return TrackedCollection(
         CollectionTables(schema, id, generation, is_shadow),
         name,
@@ -148,6 +148,7 @@ def _collection(row: Sequence[Any]) -> TrackedCollection:
         role,
         waiting,
         has_leftovers,
+        has_news,
     )
 
 
@@ -207,11 +208,12 @@ _TRACKED = render(
             select from pgchroma.secondary_indexes as x, pg_catalog.pg_extension as e
             where x.collection_id = c.id and x.kind = 'trigrams' and not x.is_ready
                 and c.index_error is not null and e.extname = 'pg_trgm'
-        )
+        ),
+        coalesce(pg_sequence_last_value(c.log) > c.compacted_pos, false)
     from (
         select
             c.id, c.name, g.configuration::text, g.dimension, d.tenant, d.schema_name, k.key,
-            c.index_error,
+            c.index_error, c.compacted_pos,
             g.generation, g.is_shadow,
             to_regclass(format('%%I.%%I', d.schema_name, 'log_' || k.key)) as log,
             array(

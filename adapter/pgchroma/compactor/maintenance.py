@@ -118,10 +118,11 @@ where v.pos >= %(start)s::bigint and not exists (
 
 _MERGE_COUNTS: LiteralString = """
 with folded as (
-    delete from {counts} where (select count(*) from {counts}) > %(max_rows)s returning change
+    delete from {counts} where (select count(*) from {counts}) > %(max_rows)s
+    returning change, operations
 )
-insert into {counts} (place, change)
-select nextval({log}), sum(change) from folded having count(*) > 0
+insert into {counts} (place, change, operations)
+select nextval({log}), sum(change), sum(operations) from folded having count(*) > 0
 """
 
 # One snapshot has both numbers, and each write changes both at once.

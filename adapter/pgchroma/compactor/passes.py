@@ -6,7 +6,7 @@ It yields steps and touches no connection; `pgchroma.compactor.runner` runs it i
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final, TypeAlias
@@ -14,10 +14,11 @@ from typing import Final, TypeAlias
 import psycopg
 from psycopg import errors as pg
 
-from pgchroma.compactor import bookkeeping, inspection, maintenance, planner, sparse, state
+from pgchroma.compactor import bookkeeping, inspection, maintenance, news, planner, sparse, state
 from pgchroma.compactor.settings import CompactionSettings
 from pgchroma.compactor.state import Build, Inspection, TrackedCollection
 from pgchroma.compactor.steps import IndexDDL, PassSteps, Pause, as_role, uninterruptible
+from pgchroma.model.discovery import KeyKind
 from pgchroma.store import StoreContext
 from pgchroma.store.layout.secondary import SecondaryIndex, create_secondary, secondary_name
 from pgchroma.store.resolved import FRESH_SECONDS
@@ -68,6 +69,7 @@ def compact_pass(
     *,
     is_idle: bool = True,
     merges_all: bool = False,
+    keys: Set[KeyKind] | None = None,
     on_progress: Progress | None = None,
 ) -> PassSteps[PassResult]:
     """Do everything there is to do for a collection.
@@ -78,6 +80,7 @@ def compact_pass(
         is_idle: Whether the collection seems to have no writers. Work that is not urgent is done
             only then.
         merges_all: Whether to merge its segments into one, whatever that costs.
+        keys: The metadata keys that were written since the last pass; `None` if they are not known.
         on_progress: Called while an index is built.
 
     Raises:
@@ -86,7 +89,12 @@ def compact_pass(
         psycopg.Error: A statement failed. Queries are not affected.
     """
     steps = _compact(
-        collection, settings, is_idle=is_idle, merges_all=merges_all, on_progress=on_progress
+        collection,
+        settings,
+        is_idle=is_idle,
+        merges_all=merges_all,
+        keys=keys,
+        on_progress=on_progress,
     )
     return (yield from _locked(collection, steps))
 
@@ -97,9 +105,11 @@ def _compact(
     *,
     is_idle: bool,
     merges_all: bool,
+    keys: Set[KeyKind] | None,
     on_progress: Progress | None,
 ) -> PassSteps[PassResult]:
     yield from _prepare(collection)
+    end = yield from news.read_log_end(collection)
     while True:
         yield Pause()
         found = yield from _clean_up(collection)
@@ -121,6 +131,8 @@ def _compact(
         yield maintenance.recount(collection)
     yield maintenance.merge_counts(collection)
     is_recorded = yield from _record_obstacle(collection, obstacle)
+    if not collection.tables.is_shadow:
+        is_recorded &= yield from news.record_news(collection, end, keys, reads_all=merges_all)
     return PassResult(is_recorded, obstacle)
 
 

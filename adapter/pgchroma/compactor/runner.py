@@ -17,6 +17,7 @@ from pgchroma.compactor.session import Session
 from pgchroma.compactor.settings import CompactionSettings
 from pgchroma.compactor.state import Inspection, TrackedCollection
 from pgchroma.compactor.steps import PassSteps, as_role
+from pgchroma.model.discovery import KeyKind
 from pgchroma.store.layout.secondary import SecondaryIndex
 
 __all__ = ("Compaction",)
@@ -121,7 +122,12 @@ class Compaction:
         return self._session.record_error(id, error)
 
     def compact(
-        self, collection: TrackedCollection, *, is_idle: bool = True, merges_all: bool = False
+        self,
+        collection: TrackedCollection,
+        *,
+        is_idle: bool = True,
+        merges_all: bool = False,
+        keys: Set[KeyKind] | None = None,
     ) -> bool:
         """Do everything there is to do for a collection; see `pgchroma.compactor.passes`.
 
@@ -135,6 +141,7 @@ class Compaction:
             self._settings,
             is_idle=is_idle,
             merges_all=merges_all,
+            keys=keys,
             on_progress=self._on_progress,
         )
         return self._run_pass(collection, steps)

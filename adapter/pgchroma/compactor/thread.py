@@ -24,6 +24,7 @@ from pgchroma.compactor.session import BuildInterruptedError
 from pgchroma.compactor.settings import CompactionSettings
 from pgchroma.compactor.state import TrackedCollection
 from pgchroma.errors import ChromaError
+from pgchroma.model.discovery import KeyKind
 from pgchroma.store.activity import Activity
 from pgchroma.store.layout.segments import needs_index
 from pgchroma.store.running.errors import primary_message, why_not_indexed
@@ -45,6 +46,10 @@ BURST_WINDOW: Final = 10.0
 """A tail is not indexed yet if, at its present rate, it would grow by half or more in this many
 seconds: an index that is built in the middle of a burst would soon be rebuilt."""
 
+OVERDUE_SECONDS: Final = 60.0
+"""Seconds after which a collection that is never idle gets a pass nevertheless: what was written
+becomes a version."""
+
 RETRY_SECONDS: Final = 1.0
 """Seconds before the first retry after a failure; the pause doubles with each further failure."""
 
@@ -65,6 +70,9 @@ class _CollectionState:
         checked_at: When it was last checked.
         not_before: When it may be checked again.
         failures: How often in a row it could not be compacted.
+        keys: The metadata keys that this process wrote and that no pass has seen; `None` if it has
+            written nothing.
+        passed_at: When the last pass ended, or when it became active.
     """
 
     changed_at: float
@@ -72,6 +80,8 @@ class _CollectionState:
     checked_at: float = 0.0
     not_before: float = 0.0
     failures: int = 0
+    keys: set[KeyKind] | None = None
+    passed_at: float = field(default_factory=time.monotonic)
 
 
 @dataclass
@@ -169,19 +179,22 @@ class Compactor:
     def _collect(self, compaction: Compaction) -> None:
         """Add the collections that the process has used, and now and then all that need work."""
         now = time.monotonic()
-        written, missing = self.observed.drain()
-        for id in written:
-            self._active.setdefault(id, _CollectionState(now)).changed_at = now
-        for id, _ in missing:
+        drained = self.observed.drain()
+        for id, keys in drained.written.items():
+            state = self._active.setdefault(id, _CollectionState(now))
+            state.changed_at = now
+            state.keys = keys | (state.keys or set())
+        for id in drained.waited_for.union(id for id, _ in drained.demanded):
             self._active.setdefault(id, _CollectionState(now))
         # This may fail, so it comes after the writes have been taken over.
-        if missing:
-            compaction.record_demand(missing)
+        if drained.demanded:
+            compaction.record_demand(drained.demanded)
         if self._scanned_at is None or now - self._scanned_at > SCAN_SECONDS:
             self._scanned_at = now
             for collection in compaction.collections():
                 if (
                     collection.has_leftovers
+                    or collection.has_news
                     or self._needs_index(collection, collection.waiting)
                     or self._has_sparse_changes(compaction, collection)
                 ):
@@ -263,13 +276,16 @@ class Compactor:
         state.waiting, state.checked_at = waiting, now
         is_idle = now - state.changed_at >= IDLE_SECONDS
         needs_index = any(map(self._needs_index, collections, tails))
-        if not (is_idle or (needs_index and not is_bursting)):
+        is_overdue = state.keys is not None and now - state.passed_at > OVERDUE_SECONDS
+        if not (is_idle or is_overdue or (needs_index and not is_bursting)):
             if changes >= MIN_BLOCK:
                 # A block is never built again because others follow.
                 all(map(compaction.compact_sparse, collections))
             return False
-        if all([compaction.compact(collection, is_idle=is_idle) for collection in collections]):
-            state.failures = 0
+        keys = state.keys
+        if all([compaction.compact(each, is_idle=is_idle, keys=keys) for each in collections]):
+            state.failures, state.passed_at = 0, time.monotonic()
+            state.keys = None if state.keys is None else set()
             return is_idle
         # Another compactor has locked it.
         state.not_before = time.monotonic() + IDLE_SECONDS

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
 from pgchroma.model.configuration import CollectionConfiguration
+from pgchroma.model.discovery import DiscoveredKeys
 from pgchroma.model.types import CollectionMetadata
 
 __all__ = ("CollectionModel", "Database", "DatabaseRef", "Limits", "Tenant", "UserIdentity")
@@ -76,6 +77,8 @@ class CollectionModel:
         dimension: The length of its embeddings; `None` until the first write.
         generation: The generation of the embeddings in use: re-embedding creates new ones. `None`
             if the server does not return it, such as Chroma's.
+        version: How often a compaction has found something new.
+        discovered: The keys that were found in the metadata of records.
     """
 
     id: UUID
@@ -88,6 +91,7 @@ class CollectionModel:
     version: int = 0
     log_position: int = 0
     generation: int | None = None
+    discovered: DiscoveredKeys = field(default_factory=dict)
 
     @property
     def configuration_json(self) -> Mapping[str, Any]:

@@ -27,14 +27,15 @@ Strategy: TypeAlias = Literal["exact", "index"]
 
 @dataclass(frozen=True, slots=True)
 class IndexingStatus:
-    """How much of a collection's log its indexes cover.
+    """How far compaction has come in a collection's log.
 
-    Embeddings that need no index, because there are few enough to scan, count as indexed, so that a
-    caller can wait for the progress to reach 1.
+    Each record that was added, changed or deleted is one operation. Queries find all of them at any
+    time. A compaction builds the indexes that are needed, so a caller can wait for the progress to
+    reach 1, which takes a few seconds after the last write if nothing needs an index.
 
     Attributes:
-        num_indexed_ops: Embeddings that an index covers, or that need none.
-        num_unindexed_ops: Embeddings that wait for an index; queries scan them.
+        num_indexed_ops: Operations before the last compaction.
+        num_unindexed_ops: Operations after it, or embeddings that wait for an index.
         total_ops: The sum of both.
         op_indexing_progress: The part that is done, from 0 to 1, including the progress of a
             running build.

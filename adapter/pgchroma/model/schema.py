@@ -13,12 +13,20 @@ from typing import Any, Final
 
 from pgchroma.errors import InvalidArgumentError, MalformedRequestError
 from pgchroma.model.configuration import CollectionConfiguration, HnswConfiguration
+from pgchroma.model.discovery import DiscoveredKeys
 from pgchroma.model.fields import DOCUMENT, EMBEDDING
 from pgchroma.model.filterable import KINDS, FilterableKeys, SparseIndex, ValueKind
 from pgchroma.model.plain import brief, shown
 from pgchroma.model.text import check_text
 
-__all__ = ("filterable_json", "merge_schema", "read_filterable", "read_vector_index", "schema_json")
+__all__ = (
+    "filterable_json",
+    "merge_schema",
+    "read_filterable",
+    "read_vector_index",
+    "schema_json",
+    "without_discovered",
+)
 
 _INDEX: Final = (
     "ef_construction", "max_neighbors", "ef_search", "num_threads", "batch_size", "sync_threshold",
@@ -29,17 +37,29 @@ setting, so it does not contain the quantization."""
 
 _LEGACY: Final = {"type": "legacy"}
 
+_UNKNOWN_SPARSE: Final = {
+    "enabled": False,
+    "config": {"embedding_function": {"type": "unknown"}, "bm25": False},
+}
+"""The index that the defaults give to sparse vectors."""
+
 _ON: Final = {"enabled": True, "config": {}}
 _OFF: Final = {"enabled": False, "config": {}}
 
 _ENCRYPTION_KEY: Final = re.compile(r"projects/.+/locations/.+/keyRings/.+/cryptoKeys/.+")
 
 
-def schema_json(configuration: CollectionConfiguration) -> dict[str, Any]:
-    """Return the schema of a collection with this configuration.
+def schema_json(
+    configuration: CollectionConfiguration, discovered: DiscoveredKeys
+) -> dict[str, Any]:
+    """Return the schema of a collection.
 
     The schema states explicitly that a collection has no embedding function; otherwise Chroma's
     client uses its default function, as it does if the configuration does not mention one.
+
+    Args:
+        configuration: The collection's configuration.
+        discovered: The keys that were found in metadata.
     """
     hnsw = {"hnsw": {name: getattr(configuration.hnsw, name) for name in _INDEX}}
     vectors: dict[str, Any] = {"space": configuration.hnsw.space}
@@ -52,18 +72,13 @@ def schema_json(configuration: CollectionConfiguration) -> dict[str, Any]:
         "defaults": {
             "string": {"fts_index": _OFF, **defaults["string"]},
             "float_list": {"vector_index": {"enabled": False, "config": {**vectors, **hnsw}}},
-            "sparse_vector": {
-                "sparse_vector_index": {
-                    "enabled": False,
-                    "config": {"embedding_function": {"type": "unknown"}, "bm25": False},
-                }
-            },
+            "sparse_vector": {_SPARSE_INDEX: _UNKNOWN_SPARSE},
             "int": defaults["int"],
             "float": defaults["float"],
             "bool": defaults["bool"],
         },
         "keys": {
-            **filterable["keys"],
+            **_with_discovered(filterable["keys"], defaults, discovered),
             EMBEDDING: {
                 "float_list": {
                     "vector_index": {
@@ -93,6 +108,30 @@ def filterable_json(filterable: FilterableKeys) -> dict[str, Any]:
         "defaults": {kind: _inverted(kind, filterable.defaults) for kind in KINDS},
         "keys": {**keys, DOCUMENT: {"string": documents}},
     }
+
+
+def without_discovered(schema: Mapping[str, Any], discovered: DiscoveredKeys) -> dict[str, Any]:
+    """Return a schema without the discovered keys."""
+    keys = dict(_get(schema, "keys"))
+    for key, kinds in discovered.items():
+        types = {kind: index for kind, index in _get(keys, key).items() if kind not in kinds}
+        if types:
+            keys[key] = types
+        else:
+            keys.pop(key, None)
+    return {**schema, "keys": keys}
+
+
+def _with_discovered(
+    keys: Mapping[str, Any], defaults: Mapping[str, Any], discovered: DiscoveredKeys
+) -> dict[str, Any]:
+    """Add discovered keys, with the indexes of the defaults, to those that a user named."""
+    indexes = {**defaults, "sparse_vector": {_SPARSE_INDEX: _UNKNOWN_SPARSE}}
+    found = {
+        key: {**{kind: indexes[kind] for kind in kinds}, **keys.get(key, {})}
+        for key, kinds in discovered.items()
+    }
+    return {**found, **{key: types for key, types in keys.items() if key not in found}}
 
 
 def read_filterable(schema: Mapping[str, Any]) -> FilterableKeys:

@@ -5,19 +5,36 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Set
 from threading import Lock
+from typing import NamedTuple
 from uuid import UUID
 
+from pgchroma.model.discovery import MAX_KEYS, KeyKind
 from pgchroma.store.layout.secondary import DEMAND_THRESHOLD, SecondaryIndex
 from pgchroma.store.resolved import ResolvedCollection
 
-__all__ = ("Activity",)
+__all__ = ("Activity", "Drained")
 
 MAX_COUNTED = 1_000
 """If more indexes than this are missing at once, counting starts over."""
 
 
+class Drained(NamedTuple):
+    """What handlers have reported since the last time.
+
+    Attributes:
+        written: The collections written to, and the keys of the metadata that was written, with the
+            kinds of their values.
+        waited_for: The collections that a caller may wait for.
+        demanded: The indexes that filters missed often.
+    """
+
+    written: dict[UUID, set[KeyKind]]
+    waited_for: set[UUID]
+    demanded: set[tuple[UUID, SecondaryIndex]]
+
+
 class Activity:
-    """Collects which collections were written to, and which indexes filters missed.
+    """Collects which collections were written to, with which keys, and the indexes filters missed.
 
     Args:
         takes_filters: Whether to count the indexes that filters missed.
@@ -30,15 +47,24 @@ class Activity:
         self.wake: Callable[[], None] = _do_nothing
         self._takes_filters = takes_filters
         self._lock = Lock()
-        self._written: set[UUID] = set()
+        self._written: dict[UUID, set[KeyKind]] = {}
+        self._waited_for: set[UUID] = set()
         self._demanded: set[tuple[UUID, SecondaryIndex]] = set()
         self._misses: Counter[tuple[UUID, SecondaryIndex]] = Counter()
         self._has_discarded = False
 
-    def record_write(self, resolved: ResolvedCollection) -> None:
-        """Record that a collection was written to."""
+    def record_write(self, resolved: ResolvedCollection, keys: Set[KeyKind] = frozenset()) -> None:
+        """Record that a collection was written to, and the keys of the metadata."""
         with self._lock:
-            self._written.add(resolved.tables.id)
+            written = self._written.setdefault(resolved.tables.id, set())
+            if len(written) < MAX_KEYS:
+                written |= keys
+        self.wake()
+
+    def record_wait(self, resolved: ResolvedCollection) -> None:
+        """Record that a caller may wait until a collection is compacted."""
+        with self._lock:
+            self._waited_for.add(resolved.tables.id)
         self.wake()
 
     def record_missing_indexes(
@@ -64,11 +90,11 @@ class Activity:
             seen, self._has_discarded = self._has_discarded, False
             return seen
 
-    def drain(self) -> tuple[set[UUID], set[tuple[UUID, SecondaryIndex]]]:
-        """Return the collections written to and the indexes demanded, and reset both."""
+    def drain(self) -> Drained:
+        """Return what was recorded, and reset it."""
         with self._lock:
-            drained = self._written, self._demanded
-            self._written, self._demanded = set(), set()
+            drained = Drained(self._written, self._waited_for, self._demanded)
+            self._written, self._waited_for, self._demanded = {}, set(), set()
             return drained
 
     def _miss(self, index: tuple[UUID, SecondaryIndex]) -> bool:

@@ -14,6 +14,7 @@ from pgchroma.errors import (
     UniqueConstraintError,
 )
 from pgchroma.model.configuration import CollectionConfiguration
+from pgchroma.model.discovery import read_kinds
 from pgchroma.model.entities import CollectionModel, DatabaseRef
 from pgchroma.model.operations import (
     CountCollections,
@@ -246,7 +247,8 @@ def _select(scope: DatabaseRef, ending: LiteralString, parameters: Mapping[str, 
 
 
 def _collection_from_row(row: Sequence[Any]) -> CollectionModel:
-    id, name, configuration, metadata, dimension, tenant, database, generation, _schema = row
+    id, name, configuration, metadata, dimension, tenant, database, *others, _schema = row
+    generation, version, discovered = others
     return CollectionModel(
         id,
         name,
@@ -255,7 +257,9 @@ def _collection_from_row(row: Sequence[Any]) -> CollectionModel:
         dimension,
         tenant,
         database,
+        version,
         generation=generation,
+        discovered=read_kinds(None if discovered is None else orjson.loads(discovered)),
     )
 
 
@@ -282,11 +286,13 @@ _SELECT_DATABASE = render(
 
 _INSERT = render(
     """
-    insert into pgchroma.collections
-        (id, database_id, name, metadata, configuration, layout_version)
+    insert into pgchroma.collections (
+        id, database_id, name, metadata, configuration, layout_version, compacted_operations,
+        compacted_pos
+    )
     values (
         %(id)s, %(database_id)s, %(name)s, %(metadata)s::jsonb, %(configuration)s::jsonb,
-        %(layout_version)s
+        %(layout_version)s, 0, 0
     )
     on conflict (database_id, name) do nothing
     returning id
@@ -296,7 +302,7 @@ _INSERT = render(
 _MODELS: LiteralString = """
     select
         c.id, c.name, c.configuration::text, c.metadata::text, c.dimension, d.tenant, d.name,
-        c.generation, d.schema_name
+        c.generation, c.version, c.discovered_keys::text, d.schema_name
     from pgchroma.collections as c
     join pgchroma.databases as d on d.id = c.database_id
     """

@@ -12,12 +12,14 @@ same, so they are looked up again once a second, not each time.
 
 from __future__ import annotations
 
-from collections.abc import Set
+from collections.abc import Sequence, Set
 from dataclasses import dataclass, field
 from threading import Lock
 from uuid import UUID
 
+from pgchroma.model.discovery import find_kinds
 from pgchroma.model.entities import Limits
+from pgchroma.model.metadata import CleanMetadata
 from pgchroma.model.operations import CollectionRef
 from pgchroma.store.activity import Activity
 from pgchroma.store.layout.secondary import SecondaryIndex
@@ -80,10 +82,19 @@ class StoreContext:
         with self._lock:
             self._collections.pop(collection.id, None)
 
-    def record_write(self, resolved: ResolvedCollection) -> None:
-        """Report to the compactor that a collection was written to."""
+    def record_write(
+        self,
+        resolved: ResolvedCollection,
+        metadatas: Sequence[CleanMetadata | None] | None = None,
+    ) -> None:
+        """Report to the compactor that a collection was written to, and with which metadata."""
         if self.observed is not None:
-            self.observed.record_write(resolved)
+            self.observed.record_write(resolved, find_kinds(metadatas or ()))
+
+    def record_wait(self, resolved: ResolvedCollection) -> None:
+        """Report to the compactor that a caller may wait until a collection is compacted."""
+        if self.observed is not None:
+            self.observed.record_wait(resolved)
 
     def record_discarded(self) -> None:
         """Report to the compactor that tables of a deleted database are still to be dropped."""

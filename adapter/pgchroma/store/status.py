@@ -1,4 +1,4 @@
-"""The handler that reports how many of a collection's embeddings are not indexed yet."""
+"""The handler that reports how far compaction has come in a collection's log."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from pgchroma.model.operations import GetIndexingStatus
 from pgchroma.store.context import StoreContext
 from pgchroma.store.handlers import handles
 from pgchroma.store.layout.segments import needs_index, position_range, ranges_without
+from pgchroma.store.resolved import ResolvedCollection
 from pgchroma.store.resolving import resolve
-from pgchroma.store.running.steps import Statement, Steps, render, text_of
+from pgchroma.store.running.steps import Statement, Steps, render
 from pgchroma.store.waits import compactor_blockers
 
 __all__ = ("get_indexing_status",)
@@ -23,41 +24,56 @@ __all__ = ("get_indexing_status",)
 def get_indexing_status(
     operation: GetIndexingStatus, context: StoreContext
 ) -> Steps[IndexingStatus]:
-    """Count the embeddings that wait for an index, and read the progress of a running build."""
+    """Count the operations that no compaction has seen, and the embeddings without an index."""
     context.forget_collection(operation.collection)
     resolved = yield from resolve(operation.collection, context, is_fresh=True)
-    if resolved.dimension is None:
-        records = (yield Statement(text_of(resolved.tables.record_count)))[0][0]
-        return IndexingStatus(records, 0, records, 1.0)
-    ranges = [
-        position_range("pos", *bounds) for bounds in ranges_without(resolved.indexes.segments)
-    ]
     text = render(
         _STATUS,
-        count=resolved.tables.record_count,
-        vectors=resolved.tables.vectors,
-        ranges=sql.SQL(" or ").join(ranges),
+        operations=resolved.tables.operation_count,
+        tail=_tail(resolved),
     )
     named = {"id": resolved.tables.id, "vectors": resolved.tables.vectors.as_string(None)}
     rows = yield Statement(text, named)
-    records, tail, stored_threshold, error, built = rows[0]
+    operations, compacted, tail, stored_threshold, error, built = rows[0]
     sync_threshold = clamped("sync_threshold", int(stored_threshold))
-    waiting = (
-        tail if needs_index(tail, resolved.dimension, sync_threshold, context.segment_bytes) else 0
+    dimension = resolved.dimension or 0
+    without_index = (
+        tail if needs_index(tail, dimension, sync_threshold, context.segment_bytes) else 0
     )
+    pending = operations - compacted
+    if resolved.indexes.segments:
+        # The first of several indexes may be ready, and then only the rest waits.
+        pending = min(pending, tail)
+    waiting = max(pending, without_index)
+    if waiting:
+        # The process that wrote may have ended before a compaction.
+        context.record_wait(resolved)
     if waiting and error is None:
         # This collection's build may wait for another collection's build, which is blocked.
         blockers = yield from compactor_blockers()
         error = f"building indexes waits for {blockers[0]}" if blockers else None
-    total = max(records, waiting)
+    total = max(operations, waiting)
     done = total - waiting + min(built or 0, waiting)
     return IndexingStatus(total - waiting, waiting, total, done / total if total else 1.0, error)
 
 
+def _tail(resolved: ResolvedCollection) -> sql.Composable:
+    """Compose the number of embeddings without an index."""
+    if resolved.dimension is None:
+        return sql.SQL("0")
+    ranges = [
+        position_range("pos", *bounds) for bounds in ranges_without(resolved.indexes.segments)
+    ]
+    return sql.SQL("(select count(*) from {vectors} where {ranges})").format(
+        vectors=resolved.tables.vectors, ranges=sql.SQL(" or ").join(ranges)
+    )
+
+
 _STATUS: LiteralString = """
 select
-    ({count}),
-    (select count(*) from {vectors} where {ranges}),
+    ({operations}),
+    coalesce(c.compacted_operations, 0),
+    {tail},
     c.configuration -> 'hnsw' ->> 'sync_threshold',
     c.index_error,
     (

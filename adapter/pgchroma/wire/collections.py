@@ -10,6 +10,7 @@ from msgspec import Struct
 
 from pgchroma.errors import InvalidArgumentError, MalformedRequestError
 from pgchroma.model.configuration import CollectionConfiguration
+from pgchroma.model.discovery import read_kinds
 from pgchroma.model.entities import CollectionModel
 from pgchroma.model.metadata import parse_collection_metadata
 from pgchroma.model.names import check_looked_up, check_name
@@ -85,6 +86,7 @@ class CollectionBody(Struct):
     log_position: int = 0
     version: int = 0
     generation: Generation | None = None
+    discovered_keys: dict[str, list[str]] | None = None
 
 
 def _encode_create_collection(operation: CreateCollection) -> Request:
@@ -176,7 +178,7 @@ def _encode_collection_response(request: Request, model: CollectionModel) -> Any
         "id": str(model.id),
         "name": model.name,
         "configuration_json": model.configuration_json,
-        "schema": schema_json(model.configuration),
+        "schema": schema_json(model.configuration, model.discovered),
         "metadata": model.metadata or None,
         "dimension": model.dimension,
         "tenant": model.tenant,
@@ -184,14 +186,17 @@ def _encode_collection_response(request: Request, model: CollectionModel) -> Any
         "log_position": model.log_position,
         "version": model.version,
         "generation": model.generation,
+        "discovered_keys": model.discovered or None,
     }
 
 
 def _decode_collection_response(operation: Any, body: Any) -> CollectionModel:
+    # Chroma's server lists discovered keys in the schema alone.
+    discovered = read_kinds(body.get("discovered_keys"))
     return CollectionModel(
         UUID(body["id"]),
         body["name"],
-        decode_configuration(body["configuration_json"], body.get("schema")),
+        decode_configuration(body["configuration_json"], body.get("schema"), discovered),
         body.get("metadata"),
         body.get("dimension"),
         body["tenant"],
@@ -199,6 +204,7 @@ def _decode_collection_response(operation: Any, body: Any) -> CollectionModel:
         body.get("version", 0),
         body.get("log_position", 0),
         body.get("generation"),
+        discovered,
     )
 
 

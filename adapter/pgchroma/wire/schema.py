@@ -9,7 +9,8 @@ import msgspec
 
 from pgchroma.errors import MalformedRequestError
 from pgchroma.model.configuration import CollectionConfiguration, HnswConfiguration
-from pgchroma.model.schema import read_filterable, read_vector_index
+from pgchroma.model.discovery import DiscoveredKeys
+from pgchroma.model.schema import read_filterable, read_vector_index, without_discovered
 from pgchroma.wire.configuration import VectorIndexBody
 
 __all__ = ("check_shape", "decode_configuration")
@@ -31,13 +32,20 @@ def check_shape(schema: Mapping[str, Any] | None) -> None:
 
 
 def decode_configuration(
-    configuration: Mapping[str, Any], schema: Mapping[str, Any] | None
+    configuration: Mapping[str, Any],
+    schema: Mapping[str, Any] | None,
+    discovered: DiscoveredKeys,
 ) -> CollectionConfiguration:
     """Return a collection's configuration from the two forms in which a server sends it.
 
     The schema has settings that the configuration lacks, and the configuration has two that the
     schema lacks. Only the schema distinguishes a collection without an embedding function from one
     whose function was never named. Settings that this version does not know are ignored.
+
+    Args:
+        configuration: The first form.
+        schema: The second form, if the server sends it.
+        discovered: The keys that the schema has because they were found in metadata.
     """
     known = set(HnswConfiguration.__dataclass_fields__)
     index = configuration.get("hnsw") or configuration.get("spann") or {}
@@ -47,7 +55,8 @@ def decode_configuration(
     if function is None and vector_index and "embedding_function" not in vector_index:
         function = {"type": "unknown"}
     hnsw = {key: value for key, value in settings.items() if key in known}
-    filterable, text = read_filterable(schema or {}), configuration.get("text")
+    filterable = read_filterable(without_discovered(schema or {}, discovered))
+    text = configuration.get("text")
     if text is not None:
         filterable = filterable.with_text(text["language"], text["average_length"])
     return CollectionConfiguration(

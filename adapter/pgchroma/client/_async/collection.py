@@ -180,7 +180,9 @@ class AsyncCollection:
 
         If the embedding function cannot be built here, it is None, with a warning.
         """
-        return Schema.deserialize_from_json(schema_json(self._model.configuration))
+        return Schema.deserialize_from_json(
+            schema_json(self._model.configuration, self._model.discovered)
+        )
 
     def __repr__(self) -> str:
         return f"Collection(name={self.name})"

@@ -181,7 +181,9 @@ class Collection:
 
         If the embedding function cannot be built here, it is None, with a warning.
         """
-        return Schema.deserialize_from_json(schema_json(self._model.configuration))
+        return Schema.deserialize_from_json(
+            schema_json(self._model.configuration, self._model.discovered)
+        )
 
     def __repr__(self) -> str:
         return f"Collection(name={self.name})"

@@ -11,8 +11,8 @@ A database is a schema. In that schema, a collection consists of
     sparse_<id>_<n> the sparse vectors under one metadata key, for each key that the collection's
                     schema enables an index for, or of the words of documents, and five more
                     tables; see `pgchroma.store.layout.sparse`
-    counts_<id>     the change of the number of records by each write; the compactor merges rows,
-                    so there are few
+    counts_<id>     by how much each write changed the number of records, and how many operations
+                    it had; the compactor merges rows, so there are few
     log_<id>        the sequence from which all of them draw
     "<name>"        a view of records and embeddings, for people, with a typed column for each
                     metadata key that the collection's schema declares
@@ -103,7 +103,7 @@ class CollectionTables:
 
     @cached_property
     def counts(self) -> sql.Identifier:
-        """The table of changes to the number of records."""
+        """The table of changes to the number of records, and of operations."""
         return self._identifier("counts")
 
     @cached_property
@@ -119,8 +119,12 @@ class CollectionTables:
     @cached_property
     def record_count(self) -> sql.Composable:
         """The query for the number of records: the sum of the changes by all writes."""
-        text: LiteralString = "select coalesce(sum(change), 0)::bigint from {counts}"
-        return sql.SQL(text).format(counts=self.counts)
+        return self._sum("change")
+
+    @cached_property
+    def operation_count(self) -> sql.Composable:
+        """The query for the number of operations: records that were added, changed or deleted."""
+        return self._sum("operations")
 
     @property
     def vectors_name(self) -> str:
@@ -150,6 +154,10 @@ class CollectionTables:
     def constraint(self, table: str, suffix: str) -> sql.Identifier:
         """The name of a constraint or an index of one of the tables."""
         return sql.Identifier(f"{table}_{self.id.hex}_{suffix}")
+
+    def _sum(self, column: LiteralString) -> sql.Composable:
+        text: LiteralString = "select coalesce(sum({column}), 0)::bigint from {counts}"
+        return sql.SQL(text).format(column=sql.SQL(column), counts=self.counts)
 
     def _identifier(self, table: str) -> sql.Identifier:
         return sql.Identifier(self.schema, f"{table}_{self.id.hex}")
@@ -251,12 +259,13 @@ def create_view(
 
 
 def create_counts(tables: CollectionTables) -> Statement:
-    """Create a collection's table of changes of the number of records."""
+    """Create a collection's table of changes of the number of records, and of operations."""
     text = render(
         """
         create table {counts} (
             place bigint not null constraint {pkey} primary key,
-            change bigint not null
+            change bigint not null,
+            operations bigint not null default 0
         )
         """,
         counts=tables.counts,

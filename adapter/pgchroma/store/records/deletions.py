@@ -74,8 +74,8 @@ removed as (
     delete from {records} as r using held as h where r.seq = h.seq returning r.pos{sparse_held}
 ),
 counted as (
-    insert into {counts} (place, change)
-    select nextval({log}), - count(*) from removed having count(*) > 0
+    insert into {counts} (place, change, operations)
+    select nextval({log}), - count(*), count(*) from removed having count(*) > 0
 )
 {cleared}{sparse_cleared}
 select (select count(*) from removed), {is_held}

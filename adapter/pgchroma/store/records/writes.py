@@ -100,7 +100,7 @@ def _write(
         yield Transaction(_write_first(shape, operation.collection, records, resolved, context))
     else:
         yield from _send(shape, records, resolved, context)
-    context.record_write(resolved)
+    context.record_write(resolved, records.metadatas)
 
 
 def _write_first(
@@ -240,8 +240,8 @@ inserted as (
 # Each write inserts a separate row, so writers of one collection do not wait for each other.
 _COUNTED: LiteralString = """
 counted as (
-    insert into {counts} (place, change)
-    select nextval({log}), count(*) from inserted having count(*) > 0
+    insert into {counts} (place, change, operations)
+    select nextval({log}), count(*), count(*) from inserted having count(*) > 0
 )
 """
 
@@ -342,6 +342,10 @@ updated as (
         {sparse_set}updated_at = now()
     from positions as p
     where r.seq = p.seq and not p.is_new
+),
+counted as (
+    insert into {counts} (place, change, operations)
+    select nextval({log}), 0, count(*) from positions where not is_new having count(*) > 0
 )
 """
 
