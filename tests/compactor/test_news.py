@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor, wait
 from typing import Any
 
 import psycopg
@@ -78,15 +79,11 @@ def test_a_catalog_that_is_locked_is_written_later(url: str) -> None:
         papers.add(ids="1", embeddings=[1.0], metadatas={"k": 1})
         with psycopg.connect(url) as other:
             other.execute("select from pgchroma.collections for update")
-            from threading import Event, Thread
-
-            done = Event()
-            working = Thread(target=lambda: (compact(url), done.set()))
-            working.start()
-            assert not done.wait(0.5)
-            other.rollback()
-            assert done.wait(20)
-            working.join()
+            with ThreadPoolExecutor() as threads:
+                working = threads.submit(compact, url)
+                assert wait([working], 0.5).not_done
+                other.rollback()
+                working.result()
         assert (_version(client), _discovered(client)) == (1, {"k": ("int",)})
 
 
