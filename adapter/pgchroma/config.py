@@ -16,6 +16,7 @@ from pydantic_settings import (
 )
 
 from pgchroma.destinations import DECISIVE, DEFAULT_DIRECTORY, DistributedSettings
+from pgchroma.model.configuration import DefaultIndex
 from pgchroma.model.names import DEFAULT_DATABASE, DEFAULT_TENANT
 from pgchroma.variables import WITHOUT_EFFECT, check_variables, did_you_mean, environment
 
@@ -87,6 +88,9 @@ class Settings(DistributedSettings):
         pgchroma_trust_stored_functions: Whether a collection's stored embedding function is built
             with the addresses, key variables and remote code that it names, which were chosen by
             a caller with write access to the collection.
+        pgchroma_default_knn_index: The index that a collection shows if its request has no
+            settings of one: ``hnsw``, or ``spann`` as in Chroma Cloud. pgchroma builds HNSW in
+            both cases.
         pgchroma_auto_index: Whether metadata keys and documents are indexed when filters use them
             repeatedly.
     """
@@ -127,6 +131,7 @@ class Settings(DistributedSettings):
     pgchroma_compaction_url: str | None = Field(default=None, repr=False)
     pgchroma_segment_bytes: int = Field(default=8 << 20, ge=0)
     pgchroma_index_memory: int = Field(default=1 << 30, ge=1 << 20)
+    pgchroma_default_knn_index: DefaultIndex = "hnsw"
     pgchroma_auto_index: bool = True
     pgchroma_trust_stored_functions: bool = False
 

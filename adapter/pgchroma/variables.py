@@ -39,6 +39,7 @@ SERVER_SETTINGS: Final = frozenset(
         "compaction",
         "compaction_url",
         "cors_allow_origins",
+        "default_knn_index",
         "drain_timeout",
         "index_memory",
         "listen_address",

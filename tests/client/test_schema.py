@@ -23,7 +23,9 @@ from pgchroma import (
 from pgchroma.api import types
 from pgchroma.errors import InvalidArgumentError, MalformedRequestError
 from pgchroma.model.configuration import CollectionConfiguration
+from pgchroma.model.hnsw import HnswConfiguration
 from pgchroma.model.schema import merge_schema, read_filterable
+from pgchroma.model.spann import SpannConfiguration
 
 ON, OFF = {"enabled": True, "config": {}}, {"enabled": False, "config": {}}
 DEFAULT = {"name": "default", "type": "known", "config": {}}
@@ -377,7 +379,63 @@ def test_of_spann_the_space_is_kept() -> None:
     said = {"spann": {"space": "l2", "search_nprobe": 10}, "embedding_function": DEFAULT}
     wanted, _ = merge_schema(said, written)
     assert wanted is not None
-    assert wanted["hnsw"] == {"space": "cosine"}
+    assert wanted["spann"] == {"space": "cosine", "search_nprobe": 10}
+    configuration = CollectionConfiguration.parse(wanted, None)
+    assert (configuration.hnsw.space, configuration.spann) == ("cosine", None)
+
+
+def test_spann_is_kept_where_it_is_the_default_index() -> None:
+    def parse(wanted: dict[str, Any] | None, metadata: Any = None) -> CollectionConfiguration:
+        return CollectionConfiguration.parse(wanted, metadata, default_index="spann")
+
+    assert parse(None).spann == SpannConfiguration()
+    shown = parse({"spann": {"space": "ip", "search_nprobe": 7, "ef_search": 150}}).to_json()
+    assert shown["hnsw"] is None
+    assert shown["spann"] == {
+        "search_nprobe": 7, "write_nprobe": 32, "space": "ip", "ef_construction": 200,
+        "ef_search": 150, "max_neighbors": 64, "reassign_neighbor_count": 64,
+        "split_threshold": 50, "merge_threshold": 25,
+    }  # fmt: skip
+    # A client sends the space of the embedding function as a setting of HNSW.
+    spaced = parse({"hnsw": {"space": "cosine"}, "spann": None})
+    assert (spaced.hnsw.space, spaced.spann) == ("cosine", SpannConfiguration())
+    assert parse(None, {"hnsw:space": "ip"}).to_json()["spann"]["space"] == "ip"
+    assert parse({"hnsw": {"max_neighbors": 32}}).spann is None
+    # The index that takes its place.
+    assert parse({"spann": {"ef_search": 150}}).hnsw == HnswConfiguration(ef_search=150)
+    changed = parse(None).updated({"spann": {"search_nprobe": 9, "ef_search": 50}})
+    assert changed.spann == SpannConfiguration(search_nprobe=9, ef_search=50)
+    assert changed.hnsw.ef_search == 50
+    assert CollectionConfiguration.from_json(changed.to_stored_json()) == changed
+    # An update for another index has no effect, as in Chroma, unless something would be lost.
+    assert (
+        CollectionConfiguration.parse(None, None).updated({"spann": {"ef_search": 50}}).spann
+        is None
+    )
+    with pytest.raises(InvalidArgumentError, match="hnsw: the index of the collection is SPANN"):
+        changed.updated({"hnsw": {"max_neighbors": 3}})
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"search_nprobe": 129}, "search_nprobe: expected an int from 1 to 128, got 129"),
+        ({"split_threshold": 49}, "split_threshold: expected an int from 50 to 200"),
+        ({"write_nprobe": True}, "write_nprobe: expected an int, got True"),
+        ({"initial_lambda": "much"}, "initial_lambda: expected a number, got 'much'"),
+        ({"nprobe": 3}, "unknown field `nprobe`"),
+    ],
+)
+def test_settings_of_spann_have_bounds(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(InvalidArgumentError, match=message):
+        CollectionConfiguration.parse({"spann": settings}, None, default_index="spann")
+    schema = copy.deepcopy(PLAIN)
+    schema["keys"]["#embedding"]["float_list"]["vector_index"]["config"]["spann"] = settings
+    with pytest.raises(
+        InvalidArgumentError,
+        match=f"Failed to reconcile schema: Invalid SPANN configuration: spann.*{message}",
+    ):
+        merge_schema(None, schema)
 
 
 def test_a_configuration_from_before_quantization_is_read() -> None:

@@ -41,7 +41,7 @@ def _use(collection: pgchroma.Collection) -> None:
     assert collection.query(query_embeddings=[1, 2], n_results=1)["ids"] == [["a"]]
     found = collection.query(query_embeddings=[1, 2], n_results=1, where={"k": 2})
     assert found["ids"] == [["b"]]
-    assert collection.get_indexing_status().total_ops == 2
+    assert collection.get_indexing_status().total_ops >= 2
     assert collection.explain(query_embeddings=[1, 2]).rows_read >= 2
 
 

@@ -24,7 +24,8 @@ from psycopg.conninfo import make_conninfo
 
 from pgchroma.catalog.server_facts import HEAD
 from pgchroma.embedded import EmbeddedPostgres
-from pgchroma.server.process.health import Health
+from pgchroma.server.process.addresses import Address
+from pgchroma.server.process.health import Health, serve_admin
 from pgchroma.server.process.run_directory import RunDirectory
 from pgchroma.store.waits import COMPACTOR
 from tests.server_process import PATIENCE, Server, eventually, free_port, running
@@ -361,3 +362,30 @@ def _exists(pid: int) -> bool:
     except ProcessLookupError:
         return False
     return True
+
+
+def test_metrics_while_a_worker_starts_and_another_request_cleans_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_directory = RunDirectory(tmp_path)
+    run_directory.metrics.mkdir()
+    # A worker creates an empty file and then gives it a size.
+    (run_directory.metrics / "counter_1.db").touch()
+    monkeypatch.setattr(os, "getpid", lambda: 2**22 + 1)  # more than there are
+    run_directory.beat()
+    monkeypatch.undo()
+    gauge = run_directory.metrics / "gauge_livesum_4194305.db"
+    gauge.touch()
+    remove = os.remove
+
+    def remove_twice(path: str) -> None:
+        remove(path)
+        remove(path)
+
+    monkeypatch.setattr(os, "remove", remove_twice)
+    address = Address("localhost", "127.0.0.1", free_port(), socket.AF_INET)
+    with serve_admin(address, Health(run_directory, "host=/nowhere", workers=1)):
+        answer = httpx.get(f"http://127.0.0.1:{address.port}/metrics")
+    assert answer.status_code == 200
+    assert 'pgchroma_workers{state="configured"} 1.0' in answer.text
+    assert not gauge.exists()

@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 from hypothesis import strategies as st
 
-from pgchroma.model.configuration import CollectionConfiguration, HnswConfiguration
+from pgchroma.model.configuration import CollectionConfiguration
 from pgchroma.model.entities import CollectionModel, Database, DatabaseRef
 from pgchroma.model.filterable import KINDS, FilterableKeys
 from pgchroma.model.filters import combine, parse_where, parse_where_document
+from pgchroma.model.hnsw import HnswConfiguration
 from pgchroma.model.inspection import QueryPlan, SegmentUse
 from pgchroma.model.operations import (
     AddRecords,

@@ -132,6 +132,7 @@ def make_context(
         limits=Limits(settings.pgchroma_max_batch_size),
         has_tenant_roles=bool(settings.pgchroma_role_per_tenant),
         segment_bytes=settings.pgchroma_segment_bytes,
+        default_index=settings.pgchroma_default_knn_index,
         observed=None if compactor is None else compactor.observed,
     )
     sessions.note_type_oids = context.set_type_oids

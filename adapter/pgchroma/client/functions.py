@@ -94,17 +94,23 @@ def _warn_if_unusable() -> None:
 
 
 def configuration_update_json(
-    changes: Mapping[str, Any], persisted: Mapping[str, Any] | None
+    changes: Mapping[str, Any], persisted: Mapping[str, Any] | None, *, has_spann: bool
 ) -> tuple[dict[str, Any], Function | None]:
     """Return the configuration of a request that modifies a collection.
+
+    Args:
+        changes: The changes that the caller passed.
+        persisted: The stored embedding function.
+        has_spann: Whether the collection has settings of SPANN instead of HNSW.
 
     Raises:
         ValueError: The new function differs from the stored one, or refuses the change.
     """
     wanted = dict(changes)
     function = chroma_function(wanted.pop("embedding_function", None))
-    if wanted.get("spann") is not None:
-        raise ValueError("Trying to update SPANN config but schema has HNSW")
+    other, own = ("hnsw", "SPANN") if has_spann else ("spann", "HNSW")
+    if wanted.get(other) is not None:
+        raise ValueError(f"Trying to update {other.upper()} config but schema has {own}")
     if function is None:
         return wanted, None
     new = embedding_function_to_config(function)

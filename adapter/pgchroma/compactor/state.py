@@ -7,11 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Literal, NamedTuple, TypeAlias
 from uuid import UUID
 
-from pgchroma.model.configuration import (
-    CollectionConfiguration,
-    HnswConfiguration,
-    Quantization,
-)
+from pgchroma.model.configuration import CollectionConfiguration
+from pgchroma.model.hnsw import HnswConfiguration, Quantization
 from pgchroma.store.encoding.sparse import BLOCK_SLOTS
 from pgchroma.store.layout.secondary import SecondaryIndex
 from pgchroma.store.layout.segments import (

@@ -12,11 +12,12 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from pgchroma.errors import InvalidArgumentError, MalformedRequestError
-from pgchroma.model.configuration import CollectionConfiguration, HnswConfiguration
+from pgchroma.model.configuration import CollectionConfiguration, DefaultIndex
 from pgchroma.model.discovery import DiscoveredKeys
 from pgchroma.model.fields import DOCUMENT, EMBEDDING
 from pgchroma.model.filterable import KINDS, FilterableKeys, SparseIndex, ValueKind
 from pgchroma.model.plain import brief, shown
+from pgchroma.model.spann import SpannConfiguration
 from pgchroma.model.text import check_text
 
 __all__ = (
@@ -61,7 +62,11 @@ def schema_json(
         configuration: The collection's configuration.
         discovered: The keys that were found in metadata.
     """
-    hnsw = {"hnsw": {name: getattr(configuration.hnsw, name) for name in _INDEX}}
+    index: dict[str, Any] = (
+        {"hnsw": {name: getattr(configuration.hnsw, name) for name in _INDEX}}
+        if configuration.spann is None
+        else {"spann": configuration.spann.to_json()}
+    )
     vectors: dict[str, Any] = {"space": configuration.hnsw.space}
     function = configuration.embedding_function or _LEGACY
     if function["type"] != "unknown":
@@ -71,7 +76,7 @@ def schema_json(
     return {
         "defaults": {
             "string": {"fts_index": _OFF, **defaults["string"]},
-            "float_list": {"vector_index": {"enabled": False, "config": {**vectors, **hnsw}}},
+            "float_list": {"vector_index": {"enabled": False, "config": {**vectors, **index}}},
             "sparse_vector": {_SPARSE_INDEX: _UNKNOWN_SPARSE},
             "int": defaults["int"],
             "float": defaults["float"],
@@ -83,7 +88,7 @@ def schema_json(
                 "float_list": {
                     "vector_index": {
                         "enabled": True,
-                        "config": {**vectors, "source_key": DOCUMENT, **hnsw},
+                        "config": {**vectors, "source_key": DOCUMENT, **index},
                     }
                 }
             },
@@ -198,16 +203,17 @@ def _merged(
 ) -> Mapping[str, Any] | None:
     if not index:
         return configuration
-    space = index.get("space") or _get(index, "spann").get("space")
-    wanted = {
-        "hnsw": {**_get(index, "hnsw"), "space": space},
-        "embedding_function": index.get("embedding_function"),
-    }
+    name = "hnsw" if index.get("spann") is None else "spann"
+    settings = _get(index, name)
+    settings = {**settings, "space": index.get("space") or settings.get("space")}
+    if name == "spann":
+        _check_spann(settings)
+    wanted = {name: settings, "embedding_function": index.get("embedding_function")}
     if configuration is None:
         return wanted
-    if _is_default(wanted):
+    if _is_default(wanted, "spann"):
         return configuration
-    if not _is_default(configuration):
+    if not _is_default(configuration, "hnsw"):
         raise InvalidArgumentError(
             "Failed to reconcile schema: Cannot set both collection config and schema "
             "simultaneously"
@@ -215,13 +221,23 @@ def _merged(
     return {**wanted, "text": configuration["text"]} if "text" in configuration else wanted
 
 
-def _is_default(configuration: Mapping[str, Any]) -> bool:
-    parsed = CollectionConfiguration.parse(configuration, None)
+def _check_spann(settings: Mapping[str, Any]) -> None:
+    try:
+        SpannConfiguration.parse(settings, "spann")
+    except InvalidArgumentError as error:
+        raise InvalidArgumentError(
+            f"Failed to reconcile schema: Invalid SPANN configuration: {error}"
+        ) from error
+
+
+def _is_default(configuration: Mapping[str, Any], default_index: DefaultIndex) -> bool:
+    parsed = CollectionConfiguration.parse(configuration, None, default_index=default_index)
     function = parsed.embedding_function or {}
     is_default_function = function.get("type") in (None, "unknown") or (
         function.get("type") == "known" and function.get("name") == "default"
     )
-    return is_default_function and parsed.hnsw == HnswConfiguration()
+    default = CollectionConfiguration.parse(None, None, default_index=default_index)
+    return is_default_function and (parsed.hnsw, parsed.spann) == (default.hnsw, default.spann)
 
 
 def _check(schema: Mapping[str, Any]) -> None:

@@ -35,6 +35,7 @@ CHROMA_SETTINGS: Final = frozenset(
         "allow_reset",
         "circuit_breaker",
         "cors_allow_origins",
+        "default_knn_index",
         "listen_address",
         "max_payload_size_bytes",
         "open_telemetry",
@@ -47,7 +48,6 @@ CHROMA_SETTINGS: Final = frozenset(
 CHROMA_WITHOUT_EFFECT: Final = frozenset(
     {
         "collections_with_segments_provider",
-        "default_knn_index",
         "enable_log_scouting",
         "enable_schema",
         "enable_span_indexing",

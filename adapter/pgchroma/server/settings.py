@@ -12,6 +12,7 @@ from pydantic_core import PydanticCustomError
 from pgchroma.backends.checks import check_conninfo
 from pgchroma.config import RolePerTenant, Settings
 from pgchroma.errors import ChromaError
+from pgchroma.model.configuration import DefaultIndex
 from pgchroma.model.hashes import Key
 
 __all__ = (
@@ -114,6 +115,8 @@ class ServerSettings(BaseModel):
         compaction_url: The direct URL of the database, if `url` leads to a pooler.
         segment_bytes: Minimum size, in bytes, of unindexed embeddings before they are indexed.
         index_memory: Memory of the database server, in bytes, that an index build may use.
+        default_knn_index: The index that a collection shows if its request has no settings of one:
+            ``hnsw``, or ``spann`` as in Chroma Cloud.
         auto_index: Whether metadata keys and documents are indexed when filters use them
             repeatedly.
         admin_port: The port for ``/live``, ``/ready`` and ``/metrics``; `None` means no admin port.
@@ -159,6 +162,7 @@ class ServerSettings(BaseModel):
     compaction_url: SecretStr | None = None
     segment_bytes: int = Field(default=8 << 20, ge=0, le=1 << 60)
     index_memory: int = Field(default=1 << 30, ge=1 << 20, le=1 << 40)
+    default_knn_index: DefaultIndex = "hnsw"
     auto_index: bool = True
     admin_port: Port | None = None
     admin_address: str = "localhost"
@@ -283,6 +287,7 @@ class ServerSettings(BaseModel):
             ),
             pgchroma_segment_bytes=self.segment_bytes,
             pgchroma_index_memory=self.index_memory,
+            pgchroma_default_knn_index=self.default_knn_index,
             pgchroma_auto_index=self.auto_index,
         )
 

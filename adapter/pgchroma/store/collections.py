@@ -54,7 +54,10 @@ __all__ = (
 def create_collection(operation: CreateCollection, context: StoreContext) -> Steps[CollectionModel]:
     """Insert a collection and create its tables, or return the one that already has the name."""
     configuration = CollectionConfiguration.parse(
-        _requested_configuration(operation), operation.metadata, operation.filterable
+        _requested_configuration(operation),
+        operation.metadata,
+        operation.filterable,
+        context.default_index,
     )
     while True:
         created = yield Transaction(_create(operation, configuration))

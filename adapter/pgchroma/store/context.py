@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from threading import Lock
 from uuid import UUID
 
+from pgchroma.model.configuration import DefaultIndex
 from pgchroma.model.discovery import find_kinds
 from pgchroma.model.entities import Limits
 from pgchroma.model.metadata import CleanMetadata
@@ -46,6 +47,7 @@ class StoreContext:
         limits: The limits of one request.
         has_tenant_roles: Whether each tenant's operations run as a PostgreSQL role of that tenant.
         segment_bytes: The minimum size of a part of the log that is indexed.
+        default_index: The index that a collection shows if its request has no settings of one.
         observed: Where handlers report to a compactor, if there is one.
     """
 
@@ -57,6 +59,7 @@ class StoreContext:
     limits: Limits = field(default_factory=Limits)
     has_tenant_roles: bool = False
     segment_bytes: int = 8 << 20
+    default_index: DefaultIndex = "hnsw"
     observed: Activity | None = None
     _collections: dict[UUID, ResolvedCollection] = field(default_factory=dict)
     _roles: dict[str, str] = field(default_factory=dict)

@@ -8,8 +8,8 @@ from dataclasses import replace
 import orjson
 
 from pgchroma.errors import InvalidArgumentError, NotFoundError
-from pgchroma.model.configuration import clamped
 from pgchroma.model.filterable import FilterableKeys
+from pgchroma.model.hnsw import clamped
 from pgchroma.model.limits import MAX_DIMENSION
 from pgchroma.model.operations import CollectionRef
 from pgchroma.store.context import StoreContext

@@ -6,7 +6,7 @@ from typing import LiteralString
 
 from psycopg import sql
 
-from pgchroma.model.configuration import clamped
+from pgchroma.model.hnsw import clamped
 from pgchroma.model.inspection import IndexingStatus
 from pgchroma.model.operations import GetIndexingStatus
 from pgchroma.store.context import StoreContext

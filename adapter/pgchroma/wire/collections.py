@@ -186,7 +186,7 @@ def _encode_collection_response(request: Request, model: CollectionModel) -> Any
         "log_position": model.log_position,
         "version": model.version,
         "generation": model.generation,
-        "discovered_keys": model.discovered or None,
+        **({"discovered_keys": model.discovered} if model.discovered else {}),
     }
 
 

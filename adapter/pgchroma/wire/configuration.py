@@ -10,7 +10,7 @@ from typing import Annotated, Any, TypeAlias
 
 from msgspec import UNSET, Meta, Struct, UnsetType, to_builtins
 
-from pgchroma.model.configuration import Quantization
+from pgchroma.model.hnsw import Quantization
 from pgchroma.model.types import Space
 
 __all__ = ("ConfigurationBody", "NewConfigurationBody", "VectorIndexBody", "read_settings")
@@ -61,14 +61,17 @@ class HnswBody(NewHnswBody):
 
 
 class NewSpannBody(Struct, forbid_unknown_fields=True):
-    """The settings that can change of an index that pgchroma does not have."""
+    """The settings of SPANN that can change."""
 
     search_nprobe: Setting = UNSET
     ef_search: Setting = UNSET
 
 
 class SpannBody(NewSpannBody):
-    """The settings of an index that pgchroma does not have. Only the space has an effect."""
+    """The settings of SPANN. pgchroma builds HNSW, and only the space and `ef_search` apply.
+
+    If HNSW is the server's default index, they are not stored.
+    """
 
     write_nprobe: Setting = UNSET
     space: Space | UnsetType | None = UNSET

@@ -8,9 +8,11 @@ from typing import Any
 import msgspec
 
 from pgchroma.errors import MalformedRequestError
-from pgchroma.model.configuration import CollectionConfiguration, HnswConfiguration
+from pgchroma.model.configuration import CollectionConfiguration
 from pgchroma.model.discovery import DiscoveredKeys
+from pgchroma.model.hnsw import HnswConfiguration
 from pgchroma.model.schema import read_filterable, read_vector_index, without_discovered
+from pgchroma.model.spann import SpannConfiguration
 from pgchroma.wire.configuration import VectorIndexBody
 
 __all__ = ("check_shape", "decode_configuration")
@@ -47,20 +49,27 @@ def decode_configuration(
         schema: The second form, if the server sends it.
         discovered: The keys that the schema has because they were found in metadata.
     """
-    known = set(HnswConfiguration.__dataclass_fields__)
-    index = configuration.get("hnsw") or configuration.get("spann") or {}
     vector_index = read_vector_index(schema or {})
-    settings = {**vector_index.get("hnsw", {}), **index}
     function = configuration.get("embedding_function")
     if function is None and vector_index and "embedding_function" not in vector_index:
         function = {"type": "unknown"}
-    hnsw = {key: value for key, value in settings.items() if key in known}
     filterable = read_filterable(without_discovered(schema or {}, discovered))
     text = configuration.get("text")
     if text is not None:
         filterable = filterable.with_text(text["language"], text["average_length"])
-    return CollectionConfiguration(
-        HnswConfiguration.read({key: value for key, value in hnsw.items() if value is not None}),
-        function,
-        filterable,
-    )
+    hnsw, spann = _decode_index(configuration, vector_index)
+    return CollectionConfiguration(hnsw, function, filterable, spann)
+
+
+def _decode_index(
+    configuration: Mapping[str, Any], vector_index: Mapping[str, Any]
+) -> tuple[HnswConfiguration, SpannConfiguration | None]:
+    shown = configuration.get("spann")
+    if shown is not None:
+        spann = SpannConfiguration.read({**(vector_index.get("spann") or {}), **shown})
+        return HnswConfiguration.in_place_of(spann, shown.get("space") or "l2"), spann
+    settings = {**(vector_index.get("hnsw") or {}), **(configuration.get("hnsw") or {})}
+    known = HnswConfiguration.__dataclass_fields__.keys() & settings.keys()
+    return HnswConfiguration.read(
+        {key: settings[key] for key in known if settings[key] is not None}
+    ), None

@@ -692,7 +692,10 @@ class AsyncCollection:
                 )
             metadata = parse_collection_metadata(metadata, removals=True)
         persisted = self._model.configuration.embedding_function
-        changes, function = configuration_update_json(configuration or {}, persisted)
+        has_spann = self._model.configuration.spann is not None
+        changes, function = configuration_update_json(
+            configuration or {}, persisted, has_spann=has_spann
+        )
         await self._backend.execute(ModifyCollection(self._ref, new_name, metadata, changes))
         self._model = replace(
             self._model,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, NotRequired, Required, TypeAlias, TypedDict
 
 from pgchroma.client.functions import Function, FunctionLike
-from pgchroma.model.configuration import Quantization
+from pgchroma.model.hnsw import Quantization
 from pgchroma.model.types import Space
 
 __all__ = (

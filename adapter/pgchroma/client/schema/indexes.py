@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Annotated, Any, Final, Generic, Literal, Self, TypeAlias, TypeVar
 
-from pydantic import BaseModel, ConfigDict, GetPydanticSchema, field_validator
+from pydantic import BaseModel, ConfigDict, GetPydanticSchema, field_validator, model_validator
 from pydantic_core import core_schema
 
 from pgchroma.client.functions import FunctionLike
 from pgchroma.embeddings.minilm.function import DefaultEmbeddingFunction
 from pgchroma.embeddings.sparse.protocol import SparseEmbeddingFunction
-from pgchroma.model.configuration import Quantization
 from pgchroma.model.fields import DOCUMENT, EMBEDDING
+from pgchroma.model.hnsw import Quantization
+from pgchroma.model.spann import SETTINGS
 from pgchroma.model.types import Space
 
 __all__ = (
@@ -102,7 +104,11 @@ class HnswIndexConfig(_Config):
 
 
 class SpannIndexConfig(_Config):
-    """Settings of the index of Chroma Cloud, which are accepted and have no effect."""
+    """Settings of SPANN, the index of Chroma Cloud, which has more than these.
+
+    pgchroma builds HNSW in its place. Only ``ef_search`` applies, and only if SPANN is the default
+    index of the server or of the client's settings.
+    """
 
     search_nprobe: int | None = None
     write_nprobe: int | None = None
@@ -112,6 +118,15 @@ class SpannIndexConfig(_Config):
     reassign_neighbor_count: int | None = None
     split_threshold: int | None = None
     merge_threshold: int | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_internal(cls, settings: Any) -> Any:
+        """Leave out the settings that a server's schema has and that a client cannot set."""
+        if not isinstance(settings, Mapping):
+            return settings
+        internal = SETTINGS - cls.model_fields.keys()
+        return {name: value for name, value in settings.items() if name not in internal}
 
 
 class VectorIndexConfig(_Config):

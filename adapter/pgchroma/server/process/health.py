@@ -10,8 +10,9 @@ import os
 import socket
 import time
 from collections.abc import Callable, Generator, Iterable
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
+from pathlib import Path
 from socketserver import ThreadingMixIn
 from threading import Thread
 from typing import Any
@@ -65,7 +66,9 @@ class Health:
         running = []
         for pid, age in sorted(self.run_directory.heartbeat_ages().items()):
             if not _exists(pid):
-                mark_process_dead(pid, str(self.run_directory.metrics))  # type: ignore[no-untyped-call]
+                # Another request may be removing the same files.
+                with suppress(FileNotFoundError):
+                    mark_process_dead(pid, str(self.run_directory.metrics))  # type: ignore[no-untyped-call]
                 if age > DEAD_AFTER:
                     # Not earlier: a worker that is being replaced does not count as missing yet.
                     self.run_directory.forget(pid)
@@ -173,9 +176,21 @@ def _respond(start: StartResponse, status: str, content: dict[str, Any]) -> list
 
 def _registry(health: Health) -> CollectorRegistry:
     registry = CollectorRegistry()
-    MultiProcessCollector(registry, path=str(health.run_directory.metrics))  # type: ignore[no-untyped-call]
+    registry.register(_Workers(health.run_directory.metrics))
     registry.register(_Processes(health))
     return registry
+
+
+class _Workers:
+    """The metrics that the workers have written to files."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+
+    def collect(self) -> Iterable[Metric]:
+        # The file of a worker that is just starting is empty for a moment. Reading it would fail.
+        files = [str(file) for file in self._directory.glob("*.db") if _size(file)]
+        return MultiProcessCollector.merge(files)  # type: ignore[no-untyped-call, no-any-return]
 
 
 class _Processes:
@@ -204,6 +219,13 @@ def _measure(processes: dict[str, int]) -> Iterable[Metric]:
             for sample in found.samples:
                 family.add_sample(sample.name, {"process": name}, sample.value)
     return families.values()
+
+
+def _size(file: Path) -> int:
+    try:
+        return file.stat().st_size
+    except FileNotFoundError:
+        return 0
 
 
 def _exists(pid: int) -> bool:

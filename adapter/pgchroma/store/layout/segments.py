@@ -16,7 +16,7 @@ from typing import Final, LiteralString
 
 from psycopg import sql
 
-from pgchroma.model.configuration import Quantization
+from pgchroma.model.hnsw import Quantization
 from pgchroma.model.types import Space
 from pgchroma.store.layout.tables import CollectionTables
 from pgchroma.store.running.steps import Statement, render
