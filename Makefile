@@ -6,6 +6,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PEER := $(VENV)/bench/.ready
 PEERS := $(VENV)/bench/.ready-vectors
+SEARCH_PEERS := $(VENV)/search-peers/.ready
 CLIENTS := $(VENV)/clients/.ready
 NODE := $(VENV)/node/.ready
 UPSTREAM := $(VENV)/upstream/.ready
@@ -16,7 +17,7 @@ FAST := tests/embeddings tests/model tests/surface tests/wire \
 # Tests start hundreds of Pythons, each of which would compile the package.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo clients models coverage test test-fast test-heavy test-lowest test-slow test-versions test-wheel upstream check fmt bench bench-core bench-http bench-vectors bench-large bench-quantization bench-embeddings bench-installing bench-packing bench-quality bench-search clean
+.PHONY: help demo clients models coverage test test-fast test-heavy test-lowest test-slow test-versions test-wheel upstream check fmt bench bench-core bench-http bench-vectors bench-large bench-quantization bench-embeddings bench-installing bench-packing bench-quality bench-search bench-search-large clean
 
 help:  ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -147,8 +148,18 @@ bench-quantization: $(READY)  ## What shorter forms in an index cost in recall; 
 bench-embeddings: $(PEER)  ## Compare embedding functions with Chroma's; takes some minutes
 	$(BIN)/python benchmarks/embeddings.py $(ARGS)
 
-bench-search: $(READY)  ## Searches by sparse vectors and their size; takes some ten minutes
+# Other software for full-text search.
+$(SEARCH_PEERS): | $(READY)
+	test -x $(VENV)/search-peers/bin/python || $(PYTHON) -m venv $(VENV)/search-peers
+	$(VENV)/search-peers/bin/python -m pip install --quiet --disable-pip-version-check \
+		"bm25s==0.3.16" "lancedb==0.40.0"
+	@touch $(SEARCH_PEERS)
+
+bench-search: $(READY) $(SEARCH_PEERS)  ## Searches by sparse vectors and words; takes some ten minutes
 	$(BIN)/python benchmarks/search.py
+
+bench-search-large: $(READY)  ## BM25 over a million documents; takes some fifteen minutes
+	BENCH_DOCUMENTS=1000000 $(BIN)/python benchmarks/search.py
 
 bench-quality: $(READY)  ## How well searches find what was meant; takes some ten minutes
 	$(BIN)/python benchmarks/search_quality.py

@@ -1,14 +1,17 @@
 """Searches by sparse vectors and by words, alone, with filters and with embeddings.
 
 Run by ``make bench-search``, with ``BENCH_DOCUMENTS`` documents. Every search of a kind runs in
-turns with the others. Writes docs/benchmarks-search.md.
+turns with the others. Writes docs/benchmarks-search.md. ``make bench-search-large`` measures BM25
+over a million documents without embeddings, and writes docs/benchmarks-search-large.md.
 """
 
 from __future__ import annotations
 
 import gc
+import json
 import os
 import statistics
+import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -41,7 +44,9 @@ from tables import short, table
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = int(os.environ.get("BENCH_DOCUMENTS", "100000"))
-DIMENSION = 384
+IS_LARGE = DOCUMENTS >= 1_000_000
+DIMENSION = 1 if IS_LARGE else 384
+PEERS = ROOT / ".venv" / "search-peers" / "bin" / "python"
 BATCH = 1_000
 QUERIES = 30
 TURNS = 4
@@ -276,6 +281,16 @@ def _searches(loaded: Loaded, vectors: Vectors) -> dict[str, Sequence[Search]]:
         ranks = (rank(query, limit) for query in vectors.queries)
         return [Search(where=where, rank=rank, limit=10) for rank in ranks]
 
+    found: dict[str, Sequence[Search]] = {
+        "top 10": best(),
+        "top 200": best(200),
+        "filter of 50 %": best(where=K("plain") < 500),
+        "filter of 10 %, indexed": best(where=K("indexed") < 100),
+        "filter of 1 %, indexed": best(where=K("indexed") < 10),
+        "filter of 1 %": best(where=K("plain") < 10),
+    }
+    if IS_LARGE:
+        return found
     shown = [K.DOCUMENT.name, K.METADATA.name, K.SCORE.name]
     dense = [Knn(embedding.tolist(), limit=200) for embedding in loaded.embeddings[:QUERIES]]
     sparse = [rank(query, 200) for query in vectors.queries]
@@ -288,23 +303,39 @@ def _searches(loaded: Loaded, vectors: Vectors) -> dict[str, Sequence[Search]]:
     ]
     read = [Search(rank=Knn(query, key="sparse", limit=10), limit=10) for query in all_read[:8]]
     return {
-        "top 10": best(),
-        "top 200": best(200),
+        **found,
         **({"top 10, all vectors read": read} if loaded.words is None else {}),
-        "filter of 50 %": best(where=K("plain") < 500),
-        "filter of 10 %, indexed": best(where=K("indexed") < 100),
-        "filter of 1 %, indexed": best(where=K("indexed") < 10),
-        "filter of 1 %": best(where=K("plain") < 10),
         "dense, top 200": [Search(rank=each, limit=10, select=shown) for each in dense],
         "this, top 200": [Search(rank=each, limit=10, select=shown) for each in sparse],
         "both, fused": [Search(rank=each, limit=10, select=shown) for each in fused],
     }
 
 
+def _peers(vectors: Vectors) -> list[tuple[str, str, str, str]]:
+    """Index the documents and search them with other software, in an environment of its own."""
+    given = {
+        "documents": vectors.texts(0, DOCUMENTS),
+        "queries": [" ".join(map(_word, query.indices)) for query in vectors.queries],
+    }
+    done = subprocess.run(
+        [PEERS, Path(__file__).with_name("search_peers.py")],
+        input=json.dumps(given),
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    measured: dict[str, dict[str, float]] = json.loads(done.stdout)
+    return [
+        (peer, short(DOCUMENTS / each["indexing"]), short(each["cpu"]), short(each["wall"]))
+        for peer, each in measured.items()
+    ]
+
+
 def main() -> None:
-    """Measure both kinds of vectors, and write the tables."""
+    """Measure the kinds of vectors, and write the tables."""
     random = np.random.default_rng(3)
-    written, searched = [], []
+    written, searched, beside = [], [], []
+    kinds = (("BM25", bm25), ("words", bm25), ("SPLADE-like", splade))
     with (
         tempfile.TemporaryDirectory(prefix="pgchroma-bench-") as directory,
         EmbeddedPostgres.open(Path(directory)) as postgres,
@@ -312,7 +343,7 @@ def main() -> None:
             postgres.conninfo, pgchroma.Settings(pgchroma_compaction=False)
         ) as client,
     ):
-        for name, make in (("BM25", bm25), ("words", bm25), ("SPLADE-like", splade)):
+        for name, make in kinds[:1] if IS_LARGE else kinds:
             vectors = make(random, DOCUMENTS)
             gc.collect()
             gc.freeze()
@@ -345,16 +376,26 @@ def main() -> None:
             print(written[-1], flush=True)
             found = loaded.search(_searches(loaded, vectors))
             base = found["top 10"][0]
-            parts = found["dense, top 200"][0] + found["this, top 200"][0]
             for kind, (ms, wall) in found.items():
-                ratio = ms / (parts if kind.startswith("both") else base)
+                parts = base
+                if kind == "both, fused":
+                    parts = found["dense, top 200"][0] + found["this, top 200"][0]
+                ratio = ms / parts
                 searched.append((name, kind, short(ms), short(wall), f"{ratio:.2f}"))
                 print(searched[-1], flush=True)
             client.delete_collection(name)
+            if words is not None:
+                cpu_ms, wall = found["top 10"]
+                rate = short(DOCUMENTS / (loaded.added["cpu"] + cpu + own))
+                beside = [("pgchroma", rate, short(cpu_ms), short(wall)), *_peers(vectors)]
+                print(beside, flush=True)
     header = ("", "weights", "add, CPU", "add", "more, µs", "blocks/s", "both/s", "vector", "block")
     text = INTRODUCTION + table(header, 1, written) + SEARCHES
     text += table(("", "search", "CPU, ms", "all, ms", "ratio"), 2, searched)
-    (ROOT / "docs" / "benchmarks-search.md").write_text(text, encoding="utf-8")
+    if beside:
+        text += BESIDE + table(("", "indexed/s", "CPU, ms", "all, ms"), 1, beside)
+    name = "benchmarks-search-large.md" if IS_LARGE else "benchmarks-search.md"
+    (ROOT / "docs" / name).write_text(text, encoding="utf-8")
     print(text)
 
 
@@ -378,6 +419,14 @@ share of the blocks.
 SEARCHES = """
 The time of PostgreSQL's processor for a search that returns ten records, and the time that passes
 in the client. The ratio is to the top 10, and for the fusion to the sum of its two parts.
+
+"""
+
+BESIDE = """
+The same documents and queries, top 10, in other software for searching words, which runs inside of
+the measuring process: bm25s, whose index is an array in memory without filters and changes, and
+LanceDB. The first figure is the number of documents that are stored and indexed in a second of a
+processor; pgchroma's includes embeddings and metadata. Each counts its own processor's time.
 
 """
 
