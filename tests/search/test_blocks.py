@@ -18,8 +18,8 @@ import sqlalchemy
 import pgchroma
 from pgchroma import K, Knn, Search, SparseVector
 from pgchroma.compactor import planner, thread
-from pgchroma.store import resolved
-from pgchroma.store.search import sparse_blocks
+from pgchroma.store import context, resolved
+from pgchroma.store.search import sparse, sparse_blocks
 from tests.compactor.conftest import compact, indexes
 from tests.search.blocks import SCHEMA, compact_sparse, small_blocks
 from tests.search.concurrency import compact_until, run_together, snapshots
@@ -294,3 +294,33 @@ def test_a_search_is_planned_once(rounds: Rounds) -> None:
         ).fetchall()
     engine.dispose()
     assert [tuple(row) for row in planned] == [(4, 0), (4, 0)]
+
+
+def test_an_index_that_finds_too_many_records_is_not_asked_again(
+    rounds: Rounds, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sparse_blocks, "MAX_INDEXED", 50)
+    monkeypatch.setattr(planner, "MIN_INDEXED", 0)
+    monkeypatch.setattr(resolved, "FRESH_SECONDS", -1.0)
+    rounds.add(1_200)
+    rounds.compact()
+    compact(rounds.url, merges_all=False)
+    assert indexes(rounds.url, rounds.collection)
+    asked: list[bool] = []
+    make = sparse.sparse_leaf
+
+    def recorded(*args: Any, has_index: bool, **kwargs: Any) -> Any:
+        asked.append(has_index)
+        return make(*args, has_index=has_index, **kwargs)
+
+    monkeypatch.setattr("pgchroma.store.search.searches.sparse_leaf", recorded)
+
+    def asks_index(digit: int) -> bool:
+        asked.clear()
+        rounds.check_one(sparse_vector(rounds.rng, 3), "s", 10, {"digit": digit})
+        return asked[0]
+
+    # 120 records have the digit 3, and none has 11.
+    assert [asks_index(digit) for digit in (3, 3, 11, 11, 3)] == [True, False, True, True, False]
+    monkeypatch.setattr(context, "BROAD_SECONDS", -1.0)
+    assert [asks_index(digit) for digit in (4, 4)] == [True, True]

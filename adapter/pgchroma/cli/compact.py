@@ -32,11 +32,15 @@ ATTEMPTS = 3
 @click.option(
     "--wait",
     is_flag=True,
-    help="Merge each collection into a single index, and wait for other compactors.",
+    help="Merge each collection into a single index and its sparse vectors into full blocks, read "
+    "the metadata keys of all records, and wait for other compactors.",
 )
 @click.option("--collection", "names", multiple=True, help="Only collections of this name.")
 def compact(target: TargetDatabase, wait: bool, names: tuple[str, ...]) -> None:
     """Build all pending indexes of a database, then exit.
+
+    These include the blocks of sparse vectors and of the words of documents. The command also
+    raises the versions of collections and adds new metadata keys to their schemas.
 
     The server and open clients do this by themselves. Run this command after a bulk load, or from
     cron if no server or client stays open. Few or short embeddings get no index, because scanning

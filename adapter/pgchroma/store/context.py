@@ -12,6 +12,7 @@ same, so they are looked up again once a second, not each time.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence, Set
 from dataclasses import dataclass, field
 from threading import Lock
@@ -27,6 +28,9 @@ from pgchroma.store.layout.secondary import SecondaryIndex
 from pgchroma.store.resolved import ResolvedCollection
 
 __all__ = ("StoreContext",)
+
+BROAD_SECONDS = 60.0
+"""Seconds for which an index that found too many records is not asked for the same ones."""
 
 MAX_CACHED = 10_000
 """With more collections than this in use at once, the cache starts over, which costs look-ups."""
@@ -64,6 +68,7 @@ class StoreContext:
     _collections: dict[UUID, ResolvedCollection] = field(default_factory=dict)
     _roles: dict[str, str] = field(default_factory=dict)
     _advanced: set[UUID] = field(default_factory=set)
+    _broad: dict[int, float] = field(default_factory=dict)
     _lock: Lock = field(default_factory=Lock)
 
     def cached(self, collection: CollectionRef) -> ResolvedCollection | None:
@@ -110,6 +115,21 @@ class StoreContext:
         """Report to the compactor that a statement would have used these indexes."""
         if self.observed is not None:
             self.observed.record_missing_indexes(resolved, missing)
+
+    def is_broad(self, condition: int) -> bool:
+        """Whether a condition's index found too many records in the last minute.
+
+        Args:
+            condition: A hash of the condition.
+        """
+        return self._broad.get(condition, 0.0) > time.monotonic()
+
+    def record_broad(self, condition: int) -> None:
+        """Record that a condition's index found too many records to be of use."""
+        with self._lock:
+            if len(self._broad) >= MAX_CACHED:
+                self._broad.clear()
+            self._broad[condition] = time.monotonic() + BROAD_SECONDS
 
     def is_advanced(self, id: UUID) -> bool:
         """Whether a collection's sequence was checked since the last connection was made."""

@@ -119,6 +119,20 @@ class Condition:
         self._context.record_write(self._resolved)
         return rows
 
+    @property
+    def is_broad(self) -> bool:
+        """Whether its index found too many records lately, with the same values."""
+        return self._context.is_broad(self._key)
+
+    def record_broad(self) -> None:
+        """Record that its index found too many records to be of use."""
+        self._context.record_broad(self._key)
+
+    @property
+    def _key(self) -> int:
+        """A hash of the collection, the condition and its values."""
+        return hash((self._resolved.tables.id, self.sql.as_bytes(), repr(self.parameters)))
+
     def count_missing_indexes(self) -> None:
         """Count the indexes that would have served a statement, once it has been executed."""
         # Only now: a statement that has to be repeated is still one request.

@@ -33,6 +33,9 @@ class LeafShape(Protocol):
     def is_complete(self, name: int) -> sql.Composable:
         """Compose whether the search found what it had to."""
 
+    def is_broad(self, name: int) -> sql.Composable:
+        """Compose whether the condition's index found too many records to be of use."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Leaf:
@@ -94,6 +97,10 @@ class DenseShape:
             leaf=composed(f"leaf{name}"),
         )
 
+    def is_broad(self, name: int) -> sql.Composable:
+        """Compose whether the condition's index found too many records, which is not asked."""
+        return sql.SQL("false")
+
 
 class _EmptyShape:
     """The SQL of a search that finds nothing."""
@@ -107,6 +114,10 @@ class _EmptyShape:
     def is_complete(self, name: int) -> sql.Composable:
         """Compose whether it found what it had to, which it always does."""
         return sql.SQL("true")
+
+    def is_broad(self, name: int) -> sql.Composable:
+        """Compose whether the condition's index found too many records; it is not used."""
+        return sql.SQL("false")
 
 
 EMPTY_LEAF: Final = Leaf(_EmptyShape(), {})

@@ -28,11 +28,12 @@ from pgchroma.store.search.leaves import Leaf, LeafShape, matching_relations
 from pgchroma.store.search.scores import RankingSQL, compile_ranking
 from pgchroma.store.search.sparse import SparseShape
 
-__all__ = ("FIRST_COLUMN", "IS_COMPLETE", "SCORE_COLUMN", "ranked_statement")
+__all__ = ("FIRST_COLUMN", "IS_BROAD", "IS_COMPLETE", "SCORE_COLUMN", "ranked_statement")
 
-IS_COMPLETE, SCORE_COLUMN, FIRST_COLUMN = range(3)
-"""Positions in a row: whether all searches found what they had to, the record's score, and the
-first column of the record, its id. A row without an id belongs to no record."""
+IS_COMPLETE, IS_BROAD, SCORE_COLUMN, FIRST_COLUMN = range(4)
+"""Positions in a row: whether all searches found what they had to, whether the condition's index
+found too many records, the record's score, and the first column of the record, its id. A row
+without an id belongs to no record."""
 
 
 def ranked_statement(
@@ -165,6 +166,9 @@ def _compose_text(shape: _SearchShape, clause: bytes) -> bytes:
         support=composed(shape.ranking.support or "false"),
         kept=shape.groups.compose(tables),
         rank=sql.SQL(_RANK),
+        is_broad=sql.SQL(" or ").join(
+            leaf.is_broad(name) for name, leaf in enumerate(shape.leaves)
+        ),
         is_complete=sql.SQL(" and ").join(
             leaf.is_complete(name) for name, leaf in enumerate(shape.leaves)
         ),
@@ -227,8 +231,8 @@ page as (
     order by n
     limit %(page_limit)s::bigint offset %(page_offset)s::bigint
 )
-select c.is_complete, s.score, {selected}
-from (select {is_complete} as is_complete) as c
+select c.is_complete, c.is_broad, s.score, {selected}
+from (select {is_complete} as is_complete, {is_broad} as is_broad) as c
 left join page as s on true
 left join {records} as r on r.seq = s.seq
 {embeddings}

@@ -28,6 +28,7 @@ from pgchroma.store.search.leaves import EMPTY_LEAF, DenseShape, Leaf, dense_lea
 from pgchroma.store.search.planner import plan_nearest, search_settings
 from pgchroma.store.search.search_statements import (
     FIRST_COLUMN,
+    IS_BROAD,
     IS_COMPLETE,
     SCORE_COLUMN,
     ranked_statement,
@@ -57,11 +58,16 @@ def search_records(operation: SearchRecords, context: StoreContext) -> Steps[lis
 
 @dataclass(slots=True)
 class _PreparedSearch:
-    """A search with its collection and condition, and its rows once it has been executed."""
+    """A search with its collection and condition, and its rows once it has been executed.
+
+    Attributes:
+        has_index: Whether an index finds the records that match, and not too many of them.
+    """
 
     search: ParsedSearch
     resolved: ResolvedCollection
     condition: Condition
+    has_index: bool
     rows: Rows = ()
 
     @property
@@ -99,7 +105,7 @@ class _PreparedSearch:
             *sparse_settings(
                 (leaf.shape for leaf in leaves),
                 reuses_plan=statement.reuses_plan,
-                has_index=self.condition.has_index,
+                has_index=self.has_index,
             ),
             *self.condition.settings,
         )
@@ -120,7 +126,7 @@ class _PreparedSearch:
                 number,
                 has_bm25=has_bm25,
                 has_condition=self.condition.is_restrictive,
-                has_index=self.condition.has_index,
+                has_index=self.has_index,
                 force_exact=force_exact,
             )
         if isinstance(query, Words):
@@ -129,7 +135,7 @@ class _PreparedSearch:
                 nearest.limit,
                 self.resolved.filterable.check_text(),
                 has_condition=self.condition.is_restrictive,
-                has_index=self.condition.has_index,
+                has_index=self.has_index,
                 force_exact=force_exact,
             )
         if self.resolved.dimension is None:
@@ -174,7 +180,8 @@ def _prepare(
             _sparse_index(resolved, nearest.key)
         elif isinstance(nearest.query, Words):
             resolved.filterable.check_text()
-    return _PreparedSearch(search, resolved, condition)
+    has_index = condition.has_index and not condition.is_broad
+    return _PreparedSearch(search, resolved, condition, has_index)
 
 
 def _sparse_index(resolved: ResolvedCollection, key: str) -> tuple[int, bool]:
@@ -196,6 +203,8 @@ def _execute(searches: list[_PreparedSearch], *, force_exact: bool = False) -> S
     answers: Any = yield reads
     for search, rows in zip(executed, answers, strict=True):
         search.rows = rows
+        if search.search.ranking is not None and any(row[IS_BROAD] for row in rows):
+            search.condition.record_broad()
 
 
 def _finite(score: float) -> float | None:

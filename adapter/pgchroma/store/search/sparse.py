@@ -173,6 +173,14 @@ class SparseShape:
         text: LiteralString = "(select coalesce(bool_and(is_live), true) from {leaf})"
         return sql.SQL(text).format(leaf=composed(f"leaf{name}"))
 
+    def is_broad(self, name: int) -> sql.Composable:
+        """Compose whether the condition's index found too many records to compare them all."""
+        if not (self.reads_blocks and self.has_index):
+            return sql.SQL("false")
+        return sql.SQL("(select n > {most} from {indexed})").format(
+            most=sql.Literal(sparse_blocks.MAX_INDEXED), indexed=composed(f"indexed{name}")
+        )
+
     def _relations(self) -> list[LiteralString]:
         """Return the templates of the relations, in their order."""
         query, tail, shared = self._sources()

@@ -83,8 +83,9 @@ def numbers(limit: int, *, has_condition: bool) -> dict[str, sql.Composable]:
         limit: How many vectors are wanted.
         has_condition: Whether only some records may be found.
     """
-    wanted = min(16 * limit, 1_000) if has_condition else limit
-    most = wanted if has_condition else max(16 * limit, 256)
+    # A descent looks the record of each up, so it looks at few that a tenth of all records need.
+    wanted = min(12 * limit, 1_000) if has_condition else limit
+    most = wanted // 2 if has_condition else max(16 * limit, 256)
     return {
         "block_size": sql.Literal(BLOCK_SLOTS),
         "chunk": sql.Literal(CHUNK_SLOTS),
