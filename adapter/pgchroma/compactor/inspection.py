@@ -138,7 +138,7 @@ def find_trigrams() -> Steps[str | None]:
 
 def _collection(row: Sequence[Any]) -> TrackedCollection:
     id, generation, is_shadow, name, schema, stored, dimension, tenant, role, *found = row
-    waiting, has_leftovers, has_news = found
+    waiting, has_leftovers, is_behind = found
     return TrackedCollection(
         CollectionTables(schema, id, generation, is_shadow),
         name,
@@ -148,7 +148,7 @@ def _collection(row: Sequence[Any]) -> TrackedCollection:
         role,
         waiting,
         has_leftovers,
-        has_news,
+        is_behind,
     )
 
 

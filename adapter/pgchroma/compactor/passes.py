@@ -14,7 +14,15 @@ from typing import Final, TypeAlias
 import psycopg
 from psycopg import errors as pg
 
-from pgchroma.compactor import bookkeeping, inspection, maintenance, news, planner, sparse, state
+from pgchroma.compactor import (
+    bookkeeping,
+    inspection,
+    maintenance,
+    planner,
+    sparse,
+    state,
+    watermark,
+)
 from pgchroma.compactor.settings import CompactionSettings
 from pgchroma.compactor.state import Build, Inspection, TrackedCollection
 from pgchroma.compactor.steps import IndexDDL, PassSteps, Pause, as_role, uninterruptible
@@ -109,7 +117,7 @@ def _compact(
     on_progress: Progress | None,
 ) -> PassSteps[PassResult]:
     yield from _prepare(collection)
-    end = yield from news.read_log_end(collection)
+    end = yield from watermark.read_log_end(collection)
     while True:
         yield Pause()
         found = yield from _clean_up(collection)
@@ -132,7 +140,9 @@ def _compact(
     yield maintenance.merge_counts(collection)
     is_recorded = yield from _record_obstacle(collection, obstacle)
     if not collection.tables.is_shadow:
-        is_recorded &= yield from news.record_news(collection, end, keys, reads_all=merges_all)
+        is_recorded &= yield from watermark.record_watermark(
+            collection, end, keys, reads_all=merges_all
+        )
     return PassResult(is_recorded, obstacle)
 
 

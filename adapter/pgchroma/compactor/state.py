@@ -54,7 +54,7 @@ class TrackedCollection:
         has_leftovers: Whether its segments and secondary indexes differ from those in the catalog,
             as after a compactor was killed; or whether an index can be built that could not be
             built before.
-        has_news: Whether its log goes further than when the last pass began.
+        is_behind: Whether its log goes further than when the last pass began.
     """
 
     tables: CollectionTables
@@ -65,7 +65,7 @@ class TrackedCollection:
     role: str | None
     waiting: int
     has_leftovers: bool
-    has_news: bool
+    is_behind: bool
 
     @property
     def id(self) -> UUID:

@@ -194,7 +194,7 @@ class Compactor:
             for collection in compaction.collections():
                 if (
                     collection.has_leftovers
-                    or collection.has_news
+                    or collection.is_behind
                     or self._needs_index(collection, collection.waiting)
                     or self._has_sparse_changes(compaction, collection)
                 ):

@@ -1,4 +1,4 @@
-"""What a pass finds new in a collection: operations, which raise its version, and metadata keys.
+"""How far passes have come in a collection's log: its version, and the keys of its metadata.
 
 A process knows the keys that it wrote itself. If it was killed before a pass, or wrote without a
 compactor, the next pass reads the metadata of all records.
@@ -17,7 +17,7 @@ from pgchroma.compactor.steps import AsRole, PassSteps
 from pgchroma.model.discovery import MAX_KEYS, KeyKind, merge_kinds, read_kinds
 from pgchroma.store.running.steps import Statement, render
 
-__all__ = ("LogEnd", "read_log_end", "record_news")
+__all__ = ("LogEnd", "read_log_end", "record_watermark")
 
 
 class LogEnd(NamedTuple):
@@ -40,10 +40,10 @@ def read_log_end(collection: TrackedCollection) -> PassSteps[LogEnd]:
     return LogEnd(*rows[0])
 
 
-def record_news(
+def record_watermark(
     collection: TrackedCollection, end: LogEnd, keys: Set[KeyKind] | None, *, reads_all: bool
 ) -> PassSteps[bool]:
-    """Record the operations and keys that are new, after everything was done for them.
+    """Record how far the log went when a pass began, after everything was done for it.
 
     Args:
         collection: The collection.
@@ -69,7 +69,9 @@ def record_news(
     try:
         if is_discovery:
             encoded = orjson.dumps(merged).decode()
-            yield Statement(_DISCOVER, {"id": collection.id, "keys": encoded})
+            rows = yield Statement(_DISCOVER, {"id": collection.id, "keys": encoded})
+            if not rows:
+                return False
         parameters = {"id": collection.id, "is_discovery": is_discovery, **end._asdict()}
         rows = yield Statement(_RECORD, parameters)
     except pg.InsufficientPrivilege:
@@ -103,6 +105,7 @@ _DISCOVER = render(
     )
     update pgchroma.collections as c set discovered_keys = %(keys)s::jsonb
     from free where c.id = free.id
+    returning c.id
     """
 )
 

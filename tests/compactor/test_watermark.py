@@ -1,4 +1,4 @@
-"""What the compactor of a process finds new: versions and discovered keys."""
+"""What the compactor of a process records of the log: versions and discovered keys."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import psycopg
 import pytest
 
 import pgchroma
-from pgchroma.compactor import news, thread
+from pgchroma.compactor import thread, watermark
 from tests.compactor.conftest import QUIET, compact
 from tests.server_process import eventually
 
@@ -30,7 +30,7 @@ def _version(client: pgchroma.ClientAPI) -> int:
 def test_a_single_record_makes_a_version(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(thread, "IDLE_SECONDS", 0.2)
     # A process knows the keys that it wrote.
-    monkeypatch.setattr(news, "_find_keys", None)
+    monkeypatch.setattr(watermark, "_find_keys", None)
     with pgchroma.PostgresClient(url) as client:
         papers = client.create_collection("papers", embedding_function=None)
         papers.add(ids="1", embeddings=[1.0], metadatas={"k": 1})
@@ -87,11 +87,13 @@ def test_a_catalog_that_is_locked_is_written_later(url: str) -> None:
         assert (_version(client), _discovered(client)) == (1, {"k": ("int",)})
 
 
-def test_a_pass_without_news_reads_no_records(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_pass_at_the_end_of_the_log_reads_no_records(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with pgchroma.PostgresClient(url, QUIET) as client:
         papers = client.create_collection("papers", embedding_function=None)
         papers.add(ids="1", embeddings=[1.0], metadatas={"k": 1})
         compact(url, merges_all=False)
-        monkeypatch.setattr(news, "_find_keys", None)
+        monkeypatch.setattr(watermark, "_find_keys", None)
         compact(url, merges_all=False)
         assert _version(client) == 1
