@@ -53,6 +53,7 @@ NAMES: Final = (
     "descent",
     "budget",
     "outcome",
+    "every",
     "matches",
     "candidates",
 )
@@ -83,8 +84,8 @@ def numbers(limit: int, *, has_condition: bool) -> dict[str, sql.Composable]:
         limit: How many vectors are wanted.
         has_condition: Whether only some records may be found.
     """
-    # A descent looks the record of each up, so it looks at few that a tenth of all records need.
-    wanted = min(12 * limit, 1_000) if has_condition else limit
+    # A descent looks the record of each up. If a tenth of all records match, these are enough.
+    wanted = min(16 * limit, 1_000) if has_condition else limit
     most = wanted // 2 if has_condition else max(16 * limit, 256)
     return {
         "block_size": sql.Literal(BLOCK_SLOTS),

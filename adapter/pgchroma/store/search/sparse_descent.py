@@ -24,6 +24,9 @@ NOT_INDEXED: LiteralString = """{indexed} as materialized (
 
 # Each step looks at the vectors with sums between two thresholds. They are complete if enough of
 # their records match, or if there are no others. A step that would look at too many is not taken.
+#
+# `every` is a relation of its own, because PostgreSQL would start the workers of a parallel scan
+# even if its filter has the result that nothing is read.
 DESCENT: LiteralString = """{descent} (step, low, tried, passed, found) as (
     select 0, 1e37::real, 0::bigint, 0::bigint, null::bigint[]
     from {indexed}
@@ -89,12 +92,14 @@ DESCENT: LiteralString = """{descent} (step, low, tried, passed, found) as (
     ), false) as is_complete
     from {descent} as l
 ),
+{every} as materialized (
+    select r.{column} as pos from {records} as r where r.{column} is not null and {condition}
+),
 {matches} as materialized (
     select unnest(g.found) as pos from {indexed} as g where g.n <= {max_indexed}
     union all
-    select r.{column} from {records} as r
+    select e.pos from {every} as e
     where (select n from {indexed}) > {max_indexed} and not (select is_complete from {outcome})
-        and r.{column} is not null and {condition}
 ),
 {candidates} as materialized (
     select e.pos, e.seq, {columns}
