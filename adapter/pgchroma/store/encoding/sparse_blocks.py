@@ -30,11 +30,11 @@ __all__ = (
     "transpose",
 )
 
-ROW_VALUES: Final = 48
+ROW_VALUES: Final = 128
 """The number of values in a row of rare terms; fewer would take longer to write, and more longer to
 read. A row that is not much longer is stored without TOAST."""
 
-MAX_RARE: Final = 24
+MAX_RARE: Final = 64
 """A term of more values has a row of its own."""
 
 MASKED: Final = -1e30
