@@ -402,7 +402,8 @@ def main() -> None:
 INTRODUCTION = f"""# Searches by sparse vectors and by words
 
 {DOCUMENTS:,} records with embeddings of {DIMENSION} dimension{"s" * (DIMENSION > 1)}, a document
-and two metadata keys, in an embedded PostgreSQL; made by `make bench-search`. The vectors are synthetic: terms are as
+and two metadata keys, in an embedded PostgreSQL; made by `make bench-search{"-large" * IS_LARGE}`.
+The vectors are synthetic: terms are as
 unevenly frequent as words, in the first kind over all numbers of 32 bits, in the second over the
 vocabulary of SPLADE's models. "words" is a full-text index of documents that have a word for each
 term of vectors of the first kind. Queries are terms of a document. Medians of {TURNS} turns; these
