@@ -58,10 +58,9 @@ def _upgrade(
         yield from _add_counts(tables, name, owner)
         if dimension is not None and space == "cosine":
             yield create_zero_vector_index(tables)
-    else:
-        parts = {"records": tables.records, "counts": tables.counts, "log": tables.log_literal}
-        for template in _ADD_OPERATIONS:
-            yield Statement(render(template, **parts))
+    parts = {"records": tables.records, "counts": tables.counts, "log": tables.log_literal}
+    for template in _ADD_OPERATIONS:
+        yield Statement(render(template, **parts))
     for number in sparse:
         yield from _empty_blocks(tables, tables.sparse(number), owner)
 
@@ -122,8 +121,7 @@ _SELECT = render(
 )
 
 _COUNT = """
-insert into {counts} (place, change, operations)
-select nextval({log}), count(*), count(*) from {records}
+insert into {counts} (place, change) select nextval({log}), count(*) from {records}
 """
 
 # What was written before counts as one operation for each record.

@@ -17,6 +17,7 @@ from pgchroma.model.filterable import FilterableKeys
 from pgchroma.model.hnsw import CHANGEABLE, HnswConfiguration
 from pgchroma.model.metadata import fits_int64
 from pgchroma.model.plain import below, brief, plain_scalar, shown
+from pgchroma.model.setting_values import MAX_INT
 from pgchroma.model.spann import SpannConfiguration
 from pgchroma.model.text import check_text
 
@@ -38,8 +39,6 @@ limit."""
 
 AVERAGE_LENGTH: Final = 64
 """The number of words of an average document, if the configuration does not give it."""
-
-_MOST: Final = 2**31 - 1
 
 _TEXT: Final = ("language", "average_length")
 """The settings of a full-text index. Clients of Chroma, which does not have it, put them into the
@@ -207,9 +206,9 @@ def _parse_text(text: Any, metadata: Mapping[str, Any]) -> tuple[str, int] | Non
     average = plain_scalar(settings.get("average_length"))
     if average is None:
         return language, AVERAGE_LENGTH
-    if isinstance(average, bool) or not isinstance(average, int) or not 1 <= average <= _MOST:
+    if isinstance(average, bool) or not isinstance(average, int) or not 1 <= average <= MAX_INT:
         raise InvalidArgumentError(
-            f"{path}average_length: expected an int from 1 to {_MOST:,}, got {shown(average)}"
+            f"{path}average_length: expected an int from 1 to {MAX_INT:,}, got {shown(average)}"
         )
     return language, average
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from typing import Any, Final, Literal, Self, TypeAlias, get_args
 
 from pgchroma.errors import InvalidArgumentError
-from pgchroma.model.plain import brief, plain_scalar, shown
-from pgchroma.model.setting_values import parse_number
+from pgchroma.model.plain import shown
+from pgchroma.model.setting_values import MAX_INT, parse_changes, parse_number
 from pgchroma.model.spann import SpannConfiguration
 from pgchroma.model.types import Space
 
@@ -27,15 +27,13 @@ SPACES: Final[tuple[Space, ...]] = ("l2", "cosine", "ip")
 Quantization: TypeAlias = Literal["none", "halfvec", "bit"]
 QUANTIZATIONS: Final[tuple[Quantization, ...]] = get_args(Quantization)
 
-_MOST: Final = 2**31 - 1
-
 _BOUNDS: Final[Mapping[str, tuple[int, int]]] = {
     "ef_construction": (1, 100_000),
     "ef_search": (1, 100_000),
     "max_neighbors": (1, 10_000),
     "num_threads": (1, 10_000),
-    "batch_size": (2, _MOST),
-    "sync_threshold": (2, _MOST),
+    "batch_size": (2, MAX_INT),
+    "sync_threshold": (2, MAX_INT),
     "resize_factor": (0, 1_000_000),
 }
 """The minimum and maximum of numeric settings. The maxima exceed the values that have an effect,
@@ -102,16 +100,7 @@ class HnswConfiguration:
 
     def updated(self, settings: Mapping[str, Any], path: str, allowed: tuple[str, ...]) -> Self:
         """Return a copy with `settings` applied; `None` leaves a setting as it is."""
-        changes = {}
-        for key, value in settings.items():
-            if key not in allowed:
-                expected = ", ".join(sorted(allowed))
-                raise InvalidArgumentError(
-                    f"{path}: unknown field `{brief(key)}`, expected one of {expected}"
-                )
-            if value is not None:
-                changes[key] = _parse_setting(key, plain_scalar(value), f"{path}.{key}")
-        return replace(self, **changes)
+        return replace(self, **parse_changes(settings, path, allowed, _parse_setting))
 
     @classmethod
     def from_metadata(cls, metadata: Mapping[str, Any]) -> Self:

@@ -1,13 +1,46 @@
-"""Parsing the values of settings."""
+"""Parsing settings and their values."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable, Collection, Mapping
+from typing import Any, Final
 
 from pgchroma.errors import InvalidArgumentError
-from pgchroma.model.plain import shown
+from pgchroma.model.plain import brief, plain_scalar, shown
 
-__all__ = ("parse_number",)
+__all__ = ("MAX_INT", "parse_changes", "parse_number")
+
+MAX_INT: Final = 2**31 - 1
+"""The greatest number of PostgreSQL's type `integer`."""
+
+
+def parse_changes(
+    settings: Mapping[str, Any],
+    path: str,
+    allowed: Collection[str],
+    parse: Callable[[str, Any, str], Any],
+) -> dict[str, Any]:
+    """Parse settings; those that are `None` are left out.
+
+    Args:
+        settings: The settings of a request.
+        path: Where they are in the request.
+        allowed: The settings that there may be.
+        parse: Parses one, from its name, its value as plain Python, and its path.
+
+    Raises:
+        InvalidArgumentError: A setting is not allowed, or its value is wrong.
+    """
+    changes = {}
+    for key, value in settings.items():
+        if key not in allowed:
+            expected = ", ".join(sorted(allowed))
+            raise InvalidArgumentError(
+                f"{path}: unknown field `{brief(key)}`, expected one of {expected}"
+            )
+        if value is not None:
+            changes[key] = parse(key, plain_scalar(value), f"{path}.{key}")
+    return changes
 
 
 def parse_number(value: Any, path: str, bounds: tuple[int, int], *, is_int: bool) -> int | float:

@@ -10,9 +10,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Final, Self
 
-from pgchroma.errors import InvalidArgumentError
-from pgchroma.model.plain import brief, plain_scalar
-from pgchroma.model.setting_values import parse_number
+from pgchroma.model.setting_values import parse_changes, parse_number
 
 __all__ = ("SETTINGS", "SpannConfiguration")
 
@@ -109,15 +107,11 @@ class SpannConfiguration:
         return {**first, "space": space, **{name: getattr(self, name) for name in _SHOWN}}
 
     def _updated(self, settings: Mapping[str, Any], path: str, allowed: tuple[str, ...]) -> Self:
-        changes: dict[str, Any] = {}
-        for key, value in settings.items():
-            if key not in allowed:
-                expected = ", ".join(sorted(allowed))
-                raise InvalidArgumentError(
-                    f"{path}: unknown field `{brief(key)}`, expected one of {expected}"
-                )
-            if value is not None and key in _BOUNDS:
-                changes[key] = parse_number(
-                    plain_scalar(value), f"{path}.{key}", _BOUNDS[key], is_int=key not in _FLOATS
-                )
-        return replace(self, **changes)
+        changes = parse_changes(settings, path, allowed, _parse_setting)
+        return replace(self, **{key: value for key, value in changes.items() if key in _BOUNDS})
+
+
+def _parse_setting(key: str, value: Any, path: str) -> Any:
+    if key not in _BOUNDS:
+        return value
+    return parse_number(value, path, _BOUNDS[key], is_int=key not in _FLOATS)

@@ -180,7 +180,9 @@ def _prepare(
             _sparse_index(resolved, nearest.key)
         elif isinstance(nearest.query, Words):
             resolved.filterable.check_text()
-    has_index = condition.has_index and not condition.is_broad
+    # Only searches by sparse vectors and by words ask the index first.
+    asks_index = len(dimensions) < len(queries)
+    has_index = asks_index and condition.has_index and not condition.is_broad
     return _PreparedSearch(search, resolved, condition, has_index)
 
 
