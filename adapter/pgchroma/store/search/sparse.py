@@ -191,6 +191,7 @@ class SparseShape:
             _ONES,
             tail,
             *([sparse_blocks.OUTDATED] if self.has_bm25 else []),
+            sparse_blocks.LISTED,
             _WEIGHTS,
             *sparse_blocks.found(has_condition=self.has_condition, has_index=self.has_index),
             sparse_blocks.LEAF,
@@ -269,9 +270,10 @@ _MATCHING: LiteralString = """cross join lateral (
 
 _QUERY: LiteralString = """{query} as materialized (
     select
-        g.term, g.weight::float8 as weight, (g.term / {size})::int as part,
+        g.place::int as place, g.term, g.weight::float8 as weight,
+        (g.term / {size})::int as part,
         ('{{' || mod(g.term, {size}) + 1 || ':1}}/{size}')::sparsevec as only
-    from unnest({terms}::bigint[], {values}::real[]) as g (term, weight)
+    from unnest({terms}::bigint[], {values}::real[]) with ordinality as g (term, weight, place)
 )"""
 
 _ONES: LiteralString = """{ones} as materialized (
@@ -299,7 +301,7 @@ _SHARED: LiteralString = """{shared} as {materialized} (
 
 _WEIGHTS: LiteralString = """{weighed} as materialized (
     select
-        q.term, q.part, case
+        q.place, q.term, q.part, case
             when abs(x.weight) <= {zero_up_to} then 0
             else least(greatest(x.weight, -{greatest}), {greatest})::real
         end as weight

@@ -4,12 +4,14 @@ A statement goes through these relations:
 
 1. `tail`: the vectors in no block that share a term with the query. Each is compared.
 2. `outdated`: with BM25, the removed vectors that blocks still count.
-3. `sums`: for each block, the sum of the weights of the query's terms. One vector of a block has
+3. `listed`: for each block, the rows with the weights of the query's terms. An index finds each of
+   them once. `frequencies` counts the vectors with a term.
+4. `sums`: for each block, the sum of the weights of the query's terms. One vector of a block has
    the sums of all of its slots, and pgvector computes it.
-4. `threshold`: a sum that somewhat more slots exceed than are needed. A few probes find it: each
+5. `threshold`: a sum that somewhat more slots exceed than are needed. A few probes find it: each
    counts the slots of all blocks above a sum, and the logarithm of that number falls about evenly.
-5. `hits`: the slots above the threshold, and their sums.
-6. `candidates`: the vectors in these slots. With a condition, `descent` tries lower and lower
+6. `hits`: the slots above the threshold, and their sums.
+7. `candidates`: the vectors in these slots. With a condition, `descent` tries lower and lower
    thresholds until enough of the records match. If too few of them do, or if an index finds few
    matching records in the first place, all vectors whose records match are candidates.
 
@@ -31,6 +33,7 @@ from pgchroma.store.search.sparse_descent import DESCENT, INDEXED, NOT_INDEXED
 __all__ = (
     "HAVING_TERM",
     "LEAF",
+    "LISTED",
     "NAMES",
     "OUTDATED",
     "TAIL",
@@ -43,7 +46,8 @@ NAMES: Final = (
     "removed",
     "tail",
     "outdated",
-    "filled",
+    "listed",
+    "frequencies",
     "sums",
     "wanted",
     "threshold",
@@ -107,17 +111,14 @@ def lookups(parts: Mapping[str, sql.Composable]) -> dict[str, sql.Composable]:
     """Return the parts of templates that look something up in a block."""
     return {
         "weights_of_term": sql.SQL(_WEIGHTS_OF_TERM).format(**parts),
+        "listed_weights": sql.SQL(_LISTED_WEIGHTS).format(**parts),
         "slots_of_bits": sql.SQL(_SLOTS_OF_BITS).format(**parts),
         "position_of_slot": sql.SQL(_POSITION_OF_SLOT).format(**parts),
     }
 
 
 HAVING_TERM: LiteralString = """
-        select coalesce((
-                select sum(n.vectors)
-                from {blocks} as b
-                cross join lateral ({weights_of_term}) as n
-            ), 0)
+        select coalesce((select n.vectors from {frequencies} as n where n.place = q.place), 0)
             - coalesce((
                 select sum(n.vectors) from {counts_of_removed} as n where n.term = q.term
             ), 0)
@@ -128,19 +129,47 @@ HAVING_TERM: LiteralString = """
 
 _WEIGHTS_OF_TERM: LiteralString = """
             select
-                g.vectors[g.place] as vectors, g.greatest[g.place] as greatest,
-                g.weights[g.place] as weights
+                g.row, g.item, g.vectors[g.item] as vectors, g.greatest[g.item] as greatest
             from (
-                select n.*, array_position(n.terms, q.term) as place
+                select n.*, n.ctid as row, array_position(n.terms, q.term) as item
                 from {block_weights} as n
                 where n.block = b.block and n.least <= q.term
                 order by n.least desc
                 limit 1
             ) as g
-            where g.place is not null
+            where g.item is not null
             offset 0
         """
 """What block ``b`` has of a term ``q`` of the query."""
+
+# The row is read again, because its weights, up to 64 kB for a term, would be copied for each
+# relation that they go through.
+_LISTED_WEIGHTS: LiteralString = """
+            select n.weights[l.items[g.n]] as weights
+            from {block_weights} as n
+            where n.ctid = l.rows[g.n]
+            offset 0
+        """
+
+LISTED: LiteralString = """{listed} as materialized (
+    select b.block, b.mask, n.*
+    from {blocks} as b
+    cross join lateral (
+        select
+            array_agg(q.place) as places, array_agg(n.row) as rows, array_agg(n.item) as items,
+            array_agg(n.vectors) as vectors, array_agg(n.greatest) as greatest
+        from {query} as q
+        cross join lateral ({weights_of_term}) as n
+    ) as n
+    where n.places is not null
+),
+{frequencies} as materialized (
+    select n.place, sum(n.vectors) as vectors
+    from {listed} as l
+    cross join lateral unnest(l.places, l.vectors) as n (place, vectors)
+    group by n.place
+)"""
+"""Where the weights of the terms are, and how many vectors of the blocks have each term."""
 
 # A vector of 8,192 times the same value. Doubling it takes a fifteenth of the time of
 # `array_fill(value, array[8192])`, and `offset 0` keeps PostgreSQL from merging the steps.
@@ -186,7 +215,7 @@ OUTDATED: LiteralString = """{outdated} as materialized (
 
 # The pieces of the bits' text between the ones, and not one call for each of 8,192 bits.
 _SLOTS_OF_BITS: LiteralString = """
-        select (sum(length(t.piece) + 1) over (order by t.n))::int as slot
+        select (sum(octet_length(t.piece) + 1) over (order by t.n))::int as slot
         from string_to_table(b.bits::text, '1') with ordinality as t (piece, n)
     """
 """The slots of the bits ``b`` that are one, and another one behind the last slot."""
@@ -199,33 +228,42 @@ _POSITION_OF_SLOT: LiteralString = """
 """The position of the vector in a slot ``h``."""
 
 # One aggregate for each block: PostgreSQL might sort the vectors of a grouped one. The addition of
-# a mask takes as long as that of a term, so blocks without one do without.
+# a mask takes as long as that of a term, so blocks without one do without. The constants are in an
+# array, because PostgreSQL copies the row of a relation each time it reads it, and `offset 0` keeps
+# it from computing the sum for both cases.
 #
 # Each operation rounds a sum by less than 2^-24 of the greatest one, and so do those of the exact
 # score. The constant is for scores that 1 minus the score makes equal.
-_SUMS: LiteralString = """{filled} as materialized (
-    select q.term, q.weight, f.v
-    from {weighed} as q
-    cross join lateral (select {fill_weight} as v offset 0) as f
-),
-{sums} as materialized (
-    select b.block, s.v, s.greatest
-    from {blocks} as b
+_SUMS: LiteralString = """{sums} as materialized (
+    select l.block, s.v, s.vectors, s.greatest
+    from {listed} as l
     cross join lateral (
         select
             case
-                when b.mask is null then sum(n.weights::vector * q.v)
-                else sum(n.weights::vector * q.v) + b.mask::vector
+                when l.mask is null then sum(n.v) else sum(n.v) + l.mask::vector
             end as v,
-            sum(n.greatest * q.weight) as greatest
-        from {filled} as q
-        cross join lateral ({weights_of_term}) as n
+            sum(n.vectors) as vectors,
+            sum(n.greatest) as greatest
+        from (
+            select
+                w.weights::vector * (array(
+                    select {fill_weight} from {weighed} as q order by q.place
+                ))[l.places[g.n]] as v,
+                l.vectors[g.n] as vectors,
+                l.greatest[g.n] * (array(
+                    select q.weight from {weighed} as q order by q.place
+                ))[l.places[g.n]] as greatest
+            from generate_subscripts(l.places, 1) as g (n)
+            cross join lateral ({listed_weights}) as w
+            offset 0
+        ) as n
     ) as s
     where s.greatest is not null
 ),
 {wanted} as materialized (
     select
         {least} + (select count(*) from {removed}) as n,
+        coalesce(sum(s.vectors), 0)::float8 as vectors,
         coalesce(max(s.greatest), 0)::float8 as greatest,
         coalesce(max(s.greatest), 0) * 1.2e-7 * ((select count(*) from {query}) + 2) + 1.2e-7
             as slack
@@ -234,9 +272,9 @@ _SUMS: LiteralString = """{filled} as materialized (
 
 _THRESHOLD: LiteralString = """{threshold} (step, low, high, n_low, n_high) as (
     select
-        0, 0::float8, w.greatest, (
-            select coalesce(sum(bit_count(binary_quantize(s.v))), 0) from {sums} as s
-        )::float8, 0.5::float8
+        -- A vector with several of the terms counts more than once. So the first number may be too
+        -- large, which costs a probe.
+        0, 0::float8, w.greatest, w.vectors, 0.5::float8
     from {wanted} as w
     union all
     select
@@ -248,12 +286,16 @@ _THRESHOLD: LiteralString = """{threshold} (step, low, high, n_low, n_high) as (
     from {threshold} as t
     cross join {wanted} as w
     cross join lateral (
-        -- Every third probe halves, whatever the counts are.
+        -- Every third probe halves, whatever the counts are. The first is lower, because no vector
+        -- has the greatest weights of all terms.
         select t.low + (t.high - t.low) * case
             when mod(t.step, 3) = 2 then 0.5
             else least(0.9, greatest(0.1,
                 ln(t.n_low / sqrt(w.n::float8 * (w.n + {most}))) / ln(t.n_low / t.n_high)
-            ))
+            )) * case
+                when t.step = 0 then (select least(1, 1.2 / sqrt(count(*))) from {query})
+                else 1
+            end
         end as x
         offset 0
     ) as m
@@ -281,7 +323,7 @@ _HITS: LiteralString = """{hits} as materialized (
     cross join {sums} as s
     cross join lateral (select binary_quantize(s.v - c.v) as bits offset 0) as b
     cross join lateral ({slots_of_bits}) as p
-    where p.slot <= {block_size}
+    where bit_count(b.bits) > 0 and p.slot <= {block_size}
 ),
 {candidates} as materialized (
     select e.pos, e.seq, {columns}

@@ -63,7 +63,7 @@ DESCENT: LiteralString = """{descent} (step, low, tried, passed, found) as (
                     offset 0
                 ) as b
                 cross join lateral ({slots_of_bits}) as p
-                where p.slot <= {block_size}
+                where bit_count(b.bits) > 0 and p.slot <= {block_size}
             ) as h
             cross join lateral ({position_of_slot}) as p
             left join lateral (

@@ -91,7 +91,7 @@ _QUERY: LiteralString = r"""{words} as materialized (
 ),
 {query} as materialized (
     select
-        t.term, 1::float8 as weight, 0 as part,
+        (row_number() over ())::int as place, t.term, 1::float8 as weight, 0 as part,
         ('{{' || t.term + 1 || ':1}}/{size}')::sparsevec as only
     from (
         select distinct {term} as term
