@@ -110,8 +110,6 @@ def numbers(limit: int, *, has_condition: bool) -> dict[str, sql.Composable]:
 def lookups(parts: Mapping[str, sql.Composable]) -> dict[str, sql.Composable]:
     """Return the parts of templates that look something up in a block."""
     return {
-        "weights_of_term": sql.SQL(_WEIGHTS_OF_TERM).format(**parts),
-        "listed_weights": sql.SQL(_LISTED_WEIGHTS).format(**parts),
         "slots_of_bits": sql.SQL(_SLOTS_OF_BITS).format(**parts),
         "position_of_slot": sql.SQL(_POSITION_OF_SLOT).format(**parts),
     }
@@ -127,7 +125,17 @@ HAVING_TERM: LiteralString = """
     """
 """How many vectors have a term of the query."""
 
-_WEIGHTS_OF_TERM: LiteralString = """
+# A row of weights is read twice: the weights, up to 64 kB for a term, would be copied for each
+# relation that they go through.
+LISTED: LiteralString = """{listed} as materialized (
+    select b.block, b.mask, n.*
+    from {blocks} as b
+    cross join lateral (
+        select
+            array_agg(q.place) as places, array_agg(n.row) as rows, array_agg(n.item) as items,
+            array_agg(n.vectors) as vectors, array_agg(n.greatest) as greatest
+        from {query} as q
+        cross join lateral (
             select
                 g.row, g.item, g.vectors[g.item] as vectors, g.greatest[g.item] as greatest
             from (
@@ -139,27 +147,7 @@ _WEIGHTS_OF_TERM: LiteralString = """
             ) as g
             where g.item is not null
             offset 0
-        """
-"""What block ``b`` has of a term ``q`` of the query."""
-
-# The row is read again, because its weights, up to 64 kB for a term, would be copied for each
-# relation that they go through.
-_LISTED_WEIGHTS: LiteralString = """
-            select n.weights[l.items[g.n]] as weights
-            from {block_weights} as n
-            where n.ctid = l.rows[g.n]
-            offset 0
-        """
-
-LISTED: LiteralString = """{listed} as materialized (
-    select b.block, b.mask, n.*
-    from {blocks} as b
-    cross join lateral (
-        select
-            array_agg(q.place) as places, array_agg(n.row) as rows, array_agg(n.item) as items,
-            array_agg(n.vectors) as vectors, array_agg(n.greatest) as greatest
-        from {query} as q
-        cross join lateral ({weights_of_term}) as n
+        ) as n
     ) as n
     where n.places is not null
 ),
@@ -254,7 +242,12 @@ _SUMS: LiteralString = """{sums} as materialized (
                     select q.weight from {weighed} as q order by q.place
                 ))[l.places[g.n]] as greatest
             from generate_subscripts(l.places, 1) as g (n)
-            cross join lateral ({listed_weights}) as w
+            cross join lateral (
+                select n.weights[l.items[g.n]] as weights
+                from {block_weights} as n
+                where n.ctid = l.rows[g.n]
+                offset 0
+            ) as w
             offset 0
         ) as n
     ) as s
