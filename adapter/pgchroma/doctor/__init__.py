@@ -1,0 +1,1 @@
+"""Find what is wrong with a database, say what it costs and how to mend it."""

@@ -1,0 +1,1 @@
+"""Move records between pgchroma, Chroma, files and other programs' tables."""

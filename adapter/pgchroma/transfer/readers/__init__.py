@@ -1,0 +1,1 @@
+"""Sources of records, one module or package for each kind."""
