@@ -1,16 +1,22 @@
--- Lists all collections, each with the schema that has its view.
+-- Lists the collections of all databases whose schema the caller may use.
 create or replace view chroma.collections as
 select
-    d.tenant,
-    d.name as database,
+    c.tenant,
+    c.database,
     c.name as collection,
     c.id,
     c.dimension,
-    c.configuration -> 'hnsw' ->> 'space' as space,
+    c.space,
     c.metadata,
-    d.schema_name,
-    c.created_at
-from pgchroma.collections as c
-inner join pgchroma.databases as d on c.database_id = d.id;
+    c.schema_name,
+    c.created_at,
+    chroma._rows(c) as rows,
+    chroma._bytes(c) as bytes,
+    jsonb_array_length(coalesce(c.segments, '[]')) as segments,
+    chroma._tail(c) as tail,
+    chroma._dead(c) as dead,
+    chroma._last_write(c) as last_write
+from chroma._collections as c;
 
-comment on view chroma.collections is 'Every collection of every database';
+comment on view chroma.collections is
+'The collections of the databases whose schema the caller may use';

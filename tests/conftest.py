@@ -25,6 +25,7 @@ from pgchroma.embedded import EmbeddedPostgres
 from tests import pgbouncer
 from tests.postgres import Postgres, serving_postgres
 from tests.server_process import Server, running
+from tests.sql.backend import SqlFunctionsBackend
 
 settings.register_profile(
     "default",
@@ -199,6 +200,7 @@ MODES = (
     pytest.param("bouncer", marks=pytest.mark.heavy),
     "http",
     pytest.param("async-http", marks=pytest.mark.heavy),
+    pytest.param("sql", marks=pytest.mark.heavy),
 )
 
 
@@ -221,6 +223,8 @@ async def mode(request: pytest.FixtureRequest) -> AsyncIterator[Any]:
             conninfo = make_conninfo(request.getfixturevalue("bouncer"), dbname=name)
         factory = pgchroma.AsyncPostgresClient if is_async else pgchroma.PostgresClient
         client = factory(conninfo, settings)
+        if way == "sql":
+            client._backend = SqlFunctionsBackend(client._backend, conninfo)
     unpooled = request.getfixturevalue(place) if way == "bouncer" else conninfo
     mode = Mode(await client if is_async else client, conninfo, unpooled)
     yield mode

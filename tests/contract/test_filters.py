@@ -13,6 +13,7 @@ import pytest
 
 import pgchroma
 from pgchroma import errors
+from tests.sql.backend import SqlFunctionsBackend
 
 RECORDS: dict[str, dict[str, Any] | None] = {
     "i1": {"k": 1},
@@ -45,10 +46,12 @@ DOCUMENTS: dict[str, str | None] = {
 ALL = set(RECORDS)
 
 
-@pytest.fixture(scope="module")
-def collection(module_url: str) -> Iterator[pgchroma.Collection]:
+@pytest.fixture(scope="module", params=["direct", "sql"])
+def collection(module_url: str, request: pytest.FixtureRequest) -> Iterator[pgchroma.Collection]:
     with pgchroma.PostgresClient(module_url) as client:
-        made = client.create_collection("filters")
+        if request.param == "sql":
+            client._backend = SqlFunctionsBackend(client._backend, module_url)
+        made = client.create_collection(f"filters-{request.param}")
         made.add(
             ids=list(RECORDS),
             embeddings=[[float(i)] for i in range(len(RECORDS))],

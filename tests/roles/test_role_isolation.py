@@ -93,7 +93,6 @@ async def test_what_is_not_the_tenants_is_denied(rogue: Rogue) -> None:
         f"'{rogue.secret}'::regclass is not null",
         "exists (select from pgchroma.credentials)",
         "exists (select from pgchroma.alembic_version)",
-        "exists (select from chroma.collections)",
         "exists (select from pg_authid)",
         "exists (select from pg_statistic)",
         "pg_read_file('/etc/passwd') is not null",
@@ -127,6 +126,8 @@ async def test_the_catalog_and_the_statistics_show_nothing_of_others(rogue: Rogu
         "exists (select from pgchroma.databases where tenant <> 'rogue')",
         f"exists (select from pgchroma.collections where id = '{rogue.victim.id}')",
         "(select count(*) from pgchroma.collections) <> 1",
+        "(select count(*) from chroma.collections) <> 1",
+        "exists (select from chroma._collections where tenant <> 'rogue')",
         "(select count(*) from pgchroma.segments) <> 1",
         "(select count(*) from pgchroma.secondary_indexes) <> 1",
         "exists (select from pg_stats where schemaname = 'victim__docs')",
@@ -134,6 +135,22 @@ async def test_the_catalog_and_the_statistics_show_nothing_of_others(rogue: Rogu
     ):
         assert await rogue.get(condition) == [], condition
     await rogue.check()
+
+
+async def test_the_functions_find_the_tenants_own_records_only(rogue: Rogue) -> None:
+    own = "tenant => 'rogue', database => 'docs'"
+    assert await rogue.get(f"chroma.count('papers', {own}) = 1") == ["rogue"]
+    for call in (
+        "chroma.count('papers', {}) > 0",
+        "exists (select from chroma.get('papers', {}))",
+        "exists (select from chroma.query('papers', array[1]::vector, {}))",
+        "chroma.delete('papers', ids => array['victim'], {}) = 1",
+        "chroma.add('papers', array['x'], {}) = 1",
+    ):
+        with pytest.raises(errors.InternalError, match=r"Collection \[papers\] does not exist"):
+            await rogue.get(call.format("tenant => 'victim', database => 'docs'"))
+            pytest.fail(call)
+        await rogue.check()
 
 
 async def test_the_role_cannot_be_changed(rogue: Rogue) -> None:

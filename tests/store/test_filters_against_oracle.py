@@ -12,13 +12,16 @@ from hypothesis import strategies as st
 import pgchroma
 from pgchroma.model.filters import parse_where, parse_where_document
 from tests.oracle import matches, replace_records
+from tests.sql.backend import SqlFunctionsBackend
 from tests.strategies import records, where_documents, wheres
 
 
-@pytest.fixture(scope="module")
-def collection(module_url: str) -> Iterator[pgchroma.Collection]:
+@pytest.fixture(scope="module", params=["direct", "sql"])
+def collection(module_url: str, request: pytest.FixtureRequest) -> Iterator[pgchroma.Collection]:
     with pgchroma.PostgresClient(module_url) as client:
-        yield client.create_collection("oracle")
+        if request.param == "sql":
+            client._backend = SqlFunctionsBackend(client._backend, module_url)
+        yield client.create_collection(f"oracle-{request.param}")
 
 
 @pytest.mark.heavy

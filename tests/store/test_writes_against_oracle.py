@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import product
 from typing import Any
 
 import psycopg
@@ -22,6 +23,7 @@ from tests.search.blocks import (
     compact_sparse,
     small_blocks,
 )
+from tests.sql.backend import SqlFunctionsBackend
 
 IDS = st.sampled_from(["a", "b", "c", "d", "é", "Z"])
 SPARSE = st.dictionaries(
@@ -70,8 +72,9 @@ INDEXES = {
 
 
 @pytest.mark.heavy
+@pytest.mark.parametrize("way", ["direct", "sql"])
 @pytest.mark.parametrize("indexes", INDEXES)
-def test_writes_agree_with_the_oracle(url: str, indexes: str) -> None:  # noqa: C901
+def test_writes_agree_with_the_oracle(url: str, indexes: str, way: str) -> None:  # noqa: C901
     """The oracle of writes; the sparse vectors of some keys and of documents have tables."""
     keys, has_text = INDEXES[indexes]
     schema = _schema(keys)
@@ -80,6 +83,8 @@ def test_writes_agree_with_the_oracle(url: str, indexes: str) -> None:  # noqa: 
         pgchroma.PostgresClient(url, pgchroma.Settings(pgchroma_compaction=False)) as client,
         psycopg.connect(url, autocommit=True) as connection,
     ):
+        if way == "sql":
+            client._backend = SqlFunctionsBackend(client._backend, url)
 
         class Writes(RuleBasedStateMachine):
             def __init__(self) -> None:
@@ -189,5 +194,5 @@ def _rows(matrix: Any) -> list[list[float] | None]:
 @pytest.mark.slow
 def test_writes_agree_with_the_oracle_at_length(url: str) -> None:
     for _ in range(7):
-        for indexes in INDEXES:
-            test_writes_agree_with_the_oracle(url, indexes)
+        for indexes, way in product(INDEXES, ("direct", "sql")):
+            test_writes_agree_with_the_oracle(url, indexes, way)

@@ -119,6 +119,8 @@ _STATE = render(
             and has_schema_privilege(g.oid, 'pgchroma', 'usage')
             and has_table_privilege(g.oid, 'pgchroma.reembeddings', 'delete')
             and has_table_privilege(g.oid, 'pgchroma.collections', 'delete')
+            and has_schema_privilege(g.oid, 'chroma', 'usage')
+            and has_table_privilege(g.oid, 'chroma._collections', 'select')
             and (
                 select bool_and(c.relrowsecurity) from pg_catalog.pg_class as c
                 where c.oid = any(array[
@@ -143,6 +145,9 @@ _GRANTS = (
     "grant select on pgchroma.tenants, pgchroma.databases, pgchroma.collections, "
     "pgchroma.segments, pgchroma.secondary_indexes, pgchroma.reembeddings to {role}",
     "grant insert, update, delete on pgchroma.collections, pgchroma.reembeddings to {role}",
+    # The views show what is in schemas that the role may use, which are its tenant's.
+    "grant usage on schema chroma to {role}",
+    "grant select on chroma._collections, chroma.collections to {role}",
     # The policies exist already. They are enabled only with roles, because they obstruct a dump.
     "alter table pgchroma.tenants enable row level security",
     "alter table pgchroma.databases enable row level security",

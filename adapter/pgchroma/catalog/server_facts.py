@@ -29,7 +29,7 @@ __all__ = (
 
 MigrationMode: TypeAlias = Literal["apply", "validate", "none"]
 
-HEAD: Final = "0007"
+HEAD: Final = "0008"
 """The revision that this code works with; a test checks that it is Alembic's newest."""
 
 MIN_POSTGRES: Final = 160_000

@@ -28,7 +28,7 @@ def grants(
 ) -> None:
     """Print the SQL that grants a profile's privileges to USER, a PostgreSQL role.
 
-    A reader reads through the API, an analyst reads views in SQL, a writer also writes records
+    A reader reads through the API, an analyst in SQL, a writer also writes records
     and creates collections, an owner may do everything. Review the statements, and run them as
     the owner of the tables or as a superuser. They include later collections of the same
     databases. Run the command again after a database is created.
@@ -41,8 +41,7 @@ def grants(
         if not schemas:
             raise CommandError(_nothing(tenant, database), 2)
         access = _access(connection, schemas, user)
-        is_confined = tenant is not None
-        statements = grants_for(access, _PROFILES[profile], is_confined=is_confined)
+        statements = grants_for(access, _PROFILES[profile])
     click.echo(f"-- In database {access.database}:")
     for statement in statements:
         click.echo(f"{statement};")

@@ -1,7 +1,7 @@
 """The grants that each kind of PostgreSQL user needs, and those that a user lacks.
 
-There are four kinds. An *analyst* reads views in SQL. A *reader* reads records through the API. A
-*writer* also writes records, and creates and owns collections. An *owner* may do everything,
+There are four kinds. An *analyst* reads in SQL, with views and the functions of the schema `chroma`.
+A *reader* reads records through the API. A *writer* also writes records, and creates and owns collections. An *owner* may do everything,
 including upgrades and building indexes.
 
 Only the owner of a table may drop, rename or index it. So an owner is granted membership in the
@@ -91,21 +91,14 @@ def missing_grants_to_upgrade(access: Access) -> list[str]:
     return _texts([*statements, *_ownership(access.user, _foreign_relations(access))])
 
 
-def grants_for(access: Access, profile: Profile, *, is_confined: bool = False) -> list[str]:
-    """Return all statements that grant a kind of user its rights, with default privileges.
-
-    Args:
-        access: The user and the schemas.
-        profile: The kind of user.
-        is_confined: Whether to leave out the views over all tenants.
-    """
+def grants_for(access: Access, profile: Profile) -> list[str]:
+    """Return all statements that grant a kind of user its rights, with default privileges."""
     has_catalog = profile >= Profile.READER
     statements = [*_usage(access, has_catalog=has_catalog, only_missing=False)]
     is_owner = profile is Profile.OWNER
     if has_catalog:
         statements += _catalog(access, profile, administers=is_owner, only_missing=False)
-    if not is_confined:
-        statements += _views(access)
+    statements += _views(access)
     statements += _data(access, profile, only_missing=False)
     if is_owner:
         statements += [_database_grant(access), *_all_ownership(access)]
@@ -169,6 +162,7 @@ def _data(access: Access, profile: Profile, *, only_missing: bool) -> Iterator[s
 
 
 def _views(access: Access) -> Iterator[sql.Composable]:
+    # The views show what is in schemas that the user may use, and no more.
     if any(schema.name == VIEWS for schema in access.schemas):
         yield _on_schema("usage", VIEWS, access.user)
         yield _on_all("select", "tables", VIEWS, access.user)
@@ -187,10 +181,23 @@ def _ownership(user: str, objects: Sequence[Relation | Schema]) -> Iterator[sql.
         elif isinstance(object, Schema):
             name = sql.Identifier(object.name)
             yield _change_owner("alter schema {name} owner to {user}", name, user)
+        elif object.kind == "f":
+            yield _routines_owner(object.schema, user)
         else:
-            kinds: dict[str, LiteralString] = {"r": "table", "v": "view", "f": "routine"}
+            kinds: dict[str, LiteralString] = {"r": "table", "v": "view"}
             template: LiteralString = "alter " + kinds[object.kind] + " {name} owner to {user}"
             yield _change_owner(template, sql.Identifier(object.schema, object.name), user)
+
+
+def _routines_owner(schema: str, user: str) -> sql.Composable:
+    """Change the owner of all routines of a schema in one statement; there are dozens."""
+    return _render(
+        "do $$ declare own regprocedure; begin for own in select oid from pg_catalog.pg_proc "
+        "where pronamespace = {schema}::regnamespace loop "
+        "execute format('alter routine %s owner to %I', own, {user}); end loop; end $$",
+        schema=sql.Literal(schema),
+        user=sql.Literal(user),
+    )
 
 
 def _all_ownership(access: Access) -> Iterator[sql.Composable]:

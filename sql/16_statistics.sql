@@ -1,0 +1,87 @@
+-- The sizes of a collection. Each is a function, so that a statement reads only what it selects. A
+-- size is null if the caller may not read the tables.
+
+create or replace function chroma._measured(
+    collection chroma._collections, kind text, template text
+) returns bigint
+language plpgsql stable
+as $$
+declare
+    name constant text := chroma._table(collection, kind);
+    measured bigint;
+begin
+    if has_table_privilege(to_regclass(name), 'select') then
+        execute format(template, name) into measured;
+    end if;
+    return measured;
+end
+$$;
+
+create or replace function chroma._rows(collection chroma._collections) returns bigint
+language sql stable
+as $$
+select chroma._measured(collection, 'counts', 'select coalesce(sum(change), 0)::bigint from %s')
+$$;
+
+-- The condition on positions that are in a segment.
+create or replace function chroma._covered(collection chroma._collections) returns text
+language sql stable
+as $$
+select coalesce(
+    string_agg(format('pos >= %s and pos < %s', s.first, s."end"), ' or '), 'false'
+)
+from jsonb_to_recordset((collection).segments) as s (first bigint, "end" bigint)
+$$;
+
+-- The embeddings that no index has.
+create or replace function chroma._tail(collection chroma._collections) returns bigint
+language sql stable
+as $$
+select chroma._measured(
+    collection, 'vectors',
+    'select count(*) from %s where not (' || chroma._covered(collection) || ')'
+)
+$$;
+
+-- The share of the entries of indexes whose embedding is no longer there.
+create or replace function chroma._dead(collection chroma._collections) returns real
+language sql stable
+as $$
+select case
+    when sum((s ->> 'entries')::bigint) > 0 then greatest(
+        0,
+        1 - chroma._measured(
+            collection, 'vectors', 'select count(*) from %s where ' || chroma._covered(collection)
+        ) / sum((s ->> 'entries')::bigint)
+    )
+end::real
+from jsonb_array_elements((collection).segments) as s
+$$;
+
+create or replace function chroma._last_write(
+    collection chroma._collections
+) returns timestamptz
+language plpgsql stable
+as $$
+declare
+    name constant text := chroma._table(collection, 'records');
+    last_write timestamptz;
+begin
+    if has_table_privilege(to_regclass(name), 'select') then
+        execute format('select max(updated_at) from %s', name) into last_write;
+    end if;
+    return last_write;
+end
+$$;
+
+-- The size of all tables and indexes.
+create or replace function chroma._bytes(collection chroma._collections) returns bigint
+language sql stable
+as $$
+select sum(pg_total_relation_size(c.oid))::bigint
+from pg_catalog.pg_class as c
+inner join pg_catalog.pg_namespace as n on c.relnamespace = n.oid
+where n.nspname = (collection).schema_name
+    and c.relkind = 'r'
+    and c.relname ~ ('^(records|vectors|spare|counts|sparse)_' || replace((collection).id::text, '-', ''))
+$$;

@@ -1,0 +1,355 @@
+-- Finding the nearest records: chroma.query. Its statement is that of the API, in
+-- pgchroma.store.search, where the reasons of its form are.
+
+-- The row type of what chroma.query and chroma.search return.
+create or replace view chroma._found as
+select
+    null::text as id,
+    null::text as document,
+    null::text as uri,
+    null::jsonb as metadata,
+    null::vector as embedding,
+    null::real as distance
+where false;
+
+comment on view chroma._found is 'The row type of chroma.query, not for callers';
+
+-- The distance of vectors "v" to the first parameter, as Chroma defines it, in 32 bits.
+create or replace function chroma._distance(space text) returns text
+language sql immutable
+as $$
+select case space
+    when 'l2' then 'vector_l2_squared_distance(v.embedding, $1)::real'
+    when 'ip' then '(1 + (v.embedding <#> $1))::real'
+    -- The distance to a zero vector is NaN in pgvector, and 1 in Chroma.
+    else 'coalesce(nullif(v.embedding <=> $1, ''NaN''), 1)::real'
+end
+$$;
+
+-- The order of the index of a segment.
+create or replace function chroma._index_order(
+    space text, quantization text, dimension integer
+) returns text
+language sql immutable
+as $$
+select case quantization
+    when 'bit' then format(
+        '(binary_quantize(v.embedding)::bit(%1$s)) <~> (binary_quantize($1)::bit(%1$s))', dimension
+    )
+    when 'halfvec' then format(
+        case space
+            when 'l2' then '(v.embedding::halfvec(%1$s)) <-> ($1::halfvec(%1$s))'
+            when 'ip' then '(v.embedding::halfvec(%1$s)) <#> ($1::halfvec(%1$s))'
+            else '(l2_normalize(v.embedding)::halfvec(%1$s)) <=> (l2_normalize($1)::halfvec(%1$s))'
+        end,
+        dimension
+    )
+    else case space
+        when 'l2' then 'v.embedding <-> $1'
+        when 'ip' then 'v.embedding <#> $1'
+        else 'v.embedding <=> $1'
+    end
+end
+$$;
+
+-- How the nearest embeddings are found.
+--
+-- is_searched   Whether the indexes are searched, unless few records match.
+-- exact_limit   Up to how many matching records are read exactly.
+-- ef_search     How many candidates the search of an index keeps.
+create or replace function chroma._plan(
+    collection chroma._collections, n_results integer, is_restricted boolean, id_count integer,
+    largest double precision,
+    out is_searched boolean, out exact_limit integer, out ef_search integer
+)
+language plpgsql immutable
+as $$
+declare
+    segments constant jsonb := coalesce((collection).segments, '[]');
+    entries constant bigint := coalesce(
+        (select sum((s ->> 'entries')::bigint) from jsonb_array_elements(segments) as s), 0
+    );
+    requested constant integer := least(
+        greatest(((collection).configuration -> 'hnsw' ->> 'ef_search')::integer, 1), 1000
+    );
+begin
+    exact_limit := greatest(10000, floor(sqrt(10.0 * requested * entries)));
+    is_searched := entries > 0
+        and n_results <= least(entries / 10, 10000)
+        and not (is_restricted and (entries <= exact_limit or n_results > 333))
+        and coalesce(id_count > exact_limit, true)
+        -- The type of an index of halves refuses larger values.
+        and not (
+            largest > 65504 and (collection).space <> 'cosine' and segments @> '[{"quantization": "halfvec"}]'
+        );
+    ef_search := greatest(
+        requested,
+        (
+            select max(chroma._candidates(s ->> 'quantization', n_results, requested))
+            from jsonb_array_elements(segments) as s
+        ),
+        case when is_restricted then n_results * entries / exact_limit end
+    );
+    ef_search := least(ef_search, 1000);
+end
+$$;
+
+-- How many candidates an index has to return so that the nearest are among them.
+create or replace function chroma._candidates(
+    quantization text, n_results integer, ef_search integer
+) returns integer
+language sql immutable
+as $$
+select case quantization
+    when 'halfvec' then 2 * n_results
+    when 'bit' then greatest(4 * n_results, ef_search)
+    else n_results
+end
+$$;
+
+-- The branches of a search: one for each segment, the embeddings that no segment has, and those
+-- that are zero, which an index by cosine distance does not have.
+create or replace function chroma._branches(
+    collection chroma._collections, n_results integer, ef_search integer, condition text
+) returns text
+language plpgsql immutable
+as $$
+declare
+    vectors constant text := chroma._table(collection, 'vectors');
+    distance constant text := chroma._distance((collection).space);
+    is_cosine constant boolean := (collection).space = 'cosine';
+    is_adaptive constant boolean := condition <> 'true';
+    choice constant text := case when is_adaptive then '(select is_searched from choice) and ' else '' end;
+    joined constant text := case
+        when is_adaptive then format(
+            'cross join lateral (select from %s as r where r.seq = v.seq and r.pos = v.pos and %s offset 0) as r',
+            chroma._table(collection, 'records'), condition
+        )
+        else ''
+    end;
+    listed constant text := 'select v.pos, v.seq, ' || distance || ' as distance';
+    segment record;
+    bounds text;
+    covered text[] := '{}';
+    branches text[] := '{}';
+    count integer;
+    tail bigint := 1;
+begin
+    for segment in
+        select * from jsonb_to_recordset((collection).segments)
+            as s (first bigint, "end" bigint, quantization text)
+        order by first
+    loop
+        bounds := format('v.pos >= %s and v.pos < %s', segment.first, segment."end");
+        covered := covered || bounds;
+        count := chroma._candidates(segment.quantization, n_results, ef_search);
+        if is_cosine and segment.quantization = 'bit' then
+            bounds := bounds || ' and vector_norm(v.embedding) > 0';
+        end if;
+        branches := branches || case
+            when is_adaptive then format(
+                '(%s from (select v.pos, v.seq, v.embedding from %s as v where %s %s order by %s limit %s) as v %s limit %s)',
+                listed, vectors, choice, bounds,
+                chroma._index_order((collection).space, segment.quantization, (collection).dimension),
+                3 * ef_search, joined, greatest(count, ef_search)
+            )
+            else format(
+                '(%s from %s as v where %s order by %s limit %s)',
+                listed, vectors, bounds,
+                chroma._index_order((collection).space, segment.quantization, (collection).dimension),
+                count
+            )
+        end;
+        if segment.first > tail then
+            branches := branches || format(
+                '(%s from %s as v %s where %s v.pos >= %s and v.pos < %s order by distance, v.seq limit %s)',
+                listed, vectors, joined, choice, tail, segment.first, n_results
+            );
+        end if;
+        tail := segment."end";
+    end loop;
+    branches := branches || format(
+        '(%s from %s as v %s where %s v.pos >= %s order by distance, v.seq limit %s)',
+        listed, vectors, joined, choice, tail, n_results
+    );
+    if is_cosine then
+        branches := branches || format(
+            '(%s from %s as v %s where %s vector_norm(v.embedding) = 0 and (%s) order by v.seq limit %s)',
+            listed, vectors, joined, choice, array_to_string(covered, ' or '), n_results
+        );
+    end if;
+    return array_to_string(branches, ' union all ');
+end
+$$;
+
+-- The statement that finds the records nearest to its parameter.
+create or replace function chroma._query_text(
+    collection chroma._collections, n_results integer, condition text, columns text,
+    is_searched boolean, exact_limit integer, ef_search integer
+) returns text
+language plpgsql immutable
+as $$
+declare
+    records constant text := chroma._table(collection, 'records');
+    vectors constant text := chroma._table(collection, 'vectors');
+    distance constant text := chroma._distance((collection).space);
+    is_restricted constant boolean := condition <> 'true';
+    -- Reads the matching records exactly, all or, after a search, if that was not complete.
+    exact constant text := format(
+        'select v.seq, %s as distance from %s as v join %s as r on r.seq = v.seq and r.pos = v.pos '
+        'where %s%s order by distance, v.seq limit %s',
+        distance, vectors, records,
+        case
+            when is_restricted then format(
+                'v.pos = any(array(select r.pos from %s as r where r.pos is not null and %s))',
+                records, condition
+            )
+            else 'true'
+        end,
+        case when is_searched then ' and not (select is_complete from state)' else '' end,
+        n_results
+    );
+    -- The columns of the records that were found.
+    ending constant text := format(
+        'select %s, c.distance from chosen as c join %s as r on r.seq = c.seq '
+        'left join %s as v on v.pos = r.pos order by c.distance, c.seq',
+        columns, records, vectors
+    );
+begin
+    if not is_searched then
+        return format('with chosen as materialized (%s) %s', exact, ending);
+    end if;
+    return format(
+        'with %s searched as materialized ('
+        'select v.seq, v.distance from (%s) as v join %s as r on r.seq = v.seq and r.pos = v.pos '
+        'order by v.distance, v.seq limit %s), '
+        'state as materialized (select (select count(*) from searched) >= %s%s as is_complete), '
+        'exact as materialized (%s), '
+        'chosen as materialized (select * from searched where (select is_complete from state) '
+        'union all select * from exact) %s',
+        case
+            when is_restricted then format(
+                'matching as materialized (select r.pos from %s as r where r.pos is not null and %s '
+                'limit %s), choice as materialized (select count(*) > %s as is_searched, '
+                'array_agg(pos) as positions from matching), ',
+                records, condition, exact_limit + 1, exact_limit
+            )
+            else ''
+        end,
+        concat_ws(
+            ' union all ',
+            case
+                when is_restricted then format(
+                    '(select v.pos, v.seq, %s as distance from %s as v '
+                    'where not (select is_searched from choice) '
+                    'and v.pos = any((select positions from choice)::bigint[]) '
+                    'order by distance, v.seq limit %s)',
+                    distance, vectors, n_results
+                )
+            end,
+            chroma._branches(collection, n_results, ef_search, condition)
+        ),
+        records,
+        n_results,
+        n_results,
+        case when is_restricted then ' or not (select is_searched from choice)' else '' end,
+        exact,
+        ending
+    );
+end
+$$;
+
+create or replace function chroma._check_ids(
+    collection chroma._collections, ids text[]
+) returns void
+language plpgsql stable
+as $$
+declare
+    missing text[];
+begin
+    execute format(
+        'select array(select i.id from unnest($1) with ordinality as i (id, n) where not exists '
+        '(select from %s as r where r.id = i.id) order by i.n limit 11)',
+        chroma._table(collection, 'records')
+    ) into missing using ids;
+    if missing <> '{}' then
+        perform chroma._refuse(format(
+            'Error finding id: the collection has no record %s%s; pass only ids of existing records',
+            (select string_agg(quote_literal(left(id, 80)), ', ') from unnest(missing[:10]) as id),
+            case when cardinality(missing) > 10 then ' and others' else '' end
+        ));
+    end if;
+end
+$$;
+
+create or replace function chroma.query(
+    collection text,
+    embedding vector,
+    n_results integer default 10,
+    "where" jsonb default null,
+    where_document jsonb default null,
+    ids text[] default null,
+    include text[] default chroma._all_columns(),
+    tenant text default 'default_tenant',
+    database text default 'default_database'
+) returns setof chroma._found
+language plpgsql
+as $$
+declare
+    found constant chroma._collections := chroma._collection(collection, tenant, database);
+    condition constant text := chroma._condition(found, ids, "where", where_document);
+    names constant text[] := array[
+        'hnsw.ef_search', 'hnsw.iterative_scan', 'hnsw.scan_mem_multiplier', 'hnsw.max_scan_tuples',
+        'enable_sort', 'jit'
+    ];
+    earlier text[];
+    plan record;
+begin
+    if embedding is null then
+        perform chroma._refuse('embedding: expected a vector, got null');
+    elsif n_results is null or n_results < 0 then
+        perform chroma._refuse(format('n_results: expected a number from 0 on, got %s', n_results));
+    end if;
+    perform chroma._check_dimension(found, vector_dims(embedding));
+    if ids is not null then
+        perform chroma._check_ids(found, ids);
+    end if;
+    if n_results = 0 or (found).dimension is null then
+        return;
+    end if;
+    plan := chroma._plan(
+        found, n_results, condition <> 'true', cardinality(ids),
+        (select max(abs(value)) from unnest(embedding::real[]) as value)
+    );
+    if plan.is_searched then
+        -- set_config is not used: the roles of tenants may not execute it.
+        earlier := array(
+            select current_setting(n.name, true) from unnest(names) with ordinality as n (name, place)
+            order by n.place
+        );
+        execute format('set local hnsw.ef_search = %s', plan.ef_search);
+        set local hnsw.iterative_scan = relaxed_order;
+        set local jit = off;
+        if condition <> 'true' then
+            set local hnsw.scan_mem_multiplier = 4;
+            set local hnsw.max_scan_tuples = 1000000;
+        end if;
+        if condition <> 'true' or (found).dimension > 2000 then
+            set local enable_sort = off;
+        end if;
+    end if;
+    return query execute chroma._query_text(
+        found, n_results, condition, chroma._columns(found, include),
+        plan.is_searched, plan.exact_limit, plan.ef_search
+    ) using embedding;
+    for place in 1 .. coalesce(cardinality(earlier), 0) loop
+        if earlier[place] is null then
+            execute format('set local %s to default', names[place]);
+        else
+            execute format('set local %s = %L', names[place], earlier[place]);
+        end if;
+    end loop;
+end
+$$;
+
+comment on function chroma.query is 'Finds the records nearest to an embedding, nearest first';
