@@ -14,42 +14,47 @@ where false;
 
 comment on view chroma._found is 'The row type of chroma.query, not for callers';
 
--- The distance of vectors "v" to the first parameter, as Chroma defines it, in 32 bits.
-create or replace function chroma._distance(space text) returns text
+-- The distance of vectors "v" to a query, as Chroma defines it, in 32 bits. The query is the text of
+-- an expression here and below.
+create or replace function chroma._distance(space text, query text) returns text
 language sql immutable
 as $$
-select case space
-    when 'l2' then 'vector_l2_squared_distance(v.embedding, $1)::real'
-    when 'ip' then '(1 + (v.embedding <#> $1))::real'
-    -- The distance to a zero vector is NaN in pgvector, and 1 in Chroma.
-    else 'coalesce(nullif(v.embedding <=> $1, ''NaN''), 1)::real'
-end
+select format(
+    case space
+        when 'l2' then 'vector_l2_squared_distance(v.embedding, %s)::real'
+        when 'ip' then '(1 + (v.embedding <#> %s))::real'
+        -- The distance to a zero vector is NaN in pgvector, and 1 in Chroma.
+        else 'coalesce(nullif(v.embedding <=> %s, ''NaN''), 1)::real'
+    end,
+    query
+)
 $$;
 
 -- The order of the index of a segment.
 create or replace function chroma._index_order(
-    space text, quantization text, dimension integer
+    space text, quantization text, dimension integer, query text
 ) returns text
 language sql immutable
 as $$
-select case quantization
-    when 'bit' then format(
-        '(binary_quantize(v.embedding)::bit(%1$s)) <~> (binary_quantize($1)::bit(%1$s))', dimension
-    )
-    when 'halfvec' then format(
-        case space
-            when 'l2' then '(v.embedding::halfvec(%1$s)) <-> ($1::halfvec(%1$s))'
-            when 'ip' then '(v.embedding::halfvec(%1$s)) <#> ($1::halfvec(%1$s))'
-            else '(l2_normalize(v.embedding)::halfvec(%1$s)) <=> (l2_normalize($1)::halfvec(%1$s))'
-        end,
-        dimension
-    )
-    else case space
-        when 'l2' then 'v.embedding <-> $1'
-        when 'ip' then 'v.embedding <#> $1'
-        else 'v.embedding <=> $1'
-    end
-end
+select format(
+    case quantization
+        when 'bit' then
+            '(binary_quantize(v.embedding)::bit(%1$s)) <~> (binary_quantize(%2$s)::bit(%1$s))'
+        when 'halfvec' then case space
+            when 'l2' then '(v.embedding::halfvec(%1$s)) <-> ((%2$s)::halfvec(%1$s))'
+            when 'ip' then '(v.embedding::halfvec(%1$s)) <#> ((%2$s)::halfvec(%1$s))'
+            else
+                '(l2_normalize(v.embedding)::halfvec(%1$s)) <=> (l2_normalize(%2$s)::halfvec(%1$s))'
+        end
+        else case space
+            when 'l2' then 'v.embedding <-> %2$s'
+            when 'ip' then 'v.embedding <#> %2$s'
+            else 'v.embedding <=> %2$s'
+        end
+    end,
+    dimension,
+    query
+)
 $$;
 
 -- How the nearest embeddings are found.
@@ -59,7 +64,7 @@ $$;
 -- ef_search     How many candidates the search of an index keeps.
 create or replace function chroma._plan(
     collection chroma._collections, n_results integer, is_restricted boolean, id_count integer,
-    largest double precision,
+    embedding vector,
     out is_searched boolean, out exact_limit integer, out ef_search integer
 )
 language plpgsql immutable
@@ -80,7 +85,9 @@ begin
         and coalesce(id_count > exact_limit, true)
         -- The type of an index of halves refuses larger values.
         and not (
-            largest > 65504 and (collection).space <> 'cosine' and segments @> '[{"quantization": "halfvec"}]'
+            (collection).space <> 'cosine'
+            and segments @> '[{"quantization": "halfvec"}]'
+            and (select max(abs(value)) from unnest(embedding::real[]) as value) > 65504
         );
     ef_search := greatest(
         requested,
@@ -110,19 +117,22 @@ $$;
 -- The branches of a search: one for each segment, the embeddings that no segment has, and those
 -- that are zero, which an index by cosine distance does not have.
 create or replace function chroma._branches(
-    collection chroma._collections, n_results integer, ef_search integer, condition text
+    collection chroma._collections, query text, n_results integer, ef_search integer,
+    condition text
 ) returns text
 language plpgsql immutable
 as $$
 declare
     vectors constant text := chroma._table(collection, 'vectors');
-    distance constant text := chroma._distance((collection).space);
+    distance constant text := chroma._distance((collection).space, query);
     is_cosine constant boolean := (collection).space = 'cosine';
     is_adaptive constant boolean := condition <> 'true';
-    choice constant text := case when is_adaptive then '(select is_searched from choice) and ' else '' end;
+    choice constant text :=
+        case when is_adaptive then '(select is_searched from choice) and ' else '' end;
     joined constant text := case
         when is_adaptive then format(
-            'cross join lateral (select from %s as r where r.seq = v.seq and r.pos = v.pos and %s offset 0) as r',
+            'cross join lateral (select from %s as r '
+            'where r.seq = v.seq and r.pos = v.pos and %s offset 0) as r',
             chroma._table(collection, 'records'), condition
         )
         else ''
@@ -148,21 +158,23 @@ begin
         end if;
         branches := branches || case
             when is_adaptive then format(
-                '(%s from (select v.pos, v.seq, v.embedding from %s as v where %s %s order by %s limit %s) as v %s limit %s)',
+                '(%s from (select v.pos, v.seq, v.embedding from %s as v where %s %s '
+                'order by %s limit %s) as v %s limit %s)',
                 listed, vectors, choice, bounds,
-                chroma._index_order((collection).space, segment.quantization, (collection).dimension),
+                chroma._index_order((collection).space, segment.quantization, (collection).dimension, query),
                 3 * ef_search, joined, greatest(count, ef_search)
             )
             else format(
                 '(%s from %s as v where %s order by %s limit %s)',
                 listed, vectors, bounds,
-                chroma._index_order((collection).space, segment.quantization, (collection).dimension),
+                chroma._index_order((collection).space, segment.quantization, (collection).dimension, query),
                 count
             )
         end;
         if segment.first > tail then
             branches := branches || format(
-                '(%s from %s as v %s where %s v.pos >= %s and v.pos < %s order by distance, v.seq limit %s)',
+                '(%s from %s as v %s where %s v.pos >= %s and v.pos < %s '
+                'order by distance, v.seq limit %s)',
                 listed, vectors, joined, choice, tail, segment.first, n_results
             );
         end if;
@@ -174,7 +186,8 @@ begin
     );
     if is_cosine then
         branches := branches || format(
-            '(%s from %s as v %s where %s vector_norm(v.embedding) = 0 and (%s) order by v.seq limit %s)',
+            '(%s from %s as v %s where %s vector_norm(v.embedding) = 0 and (%s) '
+            'order by v.seq limit %s)',
             listed, vectors, joined, choice, array_to_string(covered, ' or '), n_results
         );
     end if;
@@ -182,9 +195,9 @@ begin
 end
 $$;
 
--- The statement that finds the records nearest to its parameter.
-create or replace function chroma._query_text(
-    collection chroma._collections, n_results integer, condition text, columns text,
+-- The statement that finds the nearest records: their "seq" and "distance".
+create or replace function chroma._nearest(
+    collection chroma._collections, query text, n_results integer, condition text,
     is_searched boolean, exact_limit integer, ef_search integer
 ) returns text
 language plpgsql immutable
@@ -192,11 +205,12 @@ as $$
 declare
     records constant text := chroma._table(collection, 'records');
     vectors constant text := chroma._table(collection, 'vectors');
-    distance constant text := chroma._distance((collection).space);
+    distance constant text := chroma._distance((collection).space, query);
     is_restricted constant boolean := condition <> 'true';
-    -- Reads the matching records exactly, all or, after a search, if that was not complete.
+    -- Reads the matching records exactly: all, or, after a search, all if that was not complete.
     exact constant text := format(
-        'select v.seq, %s as distance from %s as v join %s as r on r.seq = v.seq and r.pos = v.pos '
+        'select v.seq, %s as distance from %s as v '
+        'join %s as r on r.seq = v.seq and r.pos = v.pos '
         'where %s%s order by distance, v.seq limit %s',
         distance, vectors, records,
         case
@@ -209,52 +223,48 @@ declare
         case when is_searched then ' and not (select is_complete from state)' else '' end,
         n_results
     );
-    -- The columns of the records that were found.
-    ending constant text := format(
-        'select %s, c.distance from chosen as c join %s as r on r.seq = c.seq '
-        'left join %s as v on v.pos = r.pos order by c.distance, c.seq',
-        columns, records, vectors
+    matching constant text := case
+        when is_restricted then format(
+            'matching as materialized (select r.pos from %s as r '
+            'where r.pos is not null and %s limit %s), '
+            'choice as materialized (select count(*) > %s as is_searched, '
+            'array_agg(pos) as positions from matching), ',
+            records, condition, exact_limit + 1, exact_limit
+        )
+        else ''
+    end;
+    -- Reads the matching records exactly if there are few.
+    few constant text := format(
+        '(select v.pos, v.seq, %s as distance from %s as v '
+        'where not (select is_searched from choice) '
+        'and v.pos = any((select positions from choice)::bigint[]) '
+        'order by distance, v.seq limit %s)',
+        distance, vectors, n_results
     );
 begin
     if not is_searched then
-        return format('with chosen as materialized (%s) %s', exact, ending);
+        return exact;
     end if;
     return format(
-        'with %s searched as materialized ('
-        'select v.seq, v.distance from (%s) as v join %s as r on r.seq = v.seq and r.pos = v.pos '
-        'order by v.distance, v.seq limit %s), '
-        'state as materialized (select (select count(*) from searched) >= %s%s as is_complete), '
-        'exact as materialized (%s), '
-        'chosen as materialized (select * from searched where (select is_complete from state) '
-        'union all select * from exact) %s',
-        case
-            when is_restricted then format(
-                'matching as materialized (select r.pos from %s as r where r.pos is not null and %s '
-                'limit %s), choice as materialized (select count(*) > %s as is_searched, '
-                'array_agg(pos) as positions from matching), ',
-                records, condition, exact_limit + 1, exact_limit
-            )
-            else ''
-        end,
+        'with %1$ssearched as materialized ('
+        'select v.seq, v.distance from (%2$s) as v '
+        'join %3$s as r on r.seq = v.seq and r.pos = v.pos '
+        'order by v.distance, v.seq limit %4$s), '
+        'state as materialized ('
+        'select (select count(*) from searched) >= %4$s%5$s as is_complete), '
+        'exact as materialized (%6$s) '
+        'select * from searched where (select is_complete from state) '
+        'union all select * from exact',
+        matching,
         concat_ws(
             ' union all ',
-            case
-                when is_restricted then format(
-                    '(select v.pos, v.seq, %s as distance from %s as v '
-                    'where not (select is_searched from choice) '
-                    'and v.pos = any((select positions from choice)::bigint[]) '
-                    'order by distance, v.seq limit %s)',
-                    distance, vectors, n_results
-                )
-            end,
-            chroma._branches(collection, n_results, ef_search, condition)
+            case when is_restricted then few end,
+            chroma._branches(collection, query, n_results, ef_search, condition)
         ),
         records,
         n_results,
-        n_results,
         case when is_restricted then ' or not (select is_searched from choice)' else '' end,
-        exact,
-        ending
+        exact
     );
 end
 $$;
@@ -282,6 +292,59 @@ begin
 end
 $$;
 
+-- The settings that a search of indexes changes, and their values. A search sets them back, because
+-- the transaction goes on. It does not use set_config, which the roles of tenants may not execute.
+create or replace function chroma._settings() returns jsonb
+language sql stable
+as $$
+select jsonb_object_agg(name, current_setting(name, true))
+from unnest(array[
+    'hnsw.ef_search', 'hnsw.iterative_scan', 'hnsw.scan_mem_multiplier', 'hnsw.max_scan_tuples',
+    'enable_sort', 'jit', 'work_mem'
+]) as name
+$$;
+
+create or replace function chroma._restore(settings jsonb) returns void
+language plpgsql
+as $$
+declare
+    changed record;
+begin
+    for changed in
+        select s.key, s.value #>> '{}' as earlier
+        from jsonb_each(settings) as s
+        -- Nothing else may be set, such as the role.
+        where chroma._settings() ? s.key
+            and s.value #>> '{}' is distinct from current_setting(s.key, true)
+    loop
+        if changed.earlier is null then
+            execute format('set local %s to default', changed.key);
+        else
+            execute format('set local %s = %L', changed.key, changed.earlier);
+        end if;
+    end loop;
+end
+$$;
+
+create or replace function chroma._set_search(
+    collection chroma._collections, ef_search integer, is_restricted boolean
+) returns void
+language plpgsql
+as $$
+begin
+    execute format('set local hnsw.ef_search = %s', ef_search);
+    set local hnsw.iterative_scan = relaxed_order;
+    set local jit = off;
+    if is_restricted then
+        set local hnsw.scan_mem_multiplier = 4;
+        set local hnsw.max_scan_tuples = 1000000;
+    end if;
+    if is_restricted or (collection).dimension > 2000 then
+        set local enable_sort = off;
+    end if;
+end
+$$;
+
 create or replace function chroma.query(
     collection text,
     embedding vector,
@@ -298,17 +361,15 @@ as $$
 declare
     found constant chroma._collections := chroma._collection(collection, tenant, database);
     condition constant text := chroma._condition(found, ids, "where", where_document);
-    names constant text[] := array[
-        'hnsw.ef_search', 'hnsw.iterative_scan', 'hnsw.scan_mem_multiplier', 'hnsw.max_scan_tuples',
-        'enable_sort', 'jit'
-    ];
-    earlier text[];
+    earlier constant jsonb := chroma._settings();
     plan record;
 begin
     if embedding is null then
         perform chroma._refuse('embedding: expected a vector, got null');
     elsif n_results is null or n_results < 0 then
-        perform chroma._refuse(format('n_results: expected a number from 0 on, got %s', n_results));
+        perform chroma._refuse(
+            format('n_results: expected a number from 0 on, got %s', n_results)
+        );
     end if;
     perform chroma._check_dimension(found, vector_dims(embedding));
     if ids is not null then
@@ -317,38 +378,22 @@ begin
     if n_results = 0 or (found).dimension is null then
         return;
     end if;
-    plan := chroma._plan(
-        found, n_results, condition <> 'true', cardinality(ids),
-        (select max(abs(value)) from unnest(embedding::real[]) as value)
-    );
+    plan := chroma._plan(found, n_results, condition <> 'true', cardinality(ids), embedding);
     if plan.is_searched then
-        -- set_config is not used: the roles of tenants may not execute it.
-        earlier := array(
-            select current_setting(n.name, true) from unnest(names) with ordinality as n (name, place)
-            order by n.place
-        );
-        execute format('set local hnsw.ef_search = %s', plan.ef_search);
-        set local hnsw.iterative_scan = relaxed_order;
-        set local jit = off;
-        if condition <> 'true' then
-            set local hnsw.scan_mem_multiplier = 4;
-            set local hnsw.max_scan_tuples = 1000000;
-        end if;
-        if condition <> 'true' or (found).dimension > 2000 then
-            set local enable_sort = off;
-        end if;
+        perform chroma._set_search(found, plan.ef_search, condition <> 'true');
     end if;
-    return query execute chroma._query_text(
-        found, n_results, condition, chroma._columns(found, include),
-        plan.is_searched, plan.exact_limit, plan.ef_search
+    return query execute format(
+        'select %s, c.distance from (%s) as c join %s as r on r.seq = c.seq '
+        'left join %s as v on v.pos = r.pos order by c.distance, c.seq',
+        chroma._columns(found, include),
+        chroma._nearest(
+            found, '$1', n_results, condition,
+            plan.is_searched, plan.exact_limit, plan.ef_search
+        ),
+        chroma._table(found, 'records'),
+        chroma._table(found, 'vectors')
     ) using embedding;
-    for place in 1 .. coalesce(cardinality(earlier), 0) loop
-        if earlier[place] is null then
-            execute format('set local %s to default', names[place]);
-        else
-            execute format('set local %s = %L', names[place], earlier[place]);
-        end if;
-    end loop;
+    perform chroma._restore(earlier);
 end
 $$;
 

@@ -21,6 +21,7 @@ from pgchroma.model.search.parsed import parse_search
 from tests.oracle import Record, replace_records
 from tests.search.blocks import compact_sparse, small_blocks
 from tests.search.oracle import search
+from tests.sql.backend import SqlFunctionsBackend
 from tests.strategies import lists, text, wheres
 
 COORDINATES = st.integers(-6, 6).map(lambda n: n / 2)
@@ -37,14 +38,16 @@ FEW = settings(max_examples=60)
 MANY = settings(max_examples=2_000)
 
 
-@pytest.fixture(scope="module")
-def collection(module_url: str) -> Iterator[pgchroma.Collection]:
+@pytest.fixture(scope="module", params=["direct", "sql"])
+def collection(module_url: str, request: pytest.FixtureRequest) -> Iterator[pgchroma.Collection]:
     with pgchroma.PostgresClient(
         module_url, pgchroma.Settings(pgchroma_compaction=False)
     ) as client:
+        if request.param == "sql":
+            client._backend = SqlFunctionsBackend(client._backend, module_url)
         schema = Schema().create_index(SparseVectorIndexConfig(), key="s")
         schema.create_index(SparseVectorIndexConfig(bm25=True), key="w")
-        yield client.create_collection("searches", schema, embedding_function=None)
+        yield client.create_collection(f"searches-{request.param}", schema, embedding_function=None)
 
 
 @pytest.fixture(scope="module")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from decimal import Decimal
@@ -10,11 +11,13 @@ from typing import Any, TypeVar
 
 import numpy as np
 import psycopg
+from msgspec import structs
 from psycopg import errors as pg
 
 from pgchroma.backends._sync.base import Backend
 from pgchroma.errors import InvalidArgumentError, NotFoundError
 from pgchroma.model.entities import Limits
+from pgchroma.model.fields import SCORE
 from pgchroma.model.operations import (
     AddRecords,
     CountRecords,
@@ -22,14 +25,17 @@ from pgchroma.model.operations import (
     GetRecords,
     Operation,
     QueryRecords,
+    SearchRecords,
     UpdateRecords,
     UpsertRecords,
 )
 from pgchroma.model.operations.base import OnCollection
-from pgchroma.model.records import QueriedRecords, RecordBatch, RecordColumns
+from pgchroma.model.records import FoundRecords, QueriedRecords, RecordBatch, RecordColumns
+from pgchroma.model.search.parsed import ParsedSearch
 from pgchroma.store.encoding.metadata import decode_metadata, encode_metadata
 from pgchroma.store.running.errors import mapped_errors
 from pgchroma.wire.filters import encode_filter
+from pgchroma.wire.searches import _encode_search
 
 R = TypeVar("R")
 
@@ -61,6 +67,8 @@ class SqlFunctionsBackend:
                 answer = self._get(operation)
             case QueryRecords():
                 answer = self._query(operation)
+            case SearchRecords(searches=searches):
+                answer = [self._search(operation, search) for search in searches]
             case CountRecords():
                 answer = self._call("select chroma.count({target})", operation, {})[0][0]
             case _:
@@ -150,6 +158,20 @@ class SqlFunctionsBackend:
             found.append(QueriedRecords(columns, [float(np.float32(row[5])) for row in rows]))
         return found
 
+    def _search(self, operation: OnCollection, search: ParsedSearch) -> FoundRecords:
+        payload = structs.asdict(_encode_search(search))
+        payload |= {name: structs.asdict(payload[name]) for name in ("limit", "select")}
+        rows = self._call(
+            "select id, document, uri, metadata::text, embedding::text, score "
+            "from chroma.search({target}, %(search)s::jsonb)",
+            operation,
+            {"search": encode_json(payload)},
+        )
+        scores = [None if row[5] is None else float(np.float32(row[5])) for row in rows]
+        columns = _columns([(*row[:2], None, *row[3:5]) for row in rows], search.include)
+        finite = [score if score is not None and math.isfinite(score) else None for score in scores]
+        return FoundRecords(columns, finite if SCORE in search.selected else None)
+
     def _call(
         self, text: str, operation: OnCollection, parameters: Mapping[str, Any]
     ) -> list[tuple[Any, ...]]:
@@ -185,17 +207,19 @@ def _mapped() -> Generator[None, None, None]:
 
 def _where(operation: Any) -> str | None:
     where = encode_filter(operation.filter)
-    return None if where is None else encode_where(where)
+    return None if where is None else encode_json(where)
 
 
-def encode_where(value: Any) -> str:
-    """Encode a filter so that jsonb, which drops exponents, keeps floats apart from ints."""
+def encode_json(value: Any) -> str:
+    """Encode JSON so that jsonb, which drops exponents, keeps floats apart from ints."""
     match value:
         case dict():
-            pairs = (f"{json.dumps(key)}: {encode_where(each)}" for key, each in value.items())
+            pairs = (f"{json.dumps(key)}: {encode_json(each)}" for key, each in value.items())
             return f"{{{', '.join(pairs)}}}"
+        case np.ndarray():
+            return encode_json(value.tolist())
         case list() | tuple():
-            return f"[{', '.join(map(encode_where, value))}]"
+            return f"[{', '.join(map(encode_json, value))}]"
         case float():
             digits = f"{Decimal(repr(value)):f}"
             return digits if "." in digits else f"{digits}.0"

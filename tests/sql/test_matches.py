@@ -13,7 +13,7 @@ from psycopg import errors as pg
 from pgchroma.model.filters import Comparison, Filter, Junction, parse_where
 from pgchroma.store.encoding.metadata import encode_metadata
 from tests.oracle import matches
-from tests.sql.backend import encode_where
+from tests.sql.backend import encode_json
 from tests.strategies import records, wheres
 
 
@@ -34,7 +34,7 @@ def test_metadata_matches_as_in_the_api(
     assert tree is not None
     call = "select chroma.matches(%s::jsonb, %s::jsonb)"
     for record in stored:
-        values = [encode_metadata(record.metadata), encode_where(where)]
+        values = [encode_metadata(record.metadata), encode_json(where)]
         if _has_column(tree):
             with pytest.raises(pg.InvalidParameterValue, match="metadata does not have this key"):
                 module_connection.execute(call, values)
