@@ -33,8 +33,8 @@ def programs(tmp_path: Path) -> Path:
     ("version", "said"),
     [
         (None, "skipped, for {} has no pgvector"),
-        ("0.8.3", "skipped, for {} has pgvector 0.8.3"),
-        ("0.8.4", "passed"),
+        ("0.7.4", "skipped, for {} has pgvector 0.7.4"),
+        ("0.8.0", "passed"),
     ],
 )
 def test_a_postgresql_is_left_out_for_want_of_a_recent_pgvector(

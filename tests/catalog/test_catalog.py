@@ -109,7 +109,7 @@ def test_a_newer_catalog_is_refused(url: str, connection: psycopg.Connection[Any
     ("facts", "message"),
     [
         (ServerFacts(150008, "0.8.6", 1, HEAD), "PostgreSQL 15 is too old: pgchroma needs 16"),
-        (ServerFacts(160000, "0.8.3", 1, HEAD), "pgvector 0.8.3 is too old.*alter extension"),
+        (ServerFacts(160000, "0.7.4", 1, HEAD), "pgvector 0.7.4 is too old.*alter extension"),
         (ServerFacts(160000, "0.7.10", 1, HEAD), "pgvector 0.7.10 is too old"),
         (ServerFacts(160000, None, None, HEAD), "vector is not installed"),
         (ServerFacts(160000, "0.8.4", 1, None), "no pgchroma catalog"),
@@ -124,7 +124,7 @@ def test_a_server_that_will_not_do_is_refused_with_the_remedy(
 
 
 def test_good_servers_pass() -> None:
-    for version in ("0.8.4", "0.8.10", "1.0.0"):
+    for version in ("0.8.0", "0.8.4", "0.8.10", "1.0.0"):
         check(ServerFacts(160000, version, 1, HEAD))
 
 

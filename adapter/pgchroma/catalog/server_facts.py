@@ -11,7 +11,7 @@ from typing import Any, Final, Literal, TypeAlias
 import psycopg
 from psycopg import sql
 
-from pgchroma.catalog.pgvector import check_creatable, check_version, is_too_old
+from pgchroma.catalog.pgvector import check_creatable, check_version, has_bugs
 from pgchroma.errors import MissingRightError, VersionMismatchError
 from pgchroma.store.layout.tables import LAYOUT_VERSION
 from pgchroma.store.running.sessions import TYPE_OIDS
@@ -53,7 +53,7 @@ class ServerFacts:
         encoding: The encoding of the database.
         database: The name of the database.
         available_vector: The version of pgvector's files on the server. It is read only if the
-            extension is missing or too old; otherwise, and if there are no files, it is `None`.
+            extension is missing or old; otherwise, and if there are no files, it is `None`.
         sparsevec_oid: The object id of the type `sparsevec`; `None` if it does not exist.
     """
 
@@ -106,7 +106,7 @@ def read_facts(connection: psycopg.Connection[Any]) -> ServerFacts:
             cursor.execute(_REVISION, {"version": LAYOUT_VERSION}, prepare=False)
             revision, has_old_tables = cursor.fetchone() or (None, False)
         available = None
-        if vector_version is None or is_too_old(vector_version):
+        if vector_version is None or has_bugs(vector_version):
             cursor.execute(_AVAILABLE, prepare=False)
             (available,) = cursor.fetchone() or (None,)
     return ServerFacts(

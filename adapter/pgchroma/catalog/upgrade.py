@@ -20,6 +20,7 @@ from psycopg import errors as pg
 
 from pgchroma.catalog.adoption import AdoptionReport, AdoptionRequest, adopt_all
 from pgchroma.catalog.layouts import upgrade_some
+from pgchroma.catalog.pgvector import warn_of_bugs
 from pgchroma.catalog.resources import resource
 from pgchroma.catalog.restored import relation_exists
 from pgchroma.catalog.server_facts import (
@@ -81,7 +82,10 @@ def prepare(
         check_before_upgrade(facts)
         upgrade(connection, adopts=adopts)
         facts = read_facts(connection)
-    return check(facts, mode)
+    check(facts, mode)
+    if facts.vector_version is not None:
+        warn_of_bugs(facts.vector_version, facts.available_vector, facts.version)
+    return facts
 
 
 def upgrade(connection: psycopg.Connection[Any], *, adopts: bool = True) -> None:
