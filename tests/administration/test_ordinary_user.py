@@ -64,5 +64,5 @@ def test_an_ordinary_user_creates_writes_indexes_and_searches(
 
 def test_strict_roles_need_a_superuser_and_say_what_for(ordinary: str) -> None:
     strict = QUIET.model_copy(update={"pgchroma_role_per_tenant": True})
-    with pytest.raises(errors.MissingRightError, match="As a superuser.*set_config"):
+    with pytest.raises(errors.MissingRightError, match=r"As a superuser.*set_config"):
         pgchroma.PostgresClient(ordinary, strict)

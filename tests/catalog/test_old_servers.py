@@ -24,8 +24,9 @@ from psycopg import sql
 import pgchroma
 from pgchroma import errors
 from pgchroma.catalog import pgvector, server_facts
+from pgchroma.catalog.offline import offline_sql
 from pgchroma.catalog.pgvector import MIN_PGVECTOR, check_version, is_too_old
-from pgchroma.catalog.upgrade import offline_sql, prepare
+from pgchroma.catalog.upgrade import prepare
 from pgchroma.embedded.host import binaries
 from tests.postgres import VARIABLE, Postgres, serving_postgres
 
