@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import click
@@ -21,7 +22,23 @@ from pgchroma.store import run
 
 __all__ = ("migrate",)
 
-SECONDS = click.FloatRange(min=0, max=86_400)
+
+class _Seconds(click.FloatRange):
+    """A number of seconds; `nan` is between no bounds, and is refused."""
+
+    name = "seconds"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        """Read a number."""
+        number = float(super().convert(value, param, ctx))
+        if not math.isfinite(number):
+            self.fail(f"{value!r} is not a number of seconds", param, ctx)
+        return number
+
+
+SECONDS = _Seconds(min=0, max=86_400)
 
 
 @click.command()
