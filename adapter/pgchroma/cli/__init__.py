@@ -15,6 +15,7 @@ from pgchroma.cli.postgres import postgres
 from pgchroma.cli.psql import psql
 from pgchroma.cli.run import run
 from pgchroma.cli.tenants import db, tenants
+from pgchroma.cli.upgrade_data import upgrade_data
 
 __all__ = ("main",)
 
@@ -40,3 +41,4 @@ main.add_command(keys)
 main.add_command(users)
 main.add_command(db)
 main.add_command(tenants)
+main.add_command(upgrade_data)
