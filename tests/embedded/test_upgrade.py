@@ -155,6 +155,7 @@ def _names(path: Path) -> set[str]:
     return {found.name for found in path.iterdir() if found.name.startswith("postgres")}
 
 
+@pytest.mark.heavy
 def test_a_directory_is_upgraded_and_the_old_data_kept_until_it_is_removed(
     old: Old, directory: Path
 ) -> None:
@@ -199,8 +200,9 @@ POINTS = {
     "dumping": ("pgchroma.embedded.transferring._run", 2),
     "restoring": ("pgchroma.embedded.transferring._run", 3),
     "comparing": ("pgchroma.embedded.upgrade.read_contents", 1),
-    "switch-noted": ("pathlib.Path.rename", 1),
-    "switch-half": ("pathlib.Path.rename", 2),
+    "noting": ("pathlib.Path.rename", 1),
+    "switch-noted": ("pathlib.Path.rename", 2),
+    "switch-half": ("pathlib.Path.rename", 3),
     "switch-done": ("pathlib.Path.unlink", -1),
 }
 """Where a run is killed: a function, and at which of its calls."""
@@ -311,6 +313,7 @@ def test_what_stands_in_the_way_is_said(
     assert _names(current) == {"postgres", "postgres.log"}
 
 
+@pytest.mark.heavy
 def test_a_copy_that_differs_is_thrown_away(
     current: Path, copied: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -189,6 +189,7 @@ class _Upgrade:
         self._new = directory / "postgres.new"
         self._dump = directory / "postgres.dump"
         self._note = directory / SWITCH_NOTE
+        self._draft = directory / f"{SWITCH_NOTE}.part"
         self.new_major = host.major_version(self._binaries)
 
     @property
@@ -296,8 +297,11 @@ class _Upgrade:
 
     def _switch(self, kept: str) -> None:
         """Put the new data directory in the place of the old one; can be repeated."""
-        self._note.write_text(f"{kept}\n", encoding="utf-8")
-        _sync(self._note)
+        # Complete, or not there: it is read to complete an interrupted exchange.
+        self._draft.write_text(f"{kept}\n", encoding="utf-8")
+        _sync(self._draft)
+        self._draft.rename(self._note)
+        _sync(self._directory)
         if self._new.exists():
             if self._data.exists():
                 self._data.rename(self._directory / kept)
@@ -311,6 +315,7 @@ class _Upgrade:
         for path in (self._new, self._dump):
             if path.exists():
                 shutil.rmtree(path)
+        self._draft.unlink(missing_ok=True)
 
 
 def _sync(path: Path) -> None:
