@@ -110,6 +110,7 @@ check: $(READY)  ## Lint, type-check, and compare generated files
 	$(if $(wildcard $(BIN)/basedpyright),$(BIN)/basedpyright)
 	$(BIN)/lint-imports
 	$(BIN)/sqlfluff lint --disable-progress-bar sql
+	$(BIN)/python tools/lint_sql.py
 
 fmt: $(READY)  ## Format, and generate the synchronous modules
 	$(BIN)/ruff check --fix --exit-zero --quiet

@@ -20,8 +20,8 @@ begin
     if (
         select array_agg(part[1]::int order by n)
         from regexp_matches(installed, '\d+', 'g') with ordinality as parts (part, n)
-    ) < '{0,8,4}' then
-        raise exception 'pgvector % is too old: pgchroma needs 0.8.4 or newer', installed;
+    ) < '{0,8,0}' then
+        raise exception 'pgvector % is too old: pgchroma needs 0.8.0 or newer', installed;
     end if;
 end
 $$;

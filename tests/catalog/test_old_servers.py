@@ -6,6 +6,7 @@ The old pgvector is real to PostgreSQL: a control file and a script in a directo
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import shutil
@@ -22,9 +23,10 @@ from psycopg import sql
 
 import pgchroma
 from pgchroma import errors
-from pgchroma.catalog import server_facts
+from pgchroma.catalog import pgvector, server_facts
+from pgchroma.catalog.offline import offline_sql
 from pgchroma.catalog.pgvector import MIN_PGVECTOR, check_version, is_too_old
-from pgchroma.catalog.upgrade import offline_sql, prepare
+from pgchroma.catalog.upgrade import prepare
 from pgchroma.embedded.host import binaries
 from tests.postgres import VARIABLE, Postgres, serving_postgres
 
@@ -32,7 +34,6 @@ Provide = Callable[[str | None], None]
 
 ON_SERVER = r"on this server is too old.*Install a newer pgvector on the server"
 IN_DATABASE = r"The server has pgvector 0\.8\.\d+.*run: alter extension vector update.*reindex"
-
 
 OLD_POSTGRES = sorted(Path("/usr/lib/postgresql").glob("1[0-5]/bin/postgres"))
 
@@ -60,9 +61,11 @@ def provide(empty_url: str, files: Path) -> Provide:
         control = (real / "vector.control").read_text()
         own = re.findall(r"default_version = '(.*)'", control)[0]
         (files / "vector.control").write_text(control.replace(own, version or own))
+        shutil.copy(real / f"vector--{own}.sql", files / f"vector--{version or own}.sql")
         if version is not None:
-            shutil.copy(real / f"vector--{own}.sql", files / f"vector--{version}.sql")
-        path = "$system" if version is None else f"{files.parent}:$system"
+            # The old version has everything already that an update would create.
+            (files / f"vector--{version}--{own}.sql").write_text("select 1;")
+        path = f"{files.parent}:$system"
         with psycopg.connect(empty_url, autocommit=True) as plain:
             name = sql.Identifier(plain.info.dbname)
             statement = sql.SQL("alter database {} set extension_control_path = {}")
@@ -113,12 +116,11 @@ WAYS = {
 def test_old_files_on_the_server_are_refused_before_anything_is_created(
     way: str, empty_url: str, provide: Provide
 ) -> None:
-    provide("0.8.3")
+    provide("0.7.4")
     before = _contents(empty_url)
     message = WAYS[way](empty_url)
-    assert re.search(rf"pgvector 0\.8\.3 {ON_SERVER}", message), message
-    assert "hnsw graph not repaired" in message
-    assert "corruption" not in message
+    assert re.search(rf"pgvector 0\.7\.4 {ON_SERVER}", message), message
+    assert "iterative index scans" in message
     assert _contents(empty_url) == before
 
 
@@ -127,22 +129,21 @@ def test_old_files_on_the_server_are_refused_before_anything_is_created(
 def test_an_old_extension_is_refused_before_anything_is_created(
     way: str, empty_url: str, provide: Provide
 ) -> None:
-    provide("0.8.1")
+    provide("0.7.1")
     with psycopg.connect(empty_url, autocommit=True) as plain:
         plain.execute("create extension vector")
     before = _contents(empty_url)
-    assert ("extension", "vector", "0.8.1") in before
+    assert ("extension", "vector", "0.7.1") in before
     both_old = WAYS[way](empty_url)
-    assert re.search(r"pgvector 0\.8\.1 is too old.*Install a newer pgvector on the", both_old)
+    assert re.search(r"pgvector 0\.7\.1 is too old.*Install a newer pgvector on the", both_old)
     provide(None)
     message = WAYS[way](empty_url)
     assert re.search(IN_DATABASE, message), message
-    assert re.search(r"buffer overflow.*\(0\.8\.2\).*corruption.*\(0\.8\.3\)", message)
     assert _contents(empty_url) == before
 
 
 def test_what_the_message_says_mends_it(empty_url: str, provide: Provide) -> None:
-    provide("0.8.3")
+    provide("0.7.4")
     with psycopg.connect(empty_url, autocommit=True) as plain:
         plain.execute("create extension vector")
     provide(None)
@@ -156,7 +157,7 @@ def test_what_the_message_says_mends_it(empty_url: str, provide: Provide) -> Non
 def test_a_catalog_is_not_upgraded_on_an_old_extension(
     url: str, connection: psycopg.Connection[Any]
 ) -> None:
-    connection.execute("update pg_extension set extversion = '0.8.2' where extname = 'vector'")
+    connection.execute("update pg_extension set extversion = '0.7.2' where extname = 'vector'")
     connection.execute("update pgchroma.alembic_version set version_num = '0005'")
     with pytest.raises(errors.VersionMismatchError, match=IN_DATABASE):
         pgchroma.PostgresClient(url)
@@ -211,10 +212,10 @@ def test_an_old_postgres_is_refused_before_anything_is_created(
 
 
 def test_the_sql_for_review_refuses_an_old_pgvector(empty_url: str, provide: Provide) -> None:
-    provide("0.8.3")
+    provide("0.7.4")
     before = _contents(empty_url)
     with psycopg.connect(empty_url, autocommit=True) as plain:
-        with pytest.raises(psycopg.errors.RaiseException, match=r"0\.8\.3 is too old"):
+        with pytest.raises(psycopg.errors.RaiseException, match=r"0\.7\.4 is too old"):
             plain.execute(offline_sql().encode())
         plain.execute("rollback")
     assert _contents(empty_url) == before
@@ -226,9 +227,52 @@ def test_the_sql_for_review_refuses_an_old_pgvector(empty_url: str, provide: Pro
 
 
 def test_versions_are_compared_by_their_numbers() -> None:
-    for version in ("0.8.3", "0.7.10", "0.8", "0.8.3-dev"):
+    for version in ("0.7.10", "0.8", "0.7.4-dev", "0.5.1"):
         assert is_too_old(version)
         with pytest.raises(errors.VersionMismatchError):
             check_version(version, None, 180_000)
-    for version in ("0.8.4", "0.8.10", "0.9.0-dev", "1.0"):
+    for version in ("0.8.0", "0.8.10", "0.9.0-dev", "1.0"):
         check_version(version, None, 180_000)
+
+
+@pytest.mark.parametrize(
+    ("version", "message"),
+    [
+        (
+            "0.8.0",
+            r"buffer overflow.*\(0\.8\.2\).*corruption.*\(0\.8\.3\).*with one process and it",
+        ),
+        ("0.8.2", r"pgvector 0\.8\.2 .*fix: possible corruption.*avoids them: it never vacuums"),
+        ("0.8.3", r"fix: the error 'hnsw graph not repaired' in vacuum \(0\.8\.4\)"),
+        ("0.8.4", None),
+    ],
+)
+def test_a_version_with_bugs_is_used_with_one_warning(
+    version: str,
+    message: str | None,
+    url: str,
+    connection: psycopg.Connection[Any],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(pgvector, "_warned", set())
+    connection.execute(
+        "update pg_extension set extversion = %s where extname = 'vector'", [version]
+    )
+    with caplog.at_level(logging.WARNING, "pgchroma.catalog"):
+        for _ in range(2):
+            with pgchroma.PostgresClient(url) as client:
+                client.get_or_create_collection("papers").upsert(ids="1", embeddings=[1.0])
+    logged = [record.getMessage() for record in caplog.records]
+    assert len(logged) == (0 if message is None else 1)
+    assert message is None or re.search(message, logged[0]), logged
+    assert message is None or re.search(r"The server has pgvector .*alter extension", logged[0])
+
+
+def test_the_advice_depends_on_the_files_of_the_server(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(pgvector, "_warned", set())
+    pgvector.warn_of_bugs("0.8.2", "0.8.2", 170_000)
+    assert "apt-get install postgresql-17-pgvector" in caplog.text
+    assert "alter extension" not in caplog.text

@@ -217,7 +217,9 @@ def test_a_process_that_ends_without_closing_does_not_wait_for_a_build(
         with subprocess.Popen(command, **pipes, text=True) as process:
             eventually(is_building)
             output, errors = process.communicate("\n", timeout=30)
-            assert (process.returncode, output, errors) == (0, "written\n", "")
+            # Older versions of pgvector have a warning of their own.
+            others = [line for line in errors.splitlines() if "has bugs that newer" not in line]
+            assert (process.returncode, output, others) == (0, "written\n", [])
     # PostgreSQL completes the build on its own, and the next compactor finds the index.
     collection = client.get_collection("papers")
     compact(url)

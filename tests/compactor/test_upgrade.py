@@ -131,7 +131,7 @@ def test_an_upgrade_that_was_interrupted_is_gone_on_with(
             filled(client, f"papers-{number}", count=10 + number)
 
     url = older(fill)
-    upgrade = upgrading._upgrade
+    upgrade = upgrading.layout_statements
     done: list[Any] = []
 
     def dying(*given: Any) -> Any:
@@ -141,7 +141,7 @@ def test_an_upgrade_that_was_interrupted_is_gone_on_with(
         return (yield from upgrade(*given))
 
     with monkeypatch.context() as broken:
-        broken.setattr(upgrading, "_upgrade", dying)
+        broken.setattr(upgrading, "layout_statements", dying)
         with pytest.raises(KeyboardInterrupt):
             pgchroma.PostgresClient(url, QUIET)
     assert _layouts(url) == {1, LAYOUT_VERSION}

@@ -6,8 +6,10 @@ upgrade continues. Writers to a collection wait while its tables are upgraded.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, Final, LiteralString
+from uuid import UUID
 
 from psycopg import sql
 
@@ -22,47 +24,76 @@ from pgchroma.store.layout.tables import (
 from pgchroma.store.running.search_path import ADD_SCHEMA
 from pgchroma.store.running.steps import Statement, Steps, render
 
-__all__ = ("upgrade_some",)
+__all__ = ("OldCollection", "find_old", "layout_statements", "upgrade_some")
 
 BATCH = 50
 """Collections upgraded in one transaction."""
 
 
+@dataclass(frozen=True, slots=True)
+class OldCollection:
+    """A collection whose tables have an older layout.
+
+    Attributes:
+        version: The layout of its tables.
+        space: Its distance.
+        sparse: The numbers of its indexes of sparse vectors and words.
+        owner: The owner of its tables.
+        rows: How many records it has, as PostgreSQL estimates it; -1 if it has not counted yet.
+    """
+
+    id: UUID
+    schema: str
+    name: str
+    version: int
+    space: str
+    dimension: int | None
+    sparse: tuple[int, ...]
+    owner: str
+    rows: int
+
+    @property
+    def tables(self) -> CollectionTables:
+        """Its tables."""
+        return CollectionTables(self.schema, self.id)
+
+
 def upgrade_some() -> Steps[bool]:
     """Upgrade the tables of some collections; return whether there were any."""
     yield ADD_SCHEMA
-    rows = yield Statement(_SELECT, {"version": LAYOUT_VERSION, "limit": BATCH})
+    rows = yield Statement(_SELECT_FOR_UPDATE, {"version": LAYOUT_VERSION, "limit": BATCH})
     for row in rows:
-        yield from _upgrade(*row)
+        yield from layout_statements(_old_collection(row))
     yield Statement(_UPDATE, {"version": LAYOUT_VERSION, "ids": [row[0] for row in rows]})
     return bool(rows)
 
 
-def _upgrade(
-    id: Any,
-    schema: str,
-    name: str,
-    version: int,
-    space: str,
-    dimension: int | None,
-    sparse: list[int],
-) -> Steps[None]:
-    tables = CollectionTables(schema, id)
+def find_old() -> Steps[list[OldCollection]]:
+    """Return all collections whose tables have an older layout, in the order of the upgrade."""
+    rows = yield Statement(_SELECT, {"version": LAYOUT_VERSION, "limit": None})
+    return [_old_collection(row) for row in rows]
+
+
+def layout_statements(old: OldCollection) -> Iterator[Statement]:
+    """Yield the statements that upgrade the tables of a collection."""
+    tables, owner = old.tables, sql.Identifier(old.owner)
     yield Statement(
         render("lock table {records} in share row exclusive mode", records=tables.records)
     )
-    owner = sql.Identifier(
-        (yield Statement(_OWNER, {"table": tables.records.as_string(None)}))[0][0]
-    )
-    if version == 1:
-        yield from _add_counts(tables, name, owner)
-        if dimension is not None and space == "cosine":
+    if old.version == 1:
+        yield from _add_counts(tables, old.name, owner)
+        if old.dimension is not None and old.space == "cosine":
             yield create_zero_vector_index(tables)
     parts = {"records": tables.records, "counts": tables.counts, "log": tables.log_literal}
     for template in _ADD_OPERATIONS:
         yield Statement(render(template, **parts))
-    for number in sparse:
+    for number in old.sparse:
         yield from _empty_blocks(tables, tables.sparse(number), owner)
+
+
+def _old_collection(row: Sequence[Any]) -> OldCollection:
+    id, schema, name, version, space, dimension, sparse, owner, rows = row
+    return OldCollection(id, schema, name, version, space, dimension, tuple(sparse), owner, rows)
 
 
 def _add_counts(tables: CollectionTables, name: str, owner: sql.Identifier) -> Iterator[Statement]:
@@ -100,25 +131,30 @@ def _empty_blocks(
     yield Statement(render(_GIVE, table=sparse.weights, owner=owner))
 
 
-_SELECT = render(
-    """
-    select
-        c.id, d.schema_name, c.name, c.layout_version, c.configuration -> 'hnsw' ->> 'space',
-        c.dimension,
-        array(
-            select (s.entry ->> 'number')::int
-            from jsonb_each(c.configuration #> '{{indexed,sparse}}') as s (key, entry)
-            where s.entry ->> 'number' is not null
-            order by 1
-        )
-    from pgchroma.collections as c
-    join pgchroma.databases as d on d.id = c.database_id
-    where c.layout_version < %(version)s
-    order by c.id
-    limit %(limit)s
-    for update of c
-    """
+_OLD: Final[LiteralString] = """
+select
+    c.id, d.schema_name, c.name, c.layout_version, c.configuration -> 'hnsw' ->> 'space',
+    c.dimension,
+    array(
+        select (s.entry ->> 'number')::int
+        from jsonb_each(c.configuration #> '{{indexed,sparse}}') as s (key, entry)
+        where s.entry ->> 'number' is not null
+        order by 1
+    ),
+    coalesce(pg_get_userbyid(r.relowner), current_user)::text,
+    coalesce(r.reltuples, 0)::bigint
+from pgchroma.collections as c
+join pgchroma.databases as d on d.id = c.database_id
+left join pg_catalog.pg_class as r on r.oid = to_regclass(
+    format('%%I.%%I', d.schema_name, 'records_' || replace(c.id::text, '-', ''))
 )
+where c.layout_version < %(version)s
+order by c.id
+limit %(limit)s
+"""
+
+_SELECT = render(_OLD)
+_SELECT_FOR_UPDATE = render(_OLD + "for update of c")
 
 _COUNT = """
 insert into {counts} (place, change) select nextval({log}), count(*) from {records}
@@ -135,13 +171,6 @@ _ADD_OPERATIONS: Final[tuple[LiteralString, ...]] = (
 )
 
 _GIVE = "alter table {table} owner to {owner}"
-
-_OWNER = render(
-    """
-    select pg_get_userbyid(relowner)::text from pg_catalog.pg_class
-    where oid = %(table)s::text::regclass
-    """
-)
 
 # Writers wait for the lock of the records, and a compactor for that of the changes.
 _EMPTY: Final[tuple[LiteralString, ...]] = (

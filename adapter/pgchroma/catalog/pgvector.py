@@ -6,14 +6,29 @@ New files take effect in a database only with ``alter extension vector update``.
 
 from __future__ import annotations
 
-import re
+import logging
+from threading import Lock
 from typing import Final
 
 from pgchroma.errors import VersionMismatchError
+from pgchroma.store.layout.pgvector import PgvectorVersion
 
-__all__ = ("MIN_PGVECTOR", "check_creatable", "check_version", "is_too_old")
+__all__ = (
+    "MIN_PGVECTOR",
+    "check_creatable",
+    "check_version",
+    "has_bugs",
+    "is_too_old",
+    "warn_of_bugs",
+)
 
-MIN_PGVECTOR: Final = (0, 8, 4)
+_log = logging.getLogger("pgchroma.catalog")
+
+MIN_PGVECTOR: Final = (0, 8, 0)
+"""The first version with iterative scans, which searches with a filter rely on."""
+
+_SOUND: Final = (0, 8, 4)
+"""The first version in which no bug in HNSW indexes is known."""
 
 _FIXES: Final = (
     ((0, 8, 2), "a buffer overflow in parallel builds of HNSW indexes"),
@@ -22,10 +37,41 @@ _FIXES: Final = (
 )
 """Fixes according to pgvector's changelog, with the version that has each."""
 
+_warned: set[str] = set()
+_warned_lock = Lock()
+
 
 def is_too_old(version: str) -> bool:
     """Whether this version lacks what pgchroma relies on."""
-    return _numbers(version) < MIN_PGVECTOR
+    return PgvectorVersion.parse(version).numbers < MIN_PGVECTOR
+
+
+def has_bugs(version: str) -> bool:
+    """Whether this version has bugs that pgchroma avoids, or is too old."""
+    return PgvectorVersion.parse(version).numbers < _SOUND
+
+
+def warn_of_bugs(installed: str, available: str | None, server_version: int) -> None:
+    """Log a warning if the extension has bugs that pgchroma avoids; one for each process.
+
+    Args:
+        installed: The version of the extension in the database.
+        available: The version of the server's files; `None` if there are none.
+        server_version: PostgreSQL's version number, such as 180006.
+    """
+    if not has_bugs(installed):
+        return
+    with _warned_lock:
+        if installed in _warned:
+            return
+        _warned.add(installed)
+    _log.warning(
+        "pgvector %s has bugs that newer versions fix: %s. pgchroma avoids them: %s. %s",
+        installed,
+        _fixes(installed),
+        _avoidance(installed),
+        _advice(available, server_version),
+    )
 
 
 def check_creatable(available: str | None, server_version: int) -> None:
@@ -45,8 +91,8 @@ def check_creatable(available: str | None, server_version: int) -> None:
         )
     if is_too_old(available):
         raise VersionMismatchError(
-            f"pgvector {available} on this server is too old: {_reason(available)}. Install a "
-            f"newer pgvector on the server ({package})"
+            f"pgvector {available} on this server is too old: {_REASON}. Install a newer pgvector "
+            f"on the server ({package})"
         )
 
 
@@ -70,28 +116,44 @@ def check_version(installed: str, available: str | None, server_version: int) ->
     if available is not None and not is_too_old(available):
         raise VersionMismatchError(
             f"the extension vector in this database is pgvector {installed}, which is too old: "
-            f"{_reason(installed)}. The server has pgvector {available}. As the extension's owner "
-            f"or a superuser, run: {update}"
+            f"{_REASON}. The server has pgvector {available}. As the extension's owner or a "
+            f"superuser, run: {update}"
         )
     raise VersionMismatchError(
-        f"pgvector {installed} is too old: {_reason(installed)}. Install a newer pgvector on the "
-        f"server ({_package(server_version)}). Then run: {update}"
+        f"pgvector {installed} is too old: {_REASON}. Install a newer pgvector on the server "
+        f"({_package(server_version)}). Then run: {update}"
     )
 
 
-def _reason(version: str) -> str:
-    minimum = ".".join(map(str, MIN_PGVECTOR))
-    fixes = [
+_REASON: Final = (
+    f"pgchroma needs {'.'.join(map(str, MIN_PGVECTOR))} or newer, which has iterative index scans"
+)
+
+
+def _fixes(version: str) -> str:
+    return ", ".join(
         f"{what} ({'.'.join(map(str, fixed))})"
         for fixed, what in _FIXES
-        if _numbers(version) < fixed
-    ]
-    return f"pgchroma needs {minimum} or newer; since {version} were fixed: {', '.join(fixes)}"
+        if PgvectorVersion.parse(version).numbers < fixed
+    )
+
+
+def _avoidance(version: str) -> str:
+    ways = ["it never vacuums HNSW indexes but rebuilds them"]
+    if not PgvectorVersion.parse(version).builds_in_parallel:
+        ways.insert(0, "it builds HNSW indexes with one process")
+    return " and ".join(ways)
+
+
+def _advice(available: str | None, server_version: int) -> str:
+    if available is not None and not has_bugs(available):
+        return f"The server has pgvector {available}: run alter extension vector update"
+    newest = ".".join(map(str, _SOUND))
+    return (
+        f"Install pgvector {newest} or newer on the server ({_package(server_version)}), or "
+        "upgrade when your provider offers it"
+    )
 
 
 def _package(server_version: int) -> str:
     return f"on Debian: apt-get install postgresql-{server_version // 10_000}-pgvector"
-
-
-def _numbers(version: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in re.findall(r"\d+", version)[:3])

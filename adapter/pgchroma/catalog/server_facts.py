@@ -5,13 +5,15 @@ Reading the facts takes one query, or two; it needs neither Alembic nor SQLAlche
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Any, Final, Literal, TypeAlias
 
 import psycopg
 from psycopg import sql
 
-from pgchroma.catalog.pgvector import check_creatable, check_version, is_too_old
+from pgchroma.catalog.pgvector import check_creatable, check_version, has_bugs
+from pgchroma.catalog.phases import FLOOR_COMMENT, HEAD, needed_revision
 from pgchroma.errors import MissingRightError, VersionMismatchError
 from pgchroma.store.layout.tables import LAYOUT_VERSION
 from pgchroma.store.running.sessions import TYPE_OIDS
@@ -28,9 +30,6 @@ __all__ = (
 )
 
 MigrationMode: TypeAlias = Literal["apply", "validate", "none"]
-
-HEAD: Final = "0008"
-"""The revision that this code works with; a test checks that it is Alembic's newest."""
 
 MIN_POSTGRES: Final = 160_000
 
@@ -53,8 +52,10 @@ class ServerFacts:
         encoding: The encoding of the database.
         database: The name of the database.
         available_vector: The version of pgvector's files on the server. It is read only if the
-            extension is missing or too old; otherwise, and if there are no files, it is `None`.
+            extension is missing or old; otherwise, and if there are no files, it is `None`.
         sparsevec_oid: The object id of the type `sparsevec`; `None` if it does not exist.
+        floor: The revision of the oldest code that works with the catalog; `None` if the catalog
+            does not record it.
     """
 
     version: int
@@ -68,6 +69,16 @@ class ServerFacts:
     database: str = ""
     available_vector: str | None = None
     sparsevec_oid: int | None = None
+    floor: str | None = None
+
+    @property
+    def is_compatible(self) -> bool:
+        """Whether this code works with a catalog of this revision."""
+        if self.revision is None:
+            return False
+        if self.revision > HEAD:
+            return self.floor is not None and self.floor <= HEAD
+        return self.revision >= needed_revision()
 
 
 def check(facts: ServerFacts, mode: MigrationMode = "validate") -> ServerFacts:
@@ -79,7 +90,7 @@ def check(facts: ServerFacts, mode: MigrationMode = "validate") -> ServerFacts:
     """
     _check_server(facts)
     _check_pgvector(facts)
-    if mode != "none" and (facts.revision != HEAD or facts.has_old_tables):
+    if mode != "none" and (not facts.is_compatible or facts.has_old_tables):
         raise VersionMismatchError(_revision_message(facts))
     return facts
 
@@ -101,12 +112,12 @@ def read_facts(connection: psycopg.Connection[Any]) -> ServerFacts:
             has_catalog,
             encoding,
         ) = row
-        revision, has_old_tables = None, False
+        revision, has_old_tables, floor = None, False, None
         if has_catalog:
             cursor.execute(_REVISION, {"version": LAYOUT_VERSION}, prepare=False)
-            revision, has_old_tables = cursor.fetchone() or (None, False)
+            revision, has_old_tables, floor = cursor.fetchone() or (None, False, None)
         available = None
-        if vector_version is None or is_too_old(vector_version):
+        if vector_version is None or has_bugs(vector_version):
             cursor.execute(_AVAILABLE, prepare=False)
             (available,) = cursor.fetchone() or (None,)
     return ServerFacts(
@@ -121,15 +132,21 @@ def read_facts(connection: psycopg.Connection[Any]) -> ServerFacts:
         connection.info.dbname,
         available,
         sparsevec_oid,
+        _floor(floor),
     )
+
+
+def _floor(comment: str | None) -> str | None:
+    found = re.fullmatch(re.escape(FLOOR_COMMENT) + r"(\d{4})", comment or "")
+    return None if found is None else found[1]
 
 
 def needs_upgrade(facts: ServerFacts) -> bool:
     """Whether the catalog or a collection's tables are missing, or older than this code needs."""
     # Revisions are numbered, so a catalog of a newer pgchroma can be distinguished.
-    if facts.revision is None or facts.revision < HEAD:
+    if facts.revision is None or facts.revision < needed_revision():
         return True
-    return facts.revision == HEAD and facts.has_old_tables
+    return facts.revision <= HEAD and facts.has_old_tables
 
 
 def check_before_upgrade(facts: ServerFacts) -> None:
@@ -187,10 +204,11 @@ def _revision_message(facts: ServerFacts) -> str:
     revision = facts.revision
     if revision is None:
         return f"this database has no pgchroma catalog. Run: {_MIGRATE}"
-    if revision == HEAD:
+    if facts.is_compatible:
         return f"the tables of some collections have an older layout. Run: {_MIGRATE}"
     if needs_upgrade(facts):
-        return f"the catalog is at revision {revision}, this code needs {HEAD}. Run: {_MIGRATE}"
+        needed = needed_revision()
+        return f"the catalog is at revision {revision}, this code needs {needed}. Run: {_MIGRATE}"
     return (
         f"the catalog is at revision {revision}, newer than this code's {HEAD}. "
         "Run: pip install --upgrade pgchroma"
@@ -200,7 +218,8 @@ def _revision_message(facts: ServerFacts) -> str:
 _REVISION: Final = """
 select
     version_num,
-    exists (select from pgchroma.collections where layout_version < %(version)s)
+    exists (select from pgchroma.collections where layout_version < %(version)s),
+    obj_description('pgchroma.alembic_version'::regclass, 'pg_class')
 from pgchroma.alembic_version
 """
 

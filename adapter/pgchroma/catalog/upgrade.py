@@ -6,13 +6,11 @@ works behind a pooler that gives each transaction another session.
 
 from __future__ import annotations
 
-import io
 import logging
-import sys
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from threading import Lock
-from typing import Any, Final
+from typing import Any
 
 import psycopg
 from psycopg import IsolationLevel, sql
@@ -20,8 +18,10 @@ from psycopg import errors as pg
 
 from pgchroma.catalog.adoption import AdoptionReport, AdoptionRequest, adopt_all
 from pgchroma.catalog.layouts import upgrade_some
-from pgchroma.catalog.resources import resource
+from pgchroma.catalog.pgvector import warn_of_bugs
+from pgchroma.catalog.phases import HEAD, Phase, needed_revision
 from pgchroma.catalog.restored import relation_exists
+from pgchroma.catalog.revisions import migrating, run_upgrade
 from pgchroma.catalog.server_facts import (
     MigrationMode,
     ServerFacts,
@@ -30,9 +30,18 @@ from pgchroma.catalog.server_facts import (
     needs_upgrade,
     read_facts,
 )
+from pgchroma.catalog.sql_files import (
+    BEFORE,
+    CATALOG,
+    LOCK,
+    TRIGRAMS,
+    VECTOR,
+    floor_comment,
+    sql_files,
+)
 from pgchroma.catalog.views import ViewState, read_views, restore_view, views_in
 from pgchroma.catalog.waiting import warn_of_waits
-from pgchroma.errors import MissingRightError, VersionMismatchError
+from pgchroma.errors import MissingRightError, UnavailableError, VersionMismatchError
 from pgchroma.store.refusals import missing_right, missing_right_to_upgrade
 from pgchroma.store.running._sync.driver import run
 from pgchroma.store.running.errors import primary_message
@@ -40,18 +49,13 @@ from pgchroma.store.running.parameters import connection_parameters
 from pgchroma.store.running.search_path import add_schema
 from pgchroma.store.sequences import advance_all, advance_segments
 
-__all__ = ("adopt", "offline_sql", "prepare", "repair", "sql_files", "upgrade")
+__all__ = ("adopt", "another", "prepare", "repair", "sql_files", "upgrade")
 
 _log = logging.getLogger("pgchroma.catalog")
 
 _upgrade_lock = Lock()
 """Serializes upgrades within the process, because Alembic's context is global. Between processes
 the advisory lock serializes them."""
-
-_BEFORE: Final = ("00_lock.sql", "01_vector.sql", "02_trigrams.sql", "03_catalog.sql")
-"""The files that run before the revisions; all others run after them."""
-
-_LOCK, _VECTOR, _TRIGRAMS, _CATALOG = _BEFORE
 
 
 def prepare(
@@ -79,28 +83,41 @@ def prepare(
         raise run(connection, missing_right(None, refusal)) from refusal
     if mode == "apply" and needs_upgrade(facts):
         check_before_upgrade(facts)
-        upgrade(connection, adopts=adopts)
+        # Servers of older code may still use what the next phase removes.
+        upgrade(connection, adopts=adopts, phase=Phase.EXPAND)
         facts = read_facts(connection)
-    return check(facts, mode)
+    check(facts, mode)
+    if facts.vector_version is not None:
+        warn_of_bugs(facts.vector_version, facts.available_vector, facts.version)
+    return facts
 
 
-def upgrade(connection: psycopg.Connection[Any], *, adopts: bool = True) -> None:
+def upgrade(
+    connection: psycopg.Connection[Any],
+    *,
+    adopts: bool = True,
+    phase: Phase | None = None,
+    lock_timeout: float | None = None,
+) -> None:
     """Create or upgrade the catalog. Concurrent upgrades wait for each other.
 
     Args:
         connection: Any connection to the database. The upgrade opens its own connection, because
             the caller may roll back a transaction on this one.
         adopts: Whether a new catalog adopts collections that were restored before.
+        phase: The last phase to run; `None` means all.
+        lock_timeout: The most seconds to wait for each lock; `None` means as long as it takes.
 
     Raises:
         MissingRightError: The user may not create the extension, or schemas.
+        UnavailableError: A lock was not granted in time. The step that needed it changed nothing.
         VersionMismatchError: An object has to be replaced on which a user's object depends.
     """
-    with _explained_rights(connection), _upgrade_lock:
-        with _another(connection) as own:
-            is_new = _upgrade_catalog(own)
-        with _another(connection) as own:
-            _upgrade_layouts(own)
+    with _explained_rights(connection), _explained_timeout(lock_timeout), _upgrade_lock:
+        with another(connection) as own:
+            is_new = _upgrade_catalog(own, phase, lock_timeout)
+        with another(connection) as own:
+            _upgrade_layouts(own, lock_timeout)
     for problem in adopt(connection, AdoptionRequest()).problems if is_new and adopts else ():
         _log.warning("not adopted: %s; see pgchroma adopt", problem)
     if not is_new:
@@ -112,10 +129,10 @@ def repair(connection: psycopg.Connection[Any]) -> None:
 
     The extension pg_trgm may have become available, and sequences may be behind.
     """
-    with _another(connection) as own:
+    with another(connection) as own:
         own.autocommit = True
         with suppress(pg.InsufficientPrivilege):
-            own.execute(sql_files()[_TRIGRAMS].encode())
+            own.execute(sql_files()[TRIGRAMS].encode())
             run(own, advance_all())
             run(own, advance_segments())
 
@@ -127,13 +144,13 @@ def adopt(connection: psycopg.Connection[Any], request: AdoptionRequest) -> Adop
         MissingRightError: The user does not own them, or may not write to the catalog.
     """
     with _explained_rights(connection):
-        with _another(connection) as own, warn_of_waits(own):
-            own.execute(sql_files()[_LOCK].encode())
+        with another(connection) as own, warn_of_waits(own):
+            own.execute(sql_files()[LOCK].encode())
             run(own, add_schema())
             adopted: AdoptionReport = run(own, adopt_all(request))
             own.commit()
         repair(connection)
-        with _another(connection) as own:
+        with another(connection) as own:
             _upgrade_layouts(own)
     return adopted
 
@@ -143,28 +160,23 @@ def _explained_rights(connection: psycopg.Connection[Any]) -> Generator[None, No
     try:
         yield
     except pg.InsufficientPrivilege as refusal:
-        with _another(connection) as own:
+        with another(connection) as own:
             raise run(own, missing_right_to_upgrade(refusal)) from refusal
 
 
-def offline_sql() -> str:
-    """Return the SQL that an upgrade of an empty database runs, for review."""
-    from alembic import command  # noqa: PLC0415
-
-    revisions = io.StringIO()
-    command.upgrade(_alembic(revisions), "head", sql=True)
-    files = sql_files()
-    before = [files.pop(name) for name in _BEFORE]
-    return "\n".join(["begin;\n", *before, revisions.getvalue(), *files.values(), "commit;\n"])
-
-
-def sql_files() -> dict[str, str]:
-    """Return the texts of the files of `sql/` by name, in the order in which they run."""
-    files = sorted(resource("sql").glob("*.sql"))
-    return {file.name: file.read_text(encoding="utf-8") for file in files}
+@contextmanager
+def _explained_timeout(seconds: float | None) -> Generator[None, None, None]:
+    try:
+        yield
+    except pg.LockNotAvailable as error:
+        raise UnavailableError(
+            f"the upgrade did not get a lock within {seconds:g} s: {primary_message(error)}. The "
+            "steps before this one are done, and this one changed nothing. Run it again to continue"
+        ) from error
 
 
-def _another(connection: psycopg.Connection[Any]) -> psycopg.Connection[Any]:
+def another(connection: psycopg.Connection[Any]) -> psycopg.Connection[Any]:
+    """Open another connection to the same database, for an upgrade."""
     # Behind a pooler, the next transaction may be in a session without the prepared statements.
     own = psycopg.connect(**connection_parameters(connection), prepare_threshold=None)
     # An upgrade that waited for the lock has to see what was committed while it waited.
@@ -178,36 +190,34 @@ def _log_warning(diagnosis: psycopg.errors.Diagnostic) -> None:
         _log.warning(diagnosis.message_primary)
 
 
-def _upgrade_catalog(connection: psycopg.Connection[Any]) -> bool:
+def _upgrade_catalog(
+    connection: psycopg.Connection[Any], phase: Phase | None, lock_timeout: float | None
+) -> bool:
     """Upgrade the catalog in one transaction; return whether it is new."""
-    from sqlalchemy import create_engine, pool  # noqa: PLC0415  (half a second that most starts save)
-    from sqlalchemy.exc import DBAPIError  # noqa: PLC0415
+    with migrating(connection) as alembic, warn_of_waits(connection):
+        files = sql_files()
+        before = {name: files.pop(name) for name in BEFORE}
+        connection.execute(before[LOCK].encode())
+        _limit_waits(connection, lock_timeout)
+        is_new: bool = not run(connection, relation_exists(_VERSION_TABLE))
+        _create_extension(connection, before[VECTOR])
+        run(connection, add_schema())
+        connection.execute(before[TRIGRAMS].encode())
+        connection.execute(before[CATALOG].encode())
+        last = needed_revision() if phase is Phase.EXPAND and not is_new else HEAD
+        run_upgrade(alembic, last)
+        for text in files.values():
+            _replace(connection, text)
+        connection.execute(floor_comment(last).encode())
+        return is_new
 
-    engine = create_engine(
-        "postgresql+psycopg://", creator=lambda: connection, poolclass=pool.StaticPool
-    )
-    try:
-        with engine.begin() as migrating, warn_of_waits(connection):
-            return _upgrade_in_transaction(connection, migrating)
-    except DBAPIError as error:
-        raise error.orig or error from error
-    finally:
-        engine.dispose()
 
-
-def _upgrade_in_transaction(connection: psycopg.Connection[Any], migrating: Any) -> bool:
-    files = sql_files()
-    before = {name: files.pop(name) for name in _BEFORE}
-    connection.execute(before[_LOCK].encode())
-    is_new: bool = not run(connection, relation_exists(_VERSION_TABLE))
-    _create_extension(connection, before[_VECTOR])
-    run(connection, add_schema())
-    connection.execute(before[_TRIGRAMS].encode())
-    connection.execute(before[_CATALOG].encode())
-    _run_revisions(migrating)
-    for text in files.values():
-        _replace(connection, text)
-    return is_new
+def _limit_waits(connection: psycopg.Connection[Any], seconds: float | None) -> None:
+    """Limit how long the transaction waits for each lock; `None` means no limit."""
+    if seconds is not None:
+        connection.execute(
+            "select set_config('lock_timeout', %s, true)", [f"{round(seconds * 1000)}ms"]
+        )
 
 
 def _create_extension(connection: psycopg.Connection[Any], text: str) -> None:
@@ -225,14 +235,6 @@ def _create_extension(connection: psycopg.Connection[Any], text: str) -> None:
         raise VersionMismatchError(
             f"the extension vector cannot be created: {primary_message(error)}"
         ) from error
-
-
-def _run_revisions(connection: Any) -> None:
-    from alembic import command  # noqa: PLC0415
-
-    configuration = _alembic(io.StringIO())
-    configuration.attributes["connection"] = connection
-    command.upgrade(configuration, "head")
 
 
 def _replace(connection: psycopg.Connection[Any], text: str) -> None:
@@ -263,29 +265,22 @@ def _drop_view(connection: psycopg.Connection[Any], view: ViewState) -> None:
         ) from error
 
 
-def _upgrade_layouts(connection: psycopg.Connection[Any]) -> None:
+def _upgrade_layouts(
+    connection: psycopg.Connection[Any], lock_timeout: float | None = None
+) -> None:
     """Upgrade the layout of collections' tables, some in each transaction."""
-    lock = sql_files()[_LOCK].encode()
+    lock = sql_files()[LOCK].encode()
     has_more = True
     while has_more:
         try:
             with warn_of_waits(connection):
                 connection.execute(lock)
+                _limit_waits(connection, lock_timeout)
                 has_more = run(connection, upgrade_some())
                 connection.commit()
         except pg.DeadlockDetected:
             # A search locks the same tables in another order.
             connection.rollback()
-
-
-def _alembic(output: io.StringIO) -> Any:
-    from alembic.config import Config  # noqa: PLC0415
-
-    configuration = Config(stdout=sys.stdout, output_buffer=output)
-    # Alembic interpolates this text, so a percent sign in a path has to be doubled.
-    configuration.set_main_option("script_location", str(resource("migrations")).replace("%", "%%"))
-    configuration.set_main_option("path_separator", "os")
-    return configuration
 
 
 _VERSION_TABLE = sql.Identifier("pgchroma", "alembic_version")

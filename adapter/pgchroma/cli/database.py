@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import click
 import psycopg
@@ -67,6 +67,11 @@ class TargetDatabase:
     Attributes:
         source: The flag or variable that names it, for messages.
     """
+
+    MISSING: ClassVar[str] = (
+        f"no database given: use --url or --path, or set {URL}, {URL_FILE} or {PATHS[0]}"
+    )
+    """The message if no database is given."""
 
     url: str | None = field(default=None, repr=False)
     path: Path | None = None
@@ -144,8 +149,12 @@ class TargetDatabase:
                 backend.close()
 
 
-def on_database() -> Callable[[F], F]:
-    """Return a decorator that adds ``--url`` and ``--path``; the database is passed as `target`."""
+def on_database(*, is_required: bool = True) -> Callable[[F], F]:
+    """Return a decorator that adds ``--url`` and ``--path``; the database is passed as `target`.
+
+    Args:
+        is_required: Whether a database has to be given; otherwise `target` can be `None`.
+    """
     options = [
         click.option(
             "--url", help=f"URL of the database. Prefer {URL}: other users can see arguments."
@@ -162,7 +171,10 @@ def on_database() -> Callable[[F], F]:
         def wrapped(*args: Any, **given: Any) -> Any:
             url, path = given.pop("url"), given.pop("path")
             refuse_url(given[each] for each in _arguments() if each in given)
-            return command(*args, target=_find_database(url, path), **given)
+            target = _find_database(url, path)
+            if target is None and is_required:
+                raise click.UsageError(TargetDatabase.MISSING)
+            return command(*args, target=target, **given)
 
         for option in reversed(options):
             wrapped = option(wrapped)
@@ -177,7 +189,7 @@ def _arguments() -> list[str]:
     return [str(each.name) for each in parameters if isinstance(each, click.Argument)]
 
 
-def _find_database(url: str | None, path: Path | None) -> TargetDatabase:
+def _find_database(url: str | None, path: Path | None) -> TargetDatabase | None:
     given = {"--url": url, "--path": path}
     names = [name for name, value in given.items() if value is not None]
     if len(names) > 1:
@@ -190,15 +202,13 @@ def _find_database(url: str | None, path: Path | None) -> TargetDatabase:
     return TargetDatabase(url, path, names[0]) if names else _from_variables(variables)
 
 
-def _from_variables(variables: dict[str, str]) -> TargetDatabase:
+def _from_variables(variables: dict[str, str]) -> TargetDatabase | None:
     url, source = _url(variables)
     if url is not None:
         return TargetDatabase(url, source=source)
     name = next((name for name in PATHS if name in variables), None)
     if name is None:
-        raise click.UsageError(
-            f"no database given: use --url or --path, or set {URL}, {URL_FILE} or {PATHS[0]}"
-        )
+        return None
     try:
         return TargetDatabase(path=directory(variables[name]), source=name)
     except click.BadParameter as error:

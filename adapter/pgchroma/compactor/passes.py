@@ -28,6 +28,7 @@ from pgchroma.compactor.state import Build, Inspection, TrackedCollection
 from pgchroma.compactor.steps import IndexDDL, PassSteps, Pause, as_role, uninterruptible
 from pgchroma.model.discovery import KeyKind
 from pgchroma.store import StoreContext
+from pgchroma.store.layout.pgvector import read_pgvector_version
 from pgchroma.store.layout.secondary import SecondaryIndex, create_secondary, secondary_name
 from pgchroma.store.resolved import FRESH_SECONDS
 from pgchroma.store.roles import role_of_tenant
@@ -191,7 +192,9 @@ def _clean_up(collection: TrackedCollection) -> PassSteps[Inspection]:
         if not (has_changed or leftovers):
             break
     if has_dropped and collection.dimension is not None:
-        yield maintenance.vacuum(collection, cleans_indexes=planner.vacuums_indexes(found))
+        pgvector = yield from read_pgvector_version()
+        cleans = planner.vacuums_indexes(collection, found, pgvector)
+        yield maintenance.vacuum(collection, cleans_indexes=cleans)
     return found
 
 
@@ -215,7 +218,9 @@ def build_segment(
     _log.info("building %s over %d embeddings", segment.index_name, build.rows)
     memory = planner.build_memory(collection, build, settings)
     yield maintenance.set_for_session("maintenance_work_mem", f"{memory >> 10}kB")
-    workers = min(max(collection.hnsw.num_threads - 1, 0), 16)
+    pgvector = yield from read_pgvector_version()
+    threads = collection.hnsw.num_threads if pgvector.builds_in_parallel else 1
+    workers = min(max(threads - 1, 0), 16)
     yield maintenance.set_for_session("max_parallel_maintenance_workers", str(workers))
     yield maintenance.disable_index_vacuum(collection)
     statement = maintenance.create_segment_index(collection, segment)

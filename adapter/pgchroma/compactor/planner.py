@@ -17,8 +17,9 @@ from pgchroma.compactor.state import (
     SparseStep,
     TrackedCollection,
 )
+from pgchroma.store.layout.pgvector import PgvectorVersion
 from pgchroma.store.layout.secondary import DEMAND_THRESHOLD, MAX_KEY_BYTES, SecondaryIndex
-from pgchroma.store.layout.segments import needs_index
+from pgchroma.store.layout.segments import needs_index, segment_prefix
 
 __all__ = (
     "MIN_BLOCK",
@@ -195,12 +196,17 @@ def orphan_scan_start(inspection: Inspection, *, merges_all: bool) -> int:
     return 1 if scans_all else inspection.tail_start
 
 
-def vacuums_indexes(inspection: Inspection) -> bool:
+def vacuums_indexes(
+    collection: TrackedCollection, inspection: Inspection, pgvector: PgvectorVersion
+) -> bool:
     """Whether vacuum should also remove dead entries from the indexes of embeddings.
 
     Removing an entry from an HNSW index costs several searches. An index with many dead entries is
-    therefore left as it is until it is rebuilt.
+    therefore left as it is until it is rebuilt. Some versions of pgvector must not remove any.
     """
+    if not pgvector.vacuums_indexes:
+        prefix = segment_prefix(collection.tables)
+        return not any(name.startswith(prefix) for name in inspection.valid | inspection.invalid)
     dead = sum(max(segment.entries - segment.rows, 0) for segment in inspection.ready)
     total = sum(segment.entries for segment in inspection.ready)
     return dead <= MAX_VACUUMED_FRACTION * total

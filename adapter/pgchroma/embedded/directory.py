@@ -14,9 +14,12 @@ from psycopg import ProgrammingError
 from psycopg.conninfo import conninfo_to_dict
 
 from pgchroma._version import DOCUMENTATION
-from pgchroma.errors import InvalidArgumentError
+from pgchroma.errors import InvalidArgumentError, UnavailableError
 
-__all__ = ("check_exists", "check_new", "resolved")
+__all__ = ("SWITCH_NOTE", "check_exists", "check_new", "check_switched", "resolved")
+
+SWITCH_NOTE: Final = "pgchroma.upgrade"
+"""The file in a directory while an upgrade exchanges its data directories."""
 
 MAX_SHOWN: Final = 80
 """Characters of a path that an error message shows."""
@@ -73,6 +76,19 @@ def check_exists(directory: Path) -> None:
         )
 
 
+def check_switched(directory: Path) -> None:
+    """Raise if an upgrade was interrupted while it exchanged the data directories.
+
+    Raises:
+        UnavailableError: It was. The data may have another name.
+    """
+    if (directory / SWITCH_NOTE).exists():
+        raise UnavailableError(
+            f"an upgrade of {directory} was interrupted at its end: run `pgchroma upgrade-data"
+            f" --path {directory}` to complete it"
+        )
+
+
 def check_new(directory: Path) -> None:
     """Raise if a directory has files of Chroma or LanceDB, whose data a new database would lack.
 
@@ -91,7 +107,8 @@ def check_new(directory: Path) -> None:
 
 
 def _has_database(directory: Path) -> bool:
-    return (directory / "postgres" / "PG_VERSION").exists()
+    names = ("postgres/PG_VERSION", SWITCH_NOTE)
+    return any((directory / name).exists() for name in names)
 
 
 def _refuse_empty(text: str) -> None:

@@ -22,7 +22,9 @@ from pgchroma.embedded.accounts import Account
 from pgchroma.embedded.locks import FileLock
 from pgchroma.errors import UnavailableError
 
-__all__ = ("Initdb",)
+__all__ = ("Initdb", "initdb_options")
+
+_SUPERUSER: Final = "pgchroma"
 
 _NSS_WRAPPER: Final = ("usr/lib/*/libnss_wrapper.so", "usr/lib*/libnss_wrapper.so")
 
@@ -104,6 +106,26 @@ class Initdb:
     def _open(part: Path, account: Account) -> None:
         if account.drop:
             os.chown(part, account.uid, account.gid)
+
+
+def initdb_options(*, durable: bool = True) -> list[str]:
+    """Return the options for a data directory of pgchroma's.
+
+    Args:
+        durable: Whether its data survives a crash of the machine.
+    """
+    options = [
+        f"--username={_SUPERUSER}",
+        "--encoding=UTF8",
+        "--locale=C",
+        "--locale-provider=builtin",
+        "--builtin-locale=C.UTF-8",
+        # The permissions of the socket's directory are the only access control.
+        "--auth-local=trust",
+        "--auth-host=reject",
+        "--no-instructions",
+    ]
+    return options if durable else [*options, "--no-sync", "--no-data-checksums", "--wal-segsize=1"]
 
 
 def _nss_wrapper() -> Path | None:

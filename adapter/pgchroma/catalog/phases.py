@@ -1,0 +1,57 @@
+"""The phases of an upgrade, between which servers are exchanged one by one.
+
+*Expand* adds what newer code needs: tables, columns with defaults, indexes. Servers of older code
+keep running on the result. *Contract* removes what only older code needs. It is run when the last
+server of older code has stopped.
+
+The catalog records the oldest code that works with it, in the comment of the table that has its
+revision, so that older code can tell whether a newer catalog suits it. A dump may omit comments;
+then older code refuses the catalog.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import Final
+
+__all__ = ("FLOOR_COMMENT", "HEAD", "OLDEST", "Phase", "floor_of", "needed_revision")
+
+HEAD: Final = "0008"
+"""The newest revision; a test checks that it is Alembic's newest."""
+
+OLDEST: Final = "0007"
+"""The revision of the oldest code that works with a catalog without contracting revisions."""
+
+CONTRACTING: Final[frozenset[str]] = frozenset()
+"""The revisions of the phase `CONTRACT`. They come after those of `EXPAND` of the same release."""
+
+FLOOR_COMMENT: Final = "pgchroma: for code from revision "
+"""The beginning of the comment that records the oldest code."""
+
+
+class Phase(Enum):
+    """A phase of an upgrade; the value is its name on the command line."""
+
+    EXPAND = "expand"
+    CONTRACT = "contract"
+
+    @classmethod
+    def of(cls, revision: str) -> Phase:
+        """Return the phase of a revision."""
+        return cls.CONTRACT if revision in CONTRACTING else cls.EXPAND
+
+
+def needed_revision() -> str:
+    """Return the oldest revision of a catalog that this code works with."""
+    kept = [number for number in _up_to(HEAD) if Phase.of(number) is Phase.EXPAND]
+    return kept[-1]
+
+
+def floor_of(revision: str) -> str:
+    """Return the revision of the oldest code that works with a catalog of this revision."""
+    contracted = [number for number in _up_to(revision) if Phase.of(number) is Phase.CONTRACT]
+    return max([OLDEST, *contracted])
+
+
+def _up_to(revision: str) -> list[str]:
+    return [f"{number:04}" for number in range(1, int(revision) + 1)]
