@@ -81,6 +81,7 @@ _OTHERS: Final = frozenset(
         "model_path",
         "model_url",
         "path",
+        "profile",
         "python",
         "test_no_skips",
         "test_postgres",

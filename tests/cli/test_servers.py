@@ -13,8 +13,9 @@ import pgchroma
 from pgchroma.backends._sync.connect import connect
 from pgchroma.backends._sync.http import HttpBackend
 from pgchroma.cli import main
-from pgchroma.cli.database import TargetDatabase
+from pgchroma.cli.database import TargetDatabase, target_of
 from pgchroma.cli.errors import CommandError
+from pgchroma.cli.profiles import read_profiles
 from pgchroma.model.credentials import Scope
 from pgchroma.model.operations import GetVersion
 from pgchroma.model.operations.credentials import new_key
@@ -72,7 +73,7 @@ def test_databases_are_managed_over_http(run: Run, emptied: str) -> None:
     run("db", "create", "docs", "--tenant", "acme", PGCHROMA_URL=emptied)
     listed = run("db", "list", "--tenant", "acme", "--json", PGCHROMA_URL=f"{emptied}/")
     assert [each["name"] for each in json.loads(listed.stdout)] == ["docs"]
-    run("db", "delete", "docs", "--tenant", "acme", "--url", emptied)
+    run("db", "delete", "docs", "--tenant", "acme", "--yes", "--url", emptied)
     assert run("db", "list", "--tenant", "acme", "--url", emptied).stdout == ""
 
 
@@ -108,6 +109,25 @@ def test_the_key_comes_from_a_variable_or_from_a_file(
         CHROMA_CLIENT_AUTH_PROVIDER="TokenAuthClientProvider",
         CHROMA_CLIENT_AUTH_CREDENTIALS=key,
     )  # fmt: skip
+
+
+def test_a_key_is_stored_with_a_profile_and_sent(
+    run: Run, guarded: tuple[Server, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    server, key = guarded
+    run("login", "--url", server.url, exit_code=2)
+    assert list(tmp_path.iterdir()) == []
+    said = run("login", "--url", server.url, "--token-stdin", input=f"{key}\n").stdout
+    assert said.startswith(f"stored profile default: {server.url} (a server of version ")
+    assert "default_database" in run("db", "list").stdout
+    # The profile's key belongs to its URL, and the one in the environment to another.
+    run("db", "list", "--profile", "default", PGCHROMA_API_KEY="another")
+    run("login", "second", "--url", server.url, PGCHROMA_API_KEY=key)
+    assert read_profiles().profiles["second"].secret == key
+    for command in (("profile", "list"), ("profile", "show"), ("profile", "show", "second")):
+        assert key not in run(*command).output
+    assert key not in repr(target_of(None, None)) + repr(read_profiles())
 
 
 def test_a_wrong_key_is_refused_and_not_shown(run: Run, guarded: tuple[Server, str]) -> None:

@@ -7,15 +7,26 @@ import click
 from pgchroma._version import DOCUMENTATION, __version__
 from pgchroma.catalog.upgrade import offline_sql, prepare, repair
 from pgchroma.cli.adopt import adopt
+from pgchroma.cli.browse import browse
+from pgchroma.cli.collections import collections
 from pgchroma.cli.compact import compact
+from pgchroma.cli.completion import completion
+from pgchroma.cli.connect import connect
 from pgchroma.cli.credentials import keys, users
 from pgchroma.cli.database import TargetDatabase, on_database
-from pgchroma.cli.errors import Commands
+from pgchroma.cli.explain import explain
 from pgchroma.cli.grants import grants
+from pgchroma.cli.groups import Commands
+from pgchroma.cli.install import install
+from pgchroma.cli.login import login, profile
 from pgchroma.cli.postgres import postgres
+from pgchroma.cli.printing import json_option, print_json
 from pgchroma.cli.psql import psql
 from pgchroma.cli.run import run
+from pgchroma.cli.stats import stats
 from pgchroma.cli.tenants import db, tenants
+from pgchroma.cli.update import update
+from pgchroma.cli.vacuum import vacuum
 
 __all__ = ("main",)
 
@@ -26,8 +37,14 @@ __all__ = ("main",)
     epilog=f"Documentation: {DOCUMENTATION}",
 )
 @click.version_option(__version__, prog_name="pgchroma")
-def main() -> None:
-    """Chroma's API on the PostgreSQL you already run."""
+@click.option("--profile", metavar="NAME", help="Use this stored database or server.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def main(profile: str | None, as_json: bool) -> None:
+    """Chroma's API on the PostgreSQL you already run.
+
+    Commands find the database in --url, --path or --profile, in PGCHROMA_URL, PGCHROMA_PROFILE or
+    PGCHROMA_PATH, or in the profile that you chose. Both options below may also follow the command.
+    """
 
 
 def _print_sql(ctx: click.Context, _: click.Parameter, is_given: bool) -> None:
@@ -45,22 +62,41 @@ def _print_sql(ctx: click.Context, _: click.Parameter, is_given: bool) -> None:
     callback=_print_sql,
     help="Print the SQL for review and exit.",
 )
+@json_option
 @on_database()
-def migrate(target: TargetDatabase) -> None:
+def migrate(target: TargetDatabase, as_json: bool) -> None:
     """Create or upgrade pgchroma's catalog in a database."""
     with target.connection() as connection:
         facts = prepare(connection, "apply")
         repair(connection)
-    click.echo(f"the catalog is at revision {facts.revision}")
+    if as_json:
+        print_json({"revision": facts.revision})
+    else:
+        click.echo(f"the catalog is at revision {facts.revision}")
 
 
-main.add_command(run)
-main.add_command(adopt)
-main.add_command(compact)
-main.add_command(grants)
-main.add_command(psql)
-main.add_command(postgres)
-main.add_command(keys)
-main.add_command(users)
-main.add_command(db)
-main.add_command(tenants)
+db.add_command(connect)
+
+for command in (
+    run,
+    adopt,
+    browse,
+    collections,
+    compact,
+    completion,
+    explain,
+    grants,
+    install,
+    psql,
+    postgres,
+    keys,
+    users,
+    db,
+    tenants,
+    login,
+    profile,
+    stats,
+    update,
+    vacuum,
+):
+    main.add_command(command)

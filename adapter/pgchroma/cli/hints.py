@@ -9,18 +9,37 @@ from typing import Final
 
 import click
 
+from pgchroma._version import DOCUMENTATION
+
 __all__ = ("meant_command", "refuse_url", "takes_database", "without_password")
 
 _OTHER_NAMES: Final = {
     "run": ("launch", "listen", "serve", "server", "start", "up"),
     "psql": ("console", "query", "shell", "sql"),
     "postgres": ("pg", "postgresql", "serve-postgres"),
-    "migrate": ("init", "install", "setup", "upgrade"),
-    "compact": ("index", "reindex", "vacuum"),
+    "migrate": ("init", "setup", "upgrade"),
+    "compact": ("index", "optimize", "reindex"),
     "db": ("database", "databases"),
     "tenants": ("tenant",),
     "keys": ("token", "tokens"),
+    "collections": ("collection", "ls", "tables"),
+    "stats": ("du", "info", "size", "stat", "statistics", "status"),
+    "explain": ("analyze", "plan"),
+    "browse": ("browser", "explore", "tui", "ui"),
+    "install": ("example", "examples", "sample", "samples"),
+    "login": ("auth", "connect", "signin"),
+    "profile": ("config", "context", "profiles"),
+    "completion": ("complete", "completions"),
 }
+
+_ANSWERS: Final = {
+    "docs": f"The documentation is at {DOCUMENTATION}",
+    "support": f"For help, see {DOCUMENTATION}/troubleshooting.md",
+    "help": "Run `pgchroma --help`, or `pgchroma COMMAND --help`",
+    "version": "Run `pgchroma --version`",
+    "logout": "Run `pgchroma profile delete NAME`",
+}
+"""What other programs have a command for."""
 
 _COMMANDS: Final = {name: command for command, names in _OTHER_NAMES.items() for name in names}
 
@@ -37,6 +56,8 @@ def meant_command(name: str, commands: Collection[str]) -> str | None:
     """Return a hint for a command that is not among `commands`, or `None`."""
     if _DATABASE.match(name):
         return f"{_URL_HINT}, after a command"
+    if name.lower() in _ANSWERS:
+        return f"No such command {name!r}. {_ANSWERS[name.lower()]}"
     command = _COMMANDS.get(name.lower())
     if command not in commands:
         command = next(iter(get_close_matches(name, commands, n=1)), None)
