@@ -43,8 +43,8 @@ def run(monkeypatch: pytest.MonkeyPatch) -> Run:
     for name in ("PGCHROMA_URL", "PGCHROMA_URL_FILE", "PGCHROMA_PATH", *KEY_NAMES):
         monkeypatch.delenv(name, raising=False)
 
-    def run(*args: str, exit_code: int = 0, **variables: str) -> Result:
-        result = runner().invoke(main, args, env=variables)
+    def run(*args: str, exit_code: int = 0, input: str | None = None, **variables: str) -> Result:
+        result = runner().invoke(main, args, input=input, env=variables)
         assert result.exit_code == exit_code, result.output
         if exit_code:
             assert len(result.stderr.strip().splitlines()) == 1, result.stderr

@@ -67,6 +67,8 @@ def show_collection(
     with target.backend() as backend:
         model = backend.execute(GetCollection(scope, _looked_up(name)))
         rows = backend.execute(CountRecords(_ref(model)))
+        # An embedded PostgreSQL still runs.
+        found = [] if target.is_server else measured(target, scope, name)
     shown = {
         **_summary(model, rows),
         "id": model.id,
@@ -75,9 +77,8 @@ def show_collection(
         "metadata": model.metadata,
         "configuration": model.configuration_json,
     }
-    if not target.is_server:
-        for found in measured(target, scope, name):
-            shown |= _measures(found)
+    for each in found:
+        shown |= _measures(each)
     if as_json:
         print_json(shown)
     else:
@@ -133,7 +134,8 @@ def _described(target: TargetDatabase, scope: DatabaseRef) -> list[dict[str, Any
         backend.execute(GetDatabase(scope))
         if target.is_server:
             return _counted(backend, scope)
-    return [_from_statistics(each) for each in measured(target, scope)]
+        # An embedded PostgreSQL still runs.
+        return [_from_statistics(each) for each in measured(target, scope)]
 
 
 def _counted(backend: Backend, scope: DatabaseRef) -> list[dict[str, Any]]:

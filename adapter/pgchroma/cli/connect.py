@@ -92,12 +92,13 @@ def connect(
 def _place(target: TargetDatabase, scope: DatabaseRef) -> _Place:
     with target.backend() as backend:
         backend.execute(GetDatabase(scope))
-    if target.is_server:
-        url = target.url or ""
-        needs_key = target.secret is not None or secret_variable(API_KEY)[0] is not None
-        return _Place(target, scope, server_address(url), needs_key or "@" in url, None)
-    with target.connection() as connection:
-        (schema,) = run(connection, schemas_of_databases(scope.tenant, scope.database))
+        if target.is_server:
+            url = target.url or ""
+            needs_key = target.secret is not None or secret_variable(API_KEY)[0] is not None
+            return _Place(target, scope, server_address(url), needs_key or "@" in url, None)
+        # An embedded PostgreSQL still runs.
+        with target.connection() as connection:
+            (schema,) = run(connection, schemas_of_databases(scope.tenant, scope.database))
     if target.path is not None:
         return _Place(target, scope, str(target.path), False, schema)
     text, is_secret = _without_password(target.url or "")

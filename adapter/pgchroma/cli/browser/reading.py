@@ -15,7 +15,6 @@ from pgchroma.client._sync.collection import Collection
 from pgchroma.errors import NotFoundError
 
 __all__ = (
-    "PAGE",
     "CollectionRow",
     "Detail",
     "Filters",
@@ -26,7 +25,7 @@ __all__ = (
     "parse_where",
 )
 
-PAGE: Final = 50
+PAGE_SIZE: Final = 50
 """Records of a page."""
 
 NEIGHBOURS: Final = 5
@@ -123,10 +122,15 @@ class Page:
 
 
 class Reader:
-    """Reads the collections of a client's database. Several threads may use one reader."""
+    """Reads the collections of a client's database. Several threads may use one reader.
 
-    def __init__(self, client: Client) -> None:
+    Attributes:
+        page_size: The number of records of a page.
+    """
+
+    def __init__(self, client: Client, page_size: int = PAGE_SIZE) -> None:
         self._client = client
+        self.page_size = page_size
 
     @property
     def database(self) -> str:
@@ -154,11 +158,12 @@ class Reader:
         """
         collection = self._client.get_collection(name)
         # One more record than the page has shows whether there is another page.
+        wanted = self.page_size + 1
         if similar is None:
-            found = _got(collection, filters, offset)
+            found = _got(collection, filters, offset, wanted)
         else:
-            found = _queried(collection, filters, similar, offset + PAGE + 1)[offset:]
-        return Page(found[:PAGE], offset, len(found) > PAGE)
+            found = _queried(collection, filters, similar, offset + wanted)[offset:]
+        return Page(found[: self.page_size], offset, len(found) == wanted)
 
     def detail(self, name: str, id: str) -> Detail:
         """Return a record and its neighbours.
@@ -211,9 +216,9 @@ def _row(collection: Collection) -> CollectionRow:
     return CollectionRow(collection.name, collection.count(), model.dimension, space, name)
 
 
-def _got(collection: Collection, filters: Filters, offset: int) -> list[Record]:
+def _got(collection: Collection, filters: Filters, offset: int, limit: int) -> list[Record]:
     found: Any = collection.get(
-        limit=PAGE + 1, offset=offset, include=["documents", "metadatas"], **filters.arguments()
+        limit=limit, offset=offset, include=["documents", "metadatas"], **filters.arguments()
     )
     columns = zip(found["ids"], found["documents"], found["metadatas"], strict=True)
     return [Record(*each) for each in columns]

@@ -14,7 +14,6 @@ from textual.widgets import DataTable, Footer, Header, Input, Static
 from textual.worker import get_current_worker
 
 from pgchroma.cli.browser.reading import (
-    PAGE,
     Filters,
     Page,
     Reader,
@@ -81,7 +80,7 @@ class RecordsScreen(Screen[None]):
         """Show the next or the previous page, if there is one."""
         if step > 0 and not self._page.has_more:
             return
-        offset = max(self._page.offset + step * PAGE, 0)
+        offset = max(self._page.offset + step * self._reader.page_size, 0)
         if offset != self._page.offset:
             self._load(offset)
 
