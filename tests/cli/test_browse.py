@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from threading import Event
 from typing import Any
@@ -230,8 +231,9 @@ async def test_a_search_that_cannot_be_run_is_explained(reader: Reader) -> None:
         await _type(pilot, "slash", "plum cake")
         assert "You must provide an embedding function" in _text(app, "error")
         assert _ids(app) == ["one"]
-        await _press(pilot, "escape")
+        assert "nearest" not in _text(app, "state")
         await _press(pilot, "m")
+        assert "nearest to the record 'one'" in _text(app, "state")
         assert _ids(app) == ["one"]
 
 
@@ -323,6 +325,29 @@ async def test_keys_work_while_the_database_is_slow(
 
 
 @pytest.mark.heavy
+async def test_a_collection_can_be_left_while_it_is_read(
+    reader: Reader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    is_released = Event()
+    page = Reader.page
+
+    def slow(self: Reader, *given: Any) -> Page:
+        assert is_released.wait(30)
+        return page(self, *given)
+
+    monkeypatch.setattr(Reader, "page", slow)
+    app = Browser(reader, "somewhere", "papers")
+    async with app.run_test(size=SIZE) as pilot:
+        await pilot.pause()
+        assert isinstance(app.screen, RecordsScreen)
+        await pilot.press("escape")
+        await pilot.pause()
+        is_released.set()
+        await _settle(pilot)
+        assert _table(app, "collections").row_count == 3
+
+
+@pytest.mark.heavy
 async def test_it_works_over_http(emptied: str) -> None:
     with pgchroma.HttpClient(emptied) as client:
         papers = client.create_collection("papers", embedding_function=Letters())
@@ -355,7 +380,13 @@ def test_a_record_without_an_embedding_cannot_be_compared(filled: str, reader: R
         reader.detail("plain", "nobody")
 
 
-def test_the_command_refuses_an_unknown_collection(filled: str) -> None:
+def test_the_command_refuses_an_unknown_collection(
+    filled: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    without = runner().invoke(main, ["browse"], env={"PGCHROMA_URL": filled})
+    assert without.exit_code == 1
+    assert "browse needs a terminal" in without.stderr
+    monkeypatch.setattr(sys.modules["pgchroma.cli.browse"], "_has_terminal", lambda: True)
     refused = runner().invoke(main, ["browse", "nothing"], env={"PGCHROMA_URL": filled})
     assert refused.exit_code == 2
     assert "Collection [nothing] does not exist" in refused.stderr
@@ -376,6 +407,7 @@ def test_without_the_extra_the_command_says_what_to_install(
 
 def test_the_command_runs_the_application(filled: str, monkeypatch: pytest.MonkeyPatch) -> None:
     started: list[Browser] = []
+    monkeypatch.setattr(sys.modules["pgchroma.cli.browse"], "_has_terminal", lambda: True)
     monkeypatch.setattr(Browser, "run", lambda app: started.append(app))  # noqa: PLW0108
     done = runner().invoke(main, ["browse", "papers"], env={"PGCHROMA_URL": filled})
     assert done.exit_code == 0, done.output

@@ -32,7 +32,7 @@ def installed(
 ) -> Callable[[str], ModuleType]:
     """Write a sample, and load its program, which uses the test's database."""
     given: dict[str, str] = {k: str(v) for k, v in conninfo_to_dict(url).items()}
-    query = urlencode({key: given[key] for key in ("host", "port", "user") if key in given})
+    query = urlencode({"host": given["host"], "user": given["user"]})
     monkeypatch.setenv("PGCHROMA_URL", f"postgresql:///{given['dbname']}?{query}")
 
     def load(name: str) -> ModuleType:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import click
 
 from pgchroma.cli.collection_options import database_options
@@ -24,6 +26,8 @@ def browse(collection: str | None, tenant: str, database: str, target: TargetDat
     """
     with exit_on_error():
         check_installed("textual", extra="browse")
+    if not _has_terminal():
+        raise CommandError("browse needs a terminal; see `pgchroma collections` for scripts")
     from pgchroma.cli.browser.app import Browser  # noqa: PLC0415  (an extra)
     from pgchroma.cli.browser.reading import Reader  # noqa: PLC0415
 
@@ -33,5 +37,9 @@ def browse(collection: str | None, tenant: str, database: str, target: TargetDat
             reader.check(collection)
         app = Browser(reader, target.address(), collection)
         app.run()
-        if app.return_code:
-            raise CommandError("the terminal could not be used")
+    if app.return_code:
+        raise SystemExit(app.return_code)
+
+
+def _has_terminal() -> bool:
+    return sys.stdin.isatty() and sys.stdout.isatty()

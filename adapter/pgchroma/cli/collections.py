@@ -11,6 +11,7 @@ from pgchroma.cli.collection_options import database_options
 from pgchroma.cli.confirmation import confirm, yes_option
 from pgchroma.cli.database import TargetDatabase, on_database
 from pgchroma.cli.errors import exit_on_error
+from pgchroma.cli.groups import Subcommands
 from pgchroma.cli.measuring import measured
 from pgchroma.cli.printing import json_option, print_json, print_table, printable, size_text
 from pgchroma.model.entities import CollectionModel, DatabaseRef
@@ -31,7 +32,7 @@ __all__ = ("collections",)
 _COLUMNS = ("name", "rows", "dimension", "space", "embedding function")
 
 
-@click.group()
+@click.group(cls=Subcommands)
 def collections() -> None:
     """List, show, delete and rename the collections of a database."""
 

@@ -12,6 +12,7 @@ import click
 
 from pgchroma.cli.database import TargetDatabase, on_database
 from pgchroma.cli.errors import exit_on_error
+from pgchroma.cli.groups import Subcommands
 from pgchroma.cli.printing import json_option, print_json, print_table, time_text
 from pgchroma.model.credentials import ROLES, Credential, CredentialKind, Role, Scope, Target
 from pgchroma.model.hashes import MAX_PASSWORD_CHARACTERS, Key
@@ -81,12 +82,12 @@ _rights_options = _options(
 )
 
 
-@click.group()
+@click.group(cls=Subcommands)
 def keys() -> None:
     """Create, list and revoke API keys."""
 
 
-@click.group()
+@click.group(cls=Subcommands)
 def users() -> None:
     """Create, list and revoke users with a name and a password."""
 

@@ -8,9 +8,9 @@ from typing import Any, Final
 import click
 
 from pgchroma.cli.errors import one_line
-from pgchroma.cli.hints import meant_command
+from pgchroma.cli.hints import meant_command, similar_command
 
-__all__ = ("SECTIONS", "Commands")
+__all__ = ("SECTIONS", "Commands", "Subcommands")
 
 SECTIONS: Final[Mapping[str, Sequence[str]]] = {
     "Run": ("run", "postgres", "psql", "browse", "install"),
@@ -35,7 +35,25 @@ _GLOBAL: Final = ("as_json", "profile")
 """The options that every command which has them also takes before its name."""
 
 
-class Commands(click.Group):
+class Subcommands(click.Group):
+    """A group that suggests a similar command for an unknown one."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command, or suggest a similar one."""
+        if self.get_command(ctx, args[0]) is None:
+            hint = self.hint(ctx, args[0])
+            if hint is not None:
+                ctx.fail(hint)
+        return super().resolve_command(ctx, args)
+
+    def hint(self, ctx: click.Context, name: str) -> str | None:
+        """Return a hint for a name that no command has."""
+        return similar_command(name, self.list_commands(ctx))
+
+
+class Commands(Subcommands):
     """The group of all commands.
 
     It reports each error in one line. ``--json`` and ``--profile`` before the verb are the same as
@@ -55,13 +73,13 @@ class Commands(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Find the command, or suggest a similar one."""
-        if self.get_command(ctx, args[0]) is None:
-            hint = meant_command(args[0], self.list_commands(ctx))
-            if hint is not None:
-                ctx.fail(hint)
+        """Find the command, and pass on the options before it."""
         name, command, rest = super().resolve_command(ctx, args)
         return name, command, _with_globals(ctx, command, rest)
+
+    def hint(self, ctx: click.Context, name: str) -> str | None:
+        """Return a hint for a name that no command has, such as one of another program's."""
+        return meant_command(name, self.list_commands(ctx))
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the commands by section."""

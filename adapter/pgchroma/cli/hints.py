@@ -11,7 +11,7 @@ import click
 
 from pgchroma._version import DOCUMENTATION
 
-__all__ = ("meant_command", "refuse_url", "takes_database", "without_password")
+__all__ = ("meant_command", "refuse_url", "similar_command", "takes_database", "without_password")
 
 _OTHER_NAMES: Final = {
     "run": ("launch", "listen", "serve", "server", "start", "up"),
@@ -59,9 +59,19 @@ def meant_command(name: str, commands: Collection[str]) -> str | None:
     if name.lower() in _ANSWERS:
         return f"No such command {name!r}. {_ANSWERS[name.lower()]}"
     command = _COMMANDS.get(name.lower())
-    if command not in commands:
-        command = next(iter(get_close_matches(name, commands, n=1)), None)
-    return command and f"No such command {name!r}. Did you mean {command!r}?"
+    if command is None or command not in commands:
+        return similar_command(name, commands)
+    return _did_you_mean(name, command)
+
+
+def similar_command(name: str, commands: Collection[str]) -> str | None:
+    """Return a hint for a misspelt command, or `None` if none of `commands` is similar."""
+    command = next(iter(get_close_matches(name, commands, n=1)), None)
+    return command and _did_you_mean(name, command)
+
+
+def _did_you_mean(name: str, command: str) -> str:
+    return f"No such command {name!r}. Did you mean {command!r}?"
 
 
 def refuse_url(values: Iterable[object]) -> None:

@@ -13,6 +13,7 @@ from pgchroma.backends.conninfo import plain_conninfo
 from pgchroma.cli.confirmation import confirm, yes_option
 from pgchroma.cli.database import place_options, target_of
 from pgchroma.cli.errors import CommandError, exit_on_error
+from pgchroma.cli.groups import Subcommands
 from pgchroma.cli.hints import refuse_url
 from pgchroma.cli.printing import json_option, print_json, print_table
 from pgchroma.cli.profiles import (
@@ -134,7 +135,9 @@ def _profile(target: TargetDatabase) -> Profile:
     return Profile(target.url, path, target.secret)
 
 
-@click.group(short_help="List, show, choose and delete stored databases and servers.")
+@click.group(
+    cls=Subcommands, short_help="List, show, choose and delete stored databases and servers."
+)
 def profile() -> None:
     """List, show, choose and delete the profiles that `pgchroma login` stores."""
 

@@ -8,6 +8,7 @@ from pgchroma.cli.collection_options import tenant_option
 from pgchroma.cli.confirmation import confirm, yes_option
 from pgchroma.cli.database import TargetDatabase, on_database
 from pgchroma.cli.errors import exit_on_error
+from pgchroma.cli.groups import Subcommands
 from pgchroma.cli.printing import json_option, print_json, printable
 from pgchroma.model.entities import DatabaseRef
 from pgchroma.model.names import check_looked_up, check_name, check_tenant_name
@@ -24,12 +25,12 @@ from pgchroma.model.operations import (
 __all__ = ("db", "tenants")
 
 
-@click.group(short_help="Create, list, delete and connect to Chroma's databases.")
+@click.group(cls=Subcommands, short_help="Create, list, delete and connect to Chroma's databases.")
 def db() -> None:
     """Create, list, delete and connect to Chroma's databases, each a schema in PostgreSQL."""
 
 
-@click.group()
+@click.group(cls=Subcommands)
 def tenants() -> None:
     """Create, list and delete tenants."""
 

@@ -31,7 +31,7 @@ _SIZES = ("collection", "before", "after", "reclaimed")
     "--full",
     is_flag=True,
     help="Write tables and indexes again, so that the disk gets all of the space back. Each table "
-    "is locked meanwhile, for reads, too.",
+    "is locked while that lasts, for reads, too.",
 )
 @click.option(
     "--timeout",
@@ -135,7 +135,7 @@ def _print(sizes: Sequence[dict[str, Any]]) -> None:
     keys = ("bytes_before", "bytes_after", "bytes_reclaimed")
     print_table(_SIZES, ((each["name"], *(_text(each[key]) for key in keys)) for each in sizes))
     total = sum(each["bytes_reclaimed"] for each in sizes)
-    click.echo(f"reclaimed {_text(total)}")
+    click.echo(f"reclaimed {size_text(total)}" if total > 0 else "there was nothing to reclaim")
 
 
 def _text(size: int) -> str:

@@ -28,7 +28,7 @@ def reclaim(table: sql.Identifier, *, rewrites: bool) -> Statement:
     Args:
         table: The table.
         rewrites: Whether to write the table and its indexes again, so that the disk gets all of
-            the space back. Nobody can read the table in the meantime. Otherwise later rows use the
+            the space back. The table cannot be read while that lasts. Otherwise later rows use the
             space, and the disk gets what is at the end of the table.
     """
     option = sql.SQL("(full, analyze)" if rewrites else "(analyze, parallel 0)")

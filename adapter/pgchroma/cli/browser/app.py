@@ -29,7 +29,7 @@ class Browser(App[None]):
     #records { width: 3fr; }
     #detail { width: 2fr; padding: 0 1; border-left: solid $primary; }
     HelpScreen { align: center middle; }
-    HelpScreen > Static { width: 64; height: auto; padding: 1 2; border: round $primary; }
+    HelpScreen > Static { width: 66; height: auto; padding: 0 2; border: round $primary; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("question_mark", "help", "Help"),

@@ -51,7 +51,7 @@ class CollectionsScreen(Screen[None]):
         self.query_one("#state", Static).update(Text("reading …"))
         self._read()
 
-    @work(thread=True, exclusive=True, group="collections")
+    @work(thread=True, exclusive=True, exit_on_error=False, group="collections")
     def _read(self) -> None:
         worker = get_current_worker()
         try:
@@ -62,6 +62,8 @@ class CollectionsScreen(Screen[None]):
             self.app.call_from_thread(self._show, found, error)
 
     def _show(self, found: list[CollectionRow], error: str) -> None:
+        if not self.is_attached:
+            return
         label = self.query_one("#error", Static)
         label.update(Text(error))
         label.set_class(bool(error), "shown")

@@ -23,13 +23,13 @@ Collections
   Enter        open the collection
 
 Records
-  arrows       choose a record; the pane on the right shows it
+  arrows       choose a record, which the right side shows
   n, p         next and previous page
-  f            edit the metadata filter (JSON); Enter applies it
-  d            edit the text that documents contain; Enter applies it
+  f            filter by metadata, as JSON; Enter applies it
+  d            filter by a text in the document
   s or /       search by a text; Enter runs the search
   m            more like this: search by the chosen record
-  Escape       leave a field, then the search, then the collection
+  Escape       leave a field, the search, the collection
 
 Nothing here changes the database. Escape closes this help.
 """

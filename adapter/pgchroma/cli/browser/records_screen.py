@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 from rich.text import Text
@@ -28,6 +29,14 @@ __all__ = ("RecordsScreen",)
 _COLUMNS = ("id", "distance", "document", "metadata")
 
 
+@dataclass(frozen=True, slots=True)
+class _Selection:
+    """Which records are wanted, and what they are compared with."""
+
+    filters: Filters = field(default_factory=Filters)
+    similar: Similar | None = None
+
+
 class RecordsScreen(Screen[None]):
     """Pages of a collection, filtered, and ordered by insertion or by distance."""
 
@@ -46,8 +55,9 @@ class RecordsScreen(Screen[None]):
         super().__init__()
         self._reader = reader
         self._collection = collection
-        self._filters = Filters()
-        self._similar: Similar | None = None
+        self._wanted = _Selection()
+        # What the page shows; after an error, other than what was wanted.
+        self._shown = _Selection()
         self._page = Page((), 0, has_more=False)
 
     def compose(self) -> ComposeResult:
@@ -60,7 +70,7 @@ class RecordsScreen(Screen[None]):
         yield Static(id="error")
         with Horizontal():
             yield DataTable(id="records", cursor_type="row")
-            with VerticalScroll(id="detail", can_focus=False):
+            with VerticalScroll(id="detail"):
                 yield Static(id="record")
         yield Static(id="state")
         yield Footer()
@@ -93,17 +103,15 @@ class RecordsScreen(Screen[None]):
         chosen = self._chosen()
         if chosen is not None:
             self.query_one("#search", Input).value = ""
-            self._similar = Similar(chosen, is_id=True)
-            self._load(0)
+            self._select(replace(self._wanted, similar=Similar(chosen, is_id=True)))
 
     def action_leave(self) -> None:
         """Leave the field, or else the search, or else the collection."""
         if isinstance(self.focused, Input):
             self.query_one("#records", DataTable).focus()
-        elif self._similar is not None:
-            self._similar = None
+        elif self._wanted.similar is not None:
             self.query_one("#search", Input).value = ""
-            self._load(0)
+            self._select(replace(self._wanted, similar=None))
         else:
             self.dismiss()
 
@@ -114,36 +122,39 @@ class RecordsScreen(Screen[None]):
         except ValueError as error:
             self._show_error(str(error))
             return
-        self._filters = Filters(where, self.query_one("#contains", Input).value)
         text = self.query_one("#search", Input).value
+        similar = None if event.input.id == "search" else self._wanted.similar
         if text:
-            self._similar = Similar(text)
-        elif event.input.id == "search":
-            self._similar = None
+            similar = Similar(text)
         self.query_one("#records", DataTable).focus()
-        self._load(0)
+        filters = Filters(where, self.query_one("#contains", Input).value)
+        self._select(_Selection(filters, similar))
 
     def on_data_table_row_highlighted(self, event: DataTable.RowHighlighted) -> None:
         """Show the chosen record."""
         if event.cursor_row < len(self._page.records):
             self._read_detail(self._page.records[event.cursor_row].id)
 
+    def _select(self, wanted: _Selection) -> None:
+        self._wanted = wanted
+        self._load(0)
+
     def _load(self, offset: int) -> None:
         self.query_one("#state", Static).update(Text("reading …"))
-        self._read_page(self._filters, self._similar, offset)
+        self._read_page(self._wanted, offset)
 
-    @work(thread=True, exclusive=True, group="page")
-    def _read_page(self, filters: Filters, similar: Similar | None, offset: int) -> None:
+    @work(thread=True, exclusive=True, exit_on_error=False, group="page")
+    def _read_page(self, wanted: _Selection, offset: int) -> None:
         worker = get_current_worker()
         page, error = None, ""
         try:
-            page = self._reader.page(self._collection, filters, similar, offset)
+            page = self._reader.page(self._collection, wanted.filters, wanted.similar, offset)
         except Exception as raised:  # whatever it is, the user sees it
             error = message_of(raised)
         if not worker.is_cancelled:
-            self.app.call_from_thread(self._show_page, page, error)
+            self.app.call_from_thread(self._show_page, page, error, wanted)
 
-    @work(thread=True, exclusive=True, group="detail")
+    @work(thread=True, exclusive=True, exit_on_error=False, group="detail")
     def _read_detail(self, id: str) -> None:
         worker = get_current_worker()
         try:
@@ -151,20 +162,28 @@ class RecordsScreen(Screen[None]):
         except Exception as raised:  # whatever it is, the user sees it
             shown = Text(message_of(raised))
         if not worker.is_cancelled:
-            self.app.call_from_thread(self.query_one("#record", Static).update, shown)
+            self.app.call_from_thread(self._show_detail, shown)
 
-    def _show_page(self, page: Page | None, error: str) -> None:
-        self._show_error(error)
-        if page is None:
+    def _show_detail(self, shown: Text) -> None:
+        if self.is_attached:
+            self.query_one("#record", Static).update(shown)
+
+    def _show_page(self, page: Page | None, error: str, wanted: _Selection) -> None:
+        if not self.is_attached:
+            # The user left the collection while it was read.
             return
-        self._page = page
+        if page is None:
+            self._wanted = self._shown
+            self._show_error(error)
+            return
+        self._page, self._shown = page, wanted
+        self._show_error("")
         table = self.query_one("#records", DataTable)
         table.clear()
         for record in page.records:
             table.add_row(*record_cells(record))
         if not page.records:
             self.query_one("#record", Static).update(Text("no records"))
-        self.query_one("#state", Static).update(Text(self._state()))
 
     def _show_error(self, error: str) -> None:
         label = self.query_one("#error", Static)
@@ -177,9 +196,10 @@ class RecordsScreen(Screen[None]):
         last = page.offset + len(page.records)
         shown = f"records {page.offset + 1:,} to {last:,}" if page.records else "no records"
         parts = [printable(self._collection), shown + (", more follow" if page.has_more else "")]
-        if self._similar is not None:
-            what = "record" if self._similar.is_id else "text"
-            parts.append(f"nearest to the {what} {printable(self._similar.value)[:60]!r}")
+        similar = self._shown.similar
+        if similar is not None:
+            what = "record" if similar.is_id else "text"
+            parts.append(f"nearest to the {what} {printable(similar.value)[:60]!r}")
         return " | ".join(parts)
 
     def _chosen(self) -> str | None:

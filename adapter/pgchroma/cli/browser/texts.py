@@ -54,8 +54,8 @@ def describe(detail: Detail) -> Text:
         ("document", _cut(detail.document or "none", _MAX_DOCUMENT)),
         ("uri", detail.uri),
         ("metadata", _pretty(detail.metadata)),
-        ("embedding", _summary(detail)),
         ("neighbours", "\n".join(map(_neighbour, detail.neighbours)) or "none"),
+        ("embedding", _summary(detail)),
     ):
         if body is not None:
             text.append(f"{heading}\n", style="bold")
