@@ -181,6 +181,18 @@ def test_statistics_know_segments_and_dead_entries(run: Run, url: str) -> None:
     )
 
 
+def test_tables_of_a_tenants_role_are_measured_and_vacuumed(run: Run, url: str) -> None:
+    settings = pgchroma.Settings(pgchroma_compaction=False, pgchroma_role_per_tenant="permissive")
+    with pgchroma.PostgresClient(url, settings) as client:
+        client.create_tenant("acme")
+        client.create_database("docs", "acme")
+        client.set_tenant("acme", "docs")
+        _fill(client)
+    (stats, _) = json.loads(run("stats", "--tenant", "acme", "--json").stdout)[::-1]
+    assert (stats["database"], stats["name"], stats["rows"]) == ("docs", "papers", 19)
+    assert run("vacuum", "--yes", "--collection", "papers").stderr.strip() == ""
+
+
 @pytest.mark.usefixtures("papers")
 def test_vacuum_asks_and_waits_for_no_other_session_for_long(
     run: Run, connection: psycopg.Connection[Any]

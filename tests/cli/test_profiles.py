@@ -128,6 +128,26 @@ def test_errors_name_the_profile(run: Run, url: str) -> None:
     )
 
 
+def test_each_kind_of_profile_is_shown(run: Run, tmp_path: Path) -> None:
+    with changed_profiles() as stored:
+        stored.profiles = {
+            "directory": Profile(path=str(tmp_path)),
+            "server": Profile("https://app:sesame@db.example/x/"),
+            "database": Profile("postgresql://app@db.example/app", secret="sesame"),
+            "damaged": Profile("postgresql://app:sesame%zz@db/app"),
+        }
+    listed = json.loads(run("profile", "list", "--json").stdout)
+    assert {
+        each["name"]: (each["kind"], each["address"], each["has_secret"]) for each in listed
+    } == {
+        "directory": ("directory", str(tmp_path), False),
+        "server": ("server", "https://db.example/x", True),
+        "database": ("database", "app@db.example/app", True),
+        "damaged": ("database", "not a valid URL", False),
+    }
+    assert "there is no database in" in run("db", "list", "--profile", "directory", code=2).stderr
+
+
 def test_profiles_are_listed_chosen_and_deleted(run: Run, url: str) -> None:
     assert run("profile", "list", "--json").stdout == "[]\n"
     run("profile", "show", code=2)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import click
+import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
 from pgchroma.backends.conninfo import plain_conninfo
@@ -95,20 +97,24 @@ def _secret(target: TargetDatabase) -> str:
         raise click.UsageError(
             "--token-stdin: expected one line on standard input with the key or the password"
         )
-    if _has_login(target.url or ""):
+    if _has_login(target.url):
         raise click.UsageError("--token-stdin: the URL already contains a password")
     return secret
 
 
-def _has_login(url: str) -> bool:
+def _has_login(url: str | None) -> bool:
+    """Whether a URL contains a login or a password; false for one that is malformed."""
+    if url is None:
+        return False
     if is_server_url(url):
         return "@" in url
-    with exit_on_error():
+    with suppress(InvalidArgumentError, psycopg.ProgrammingError):
         return bool(conninfo_to_dict(plain_conninfo(url)).get("password"))
+    return False
 
 
 def _key(target: TargetDatabase) -> str | None:
-    if not target.is_server or _has_login(target.url or ""):
+    if not target.is_server or _has_login(target.url):
         return None
     key = secret_variable(API_KEY)[0]
     if key is None and sys.stdin.isatty():
@@ -223,7 +229,7 @@ def _shown(stored: Profiles, name: str) -> dict[str, Any]:
         "name": name,
         "address": address,
         "kind": "directory" if path else "server" if target.is_server else "database",
-        "has_secret": profile.secret is not None or _has_login(profile.url or ""),
+        "has_secret": profile.secret is not None or _has_login(profile.url),
         "is_current": stored.current == name,
     }
 

@@ -59,9 +59,9 @@ def vacuum(
     """
     what = "rewrite the tables of" if full else "vacuum"
     which = ", ".join(map(printable, names)) if names else "all collections"
-    confirm(is_sure, f"Compact and {what} {which} in {target.address()}?")
     with target.connection() as connection:
         prepare(connection, "validate")
+        confirm(is_sure, f"Compact and {what} {which} in {target.address()}?")
         before = _collections(connection, names)
         report, _ = compact_once(target, names, wait=True)
         problems = _reclaim_all(connection, before, rewrites=full, timeout=timeout)
