@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import SplitResult, urlsplit
 
 from pgchroma.cli.secret_variables import secret_variable
-from pgchroma.client._sync.backends import http_backend
 from pgchroma.config import Settings
 from pgchroma.errors import InvalidArgumentError
 from pgchroma.variables import environment
@@ -53,6 +52,8 @@ def server_backend(url: str, settings: Settings, key: str | None = None) -> Http
     Raises:
         InvalidArgumentError: The URL or a setting is wrong; the message shows no credential.
     """
+    from pgchroma.client._sync.backends import http_backend  # noqa: PLC0415  (few need it)
+
     parts = _split(url)
     changes: dict[str, object] = {"chroma_server_host": parts.geturl()}
     if "@" in parts.netloc:
