@@ -90,6 +90,9 @@ def test_collections_are_listed_over_http(run: Run, emptied: str) -> None:
     }  # fmt: skip
     shown = json.loads(run("collections", "show", "papers", "--json", **over_http).stdout)
     assert shown["metadata"] == {"owner": "ada"}
+    given = ("--vector-file", "-", "--json")
+    plan = run("explain", "papers", *given, input="[1, 0, 0, 0]", **over_http).stdout
+    assert json.loads(plan)["strategy"] == "exact"
     run("collections", "rename", "papers", "articles", **over_http)
     run("collections", "delete", "empty", "--yes", **over_http)
     assert "articles" in run("collections", "list", **over_http).stdout

@@ -117,13 +117,32 @@ def test_a_flag_comes_before_a_variable_and_this_before_the_profile_in_use(
     )
 
 
+def test_a_profile_of_another_database_is_replaced_only_by_someone_who_is_sure(
+    run: Run, url: str
+) -> None:
+    with changed_profiles() as stored:
+        stored.profiles["work"] = Profile(NOWHERE)
+    assert "pass --yes" in run("login", "work", "--url", url, code=2).stderr
+    assert read_profiles().profiles["work"].url == NOWHERE
+    run("login", "work", "--url", url, "--yes")
+    run("login", "work", "--url", url)
+
+
+def test_a_profile_in_use_that_is_missing_is_named(run: Run) -> None:
+    with changed_profiles() as stored:
+        stored.current = "gone"
+    assert "profile in use: there is no profile gone" in run("db", "list", code=2).stderr
+    assert "there is no profile gone" in run("profile", "show", code=2).stderr
+    run("login", code=2)
+
+
 def test_errors_name_the_profile(run: Run, url: str) -> None:
     with changed_profiles() as stored:
         stored.profiles["bad"] = Profile(make_conninfo(url, dbname="nowhere", password="sesame"))
         stored.profiles["web"] = Profile("http://db.example")
     assert "--profile bad: " in run("db", "list", "--profile", "bad", code=2).stderr
     assert (
-        "PGCHROMA_PROFILE=web: http:// begins"
+        "PGCHROMA_PROFILE web: http:// begins"
         in run("migrate", PGCHROMA_PROFILE="web", code=2).stderr
     )
 

@@ -69,7 +69,7 @@ def show_collection(
         model = backend.execute(GetCollection(scope, _looked_up(name)))
         rows = backend.execute(CountRecords(_ref(model)))
         # An embedded PostgreSQL still runs.
-        found = [] if target.is_server else measured(target, scope, name)
+        found = [] if target.is_server else measured(target, tenant, database, name)
     shown = {
         **_summary(model, rows),
         "id": model.id,
@@ -136,7 +136,7 @@ def _described(target: TargetDatabase, scope: DatabaseRef) -> list[dict[str, Any
         if target.is_server:
             return _counted(backend, scope)
         # An embedded PostgreSQL still runs.
-        return [_from_statistics(each) for each in measured(target, scope)]
+        return [_from_statistics(each) for each in measured(target, scope.tenant, scope.database)]
 
 
 def _counted(backend: Backend, scope: DatabaseRef) -> list[dict[str, Any]]:

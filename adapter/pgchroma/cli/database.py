@@ -17,7 +17,7 @@ import click
 
 from pgchroma.cli.errors import CommandError
 from pgchroma.cli.hints import refuse_url
-from pgchroma.cli.profiles import Profile, read_profiles
+from pgchroma.cli.profiles import Profiles, read_profiles
 from pgchroma.cli.secret_variables import secret_variable
 from pgchroma.cli.target import TargetDatabase
 from pgchroma.config import Settings
@@ -141,17 +141,13 @@ def _chosen() -> TargetDatabase:
             f"no database given: use --url or --path, or set {URL}, {URL}_FILE or {PATHS[0]}, or "
             "store one with `pgchroma login`"
         )
-    return _target(profiles.profile(profiles.current), f"profile {profiles.current}")
+    return _stored(profiles.current, "profile in use", profiles)
 
 
-def _stored(name: str, source: str) -> TargetDatabase:
+def _stored(name: str, source: str, profiles: Profiles | None = None) -> TargetDatabase:
     try:
-        profile = read_profiles().profile(name)
+        profile = (profiles or read_profiles()).profile(name)
     except InvalidArgumentError as error:
         raise CommandError(f"{source}: {error.message()}", 2) from error
-    return _target(profile, f"{source} {name}" if source == "--profile" else f"{source}={name}")
-
-
-def _target(profile: Profile, source: str) -> TargetDatabase:
     path = None if profile.path is None else Path(profile.path)
-    return TargetDatabase(profile.url, path, source, profile.secret)
+    return TargetDatabase(profile.url, path, f"{source} {name}", profile.secret, is_stored=True)

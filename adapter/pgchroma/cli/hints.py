@@ -46,15 +46,16 @@ _COMMANDS: Final = {name: command for command, names in _OTHER_NAMES.items() for
 _DATABASE: Final = re.compile(
     r"(jdbc:)?postgres(ql)?(\+\w+)?://|(host|hostaddr|dbname|service)\s*=", re.IGNORECASE
 )
+_SERVER: Final = re.compile(r"https?://", re.IGNORECASE)
 _LOGIN: Final = re.compile(r"(?<=://)\S*@")
 _PASSWORD: Final = re.compile(r"(?<=password=)('[^']*'|[^\s)']+)", re.IGNORECASE)
 
-_URL_HINT: Final = "pass the URL of a database with --url or in PGCHROMA_URL"
+_URL_HINT: Final = "pass the URL of a database or a server with --url or in PGCHROMA_URL"
 
 
 def meant_command(name: str, commands: Collection[str]) -> str | None:
     """Return a hint for a command that is not among `commands`, or `None`."""
-    if _DATABASE.match(name):
+    if _DATABASE.match(name) or _SERVER.match(name):
         return f"{_URL_HINT}, after a command"
     if name.lower() in _ANSWERS:
         return f"No such command {name!r}. {_ANSWERS[name.lower()]}"

@@ -45,6 +45,7 @@ MAX_SECRET_CHARACTERS = 4096
     help="Read the API key of a server, or the password of a database, from standard input.",
 )
 @click.option("--use", "is_used", is_flag=True, help="Use the profile from now on.")
+@yes_option()
 @json_option
 def login(
     name: str,
@@ -52,6 +53,7 @@ def login(
     path: Path | None,
     token_stdin: bool,
     is_used: bool,
+    is_sure: bool,
     as_json: bool,
 ) -> None:
     """Check the connection to a database or a server, and store it as the profile NAME.
@@ -60,12 +62,14 @@ def login(
     profile is chosen at once, a later one with --use or with `pgchroma profile use`.
 
     The API key of a server is taken from PGCHROMA_API_KEY without --token-stdin. The profiles are
-    in a file that only you can read.
+    in a file that only you can read. A profile of another database is replaced only after a
+    question.
     """
     refuse_url([name])
     with exit_on_error():
         check_profile_name(name)
     target = _target(url, path)
+    _confirm_replacing(name, target, is_sure)
     secret = _secret(target) if token_stdin else _key(target)
     target = TargetDatabase(target.url, target.path, target.source, secret)
     said = _check(target)
@@ -84,9 +88,18 @@ def login(
 
 def _target(url: str | None, path: Path | None) -> TargetDatabase:
     target = target_of(url, path)
-    if target.source.startswith(("profile ", "PGCHROMA_PROFILE")):
+    if target.is_stored:
         raise click.UsageError("give what to store with --url or --path")
     return target
+
+
+def _confirm_replacing(name: str, target: TargetDatabase, is_sure: bool) -> None:
+    """Ask before a profile of another database is lost, with its password or key."""
+    stored = read_profiles()
+    old = stored.profiles.get(name)
+    new = _profile(target)
+    if old is not None and (old.url, old.path) != (new.url, new.path):
+        confirm(is_sure, f"Replace profile {name}, which is {_shown(stored, name)['address']}?")
 
 
 def _secret(target: TargetDatabase) -> str:

@@ -9,7 +9,6 @@ from psycopg import errors as pg
 
 from pgchroma.catalog.upgrade import prepare
 from pgchroma.cli.database import TargetDatabase
-from pgchroma.model.entities import DatabaseRef
 from pgchroma.store.running._sync.driver import run
 from pgchroma.store.statistics import (
     CollectionStatistics,
@@ -18,32 +17,28 @@ from pgchroma.store.statistics import (
     stored_collections,
 )
 
-__all__ = ("measured", "measured_on")
+__all__ = ("measured",)
 
 
 def measured(
-    target: TargetDatabase, scope: DatabaseRef | None = None, name: str | None = None
+    target: TargetDatabase,
+    tenant: str | None = None,
+    database: str | None = None,
+    name: str | None = None,
 ) -> list[CollectionStatistics]:
-    """Return the statistics of the collections of one of Chroma's databases, or of all.
+    """Return the statistics of collections.
 
     Args:
         target: The PostgreSQL database.
-        scope: One of Chroma's databases; `None` means all.
-        name: Only the collection of this name.
+        tenant: Only collections of this tenant.
+        database: Only collections of Chroma's databases of this name.
+        name: Only collections of this name.
     """
     with target.connection() as connection:
         prepare(connection, "validate")
-        return measured_on(connection, scope, name)
-
-
-def measured_on(
-    connection: psycopg.Connection[Any], scope: DatabaseRef | None, name: str | None = None
-) -> list[CollectionStatistics]:
-    """Return the statistics of collections on an open connection; see `measured`."""
-    tenant, database = (None, None) if scope is None else (scope.tenant, scope.database)
-    found: list[StoredCollection] = run(connection, stored_collections(tenant, database, name))
-    counted = (_counted(connection, stored) for stored in found)
-    return [each for each in counted if each is not None]
+        found: list[StoredCollection] = run(connection, stored_collections(tenant, database, name))
+        counted = (_counted(connection, stored) for stored in found)
+        return [each for each in counted if each is not None]
 
 
 def _counted(

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from pgchroma.cli.database import TargetDatabase, on_database
-from pgchroma.cli.errors import CommandError, exit_on_error
+from pgchroma.cli.errors import CommandError
 from pgchroma.cli.measuring import measured
 from pgchroma.cli.printing import (
     json_option,
@@ -17,8 +17,7 @@ from pgchroma.cli.printing import (
     size_text,
     time_text,
 )
-from pgchroma.model.entities import DatabaseRef
-from pgchroma.model.names import DEFAULT_DATABASE, DEFAULT_TENANT, check_looked_up
+from pgchroma.model.names import DEFAULT_DATABASE, DEFAULT_TENANT
 from pgchroma.store.statistics import CollectionStatistics
 
 __all__ = ("stats",)
@@ -54,10 +53,9 @@ def stats(
     an index when a fifth of it is dead. The rows are counted, which takes seconds in a large
     collection. This needs SQL: the URL of a database, not that of a server.
     """
-    scope = _scope(tenant, database, is_needed=collection is not None)
-    found = measured(target, scope, collection)
-    if tenant is not None and scope is None:
-        found = [each for each in found if each.stored.tenant == tenant]
+    if collection is not None:
+        tenant, database = tenant or DEFAULT_TENANT, database or DEFAULT_DATABASE
+    found = measured(target, tenant, database, collection)
     if collection is not None and not found:
         raise CommandError(f"Collection [{collection}] does not exist", 2)
     if as_json:
@@ -67,16 +65,6 @@ def stats(
         _print_all(found)
     else:
         _print_one(found[0])
-
-
-def _scope(tenant: str | None, database: str | None, *, is_needed: bool) -> DatabaseRef | None:
-    """Return the database of Chroma's that is meant; `None` means all."""
-    if database is None and not is_needed:
-        return None
-    with exit_on_error():
-        return DatabaseRef(
-            check_looked_up(tenant or DEFAULT_TENANT), check_looked_up(database or DEFAULT_DATABASE)
-        )
 
 
 def _as_json(found: CollectionStatistics) -> dict[str, Any]:

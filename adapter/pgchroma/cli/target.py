@@ -39,12 +39,14 @@ class TargetDatabase:
         url: The URL of a database, or of a server that speaks Chroma's API.
         source: The flag, variable or profile that names it, for messages.
         secret: The password of the database, or the API key of the server, if a profile has one.
+        is_stored: Whether a profile names it.
     """
 
     url: str | None = field(default=None, repr=False)
     path: Path | None = None
     source: str = "--url"
     secret: str | None = field(default=None, repr=False)
+    is_stored: bool = False
 
     @property
     def is_server(self) -> bool:
@@ -158,9 +160,10 @@ class TargetDatabase:
         try:
             yield
         except ChromaAuthError as error:
+            advice = f"set {API_KEY}" if self.secret is None else "run `pgchroma login` again"
             raise CommandError(
                 f"{self.source}: {server_address(self.url or '')} refuses the login: "
-                f"{error.message()}; set {API_KEY}",
+                f"{error.message()}; {advice}",
                 2,
             ) from error
 

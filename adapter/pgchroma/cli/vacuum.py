@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import click
@@ -18,6 +18,7 @@ from pgchroma.cli.printing import json_option, print_json, print_table, printabl
 from pgchroma.compactor.maintenance import set_for_session
 from pgchroma.compactor.reclaiming import reclaim, tables_of
 from pgchroma.store.running._sync.driver import run
+from pgchroma.store.running.steps import Steps
 from pgchroma.store.statistics import StoredCollection, stored_collections
 
 __all__ = ("vacuum",)
@@ -63,8 +64,12 @@ def vacuum(
         prepare(connection, "validate")
         confirm(is_sure, f"Compact and {what} {which} in {target.address()}?")
         before = _collections(connection, names)
-        report, _ = compact_once(target, names, wait=True)
-        problems = _reclaim_all(connection, before, rewrites=full, timeout=timeout)
+        report, settings = compact_once(target, names, wait=True)
+        # A rewritten table gets its HNSW indexes again.
+        session = {"lock_timeout": f"{timeout}s"}
+        if full:
+            session["maintenance_work_mem"] = f"{settings.memory >> 10}kB"
+        problems = _reclaim_all(connection, before, session, rewrites=full)
         after = _collections(connection, names)
     sizes = [_change(each, after) for each in before]
     if as_json:
@@ -87,15 +92,15 @@ def _collections(
 def _reclaim_all(
     connection: psycopg.Connection[Any],
     collections: Sequence[StoredCollection],
+    session: Mapping[str, str],
     *,
     rewrites: bool,
-    timeout: int,
 ) -> list[str]:
     """Vacuum the tables of collections; return what could not be done."""
     problems: list[str] = []
     # PostgreSQL only warns if the user may not vacuum a table.
     connection.add_notice_handler(lambda notice: _note(notice, problems))
-    run(connection, _steps_of_timeout(timeout))
+    run(connection, _settings_of(session))
     for each in collections:
         tables = run(connection, tables_of(each.tables.id.hex, each.tables.schema))
         for table in tables:
@@ -109,8 +114,9 @@ def _reclaim_all(
     return problems
 
 
-def _steps_of_timeout(timeout: int) -> Any:
-    yield set_for_session("lock_timeout", f"{timeout}s")
+def _settings_of(session: Mapping[str, str]) -> Steps[None]:
+    for name, value in session.items():
+        yield set_for_session(name, value)
 
 
 def _note(notice: psycopg.errors.Diagnostic, problems: list[str]) -> None:
