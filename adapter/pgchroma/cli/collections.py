@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 import click
@@ -14,6 +17,7 @@ from pgchroma.cli.errors import exit_on_error
 from pgchroma.cli.groups import Subcommands
 from pgchroma.cli.measuring import measured
 from pgchroma.cli.printing import json_option, print_json, print_table, printable, size_text
+from pgchroma.errors import NotFoundError
 from pgchroma.model.entities import CollectionModel, DatabaseRef
 from pgchroma.model.names import check_looked_up, check_name
 from pgchroma.model.operations import (
@@ -143,7 +147,13 @@ def _counted(backend: Backend, scope: DatabaseRef) -> list[dict[str, Any]]:
     models = backend.execute(ListCollections(scope))
     # Chroma's own server lists them in the order of their ids.
     models = sorted(models, key=lambda model: model.name)
-    return [_summary(model, backend.execute(CountRecords(_ref(model)))) for model in models]
+    return [each for model in models for each in _summaries(backend, model)]
+
+
+def _summaries(backend: Backend, model: CollectionModel) -> Iterator[dict[str, Any]]:
+    # It may have been deleted since.
+    with suppress(NotFoundError):
+        yield _summary(model, backend.execute(CountRecords(_ref(model))))
 
 
 def _summary(model: CollectionModel, rows: int) -> dict[str, Any]:
@@ -180,8 +190,6 @@ def _cells(each: dict[str, Any], *, has_sizes: bool) -> tuple[object, ...]:
 
 
 def _print(shown: dict[str, Any]) -> None:
-    import json  # noqa: PLC0415
-
     for key, value in shown.items():
         if key == "bytes":
             click.echo(f"size: {size_text(value)}")

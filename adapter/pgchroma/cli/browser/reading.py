@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -144,7 +145,7 @@ class Reader:
     def collections(self) -> list[CollectionRow]:
         """Return the collections by name."""
         found = sorted(self._client.list_collections(), key=lambda each: each.name)
-        return [_row(each) for each in found]
+        return [row for each in found for row in _rows(each)]
 
     def page(
         self, name: str, filters: Filters, similar: Similar | None = None, offset: int = 0
@@ -208,12 +209,14 @@ def parse_where(text: str) -> Mapping[str, Any] | None:
     return parsed
 
 
-def _row(collection: Collection) -> CollectionRow:
+def _rows(collection: Collection) -> Iterator[CollectionRow]:
+    """Yield the row of a collection, unless it was deleted since."""
     model = collection.get_model()
     function = model.configuration.embedding_function or {}
     name = str(function["name"]) if function.get("type") == "known" else ""
     space = model.configuration.hnsw.space
-    return CollectionRow(collection.name, collection.count(), model.dimension, space, name)
+    with suppress(NotFoundError):
+        yield CollectionRow(collection.name, collection.count(), model.dimension, space, name)
 
 
 def _got(collection: Collection, filters: Filters, offset: int, limit: int) -> list[Record]:
