@@ -78,6 +78,15 @@ def _no_database(request: pytest.FixtureRequest) -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _no_profiles(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep commands from the databases that the user who runs the tests has stored."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CONFIG_HOME", str(tmp_path_factory.mktemp("configuration")))
+        patch.delenv("PGCHROMA_PROFILE", raising=False)
+        yield
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """Turn skipped tests into failures if continuous integration asks for it."""

@@ -10,7 +10,7 @@ import importlib
 import importlib.util
 from collections.abc import Iterator
 from functools import cache
-from importlib.metadata import PackageNotFoundError, requires, version
+from importlib.metadata import PackageNotFoundError, metadata, requires, version
 from typing import TYPE_CHECKING
 
 from pgchroma.errors import MissingExtraError
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from packaging.requirements import Requirement
 
-__all__ = ("check_driver", "check_extras", "check_installed", "load_extra")
+__all__ = ("check_driver", "check_extras", "check_installed", "installed_extras", "load_extra")
 
 _OURS = "pgchroma"
 
@@ -86,6 +86,16 @@ def check_installed(*packages: str, extra: str) -> None:
     if missing:
         raise MissingExtraError(_advice(missing, extra))
     _check_versions(extra)
+
+
+def installed_extras() -> list[str]:
+    """Return the extras of which every package is installed, sorted; ``all`` stands alone."""
+    try:
+        offered = metadata(_OURS).get_all("Provides-Extra") or []
+    except PackageNotFoundError:
+        return []
+    found = sorted(extra for extra in offered if not _errors(extra))
+    return ["all"] if "all" in found else found
 
 
 def load_extra(module: str, extra: str) -> ModuleType:

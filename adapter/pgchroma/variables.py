@@ -75,10 +75,13 @@ SERVER_SETTINGS: Final = frozenset(
 _OTHERS: Final = frozenset(
     {
         "admin_key_file",
+        "api_key",
+        "api_key_file",
         "compaction_url_file",
         "model_path",
         "model_url",
         "path",
+        "profile",
         "python",
         "test_no_skips",
         "test_postgres",

@@ -13,15 +13,23 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    # The view of collections is among what goes; an older version creates its own when it starts.
-    op.execute("drop view if exists chroma._collections cascade")
-    op.execute("drop view if exists chroma._found cascade")
+    """Drop them; this fails if an object of a user's own depends on one.
+
+    An older version creates its view of collections when it starts.
+    """
+    op.execute("drop view chroma.collections")
     op.execute(
-        "do $$ declare own oid; begin "
-        "for own in select oid from pg_catalog.pg_proc "
-        "where pronamespace = 'chroma'::regnamespace and (starts_with(proname, '_') or proname = "
-        "any('{add,count,delete,get,matches,query,search,update,upsert}')) loop "
+        "do $$ declare own regprocedure; begin for own in select oid from pg_catalog.pg_proc "
+        "where pronamespace = 'chroma'::regnamespace and proname = "
+        "any('{add,count,delete,get,matches,query,search,update,upsert}') loop "
+        "execute format('drop function %s', own); end loop; end $$"
+    )
+    op.execute(
+        "do $$ declare own oid; begin for own in select oid from pg_catalog.pg_proc "
+        "where pronamespace = 'chroma'::regnamespace and starts_with(proname, '_') loop "
         # The function may have gone with one that it depends on.
         "if exists (select from pg_catalog.pg_proc where oid = own) then "
         "execute format('drop function %s cascade', own::regprocedure); end if; end loop; end $$"
     )
+    for view in ("_collections", "_found", "_scored"):
+        op.execute(f"drop view chroma.{view}")

@@ -115,7 +115,8 @@ def test_databases_are_created_listed_and_deleted(run: Callable[..., Result], ur
     assert (first["name"], first["tenant"]) == ("docs", "acme")
     with pgchroma.PostgresClient(url, QUIET, tenant="acme", database="docs") as client:
         client.create_collection("papers").add(ids="1", embeddings=[1.0])
-    run("db", "delete", "docs", "--tenant", "acme")
+    assert "pass --yes" in run("db", "delete", "docs", "--tenant", "acme", code=2).stderr
+    run("db", "delete", "docs", "--tenant", "acme", "--yes")
     run("db", "delete", "notes", "--tenant", "acme", "--yes")
     assert _names(url, "acme") == []
 
@@ -128,7 +129,7 @@ def test_tenants_are_created_listed_and_deleted(run: Callable[..., Result]) -> N
         "resource_name": None,
     }
     run("db", "create", "docs", "--tenant", "acme")
-    assert "docs; delete them first" in run("tenants", "delete", "acme", code=2).stderr
+    assert "docs; delete them first" in run("tenants", "delete", "acme", "--yes", code=2).stderr
     run("db", "delete", "docs", "--tenant", "acme", "--yes")
     run("tenants", "delete", "acme", "--yes")
     assert run("tenants", "list").stdout.split() == ["default_tenant"]
@@ -137,7 +138,7 @@ def test_tenants_are_created_listed_and_deleted(run: Callable[..., Result]) -> N
 def test_keys_of_a_deleted_tenant_end(run: Callable[..., Result]) -> None:
     run("tenants", "create", "acme")
     run("keys", "create", "ci", "--role", "read", "--tenant", "acme")
-    run("tenants", "delete", "acme")
+    run("tenants", "delete", "acme", "--yes")
     assert json.loads(run("keys", "list", "--json").stdout) == []
 
 
@@ -146,12 +147,12 @@ def test_keys_of_a_deleted_tenant_end(run: Callable[..., Result]) -> None:
     [
         (("db", "create", "docs", "--tenant", "nobody"), 2, "Tenant [nobody] not found"),
         (("db", "list", "--tenant", "nobody"), 2, "Tenant [nobody] not found"),
-        (("db", "delete", "nothing"), 2, "Database [nothing] not found"),
+        (("db", "delete", "nothing", "--yes"), 2, "Database [nothing] not found"),
         (("db", "create", "default_database"), 2, "already exists"),
         (("db", "create", "a b"), 2, "3-512 characters"),
         (("tenants", "create", "ab"), 2, "at least 3 characters"),
         (("tenants", "create", "default_tenant"), 2, "already exists"),
-        (("tenants", "delete", "nobody"), 2, "Tenant [nobody] not found"),
+        (("tenants", "delete", "nobody", "--yes"), 2, "Tenant [nobody] not found"),
     ],
 )
 def test_mistakes_are_told_in_one_line(

@@ -13,7 +13,7 @@ from tests.commands import runner
 URL = "postgresql://app:ses@me@db.example/app"
 PLACES = [URL, "postgres://app:sesame@db/app", "host=db password=sesame", "jdbc:postgresql://db/x"]
 
-FILLING = {"profile": "reader"}
+FILLING = {"kind": "reader", "shell": "bash"}
 """Arguments for parameters that do not accept any text."""
 
 
@@ -40,13 +40,27 @@ def _refused(*arguments: str) -> str:
     return result.stderr
 
 
-COMMANDS = [names for names in _commands() if names != ("keys", "generate")]
+ELSEWHERE = [
+    ("completion",),
+    ("install",),
+    ("keys", "generate"),
+    ("login",),
+    ("profile", "delete"),
+    ("profile", "list"),
+    ("profile", "show"),
+    ("profile", "use"),
+    ("update",),
+]
+"""Commands that do not connect to the database of the flags, or, as `login`, to no other."""
+
+COMMANDS = [names for names in _commands() if names not in ELSEWHERE]
 
 
 @pytest.mark.parametrize("names", COMMANDS, ids=" ".join)
 def test_every_command_takes_a_database_in_the_same_way(names: tuple[str, ...]) -> None:
     options = {option for each in _command(names).params for option in each.opts}
     assert {"--url", "--path"} <= options
+    assert "--profile" in options or names == ("run",)
 
 
 @pytest.mark.parametrize("place", PLACES)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 from pgchroma.catalog.layouts import OldCollection, layout_statements
 from pgchroma.catalog.phases import Phase, needed_revision
@@ -60,6 +60,17 @@ class PlannedStep:
     def seconds(self) -> float:
         """How long it holds its locks, by estimate."""
         return self.rows / ROWS_PER_SECOND
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the step in JSON."""
+        return {
+            "title": self.title,
+            "phase": self.phase.value,
+            "locks": dict(self.locks),
+            "rows": self.rows,
+            "seconds": round(self.seconds, 1),
+            "transactions": self.transactions,
+        }
 
     def lines(self) -> Iterator[str]:
         """Yield lines of text that describe it."""

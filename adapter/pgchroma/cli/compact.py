@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 import click
@@ -12,7 +13,7 @@ from pgchroma.backends.checks import prepare_database
 from pgchroma.backends.preparing import compaction_settings
 from pgchroma.cli.database import TargetDatabase, on_database
 from pgchroma.cli.errors import exit_on_error
-from pgchroma.cli.printing import printable
+from pgchroma.cli.printing import json_option, print_json, printable
 from pgchroma.compactor.once import Report, SmallCollection, compact_all
 from pgchroma.compactor.settings import CompactionSettings
 from pgchroma.compactor.state import TrackedCollection
@@ -22,12 +23,12 @@ from pgchroma.errors import UnavailableError
 if TYPE_CHECKING:
     from rich.progress import Progress
 
-__all__ = ("compact",)
+__all__ = ("compact", "compact_once")
 
 ATTEMPTS = 3
 
 
-@click.command()
+@click.command(short_help="Build all pending indexes.")
 @on_database()
 @click.option(
     "--wait",
@@ -36,7 +37,8 @@ ATTEMPTS = 3
     "the metadata keys of all records, and wait for other compactors.",
 )
 @click.option("--collection", "names", multiple=True, help="Only collections of this name.")
-def compact(target: TargetDatabase, wait: bool, names: tuple[str, ...]) -> None:
+@json_option
+def compact(target: TargetDatabase, wait: bool, names: tuple[str, ...], as_json: bool) -> None:
     """Build all pending indexes of a database, then exit.
 
     These include the blocks of sparse vectors and of the words of documents. The command also
@@ -45,6 +47,23 @@ def compact(target: TargetDatabase, wait: bool, names: tuple[str, ...]) -> None:
     The server and open clients do this by themselves. Run this command after a bulk load, or from
     cron if no server or client stays open. Few or short embeddings get no index, because scanning
     them is as fast; the command lists these collections.
+    """
+    report, settings = compact_once(target, names, wait=wait)
+    if as_json:
+        print_json(asdict(report))
+    else:
+        _print(report, settings)
+    if report.failed or report.discarded is not None:
+        raise SystemExit(1)
+
+
+def compact_once(
+    target: TargetDatabase, names: tuple[str, ...], *, wait: bool
+) -> tuple[Report, CompactionSettings]:
+    """Compact collections, and print the errors of those that fail.
+
+    Raises:
+        click.UsageError: A name is unknown; nothing was compacted.
     """
     # If an embedded PostgreSQL has died, opening its directory again restarts it. Indexes that
     # were built before are kept.
@@ -55,13 +74,11 @@ def compact(target: TargetDatabase, wait: bool, names: tuple[str, ...]) -> None:
     )
     with exit_on_error():
         settings = compaction_settings(Settings())
-        report = attempts(_compact, target, settings, names, wait=wait)
+        report: Report = attempts(_compact, target, settings, names, wait=wait)
     if report.unknown:
         names_text = ", ".join(printable(name) for name in report.unknown)
         raise click.UsageError(f"--collection {names_text}: there is no collection of that name")
-    _print(report, settings)
-    if report.failed or report.discarded is not None:
-        raise SystemExit(1)
+    return report, settings
 
 
 def _compact(

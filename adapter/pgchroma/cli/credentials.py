@@ -12,7 +12,8 @@ import click
 
 from pgchroma.cli.database import TargetDatabase, on_database
 from pgchroma.cli.errors import exit_on_error
-from pgchroma.cli.printing import print_json, printable
+from pgchroma.cli.groups import Subcommands
+from pgchroma.cli.printing import json_option, print_json, print_table, time_text
 from pgchroma.model.credentials import ROLES, Credential, CredentialKind, Role, Scope, Target
 from pgchroma.model.hashes import MAX_PASSWORD_CHARACTERS, Key
 from pgchroma.model.operations.credentials import (
@@ -81,12 +82,12 @@ _rights_options = _options(
 )
 
 
-@click.group()
+@click.group(cls=Subcommands)
 def keys() -> None:
     """Create, list and revoke API keys."""
 
 
-@click.group()
+@click.group(cls=Subcommands)
 def users() -> None:
     """Create, list and revoke users with a name and a password."""
 
@@ -94,6 +95,7 @@ def users() -> None:
 @keys.command("create")
 @click.argument("name")
 @_rights_options
+@json_option
 @on_database()
 def create_key(
     name: str,
@@ -102,6 +104,7 @@ def create_key(
     database: str | None,
     collection: str | None,
     expires: datetime | None,
+    as_json: bool,
     target: TargetDatabase,
 ) -> None:
     """Create an API key called NAME and print it.
@@ -112,20 +115,29 @@ def create_key(
     with exit_on_error():
         key, operation = new_key(name, role, scope, expires)
     created = _create(operation, target)
+    if as_json:
+        print_json({**_as_json(created), "key": key.text})
+        return
     click.echo(f"{_summary(created)}. Save the key, it is shown only once:", err=True)
     click.echo(key.text)
 
 
 @keys.command("generate")
-def generate_key() -> None:
+@json_option
+def generate_key(as_json: bool) -> None:
     """Print a new random key, for a server's PGCHROMA_ADMIN_KEY."""
-    click.echo(Key.generate().text)
+    key = Key.generate().text
+    if as_json:
+        print_json({"key": key})
+    else:
+        click.echo(key)
 
 
 @users.command("create")
 @click.argument("name")
 @_rights_options
 @click.option("--password-stdin", is_flag=True, help="Read the password from standard input.")
+@json_option
 @on_database()
 def create_user(
     name: str,
@@ -135,22 +147,27 @@ def create_user(
     collection: str | None,
     expires: datetime | None,
     password_stdin: bool,
+    as_json: bool,
     target: TargetDatabase,
 ) -> None:
     """Create a user called NAME; asks for the password."""
     scope = _scope(tenant, database, collection)
     with exit_on_error():
         operation = new_user(name, _password(password_stdin), role, scope, expires)
-    click.echo(_summary(_create(operation, target)), err=True)
+    created = _create(operation, target)
+    if as_json:
+        print_json(_as_json(created))
+    else:
+        click.echo(_summary(created), err=True)
 
 
 def _list_command(kind: CredentialKind) -> click.Command:
     @click.command("list", help=f"List the {kind}s.")
     @click.option("--all", "with_revoked", is_flag=True, help="Also list revoked ones.")
-    @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+    @json_option
     @on_database()
     def run(with_revoked: bool, as_json: bool, target: TargetDatabase) -> None:
-        with target.backend() as backend:
+        with target.database_backend() as backend:
             found = backend.execute(ListCredentials(kind, with_revoked))
         if as_json:
             print_json([_as_json(credential) for credential in found])
@@ -163,11 +180,15 @@ def _list_command(kind: CredentialKind) -> click.Command:
 def _revoke_command(kind: CredentialKind) -> click.Command:
     @click.command("revoke", help=f"Revoke a {kind} by its name or id. This cannot be undone.")
     @click.argument("name_or_id")
+    @json_option
     @on_database()
-    def run(name_or_id: str, target: TargetDatabase) -> None:
-        with target.backend() as backend:
+    def run(name_or_id: str, as_json: bool, target: TargetDatabase) -> None:
+        with target.database_backend() as backend:
             ended = backend.execute(RevokeCredential(kind, name_or_id))
-        click.echo(f"revoked {kind} {ended.name} ({ended.id}); servers apply it within seconds")
+        if as_json:
+            print_json(_as_json(ended))
+        else:
+            click.echo(f"revoked {kind} {ended.name} ({ended.id}); servers apply it within seconds")
 
     return run
 
@@ -179,7 +200,7 @@ users.add_command(_revoke_command("user"))
 
 
 def _create(operation: CreateCredential, target: TargetDatabase) -> Credential:
-    with target.backend() as backend:
+    with target.database_backend() as backend:
         return backend.execute(operation)
 
 
@@ -200,16 +221,12 @@ def _password(from_stdin: bool) -> str:
 
 def _summary(credential: Credential) -> str:
     rights = f"role {credential.role} on {_target(credential.scope)}"
-    until = "" if credential.expires_at is None else f", until {_time(credential.expires_at)}"
+    until = "" if credential.expires_at is None else f", until {time_text(credential.expires_at)}"
     return f"created {credential.kind} {credential.name} ({credential.id}): {rights}{until}"
 
 
 def _target(scope: Scope) -> str:
     return str(Target(scope.tenant, scope.database, scope.collection_id, scope.collection))
-
-
-def _time(time: datetime) -> str:
-    return f"{time.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
 
 
 def _state(credential: Credential) -> str:
@@ -239,13 +256,10 @@ def _as_json(credential: Credential) -> dict[str, str | None]:
 
 
 def _print_table(credentials: list[Credential]) -> None:
-    # Importing rich would take half of a command's startup time.
-    from rich.console import Console  # noqa: PLC0415
-    from rich.table import Table  # noqa: PLC0415
+    print_table(("name", "id", "role", "for", "expires", "state"), map(_cells, credentials))
 
-    table = Table("name", "id", "role", "for", "expires", "state", box=None, pad_edge=False)
-    for credential in credentials:
-        expires = "" if credential.expires_at is None else _time(credential.expires_at)
-        cells = (credential.name, credential.id, credential.role, _target(credential.scope))
-        table.add_row(*(printable(cell) for cell in (*cells, expires, _state(credential))))
-    Console(markup=False, highlight=False, emoji=False).print(table)
+
+def _cells(credential: Credential) -> tuple[str, ...]:
+    expires = "" if credential.expires_at is None else time_text(credential.expires_at)
+    names = (credential.name, credential.id, credential.role, _target(credential.scope))
+    return (*names, expires, _state(credential))

@@ -1,43 +1,51 @@
-"""The database that a command works on: ``--url``, ``--path``, and the variables for both.
+"""Which database a command works on: ``--url``, ``--path``, ``--profile``, variables, and login.
 
-A flag takes precedence over every variable; the two flags exclude each other. ``PGCHROMA_URL`` and
-``PGCHROMA_URL_FILE`` take precedence over ``PGCHROMA_PATH``, which a container image may set.
+A flag takes precedence over every variable, and the flags exclude each other. ``PGCHROMA_URL`` and
+``PGCHROMA_URL_FILE`` take precedence over ``PGCHROMA_PROFILE``, and this over ``PGCHROMA_PATH``,
+which a container image may set. Without any of them, the profile that the user chose applies. A URL
+is a database's, or a server's: ``http://…`` or ``https://…``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from typing import Any, TypeVar
 
 import click
-import psycopg
 
-from pgchroma.backends._sync.base import Backend
-from pgchroma.backends._sync.connect import connect
-from pgchroma.backends.conninfo import complete_conninfo
-from pgchroma.backends.refusal import is_refused_for_good
-from pgchroma.backends.urls import address_of
-from pgchroma.cli.errors import CommandError, exit_on_error
+from pgchroma.cli.errors import CommandError
 from pgchroma.cli.hints import refuse_url
+from pgchroma.cli.profiles import Profiles, read_profiles
+from pgchroma.cli.secret_variables import secret_variable
+from pgchroma.cli.target import TargetDatabase
 from pgchroma.config import Settings
-from pgchroma.embedded.platforms import check_embedded
-from pgchroma.errors import InvalidArgumentError, UnavailableError
-from pgchroma.store.running.errors import mapped_errors, reason_of
+from pgchroma.errors import InvalidArgumentError
 from pgchroma.variables import check_variables, environment
 
-if TYPE_CHECKING:
-    from pgchroma.embedded import EmbeddedPostgres
-
-__all__ = ("TargetDatabase", "directory", "on_database")
+__all__ = (
+    "MISSING",
+    "PROFILE",
+    "TargetDatabase",
+    "directory",
+    "on_database",
+    "place_options",
+    "target_of",
+)
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-URL, URL_FILE = "PGCHROMA_URL", "PGCHROMA_URL_FILE"
+URL = "PGCHROMA_URL"
+PROFILE = "PGCHROMA_PROFILE"
 PATHS = ("PGCHROMA_PATH", "PGCHROMA_PERSIST_PATH")
+
+
+MISSING = (
+    f"no database given: use --url or --path, or set {URL}, {URL}_FILE or {PATHS[0]}, or store one "
+    "with `pgchroma login`"
+)
+"""The message if no database is given."""
 
 
 def directory(value: str | Path) -> Path:
@@ -60,104 +68,40 @@ def directory(value: str | Path) -> Path:
     return path
 
 
-@dataclass(frozen=True, slots=True)
-class TargetDatabase:
-    """The database of a command: a URL, or the directory of an embedded PostgreSQL.
-
-    Attributes:
-        source: The flag or variable that names it, for messages.
-    """
-
-    MISSING: ClassVar[str] = (
-        f"no database given: use --url or --path, or set {URL}, {URL_FILE} or {PATHS[0]}"
-    )
-    """The message if no database is given."""
-
-    url: str | None = field(default=None, repr=False)
-    path: Path | None = None
-    source: str = "--url"
-
-    @contextmanager
-    def conninfo(self) -> Generator[str, None, None]:
-        """Yield a connection string for libpq; an embedded PostgreSQL runs for that long.
-
-        Raises:
-            CommandError: The directory has no database, which only `pgchroma run` creates; or
-                PostgreSQL rejected the login.
-        """
-        if self.path is not None:
-            with self.embedded() as postgres:
-                yield postgres.conninfo
-            return
-        with self._named():
-            conninfo = complete_conninfo(self.url or "")
-        try:
-            with mapped_errors(address_of(conninfo)):
-                yield conninfo
-        except UnavailableError as error:
-            if not is_refused_for_good(conninfo):
-                raise
-            raise CommandError(
-                f"{self.source}: {address_of(conninfo)} cannot be used: {reason_of(error)}", 2
-            ) from error
-
-    @contextmanager
-    def embedded(self) -> Generator[EmbeddedPostgres, None, None]:
-        """Yield the PostgreSQL of the directory, which runs inside the context.
-
-        Raises:
-            CommandError: The directory has no database, which only `pgchroma run` creates.
-            MissingExtraError: The embedded PostgreSQL is not installed.
-        """
-        check_embedded(self.source)
-        from pgchroma.embedded import EmbeddedPostgres  # noqa: PLC0415  (an extra)
-
-        with self._named():
-            postgres = EmbeddedPostgres.open(self.path or "", create=False)
-        with postgres:
-            yield postgres
-
-    @contextmanager
-    def _named(self) -> Generator[None, None, None]:
-        """Name the flag or variable in the message about its value."""
-        try:
-            yield
-        except InvalidArgumentError as error:
-            raise CommandError(f"{self.source}: {error.message()}", 2) from error
-
-    @contextmanager
-    def connection(self) -> Generator[psycopg.Connection[Any], None, None]:
-        """Yield a connection to the database, and exit with a message if it fails."""
-        with (
-            exit_on_error(),
-            mapped_errors(),
-            self.conninfo() as conninfo,
-            psycopg.connect(conninfo, autocommit=True) as connection,
-        ):
-            yield connection
-
-    @contextmanager
-    def backend(self) -> Generator[Backend, None, None]:
-        """Yield a backend for the database, whose catalog must be up to date."""
-        with exit_on_error(), self.conninfo() as conninfo:
-            # Other programs may use this database, so a command does not upgrade it implicitly.
-            settings = Settings(migrations="validate", pgchroma_compaction=False)
-            backend = connect(conninfo, settings)
-            try:
-                yield backend
-            finally:
-                backend.close()
-
-
 def on_database(*, is_required: bool = True) -> Callable[[F], F]:
-    """Return a decorator that adds ``--url`` and ``--path``; the database is passed as `target`.
+    """Return a decorator that adds ``--url``, ``--path`` and ``--profile``.
+
+    The database is passed as `target`.
 
     Args:
         is_required: Whether a database has to be given; otherwise `target` can be `None`.
     """
+    profile = click.option(
+        "--profile", metavar="NAME", help="A stored database or server; see `pgchroma login`."
+    )
+
+    def decorate(command: F) -> F:
+        @wraps(command)
+        def wrapped(*args: Any, **given: Any) -> Any:
+            url, path, name = (given.pop(key) for key in ("url", "path", "profile"))
+            refuse_url(given[each] for each in _arguments() if each in given)
+            target = _find(url, path, name)
+            if target is None and is_required:
+                raise click.UsageError(MISSING)
+            return command(*args, target=target, **given)
+
+        return place_options(profile(wrapped))  # type: ignore[no-any-return]
+
+    return decorate
+
+
+def place_options(command: Any) -> Any:
+    """Add ``--url`` and ``--path`` to a command."""
     options = [
         click.option(
-            "--url", help=f"URL of the database. Prefer {URL}: other users can see arguments."
+            "--url",
+            help="URL of the database, postgresql://…, or of a server, http://…. "
+            f"Prefer {URL}: other users can see arguments.",
         ),
         click.option(
             "--path",
@@ -165,32 +109,25 @@ def on_database(*, is_required: bool = True) -> Callable[[F], F]:
             help="Directory of an embedded PostgreSQL, instead of --url.",
         ),
     ]
-
-    def decorate(command: F) -> F:
-        @wraps(command)
-        def wrapped(*args: Any, **given: Any) -> Any:
-            url, path = given.pop("url"), given.pop("path")
-            refuse_url(given[each] for each in _arguments() if each in given)
-            target = _find_database(url, path)
-            if target is None and is_required:
-                raise click.UsageError(TargetDatabase.MISSING)
-            return command(*args, target=target, **given)
-
-        for option in reversed(options):
-            wrapped = option(wrapped)
-        return wrapped  # type: ignore[return-value]
-
-    return decorate
+    for option in reversed(options):
+        command = option(command)
+    return command
 
 
-def _arguments() -> list[str]:
-    """Return the names of the positional arguments of the command that runs."""
-    parameters = click.get_current_context().command.params
-    return [str(each.name) for each in parameters if isinstance(each, click.Argument)]
+def target_of(url: str | None, path: Path | None, profile: str | None = None) -> TargetDatabase:
+    """Return the database that the flags name, or else the variables or the chosen profile.
+
+    Raises:
+        click.UsageError: There is none, or there are several.
+    """
+    target = _find(url, path, profile)
+    if target is None:
+        raise click.UsageError(MISSING)
+    return target
 
 
-def _find_database(url: str | None, path: Path | None) -> TargetDatabase | None:
-    given = {"--url": url, "--path": path}
+def _find(url: str | None, path: Path | None, profile: str | None) -> TargetDatabase | None:
+    given = {"--url": url, "--path": path, "--profile": profile}
     names = [name for name, value in given.items() if value is not None]
     if len(names) > 1:
         raise click.UsageError(f"{' and '.join(names)} exclude each other; give one of them")
@@ -199,30 +136,43 @@ def _find_database(url: str | None, path: Path | None) -> TargetDatabase | None:
         check_variables(variables, Settings.model_fields)
     except ValueError as error:
         raise click.UsageError(str(error)) from error
+    if profile is not None:
+        return _stored(profile, "--profile")
     return TargetDatabase(url, path, names[0]) if names else _from_variables(variables)
 
 
+def _arguments() -> list[str]:
+    """Return the names of the positional arguments of the command that runs."""
+    parameters = click.get_current_context().command.params
+    return [str(each.name) for each in parameters if isinstance(each, click.Argument)]
+
+
 def _from_variables(variables: dict[str, str]) -> TargetDatabase | None:
-    url, source = _url(variables)
+    url, source = secret_variable(URL)
     if url is not None:
         return TargetDatabase(url, source=source)
+    if PROFILE in variables:
+        return _stored(variables[PROFILE], PROFILE)
     name = next((name for name in PATHS if name in variables), None)
     if name is None:
-        return None
+        return _chosen()
     try:
         return TargetDatabase(path=directory(variables[name]), source=name)
     except click.BadParameter as error:
         raise CommandError(f"{name}: {error.message}", 2) from error
 
 
-def _url(variables: dict[str, str]) -> tuple[str | None, str]:
-    file = variables.get(URL_FILE)
-    if file is None:
-        return variables.get(URL), URL
-    if URL in variables:
-        raise click.UsageError(f"{URL} and {URL_FILE} exclude each other; unset one of them")
+def _chosen() -> TargetDatabase | None:
+    profiles = read_profiles()
+    if profiles.current is None:
+        return None
+    return _stored(profiles.current, "profile in use", profiles)
+
+
+def _stored(name: str, source: str, profiles: Profiles | None = None) -> TargetDatabase:
     try:
-        return Path(file).read_text(encoding="utf-8").strip(), URL_FILE
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "it is not UTF-8"
-        raise click.UsageError(f"{URL_FILE}={file}: cannot be read: {reason}") from error
+        profile = (profiles or read_profiles()).profile(name)
+    except InvalidArgumentError as error:
+        raise CommandError(f"{source}: {error.message()}", 2) from error
+    path = None if profile.path is None else Path(profile.path)
+    return TargetDatabase(profile.url, path, f"{source} {name}", profile.secret, is_stored=True)

@@ -12,23 +12,29 @@ from typing import IO, Any
 
 import click
 
-from pgchroma.cli.hints import meant_command, takes_database, without_password
+from pgchroma.cli.hints import takes_database, without_password
 from pgchroma.errors import (
     ChromaError,
     InvalidArgumentError,
+    InvalidDimensionException,
     NotFoundError,
     UniqueConstraintError,
 )
 from pgchroma.interrupted import INTERRUPTED
 
-__all__ = ("CommandError", "Commands", "exit_on_error", "one_line")
+__all__ = ("CommandError", "exit_on_error", "one_line")
 
 
 _LONG = re.compile(r"('[^']{80})[^']+'")
 
 _EXTRA = "Got unexpected extra argument"
 
-_USAGE_ERRORS = (InvalidArgumentError, NotFoundError, UniqueConstraintError)
+_USAGE_ERRORS = (
+    InvalidArgumentError,
+    InvalidDimensionException,
+    NotFoundError,
+    UniqueConstraintError,
+)
 
 
 class CommandError(click.ClickException):
@@ -52,30 +58,6 @@ class CommandError(click.ClickException):
 _SHOWS_HELP: type[click.ClickException] = getattr(
     click.exceptions, "NoArgsIsHelpError", CommandError
 )
-
-
-class Commands(click.Group):
-    """A group of commands that reports each error in one line."""
-
-    def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
-        """Parse the command line."""
-        with one_line():
-            return super().make_context(*args, **kwargs)
-
-    def invoke(self, ctx: click.Context) -> Any:
-        """Run the command."""
-        with one_line():
-            return super().invoke(ctx)
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Find the command, or suggest a similar one."""
-        if self.get_command(ctx, args[0]) is None:
-            hint = meant_command(args[0], self.list_commands(ctx))
-            if hint is not None:
-                ctx.fail(hint)
-        return super().resolve_command(ctx, args)
 
 
 @contextmanager

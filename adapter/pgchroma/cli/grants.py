@@ -8,6 +8,7 @@ import psycopg
 from pgchroma.catalog.upgrade import prepare
 from pgchroma.cli.database import TargetDatabase, on_database
 from pgchroma.cli.errors import CommandError
+from pgchroma.cli.printing import json_option, print_json
 from pgchroma.store.access import Access, access_of, schemas_of_databases
 from pgchroma.store.rights import Profile, grants_for
 from pgchroma.store.running._sync.driver import run
@@ -17,14 +18,20 @@ __all__ = ("grants",)
 _PROFILES = {profile.word: profile for profile in reversed(Profile)}
 
 
-@click.command()
-@click.argument("profile", type=click.Choice(list(_PROFILES)))
+@click.command(short_help="Print the SQL that grants a user its privileges.")
+@click.argument("kind", metavar="PROFILE", type=click.Choice(list(_PROFILES)))
 @click.argument("user")
 @click.option("--tenant", help="Only the databases of this tenant.")
 @click.option("--database", help="Only this database of the tenant.")
+@json_option
 @on_database()
 def grants(
-    profile: str, user: str, tenant: str | None, database: str | None, target: TargetDatabase
+    kind: str,
+    user: str,
+    tenant: str | None,
+    database: str | None,
+    as_json: bool,
+    target: TargetDatabase,
 ) -> None:
     """Print the SQL that grants a profile's privileges to USER, a PostgreSQL role.
 
@@ -41,7 +48,10 @@ def grants(
         if not schemas:
             raise CommandError(_nothing(tenant, database), 2)
         access = _access(connection, schemas, user)
-        statements = grants_for(access, _PROFILES[profile])
+        statements = grants_for(access, _PROFILES[kind])
+    if as_json:
+        print_json({"database": access.database, "statements": statements})
+        return
     click.echo(f"-- In database {access.database}:")
     for statement in statements:
         click.echo(f"{statement};")

@@ -15,8 +15,8 @@ from pgchroma.catalog.phases import HEAD, Phase
 from pgchroma.catalog.plan import count_rows, plan_upgrade
 from pgchroma.catalog.server_facts import check_before_upgrade, read_facts
 from pgchroma.catalog.upgrade import prepare, repair, upgrade
-from pgchroma.cli.database import TargetDatabase, on_database
-from pgchroma.cli.printing import printable
+from pgchroma.cli.database import MISSING, TargetDatabase, on_database
+from pgchroma.cli.printing import json_option, print_json, printable
 from pgchroma.errors import InvalidArgumentError, VersionMismatchError
 from pgchroma.store import run
 
@@ -76,8 +76,11 @@ SECONDS = _Seconds(min=0, max=86_400)
     metavar="SECONDS",
     help="With --sql: the most seconds that a statement may run; 0 means no limit. [default: 900]",
 )
+@json_option
 @on_database(is_required=False)
-def migrate(target: TargetDatabase | None, phase: str | None, **given: Any) -> None:
+def migrate(
+    target: TargetDatabase | None, phase: str | None, *, as_json: bool, **given: Any
+) -> None:
     """Create or upgrade pgchroma's catalog in a database.
 
     It also brings the tables of collections to the present layout, some in each transaction.
@@ -88,15 +91,16 @@ def migrate(target: TargetDatabase | None, phase: str | None, **given: Any) -> N
         _print_sql(target, only, given["lock_timeout"], given["statement_timeout"])
         return
     if target is None:
-        raise click.UsageError(TargetDatabase.MISSING)
+        raise click.UsageError(MISSING)
     with target.connection() as connection:
         if given["shows_plan"]:
-            _print_plan(connection, only)
+            _print_plan(connection, only, as_json=as_json)
         elif given["down"] is not None:
             downgrade(connection, given["down"])
-            click.echo(f"the catalog is at revision {given['down']}")
+            _print_revision(given["down"], as_json=as_json)
         else:
-            _migrate(connection, only, given["lock_timeout"])
+            revision = _migrate(connection, only, given["lock_timeout"])
+            _print_revision(revision, as_json=as_json)
 
 
 def _check_options(
@@ -122,13 +126,20 @@ def _check_options(
 
 def _migrate(
     connection: psycopg.Connection[Any], phase: Phase | None, lock_timeout: float | None
-) -> None:
+) -> str | None:
     revision, old = _read_state(connection, phase)
     if revision is None or revision < HEAD or old:
         upgrade(connection, phase=phase, lock_timeout=lock_timeout)
     facts = prepare(connection, "validate")
     repair(connection)
-    click.echo(f"the catalog is at revision {facts.revision}")
+    return facts.revision
+
+
+def _print_revision(revision: str | None, *, as_json: bool) -> None:
+    if as_json:
+        print_json({"revision": revision})
+    else:
+        click.echo(f"the catalog is at revision {revision}")
 
 
 def _print_sql(
@@ -147,11 +158,14 @@ def _print_sql(
     click.echo(offline_sql(revision, old, phase=phase, limits=limits))
 
 
-def _print_plan(connection: psycopg.Connection[Any], phase: Phase | None) -> None:
+def _print_plan(connection: psycopg.Connection[Any], phase: Phase | None, *, as_json: bool) -> None:
     revision, old = _read_state(connection, phase)
     rows: dict[str, int] = run(connection, count_rows())
     steps = plan_upgrade(revision, old, rows)
     shown = [step for step in steps if phase in (None, step.phase)]
+    if as_json:
+        print_json([step.to_json() for step in shown])
+        return
     if not shown:
         click.echo(f"the catalog is at revision {revision}, and nothing is left to do")
     for step in shown:

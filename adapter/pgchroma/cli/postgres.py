@@ -16,7 +16,7 @@ WATCH_SECONDS = 1.0
 """Seconds between two checks whether the server has died."""
 
 
-@click.command()
+@click.command(short_help="Run an embedded PostgreSQL for other programs until Ctrl-C.")
 @on_database()
 def postgres(target: TargetDatabase) -> None:
     """Run an embedded PostgreSQL until Ctrl-C or SIGTERM, for psql and other programs.

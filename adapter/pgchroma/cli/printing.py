@@ -1,13 +1,25 @@
-"""Print names, which users choose freely, and JSON."""
+"""Print names, which users choose freely, sizes, tables and JSON."""
 
 from __future__ import annotations
 
 import json
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, datetime
+from typing import Any, TypeVar
 
 import click
 
-__all__ = ("print_json", "printable")
+__all__ = ("json_option", "print_json", "print_table", "printable", "size_text", "time_text")
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_UNITS = ("bytes", "KiB", "MiB", "GiB", "TiB", "PiB")
+_STEP = 1024
+
+
+def json_option(command: F) -> F:
+    """Add ``--json``, which is passed as `as_json`."""
+    return click.option("--json", "as_json", is_flag=True, help="Print JSON.")(command)
 
 
 def printable(text: str) -> str:
@@ -16,5 +28,44 @@ def printable(text: str) -> str:
 
 
 def print_json(value: Any) -> None:
-    """Print a value as indented JSON."""
-    click.echo(json.dumps(value, indent=2))
+    """Print a value as indented JSON; times and ids become texts."""
+    click.echo(json.dumps(value, indent=2, default=_plain))
+
+
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Print rows below the names of their columns; `None` is an empty cell, numbers go right."""
+    # Importing rich would take half of a command's startup time.
+    from rich.console import Console  # noqa: PLC0415
+    from rich.table import Table  # noqa: PLC0415
+
+    cells = [list(row) for row in rows]
+    table = Table(box=None, pad_edge=False)
+    for position, column in enumerate(columns):
+        is_number = any(isinstance(row[position], int | float) for row in cells)
+        table.add_column(column, justify="right" if is_number else "left")
+    for row in cells:
+        table.add_row(*(printable(_cell(value)) for value in row))
+    Console(markup=False, highlight=False, emoji=False).print(table)
+
+
+def size_text(size: int) -> str:
+    """Return a number of bytes in the unit that people read."""
+    value, unit = float(size), 0
+    while value >= _STEP and unit < len(_UNITS) - 1:
+        value, unit = value / _STEP, unit + 1
+    return f"{size} bytes" if unit == 0 else f"{value:.1f} {_UNITS[unit]}"
+
+
+def time_text(time: datetime) -> str:
+    """Return a time in UTC, to the minute."""
+    return f"{time.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return ""
+    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
+
+
+def _plain(value: Any) -> Any:
+    return value.isoformat() if hasattr(value, "isoformat") else str(value)

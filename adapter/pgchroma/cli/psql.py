@@ -20,9 +20,10 @@ __all__ = ("psql",)
 
 
 @click.command(
+    short_help="Run psql on the database.",
     # psql also has -h, and gets all other options.
     context_settings={"help_option_names": ["--help"], "ignore_unknown_options": True},
-    options_metavar="[--url URL | --path DIRECTORY]",
+    options_metavar="[--url URL | --path DIRECTORY | --profile NAME]",
 )
 @on_database()
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED, metavar="[PSQL ARGUMENTS]...")

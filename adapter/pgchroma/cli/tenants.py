@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable
-
 import click
 
+from pgchroma.cli.collection_options import tenant_option
+from pgchroma.cli.confirmation import confirm, yes_option
 from pgchroma.cli.database import TargetDatabase, on_database
 from pgchroma.cli.errors import exit_on_error
-from pgchroma.cli.printing import print_json, printable
+from pgchroma.cli.groups import Subcommands
+from pgchroma.cli.printing import json_option, print_json, printable
 from pgchroma.model.entities import DatabaseRef
-from pgchroma.model.names import DEFAULT_TENANT, check_looked_up, check_name, check_tenant_name
+from pgchroma.model.names import check_looked_up, check_name, check_tenant_name
 from pgchroma.model.operations import (
     CreateDatabase,
     CreateTenant,
@@ -24,39 +24,34 @@ from pgchroma.model.operations import (
 
 __all__ = ("db", "tenants")
 
-_of_tenant = click.option(
-    "--tenant", default=DEFAULT_TENANT, show_default=True, help="The database's tenant."
-)
-_as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-_is_sure = click.option("--yes", "is_sure", is_flag=True, help="Do not ask for confirmation.")
 
-
-@click.group()
+@click.group(cls=Subcommands, short_help="Create, list, delete and connect to Chroma's databases.")
 def db() -> None:
-    """Create, list and delete Chroma's databases, each of which is a schema in PostgreSQL."""
+    """Create, list, delete and connect to Chroma's databases, each a schema in PostgreSQL."""
 
 
-@click.group()
+@click.group(cls=Subcommands)
 def tenants() -> None:
     """Create, list and delete tenants."""
 
 
 @db.command("create")
 @click.argument("name")
-@_of_tenant
+@tenant_option
+@json_option
 @on_database()
-def create_database(name: str, tenant: str, target: TargetDatabase) -> None:
+def create_database(name: str, tenant: str, as_json: bool, target: TargetDatabase) -> None:
     """Create a database called NAME."""
     with exit_on_error():
         scope = DatabaseRef(check_looked_up(tenant), check_name(name))
     with target.backend() as backend:
         backend.execute(CreateDatabase(scope))
-    click.echo(f"created database {name} of tenant {printable(tenant)}")
+    _report("created", as_json, database=name, tenant=tenant)
 
 
 @db.command("list")
-@_of_tenant
-@_as_json
+@tenant_option
+@json_option
 @on_database()
 def list_databases(tenant: str, as_json: bool, target: TargetDatabase) -> None:
     """List the databases of a tenant by name."""
@@ -74,37 +69,41 @@ def list_databases(tenant: str, as_json: bool, target: TargetDatabase) -> None:
 
 @db.command("delete")
 @click.argument("name")
-@_of_tenant
-@_is_sure
+@tenant_option
+@yes_option()
+@json_option
 @on_database()
-def delete_database(name: str, tenant: str, is_sure: bool, target: TargetDatabase) -> None:
+def delete_database(
+    name: str, tenant: str, is_sure: bool, as_json: bool, target: TargetDatabase
+) -> None:
     """Delete the database NAME with all its collections. This cannot be undone."""
     with exit_on_error():
         scope = DatabaseRef(check_looked_up(tenant), check_looked_up(name))
-    _confirm(is_sure, lambda: f"Delete database {printable(name)} and all its collections?")
+    confirm(is_sure, f"Delete database {printable(name)} and all its collections?")
     with target.backend() as backend:
         backend.execute(DeleteDatabase(scope))
-    click.echo(f"deleted database {printable(name)} of tenant {printable(tenant)}")
+    _report("deleted", as_json, database=name, tenant=tenant)
 
 
 @tenants.command("create")
 @click.argument("name")
+@json_option
 @on_database()
-def create_tenant(name: str, target: TargetDatabase) -> None:
+def create_tenant(name: str, as_json: bool, target: TargetDatabase) -> None:
     """Create a tenant called NAME, without databases."""
     with exit_on_error():
         operation = CreateTenant(check_tenant_name(name))
     with target.backend() as backend:
         backend.execute(operation)
-    click.echo(f"created tenant {printable(name)}")
+    _report("created", as_json, tenant=name)
 
 
 @tenants.command("list")
-@_as_json
+@json_option
 @on_database()
 def list_tenants(as_json: bool, target: TargetDatabase) -> None:
     """List all tenants by name."""
-    with target.backend() as backend:
+    with target.database_backend() as backend:
         found = backend.execute(ListTenants())
     if as_json:
         print_json([{"name": t.name, "resource_name": t.resource_name} for t in found])
@@ -115,19 +114,22 @@ def list_tenants(as_json: bool, target: TargetDatabase) -> None:
 
 @tenants.command("delete")
 @click.argument("name")
-@_is_sure
+@yes_option()
+@json_option
 @on_database()
-def delete_tenant(name: str, is_sure: bool, target: TargetDatabase) -> None:
+def delete_tenant(name: str, is_sure: bool, as_json: bool, target: TargetDatabase) -> None:
     """Delete the tenant NAME, which must have no databases, and the keys scoped to it."""
     with exit_on_error():
         operation = DeleteTenant(check_looked_up(name))
-    _confirm(is_sure, lambda: f"Delete tenant {printable(name)} and the keys scoped to it?")
-    with target.backend() as backend:
+    confirm(is_sure, f"Delete tenant {printable(name)} and the keys scoped to it?")
+    with target.database_backend() as backend:
         backend.execute(operation)
-    click.echo(f"deleted tenant {printable(name)}")
+    _report("deleted", as_json, tenant=name)
 
 
-def _confirm(is_sure: bool, question: Callable[[], str]) -> None:
-    # A script is not asked, because it could not answer.
-    if not is_sure and sys.stdin.isatty():
-        click.confirm(question(), abort=True, err=True)
+def _report(done: str, as_json: bool, **names: str) -> None:
+    if as_json:
+        print_json(names)
+    else:
+        parts = (f"{kind} {printable(name)}" for kind, name in names.items())
+        click.echo(f"{done} {' of '.join(parts)}")
