@@ -19,6 +19,7 @@ from psycopg import IsolationLevel, sql
 from psycopg import errors as pg
 
 from pgchroma.catalog.adoption import AdoptionReport, AdoptionRequest, adopt_all
+from pgchroma.catalog.copies import write_copies
 from pgchroma.catalog.layouts import upgrade_some
 from pgchroma.catalog.resources import resource
 from pgchroma.catalog.restored import relation_exists
@@ -40,7 +41,15 @@ from pgchroma.store.running.parameters import connection_parameters
 from pgchroma.store.running.search_path import add_schema
 from pgchroma.store.sequences import advance_all, advance_segments
 
-__all__ = ("adopt", "offline_sql", "prepare", "repair", "sql_files", "upgrade")
+__all__ = (
+    "adopt",
+    "offline_sql",
+    "prepare",
+    "repair",
+    "restore_objects",
+    "sql_files",
+    "upgrade",
+)
 
 _log = logging.getLogger("pgchroma.catalog")
 
@@ -136,6 +145,25 @@ def adopt(connection: psycopg.Connection[Any], request: AdoptionRequest) -> Adop
         with _another(connection) as own:
             _upgrade_layouts(own)
     return adopted
+
+
+def restore_objects(connection: psycopg.Connection[Any]) -> None:
+    """Create the replaceable SQL objects of the catalog again, and write all copies of it.
+
+    The catalog must have this version's revision. Copies may be outdated if a trigger was missing.
+
+    Raises:
+        MissingRightError: The user does not own the catalog.
+    """
+    with _explained_rights(connection), _another(connection) as own, warn_of_waits(own):
+        files = sql_files()
+        own.execute(files[_LOCK].encode())
+        run(own, add_schema())
+        for name, text in files.items():
+            if name not in _BEFORE:
+                _replace(own, text)
+        run(own, write_copies())
+        own.commit()
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from pgchroma.cli.adopt import adopt
 from pgchroma.cli.compact import compact
 from pgchroma.cli.credentials import keys, users
 from pgchroma.cli.database import TargetDatabase, on_database
+from pgchroma.cli.doctor import doctor
 from pgchroma.cli.errors import Commands
 from pgchroma.cli.grants import grants
 from pgchroma.cli.postgres import postgres
@@ -57,6 +58,7 @@ def migrate(target: TargetDatabase) -> None:
 main.add_command(run)
 main.add_command(adopt)
 main.add_command(compact)
+main.add_command(doctor)
 main.add_command(grants)
 main.add_command(psql)
 main.add_command(postgres)

@@ -40,6 +40,7 @@ __all__ = (
     "build_secondary",
     "build_segment",
     "compact_pass",
+    "locked",
     "peek",
     "sparse_pass",
 )
@@ -104,7 +105,7 @@ def compact_pass(
         keys=keys,
         on_progress=on_progress,
     )
-    return (yield from _locked(collection, steps))
+    return (yield from locked(collection, steps))
 
 
 def _compact(
@@ -148,7 +149,7 @@ def _compact(
 
 def sparse_pass(collection: TrackedCollection) -> PassSteps[PassResult]:
     """Do what is urgent for the sparse vectors of a collection, from the lock to its release."""
-    return (yield from _locked(collection, _compact_urgent(collection)))
+    return (yield from locked(collection, _compact_urgent(collection)))
 
 
 def _compact_urgent(collection: TrackedCollection) -> PassSteps[PassResult]:
@@ -156,8 +157,11 @@ def _compact_urgent(collection: TrackedCollection) -> PassSteps[PassResult]:
     return PassResult(is_done=True)
 
 
-def _locked(collection: TrackedCollection, steps: PassSteps[PassResult]) -> PassSteps[PassResult]:
-    """Run a pass from the lock of the collection to its release."""
+def locked(collection: TrackedCollection, steps: PassSteps[PassResult]) -> PassSteps[PassResult]:
+    """Run a pass from the lock of the collection to its release.
+
+    The result is not done, and nothing is run, if another compactor has the lock.
+    """
     if not (yield from uninterruptible(bookkeeping.lock_collection(collection.id))):
         return PassResult(is_done=False)
     try:
