@@ -12,8 +12,8 @@ from pgchroma.doctor.collections import KNOWN, KnownCollection, readable_collect
 from pgchroma.doctor.database import Database
 from pgchroma.doctor.findings import Finding, info, not_checked, warning
 from pgchroma.errors import ChromaError
-from pgchroma.model.operations import CollectionRef, MeasureRecall
 from pgchroma.model.entities import DatabaseRef
+from pgchroma.model.operations import CollectionRef, MeasureRecall
 from pgchroma.store.running.steps import render
 
 __all__ = ("CHECKS",)
