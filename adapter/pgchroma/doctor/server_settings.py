@@ -30,7 +30,8 @@ class Setting:
     Attributes:
         value: The value as text.
         number: The value in bytes, in milliseconds, or as it is; `None` if it is not a number.
-        place: ``server``, or the role and the database that it was set for.
+        place: ``server``, or the role and the database that it was set for; empty if this session
+            has it from a role or a database.
         reset: The statement that removes it; empty for the server's configuration.
     """
 
@@ -43,44 +44,50 @@ class Setting:
 
 @dataclass(frozen=True, slots=True)
 class ServerSettings:
-    """All settings that apply to sessions of a database."""
+    """All settings that apply to sessions of a database.
 
-    of_server: Mapping[str, Setting]
+    Attributes:
+        of_session: The values that this session started with.
+        of_roles: What was set for roles and databases.
+    """
+
+    of_session: Mapping[str, Setting]
     of_roles: tuple[Setting, ...]
 
     def number(self, name: str, default: float = 0.0) -> float:
-        """Return the server's value in bytes or milliseconds; the default if it has none."""
-        setting = self.of_server.get(name)
+        """Return the session's value in bytes or milliseconds; the default if it has none."""
+        setting = self.of_session.get(name)
         return default if setting is None or setting.number is None else setting.number
 
     def is_off(self, name: str) -> bool:
-        """Whether the server has a setting that is off."""
-        setting = self.of_server.get(name)
+        """Whether the session has a setting that is off."""
+        setting = self.of_session.get(name)
         return setting is not None and setting.value == "off"
 
     def everywhere(self, *names: str) -> Iterator[Setting]:
         """Yield the values of settings: the server's, and those of roles and databases."""
         for name in names:
-            if name in self.of_server:
-                yield self.of_server[name]
+            if name in self.of_session and self.of_session[name].place:
+                yield self.of_session[name]
         yield from (setting for setting in self.of_roles if setting.name in names)
 
 
 def read_settings(database: Database) -> ServerSettings:
     """Read the settings that apply to sessions of this database.
 
-    The server's values are those of a session of the doctor's own user. PostgreSQL does not tell
-    which value another user's session would start with, but what was set for each role.
+    The server's value of a setting is not known if this session has another from its role or its
+    database.
     """
-    rows = database.rows(_SERVER, has_limits=False)
-    units = {name: unit or "" for name, _, unit in rows}
-    of_server = {
-        name: Setting(name, value, _number(value, units[name]), "server") for name, value, _ in rows
+    rows = database.rows(_SESSION, has_limits=False)
+    units = {name: unit or "" for name, _, unit, _ in rows}
+    of_session = {
+        name: Setting(name, value, _number(value, units[name]), place)
+        for name, value, _, place in rows
     }
     of_roles = []
     for name, value, place, reset in database.rows(_ROLES):
         of_roles.append(Setting(name, value, _number(value, units.get(name, "")), place, reset))
-    return ServerSettings(of_server, tuple(of_roles))
+    return ServerSettings(of_session, tuple(of_roles))
 
 
 def shown_bytes(number: float) -> str:
@@ -100,14 +107,11 @@ def _number(value: str, default_unit: str) -> float | None:
     return float(found[1]) * _UNITS.get(unit, 1)
 
 
-# What a role or a database sets is listed by itself.
-_SERVER: Final = render(
+_SESSION: Final = render(
     """
     select
-        name,
-        case when source in ('database', 'user', 'database user') then coalesce(boot_val, '')
-            else coalesce(reset_val, '') end,
-        unit
+        name, coalesce(reset_val, ''), unit,
+        case when source in ('database', 'user', 'database user') then '' else 'server' end
     from pg_catalog.pg_settings
     """
 )

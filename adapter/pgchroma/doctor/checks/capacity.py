@@ -122,7 +122,7 @@ def _maintenance_memory(database: Database) -> Iterator[Finding]:
 @catalog_check("shared-memory")
 def _shared_memory(database: Database) -> Iterator[Finding]:
     settings = database.shared(read_settings)
-    kind = settings.of_server["dynamic_shared_memory_type"].value
+    kind = settings.of_session["dynamic_shared_memory_type"].value
     if kind == "mmap":
         yield warning(
             "server",
