@@ -27,7 +27,7 @@ _STYLES: Final = {Severity.ERROR: "bold red", Severity.WARNING: "yellow", Severi
 
 
 def print_as_json(found: Examination, outcomes: Sequence[Outcome]) -> None:
-    """Print an examination, and what was done before it, as JSON; `docs/doctor.md` has the fields."""
+    """Print an examination, and what was done before it, with the fields in docs/doctor.md."""
     report: dict[str, Any] = {
         "format": FORMAT,
         "version": __version__,

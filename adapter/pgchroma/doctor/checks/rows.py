@@ -50,13 +50,13 @@ class LogState:
     Attributes:
         count_rows: How many rows of counts there are.
         operations: How many records were added, changed or deleted.
-        last: The last number that was drawn from the sequence.
+        last: The last number that was drawn from the sequence; `None` if the user may not see it.
         drawn: The largest number that is in use.
     """
 
     count_rows: int
     operations: int
-    last: int
+    last: int | None
     drawn: int
 
 
@@ -124,7 +124,7 @@ def _unmerged(database: Database) -> Iterator[Finding]:
 @catalog_check("sequence-behind")
 def _sequences(database: Database) -> Iterator[Finding]:
     for collection, state in database.shared(log_states):
-        if state.drawn > state.last:
+        if state.last is not None and state.drawn > state.last:
             yield error(
                 collection.subject,
                 f"the sequence of the log is {state.drawn - state.last} behind its records, as "
@@ -226,7 +226,9 @@ _LOG: Final[LiteralString] = """
 select
     (select count(*) from {counts}),
     ({operations}),
-    coalesce(pg_sequence_last_value({log}::regclass), 0)::bigint,
+    case when has_sequence_privilege({log}, 'usage, select')
+        then coalesce(pg_sequence_last_value({log}::regclass), 0)::bigint
+    end,
     coalesce(
         greatest(
             (select max(seq) from {records}), (select max(place) from {counts}){position}
