@@ -20,8 +20,8 @@ MAX_LAG_BYTES: Final = 256 << 20
 """A standby that is further behind, in bytes of the write-ahead log, is reported."""
 
 MAX_LAG_SECONDS: Final = 60
-"""A standby whose last replayed transaction is older is reported, if it has received a later one.
-"""
+"""A standby whose last replayed transaction is older is reported, unless it receives the log of its
+primary and has replayed all of it."""
 
 
 @server_check("replica")
@@ -32,9 +32,9 @@ def _replica(database: Database) -> Iterator[Finding]:
     if has_more and seconds > MAX_LAG_SECONDS:
         yield warning(
             "server",
-            f"this standby is {timedelta(seconds=seconds)} behind its primary",
+            f"this standby replayed its last transaction {timedelta(seconds=seconds)} ago",
             "reads return older data",
-            "alter system set max_standby_streaming_delay = '30s'",
+            "select * from pg_stat_wal_receiver",
             seconds=seconds,
         )
     yield info(
@@ -83,7 +83,10 @@ _OWN_LAG: Final = render(
     """
     select
         pg_is_in_recovery(),
-        coalesce(pg_last_wal_receive_lsn() > pg_last_wal_replay_lsn(), true),
+        coalesce(pg_last_wal_receive_lsn() > pg_last_wal_replay_lsn(), true) or not exists (
+            select from pg_catalog.pg_stat_wal_receiver
+            where coalesce(status, 'streaming') = 'streaming'
+        ),
         coalesce(extract(epoch from clock_timestamp() - pg_last_xact_replay_timestamp()), 0)::int
     """
 )
@@ -96,13 +99,13 @@ _LAGS: Final = (
     """
     select
         coalesce(nullif(r.application_name, ''), host(r.client_addr), r.pid::text),
-        pg_wal_lsn_diff(p.position, r.replay_lsn)::bigint
+        pg_wal_lsn_diff(p.position, coalesce(r.replay_lsn, r.flush_lsn, r.write_lsn))::bigint
     from pg_catalog.pg_stat_replication as r
     cross join lateral (select """
     + _POSITION
     + """) as p (position)
     where r.state in ('streaming', 'catchup')
-        and pg_wal_lsn_diff(p.position, r.replay_lsn) > %(most)s
+        and pg_wal_lsn_diff(p.position, coalesce(r.replay_lsn, r.flush_lsn, r.write_lsn)) > %(most)s
     order by 1
     """
 ).encode()
