@@ -5,7 +5,7 @@ A pooler does not tell. Its mode shows in what its connections do.
 
 from __future__ import annotations
 
-from typing import Final, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 
 import psycopg
 
@@ -19,36 +19,38 @@ PoolerMode: TypeAlias = Literal["statement", "transaction", "unknown"]
 _PID: Final = "select pg_backend_pid()"
 
 
-def find_pooler(conninfo: str) -> PoolerMode | None:
-    """Return the mode of the pooler that a connection string leads to; `None` if there is none.
+def find_pooler(connection: psycopg.Connection[Any], conninfo: str) -> PoolerMode | None:
+    """Return the mode of the pooler that a connection goes through; `None` if there is none.
+
+    Args:
+        connection: A connection in autocommit mode, which stays open.
+        conninfo: Its connection string. If there is a pooler, two more connections are opened.
 
     Raises:
-        psycopg.Error: No connection can be opened.
+        psycopg.Error: A connection was lost, or cannot be opened.
     """
-    with _connect(conninfo) as first:
-        pid = _backend(first)
-        if pid == first.info.backend_pid:
-            return None
-        with _connect(conninfo) as second:
-            # In session mode, the first connection still holds its session of PostgreSQL.
-            is_shared = _backend(second) == pid
+    if _backend(connection) == connection.info.backend_pid:
+        return None
+    with _connect(conninfo) as first, _connect(conninfo) as second:
+        # In session mode, a connection holds its session of PostgreSQL until it is closed.
+        is_shared = _backend(first) == _backend(second)
         if is_shared and not _has_transactions(first):
             return "statement"
-        return "transaction" if is_shared else "unknown"
+    return "transaction" if is_shared else "unknown"
 
 
-def _connect(conninfo: str) -> psycopg.Connection[tuple[int]]:
+def _connect(conninfo: str) -> psycopg.Connection[Any]:
     return psycopg.connect(
         conninfo, autocommit=True, application_name=APPLICATION, prepare_threshold=None
     )
 
 
-def _backend(connection: psycopg.Connection[tuple[int]]) -> int:
+def _backend(connection: psycopg.Connection[Any]) -> int:
     row = connection.execute(_PID).fetchone()
-    return 0 if row is None else row[0]
+    return 0 if row is None else int(row[0])
 
 
-def _has_transactions(connection: psycopg.Connection[tuple[int]]) -> bool:
+def _has_transactions(connection: psycopg.Connection[Any]) -> bool:
     try:
         with connection.transaction():
             _backend(connection)

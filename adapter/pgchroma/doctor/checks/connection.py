@@ -41,7 +41,7 @@ def _pooler(database: Database) -> Iterator[Finding]:
 
 def find_mode(database: Database) -> tuple[str | None]:
     """Return the mode of the pooler in between; `None` if there is none."""
-    return (find_pooler(database.conninfo),)
+    return (find_pooler(database.connection, database.conninfo),)
 
 
 CHECKS: Final = (_pooler,)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
+from psycopg import sql
+
 from pgchroma.doctor.check import server_check
 from pgchroma.doctor.database import Database
 from pgchroma.doctor.findings import Finding, error, info, warning
@@ -88,11 +90,12 @@ def _autovacuum(database: Database) -> Iterator[Finding]:
                 f"alter system set {name} = on",
             )
     for schema, name in database.rows(_WITHOUT_AUTOVACUUM):
+        table = sql.Identifier(schema, name).as_string(None)
         yield warning(
             f"table {schema}.{name}",
             "autovacuum is off for the table",
             "its dead rows stay and its statistics become wrong",
-            f'alter table "{schema}"."{name}" reset (autovacuum_enabled)',
+            f"alter table {table} reset (autovacuum_enabled)",
         )
 
 

@@ -74,7 +74,7 @@ def _wraparound(database: Database) -> Iterator[Finding]:
         f"database {name}",
         f"the oldest transaction id that is not frozen is {age:,} transactions old",
         "at about 2.1 billion PostgreSQL refuses all writes",
-        "vacuumdb --freeze",
+        "vacuum (freeze)",
         transactions=transactions,
         multixacts=multixacts,
     )
