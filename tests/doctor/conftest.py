@@ -16,6 +16,7 @@ from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 import pgchroma
+from pgchroma.catalog.upgrade import prepare
 from pgchroma.compactor import passes
 from pgchroma.doctor.examination import examine
 from pgchroma.doctor.findings import Finding
@@ -85,7 +86,7 @@ def durable() -> Iterator[str]:
         place.chmod(0o755)
         with EmbeddedPostgres.open(place / "primary") as postgres:
             with psycopg.connect(postgres.conninfo, autocommit=True) as connection:
-                pgchroma.catalog.upgrade.prepare(connection)
+                prepare(connection)
             fill(postgres.conninfo)
             yield postgres.conninfo
 
