@@ -125,7 +125,7 @@ def test_a_check_that_fails_is_a_finding(broken: Broken) -> None:
     broken.execute("alter table pgchroma.segments rename entries to elements")
     findings = found(broken.url)
     assert {each.subject for each in findings["check-failed"]} == {
-        "missing-index", "unfinished-build", "unindexed-tail", "dead-entries",
+        "missing-index", "unindexed-tail", "dead-entries",
     }  # fmt: skip
     assert all(each.severity is Severity.WARNING for each in findings["check-failed"])
 

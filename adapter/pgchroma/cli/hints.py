@@ -18,6 +18,7 @@ _OTHER_NAMES: Final = {
     "migrate": ("init", "install", "setup", "upgrade"),
     "compact": ("index", "reindex", "vacuum"),
     "db": ("database", "databases"),
+    "doctor": ("check", "diagnose", "health", "verify"),
     "tenants": ("tenant",),
     "keys": ("token", "tokens"),
 }

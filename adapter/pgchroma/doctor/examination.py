@@ -15,7 +15,7 @@ from pgchroma.config import Settings
 from pgchroma.doctor.check import Check
 from pgchroma.doctor.checks import CHECKS
 from pgchroma.doctor.checks.connection import find_mode
-from pgchroma.doctor.checks.versions import has_usable_catalog, missing_tables
+from pgchroma.doctor.checks.versions import catalog_obstacle
 from pgchroma.doctor.database import APPLICATION, Database
 from pgchroma.doctor.findings import (
     CHECK_FAILED,
@@ -153,15 +153,11 @@ def _catalog_obstacle(database: Database) -> str | None:
     if database.shared(find_mode) == ("statement",):
         return None
     try:
-        if not has_usable_catalog(database):
-            return "there is no catalog of the revision that this version of pgchroma needs"
-        if missing := missing_tables(database):
-            return f"tables are missing in the catalog: {', '.join(missing)}"
+        return catalog_obstacle(database)
     except psycopg.Error as failure:
         if has_lost_connection(failure):
             raise
         return primary_message(failure)
-    return None
 
 
 def _unknown(database: Database) -> tuple[str, ...]:

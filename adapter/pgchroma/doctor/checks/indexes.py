@@ -42,7 +42,7 @@ class _SegmentState:
 
 @catalog_check("invalid-index")
 def _invalid(database: Database) -> Iterator[Finding]:
-    for id, subject, schema, name, is_own, size in database.rows(_INVALID):
+    for id, subject, schema, name, is_own, size in database.lasting_rows(_INVALID):
         index = sql.Identifier(schema, name).as_string(None)
         yield warning(
             subject,
@@ -100,17 +100,13 @@ def _missing_index(collection: KnownCollection, name: str, cost: str) -> Finding
 
 @catalog_check("unfinished-build")
 def _unfinished(database: Database) -> Iterator[Finding]:
-    by_id = {each.id: each for each in database.shared(known_collections)}
-    for state in database.shared(_read_segments):
-        collection = by_id.get(state.collection)
-        if collection is None or state.is_ready or collection.is_locked:
-            continue
+    for id, subject, name in database.lasting_rows(_UNFINISHED):
         yield warning(
-            collection.subject,
-            f"the build of {state.segment.index_name} has not ended, and no compactor works on it",
+            subject,
+            f"the build of {name} has not ended, and no compactor works on it",
             "queries do not use the index",
             COMPACT,
-            fix=Fix("compact", collection.id),
+            fix=Fix("compact", id),
         )
 
 
@@ -199,14 +195,15 @@ def _duplicate(database: Database) -> Iterator[Finding]:
 @catalog_check("unknown-index")
 def _unknown(database: Database) -> Iterator[Finding]:
     by_id = {each.id: each for each in database.shared(known_collections)}
-    known: set[tuple[UUID, str]] = {(id, name) for id, name in database.rows(_NAMES)}
-    known |= {
+    indexes = database.lasting_rows(_UNKNOWN)
+    # An index that was seen while no compactor worked on the collection has had its row since then.
+    known = {
         (id, secondary_name(by_id[id].tables, SecondaryIndex(kind, key)))
-        for id, kind, key, _, _ in database.rows(_SECONDARY)
+        for id, kind, key, _, _ in (database.rows(_SECONDARY) if indexes else ())
         if id in by_id
     }
-    for id, subject, schema, name, size in database.rows(_OWN_INDEXES):
-        if (id, name) in known or id not in by_id or by_id[id].is_locked:
+    for id, subject, schema, name, size in indexes:
+        if (id, name) in known:
             continue
         index = sql.Identifier(schema, name).as_string(None)
         yield warning(
@@ -263,7 +260,17 @@ _SEGMENTS: Final = render(
     known=KNOWN,
 )
 
-_NAMES: Final = render("select collection_id, index_name from pgchroma.segments")
+_UNFINISHED: Final = render(
+    """
+    select k.id, k.subject, s.index_name
+    from {known} as k
+    join pgchroma.segments as s
+        on s.collection_id = k.id and s.generation = k.generation and not s.is_ready
+    where not k.is_locked
+    order by 2, 3
+    """,
+    known=KNOWN,
+)
 
 _SECONDARY: Final = render(
     """
@@ -339,7 +346,7 @@ _DUPLICATES: Final = render(
     known=KNOWN,
 )
 
-_OWN_INDEXES: Final = render(
+_UNKNOWN: Final = render(
     """
     select
         k.id, k.subject, k.schema_name, x.relname::text,
@@ -349,6 +356,10 @@ _OWN_INDEXES: Final = render(
         and x.relname ~ '^(vectors_[0-9a-f]{{32}}_hnsw|records_[0-9a-f]{{32}}_by)_'
         and split_part(x.relname::text, '_', 2) = k.key
     join pg_catalog.pg_index as i on i.indexrelid = x.oid and i.indisvalid
+    where not k.is_locked and not exists (
+        select from pgchroma.segments as s
+        where s.collection_id = k.id and s.index_name = x.relname
+    )
     order by 2, 4
     """,
     known=KNOWN,

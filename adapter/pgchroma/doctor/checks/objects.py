@@ -63,14 +63,14 @@ def _missing_tables(database: Database) -> Iterator[Finding]:
 
 @catalog_check("missing-view")
 def _missing_views(database: Database) -> Iterator[Finding]:
-    collections = [
-        each
-        for each in database.shared(known_collections)
-        if f"records_{each.id.hex}" in each.existing
-    ]
+    collections = database.shared(known_collections)
     names = [view_name(each.name) for each in collections]
-    rows = database.rows(_VIEWS, {"schemas": [each.schema for each in collections], "views": names})
-    for number, kind in rows:
+    parameters = {
+        "ids": [each.id for each in collections],
+        "collections": [each.name for each in collections],
+        "views": names,
+    }
+    for number, kind in database.rows(_VIEWS, parameters):
         collection = collections[number - 1]
         view = sql.Identifier(collection.schema, names[number - 1]).as_string(None)
         if kind is None:
@@ -206,13 +206,16 @@ _MISSING_SCHEMAS: Final = render(
     select d.tenant, d.name, d.schema_name, count(c.id)
     from pgchroma.databases as d
     left join pgchroma.collections as c on c.database_id = d.id
-    where to_regnamespace(quote_ident(d.schema_name)) is null
+    where not exists (
+        select from pg_catalog.pg_namespace as n where n.nspname = d.schema_name
+    )
     group by 1, 2, 3
     having %(names)s::text[] is null or bool_or(c.name = any(%(names)s))
     order by 1, 2
     """
 )
 
+# The collections are joined again: since they were read, some may have been deleted or renamed.
 _VIEWS: Final = render(
     """
     select
@@ -226,8 +229,13 @@ _VIEWS: Final = render(
             when 'c' then 'type'
             when 'i' then 'index'
         end
-    from unnest(%(schemas)s::text[], %(views)s::text[]) with ordinality as v (schema_name, name, n)
-    join pg_catalog.pg_namespace as s on s.nspname = v.schema_name
+    from unnest(%(ids)s::uuid[], %(collections)s::text[], %(views)s::text[])
+        with ordinality as v (id, collection, name, n)
+    join pgchroma.collections as k on k.id = v.id and k.name = v.collection
+    join pgchroma.databases as d on d.id = k.database_id
+    join pg_catalog.pg_namespace as s on s.nspname = d.schema_name
+    join pg_catalog.pg_class as r
+        on r.relnamespace = s.oid and r.relname = 'records_' || replace(v.id::text, '-', '')
     left join pg_catalog.pg_class as c on c.relnamespace = s.oid and c.relname = v.name
     where c.relkind is distinct from 'v'
     order by 1

@@ -10,13 +10,13 @@ from psycopg import sql
 
 from pgchroma.catalog.pgvector import MIN_PGVECTOR, is_too_old
 from pgchroma.catalog.server_facts import HEAD, MIN_POSTGRES
-from pgchroma.doctor.check import catalog_check, server_check
+from pgchroma.doctor.check import server_check
 from pgchroma.doctor.database import Database
 from pgchroma.doctor.findings import Finding, error, info, warning
 from pgchroma.store.layout.tables import LAYOUT_VERSION
 from pgchroma.store.running.steps import render
 
-__all__ = ("CHECKS", "has_usable_catalog", "missing_tables")
+__all__ = ("CHECKS", "catalog_obstacle")
 
 MIGRATE: Final = "pgchroma migrate"
 
@@ -128,7 +128,7 @@ def _trigrams(database: Database) -> Iterator[Finding]:
 
 @server_check("catalog-tables")
 def _tables(database: Database) -> Iterator[Finding]:
-    for name in missing_tables(database):
+    for name in _missing_tables(database):
         yield error(
             f"table pgchroma.{name}",
             "the table is missing in the catalog",
@@ -159,9 +159,10 @@ def _revision(database: Database) -> Iterator[Finding]:
         )
 
 
-@catalog_check("layout-version")
+@server_check("layout-version")
 def _layouts(database: Database) -> Iterator[Finding]:
-    older, newer = database.row(_LAYOUTS, {"version": LAYOUT_VERSION})
+    # An unusable catalog is found by other checks.
+    older, newer = (0, 0) if _why_unusable(database) else database.shared(_read_layouts)
     subject = f"database {database.connection.info.dbname}"
     if older:
         yield error(
@@ -181,17 +182,28 @@ def _layouts(database: Database) -> Iterator[Finding]:
         )
 
 
-def has_usable_catalog(database: Database) -> bool:
-    """Whether the catalog is the one that this version of pgchroma works with.
+def catalog_obstacle(database: Database) -> str | None:
+    """Return why the catalog cannot be examined; `None` if it can.
 
     Raises:
-        psycopg.Error: The revision cannot be read.
+        psycopg.Error: The user may not read it.
     """
+    if obstacle := _why_unusable(database):
+        return obstacle
+    older, _ = database.shared(_read_layouts)
+    return "the tables of some collections have an older layout" if older else None
+
+
+def _why_unusable(database: Database) -> str | None:
+    """Return why this version cannot read the catalog; `None` if it can."""
     (revision,) = database.shared(_read_revision)
-    return revision == HEAD
+    if revision != HEAD:
+        return "there is no catalog of the revision that this version of pgchroma needs"
+    missing = _missing_tables(database)
+    return f"tables are missing in the catalog: {', '.join(missing)}" if missing else None
 
 
-def missing_tables(database: Database) -> list[str]:
+def _missing_tables(database: Database) -> list[str]:
     """Return the tables that are missing in the catalog; none if there is no catalog.
 
     Raises:
@@ -199,6 +211,11 @@ def missing_tables(database: Database) -> list[str]:
     """
     has_catalog, missing = database.row(_MISSING, {"tables": list(TABLES)})
     return list(missing) if has_catalog else []
+
+
+def _read_layouts(database: Database) -> tuple[int, int]:
+    older, newer = database.row(_LAYOUTS, {"version": LAYOUT_VERSION})
+    return older, newer
 
 
 def _read_versions(database: Database) -> _Versions:
