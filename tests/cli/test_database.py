@@ -25,6 +25,7 @@ COMMANDS = [
     ("keys", "revoke", "ci"),
     ("keys", "create", "ci", "--role", "read"),
     ("compact",),
+    ("doctor",),
     ("migrate",),
     ("db", "list"),
     ("tenants", "create", "acme"),

@@ -17,6 +17,7 @@ from psycopg import IsolationLevel, sql
 from psycopg import errors as pg
 
 from pgchroma.catalog.adoption import AdoptionReport, AdoptionRequest, adopt_all
+from pgchroma.catalog.copies import write_copies
 from pgchroma.catalog.layouts import upgrade_some
 from pgchroma.catalog.pgvector import warn_of_bugs
 from pgchroma.catalog.phases import HEAD, Phase, needed_revision
@@ -49,7 +50,7 @@ from pgchroma.store.running.parameters import connection_parameters
 from pgchroma.store.running.search_path import add_schema
 from pgchroma.store.sequences import advance_all, advance_segments
 
-__all__ = ("adopt", "another", "prepare", "repair", "sql_files", "upgrade")
+__all__ = ("adopt", "another", "prepare", "repair", "restore_objects", "sql_files", "upgrade")
 
 _log = logging.getLogger("pgchroma.catalog")
 
@@ -153,6 +154,25 @@ def adopt(connection: psycopg.Connection[Any], request: AdoptionRequest) -> Adop
         with another(connection) as own:
             _upgrade_layouts(own)
     return adopted
+
+
+def restore_objects(connection: psycopg.Connection[Any]) -> None:
+    """Create the replaceable SQL objects of the catalog again, and write all copies of it.
+
+    The catalog must have this version's revision. Copies may be outdated if a trigger was missing.
+
+    Raises:
+        MissingRightError: The user does not own the catalog.
+    """
+    with _explained_rights(connection), another(connection) as own, warn_of_waits(own):
+        files = sql_files()
+        own.execute(files[LOCK].encode())
+        run(own, add_schema())
+        for name, text in files.items():
+            if name not in BEFORE:
+                _replace(own, text)
+        run(own, write_copies())
+        own.commit()
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from pgchroma.cli.compact import compact
 from pgchroma.cli.completion import completion
 from pgchroma.cli.connect import connect
 from pgchroma.cli.credentials import keys, users
+from pgchroma.cli.doctor import doctor
 from pgchroma.cli.explain import explain
 from pgchroma.cli.grants import grants
 from pgchroma.cli.groups import Commands
@@ -55,6 +56,7 @@ for command in (
     collections,
     compact,
     completion,
+    doctor,
     explain,
     grants,
     install,

@@ -20,6 +20,7 @@ _OTHER_NAMES: Final = {
     "migrate": ("init", "setup", "upgrade"),
     "compact": ("index", "optimize", "reindex"),
     "db": ("database", "databases"),
+    "doctor": ("check", "diagnose", "health", "verify"),
     "tenants": ("tenant",),
     "keys": ("token", "tokens"),
     "collections": ("collection", "ls", "tables"),

@@ -17,6 +17,7 @@ from pgchroma.store.layout.segments import segment_prefix
 from pgchroma.store.running.steps import Statement, Steps, render
 
 __all__ = (
+    "LOCK_SPACE",
     "RecordedError",
     "announce_build",
     "delete_segments",
@@ -33,7 +34,7 @@ MAX_AUTO_INDEXES: Final = 32
 """A collection with this many secondary indexes, built or not, gets no further ones on demand:
 each index costs writes something, and every reader can cause demand."""
 
-_LOCK_SPACE: Final = 0x70676368
+LOCK_SPACE: Final = 0x70676368
 """The first key of the compactor's advisory locks, to tell them from others."""
 
 
@@ -169,7 +170,7 @@ def record_error(id: UUID, error: str | None) -> Steps[RecordedError]:
 
 
 def _lock_keys(id: UUID) -> dict[str, int]:
-    return {"space": _LOCK_SPACE, "key": int.from_bytes(id.bytes[:4], "big", signed=True)}
+    return {"space": LOCK_SPACE, "key": int.from_bytes(id.bytes[:4], "big", signed=True)}
 
 
 _LOCK = render("select pg_try_advisory_lock(%(space)s::int, %(key)s::int)")

@@ -41,6 +41,7 @@ __all__ = (
     "build_secondary",
     "build_segment",
     "compact_pass",
+    "locked",
     "peek",
     "sparse_pass",
 )
@@ -105,7 +106,7 @@ def compact_pass(
         keys=keys,
         on_progress=on_progress,
     )
-    return (yield from _locked(collection, steps))
+    return (yield from locked(collection, steps))
 
 
 def _compact(
@@ -149,7 +150,7 @@ def _compact(
 
 def sparse_pass(collection: TrackedCollection) -> PassSteps[PassResult]:
     """Do what is urgent for the sparse vectors of a collection, from the lock to its release."""
-    return (yield from _locked(collection, _compact_urgent(collection)))
+    return (yield from locked(collection, _compact_urgent(collection)))
 
 
 def _compact_urgent(collection: TrackedCollection) -> PassSteps[PassResult]:
@@ -157,8 +158,11 @@ def _compact_urgent(collection: TrackedCollection) -> PassSteps[PassResult]:
     return PassResult(is_done=True)
 
 
-def _locked(collection: TrackedCollection, steps: PassSteps[PassResult]) -> PassSteps[PassResult]:
-    """Run a pass from the lock of the collection to its release."""
+def locked(collection: TrackedCollection, steps: PassSteps[PassResult]) -> PassSteps[PassResult]:
+    """Run a pass from the lock of the collection to its release.
+
+    The result is not done, and nothing is run, if another compactor has the lock.
+    """
     if not (yield from uninterruptible(bookkeeping.lock_collection(collection.id))):
         return PassResult(is_done=False)
     try:

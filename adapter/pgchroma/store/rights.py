@@ -1,8 +1,8 @@
 """The grants that each kind of PostgreSQL user needs, and those that a user lacks.
 
-There are four kinds. An *analyst* reads in SQL, with views and the functions of the schema `chroma`.
-A *reader* reads records through the API. A *writer* also writes records, and creates and owns collections. An *owner* may do everything,
-including upgrades and building indexes.
+There are four kinds. An *analyst* reads in SQL, with views and the functions of the schema
+`chroma`. A *reader* reads records through the API. A *writer* also writes records, and creates and
+owns collections. An *owner* may do everything, including upgrades and building indexes.
 
 Only the owner of a table may drop, rename or index it. So an owner is granted membership in the
 roles that own the existing objects. If a superuser owns them, membership would grant every right:
