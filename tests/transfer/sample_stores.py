@@ -1,9 +1,9 @@
 """Data directories that releases of Chroma wrote, with what was written to them.
 
-`stores/<release>.tar.xz` has the directory `<release>` and the truth about it: `<release>.truth.json`
-lists collections and records, and `<release>.truth.npz` has the vectors as they were given, and
-under `chroma_<key>` those that the release's own `get` returned where they differ. `A+B` is a
-directory that release A made and release B opened and wrote to.
+`stores/<release>.tar.xz` has the directory `<release>` and the truth about it.
+`<release>.truth.json` lists collections and records. `<release>.truth.npz` has the vectors as they
+were given, and under `chroma_<key>` those that the release's own `get` returned where they differ.
+`A+B` is a directory that release A made and release B opened and wrote to.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def unpack(release: str, target: Path) -> Store:
         for head in stored["collections"]:
             given = arrays[head["key"]]
             key = f"chroma_{head['key']}"
-            returned = arrays[key] if key in arrays else given
+            returned = arrays.get(key, given)
             truths.append(Truth(head, head["records"], given, returned))
     return Store(release, target / release, truths)
 

@@ -231,7 +231,7 @@ class _Reading:
                 yield ("VECTOR", path.name), hashes
 
     def _take_ownerless(self) -> None:
-        """If tables are damaged, take what no collection owns for collections; else it is deleted."""
+        """Take what no collection owns for one if tables are damaged, and for deleted else."""
         owned = self._owned_segments()
         segments = [("METADATA", segment) for segment in self._records if segment not in owned]
         segments += [

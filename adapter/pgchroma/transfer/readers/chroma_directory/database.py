@@ -126,7 +126,7 @@ def open_database(path: Path, *, is_in_use: bool, resources: ExitStack) -> Datab
     problem = None
     try:
         connection = _connect(f"{readable.as_uri()}?{options}", resources)
-        problem = _find_damage(connection)
+        problem = _find_damage(connection) or _find_contradiction(connection)
     except sqlite3.DatabaseError as error:
         problem = str(error)
     if problem is not None:
@@ -181,11 +181,18 @@ def _find_damage(connection: sqlite3.Connection) -> str | None:
             for (found,) in connection.execute(f"pragma quick_check({table})"):
                 if found != "ok":
                     return str(found)
-    for statement in _COUNTS:
-        if len(set(connection.execute(statement).fetchone())) > 1:
-            return "an index and its table have different numbers of rows"
     return None
 
+
+def _find_contradiction(connection: sqlite3.Connection) -> str | None:
+    """Return what shows that pages are of different moments, which fit each other all the same."""
+    for statement in _COUNTS:
+        if len(set(connection.execute(statement).fetchone())) > 1:
+            return _CONTRADICTION
+    return None
+
+
+_CONTRADICTION: Final = "a table and its index have different numbers of rows"
 
 _COUNTS: Final = (
     "select (select count(*) from embeddings not indexed), "
@@ -193,7 +200,6 @@ _COUNTS: Final = (
     "select (select count(*) from embedding_metadata not indexed), "
     "(select count(*) from embedding_metadata indexed by sqlite_autoindex_embedding_metadata_1)",
 )
-"""Pages of different moments may fit each other, but give other counts."""
 
 
 def _open_rebuilt(path: Path, problem: str, resources: ExitStack) -> Database:
@@ -211,9 +217,10 @@ def _open_rebuilt(path: Path, problem: str, resources: ExitStack) -> Database:
     ]
     if rebuilt.is_cut:
         warnings.append("chroma.sqlite3 is cut off: its last pages are missing")
+    is_whole = rebuilt.rows and not (rebuilt.lost or rebuilt.is_cut or rebuilt.is_contradictory)
     return Database(
         _connect(f"{target.as_uri()}?mode=ro", resources),
         is_damaged=True,
-        has_lost_rows=bool(rebuilt.lost) or rebuilt.is_cut or not rebuilt.rows,
+        has_lost_rows=not is_whole or problem == _CONTRADICTION,
         warnings=warnings,
     )

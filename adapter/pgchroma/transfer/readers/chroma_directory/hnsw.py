@@ -25,7 +25,8 @@ _HEADER: Final = struct.Struct("<iQQQQQQiIQQQdQ")
 _DELETED: Final = 1 << 16
 _UNUSED_BITS: Final = 17
 _BLOCK_BYTES: Final = 4 << 20
-_SAMPLED_PER_BLOCK: Final = 32
+_SAMPLED_PER_BLOCK: Final = 64
+_MIN_SAMPLE: Final = 20
 _MAX_ELEMENT_BYTES: Final = 1 << 24
 _MAX_LABEL: Final = 1 << 40
 _USUAL_NEIGHBORS: Final = (16, 8, 32, 64, 4, 12, 24, 48, 128, 2, 5, 6, 10, 20, 40, 96)
@@ -134,13 +135,20 @@ class HnswIndex:
         problems: What is wrong with the files, as sentences without a period.
     """
 
-    def __init__(self, directory: Path, layout: Layout, space: str | None, count: int) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        layout: Layout,
+        space: str | None,
+        count: int,
+        known_labels: Numbers,
+    ) -> None:
         self.layout = layout
         self.problems: list[str] = []
         self._dtype = layout.dtype()
         self._file = os.open(directory / "data_level0.bin", os.O_RDONLY | os.O_CLOEXEC)
         try:
-            labels, links, sample = self._scan(count)
+            labels, links, sample = self._scan(count, known_labels)
             self._norms = _Norms.of(sample)
             self._is_cosine = self._norms.are_one if space is None else space == "cosine"
             self._lengths = self._read_lengths(directory / "length.bin", len(labels))
@@ -155,7 +163,6 @@ class HnswIndex:
         is_first[1:] = np.diff(sorted_labels) != 0
         self.labels: Numbers = sorted_labels[is_first]
         self._positions: Numbers = positions[order][is_first]
-        self._repeated: Numbers = sorted_labels[~is_first]
 
     def close(self) -> None:
         """Close the file."""
@@ -182,8 +189,6 @@ class HnswIndex:
         elements = self._read_elements(positions)
         vectors = np.ascontiguousarray(elements["vector"], np.float32)
         doubts = self._doubts(rows, positions, elements["links"], vectors)
-        for row in np.flatnonzero(np.isin(labels, self._repeated)).tolist():
-            doubts.setdefault(row, _TORN)
         matrix[rows] = self._scaled(positions, vectors)
         return Vectors(matrix, is_found, doubts)
 
@@ -220,7 +225,9 @@ class HnswIndex:
                 doubts.setdefault(row, doubt)
         return doubts
 
-    def _scan(self, count: int) -> tuple[Numbers, NDArray[np.uint32], NDArray[np.float64]]:
+    def _scan(
+        self, count: int, known_labels: Numbers
+    ) -> tuple[Numbers, NDArray[np.uint32], NDArray[np.float64]]:
         """Return the labels and the link headers of all elements, and the norms of a sample."""
         per_block = max(1, _BLOCK_BYTES // self.layout.size)
         labels = np.zeros(count, np.int64)
@@ -237,8 +244,12 @@ class HnswIndex:
             # A label beyond 63 bits becomes negative, and is not used.
             labels[at : at + len(block)] = block["label"].view(np.int64)
             links[at : at + len(block)] = block["links"]
-            step = max(1, len(block) // _SAMPLED_PER_BLOCK)
-            sample = block["vector"][::step].astype(np.float64)
+            # Behind the last element there may be anything.
+            sample = block[block["label"] > 0]
+            sample = sample[:: max(1, len(sample) // _SAMPLED_PER_BLOCK)]
+            if len(known_labels):
+                sample = sample[np.isin(sample["label"].view(np.int64), known_labels)]
+            sample = sample["vector"].astype(np.float64)
             norms.append(np.sqrt(np.einsum("ij,ij->i", sample, sample)))
             at += len(block)
         if at < count:
@@ -299,7 +310,8 @@ class _Norms:
         if not len(sample):
             return cls(0.0, are_equal=False, are_one=False)
         low, median, high = np.quantile(sample, (0.05, 0.5, 0.95))
-        are_equal = bool(high - low <= _SPREAD_OF_EQUAL_LENGTHS * median)
+        is_narrow = high - low <= _SPREAD_OF_EQUAL_LENGTHS * median
+        are_equal = bool(is_narrow) and len(sample) >= _MIN_SAMPLE
         is_one = (abs(sample - 1) < _UNIT_TOLERANCE).mean() > 0.9  # noqa: PLR2004
         return cls(float(median), are_equal, bool(is_one))
 
@@ -347,12 +359,12 @@ def open_index(
         count = layout.count or 0
     if not count and not len(known_labels):
         return None
-    index = HnswIndex(directory, layout, space, count)
+    index = HnswIndex(directory, layout, space, count, known_labels)
     elements = size // layout.size
     if elements > count and not np.isin(known_labels, index.labels).all():
         # The header is older than the elements. Those without a label of the map are not used.
         index.close()
-        index = HnswIndex(directory, layout, space, elements)
+        index = HnswIndex(directory, layout, space, elements, known_labels)
     return index
 
 

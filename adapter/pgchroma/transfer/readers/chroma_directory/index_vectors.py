@@ -40,6 +40,9 @@ _MAX_CHECKS: Final = 500
 _AGREEING_LABELS: Final = 0.9
 _TOLERANCE: Final = 1e-4
 
+_DOUBTFUL: Final = (
+    "the map of ids is damaged where this id is: its embedding may be that of another record"
+)
 _UNCHECKED: Final = (
     "the map of ids is lost: its embedding was found by its place in the index alone, and may "
     "belong to another record"
@@ -141,11 +144,22 @@ class IndexVectors:
         if self._index is None:
             found = np.zeros(len(hashes), np.bool_)
             return Vectors(np.zeros((len(hashes), 0), np.float32), found, {})
-        vectors = self._index.read(self._labels.find(hashes))
+        labels = self._labels.find(hashes)
+        vectors = self._index.read(labels)
+        if self._labels.doubtful:
+            for row in np.flatnonzero(labels == self._labels.doubtful).tolist():
+                vectors.doubts.setdefault(row, _DOUBTFUL)
         if self._is_unchecked:
             for row in np.flatnonzero(vectors.is_found).tolist():
                 vectors.doubts.setdefault(row, _UNCHECKED)
         return vectors
+
+    def lacks(self, hashes: Numbers) -> NDArray[np.bool_]:
+        """Whether the index certainly had no vector of ids when it was last written."""
+        if not self.has_whole_map:
+            return np.zeros(len(hashes), np.bool_)
+        lacks: NDArray[np.bool_] = self._labels.find(hashes) == 0
+        return lacks
 
     def ids(self) -> Iterator[str]:
         """Yield the ids in the map of the index, in the order of their labels."""

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import BinaryIO, Final, TypeAlias
+from typing import Any, BinaryIO, Final, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,12 +52,14 @@ class LabelMap:
         labels: The label of each.
         max_sequence: How far the index had read the queue, which Chroma up to 0.5.5 stored here.
         problem: What is wrong with the file, as the end of a sentence; `None` if it is whole.
+        doubtful: The label that stands next to the place where the file is broken, or 0.
     """
 
     hashes: Numbers
     labels: Numbers
     max_sequence: int | None = None
     problem: str | None = None
+    doubtful: int = 0
 
     @classmethod
     def of(
@@ -66,12 +68,13 @@ class LabelMap:
         labels: Numbers,
         max_sequence: int | None = None,
         problem: str | None = None,
+        doubtful: int = 0,
     ) -> LabelMap:
         """Return a map; an id or a label that occurs twice is left out."""
         keep = _once(hashes) & _once(labels)
         hashes, labels = hashes[keep], labels[keep]
         order = np.argsort(hashes, kind="stable")
-        return cls(hashes[order], labels[order], max_sequence, problem)
+        return cls(hashes[order], labels[order], max_sequence, problem, doubtful)
 
     def find(self, hashes: Numbers) -> Numbers:
         """Return the labels of ids; 0 for an id without one."""
@@ -102,15 +105,22 @@ def read_label_map(path: Path) -> LabelMap:
     with path.open("rb") as file:
         machine = _Machine(file)
         problem = machine.run()
-    ids, inverse = machine.ids, machine.inverse
-    labels = np.frombuffer(ids.numbers, np.int64)
-    hashes = np.frombuffer(ids.hashes, np.int64)
-    agree = _agreeing(hashes, labels, inverse, is_complete=problem is None)
+    hashes, labels = machine.ids.arrays()
+    other_hashes, other_labels = machine.inverse.arrays()
+    if problem is None and (machine.ids.has_invalid or machine.inverse.has_invalid):
+        problem = "has ids that cannot be read"
+    agree = _agreeing(hashes, labels, other_hashes, other_labels, is_complete=problem is None)
     disagreeing = int((~agree).sum())
     if problem is None and disagreeing:
         problem = f"contradicts itself about {disagreeing} ids"
+    hashes, labels = hashes[agree], labels[agree]
+    if problem is not None:
+        # Each of the two halves may have what the other lacks.
+        is_new = ~np.isin(other_labels, labels) & ~np.isin(other_hashes, hashes)
+        hashes = np.concatenate([hashes, other_hashes[is_new]])
+        labels = np.concatenate([labels, other_labels[is_new]])
     sequence = decode_sequence(machine.fields.get("max_seq_id"))
-    return LabelMap.of(hashes[agree], labels[agree], sequence, problem)
+    return LabelMap.of(hashes, labels, sequence, problem, machine.doubtful)
 
 
 def iterate_labels(path: Path) -> Iterator[tuple[str, int]]:
@@ -129,14 +139,18 @@ def iterate_labels(path: Path) -> Iterator[tuple[str, int]]:
 
 
 def _agreeing(
-    hashes: Numbers, labels: Numbers, inverse: _Pairs, *, is_complete: bool
+    hashes: Numbers,
+    labels: Numbers,
+    other_hashes: Numbers,
+    other_labels: Numbers,
+    *,
+    is_complete: bool,
 ) -> NDArray[np.bool_]:
     """Whether the map from labels to ids has each pair, or lacks its label if it is incomplete."""
-    if not inverse.numbers:
+    if not len(other_labels):
         return np.ones(len(hashes), np.bool_)
-    theirs = np.frombuffer(inverse.numbers, np.int64)
-    order = np.argsort(theirs, kind="stable")
-    theirs, ids = theirs[order], np.frombuffer(inverse.hashes, np.int64)[order]
+    order = np.argsort(other_labels, kind="stable")
+    theirs, ids = other_labels[order], other_hashes[order]
     places = np.minimum(np.searchsorted(theirs, labels), len(theirs) - 1)
     is_known = theirs[places] == labels
     agree: NDArray[np.bool_] = np.where(is_known, ids[places] == hashes, not is_complete)
@@ -155,27 +169,27 @@ class _Pairs:
     def __init__(self, observe: Callable[[str, int], None] | None = None) -> None:
         self.hashes = array("q")
         self.numbers = array("q")
+        self.has_invalid = False
         self._observe = observe
 
-    def add(self, id: object, number: object) -> None:
-        if type(number) is not int or not 0 < number < _MAX_LABEL:
-            return
-        if isinstance(id, str):
+    def add(self, id: object, number: Any) -> None:
+        is_label = type(number) is int and 0 < number < _MAX_LABEL
+        if not is_label or not isinstance(id, str | _Memoized):
+            self.has_invalid = True
+        elif isinstance(id, str):
             self.add_hash(hash(id), number)
             if self._observe is not None:
                 self._observe(id, number)
-        elif isinstance(id, _Memoized):
+        else:
             self.add_hash(int(id), number)
+
+    def arrays(self) -> tuple[Numbers, Numbers]:
+        """Return the ids as `hash_ids` gives them, and the numbers."""
+        return np.frombuffer(self.hashes, np.int64), np.frombuffer(self.numbers, np.int64)
 
     def add_hash(self, hash: int, number: int) -> None:
         self.hashes.append(hash)
         self.numbers.append(number)
-
-    def drop_last(self) -> None:
-        """Drop the last pair, which stands next to the place where the file is broken."""
-        if self.numbers:
-            self.hashes.pop()
-            self.numbers.pop()
 
 
 class _Unusual(Exception):  # noqa: N818  (it never leaves this module)
@@ -282,6 +296,7 @@ class _Machine:
         self.ids = _Pairs(observe)
         self.inverse = _Pairs()
         self.fields: dict[str, object] = {}
+        self.doubtful = 0
         self._file = file
         self._buffer = b""
         self._place = 0
@@ -502,5 +517,6 @@ class _Machine:
             items = self._stack[mark : next_mark - 1]
             if isinstance(target, _Dictionary):
                 self._put(target, items[: len(items) // 2 * 2])
-        if not is_cut and isinstance(target, _Dictionary):
-            (self.inverse if target.name == "label_to_id" else self.ids).drop_last()
+        is_map = isinstance(target, _Dictionary) and target.name == "id_to_label"
+        if is_map and not is_cut and self.ids.numbers:
+            self.doubtful = self.ids.numbers[-1]

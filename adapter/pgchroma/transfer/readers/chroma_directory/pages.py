@@ -32,7 +32,8 @@ class Pages:
 
     Attributes:
         count: How many pages the file has.
-        lost: How many pages or rows could not be read so far.
+        lost: How many pages and rows of tables could not be read so far.
+        lost_of_indexes: How many pages and entries of indexes could not be read so far.
         visited: The pages of tables that have been read.
     """
 
@@ -42,7 +43,7 @@ class Pages:
         header = os.pread(self._file, _HEADER_BYTES, 0).ljust(_HEADER_BYTES, b"\0")
         self.size = _page_size(header, self._bytes)
         self.count = self._bytes // self.size
-        self.lost = 0
+        self.lost = self.lost_of_indexes = 0
         self.visited: set[int] = set()
         self._visited_of_indexes: set[int] = set()
         self._declared = _number(header, 28)
@@ -99,7 +100,7 @@ class Pages:
         kind = page[_start(root)] if len(page) == self.size else 0
         is_usable = kind in (_INDEX_INTERIOR, _INDEX_LEAF) and depth <= _MAX_DEPTH
         if not is_usable or root in self._visited_of_indexes:
-            self.lost += 1
+            self.lost_of_indexes += 1
             return
         self._visited_of_indexes.add(root)
         is_interior = kind == _INDEX_INTERIOR
@@ -111,7 +112,7 @@ class Pages:
                 most = (self.size - 12) * 64 // 255 - 23
                 yield _record(self._payload(page, at, length, most))
             except (IndexError, struct.error, ValueError):
-                self.lost += 1
+                self.lost_of_indexes += 1
         if is_interior:
             yield from self.index(_number(page, 8), depth + 1)
 

@@ -119,10 +119,11 @@ class Fate:
     Attributes:
         exists: Whether the record exists after them.
         embedding: The row with its vector; `None` if the vector is in the index.
-        is_uncertain: Whether that row may have had no effect, which the index can tell.
-        is_whole: Whether `merged` has all of the record's metadata.
+        is_uncertain: Whether the row that created the record may have had no effect, because the
+            record existed before; the index can tell.
+        is_whole: Whether `merged` has all of the record's metadata, unless that is uncertain.
         merged: The rows with metadata that is to be merged, into that of the tables or alone.
-        is_explained: Whether the row is there that changed the record last.
+        is_explained: Whether the queue has the row that changed the record last.
     """
 
     exists: bool
@@ -197,7 +198,7 @@ def _known_part(entries: Sequence[Entry], state: TableState) -> Fate:
         elif entry.operation == ADD:
             _create(fate, entry)
             fate.is_uncertain = may_exist_before and not is_last
-            fate.is_whole = not fate.is_uncertain
+            fate.is_whole = True
         elif entry.operation == UPSERT:
             _create(fate, entry)
             fate.is_whole = not may_exist_before
@@ -214,12 +215,12 @@ def _apply(fate: Fate, entry: Entry, *, is_queue_trimmed: bool) -> None:
         fate.is_uncertain, fate.is_whole = False, True
     elif fate.exists and entry.operation != ADD:
         _change(fate, entry)
+        fate.is_explained |= entry.has_embedding
     elif not fate.exists and entry.operation in (ADD, UPSERT):
         was_deleted = fate.is_whole
         _create(fate, entry)
         fate.is_uncertain = is_queue_trimmed and not was_deleted and entry.operation == ADD
-        fate.is_whole = True
-    fate.is_explained = True
+        fate.is_whole = fate.is_explained = True
 
 
 def _create(fate: Fate, entry: Entry) -> None:

@@ -47,6 +47,19 @@ _SCRATCH: Final = (
     "int_value integer, float_value real)",
 )
 
+_CONTRADICTS: Final = (
+    "select 1 from embeddings where seq_id is null limit 1",
+    "select 1 from indexed_keys k where not exists "
+    "(select 1 from embedding_metadata m where m.rowid = k.number) limit 1",
+)
+"""Find rows that only an index has, though no page of the table is lost."""
+
+_DIFFERS: Final = (
+    "select 1 from embedding_metadata m where not exists "
+    "(select 1 from indexed_keys k where k.number = m.rowid) limit 1",
+)
+"""Finds rows that an index lacks."""
+
 _MERGE_INDEXES: Final = (
     """
     insert or ignore into embedding_metadata (id, key, string_value, int_value, float_value)
@@ -86,13 +99,17 @@ class Rebuilt:
     """What rebuilding a database found.
 
     Attributes:
-        lost: How many pages or rows could not be read.
+        lost: How many pages and rows of tables could not be read.
+        lost_of_indexes: How many of indexes could not be read.
         is_cut: Whether the end of the file is missing.
+        is_contradictory: Whether tables and their indexes are of different moments.
         rows: How many rows the tables have.
     """
 
     lost: int
+    lost_of_indexes: int
     is_cut: bool
+    is_contradictory: bool
     rows: int
 
 
@@ -115,16 +132,20 @@ def rebuild(damaged: Path, target: Path) -> Rebuilt:
         connection.execute("begin")
         for statement in (*map(_create_statement, COLUMNS), *_SCRATCH):
             connection.execute(statement)
-        _Rebuilding(pages, connection).run()
+        rebuilding = _Rebuilding(pages, connection)
+        rebuilding.run()
         connection.execute("commit")
         rows = sum(_count(connection, table) for table in COLUMNS)
-        return Rebuilt(pages.lost, pages.is_cut, rows)
+        return Rebuilt(
+            pages.lost, pages.lost_of_indexes, pages.is_cut, rebuilding.is_contradictory, rows
+        )
 
 
 class _Rebuilding:
     def __init__(self, pages: Pages, connection: sqlite3.Connection) -> None:
         self._pages = pages
         self._connection = connection
+        self.is_contradictory = False
 
     def run(self) -> None:
         tables: dict[str, tuple[int, Sequence[str]]] = {}
@@ -178,6 +199,11 @@ class _Rebuilding:
             entries = self._entries(indexes, f"embedding_metadata_{kind}_value")
             self._connection.executemany(
                 statement, (tuple(_text(value) for value in row) for row in entries)
+            )
+        if not self._pages.lost:
+            checks = _CONTRADICTS if self._pages.lost_of_indexes else (*_CONTRADICTS, *_DIFFERS)
+            self.is_contradictory = any(
+                self._connection.execute(check).fetchone() is not None for check in checks
             )
         for statement in _MERGE_INDEXES:
             self._connection.execute(statement)

@@ -44,7 +44,7 @@ _STALE: Final = (
     "its embedding may be an earlier one"
 )
 _UNSURE: Final = (
-    "its row in the database is damaged: its embedding is the one of the last writing of the index"
+    "its row in the database is damaged: nothing says whether its embedding is the last one"
 )
 _PERHAPS_IGNORED: Final = (
     "its embedding comes from a write that may have had no effect, which cannot be told without "
@@ -57,6 +57,10 @@ _FROM_QUEUE: Final = "its row in the database is lost: it was rebuilt from the q
 _FROM_INDEX: Final = (
     "its row in the database is lost: its document and metadata are missing, and it may have been "
     "changed or deleted after the index was written"
+)
+_DISAGREEING: Final = (
+    "the database and the queue of writes do not agree about its document and metadata, which were "
+    "taken from the queue"
 )
 _BROKEN_ID: Final = "its id has bytes that are not UTF-8, which were replaced"
 
@@ -93,6 +97,11 @@ class _Record:
     fate: Fate | None = None
     embedding: Vector | None = None
     losses: list[Loss] = field(default_factory=list)
+
+    def is_open(self) -> bool:
+        """Whether the queue alone does not tell which embedding the record has."""
+        fate = self.fate
+        return fate is not None and (fate.is_uncertain or not fate.is_explained)
 
     def doubt(self, reason: str) -> None:
         """Mark the embedding as suspect."""
@@ -237,32 +246,33 @@ class CollectionReader:
         has_write &= self._queue.operations[places] != DELETE
         hashes = np.array([record.hash for record in records], np.int64)
         has_write &= self._queue.hashes[places] == hashes
-        is_unseen = np.isin(hashes, self._unseen)
         for place in np.flatnonzero(has_write).tolist():
             records[place].write = int(changes[place])
-        for place in np.flatnonzero(is_unseen | ~has_write).tolist():
+        for place in np.flatnonzero(np.isin(hashes, self._unseen) | ~has_write).tolist():
             record = records[place]
-            fate = self._fate(record.hash, record.last_change, has_record=True)
-            record.fate, record.write = fate, fate.embedding
+            self._follow(record, self._fate(record.hash, record.last_change, has_record=True))
 
     def _additional(self, from_queue: Sequence[str], from_index: Sequence[str]) -> list[_Record]:
         """Return records that the tables lack."""
         records = []
         for id in from_queue:
             record = _Record(id, hash(id), UNKNOWN, Content())
-            record.fate = self._fate(record.hash, UNKNOWN, has_record=False)
-            record.write = record.fate.embedding
+            self._follow(record, self._fate(record.hash, UNKNOWN, has_record=False))
             if self._database.is_damaged:
                 record.losses.append(Loss("record", _FROM_QUEUE, id, is_suspect=True))
             records.append(record)
         for id in from_index:
             record = _Record(id, hash(id), UNKNOWN, Content())
-            record.fate = self._fate(record.hash, UNKNOWN, has_record=True)
-            record.write = record.fate.embedding
+            self._follow(record, self._fate(record.hash, UNKNOWN, has_record=True))
             record.losses.append(Loss("record", _FROM_INDEX, id, is_suspect=True))
             records.append(record)
         self._fill(records)
         return records
+
+    def _follow(self, record: _Record, fate: Fate) -> None:
+        record.fate, record.write = fate, fate.embedding
+        if fate.is_uncertain:
+            fate.is_uncertain = not self._index.lacks(np.array([record.hash], np.int64))[0]
 
     def _fate(self, hash_: int, last_change: int, *, has_record: bool) -> Fate:
         state = TableState(
@@ -313,11 +323,7 @@ class CollectionReader:
             self._take_written(record, written)
             if record.fate is not None and record.fate.merged:
                 _merge(record, written)
-        in_index = [
-            record
-            for record in records
-            if record.embedding is None or (record.fate is not None and record.fate.is_uncertain)
-        ]
+        in_index = [record for record in records if record.embedding is None or record.is_open()]
         if in_index:
             self._take_indexed(in_index)
         for record in records:
@@ -338,25 +344,40 @@ class CollectionReader:
         index.losses = []
         vectors = index.read(np.array([record.hash for record in records], np.int64))
         for place, record in enumerate(records):
-            is_found = bool(vectors.is_found[place])
+            vector = vectors.matrix[place] if vectors.is_found[place] else None
             if record.embedding is not None:
-                # A write that may have had no effect: the index has what was there before.
-                is_same = is_found and are_close(vectors.matrix[place], record.embedding)
-                if not is_found and not index.has_whole_map:
-                    record.doubt(_PERHAPS_IGNORED)
-                if is_same or not is_found:
-                    continue
-            if not is_found:
+                self._choose(record, vector)
+            elif vector is None:
                 record.losses = [loss for loss in record.losses if loss.part != "embedding"]
                 record.losses.append(Loss("embedding", _MISSING, record.id))
-                continue
-            record.embedding = vectors.matrix[place]
-            doubt = vectors.doubts.get(place) or self._doubt(record)
-            if doubt is not None:
-                record.doubt(doubt)
+            else:
+                record.embedding = vector
+                doubt = vectors.doubts.get(place) or self._doubt(record)
+                if doubt is not None:
+                    record.doubt(doubt)
+
+    def _choose(self, record: _Record, vector: Vector | None) -> None:
+        """Choose between the embedding of the queue and that of the index, if there is one."""
+        fate, index = record.fate, self._index
+        if fate is None or record.embedding is None:
+            return
+        is_newer = (record.write or 0) > (index.read_up_to or 0)
+        if vector is None:
+            if fate.is_uncertain and not index.has_whole_map:
+                record.doubt(_PERHAPS_IGNORED)
+        elif are_close(vector, record.embedding):
+            # The queue has the exact bits.
+            pass
+        elif fate.is_uncertain or not is_newer:
+            # The record existed before the row that seems to have created it, or the index has
+            # read later rows, which are gone.
+            record.embedding = vector
+        doubt = None if fate.is_explained else self._doubt(record)
+        if doubt is not None:
+            record.doubt(doubt)
 
     def _doubt(self, record: _Record) -> str | None:
-        """Return why the vector that the index has of a record may not be its last one."""
+        """Return why an embedding may not be the record's last one."""
         if record.last_change == UNKNOWN:
             return _UNSURE
         if record.fate is not None and record.fate.is_explained:
@@ -406,10 +427,15 @@ class CollectionReader:
 
 
 def _merge(record: _Record, written: Mapping[int, QueueRow]) -> None:
+    """Put the metadata together that the tables and the queue have of a record."""
     fate = record.fate
     if fate is None:
         return
-    if fate.is_whole:
+    stored = record.content
+    is_rebuilt = fate.is_whole and (not fate.is_uncertain or not stored.values)
+    if fate.is_whole and not is_rebuilt:
+        return
+    if is_rebuilt:
         record.content = Content()
     changes: list[Mapping[str, Any]] = []
     for sequence in fate.merged:
@@ -421,3 +447,12 @@ def _merge(record: _Record, written: Mapping[int, QueueRow]) -> None:
         if row.problem is not None:
             record.losses.append(Loss("metadata", row.problem, record.id, is_suspect=True))
     merge_metadata(record.content, changes)
+    if is_rebuilt and (fate.is_uncertain or _disagree(stored, record.content)):
+        record.losses.append(Loss("metadata", _DISAGREEING, record.id, is_suspect=True))
+
+
+def _disagree(stored: Content, rebuilt: Content) -> bool:
+    """Whether the tables have a value that the queue does not have."""
+    missing = object()
+    values = rebuilt.values
+    return any(values.get(key, missing) != value for key, value in stored.values.items())
