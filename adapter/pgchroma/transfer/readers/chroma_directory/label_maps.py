@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import struct
 from array import array
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import compress, pairwise
 from pathlib import Path
 from typing import Any, BinaryIO, Final, TypeAlias
 
@@ -157,10 +157,19 @@ def _agreeing(
     return agree
 
 
-class _Memoized(int):
-    """The hash of a string that was read before."""
+class _Memoized:
+    """A string that was read before, and of which only the hash is known."""
 
-    __slots__ = ()
+    __slots__ = ("_hash",)
+
+    def __init__(self, hash: int) -> None:
+        self._hash = hash
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Memoized) and self._hash == hash(other)
 
 
 class _Pairs:
@@ -173,23 +182,29 @@ class _Pairs:
         self._observe = observe
 
     def add(self, id: object, number: Any) -> None:
-        is_label = type(number) is int and 0 < number < _MAX_LABEL
-        if not is_label or not isinstance(id, str | _Memoized):
-            self.has_invalid = True
-        elif isinstance(id, str):
-            self.add_hash(hash(id), number)
-            if self._observe is not None:
-                self._observe(id, number)
+        """Add a pair if it is one of an id and a label."""
+        if isinstance(id, str | _Memoized) and type(number) is int:
+            self.extend([id], [number])
         else:
-            self.add_hash(int(id), number)
+            self.has_invalid = True
+
+    def extend(self, ids: Sequence[str | _Memoized], numbers: Sequence[int]) -> None:
+        """Add pairs."""
+        if numbers and not 0 < min(numbers) <= max(numbers) < _MAX_LABEL:
+            self.has_invalid = True
+            valid = [0 < number < _MAX_LABEL for number in numbers]
+            ids, numbers = list(compress(ids, valid)), list(compress(numbers, valid))
+        # The hash of a string that was read before is its value.
+        self.hashes.extend(map(hash, ids))
+        self.numbers.extend(numbers)
+        if self._observe is not None:
+            for id, number in zip(ids, numbers, strict=True):
+                if isinstance(id, str):
+                    self._observe(id, number)
 
     def arrays(self) -> tuple[Numbers, Numbers]:
         """Return the ids as `hash_ids` gives them, and the numbers."""
         return np.frombuffer(self.hashes, np.int64), np.frombuffer(self.numbers, np.int64)
-
-    def add_hash(self, hash: int, number: int) -> None:
-        self.hashes.append(hash)
-        self.numbers.append(number)
 
 
 class _Unusual(Exception):  # noqa: N818  (it never leaves this module)
@@ -207,6 +222,8 @@ def _read_ids_first(buffer: bytes, place: int, memo: array[int], pairs: _Pairs) 
     leaves the machine whatever is not in a form that Chroma writes.
     """
     last = len(buffer) - _LONGEST_NUMBER
+    ids: list[str] = []
+    numbers: list[int] = []
     try:
         while True:
             start, end = _text_bounds(buffer, place, last)
@@ -215,15 +232,20 @@ def _read_ids_first(buffer: bytes, place: int, memo: array[int], pairs: _Pairs) 
             number, place_after = _read_number(buffer, end + is_memoized)
             if is_memoized:
                 memo.append(hash(id))
-            pairs.add(id, number)
+            ids.append(id)
+            numbers.append(number)
             place = place_after
     except (_Unusual, UnicodeDecodeError):
-        return place
+        pass
+    pairs.extend(ids, numbers)
+    return place
 
 
 def _read_labels_first(buffer: bytes, place: int, memo: array[int], pairs: _Pairs) -> int:
     """Read pairs of a label and an id or a recalled id; return the place after them."""
     last = len(buffer) - _LONGEST_NUMBER
+    ids: list[str | _Memoized] = []
+    numbers: list[int] = []
     try:
         while place < last:
             number, end = _read_number(buffer, place)
@@ -231,16 +253,18 @@ def _read_labels_first(buffer: bytes, place: int, memo: array[int], pairs: _Pair
                 (index,) = _unpack_length(buffer, end + 1)
                 if index < _MAX_FIELDS or index >= len(memo):
                     break
-                pairs.add_hash(memo[index], number)
+                ids.append(_Memoized(memo[index]))
                 place = end + 5
-                continue
-            start, end = _text_bounds(buffer, end, last)
-            if buffer[end] in _MEMOIZING:
-                break
-            pairs.add(str(buffer[start:end], "utf-8"), number)
-            place = end
+            else:
+                start, end = _text_bounds(buffer, end, last)
+                if buffer[end] in _MEMOIZING:
+                    break
+                ids.append(str(buffer[start:end], "utf-8"))
+                place = end
+            numbers.append(number)
     except (_Unusual, UnicodeDecodeError):
         pass
+    pairs.extend(ids, numbers)
     return place
 
 

@@ -59,12 +59,16 @@ class MetadataReader:
         contents = {rowid: Content() for rowid in rowids}
         where, values = rowid_condition("id", rowids)
         rows = self._database.select("embedding_metadata", _COLUMNS, f"{where} order by id", values)
+        unwanted = Content()
+        current, content = None, unwanted
         for rowid, key, string, integer, real, boolean in rows:
-            content = contents.get(rowid)
-            if content is None:
-                continue
+            if rowid != current:
+                current, content = rowid, contents.get(rowid, unwanted)
+            # The usual types first, without a call for each: there are millions of values.
             if type(string) is str:
                 content.values[key] = string
+            elif string is None and boolean is None and integer is not None:
+                content.values[key] = integer
             else:
                 _store(content, key, string, integer, real, boolean)
         if self._has_arrays:
@@ -148,6 +152,8 @@ def split_metadata(
     for key in [key for key in values if key.startswith(_RESERVED)]:
         del values[key]
         losses.append(Loss("metadata", f"the key {key} is reserved and was left out", id))
+    if not (content.lost or content.suspect):
+        return document, uri, values or None, losses
     for problems, is_suspect in ((content.lost, False), (content.suspect, True)):
         for key, problem in problems.items():
             part, name = _part(key)

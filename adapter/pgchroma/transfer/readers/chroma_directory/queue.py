@@ -95,21 +95,33 @@ class Queue:
         """Return the places of the rows above a number."""
         return slice(int(np.searchsorted(self.sequences, sequence, "right")), len(self))
 
+    def mentions(self, hashes: Numbers) -> NDArray[np.bool_]:
+        """Whether there are writes to each id."""
+        _, ascending = self._by_id()
+        places = np.minimum(np.searchsorted(ascending, hashes), len(self) - 1)
+        found: NDArray[np.bool_] = ascending[places] == hashes
+        return found
+
     def history(self, hash: int) -> list[Entry]:
         """Return the writes to an id, in order."""
-        if self._sorted is None or self._order is None:
-            self._order = np.argsort(self.hashes, kind="stable")
-            self._sorted = self.hashes[self._order]
-        first = int(np.searchsorted(self._sorted, hash, "left"))
-        last = int(np.searchsorted(self._sorted, hash, "right"))
+        order, ascending = self._by_id()
+        first = int(ascending.searchsorted(hash, "left"))
+        last = int(ascending.searchsorted(hash, "right"))
         return [
             Entry(
                 int(self.sequences[place]),
                 int(self.operations[place]),
                 bool(self.have_embeddings[place]),
             )
-            for place in self._order[first:last]
+            for place in order[first:last].tolist()
         ]
+
+    def _by_id(self) -> tuple[Numbers, Numbers]:
+        """Return the places of the rows in the order of their hashes, and the hashes."""
+        if self._order is None or self._sorted is None:
+            self._order = np.argsort(self.hashes, kind="stable")
+            self._sorted = self.hashes[self._order]
+        return self._order, self._sorted
 
 
 @dataclass(slots=True)

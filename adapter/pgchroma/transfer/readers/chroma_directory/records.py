@@ -59,8 +59,8 @@ _FROM_INDEX: Final = (
     "changed or deleted after the index was written"
 )
 _DISAGREEING: Final = (
-    "the database and the queue of writes do not agree about its document and metadata, which were "
-    "taken from the queue"
+    "the database is damaged, or does not agree with the queue of writes: its document and "
+    "metadata were taken from the queue"
 )
 _BROKEN_ID: Final = "its id has bytes that are not UTF-8, which were replaced"
 
@@ -248,7 +248,8 @@ class CollectionReader:
         has_write &= self._queue.hashes[places] == hashes
         for place in np.flatnonzero(has_write).tolist():
             records[place].write = int(changes[place])
-        for place in np.flatnonzero(np.isin(hashes, self._unseen) | ~has_write).tolist():
+        is_open = np.isin(hashes, self._unseen) | ~has_write
+        for place in np.flatnonzero(is_open & self._queue.mentions(hashes)).tolist():
             record = records[place]
             self._follow(record, self._fate(record.hash, record.last_change, has_record=True))
 
@@ -431,12 +432,6 @@ def _merge(record: _Record, written: Mapping[int, QueueRow]) -> None:
     fate = record.fate
     if fate is None:
         return
-    stored = record.content
-    is_rebuilt = fate.is_whole and (not fate.is_uncertain or not stored.values)
-    if fate.is_whole and not is_rebuilt:
-        return
-    if is_rebuilt:
-        record.content = Content()
     changes: list[Mapping[str, Any]] = []
     for sequence in fate.merged:
         row = written.get(sequence)
@@ -446,8 +441,16 @@ def _merge(record: _Record, written: Mapping[int, QueueRow]) -> None:
             changes.append(row.metadata)
         if row.problem is not None:
             record.losses.append(Loss("metadata", row.problem, record.id, is_suspect=True))
-    merge_metadata(record.content, changes)
-    if is_rebuilt and (fate.is_uncertain or _disagree(stored, record.content)):
+    if not fate.is_whole:
+        merge_metadata(record.content, changes)
+        return
+    rebuilt = Content()
+    merge_metadata(rebuilt, changes)
+    is_other = _disagree(record.content, rebuilt)
+    if fate.is_uncertain and is_other:
+        return
+    record.content = rebuilt
+    if fate.is_uncertain or is_other:
         record.losses.append(Loss("metadata", _DISAGREEING, record.id, is_suspect=True))
 
 
