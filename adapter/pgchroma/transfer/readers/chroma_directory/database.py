@@ -217,6 +217,11 @@ def _open_rebuilt(path: Path, problem: str, resources: ExitStack) -> Database:
     ]
     if rebuilt.is_cut:
         warnings.append("chroma.sqlite3 is cut off: its last pages are missing")
+    if rebuilt.duplicates:
+        warnings.append(
+            f"{rebuilt.duplicates:,} records have the id of another record of their collection: "
+            "the first one of each was read"
+        )
     is_whole = rebuilt.rows and not (rebuilt.lost or rebuilt.is_cut or rebuilt.is_contradictory)
     return Database(
         _connect(f"{target.as_uri()}?mode=ro", resources),

@@ -103,6 +103,7 @@ class Rebuilt:
         lost_of_indexes: How many of indexes could not be read.
         is_cut: Whether the end of the file is missing.
         is_contradictory: Whether tables and their indexes are of different moments.
+        duplicates: How many records have the id of another record of their segment.
         rows: How many rows the tables have.
     """
 
@@ -110,6 +111,7 @@ class Rebuilt:
     lost_of_indexes: int
     is_cut: bool
     is_contradictory: bool
+    duplicates: int
     rows: int
 
 
@@ -137,7 +139,12 @@ def rebuild(damaged: Path, target: Path) -> Rebuilt:
         connection.execute("commit")
         rows = sum(_count(connection, table) for table in COLUMNS)
         return Rebuilt(
-            pages.lost, pages.lost_of_indexes, pages.is_cut, rebuilding.is_contradictory, rows
+            pages.lost,
+            pages.lost_of_indexes,
+            pages.is_cut,
+            rebuilding.is_contradictory,
+            rebuilding.duplicates,
+            rows,
         )
 
 
@@ -146,6 +153,7 @@ class _Rebuilding:
         self._pages = pages
         self._connection = connection
         self.is_contradictory = False
+        self.duplicates = 0
 
     def run(self) -> None:
         tables: dict[str, tuple[int, Sequence[str]]] = {}
@@ -153,7 +161,9 @@ class _Rebuilding:
         for _, row in self._pages.table(1):
             _read_definition(row, tables, indexes)
         for name, (root, columns) in tables.items():
-            self._insert(name, columns, self._pages.table(root))
+            refused = self._insert(name, columns, self._pages.table(root))
+            if name == "embeddings":
+                self.duplicates = refused
         if self._pages.lost or not tables:
             self._take_unvisited(tables)
         self._take_indexes(indexes)
@@ -214,7 +224,8 @@ class _Rebuilding:
                 if len(row) == 3 and isinstance(row[2], int):  # noqa: PLR2004
                     yield row
 
-    def _insert(self, table: str, columns: Sequence[str], rows: Iterable[tuple[int, Row]]) -> None:
+    def _insert(self, table: str, columns: Sequence[str], rows: Iterable[tuple[int, Row]]) -> int:
+        """Insert rows, and return how many were refused since their keys exist."""
         wanted = COLUMNS[table]
         # The first column always is one of the row's, whatever it is called.
         places = [columns.index(name) if name in columns else -1 for name in wanted]
@@ -230,7 +241,23 @@ class _Rebuilding:
             )
             for rowid, row in rows
         )
-        self._connection.executemany(_insert_statement(table), converted)
+        before = self._connection.total_changes
+        counted = _Counted(converted)
+        self._connection.executemany(_insert_statement(table), counted)
+        return counted.count - (self._connection.total_changes - before)
+
+
+class _Counted:
+    """Count the rows of an iterator."""
+
+    def __init__(self, rows: Iterator[tuple[Any, ...]]) -> None:
+        self.count = 0
+        self._rows = rows
+
+    def __iter__(self) -> Iterator[tuple[Any, ...]]:
+        for row in self._rows:
+            self.count += 1
+            yield row
 
 
 _INSERT_INDEXED: Final = {
