@@ -75,6 +75,8 @@ SERVER_SETTINGS: Final = frozenset(
 _OTHERS: Final = frozenset(
     {
         "admin_key_file",
+        "api_key",
+        "api_key_file",
         "compaction_url_file",
         "model_path",
         "model_url",

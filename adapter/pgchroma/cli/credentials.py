@@ -150,7 +150,7 @@ def _list_command(kind: CredentialKind) -> click.Command:
     @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
     @on_database()
     def run(with_revoked: bool, as_json: bool, target: TargetDatabase) -> None:
-        with target.backend() as backend:
+        with target.database_backend() as backend:
             found = backend.execute(ListCredentials(kind, with_revoked))
         if as_json:
             print_json([_as_json(credential) for credential in found])
@@ -165,7 +165,7 @@ def _revoke_command(kind: CredentialKind) -> click.Command:
     @click.argument("name_or_id")
     @on_database()
     def run(name_or_id: str, target: TargetDatabase) -> None:
-        with target.backend() as backend:
+        with target.database_backend() as backend:
             ended = backend.execute(RevokeCredential(kind, name_or_id))
         click.echo(f"revoked {kind} {ended.name} ({ended.id}); servers apply it within seconds")
 
@@ -179,7 +179,7 @@ users.add_command(_revoke_command("user"))
 
 
 def _create(operation: CreateCredential, target: TargetDatabase) -> Credential:
-    with target.backend() as backend:
+    with target.database_backend() as backend:
         return backend.execute(operation)
 
 

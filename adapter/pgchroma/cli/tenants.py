@@ -104,7 +104,7 @@ def create_tenant(name: str, target: TargetDatabase) -> None:
 @on_database()
 def list_tenants(as_json: bool, target: TargetDatabase) -> None:
     """List all tenants by name."""
-    with target.backend() as backend:
+    with target.database_backend() as backend:
         found = backend.execute(ListTenants())
     if as_json:
         print_json([{"name": t.name, "resource_name": t.resource_name} for t in found])
@@ -122,7 +122,7 @@ def delete_tenant(name: str, is_sure: bool, target: TargetDatabase) -> None:
     with exit_on_error():
         operation = DeleteTenant(check_looked_up(name))
     _confirm(is_sure, lambda: f"Delete tenant {printable(name)} and the keys scoped to it?")
-    with target.backend() as backend:
+    with target.database_backend() as backend:
         backend.execute(operation)
     click.echo(f"deleted tenant {printable(name)}")
 
