@@ -12,6 +12,7 @@ from pgchroma.cli.credentials import keys, users
 from pgchroma.cli.database import TargetDatabase, on_database
 from pgchroma.cli.errors import Commands
 from pgchroma.cli.grants import grants
+from pgchroma.cli.import_ import import_collections
 from pgchroma.cli.postgres import postgres
 from pgchroma.cli.psql import psql
 from pgchroma.cli.run import run
@@ -55,6 +56,7 @@ def migrate(target: TargetDatabase) -> None:
 
 
 main.add_command(run)
+main.add_command(import_collections)
 main.add_command(adopt)
 main.add_command(compact)
 main.add_command(grants)
