@@ -8,9 +8,11 @@ from pgchroma._version import DOCUMENTATION, __version__
 from pgchroma.catalog.upgrade import offline_sql, prepare, repair
 from pgchroma.cli.adopt import adopt
 from pgchroma.cli.compact import compact
+from pgchroma.cli.copy import copy
 from pgchroma.cli.credentials import keys, users
 from pgchroma.cli.database import TargetDatabase, on_database
 from pgchroma.cli.errors import Commands
+from pgchroma.cli.export import export
 from pgchroma.cli.grants import grants
 from pgchroma.cli.import_ import import_collections
 from pgchroma.cli.postgres import postgres
@@ -57,6 +59,8 @@ def migrate(target: TargetDatabase) -> None:
 
 main.add_command(run)
 main.add_command(import_collections)
+main.add_command(export)
+main.add_command(copy)
 main.add_command(adopt)
 main.add_command(compact)
 main.add_command(grants)

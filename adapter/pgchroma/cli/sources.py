@@ -59,7 +59,8 @@ class Place:
         return _URL.match(self.text) is not None
 
 
-class _PlaceType(click.ParamType):  # type: ignore[type-arg]  (generic since click 8.2)
+# Only newer versions of click declare the type of what it converts to.
+class _PlaceType(click.ParamType):  # type: ignore[type-arg]
     """The type of a place."""
 
     name = "url or path"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import wraps
 from pathlib import Path
@@ -19,7 +19,7 @@ from pgchroma.cli.printing import print_json, printable
 from pgchroma.cli.sources import Place, open_source
 from pgchroma.cli.transfer_progress import transfer_progress
 from pgchroma.config import Settings
-from pgchroma.errors import ChromaError, InvalidArgumentError, NotFoundError
+from pgchroma.errors import InvalidArgumentError, NotFoundError
 from pgchroma.model.entities import DatabaseRef
 from pgchroma.transfer.naming import is_temporary
 from pgchroma.transfer.options import EXISTING, TransferOptions
@@ -27,6 +27,7 @@ from pgchroma.transfer.report import TransferReport
 
 if TYPE_CHECKING:
     from pgchroma.backends._sync.base import Backend
+    from pgchroma.transfer.importing import Assignment
     from pgchroma.transfer.opening import SourceOptions
     from pgchroma.transfer.source import Source, SourceCollection
 
@@ -36,6 +37,7 @@ __all__ = (
     "finish",
     "run_transfer",
     "selected",
+    "source_of",
     "with_report_options",
     "with_transfer_options",
 )
@@ -113,14 +115,16 @@ def confirm(is_sure: bool, question: str) -> None:
         click.confirm(question, abort=True, err=True)
 
 
-def selected(source: Source, options: SourceOptions, names: Sequence[str]) -> list[Any]:
+def selected(
+    source: Source, options: SourceOptions, names: Sequence[str]
+) -> list[SourceCollection]:
     """Return the collections of a source that a command is about.
 
     Raises:
         NotFoundError: There is no collection of a name, or none at all.
     """
     tenant, database = options.selection.tenant, options.selection.database
-    found: list[SourceCollection] = [
+    found = [
         each
         for each in source.collections()
         if (tenant is None or each.tenant == tenant)
@@ -139,6 +143,23 @@ def selected(source: Source, options: SourceOptions, names: Sequence[str]) -> li
     return chosen
 
 
+@contextmanager
+def source_of(target: TargetDatabase, options: SourceOptions) -> Iterator[Source]:
+    """Yield the database or server of a command as a source."""
+    from pgchroma.backends._sync.http import HttpBackend  # noqa: PLC0415  (only transfers use it)
+    from pgchroma.transfer.readers.backend import BackendSource  # noqa: PLC0415
+    from pgchroma.transfer.readers.server import ServerSource  # noqa: PLC0415
+
+    with target.backend() as backend:
+        source: BackendSource = (
+            ServerSource(backend, options.selection)
+            if isinstance(backend, HttpBackend)
+            else BackendSource(nullcontext(backend), _name(target), options.selection)
+        )
+        with source:
+            yield source
+
+
 def run_transfer(
     source_place: Place,
     from_options: SourceOptions,
@@ -150,48 +171,50 @@ def run_transfer(
 ) -> TransferReport:
     """Transfer collections of a source into a database, and return the report."""
     from pgchroma.transfer.importing import (  # noqa: PLC0415  (only what transfers needs it)
-        Assignment,
-        check_assignments,
-        continued,
+        check_existing,
+        check_names,
         import_collection,
     )
     from pgchroma.transfer.writers.backend import BackendTarget  # noqa: PLC0415
 
-    with (
-        exit_on_error(),
-        open_source(source_place, from_options, _shared_settings(source_place, target)) as source,
-        _writable(target) as backend,
-    ):
-        writer = BackendTarget(backend)
-        assignments = [
-            Assignment(
-                each,
-                DatabaseRef(
-                    destination.tenant or each.tenant, destination.database or each.database
-                ),
-                destination.name or each.name,
-            )
-            for each in selected(source, from_options, names)
-        ]
-        if destination.name is not None and len(assignments) > 1:
-            raise InvalidArgumentError(
-                f"--as names one collection, and {len(assignments)} are selected; choose one with "
-                "--collection"
-            )
-        check_assignments(writer, assignments, options)
-        if options.existing == "replace":
-            confirm(is_sure, "Replace collections that exist? Their records will be deleted.")
-        report = TransferReport(source.describe(), _name(target), warnings=source.warnings())
-        _warn(report.warnings)
-        for each in assignments:
-            with transfer_progress(each.name, each.collection.count) as advance:
-                try:
+    settings = _shared_settings(source_place, target)
+    with exit_on_error(), open_source(source_place, from_options, settings) as source:
+        assignments = _assignments(selected(source, from_options, names), destination)
+        check_names(assignments)
+        with _writable(target) as backend:
+            writer = BackendTarget(backend)
+            check_existing(writer, assignments, options)
+            if options.existing == "replace":
+                confirm(is_sure, "Replace collections that exist? Their records will be deleted.")
+            report = TransferReport(source.describe(), _name(target), warnings=source.warnings())
+            for warning in report.warnings:
+                click.echo(f"Warning: {printable(warning)}", err=True)
+            for each in assignments:
+                with transfer_progress(each.name, each.collection.count) as advance:
                     report.collections.append(
                         import_collection(source, writer, each, options, advance)
                     )
-                except ChromaError as error:
-                    raise continued(error) from error
-        return report
+    return report
+
+
+def _assignments(
+    collections: Sequence[SourceCollection], destination: Destination
+) -> list[Assignment]:
+    from pgchroma.transfer.importing import Assignment  # noqa: PLC0415
+
+    if destination.name is not None and len(collections) > 1:
+        raise InvalidArgumentError(
+            f"--as names one collection, and {len(collections)} are selected; choose one with "
+            "--collection"
+        )
+    return [
+        Assignment(
+            each,
+            DatabaseRef(destination.tenant or each.tenant, destination.database or each.database),
+            destination.name or each.name,
+        )
+        for each in collections
+    ]
 
 
 def finish(report: TransferReport, as_json: bool, report_file: Path | None) -> None:
@@ -252,11 +275,6 @@ def _name(target: TargetDatabase) -> str:
     from pgchroma.backends.urls import address_of  # noqa: PLC0415
 
     return address_of(target.url or "")
-
-
-def _warn(warnings: Sequence[str]) -> None:
-    for warning in warnings:
-        click.echo(f"Warning: {printable(warning)}", err=True)
 
 
 def _with(options: Sequence[Callable[[Any], Any]]) -> Callable[[F], F]:

@@ -39,7 +39,7 @@ from pgchroma.transfer.verification import (
 )
 from pgchroma.transfer.writers.backend import BackendTarget, ref_of
 
-__all__ = ("Advance", "Assignment", "check_assignments", "continued", "import_collection")
+__all__ = ("Advance", "Assignment", "check_existing", "check_names", "import_collection")
 
 Advance = Callable[[int], None]
 """Told how many more records were read."""
@@ -86,17 +86,13 @@ class _OtherRecordsError(Exception):
     """The collection under the temporary name has other records than the source."""
 
 
-def check_assignments(
-    target: BackendTarget, assignments: Sequence[Assignment], options: TransferOptions
-) -> None:
-    """Raise if collections cannot be written where they are assigned; nothing is written.
+def check_names(assignments: Sequence[Assignment]) -> None:
+    """Raise if collections cannot have the names that they are to get.
 
     Raises:
         InvalidArgumentError: A name is not allowed, or two collections have the same.
-        UniqueConstraintError: A collection exists, and the options refuse that.
     """
     taken: dict[tuple[DatabaseRef, str], Assignment] = {}
-    existing = []
     for each in assignments:
         try:
             check_name(each.name)
@@ -110,8 +106,21 @@ def check_assignments(
                 f"{other.source_name} and {each.source_name} would both become {each.target_name}"
             )
         taken[each.scope, each.name] = each
-        if options.existing == "refuse" and target.find(each.scope, each.name) is not None:
-            existing.append(each.target_name)
+
+
+def check_existing(
+    target: BackendTarget, assignments: Sequence[Assignment], options: TransferOptions
+) -> None:
+    """Raise if collections exist and the options refuse that; nothing is written.
+
+    Raises:
+        UniqueConstraintError: A collection exists.
+    """
+    if options.existing != "refuse":
+        return
+    existing = [
+        each.target_name for each in assignments if target.find(each.scope, each.name) is not None
+    ]
     if existing:
         verb = "exist" if len(existing) > 1 else "exists"
         raise UniqueConstraintError(
@@ -133,7 +142,13 @@ def import_collection(
         ChromaError: The source cannot be read, or the target not be written to. What was written
             stays, and the same call continues there.
     """
-    return _CollectionImport(source, target, assignment, options, advance).run()
+    try:
+        return _CollectionImport(source, target, assignment, options, advance).run()
+    except ChromaError as error:
+        raise ChromaError(
+            f"{error.message()}. The records written so far are kept: the same command continues "
+            "there"
+        ) from error
 
 
 class _CollectionImport:
@@ -356,13 +371,6 @@ class _CollectionImport:
             if checksums_of(select(kept, [n])).differing(stored):
                 losses.append(Loss("record", reason, id))
         return losses
-
-
-def continued(error: ChromaError) -> ChromaError:
-    """Return an error that says how to continue after another one."""
-    return ChromaError(
-        f"{error.message()}. The records written so far are kept: the same command continues there"
-    )
 
 
 def _qualified(tenant: str, database: str, name: str) -> str:
