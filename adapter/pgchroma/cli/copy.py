@@ -1,8 +1,8 @@
 """``pgchroma copy``: collections from one server, database or directory to another.
 
 The flags of Chroma's own ``copy`` are accepted: ``--from-local`` and ``--to-local`` stand for the
-directory or the server of ``--path`` or ``--host``, ``--from-cloud`` and ``--to-cloud`` for Chroma's
-cloud.
+directory or the server of ``--path`` or ``--host``, ``--from-cloud`` and ``--to-cloud`` for the
+cloud of Chroma.
 """
 
 from __future__ import annotations
@@ -42,10 +42,8 @@ _TO: Final = ("--to", "--to-local", "--to-cloud")
 @click.command()
 @click.option("--from", "from_place", type=PLACE, help="The source: a URL or a path.")
 @click.option("--to", "to_place", type=PLACE, help="The target: a URL or a path.")
-@click.option(
-    "--from-local", is_flag=True, help="From the server or directory of --host or --path."
-)
-@click.option("--to-local", is_flag=True, help="To the server or directory of --host or --path.")
+@click.option("--from-local", is_flag=True, help="From what --host or --path names.")
+@click.option("--to-local", is_flag=True, help="To what --host or --path names.")
 @click.option("--from-cloud", is_flag=True, help="From Chroma's cloud.")
 @click.option("--to-cloud", is_flag=True, help="To Chroma's cloud.")
 @click.option("--host", help="The local server's URL.")
@@ -151,12 +149,9 @@ def _local(given: dict[str, Any]) -> Place:
 
 def _only(given: dict[str, Any], flags: tuple[str, str, str]) -> str:
     """Return the one flag of several that was given."""
-    names = (
-        f"{flags[0][2:]}_place",
-        flags[1][2:].replace("-", "_"),
-        flags[2][2:].replace("-", "_"),
-    )
-    chosen = [flag for flag, name in zip(flags, names, strict=True) if given[name]]
+    names = {flag: flag[2:].replace("-", "_") for flag in flags}
+    names[flags[0]] += "_place"
+    chosen = [flag for flag, name in names.items() if given[name]]
     if len(chosen) != 1:
         raise click.UsageError(f"give one of {', '.join(flags)}")
     return chosen[0]

@@ -20,8 +20,10 @@ from pgchroma.model.entities import CollectionModel, DatabaseRef
 from pgchroma.model.names import check_name
 from pgchroma.model.operations import CollectionRef
 from pgchroma.model.records import RecordBatch
+from pgchroma.model.types import Space
 from pgchroma.transfer.batches import select, without
 from pgchroma.transfer.checksums import PARTS, Checksums
+from pgchroma.transfer.comparison import Comparison
 from pgchroma.transfer.missing_embeddings import MissingEmbeddings
 from pgchroma.transfer.naming import replaced_name, temporary_name
 from pgchroma.transfer.options import TransferOptions
@@ -224,11 +226,26 @@ class _CollectionImport:
         found = read_back(self._target.pages(ref, dimension))
         self._report.verified = PARTS
         self._report.differing = expected.differing(found)
+        if self._report.differing and not self._report.resumed:
+            self._compare(ref, model.configuration.hnsw.space)
         self._report.distances, self._report.wrong_distances = compare_distances(
             self._target, ref, sample, model.configuration.hnsw.space
         )
         self._report.verification_seconds = time.monotonic() - written
         return ref
+
+    def _compare(self, ref: CollectionRef, space: Space) -> None:
+        """Read the source again, and find out which records differ and by how much."""
+        missing = {loss.id for loss in self._report.losses if loss.part == "record"}
+        comparison = Comparison(space)
+        with prefetched(self._pieces(self._collection.dimension)) as pieces:
+            for piece in pieces:
+                ids = piece.records.ids
+                left_out = [n for n, id in enumerate(ids) if id in missing or n in piece.suspects]
+                kept = without(piece.records, left_out)
+                comparison.add(kept, self._target.records(ref, kept.ids))
+        self._report.losses += comparison.losses
+        self._report.differing = tuple(sorted(comparison.differing))
 
     def _fill(self, ref: CollectionRef, sample: Sample) -> Checksums:
         """Write the records that are not there yet, and return the checksums of all of them."""

@@ -52,6 +52,8 @@ R = TypeVar("R")
 SCHEMA: Final = "schema"
 METADATA: Final = "metadata"
 
+UNKNOWN_FUNCTION: Final = {"type": "unknown"}
+
 ALL_COLUMNS: Final = frozenset({"documents", "embeddings", "metadatas", "uris"})
 
 ATTEMPTS: Final = 6
@@ -109,6 +111,11 @@ class BackendTarget:
         try:
             return self.execute(GetCollection(scope, name))
         except NotFoundError:
+            return None
+        except ChromaError as error:
+            # Servers before 1.0 answer as if the request were wrong.
+            if type(error) not in _REFUSALS or "does not exist" not in error.message():
+                raise
             return None
 
     def make(
@@ -245,7 +252,10 @@ class BackendTarget:
             # Settings in the metadata prevail over a configuration that has only defaults.
             self.delete(complete.scope, complete.name)
             refusal = InvalidArgumentError(f"its distance became {made.configuration.hnsw.space}")
-        raise refusal or InvalidArgumentError(f"the target cannot store {complete.name}")
+        # Servers before 1.0 read the distance from the metadata.
+        metadata = {**(complete.metadata or {}), "hnsw:space": wanted.hnsw.space}
+        old = replace(complete, configuration=None, filterable=None, metadata=metadata)
+        return self.execute(old), (SCHEMA, "configuration"), refusal
 
     def _describe(self, made: CollectionModel, metadata: dict[str, Any]) -> bool:
         """Set the metadata of a collection that exists; return whether the target accepts it."""
@@ -268,13 +278,19 @@ def _reduced(
 ) -> Iterator[tuple[CreateCollection, tuple[str, ...]]]:
     """Yield requests of which each has fewer parts, with the names of the omitted ones."""
     yield complete, ()
+    configuration = dict(complete.configuration or {})
+    if configuration.get("embedding_function") == UNKNOWN_FUNCTION:
+        # It says that no function was named, which older servers do not distinguish from none.
+        del configuration["embedding_function"]
+        complete = replace(complete, configuration=configuration)
+        yield complete, ()
     if complete.filterable is not None:
         yield replace(complete, filterable=None), (SCHEMA,)
     if complete.metadata is not None:
         yield replace(complete, metadata=None), (METADATA,)
     least = {"hnsw": {"space": wanted.hnsw.space}}
-    reduced = replace(complete, configuration=least, metadata=None, filterable=None)
-    if complete.configuration != least:
+    if configuration != least:
+        reduced = replace(complete, configuration=least, metadata=None, filterable=None)
         yield reduced, (SCHEMA, METADATA, "configuration")
 
 
