@@ -238,7 +238,12 @@ def finish(report: TransferReport, as_json: bool, report_file: Path | None) -> N
 def _writable(target: TargetDatabase) -> Iterator[Backend]:
     """Yield a backend on the target; a directory without a database gets one."""
     if target.path is None:
+        from pgchroma.backends._sync.http import HttpBackend  # noqa: PLC0415
+        from pgchroma.transfer.writers.backend import check_writable  # noqa: PLC0415
+
         with target.backend() as backend:
+            if isinstance(backend, HttpBackend):
+                check_writable(backend)
             yield backend
         return
     from pgchroma.client._sync.backends import persistent_backend  # noqa: PLC0415

@@ -1,14 +1,17 @@
 """Checksums of records that do not depend on the order in which the records are read.
 
 The checksum of a part, such as the documents, is the sum of one hash for each record that has the
-part. A hash covers the record's id, so that a value which moved to another record is noticed.
+part. The hash covers the record's id, so a value that moved to another record is noticed.
+
+Hashes are those of Python and of a random linear function. They are fast, have 64 bits, and differ
+from process to process, so they are compared within one and never stored.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from hashlib import blake2b
+from functools import lru_cache
 from typing import Any, Final, Literal, Self, TypeAlias, get_args
 
 import numpy as np
@@ -17,14 +20,15 @@ from numpy.typing import NDArray
 
 from pgchroma.model.sparse import round_values
 
-__all__ = ("PARTS", "CheckedPart", "Checksums")
+__all__ = ("PARTS", "CheckedPart", "Checksums", "hashes_of")
 
 CheckedPart: TypeAlias = Literal["ids", "documents", "uris", "metadatas", "embeddings"]
 
 PARTS: Final[tuple[CheckedPart, ...]] = get_args(CheckedPart)
 
-_BYTES: Final = 16
-_LIMIT: Final = 1 << (8 * _BYTES)
+_Hashes: TypeAlias = NDArray[np.uint64]
+
+_RANDOM: Final = np.random.default_rng()
 
 
 @dataclass(slots=True)
@@ -45,25 +49,21 @@ class Checksums:
     def of(
         cls,
         ids: Sequence[str],
-        embeddings: Iterable[NDArray[np.float32] | None] | None,
+        embeddings: Sequence[NDArray[np.float32] | None] | NDArray[np.float32] | None,
         documents: Sequence[str | None] | None,
         uris: Sequence[str | None] | None,
         metadatas: Sequence[Mapping[str, Any] | None] | None,
     ) -> Self:
         """Return the checksums of records; a column that is `None` is empty."""
         checksums = cls(len(ids))
-        keys = [id.encode() for id in ids]
-        checksums._add("ids", keys, [b""] * len(keys))
-        if documents is not None:
-            checksums._add(
-                "documents", keys, [None if d is None else d.encode() for d in documents]
-            )
-        if uris is not None:
-            checksums._add("uris", keys, [None if uri is None else uri.encode() for uri in uris])
+        keys = hashes_of(ids)
+        checksums._add("ids", keys, np.zeros_like(keys))
+        checksums._add_values("documents", keys, documents)
+        checksums._add_values("uris", keys, uris)
         if metadatas is not None:
-            checksums._add("metadatas", keys, map(_metadata_bytes, metadatas))
+            checksums._add_values("metadatas", keys, list(map(_metadata_bytes, metadatas)))
         if embeddings is not None:
-            checksums._add("embeddings", keys, map(_embedding_bytes, embeddings))
+            checksums._add_embeddings(keys, embeddings)
         return checksums
 
     def __iadd__(self, other: Checksums) -> Self:
@@ -71,7 +71,7 @@ class Checksums:
         self.count += other.count
         for part in PARTS:
             self.present[part] += other.present[part]
-            self.sums[part] = (self.sums[part] + other.sums[part]) % _LIMIT
+            self.sums[part] = (self.sums[part] + other.sums[part]) % (1 << 64)
         return self
 
     def differing(self, other: Checksums) -> tuple[CheckedPart, ...]:
@@ -82,23 +82,58 @@ class Checksums:
             if (self.sums[part], self.present[part]) != (other.sums[part], other.present[part])
         )
 
-    def _add(
-        self, part: CheckedPart, keys: Sequence[bytes], values: Iterable[bytes | None]
+    def _add_values(
+        self, part: CheckedPart, keys: _Hashes, values: Sequence[str | bytes | None] | None
     ) -> None:
-        total = present = 0
-        for key, value in zip(keys, values, strict=True):
-            if value is not None:
-                # The length separates the id from the value.
-                hashed = blake2b(b"%d:%b" % (len(key), key), digest_size=_BYTES)
-                hashed.update(value)
-                total += int.from_bytes(hashed.digest(), "little")
-                present += 1
-        self.sums[part] = (self.sums[part] + total) % _LIMIT
-        self.present[part] += present
+        if values is None:
+            return
+        is_there = np.array([value is not None for value in values], dtype=bool)
+        if is_there.any():
+            self._add(part, keys[is_there], hashes_of(values)[is_there])
+
+    def _add_embeddings(
+        self,
+        keys: _Hashes,
+        embeddings: Sequence[NDArray[np.float32] | None] | NDArray[np.float32],
+    ) -> None:
+        if isinstance(embeddings, np.ndarray):
+            self._add("embeddings", keys, _hashes_of_rows(embeddings))
+            return
+        by_length: dict[int, list[int]] = {}
+        for n, embedding in enumerate(embeddings):
+            if embedding is not None:
+                by_length.setdefault(len(embedding), []).append(n)
+        for places in by_length.values():
+            rows = np.array([embeddings[n] for n in places], dtype=np.float32)
+            self._add("embeddings", keys[places], _hashes_of_rows(rows))
+
+    def _add(self, part: CheckedPart, keys: _Hashes, values: _Hashes) -> None:
+        total = int(_mixed(keys + _mixed(values)).sum(dtype=np.uint64))
+        self.sums[part] = (self.sums[part] + total) % (1 << 64)
+        self.present[part] += len(keys)
 
 
-def _text_bytes(text: str | None) -> bytes | None:
-    return None if text is None else text.encode()
+def hashes_of(values: Sequence[str | bytes | None]) -> _Hashes:
+    """Return a hash for each text."""
+    return np.fromiter(map(hash, values), dtype=np.int64, count=len(values)).view(np.uint64)
+
+
+def _hashes_of_rows(matrix: NDArray[np.float32]) -> _Hashes:
+    """Return a hash for each row: a linear function of its bits, with random weights."""
+    bits = np.ascontiguousarray(matrix, dtype=np.float32).view(np.uint32)
+    return bits.astype(np.uint64) @ _weights(matrix.shape[1]) + np.uint64(matrix.shape[1])
+
+
+@lru_cache(maxsize=16)
+def _weights(count: int) -> _Hashes:
+    return _RANDOM.integers(0, 1 << 64, count, dtype=np.uint64) | np.uint64(1)
+
+
+def _mixed(hashes: _Hashes) -> _Hashes:
+    """Return hashes of which each bit depends on all bits: the finalizer of SplitMix64."""
+    hashes = (hashes ^ (hashes >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    hashes = (hashes ^ (hashes >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return hashes ^ (hashes >> np.uint64(31))
 
 
 def _metadata_bytes(metadata: Mapping[str, Any] | None) -> bytes | None:
@@ -111,7 +146,3 @@ def _metadata_bytes(metadata: Mapping[str, Any] | None) -> bytes | None:
             for key, value in metadata.items()
         }
     return orjson.dumps(metadata, option=orjson.OPT_SORT_KEYS)
-
-
-def _embedding_bytes(embedding: NDArray[np.float32] | None) -> bytes | None:
-    return None if embedding is None else np.asarray(embedding, dtype="<f4").tobytes()

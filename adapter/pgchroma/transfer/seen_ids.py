@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from hashlib import blake2b
 
 import numpy as np
 from numpy.typing import NDArray
+
+from pgchroma.transfer.checksums import hashes_of
 
 __all__ = ("SeenIds",)
 
@@ -23,8 +24,7 @@ class SeenIds:
         A position is wrong if two ids have the same hash: one in 37 million collections of a
         million records has such a pair.
         """
-        digests = b"".join(blake2b(id.encode(), digest_size=8).digest() for id in ids)
-        hashes = np.frombuffer(digests, dtype=np.uint64)
+        hashes = hashes_of(ids)
         is_seen = np.zeros(len(hashes), dtype=bool)
         for run in self._runs:
             found = np.searchsorted(run, hashes)

@@ -60,15 +60,15 @@ class Sample:
 
 def checksums_of(records: RecordBatch) -> Checksums:
     """Return the checksums of records to write."""
-    return Checksums.of(
-        records.ids, embeddings_of(records), records.documents, records.uris, records.metadatas
-    )
+    has_all = records.embeddings is not None and records.has_embedding is None
+    embeddings = records.embeddings if has_all else embeddings_of(records)
+    return Checksums.of(records.ids, embeddings, records.documents, records.uris, records.metadatas)
 
 
 def read_back(pages: Iterable[RecordColumns]) -> Checksums:
     """Return the checksums of records that a target returns; pages are read ahead in a thread."""
     total = Checksums()
-    with prefetched(pages) as ready:
+    with prefetched(pages, ahead=1) as ready:
         for page in ready:
             total += checksums_of_columns(page)
     return total
@@ -76,11 +76,13 @@ def read_back(pages: Iterable[RecordColumns]) -> Checksums:
 
 def checksums_of_columns(page: RecordColumns) -> Checksums:
     """Return the checksums of records that were read."""
-    embeddings: list[NDArray[np.float32] | None] | None = None
+    embeddings: list[NDArray[np.float32] | None] | NDArray[np.float32] | None = None
     if page.embeddings is not None and page.embeddings.shape[1]:
-        is_missing = np.isnan(page.embeddings[:, 0])
-        rows = zip(page.embeddings, is_missing, strict=True)
-        embeddings = [None if is_none else row for row, is_none in rows]
+        embeddings = page.embeddings
+        is_missing = np.isnan(embeddings[:, 0])
+        if is_missing.any():
+            rows = zip(embeddings, is_missing, strict=True)
+            embeddings = [None if is_none else row for row, is_none in rows]
     return Checksums.of(page.ids, embeddings, page.documents, page.uris, page.metadatas)
 
 

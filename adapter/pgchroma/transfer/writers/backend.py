@@ -7,9 +7,12 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, Final, TypeVar
 
+import httpx
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
 from pgchroma.backends._sync.base import Backend
+from pgchroma.backends._sync.http import HttpBackend
+from pgchroma.backends.http_errors import read_response, transport_errors
 from pgchroma.errors import (
     BatchSizeExceededError,
     ChromaError,
@@ -44,8 +47,9 @@ from pgchroma.model.operations import (
 from pgchroma.model.records import RecordBatch, RecordColumns
 from pgchroma.transfer.configuration import clean_metadata, creation_json, read_configuration
 from pgchroma.transfer.source import Loss, SourceCollection
+from pgchroma.wire.route import PREFIX
 
-__all__ = ("ALL_COLUMNS", "BackendTarget", "Refused", "ref_of")
+__all__ = ("ALL_COLUMNS", "BackendTarget", "Refused", "check_writable", "ref_of")
 
 R = TypeVar("R")
 
@@ -86,6 +90,25 @@ class Refused:
     reason: str
 
 
+def check_writable(backend: HttpBackend) -> None:
+    """Raise if a server does not take embeddings as they are sent.
+
+    Raises:
+        InvalidArgumentError: It is Chroma's before version 1.0.
+        UnavailableError: It cannot be reached.
+    """
+    with (
+        httpx.Client(**backend.endpoint.options()) as client,
+        transport_errors(backend.endpoint, is_idempotent=True),
+    ):
+        limits = read_response(client.get(f"{PREFIX}/pre-flight-checks"))
+    if not isinstance(limits, dict) or not limits.get("supports_base64_encoding"):
+        raise InvalidArgumentError(
+            f"{backend.endpoint.address} is a server of Chroma before 1.0, which can be read and "
+            "not written to: upgrade it"
+        )
+
+
 class BackendTarget:
     """The collections of a backend, as a transfer writes and reads them."""
 
@@ -111,11 +134,6 @@ class BackendTarget:
         try:
             return self.execute(GetCollection(scope, name))
         except NotFoundError:
-            return None
-        except ChromaError as error:
-            # Servers before 1.0 answer as if the request were wrong.
-            if type(error) not in _REFUSALS or "does not exist" not in error.message():
-                raise
             return None
 
     def make(
@@ -252,10 +270,7 @@ class BackendTarget:
             # Settings in the metadata prevail over a configuration that has only defaults.
             self.delete(complete.scope, complete.name)
             refusal = InvalidArgumentError(f"its distance became {made.configuration.hnsw.space}")
-        # Servers before 1.0 read the distance from the metadata.
-        metadata = {**(complete.metadata or {}), "hnsw:space": wanted.hnsw.space}
-        old = replace(complete, configuration=None, filterable=None, metadata=metadata)
-        return self.execute(old), (SCHEMA, "configuration"), refusal
+        raise refusal or InvalidArgumentError(f"the target cannot store {complete.name}")
 
     def _describe(self, made: CollectionModel, metadata: dict[str, Any]) -> bool:
         """Set the metadata of a collection that exists; return whether the target accepts it."""
