@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -83,13 +84,18 @@ class ListSource:
             )
 
 
-def some_records(count: int, dimension: int = 8, seed: int = 0) -> list[Record]:
-    """Records of which each kind of value occurs, and each part is missing somewhere."""
+def some_records(
+    count: int, dimension: int = 8, seed: int = 0, *, has_gaps: bool = False
+) -> list[Record]:
+    """Records in which each kind of value occurs, and each part is missing somewhere.
+
+    Embeddings are missing with `has_gaps` only, since Chroma's API has no such records.
+    """
     vectors = np.random.default_rng(seed).standard_normal((count, dimension)).astype(np.float32)
     return [
         Record(
             f"id-{n}",
-            None if n % 11 == 5 else vectors[n],
+            None if has_gaps and n % 11 == 5 else vectors[n],
             None if n % 7 == 3 else f"dökument {n}",
             f"file:///{n}" if n % 5 == 0 else None,
             None if n % 13 == 1 else _metadata(n),
@@ -124,9 +130,7 @@ def opened(place: str) -> Iterator[Backend]:
     """A backend on a database or a server."""
     settings = Settings(pgchroma_compaction=False)
     if place.startswith("http"):
-        backend: Backend = http_backend(
-            settings.model_copy(update={"chroma_server_host": place})
-        )
+        backend: Backend = http_backend(settings.model_copy(update={"chroma_server_host": place}))
     else:
         backend = connect(place, settings)
     try:
@@ -153,7 +157,7 @@ def check_stored(found: RecordColumns, records: Sequence[Record]) -> None:
     assert found.documents == [each.document for each in records]
     assert found.uris == [each.uri for each in records]
     for n, record in enumerate(records):
-        assert repr(_sorted((found.metadatas or [])[n])) == repr(_sorted(record.metadata))
+        assert _canonical((found.metadatas or [])[n]) == _canonical(record.metadata)
         row = None if found.embeddings is None else found.embeddings[n]
         if record.embedding is None:
             assert row is None or np.isnan(row).all()
@@ -162,5 +166,6 @@ def check_stored(found: RecordColumns, records: Sequence[Record]) -> None:
             assert row.tobytes() == record.embedding.tobytes()
 
 
-def _sorted(metadata: Mapping[str, Any] | None) -> list[tuple[str, Any]]:
-    return sorted((metadata or {}).items(), key=lambda item: item[0])
+def _canonical(metadata: Mapping[str, Any] | None) -> str:
+    # JSON distinguishes 1, 1.0 and true.
+    return json.dumps(metadata or {}, sort_keys=True)

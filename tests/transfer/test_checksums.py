@@ -53,7 +53,8 @@ def test_a_difference_is_found_in_its_part(part: str, column: str, value: Any) -
 
 
 def test_another_id_is_a_difference_in_every_part() -> None:
-    assert set(checksums(["a", "b", "d"]).differing(checksums())) == {"ids", "embeddings", "documents"}
+    found = checksums(["a", "b", "d"]).differing(checksums())
+    assert set(found) == {"ids", "embeddings", "documents"}
 
 
 def test_negative_zero_is_another_number() -> None:

@@ -28,7 +28,7 @@ from pgchroma.transfer.missing_embeddings import MissingEmbeddings
 from pgchroma.transfer.naming import replaced_name, temporary_name
 from pgchroma.transfer.options import TransferOptions
 from pgchroma.transfer.prefetching import prefetched
-from pgchroma.transfer.preparing import Preparer, repeated
+from pgchroma.transfer.preparing import Preparer, repeated, with_embeddings_only
 from pgchroma.transfer.report import CollectionReport
 from pgchroma.transfer.seen_ids import SeenIds
 from pgchroma.transfer.source import Loss, Source, SourceCollection
@@ -319,11 +319,14 @@ class _CollectionImport:
                 prepared, embedded = missing.fill(prepared, preparer.dimension)
                 if preparer.dimension is None:
                     preparer.dimension = prepared.records.dimension
-            records = prepared.records
+            records, losses = prepared.records, prepared.losses
+            if not self._target.takes_missing_embeddings:
+                records, missed = with_embeddings_only(records)
+                losses = [*losses, *missed]
             yield _Piece(
                 records,
                 prepared.read,
-                prepared.losses,
+                losses,
                 checksums_of(records),
                 seen.add(records.ids),
                 embedded,
@@ -338,6 +341,8 @@ class _CollectionImport:
     def _publish(self, made: CollectionRef, existing: CollectionModel | None) -> None:
         """Give the collection its real name."""
         if existing is not None:
+            # One that was set aside earlier has been replaced; its deletion was interrupted.
+            self._target.delete(self._scope, self._set_aside)
             self._target.rename(ref_of(existing), self._set_aside)
         try:
             self._target.rename(made, self._name)

@@ -19,13 +19,18 @@ from pgchroma.model.metadata import CleanMetadata, parse_metadata
 from pgchroma.model.plain import brief
 from pgchroma.model.records import RecordBatch, parse_ids
 from pgchroma.model.sparse import is_sparse
+from pgchroma.transfer.batches import embeddings_of, without
 from pgchroma.transfer.source import Loss, SourceBatch
 
-__all__ = ("Nested", "Prepared", "Preparer", "repeated")
+__all__ = ("Nested", "Prepared", "Preparer", "repeated", "with_embeddings_only")
 
 Nested: TypeAlias = Literal["report", "json"]
 """What happens to a metadata value that is a nested object: it becomes a loss, or JSON text."""
 
+_NOT_EMBEDDED: Final = (
+    "it has no embedding, and the API of servers has no such records; --reembed computes it, and a "
+    "database that is reached without a server stores the record as it is"
+)
 _REPEATED: Final = "another record has the same id; the first one was kept"
 
 
@@ -214,6 +219,15 @@ class _Mended:
 def repeated(ids: Sequence[str]) -> list[Loss]:
     """Return the losses of records whose ids others have."""
     return [Loss("record", _REPEATED, id) for id in ids]
+
+
+def with_embeddings_only(records: RecordBatch) -> tuple[RecordBatch, list[Loss]]:
+    """Leave out the records that have no embedding, for targets that do not store them."""
+    embeddings = embeddings_of(records) or [None] * len(records)
+    places = [n for n, embedding in enumerate(embeddings) if embedding is None]
+    if not places:
+        return records, []
+    return without(records, places), [Loss("record", _NOT_EMBEDDED, records.ids[n]) for n in places]
 
 
 def _column(values: Sequence[Any]) -> Sequence[Any] | None:

@@ -116,6 +116,11 @@ class BackendTarget:
         self._backend = backend
         self._refused_in_a_row = 0
 
+    @property
+    def takes_missing_embeddings(self) -> bool:
+        """Whether the target stores records that have no embedding."""
+        return not isinstance(self._backend, HttpBackend)
+
     def batch_size(self, wanted: int) -> int:
         """Return how many records a batch may have."""
         return max(1, min(wanted, self._backend.limits().max_batch_size))
