@@ -152,11 +152,10 @@ def test_the_distance_of_old_collections_is_in_their_metadata(either: Backend) -
 
 
 def test_metadata_does_not_change_the_distance_of_the_configuration(either: Backend) -> None:
-    schema = {"defaults": {}, "keys": {}}
     details = {
         "metadata": {"hnsw:space": "nonsense", "k": 1},
         "configuration": {"hnsw": {"space": "l2"}},
-        "schema": schema,
+        "schema": {"defaults": {}, "keys": {}},
     }
     report = transfer(ListSource(some_records(5), details=details), either)
     found = either.execute(GetCollection(SCOPE, "papers"))

@@ -8,7 +8,7 @@ from typing import Final, Literal, TypeAlias, get_args
 
 from pgchroma.errors import InvalidArgumentError
 
-__all__ = ("ROLES", "Columns", "Role", "find_columns")
+__all__ = ("ROLES", "Columns", "Role", "find_columns", "possible_names")
 
 Role: TypeAlias = Literal["id", "embedding", "document", "uri", "metadata"]
 ROLES: Final[tuple[Role, ...]] = get_args(Role)
@@ -39,6 +39,17 @@ class Columns:
     others: tuple[str, ...]
 
 
+def possible_names(chosen: Mapping[Role, str]) -> dict[Role, tuple[str, ...]]:
+    """Return the names that a column of each role may have, in order of preference."""
+    taken = set(chosen.values())
+    return {
+        role: (chosen[role],)
+        if role in chosen
+        else tuple(name for name in _USUAL[role] if name not in taken)
+        for role in ROLES
+    }
+
+
 def find_columns(names: Collection[str], chosen: Mapping[Role, str], place: str) -> Columns:
     """Return the roles of columns, from their names.
 
@@ -50,18 +61,13 @@ def find_columns(names: Collection[str], chosen: Mapping[Role, str], place: str)
     Raises:
         InvalidArgumentError: There is no column of ids, or a chosen column does not exist.
     """
-    found: dict[Role, str | None] = {}
-    for role in ROLES:
-        if role in chosen:
-            if chosen[role] not in names:
-                raise InvalidArgumentError(
-                    f"{place} has no column {chosen[role]!r}: it has {_listed(names)}"
-                )
-            found[role] = chosen[role]
-        else:
-            taken = set(chosen.values())
-            usual = (name for name in _USUAL[role] if name in names and name not in taken)
-            found[role] = next(usual, None)
+    for name in chosen.values():
+        if name not in names:
+            raise InvalidArgumentError(f"{place} has no column {name!r}: it has {_listed(names)}")
+    found = {
+        role: next((name for name in possible if name in names), None)
+        for role, possible in possible_names(chosen).items()
+    }
     id = found["id"]
     if id is None:
         raise InvalidArgumentError(

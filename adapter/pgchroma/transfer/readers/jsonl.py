@@ -8,11 +8,11 @@ from __future__ import annotations
 import gzip
 import json
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import IO, Any, Final, TypeAlias
 
 import numpy as np
 import orjson
@@ -20,12 +20,15 @@ from numpy.typing import NDArray
 
 from pgchroma.errors import ChromaError, InvalidArgumentError
 from pgchroma.transfer.file_format import DESCRIPTION, read_description
-from pgchroma.transfer.readers.columns import Columns, Role, find_columns
+from pgchroma.transfer.readers.columns import ROLES, Role, find_columns, possible_names
 from pgchroma.transfer.source import Loss, SourceBatch, SourceCollection
 
 __all__ = ("JsonLinesFile",)
 
-_OURS: Final = Columns("id", "embedding", "document", "uri", "metadata", ())
+_Names: TypeAlias = Mapping[Role, tuple[str, ...]]
+"""The keys that a part of a record may have. A record may lack any key but the id."""
+
+_OURS: Final[_Names] = {role: (role,) for role in ROLES}
 
 
 class JsonLinesFile:
@@ -44,7 +47,7 @@ class JsonLinesFile:
         """
         self._path = path
         self.collection = SourceCollection(str(path), name)
-        self._columns = _OURS
+        self._names: _Names = _OURS
         self._has_description = False
         with self._reading() as lines:
             first = next((line for line in lines if line.strip()), b"")
@@ -64,7 +67,7 @@ class JsonLinesFile:
                 if left:
                     left -= 1
                     continue
-                batch.append(record, self._columns)
+                batch.append(record, self._names)
                 if len(batch.ids) == size:
                     yield batch.finished()
                     batch = _Batch()
@@ -91,8 +94,10 @@ class JsonLinesFile:
             except InvalidArgumentError as error:
                 raise InvalidArgumentError(f"{self._path}: {error.message()}") from error
         else:
-            self._columns = find_columns(first.keys(), chosen, str(self._path))
-            self._columns = replace(self._columns, others=())
+            self._names = possible_names(chosen)
+            if not any(name in first for name in self._names["id"]):
+                id: dict[Role, str] = {"id": chosen["id"]} if "id" in chosen else {}
+                find_columns(first.keys(), id, str(self._path))
 
     def _record(self, batch: _Batch, number: int, line: bytes) -> dict[str, Any] | None:
         """Return the record of a line, or add to the losses."""
@@ -101,8 +106,9 @@ class JsonLinesFile:
         except ValueError as error:
             batch.losses.append(self._fault(number, f"it is not JSON ({error})"))
             return None
-        if not isinstance(record, dict) or record.get(self._columns.id) is None:
-            batch.losses.append(self._fault(number, f"it has no {self._columns.id!r}"))
+        ids = self._names["id"]
+        if not isinstance(record, dict) or all(record.get(name) is None for name in ids):
+            batch.losses.append(self._fault(number, f"it has no {ids[0]!r}"))
             return None
         return record
 
@@ -137,14 +143,14 @@ class _Batch:
     metadatas: list[Mapping[str, Any] | None] = field(default_factory=list)
     losses: list[Loss] = field(default_factory=list)
 
-    def append(self, record: dict[str, Any], columns: Columns) -> None:
-        given = record.pop(columns.id)
+    def append(self, record: dict[str, Any], names: _Names) -> None:
+        given = _taken(record, names["id"])
         id = given if isinstance(given, str) else str(given)
         self.ids.append(id)
-        self.embeddings.append(self._embedding(id, _taken(record, columns.embedding)))
-        self.documents.append(_taken(record, columns.document))
-        self.uris.append(_taken(record, columns.uri))
-        metadata = _taken(record, columns.metadata)
+        self.embeddings.append(self._embedding(id, _taken(record, names["embedding"])))
+        self.documents.append(_taken(record, names["document"]))
+        self.uris.append(_taken(record, names["uri"]))
+        metadata = _taken(record, names["metadata"])
         # Of another program's file, the other keys are metadata as well.
         self.metadatas.append({**(metadata or {}), **record} if record else metadata)
 
@@ -165,8 +171,9 @@ class _Batch:
         return embedding
 
 
-def _taken(record: dict[str, Any], column: str | None) -> Any:
-    return None if column is None else record.pop(column, None)
+def _taken(record: dict[str, Any], names: Sequence[str]) -> Any:
+    """Remove the first of these keys that the record has, and return its value."""
+    return next((record.pop(name) for name in names if name in record), None)
 
 
 def _parse(line: bytes) -> Any:
