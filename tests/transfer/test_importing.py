@@ -294,7 +294,7 @@ def test_a_lost_answer_does_not_end_a_transfer(backend: Backend) -> None:
 
     def before(operation: Operation[Any]) -> None:
         if isinstance(operation, AddRecords) and next(answers) == 1:
-            # It was executed, but nobody learnt of it.
+            # It was executed, and the answer was lost.
             backend.execute(operation)
             raise OutcomeUnknownError("the connection was lost")
 

@@ -42,6 +42,12 @@ CLOUD_HOST: Final = "api.trychroma.com"
 CLOUD_KEY: Final = "CHROMA_API_KEY"
 
 _URL: Final = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
+_DATABASE: Final = re.compile(
+    r"postgres(ql)?(\+\w+)?://|(\w+\s*=\s*\S*\s+)*(host|hostaddr|dbname|service|password)\s*=",
+    re.IGNORECASE,
+)
+"""The beginning of the URL of a database, or a connection string."""
+
 _CHOSEN: Final = re.compile(rf"({'|'.join(ROLES)})=(.+)", re.DOTALL)
 
 READ: Final = ("pgchroma", "tables")
@@ -55,8 +61,13 @@ class Place:
 
     @property
     def is_url(self) -> bool:
-        """Whether it is a URL."""
-        return _URL.match(self.text) is not None
+        """Whether it is a URL or a connection string."""
+        return self.is_database or _URL.match(self.text) is not None
+
+    @property
+    def is_database(self) -> bool:
+        """Whether it is a PostgreSQL database."""
+        return _DATABASE.match(self.text) is not None
 
 
 # Only newer versions of click declare the type of what it converts to.
@@ -166,7 +177,7 @@ def open_source(place: Place, options: SourceOptions, settings: Settings | None 
     settings = settings or Settings(migrations="validate", pgchroma_compaction=False)
     if is_server_url(place.text):
         return open_server(_server(place.text, settings), options)
-    if place.text.lower().startswith(("postgresql://", "postgres://")):
+    if place.is_database:
         return open_database(place.text, options, settings)
     if place.is_url:
         raise InvalidArgumentError(

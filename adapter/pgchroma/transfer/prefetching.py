@@ -12,8 +12,8 @@ __all__ = ("prefetched",)
 
 T = TypeVar("T")
 
-AHEAD: Final = 2
-"""How many items wait at most. Each is a batch of records, so more would take memory."""
+AHEAD: Final = 1
+"""How many items wait at most. One more is being read, and one is in use; each is a batch."""
 
 _PATIENCE_SECONDS: Final = 0.1
 """How often the thread checks whether anybody still reads its items."""

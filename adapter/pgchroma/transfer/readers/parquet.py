@@ -61,7 +61,8 @@ class ParquetFile:
         """Yield the records in the order of the rows."""
         read = 0
         with self._reading(lambda: f"the rows after {read}") as file:
-            for rows in file.iter_batches(size, columns=self._names):
+            # This runs beside the writer already, and more threads take more memory.
+            for rows in file.iter_batches(size, columns=self._names, use_threads=False):
                 first = min(max(skip - read, 0), rows.num_rows)
                 read += rows.num_rows
                 if first < rows.num_rows:

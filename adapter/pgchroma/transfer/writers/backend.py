@@ -67,10 +67,10 @@ MAX_REFUSED: Final = 200
 """How many records may be refused one after the other before the transfer stops. A target that
 refuses all of them has another reason."""
 
-PAGE_BYTES: Final = 8 << 20
+PAGE_BYTES: Final = 4 << 20
 """Bytes of embeddings in a page that is read back."""
 
-MAX_PAGE: Final = 5_000
+MAX_PAGE: Final = 3_000
 
 _REFUSALS: Final = frozenset(
     {
