@@ -20,7 +20,6 @@ import click
 from pgchroma.cli.errors import CommandError
 from pgchroma.cli.secret_variables import secret_variable
 from pgchroma.cli.servers import is_server_url, server_address, server_backend
-from pgchroma.client._sync.backends import http_backend
 from pgchroma.config import Settings
 from pgchroma.errors import InvalidArgumentError
 from pgchroma.model.hnsw import SPACES
@@ -194,6 +193,8 @@ def _server(url: str, settings: Settings) -> HttpBackend:
         key = environment().get(CLOUD_KEY) or None
     if key is not None:
         return server_backend(url, settings, key)
+    from pgchroma.client._sync.backends import http_backend  # noqa: PLC0415  (only for servers)
+
     try:
         return http_backend(settings.model_copy(update={"chroma_server_host": url}))
     except ValueError as error:

@@ -148,8 +148,8 @@ def import_collection(
         return _CollectionImport(source, target, assignment, options, advance).run()
     except ChromaError as error:
         raise ChromaError(
-            f"{error.message()}. The records written so far are kept: the same command continues "
-            "there"
+            f"{error.message()}. The records that were written are kept: the same command "
+            "continues there"
         ) from error
 
 
