@@ -17,7 +17,7 @@ FAST := tests/embeddings tests/model tests/surface tests/wire \
 # Tests start hundreds of Pythons, each of which would compile the package.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo clients models coverage test test-fast test-heavy test-lowest test-slow test-versions test-wheel upstream check fmt bench bench-core bench-http bench-vectors bench-large bench-quantization bench-embeddings bench-installing bench-packing bench-quality bench-search bench-search-large clean
+.PHONY: help demo clients models coverage test test-fast test-heavy test-lowest test-slow test-versions test-wheel upstream check fmt bench bench-core bench-http bench-vectors bench-large bench-quantization bench-embeddings bench-installing bench-packing bench-quality bench-search bench-search-large bench-transfer clean
 
 help:  ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -170,6 +170,9 @@ bench-packing: $(READY)  ## Compare packing embeddings with the pgvector package
 
 bench-installing: $(READY)  ## Compare sizes and imports of installations with Chroma's; takes some minutes
 	$(BIN)/python benchmarks/installing.py $(ARGS)
+
+bench-transfer: $(READY)  ## Compare imports with a loop of add; takes some minutes; ARGS="--help"
+	$(BIN)/python benchmarks/transfer.py $(ARGS)
 
 clean:  ## Remove what the targets made
 	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage .coverage.*

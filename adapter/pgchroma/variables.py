@@ -78,6 +78,8 @@ _OTHERS: Final = frozenset(
         "api_key",
         "api_key_file",
         "compaction_url_file",
+        "from_api_key",
+        "from_api_key_file",
         "model_path",
         "model_url",
         "path",

@@ -11,11 +11,14 @@ from pgchroma.cli.collections import collections
 from pgchroma.cli.compact import compact
 from pgchroma.cli.completion import completion
 from pgchroma.cli.connect import connect
+from pgchroma.cli.copy import copy
 from pgchroma.cli.credentials import keys, users
 from pgchroma.cli.doctor import doctor
 from pgchroma.cli.explain import explain
+from pgchroma.cli.export import export
 from pgchroma.cli.grants import grants
 from pgchroma.cli.groups import Commands
+from pgchroma.cli.import_ import import_collections
 from pgchroma.cli.install import install
 from pgchroma.cli.login import login, profile
 from pgchroma.cli.migrate import migrate
@@ -56,9 +59,12 @@ for command in (
     collections,
     compact,
     completion,
+    copy,
     doctor,
     explain,
+    export,
     grants,
+    import_collections,
     install,
     migrate,
     psql,

@@ -37,6 +37,11 @@ class AsyncHttpBackend:
         self._clients = HttpClients(endpoint)
         self._limits: Limits | None = None
 
+    @property
+    def endpoint(self) -> Endpoint:
+        """Where the server is, and how connections to it are made."""
+        return self._endpoint
+
     async def execute(self, operation: Operation[R]) -> R:
         """Have the server execute an operation; retry if it is away and a retry does no harm."""
         route = route_of(operation)

@@ -1,0 +1,295 @@
+"""What `pgchroma import`, `export` and `copy` have in common."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from functools import wraps
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from pgchroma.cli.database import TargetDatabase
+from pgchroma.cli.errors import CommandError, exit_on_error
+from pgchroma.cli.printing import print_json, printable
+from pgchroma.cli.sources import Place, open_source
+from pgchroma.cli.transfer_progress import transfer_progress
+from pgchroma.config import Settings
+from pgchroma.errors import InvalidArgumentError, NotFoundError
+from pgchroma.model.entities import DatabaseRef
+from pgchroma.transfer.naming import is_temporary
+from pgchroma.transfer.options import EXISTING, TransferOptions
+from pgchroma.transfer.report import TransferReport
+
+if TYPE_CHECKING:
+    from pgchroma.backends._sync.base import Backend
+    from pgchroma.transfer.importing import Assignment
+    from pgchroma.transfer.opening import SourceOptions
+    from pgchroma.transfer.source import Source, SourceCollection
+
+__all__ = (
+    "Destination",
+    "confirm",
+    "finish",
+    "run_transfer",
+    "selected",
+    "source_of",
+    "with_report_options",
+    "with_transfer_options",
+)
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True, slots=True)
+class Destination:
+    """Where collections go, as far as the user has chosen it.
+
+    Attributes:
+        tenant: The tenant; `None` means that of the source.
+        database: The database; `None` means that of the source.
+        name: The name of the only collection; `None` means that of the source.
+    """
+
+    tenant: str | None = None
+    database: str | None = None
+    name: str | None = None
+
+
+def with_transfer_options() -> Callable[[F], F]:
+    """Return a decorator that adds the options of transfers into a database."""
+    options = [
+        click.option("--as", "new_name", help="The name of the new collection, if there is one."),
+        click.option("--to-tenant", help="The tenant of the new collections; created if missing."),
+        click.option(
+            "--to-database", help="The database of the new collections; created if missing."
+        ),
+        click.option(
+            "--existing",
+            type=click.Choice(EXISTING),
+            default="refuse",
+            show_default=True,
+            help="What to do if a collection of the name exists.",
+        ),
+        click.option(
+            "--nested",
+            type=click.Choice(["report", "json"]),
+            default="report",
+            show_default=True,
+            help="What to do with nested objects in metadata: leave them out, or keep the JSON.",
+        ),
+        click.option(
+            "--reembed", is_flag=True, help="Compute missing embeddings from the documents."
+        ),
+        click.option(
+            "--embedding-function",
+            help="The function for --reembed, if the collection stores none, such as default.",
+        ),
+        click.option("--yes", "is_sure", is_flag=True, help="Do not ask for confirmation."),
+    ]
+    return _with(options)
+
+
+def with_report_options() -> Callable[[F], F]:
+    """Return a decorator that adds the options of the report."""
+    return _with(
+        [
+            click.option("--json", "as_json", is_flag=True, help="Print the report as JSON."),
+            click.option(
+                "--report",
+                "report_file",
+                type=click.Path(dir_okay=False, path_type=Path),
+                help="Write the report with every loss to this file, as JSON.",
+            ),
+        ]
+    )
+
+
+def confirm(is_sure: bool, question: str) -> None:
+    """Ask the user, unless they said so or cannot answer."""
+    if not is_sure and sys.stdin.isatty():
+        click.confirm(question, abort=True, err=True)
+
+
+def selected(
+    source: Source, options: SourceOptions, names: Sequence[str]
+) -> list[SourceCollection]:
+    """Return the collections of a source that a command is about.
+
+    Raises:
+        NotFoundError: There is no collection of a name, or none at all.
+    """
+    tenant, database = options.selection.tenant, options.selection.database
+    found = [
+        each
+        for each in source.collections()
+        if (tenant is None or each.tenant == tenant)
+        and (database is None or each.database == database)
+        and not is_temporary(each.name)
+    ]
+    missing = set(names) - {each.name for each in found}
+    if missing:
+        known = ", ".join(printable(each.name) for each in found[:20]) or "none"
+        raise NotFoundError(
+            f"--collection: {source.describe()} has no collection {min(missing)!r}; it has {known}"
+        )
+    chosen = [each for each in found if not names or each.name in names]
+    if not chosen:
+        raise NotFoundError(f"{source.describe()} has no collections")
+    return chosen
+
+
+@contextmanager
+def source_of(target: TargetDatabase, options: SourceOptions) -> Iterator[Source]:
+    """Yield the database or server of a command as a source."""
+    from pgchroma.backends._sync.http import HttpBackend  # noqa: PLC0415  (only transfers use it)
+    from pgchroma.transfer.readers.backend import BackendSource  # noqa: PLC0415
+    from pgchroma.transfer.readers.server import ServerSource  # noqa: PLC0415
+
+    with target.backend() as backend:
+        source: BackendSource = (
+            ServerSource(backend, options.selection)
+            if isinstance(backend, HttpBackend)
+            else BackendSource(nullcontext(backend), _name(target), options.selection)
+        )
+        with source:
+            yield source
+
+
+def run_transfer(
+    source_place: Place,
+    from_options: SourceOptions,
+    names: Sequence[str],
+    target: TargetDatabase,
+    destination: Destination,
+    options: TransferOptions,
+    is_sure: bool,
+) -> TransferReport:
+    """Transfer collections of a source into a database, and return the report."""
+    from pgchroma.transfer.importing import (  # noqa: PLC0415  (only what transfers needs it)
+        check_existing,
+        check_names,
+        import_collection,
+    )
+    from pgchroma.transfer.writers.backend import BackendTarget  # noqa: PLC0415
+
+    settings = _shared_settings(source_place, target)
+    with exit_on_error(), open_source(source_place, from_options, settings) as source:
+        assignments = _assignments(selected(source, from_options, names), destination)
+        check_names(assignments)
+        with _writable(target) as backend:
+            writer = BackendTarget(backend)
+            check_existing(writer, assignments, options)
+            if options.existing == "replace":
+                confirm(is_sure, "Replace collections that exist? Their records will be deleted.")
+            report = TransferReport(source.describe(), _name(target), warnings=source.warnings())
+            for warning in report.warnings:
+                click.echo(f"Warning: {printable(warning)}", err=True)
+            for each in assignments:
+                with transfer_progress(each.name, each.collection.count) as advance:
+                    report.collections.append(
+                        import_collection(source, writer, each, options, advance)
+                    )
+    return report
+
+
+def _assignments(
+    collections: Sequence[SourceCollection], destination: Destination
+) -> list[Assignment]:
+    from pgchroma.transfer.importing import Assignment  # noqa: PLC0415
+
+    if destination.name is not None and len(collections) > 1:
+        raise InvalidArgumentError(
+            f"--as names one collection, and {len(collections)} are selected; choose one with "
+            "--collection"
+        )
+    return [
+        Assignment(
+            each,
+            DatabaseRef(destination.tenant or each.tenant, destination.database or each.database),
+            destination.name or each.name,
+        )
+        for each in collections
+    ]
+
+
+def finish(report: TransferReport, as_json: bool, report_file: Path | None) -> None:
+    """Print a report, write the full one, and exit with 1 if something was not saved."""
+    if report_file is not None:
+        try:
+            report_file.write_text(json.dumps(report.losses_json(), indent=2) + "\n", "utf-8")
+        except OSError as error:
+            raise CommandError(f"--report: {report_file}: {error.strerror}") from error
+    if as_json:
+        print_json(report.to_json())
+    else:
+        for collection in report.collections:
+            for line in collection.lines():
+                click.echo(printable(line))
+    if not report.is_faithful:
+        raise click.exceptions.Exit(1)
+
+
+@contextmanager
+def _writable(target: TargetDatabase) -> Iterator[Backend]:
+    """Yield a backend on the target; a directory without a database gets one."""
+    if target.path is None:
+        from pgchroma.backends._sync.http import HttpBackend  # noqa: PLC0415
+        from pgchroma.transfer.writers.backend import check_writable  # noqa: PLC0415
+
+        with target.backend() as backend:
+            if isinstance(backend, HttpBackend):
+                check_writable(backend)
+            yield backend
+        return
+    from pgchroma.client._sync.backends import persistent_backend  # noqa: PLC0415
+
+    embedded = persistent_backend(target.path, _target_settings())
+    try:
+        yield embedded
+    finally:
+        embedded.close()
+
+
+def _target_settings() -> Settings:
+    return Settings(pgchroma_compaction=False)
+
+
+def _shared_settings(place: Place, target: TargetDatabase) -> Settings | None:
+    """Return the target's settings if the source is the same directory.
+
+    A process opens a directory with one set of settings.
+    """
+    if target.path is None or place.is_url:
+        return None
+    is_same = Path(place.text).expanduser().resolve() == target.path
+    return _target_settings() if is_same else None
+
+
+def _name(target: TargetDatabase) -> str:
+    if target.path is not None:
+        return str(target.path)
+    if target.is_server:
+        from pgchroma.cli.servers import server_address  # noqa: PLC0415
+
+        return server_address(target.url or "")
+    from pgchroma.backends.urls import address_of  # noqa: PLC0415
+
+    return address_of(target.url or "")
+
+
+def _with(options: Sequence[Callable[[Any], Any]]) -> Callable[[F], F]:
+    def decorate(command: F) -> F:
+        @wraps(command)
+        def wrapped(*args: Any, **given: Any) -> Any:
+            return command(*args, **given)
+
+        for option in reversed(options):
+            wrapped = option(wrapped)
+        return wrapped  # type: ignore[return-value]
+
+    return decorate

@@ -1,0 +1,399 @@
+"""Transfer collections of a source into a backend.
+
+A collection is written under a temporary name, verified, and then renamed: an incomplete collection
+is never visible under its real name. All progress is in the target. If a transfer is interrupted,
+the same command finds the collection under its temporary name and continues after its last record.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from pgchroma.errors import (
+    ChromaError,
+    InvalidArgumentError,
+    UniqueConstraintError,
+)
+from pgchroma.model.entities import CollectionModel, DatabaseRef
+from pgchroma.model.names import check_name
+from pgchroma.model.operations import CollectionRef
+from pgchroma.model.records import RecordBatch
+from pgchroma.model.types import Space
+from pgchroma.transfer.batches import select, without
+from pgchroma.transfer.checksums import PARTS, Checksums
+from pgchroma.transfer.comparison import Comparison
+from pgchroma.transfer.missing_embeddings import MissingEmbeddings
+from pgchroma.transfer.naming import replaced_name, temporary_name
+from pgchroma.transfer.options import TransferOptions
+from pgchroma.transfer.prefetching import prefetched
+from pgchroma.transfer.preparing import Preparer, repeated, with_embeddings_only
+from pgchroma.transfer.report import CollectionReport
+from pgchroma.transfer.seen_ids import SeenIds
+from pgchroma.transfer.source import Loss, Source, SourceCollection
+from pgchroma.transfer.verification import (
+    Sample,
+    checksums_of,
+    checksums_of_columns,
+    compare_distances,
+    read_back,
+)
+from pgchroma.transfer.writers.backend import BackendTarget, ref_of
+
+__all__ = ("Advance", "Assignment", "check_existing", "check_names", "import_collection")
+
+Advance = Callable[[int], None]
+"""Told how many more records were read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    """A collection of a source, and where it is written to."""
+
+    collection: SourceCollection
+    scope: DatabaseRef
+    name: str
+
+    @property
+    def source_name(self) -> str:
+        """The collection's name in the source."""
+        return _qualified(self.collection.tenant, self.collection.database, self.collection.name)
+
+    @property
+    def target_name(self) -> str:
+        """The collection's name in the target."""
+        return _qualified(self.scope.tenant, self.scope.database, self.name)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Piece:
+    """A batch on its way from the reader to the writer.
+
+    Attributes:
+        read: How many records of the source it comes from.
+        suspects: The positions of records whose ids have probably occurred before.
+        embedded: How many embeddings were computed.
+    """
+
+    records: RecordBatch
+    read: int
+    losses: list[Loss]
+    checksums: Checksums
+    suspects: list[int]
+    embedded: int
+
+
+class _OtherRecordsError(Exception):
+    """The collection under the temporary name has other records than the source."""
+
+
+def check_names(assignments: Sequence[Assignment]) -> None:
+    """Raise if collections cannot have the names that they are to get.
+
+    Raises:
+        InvalidArgumentError: A name is not allowed, or two collections have the same.
+    """
+    taken: dict[tuple[DatabaseRef, str], Assignment] = {}
+    for each in assignments:
+        try:
+            check_name(each.name)
+        except InvalidArgumentError as error:
+            raise InvalidArgumentError(
+                f"collection {each.name!r} of the source: {error.message()}; choose another name "
+                "with --as"
+            ) from error
+        if other := taken.get((each.scope, each.name)):
+            raise InvalidArgumentError(
+                f"{other.source_name} and {each.source_name} would both become {each.target_name}"
+            )
+        taken[each.scope, each.name] = each
+
+
+def check_existing(
+    target: BackendTarget, assignments: Sequence[Assignment], options: TransferOptions
+) -> None:
+    """Raise if collections exist and the options refuse that; nothing is written.
+
+    Raises:
+        UniqueConstraintError: A collection exists.
+    """
+    if options.existing != "refuse":
+        return
+    existing = [
+        each.target_name for each in assignments if target.find(each.scope, each.name) is not None
+    ]
+    if existing:
+        verb = "exist" if len(existing) > 1 else "exists"
+        raise UniqueConstraintError(
+            f"{', '.join(existing)} {verb} already; choose with --existing skip, add or replace "
+            "what happens"
+        )
+
+
+def import_collection(
+    source: Source,
+    target: BackendTarget,
+    assignment: Assignment,
+    options: TransferOptions,
+    advance: Advance = lambda count: None,
+) -> CollectionReport:
+    """Transfer one collection.
+
+    Raises:
+        ChromaError: The source cannot be read, or the target not be written to. What was written
+            stays, and the same call continues there.
+    """
+    try:
+        return _CollectionImport(source, target, assignment, options, advance).run()
+    except ChromaError as error:
+        raise ChromaError(
+            f"{error.message()}. The records that were written are kept: the same command "
+            "continues there"
+        ) from error
+
+
+class _CollectionImport:
+    """The transfer of one collection."""
+
+    def __init__(
+        self,
+        source: Source,
+        target: BackendTarget,
+        assignment: Assignment,
+        options: TransferOptions,
+        advance: Advance,
+    ) -> None:
+        self._source = source
+        self._target = target
+        self._collection = assignment.collection
+        self._scope = assignment.scope
+        self._name = assignment.name
+        self._options = options
+        self._advance = advance
+        self._report = CollectionReport(assignment.source_name, assignment.target_name)
+        identity = (source.describe(), self._collection.key, *options.digested())
+        self._temporary = temporary_name(self._name, identity)
+        self._set_aside = replaced_name(self._name, identity)
+
+    def run(self) -> CollectionReport:
+        existing = self._target.find(self._scope, self._name)
+        if existing is not None and self._options.existing == "skip":
+            self._report.status = "skipped"
+            return self._report
+        self._target.make_database(self._scope)
+        if existing is not None and self._options.existing == "add":
+            return self._add_to(existing)
+        made = self._complete()
+        if made is not None:
+            self._publish(made, existing)
+        return self._report
+
+    def _complete(self) -> CollectionRef | None:
+        """Write and verify the collection; return `None` if it differs from the source."""
+        try:
+            made = self._fill_and_verify()
+            if not self._is_different or not self._report.resumed:
+                return self._verified(made)
+        except _OtherRecordsError:
+            pass
+        # What an earlier run has written is not what the source has now.
+        self._target.delete(self._scope, self._temporary)
+        self._report = CollectionReport(self._report.source, self._report.target)
+        return self._verified(self._fill_and_verify())
+
+    def _verified(self, made: CollectionRef) -> CollectionRef | None:
+        if not self._is_different:
+            return made
+        self._report.status = "unverified"
+        self._report.target = _qualified(self._scope.tenant, self._scope.database, self._temporary)
+        return None
+
+    @property
+    def _is_different(self) -> bool:
+        return bool(self._report.differing or self._report.wrong_distances)
+
+    def _fill_and_verify(self) -> CollectionRef:
+        model, losses = self._target.make(self._scope, self._temporary, self._collection)
+        self._report.losses += losses
+        ref = ref_of(model)
+        begin = time.monotonic()
+        sample = Sample()
+        expected = self._fill(ref, sample)
+        written = time.monotonic()
+        self._report.seconds = written - begin
+        dimension = len(sample.vectors[0]) if sample.vectors else None
+        found = read_back(self._target.pages(ref, dimension))
+        self._report.verified = PARTS
+        self._report.differing = expected.differing(found)
+        if self._report.differing and not self._report.resumed:
+            self._compare(ref, model.configuration.hnsw.space)
+        self._report.distances, self._report.wrong_distances = compare_distances(
+            self._target, ref, sample, model.configuration.hnsw.space
+        )
+        self._report.verification_seconds = time.monotonic() - written
+        return ref
+
+    def _compare(self, ref: CollectionRef, space: Space) -> None:
+        """Read the source again, and find out which records differ and by how much."""
+        missing = {loss.id for loss in self._report.losses if loss.part == "record"}
+        comparison = Comparison(space)
+        with prefetched(self._pieces(self._collection.dimension)) as pieces:
+            for piece in pieces:
+                ids = piece.records.ids
+                left_out = [n for n, id in enumerate(ids) if id in missing or n in piece.suspects]
+                kept = without(piece.records, left_out)
+                comparison.add(kept, self._target.records(ref, kept.ids))
+        self._report.losses += comparison.losses
+        self._report.differing = tuple(sorted(comparison.differing))
+
+    def _fill(self, ref: CollectionRef, sample: Sample) -> Checksums:
+        """Write the records that are not there yet, and return the checksums of all of them."""
+        total = Checksums()
+        done = self._target.count(ref)
+        last = self._target.id_at(ref, done - 1) if done else None
+        self._report.resumed = done
+        with prefetched(self._pieces(self._collection.dimension)) as pieces:
+            for piece in pieces:
+                kept, losses = self._without_repeated(ref, piece)
+                unsent = self._unsent(kept.ids, total.count, done, last)
+                refused = self._target.add(ref, kept.part(unsent, len(kept)))
+                losses += [
+                    Loss("record", f"the target refuses it: {each.reason}",
+                         kept.ids[unsent + each.position])
+                    for each in refused
+                ]  # fmt: skip
+                kept = without(kept, [unsent + each.position for each in refused])
+                is_whole = len(kept) == len(piece.records)
+                total += piece.checksums if is_whole else checksums_of(kept)
+                sample.add(kept)
+                self._count(piece, losses)
+        self._report.written = total.count
+        if total.count < done:
+            raise _OtherRecordsError
+        return total
+
+    def _unsent(self, ids: Sequence[str], position: int, done: int, last: str | None) -> int:
+        """Return how many of these ids the target has.
+
+        Args:
+            ids: The ids of consecutive records.
+            position: The number of records before them.
+            done: The number of records that the target had at first.
+            last: The id of the last of these.
+
+        Raises:
+            _OtherRecordsError: The record at that position is another one.
+        """
+        count = min(max(done - position, 0), len(ids))
+        if count and position + count == done and ids[count - 1] != last:
+            raise _OtherRecordsError
+        return count
+
+    def _without_repeated(
+        self, ref: CollectionRef, piece: _Piece
+    ) -> tuple[RecordBatch, list[Loss]]:
+        """Leave out the records whose ids earlier records of the source have."""
+        suspects = [piece.records.ids[n] for n in piece.suspects]
+        if not suspects:
+            return piece.records, list(piece.losses)
+        # The hashes of two ids may be equal; the target has the earlier records.
+        stored = self._target.existing_ids(ref, suspects)
+        places = [n for n in piece.suspects if piece.records.ids[n] in stored]
+        losses = repeated([piece.records.ids[n] for n in places])
+        return without(piece.records, places), [*piece.losses, *losses]
+
+    def _pieces(self, dimension: int | None) -> Iterator[_Piece]:
+        """Read and prepare the records; this runs in the reader's thread."""
+        preparer = Preparer(dimension, self._options.nested)
+        missing = (
+            MissingEmbeddings(self._collection, self._options.embedding_function)
+            if self._options.is_embedding
+            else None
+        )
+        seen = SeenIds()
+        size = self._target.batch_size(self._options.batch_size)
+        for batch in self._source.batches(self._collection, size):
+            prepared, embedded = preparer.prepare(batch), 0
+            if missing is not None:
+                prepared, embedded = missing.fill(prepared, preparer.dimension)
+                if preparer.dimension is None:
+                    preparer.dimension = prepared.records.dimension
+            records, losses = prepared.records, prepared.losses
+            if not self._target.takes_missing_embeddings:
+                records, missed = with_embeddings_only(records)
+                losses = [*losses, *missed]
+            yield _Piece(
+                records,
+                prepared.read,
+                losses,
+                checksums_of(records),
+                seen.add(records.ids),
+                embedded,
+            )
+
+    def _count(self, piece: _Piece, losses: list[Loss]) -> None:
+        self._report.read += piece.read
+        self._report.embedded += piece.embedded
+        self._report.losses += losses
+        self._advance(piece.read)
+
+    def _publish(self, made: CollectionRef, existing: CollectionModel | None) -> None:
+        """Give the collection its real name."""
+        if existing is not None:
+            # One that was set aside earlier has been replaced; its deletion was interrupted.
+            self._target.delete(self._scope, self._set_aside)
+            self._target.rename(ref_of(existing), self._set_aside)
+        try:
+            self._target.rename(made, self._name)
+        except BaseException:
+            if not self._is_published(made):
+                if existing is not None:
+                    self._target.rename(ref_of(existing), self._name)
+                raise
+        if self._options.existing == "replace":
+            self._target.delete(self._scope, self._set_aside)
+
+    def _is_published(self, made: CollectionRef) -> bool:
+        """Whether the collection has its name: a lost answer, or another transfer gave it."""
+        found = self._target.find(self._scope, self._name)
+        return found is not None and found.id == made.id
+
+    def _add_to(self, existing: CollectionModel) -> CollectionReport:
+        """Add the records to a collection that exists; those that are there stay as they are."""
+        ref = ref_of(existing)
+        self._report.status = "added"
+        self._report.existing = self._target.count(ref)
+        begin = time.monotonic()
+        with prefetched(self._pieces(existing.dimension or self._collection.dimension)) as pieces:
+            for piece in pieces:
+                self._count(piece, [*piece.losses, *self._add_piece(ref, piece)])
+        self._report.seconds = time.monotonic() - begin
+        self._report.written = self._target.count(ref) - self._report.existing
+        self._report.verified = PARTS
+        return self._report
+
+    def _add_piece(self, ref: CollectionRef, piece: _Piece) -> list[Loss]:
+        """Add records, and return those that are not in the target as they are in the source."""
+        refused = self._target.add(ref, piece.records)
+        losses = [
+            Loss("record", f"the target refuses it: {each.reason}",
+                 piece.records.ids[each.position])
+            for each in refused
+        ]  # fmt: skip
+        kept = without(piece.records, [each.position for each in refused])
+        if not len(kept):
+            return losses
+        expected = checksums_of(kept) if refused else piece.checksums
+        if not expected.differing(checksums_of_columns(self._target.records(ref, kept.ids))):
+            return losses
+        reason = "the collection has another record with its id, which was kept"
+        for n, id in enumerate(kept.ids):
+            stored = checksums_of_columns(self._target.records(ref, [id]))
+            if checksums_of(select(kept, [n])).differing(stored):
+                losses.append(Loss("record", reason, id))
+        return losses
+
+
+def _qualified(tenant: str, database: str, name: str) -> str:
+    return f"{tenant}/{database}/{name}"

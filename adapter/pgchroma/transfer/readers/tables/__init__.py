@@ -1,0 +1,1 @@
+"""Read the tables in which other programs keep vectors with pgvector."""

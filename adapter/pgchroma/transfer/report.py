@@ -1,0 +1,169 @@
+"""What a transfer did, and what it could not save."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal, TypeAlias
+
+from pgchroma.transfer.source import Loss
+
+__all__ = ("CollectionReport", "Status", "TransferReport", "grouped")
+
+Status: TypeAlias = Literal["complete", "skipped", "added", "unverified"]
+"""A new collection; one that existed and was left alone; records added to one that existed; a new
+collection that differs from the source, and therefore keeps its temporary name."""
+
+MAX_SHOWN_IDS: Final = 5
+
+
+@dataclass(slots=True)
+class CollectionReport:
+    """What became of one collection.
+
+    Attributes:
+        source: Its name in the source, with tenant and database.
+        target: Its name in the target, or the file it was written to.
+        read: The number of records of the source.
+        written: The number of records that this and earlier runs have stored.
+        resumed: How many of these an interrupted run had stored.
+        existing: How many records a collection that existed already had.
+        embedded: How many missing embeddings were computed.
+        differing: The parts in which target and source differ.
+        verified: The parts that were compared.
+        distances: How many distances were compared with those that the target returns.
+        wrong_distances: How many of them differ.
+        losses: What could not be kept, or may be wrong.
+        seconds: How long reading and writing took.
+        verification_seconds: How long comparing took.
+    """
+
+    source: str
+    target: str
+    status: Status = "complete"
+    read: int = 0
+    written: int = 0
+    resumed: int = 0
+    existing: int = 0
+    embedded: int = 0
+    verified: tuple[str, ...] = ()
+    differing: tuple[str, ...] = ()
+    distances: int = 0
+    wrong_distances: int = 0
+    losses: list[Loss] = field(default_factory=list)
+    seconds: float = 0.0
+    verification_seconds: float = 0.0
+
+    @property
+    def is_faithful(self) -> bool:
+        """Whether everything in the source is in the target, unchanged."""
+        return not (self.losses or self.differing or self.wrong_distances)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the report with its losses grouped; `losses_json` returns all of them."""
+        return {
+            "source": self.source,
+            "target": self.target,
+            "status": self.status,
+            "faithful": self.is_faithful,
+            "read": self.read,
+            "written": self.written,
+            "resumed": self.resumed,
+            "existing": self.existing,
+            "embedded": self.embedded,
+            "verified": list(self.verified),
+            "differing": list(self.differing),
+            "distances": self.distances,
+            "wrong_distances": self.wrong_distances,
+            "losses": [
+                {"part": part, "reason": reason, "count": len(losses), "suspect": suspect,
+                 "ids": [loss.id for loss in losses[:MAX_SHOWN_IDS] if loss.id is not None]}
+                for (part, reason, suspect), losses in grouped(self.losses).items()
+            ],
+            "seconds": round(self.seconds, 3),
+            "verification_seconds": round(self.verification_seconds, 3),
+        }  # fmt: skip
+
+    def lines(self) -> Iterator[str]:
+        """Yield the report in sentences, the first of which has the names."""
+        yield f"{self.target}: {self._summary()}"
+        if self.differing:
+            yield f"  differs from the source in: {', '.join(self.differing)}"
+        if self.wrong_distances:
+            yield (
+                f"  {self.wrong_distances} of {self.distances} distances differ from the exact ones"
+            )
+        for (part, reason, is_suspect), losses in grouped(self.losses).items():
+            kind = "may be wrong" if is_suspect else "not saved"
+            yield f"  {kind}: {part}, {_times(losses)}: {reason}{_shown_ids(losses)}"
+
+    def _summary(self) -> str:
+        if self.status == "skipped":
+            return "exists already, skipped"
+        parts = [f"{self.written:,} of {self.read:,} records in {self.seconds:.1f} s"]
+        if self.resumed:
+            parts.append(f"{self.resumed:,} of them by an earlier run")
+        if self.status == "added":
+            parts.append(f"added to {self.existing:,} existing records")
+        if self.embedded:
+            parts.append(f"{self.embedded:,} embeddings computed")
+        if self.verified:
+            distances = f", {self.distances} distances" if self.distances else ""
+            parts.append(f"verified: {', '.join(self.verified)}{distances}")
+        return "; ".join(parts)
+
+
+@dataclass(slots=True)
+class TransferReport:
+    """What became of all collections, and what the source warned of."""
+
+    source: str
+    target: str
+    collections: list[CollectionReport] = field(default_factory=list)
+    warnings: Sequence[str] = ()
+
+    @property
+    def is_faithful(self) -> bool:
+        """Whether everything was saved."""
+        return all(each.is_faithful for each in self.collections)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the report with grouped losses."""
+        return {
+            "source": self.source,
+            "target": self.target,
+            "faithful": self.is_faithful,
+            "warnings": list(self.warnings),
+            "collections": [each.to_json() for each in self.collections],
+        }
+
+    def losses_json(self) -> dict[str, Any]:
+        """Return the report with every loss."""
+        full = self.to_json()
+        for report, written in zip(self.collections, full["collections"], strict=True):
+            written["losses"] = [
+                {"part": loss.part, "id": loss.id, "reason": loss.reason,
+                 "suspect": loss.is_suspect}
+                for loss in report.losses
+            ]  # fmt: skip
+        return full
+
+
+def grouped(losses: Sequence[Loss]) -> dict[tuple[str, str, bool], list[Loss]]:
+    """Return losses by part, reason and whether the part was kept, the largest group first."""
+    groups: dict[tuple[str, str, bool], list[Loss]] = {}
+    for loss in losses:
+        groups.setdefault((loss.part, loss.reason, loss.is_suspect), []).append(loss)
+    return dict(sorted(groups.items(), key=lambda group: -len(group[1])))
+
+
+def _times(losses: Sequence[Loss]) -> str:
+    return "once" if len(losses) == 1 else f"{len(losses):,} times"
+
+
+def _shown_ids(losses: Sequence[Loss]) -> str:
+    ids = [loss.id for loss in losses if loss.id is not None]
+    if not ids:
+        return ""
+    more = ", …" if len(ids) > MAX_SHOWN_IDS else ""
+    return f" ({', '.join(map(repr, ids[:MAX_SHOWN_IDS]))}{more})"

@@ -1,0 +1,1 @@
+"""Where records are written to, one module for each kind."""
