@@ -10,7 +10,9 @@ declare
         or exists (
             select from pg_catalog.pg_rewrite as r
             inner join pg_catalog.pg_depend as d on r.oid = d.objid
-            where r.ev_class in (to_regclass('chroma.collections'), to_regclass('chroma._collections'))
+            where r.ev_class in (
+                    to_regclass('chroma.collections'), to_regclass('chroma._collections')
+                )
                 and d.refobjid = to_regclass('pgchroma.databases')
         );
 begin

@@ -17,7 +17,10 @@ select
     c.metadata,
     c.created_at,
     c.configuration -> 'hnsw' ->> 'space' as space,
-    (select r.generation from pgchroma.reembeddings as r where r.collection_id = c.id) as shadow,
+    (
+        select r.generation from pgchroma.reembeddings as r
+        where r.collection_id = c.id
+    ) as shadow,
     (
         select
             jsonb_agg(

@@ -83,5 +83,7 @@ from pg_catalog.pg_class as c
 inner join pg_catalog.pg_namespace as n on c.relnamespace = n.oid
 where n.nspname = (collection).schema_name
     and c.relkind = 'r'
-    and c.relname ~ ('^(records|vectors|spare|counts|sparse)_' || replace((collection).id::text, '-', ''))
+    and c.relname ~ (
+        '^(records|vectors|spare|counts|sparse)_' || replace((collection).id::text, '-', '')
+    )
 $$;

@@ -16,7 +16,9 @@ language plpgsql immutable
 as $$
 begin
     perform chroma._refuse(
-        case kind when 'where' then 'Invalid where clause: ' else 'Invalid where document clause: ' end
+        case kind
+            when 'where' then 'Invalid where clause: ' else 'Invalid where document clause: '
+        end
         || right(path, 300) || ': ' || reason
     );
 end
@@ -161,7 +163,8 @@ begin
         )
     ) > 1000 then
         perform chroma._refuse_filter(
-            kind, kind, 'the filter has more than 1000 conditions; use $in for alternatives of one key'
+            kind, kind,
+            'the filter has more than 1000 conditions; use $in for alternatives of one key'
         );
     end if;
 end
@@ -197,7 +200,9 @@ begin
         return coalesce(
             (
                 select '(' || string_agg(
-                    chroma._compile(c.clause, format('%s[%s]', path, c.n - 1), kind, facts, depth + 1),
+                    chroma._compile(
+                        c.clause, format('%s[%s]', path, c.n - 1), kind, facts, depth + 1
+                    ),
                     case key when '$and' then ' and ' else ' or ' end
                     order by c.n
                 ) || ')'
@@ -215,13 +220,13 @@ begin
     elsif key not like '#%' then
         perform chroma._check_key(key, value, facts);
     end if;
-    case operator
-        when '$ne' then return format('(%s) is not true', chroma._compile_key(key, '$eq', value, facts));
-        when '$nin' then return format('(%s) is not true', chroma._compile_key(key, '$in', value, facts));
-        when '$not_contains' then
-            return format('(%s) is not true', chroma._compile_key(key, '$contains', value, facts));
-        else return chroma._compile_key(key, operator, value, facts);
-    end case;
+    if operator in ('$ne', '$nin', '$not_contains') then
+        operator := case operator
+            when '$ne' then '$eq' when '$nin' then '$in' else '$contains'
+        end;
+        return format('(%s) is not true', chroma._compile_key(key, operator, value, facts));
+    end if;
+    return chroma._compile_key(key, operator, value, facts);
 end
 $$;
 
@@ -235,7 +240,9 @@ declare
     );
 begin
     if coalesce(
-        facts -> 'indexed' -> 'keys' -> key ->> kind, facts -> 'indexed' -> 'defaults' ->> kind, 'true'
+        facts -> 'indexed' -> 'keys' -> key ->> kind,
+        facts -> 'indexed' -> 'defaults' ->> kind,
+        'true'
     ) <> 'true' then
         perform chroma._refuse(format(
             'Cannot filter using metadata key ''%s'' with type ''%s'' because indexing is disabled',
@@ -310,7 +317,9 @@ select case
         array(
             select item #>> '{}'
             from jsonb_array_elements(
-                case jsonb_typeof(operand) when 'array' then operand else jsonb_build_array(operand) end
+                case jsonb_typeof(operand)
+                    when 'array' then operand else jsonb_build_array(operand)
+                end
             ) as item
             where jsonb_typeof(item) = 'string'
         )
@@ -338,11 +347,14 @@ declare
     operands constant jsonb :=
         case jsonb_typeof(operand) when 'array' then operand else jsonb_build_array(operand) end;
     indexed constant text[] := array(
-        select left(case jsonb_typeof(item) when 'string' then 's' else 'b' end || (item #>> '{}'), 200)
+        select left(
+            case jsonb_typeof(item) when 'string' then 's' else 'b' end || (item #>> '{}'), 200
+        )
         from jsonb_array_elements(operands) as item
     );
     expression constant text := format(
-        '(case jsonb_typeof(r.metadata -> %1$L) when ''string'' then left(''s'' || (r.metadata ->> %1$L), 200) '
+        '(case jsonb_typeof(r.metadata -> %1$L) when ''string'' then left(''s'' || (r.metadata ->> '
+        '%1$L), 200) '
         'when ''boolean'' then ''b'' || (r.metadata ->> %1$L) end collate "C")',
         key
     );
@@ -365,7 +377,8 @@ language sql immutable
 as $$
 select
     format(
-        '(case when jsonb_typeof(r.metadata -> %1$L) = ''number'' then (r.metadata -> %1$L)::numeric end)', key
+        '(case when jsonb_typeof(r.metadata -> %1$L) = ''number'' then (r.metadata -> '
+        '%1$L)::numeric end)', key
     ) || case operator
         when '$in' then format(
             ' = any(%L::numeric[])',
@@ -412,7 +425,10 @@ begin
     else
         condition := chroma._compile_regex(needle, facts);
     end if;
-    return case when positive = operator then condition else format('(%s) is not true', condition) end;
+    if positive <> operator then
+        condition := format('(%s) is not true', condition);
+    end if;
+    return condition;
 end
 $$;
 
@@ -440,7 +456,8 @@ begin
     end if;
     -- A case expression fixes the order. PostgreSQL would evaluate the pattern first.
     condition := format(
-        'case when strpos(r.document, %L) > 0 then %s else false end', translated.required, condition
+        'case when strpos(r.document, %L) > 0 then %s else false '
+        'end', translated.required, condition
     );
     if facts -> 'secondary' ? 'trigrams:' then
         return format(
@@ -469,8 +486,10 @@ declare
 begin
     if language is null then
         perform chroma._refuse(
-            'Cannot search documents for words because the collection has no full-text index. It is '
-            'chosen when a collection is created: configuration={''text'': {''language'': ''english''}}'
+            'Cannot search documents for words because the collection has no full-text index. It '
+            'is '
+            'chosen when a collection is created: configuration={''text'': {''language'': '
+            '''english''}}'
         );
     elsif length(words) > 10000 then
         perform chroma._refuse_filter(
@@ -577,7 +596,8 @@ begin
     from chroma._comparison(key, value, path) as c;
     if key like '#%' or key in ('chroma:document', 'chroma:uri') then
         perform chroma._refuse_filter(
-            'where', path, 'metadata does not have this key; chroma.get and chroma.query can filter by it'
+            'where', path, 'metadata does not have this key; chroma.get and chroma.query can '
+            'filter by it'
         );
     end if;
     stored := metadata -> key;

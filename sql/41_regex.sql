@@ -183,12 +183,21 @@ as $$
 begin
     if is_supported then
         raise exception using
-            message = format('Regex: the functions of SQL do not translate %s at position %s; the API does',
-                reason, place - 1),
+            message = format(
+                'Regex: the functions of SQL do not translate %s at position %s; the API does',
+                reason, place - 1
+            ),
             errcode = 'feature_not_supported';
     end if;
     perform chroma._refuse(format('Regex syntax error: %s at position %s', reason, place - 1));
 end
+$$;
+
+-- A character as itself in PostgreSQL's pattern.
+create or replace function chroma._regex_literal(literal text) returns text
+language sql immutable
+as $$
+select case when literal ~ '[\w\s]' or ascii(literal) > 127 then literal else '\' || literal end
 $$;
 
 -- Translates a pattern.
@@ -283,7 +292,9 @@ begin
             place := place + 1;
             repeated := 'nothing';
             continue;
-        elsif strpos(flags, 'i') > 0 and (next = '[' or next ~ '[[:alpha:]]' and next !~ '[A-Za-z]') then
+        elsif strpos(flags, 'i') > 0
+            and (next = '[' or next ~ '[[:alpha:]]' and next !~ '[A-Za-z]')
+        then
             perform chroma._refuse_regex(pattern, 'the flag i with ' || next, place, true);
         elsif strpos(flags, 'i') > 0 and next ~ '[A-Za-z]' then
             part := '[' || upper(next) || lower(next) || case lower(next)
@@ -335,12 +346,12 @@ begin
             end if;
         elsif depth = 0 then
             literal := literal || next;
-            expression := expression || case when next ~ '[\w\s]' or ascii(next) > 127 then next else '\' || next end;
+            expression := expression || chroma._regex_literal(next);
             place := place + 1;
             repeated := 'something';
             continue;
         else
-            part := case when next ~ '[\w\s]' or ascii(next) > 127 then next else '\' || next end;
+            part := chroma._regex_literal(next);
         end if;
         required := case when length(literal) > length(required) then literal else required end;
         literal := '';
@@ -393,10 +404,16 @@ begin
             perform chroma._refuse_regex(pattern, 'unclosed character class', place);
         elsif not is_escaped and character = ']' and not is_empty then
             exit;
-        elsif not is_escaped and (character = '[' or substr(pattern, position, 2) in ('&&', '--', '~~')) then
-            perform chroma._refuse_regex(pattern, 'operators in a class of characters', position, true);
+        elsif not is_escaped
+            and (character = '[' or substr(pattern, position, 2) in ('&&', '--', '~~'))
+        then
+            perform chroma._refuse_regex(
+                pattern, 'operators in a class of characters', position, true
+            );
         elsif not is_escaped and character = '-' then
-            if not is_empty and previous is not null and substr(pattern, position + 1, 1) <> ']' then
+            if not is_empty and previous is not null
+                and substr(pattern, position + 1, 1) <> ']'
+            then
                 in_range := true;
                 position := position + 1;
                 continue;
@@ -406,19 +423,23 @@ begin
         elsif is_escaped and character in ('d', 's', 'w') and not in_range then
             expression := expression || chroma._regex_class(character);
             previous := null;
-        elsif is_escaped and character ~ '^[A-Za-z0-9]$' and character not in ('n', 't', 'r', 'f', 'v') then
+        elsif is_escaped and character ~ '^[A-Za-z0-9]$' and character !~ '^[ntrfv]$' then
             perform chroma._refuse_regex(
-                pattern, 'the escape \' || character || ' in a class of characters', position - 1, true
+                pattern, 'the escape \' || character || ' in a class of characters',
+                position - 1, true
             );
         else
             character := case
                 when is_escaped and character ~ '^[ntrfv]$' then '\' || character
-                when character ~ '[\w\s]' or ascii(character) > 127 then character
-                else '\' || character
+                else chroma._regex_literal(character)
             end;
             if in_range then
-                if previous is not null and ltrim(previous, '\') collate "C" > ltrim(character, '\') then
-                    perform chroma._refuse_regex(pattern, 'invalid character class range', position);
+                if previous is not null
+                    and ltrim(previous, '\') collate "C" > ltrim(character, '\')
+                then
+                    perform chroma._refuse_regex(
+                        pattern, 'invalid character class range', position
+                    );
                 end if;
                 expression := expression || '-' || character;
                 previous := null;

@@ -16,7 +16,9 @@ begin
     if found.id is null then
         raise exception using
             message = format('Collection [%s] does not exist.', collection),
-            hint = format('In database %s of tenant %s; chroma.collections lists all.', database, tenant),
+            hint = format(
+                'In database %s of tenant %s; chroma.collections lists all.', database, tenant
+            ),
             errcode = 'undefined_object';
     end if;
     return found;

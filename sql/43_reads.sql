@@ -99,7 +99,9 @@ begin
         "limit",
         "offset",
         case
-            when is_joined then format('left join %s as v on v.pos = r.pos', chroma._table(found, 'vectors'))
+            when is_joined then format(
+                'left join %s as v on v.pos = r.pos', chroma._table(found, 'vectors')
+            )
             else ''
         end
     );
@@ -153,4 +155,3 @@ begin
     end if;
 end
 $$;
-

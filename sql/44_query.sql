@@ -14,8 +14,8 @@ where false;
 
 comment on view chroma._found is 'The row type of chroma.query, not for callers';
 
--- The distance of vectors "v" to a query, as Chroma defines it, in 32 bits. The query is the text of
--- an expression here and below.
+-- The distance of vectors "v" to a query, as Chroma defines it, in 32 bits. The query is the text
+-- of an expression here and below.
 create or replace function chroma._distance(space text, query text) returns text
 language sql immutable
 as $$
@@ -140,6 +140,7 @@ declare
     listed constant text := 'select v.pos, v.seq, ' || distance || ' as distance';
     segment record;
     bounds text;
+    index_order text;
     covered text[] := '{}';
     branches text[] := '{}';
     count integer;
@@ -153,6 +154,9 @@ begin
         bounds := format('v.pos >= %s and v.pos < %s', segment.first, segment."end");
         covered := covered || bounds;
         count := chroma._candidates(segment.quantization, n_results, ef_search);
+        index_order := chroma._index_order(
+            (collection).space, segment.quantization, (collection).dimension, query
+        );
         if is_cosine and segment.quantization = 'bit' then
             bounds := bounds || ' and vector_norm(v.embedding) > 0';
         end if;
@@ -161,13 +165,13 @@ begin
                 '(%s from (select v.pos, v.seq, v.embedding from %s as v where %s %s '
                 'order by %s limit %s) as v %s limit %s)',
                 listed, vectors, choice, bounds,
-                chroma._index_order((collection).space, segment.quantization, (collection).dimension, query),
+                index_order,
                 3 * ef_search, joined, greatest(count, ef_search)
             )
             else format(
                 '(%s from %s as v where %s order by %s limit %s)',
                 listed, vectors, bounds,
-                chroma._index_order((collection).space, segment.quantization, (collection).dimension, query),
+                index_order,
                 count
             )
         end;
@@ -284,7 +288,8 @@ begin
     ) into missing using ids;
     if missing <> '{}' then
         perform chroma._refuse(format(
-            'Error finding id: the collection has no record %s%s; pass only ids of existing records',
+            'Error finding id: the collection has no record %s%s; pass only ids of existing '
+            'records',
             (select string_agg(quote_literal(left(id, 80)), ', ') from unnest(missing[:10]) as id),
             case when cardinality(missing) > 10 then ' and others' else '' end
         ));

@@ -9,7 +9,9 @@ as $$
 declare
     written text := value::text;
 begin
-    if strpos(written, '.') = 0 and value::numeric between -9223372036854775808 and 9223372036854775807 then
+    if strpos(written, '.') = 0
+        and value::numeric between -9223372036854775808 and 9223372036854775807
+    then
         return value;
     end if;
     written := (written::double precision)::text::numeric::text;
@@ -69,7 +71,8 @@ begin
         when jsonb_typeof("values") <> 'array' then 'Expected SparseVector values to be a list'
         when jsonb_array_length(indices) <> jsonb_array_length("values") then
             format(
-                'SparseVector indices and values must have the same length, got %s indices, %s values',
+                'SparseVector indices and values must have the same length, got %s indices, %s '
+                'values',
                 jsonb_array_length(indices), jsonb_array_length("values")
             )
         when exists (
@@ -97,7 +100,9 @@ begin
         when jsonb_typeof(tokens) is distinct from null and jsonb_typeof(tokens) <> 'null' and (
             jsonb_typeof(tokens) <> 'array'
             or jsonb_array_length(tokens) <> jsonb_array_length(indices)
-            or exists (select from jsonb_array_elements(tokens) as t where jsonb_typeof(t) <> 'string')
+            or exists (
+                select from jsonb_array_elements(tokens) as t where jsonb_typeof(t) <> 'string'
+            )
         ) then 'SparseVector labels must be as long a list of strings'
     end;
     if reason is not null then
@@ -109,13 +114,16 @@ begin
         'values', coalesce(
             (
                 select jsonb_agg(
-                    chroma._stored_number((v::text::real::text::numeric::text)::jsonb, path) order by n
+                    chroma._stored_number((v::text::real::text::numeric::text)::jsonb, path)
+                    order by n
                 )
                 from jsonb_array_elements("values") with ordinality as e (v, n)
             ),
             '[]'
         )
-    ) || case when jsonb_typeof(tokens) = 'array' then jsonb_build_object('tokens', tokens) else '{}' end;
+    ) || case
+        when jsonb_typeof(tokens) = 'array' then jsonb_build_object('tokens', tokens) else '{}'
+    end;
 end
 $$;
 
@@ -128,13 +136,16 @@ language plpgsql immutable
 as $$
 declare
     stored jsonb := metadata;
+    changed jsonb;
     entry record;
     below text;
 begin
     if metadata is null or metadata in ('null', '{}') then
         return null;
     elsif jsonb_typeof(metadata) <> 'object' then
-        perform chroma._refuse(format('%s: expected an object, got %s', path, chroma._shown(metadata)));
+        perform chroma._refuse(
+            format('%s: expected an object, got %s', path, chroma._shown(metadata))
+        );
     end if;
     for entry in select key, value, jsonb_typeof(value) as type from jsonb_each(metadata) loop
         if entry.key = '' then
@@ -153,7 +164,8 @@ begin
             when 'string', 'boolean' then
                 continue;
             when 'number' then
-                stored := stored || jsonb_build_object(entry.key, chroma._stored_number(entry.value, below));
+                changed := chroma._stored_number(entry.value, below);
+                stored := stored || jsonb_build_object(entry.key, changed);
             when 'null' then
                 if not removals then
                     perform chroma._refuse(below || ': a value cannot be null here');
@@ -162,7 +174,8 @@ begin
                 if entry.value = '[]' then
                     stored := stored - entry.key;
                 else
-                    stored := stored || jsonb_build_object(entry.key, chroma._stored_list(entry.value, below));
+                    changed := chroma._stored_list(entry.value, below);
+                    stored := stored || jsonb_build_object(entry.key, changed);
                 end if;
             else
                 if not entry.value ?& array['indices', 'values']
@@ -173,15 +186,16 @@ begin
                         below, chroma._shown(entry.value)
                     ));
                 end if;
-                stored := stored || jsonb_build_object(entry.key, chroma._stored_sparse(entry.value, below));
+                changed := chroma._stored_sparse(entry.value, below);
+                stored := stored || jsonb_build_object(entry.key, changed);
         end case;
     end loop;
     return nullif(stored, '{}');
 end
 $$;
 
--- The part of a sparse vector with the terms from part * 10^9 on. The type has no zeros: a weight of
--- zero is the least number greater than it.
+-- The part of a sparse vector with the terms from part * 10^9 on. The type has no zeros: a weight
+-- of zero is the least number greater than it.
 create or replace function chroma._sparse_part(vector jsonb, part integer) returns sparsevec
 language sql immutable
 as $$
@@ -305,7 +319,9 @@ begin
     update pgchroma.collections as c set dimension = _create_vectors.dimension
     where c.id = (collection).id and c.dimension is null and c.generation = (collection).generation;
     if not found then
-        created := chroma._collection((collection).name, (collection).tenant, (collection).database);
+        created := chroma._collection(
+            (collection).name, (collection).tenant, (collection).database
+        );
         perform chroma._check_dimension(created, dimension);
         if created.dimension is null then
             return chroma._create_vectors(created, dimension);
@@ -328,7 +344,9 @@ begin
         execute format(
             'create or replace view %s as %s left join %s as v on v.pos = r.pos',
             found_view,
-            regexp_replace(definition, 'null::\S*vector as embedding', 'v.embedding::vector as embedding', 'i'),
+            regexp_replace(
+                definition, 'null::\S*vector as embedding', 'v.embedding::vector as embedding', 'i'
+            ),
             vectors
         );
     end if;
@@ -351,7 +369,8 @@ select case
     when length(collection) <= 63
         and collection !~ '^((records|vectors|counts|log)_|(spare|sparse)_[0-9a-f]{32})'
         then collection
-    else left(collection, 52) || '~' || left(encode(sha256(convert_to(collection, 'UTF8')), 'hex'), 10)
+    else left(collection, 52)
+        || '~' || left(encode(sha256(convert_to(collection, 'UTF8')), 'hex'), 10)
 end
 $$;
 
@@ -436,7 +455,9 @@ named as (
         'sparse_' || s.number as place,
         chroma._sparse_table(collection, s.number) as vectors,
         chroma._sparse_table(collection, s.number, '_changes') as notes,
-        case when s.is_text then 'document is not null' else format('s%s is not null', s.number) end as has,
+        case
+            when s.is_text then 'document is not null' else format('s%s is not null', s.number)
+        end as has,
         case
             when s.is_text then 'p.document is not null'
             else format('p.s%s_touched', s.number)
@@ -444,9 +465,14 @@ named as (
     from sparse as s
 )
 select
-    coalesce(string_agg(format(', s%1$s, s%1$s_touched', number), '' order by number) filter (where not is_text), ''),
+    coalesce(
+        string_agg(format(', s%1$s, s%1$s_touched', number), '' order by number)
+        filter (where not is_text),
+        ''
+    ),
     coalesce(string_agg(format(
-        ', case when jsonb_typeof(metadata -> %1$L) = ''object'' then metadata -> %1$L end as s%2$s, '
+        ', case when jsonb_typeof(metadata -> %1$L) = ''object'' then metadata -> %1$L end as '
+        's%2$s, '
         'coalesce(metadata ? %1$L, false) as s%2$s_touched', key, number
     ), '' order by number) filter (where not is_text), ''),
     coalesce(string_agg(format(
@@ -455,10 +481,16 @@ select
     coalesce(string_agg(', ' || place, '' order by number), ''),
     coalesce(string_agg(format(', case when %s then drawn end', has), '' order by number), ''),
     coalesce(string_agg(', r.' || place, '' order by number), ''),
-    coalesce(string_agg(format(' and r.%1$s is not distinct from s.%1$s', place), '' order by number), ''),
+    coalesce(
+        string_agg(
+            format(' and r.%1$s is not distinct from s.%1$s', place), '' order by number
+        ),
+        ''
+    ),
     coalesce(string_agg(format(', h.%s as s%s_replaced', place, number), '' order by number), ''),
     coalesce(string_agg(format(
-        ', case when not (%1$s) then null when is_new then s%2$s_replaced else nextval(%3$L) end as s%2$s_pos',
+        ', case when not (%1$s) then null when is_new then s%2$s_replaced else nextval(%3$L) end '
+        'as s%2$s_pos',
         has, number, chroma._table(collection, 'log')
     ), '' order by number), ''),
     coalesce(string_agg(format(
@@ -469,11 +501,13 @@ select
             when is_text then format(
                 ', s%1$s_changed as (insert into %2$s (pos, seq, is_removed, is_plain) '
                 'select drawn, drawn, false, true from input '
-                'where document is not null and drawn in (select seq from inserted) order by drawn)',
+                'where document is not null and drawn in (select seq from inserted) order by '
+                'drawn)',
                 number, notes
             )
             else format(
-                ', s%1$s_stored as (insert into %2$s (pos, seq, p0, p1, p2, p3, p4, given, is_plain) '
+                ', s%1$s_stored as (insert into %2$s (pos, seq, p0, p1, p2, p3, p4, given, '
+                'is_plain) '
                 'select drawn, drawn, %4$s from input '
                 'where s%1$s is not null and drawn in (select seq from inserted) order by drawn '
                 'returning pos, is_plain), '
@@ -494,8 +528,10 @@ select
                 number, notes, is_changed
             )
             else format(
-                ', s%1$s_stored as (insert into %2$s (pos, seq, p0, p1, p2, p3, p4, given, is_plain) '
-                'select s%1$s_pos, seq, %4$s from positions where s%1$s_pos is not null order by s%1$s_pos '
+                ', s%1$s_stored as (insert into %2$s (pos, seq, p0, p1, p2, p3, p4, given, '
+                'is_plain) '
+                'select s%1$s_pos, seq, %4$s from positions where s%1$s_pos is not null order by '
+                's%1$s_pos '
                 'returning pos, is_plain), '
                 's%1$s_changed as (insert into %3$s (pos, is_removed, is_plain) '
                 'select pos, false, is_plain from s%1$s_stored '
@@ -557,20 +593,24 @@ declare
 begin
     execute format(
         'with input as materialized ('
-        'select nextval(%1$L) as drawn, n, id, document, uri, metadata%2$s as metadata, embedding%3$s '
-        'from unnest($1, $2, $3, $4, $5) with ordinality as batch (id, document, uri, metadata, embedding, n)), '
+        'select nextval(%1$L) as drawn, n, id, document, uri, metadata%2$s as metadata, '
+        'embedding%3$s '
+        'from unnest($1, $2, $3, $4, $5) with ordinality as batch (id, document, uri, metadata, '
+        'embedding, n)), '
         'inserted as ('
         'insert into %4$s (seq, pos, id, document, uri, metadata, created_at, updated_at%5$s) '
         'select distinct on (id collate "C") '
         'drawn, case when embedding is not null then drawn end, id, document, uri, metadata, '
         'now(), now()%6$s from input order by id collate "C", n '
-        'on conflict (id) do update set updated_at = excluded.updated_at where false returning seq), '
+        'on conflict (id) do update set updated_at = excluded.updated_at where false returning '
+        'seq), '
         'counted as (insert into %7$s (place, change, operations) '
         'select nextval(%1$L), count(*), count(*) from inserted having count(*) > 0)'
         '%8$s%9$s select count(*) from inserted',
         chroma._table(target, 'log'),
         case when sparse.claimed = '' then '' else format(
-            ' - array(select key from unnest(array[%s]) as key where jsonb_typeof(metadata -> key) = ''object'')',
+            ' - array(select key from unnest(array[%s]) as key where jsonb_typeof(metadata -> key) '
+            '= ''object'')',
             substr(sparse.claimed, 3)
         ) end,
         sparse.selected,
@@ -581,7 +621,8 @@ begin
         case
             when target.dimension is not null then format(
                 ', stored as (insert into %s (pos, seq, embedding) select drawn, drawn, embedding '
-                'from input where embedding is not null and drawn in (select seq from inserted) order by drawn)',
+                'from input where embedding is not null and drawn in (select seq from inserted) '
+                'order by drawn)',
                 chroma._table(target, 'vectors')
             )
             else ''
@@ -595,7 +636,8 @@ end
 $$;
 
 comment on function chroma.add is
-'Adds records in this transaction; those whose id exists stay as they are. Returns how many are new';
+'Adds records in this transaction; those whose id exists stay as they are. Returns how many are '
+'new';
 
 -- Refuses ids that are repeated; which of several changes is meant is not known.
 create or replace function chroma._check_unique(ids text[]) returns void
@@ -606,7 +648,8 @@ declare
 begin
     select string_agg(id, ', ') into wrong
     from (
-        select left(id, 80) as id from unnest(ids) as id group by 1 having count(*) > 1 order by 1 limit 10
+        select left(id, 80) as id from unnest(ids) as id
+        group by 1 having count(*) > 1 order by 1 limit 10
     ) as repeated;
     if wrong is not null then
         perform chroma._refuse('Expected IDs to be unique, found duplicates of: ' || wrong);
@@ -642,13 +685,16 @@ begin
     if is_upsert then
         claim := format(
             'with input as materialized ('
-            'select nextval(%1$L) as drawn, id, document, uri, %2$s as metadata, embedding is not null as is_embedded%3$s '
+            'select nextval(%1$L) as drawn, id, document, uri, %2$s as metadata, embedding is not '
+            'null as is_embedded%3$s '
             'from unnest($1, $2, $3, $4, $5) as batch (id, document, uri, metadata, embedding)), '
             'inserted as ('
             'insert into %4$s (seq, pos, id, document, uri, metadata, created_at, updated_at%5$s) '
             'select drawn, case when is_embedded then drawn end, id, document, uri, '
-            'nullif(jsonb_strip_nulls(metadata), ''{}''), now(), now()%6$s from input order by id collate "C" '
-            'on conflict (id) do update set updated_at = excluded.updated_at where false returning seq), '
+            'nullif(jsonb_strip_nulls(metadata), ''{}''), now(), now()%6$s from input order by id '
+            'collate "C" '
+            'on conflict (id) do update set updated_at = excluded.updated_at where false returning '
+            'seq), '
             'counted as (insert into %7$s (place, change, operations) '
             'select nextval(%1$L), count(*), count(*) from inserted having count(*) > 0) '
             'select count(*) from inserted',
@@ -656,13 +702,15 @@ begin
         );
         -- A row that existed was locked, so its xmax is set. The xmax of an inserted row is zero.
         held := format(
-            'held as materialized (select r.seq, r.pos, r.id, r.xmax = ''0''::xid as is_new%s from %s as r '
+            'held as materialized (select r.seq, r.pos, r.id, r.xmax = ''0''::xid as is_new%s from '
+            '%s as r '
             'where r.id = any($1))',
             sparse.held, records
         );
     else
         claim := format(
-            'select count(*) from (select from %s as r where r.id = any($1) order by r.id for update) as locked',
+            'select count(*) from (select from %s as r where r.id = any($1) order by r.id for '
+            'update) as locked',
             records
         );
         held := chroma._held(target, 'r.id = any($1)');
@@ -672,15 +720,19 @@ begin
         execute format(
             'with input as materialized ('
             'select n, id, document, uri, %1$s as metadata, embedding%2$s '
-            'from unnest($1, $2, $3, $4, $5) with ordinality as batch (id, document, uri, metadata, embedding, n)), '
+            'from unnest($1, $2, $3, $4, $5) with ordinality as batch (id, document, uri, '
+            'metadata, embedding, n)), '
             '%3$s, '
             'positions as materialized ('
-            'select *, case when embedding is null then null when is_new then replaced else nextval(%4$L) end as pos%5$s '
-            'from (select i.*, h.seq, h.pos as replaced, h.is_new%6$s from input as i join held as h on h.id = i.id '
+            'select *, case when embedding is null then null when is_new then replaced else '
+            'nextval(%4$L) end as pos%5$s '
+            'from (select i.*, h.seq, h.pos as replaced, h.is_new%6$s from input as i join held as '
+            'h on h.id = i.id '
             'order by i.n) as matched), '
             'updated as (update %7$s as r set pos = coalesce(p.pos, r.pos), '
             'document = coalesce(p.document, r.document), uri = coalesce(p.uri, r.uri), '
-            'metadata = nullif(jsonb_strip_nulls(coalesce(r.metadata, ''{}'') || coalesce(p.metadata, ''{}'')), ''{}''), '
+            'metadata = nullif(jsonb_strip_nulls(coalesce(r.metadata, ''{}'') || '
+            'coalesce(p.metadata, ''{}'')), ''{}''), '
             '%8$supdated_at = now() from positions as p where r.seq = p.seq and not p.is_new), '
             'counted as (insert into %9$s (place, change, operations) '
             'select nextval(%4$L), 0, count(*) from positions where not is_new having count(*) > 0)'
@@ -727,13 +779,15 @@ begin
 end
 $$;
 
--- The clauses that hold the records that match a condition; see pgchroma.store.conditions.row_locks.
+-- The clauses that hold the records that match a condition; see
+-- pgchroma.store.conditions.row_locks.
 create or replace function chroma._held(target chroma._collections, condition text) returns text
 language sql immutable
 as $$
 select format(
     'seen as materialized (select r.seq, r.pos%1$s from %2$s as r where %3$s), '
-    'locked as materialized (select r.seq, r.pos, r.id%1$s from seen as s join %2$s as r on r.seq = s.seq '
+    'locked as materialized (select r.seq, r.pos, r.id%1$s from seen as s join %2$s as r on r.seq '
+    '= s.seq '
     'where %3$s and r.pos is not distinct from s.pos%4$s for update of r skip locked), '
     'held as materialized (select seq, pos, id, false as is_new%5$s from locked '
     'where (select count(*) from locked) = (select count(*) from seen))',
@@ -761,7 +815,8 @@ select chroma._change(
 $$;
 
 comment on function chroma.upsert is
-'Changes the records whose id exists and adds the others, in this transaction. Returns how many there are';
+'Changes the records whose id exists and adds the others, in this transaction. Returns how many '
+'there are';
 
 create or replace function chroma.update(
     collection text,
@@ -811,18 +866,21 @@ begin
     if "limit" is not null then
         -- Both parts have the condition, so a row that is changed in between is tested again.
         condition := format(
-            '%1$s and r.seq = any(array(select r.seq from %2$s as r where %1$s order by r.seq limit %3$L))',
+            '%1$s and r.seq = any(array(select r.seq from %2$s as r where %1$s order by r.seq '
+            'limit %3$L))',
             condition, records, "limit"
         );
     end if;
     loop
         execute format(
-            'select count(*) from (select from %s as r where %s order by r.id for update) as locked',
+            'select count(*) from (select from %s as r where %s order by r.id for update) as '
+            'locked',
             records, condition
         );
         execute format(
             'with %1$s, '
-            'removed as (delete from %2$s as r using held as h where r.seq = h.seq returning r.pos%3$s), '
+            'removed as (delete from %2$s as r using held as h where r.seq = h.seq returning '
+            'r.pos%3$s), '
             'counted as (insert into %4$s (place, change, operations) '
             'select nextval(%5$L), - count(*), count(*) from removed having count(*) > 0)'
             '%6$s%7$s%8$s select (select count(*) from removed), '

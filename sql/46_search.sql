@@ -1,6 +1,6 @@
--- The Search API in SQL: chroma.search. Rank expressions have the values that they have in the API;
--- see pgchroma.store.search. Searches by sparse vectors and by words read all vectors with a term of
--- the query, where the API reads blocks of them.
+-- The Search API in SQL: chroma.search. Rank expressions have the values that they have in the
+-- API; see pgchroma.store.search. Searches by sparse vectors and by words read all vectors with a
+-- term of the query, where the API reads blocks of them.
 
 -- The row type of what chroma.search returns.
 create or replace view chroma._scored as
@@ -21,8 +21,10 @@ language sql immutable
 as $$
 select case
     when value is null or value = 'NaN' then value
-    when abs(value) >= 3.4028235677973366e38 then case when value > 0 then 'Infinity'::float8 else '-Infinity' end
-    when abs(value) <= 7.006492321624085e-46 then case when value::text like '-%' then '-0'::float8 else 0 end
+    when abs(value) >= 3.4028235677973366e38
+        then case when value > 0 then 'Infinity'::float8 else '-Infinity' end
+    when abs(value) <= 7.006492321624085e-46
+        then case when value::text like '-%' then '-0'::float8 else 0 end
     else value::real::float8
 end
 $$;
@@ -100,8 +102,12 @@ as $$
 begin
     if value is null or value = 'null' then
         return otherwise;
-    elsif chroma._kind(value) is distinct from 'int' or not value::numeric between 0 and 4294967295 then
-        perform chroma._refuse_search(path, format('invalid value: %s, expected u32', chroma._shown(value)));
+    elsif chroma._kind(value) is distinct from 'int'
+        or not value::numeric between 0 and 4294967295
+    then
+        perform chroma._refuse_search(
+            path, format('invalid value: %s, expected u32', chroma._shown(value))
+        );
     end if;
     return value::bigint;
 end
@@ -192,7 +198,9 @@ begin
         has_default := part.has_default;
         return;
     elsif operator in ('$sub', '$div') then
-        operands := array[chroma._field(operand, 'left', path), chroma._field(operand, 'right', path)];
+        operands := array[
+            chroma._field(operand, 'left', path), chroma._field(operand, 'right', path)
+        ];
     elsif operator in ('$sum', '$mul', '$max', '$min') then
         if jsonb_typeof(operand) <> 'array' then
             perform chroma._refuse_search(
@@ -331,7 +339,8 @@ begin
         collection,
         parts,
         format(
-            'select g.term, g.weight::float8 as weight from unnest(%L::bigint[], %L::real[]) as g (term, weight)',
+            'select g.term, g.weight::float8 as weight from unnest(%L::bigint[], %L::real[]) as g '
+            '(term, weight)',
             array(select jsonb_array_elements_text(vector -> 'indices')),
             array(select jsonb_array_elements_text(vector -> 'values'))
         ),
@@ -360,12 +369,15 @@ declare
     index constant jsonb := (collection).configuration -> 'indexed' -> 'text';
     language constant regconfig := (index ->> 'language')::regconfig;
     lexemes text[];
-    term constant text := 'mod(hashtextextended(u.lexeme collate "C", 0) & 9223372036854775807, 1000000000)';
+    term constant text :=
+        'mod(hashtextextended(u.lexeme collate "C", 0) & 9223372036854775807, 1000000000)';
 begin
     if index is null then
         perform chroma._refuse(
-            'Cannot search documents for words because the collection has no full-text index. It is '
-            'chosen when a collection is created: configuration={''text'': {''language'': ''english''}}'
+            'Cannot search documents for words because the collection has no full-text index. It '
+            'is '
+            'chosen when a collection is created: configuration={''text'': {''language'': '
+            '''english''}}'
         );
     end if;
     lexemes := tsvector_to_array(to_tsvector(language, words));
@@ -395,7 +407,9 @@ begin
             term,
             lexemes,
             (
-                select string_agg('''' || replace(replace(l, '\', '\\'), '''', '''''') || '''', ' | ')
+                select string_agg(
+                    '''' || replace(replace(l, '\', '\\'), '''', '''''') || '''', ' | '
+                )
                 from unnest(lexemes) as l
             )
         ),
@@ -439,16 +453,22 @@ declare
     );
 begin
     return format(
-        'with query as materialized (select g.term, g.weight, (g.term / 1000000000)::integer as part, '
-        '(''{'' || mod(g.term, 1000000000) + 1 || '':1}/1000000000'')::sparsevec as only from (%1$s) as g), '
+        'with query as materialized (select g.term, g.weight, (g.term / 1000000000)::integer as '
+        'part, '
+        '(''{'' || mod(g.term, 1000000000) + 1 || '':1}/1000000000'')::sparsevec as only from '
+        '(%1$s) as g), '
         'ones as materialized (select %2$s from query as q), '
-        'shared as materialized (select e.* from ones as w cross join (%3$s) as e where (%4$s) <> 0 '
+        'shared as materialized (select e.* from ones as w cross join (%3$s) as e where (%4$s) <> '
+        '0 '
         'or not e.is_plain and exists (select from query as q where %5$s <#> q.only <> 0)), '
-        'weighed as materialized (select q.term, q.part, case when abs(x.weight) <= 7.006492321624085e-46 then 0 '
-        'else least(greatest(x.weight, -3.4028234663852886e38), 3.4028234663852886e38)::real end as weight '
+        'weighed as materialized (select q.term, q.part, case when abs(x.weight) <= '
+        '7.006492321624085e-46 then 0 '
+        'else least(greatest(x.weight, -3.4028234663852886e38), 3.4028234663852886e38)::real end '
+        'as weight '
         'from query as q cross join lateral (select %6$s as weight offset 0) as x), '
         'weights as materialized (select %7$s from weighed as q) '
-        'select e.seq, chroma._rounded(1 + (%4$s))::real as value from shared as e cross join weights as w '
+        'select e.seq, chroma._rounded(1 + (%4$s))::real as value from shared as e cross join '
+        'weights as w '
         '%8$s order by value, e.seq limit %9$s',
         terms,
         format(built, '1'),
@@ -457,7 +477,8 @@ begin
         part_of_term,
         case
             when has_bm25 then format(
-                'q.weight * ln(1 + (select (t.records - c.having_term + 0.5) / (c.having_term + 0.5) '
+                'q.weight * ln(1 + (select (t.records - c.having_term + 0.5) / (c.having_term + '
+                '0.5) '
                 'from (select coalesce(sum(change), 0)::float8 as records from %s) as t '
                 'cross join lateral (select least((select count(*) from shared as e '
                 'where %s <#> q.only <> 0), t.records)::float8 as having_term) as c))',
@@ -592,7 +613,8 @@ begin
     named := array(select distinct key from unnest(keys || ordered) as key where key <> '#score');
     return format(
         '(select s.seq, s.score from (select s.seq, s.score, row_number() over ('
-        'partition by %s order by %s, %s) as n from scored as s join %s as r on r.seq = s.seq %s) as s '
+        'partition by %s order by %s, %s) as n from scored as s join %s as r on r.seq = s.seq %s) '
+        'as s '
         'where s.n <= %s)',
         (
             -- jsonb holds 1 and 1.0 to be equal, and the kind tells them apart.
@@ -653,9 +675,8 @@ language plpgsql
 as $$
 declare
     found constant chroma._collections := chroma._collection(collection, tenant, database);
-    condition constant text := chroma._condition(
-        found, null, nullif(nullif(coalesce(search -> 'filter', search -> 'where'), 'null'), '{}'), null
-    );
+    filter constant jsonb := nullif(coalesce(search -> 'filter', search -> 'where'), 'null');
+    condition constant text := chroma._condition(found, null, nullif(filter, '{}'), null);
     rank constant jsonb := nullif(search -> 'rank', 'null');
     page constant jsonb := coalesce(nullif(search -> 'limit', 'null'), '{}');
     "limit" constant bigint := chroma._count_of(page -> 'limit', null, 'limit.limit');
@@ -706,7 +727,9 @@ begin
             'scored as (select n.seq, (%2$s)::real as score from (%3$s) as n %4$s where %5$s) '
             'select s.seq, s.score from %6$s as s order by %7$s limit %8$L offset %9$L',
             (
-                select string_agg(format('leaf%s as materialized (%s)', n - 1, leaf), ', ' order by n)
+                select string_agg(
+                    format('leaf%s as materialized (%s)', n - 1, leaf), ', ' order by n
+                )
                 from unnest(leaves) with ordinality as l (leaf, n)
             ),
             ranking.expression,
@@ -716,7 +739,8 @@ begin
             ),
             (
                 select string_agg(
-                    format('left join leaf%1$s as k%1$s on k%1$s.seq = n.seq', n - 1), ' ' order by n
+                    format('left join leaf%1$s as k%1$s on k%1$s.seq = n.seq', n - 1),
+                    ' ' order by n
                 )
                 from unnest(leaves) with ordinality as l (leaf, n)
             ),
@@ -730,8 +754,8 @@ begin
             found,
             (
                 select max((chroma._plan(
-                    found, least((l ->> 'limit')::bigint, 10000)::integer, condition <> 'true', null,
-                    null
+                    found, least((l ->> 'limit')::bigint, 10000)::integer,
+                    condition <> 'true', null, null
                 )).ef_search)
                 from jsonb_array_elements(ranking.leaves) as l
             ),
@@ -740,7 +764,8 @@ begin
         set local work_mem = '64MB';
     end if;
     return query execute format(
-        'select %s, %s from (select s.seq, s.score, row_number() over (order by %s) as n from (%s) as s) as s '
+        'select %s, %s from (select s.seq, s.score, row_number() over (order by %s) as n from (%s) '
+        'as s) as s '
         'join %s as r on r.seq = s.seq %s '
         'cross join lateral (select %s) as f (id, document, uri, metadata, embedding) order by s.n',
         chroma._selected(found, fields),

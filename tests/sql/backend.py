@@ -51,26 +51,26 @@ class SqlFunctionsBackend:
 
     def execute(self, operation: Operation[R]) -> R:
         """Execute an operation."""
-        if not isinstance(operation, OnCollection):
-            return self._direct.execute(operation)
-        answer: Any
-        match operation:
+        # mypy takes the classes of operations to be incompatible.
+        asked: Any = operation
+        answer: Any = None
+        match asked:
             case AddRecords(records=records):
-                answer = self._write("add", operation, records)
+                self._write("add", asked, records)
             case UpsertRecords(records=records):
-                answer = self._write("upsert", operation, records.merged())
+                self._write("upsert", asked, records.merged())
             case UpdateRecords(records=records):
-                answer = self._write("update", operation, records.merged())
+                self._write("update", asked, records.merged())
             case DeleteRecords():
-                answer = self._delete(operation)
+                answer = self._delete(asked)
             case GetRecords():
-                answer = self._get(operation)
+                answer = self._get(asked)
             case QueryRecords():
-                answer = self._query(operation)
+                answer = self._query(asked)
             case SearchRecords(searches=searches):
-                answer = [self._search(operation, search) for search in searches]
+                answer = [self._search(asked, search) for search in searches]
             case CountRecords():
-                answer = self._call("select chroma.count({target})", operation, {})[0][0]
+                answer = self._call("select chroma.count({target})", asked, {})[0][0]
             case _:
                 answer = self._direct.execute(operation)
         return answer  # type: ignore[no-any-return]
@@ -94,7 +94,9 @@ class SqlFunctionsBackend:
     def _write(self, function: str, operation: OnCollection, records: RecordBatch) -> None:
         if not len(records):
             return
-        metadatas = records.metadatas and [encode_metadata(each) for each in records.metadatas]
+        metadatas = None
+        if records.metadatas is not None:
+            metadatas = [encode_metadata(each) for each in records.metadatas]
         self._call(
             f"select chroma.{function}({{target}}, ids => %(ids)s, "
             "embeddings => %(embeddings)s::text[]::{vector}[], documents => %(documents)s::text[], "
@@ -192,7 +194,7 @@ class SqlFunctionsBackend:
             named = text.format(target="%(name)s", vector=vector)
             named = f"{named.rpartition(')')[0]}, tenant => %(tenant)s, database => %(database)s)"
             values = {**parameters, **scope, "name": names[0][0]}
-            return self._connection.execute(named, values).fetchall()  # type: ignore[arg-type]
+            return self._connection.execute(named, values).fetchall()
 
 
 @contextmanager

@@ -99,10 +99,11 @@ def test_filters_above_the_exact_limit_are_searched_and_complete(
     live = [row for row in range(SIZE) if str(row) not in ("3", "600")]
     with psycopg.connect(url, autocommit=True) as connection, _in_sql(papers, url) as in_sql:
         _lower_the_limit(connection)
-        for where, matching in (
+        searches: list[tuple[Any, list[int]]] = [
             ({"tenth": {"$lt": 8}}, [row for row in live if row % 10 < 8]),
             ({"tenth": 3}, [row for row in live if row % 10 == 3]),
-        ):
+        ]
+        for where, matching in searches:
             order, _ = nearest(space, vectors, vectors[20], matching)
             found = in_sql.query(query_embeddings=vectors[20], n_results=10, where=where)["ids"][0]
             assert found == [str(row) for row in order[:10]]

@@ -57,7 +57,7 @@ def test_numbers_are_stored_as_the_api_stores_them(url: str, run: Run) -> None:
             '{"i": 1, "f": 1.0, "x": 0.12345678901234567890, "w": 18446744073709551616, '
             '"e": 1.5e22, "l": [1, 2.5], "n": [], "t": "x"}',
         )
-        (metadata,) = papers.get()["metadatas"] or [None]
+        (metadata,) = papers.get()["metadatas"] or [{}]
         assert metadata == {
             "i": 1, "f": 1.0, "x": 0.12345678901234568, "w": float(2**64), "e": 1.5e22,
             "l": [1.0, 2.5], "t": "x",
