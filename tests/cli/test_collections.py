@@ -11,6 +11,7 @@ import numpy as np
 import psycopg
 import pytest
 from click.testing import Result
+from psycopg.conninfo import make_conninfo
 
 import pgchroma
 from pgchroma.cli import main
@@ -158,7 +159,16 @@ def test_statistics_count_what_sql_counts(run: Run, connection: psycopg.Connecti
     assert sum(size for part, size in stats["bytes"].items() if part != "total") == rows[0][0]
     listed = json.loads(run("stats", "--json").stdout)
     assert [each["name"] for each in listed] == ["empty", "papers"]
-    assert "2 collections, 19 rows" in run("stats").stdout
+    table = run("stats").stdout
+    assert "2 collections, 19 rows" in table
+    assert table.splitlines()[0].split() == [
+        "name", "rows", "size", "segments", "tail", "dead", "last", "write",
+    ]  # fmt: skip
+    with pgchroma.PostgresClient(connection.info.dsn, QUIET) as client:
+        client.create_database("other")
+        client.set_tenant("default_tenant", "other")
+        client.create_collection("long-" * 40 + "name", embedding_function=None)
+    assert f"default_tenant  other             {'long-' * 40}name" in run("stats").stdout
     assert "tail of 19 embeddings" in run("stats", "papers").stdout
     assert json.loads(run("stats", "--tenant", "nobody", "--json").stdout) == []
 
@@ -211,6 +221,26 @@ def test_vacuum_asks_and_waits_for_no_other_session_for_long(
         connection.execute(f"lock table {table} in access share mode")
         said = run("vacuum", "--yes", "--full", "--timeout", "1", code=1).stderr
     assert "papers: another session uses its tables" in said
+
+
+@pytest.mark.usefixtures("papers")
+def test_a_user_without_the_right_reclaims_nothing(
+    url: str, connection: psycopg.Connection[Any]
+) -> None:
+    connection.execute("create role cli_writer login")
+    try:
+        granted = runner().invoke(main, ["grants", "writer", "cli_writer", "--url", url])
+        connection.execute(granted.stdout.encode())
+        mine = make_conninfo(url, user="cli_writer")
+        assert runner().invoke(main, ["stats", "--url", mine]).exit_code == 0
+        refused = runner().invoke(main, ["vacuum", "--yes", "--url", mine])
+    finally:
+        connection.execute("drop owned by cli_writer; drop role cli_writer")
+    assert refused.exit_code == 1
+    errors = [line for line in refused.stderr.splitlines() if line]
+    assert "only the owner of the tables can index them" in errors[0]
+    assert errors[-1].count("permission denied to vacuum") == 2
+    assert "; papers: permission denied to vacuum" in errors[-1]
 
 
 @pytest.mark.usefixtures("papers")

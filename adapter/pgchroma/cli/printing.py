@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any, TypeVar
@@ -15,6 +16,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 _UNITS = ("bytes", "KiB", "MiB", "GiB", "TiB", "PiB")
 _STEP = 1024
+_MAX_WIDTH = 100_000
 
 
 def json_option(command: F) -> F:
@@ -33,7 +35,10 @@ def print_json(value: Any) -> None:
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Print rows below the names of their columns; `None` is an empty cell, numbers go right."""
+    """Print rows below the names of their columns; `None` is an empty cell, numbers go right.
+
+    No cell is cut: on a terminal, long ones go on in the next line.
+    """
     # Importing rich would take half of a command's startup time.
     from rich.console import Console  # noqa: PLC0415
     from rich.table import Table  # noqa: PLC0415
@@ -42,10 +47,12 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Non
     table = Table(box=None, pad_edge=False)
     for position, column in enumerate(columns):
         is_number = any(isinstance(row[position], int | float) for row in cells)
-        table.add_column(column, justify="right" if is_number else "left")
+        table.add_column(column, justify="right" if is_number else "left", overflow="fold")
     for row in cells:
         table.add_row(*(printable(_cell(value)) for value in row))
-    Console(markup=False, highlight=False, emoji=False).print(table)
+    # Other programs read one line for each row.
+    width = None if sys.stdout.isatty() else _MAX_WIDTH
+    Console(markup=False, highlight=False, emoji=False, width=width).print(table)
 
 
 def size_text(size: int) -> str:

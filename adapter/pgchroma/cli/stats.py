@@ -89,18 +89,11 @@ def _as_json(found: CollectionStatistics) -> dict[str, Any]:
 
 
 def _print_all(found: list[CollectionStatistics]) -> None:
-    columns = (
-        "tenant",
-        "database",
-        "name",
-        "rows",
-        "size",
-        "segments",
-        "tail",
-        "dead",
-        "last write",
-    )
-    print_table(columns, (_cells(each) for each in found))
+    columns: tuple[str, ...] = ("name", "rows", "size", "segments", "tail", "dead", "last write")
+    has_several = len({(each.stored.tenant, each.stored.database) for each in found}) > 1
+    if has_several:
+        columns = ("tenant", "database", *columns)
+    print_table(columns, (_cells(each, has_several=has_several) for each in found))
     total = sum(each.stored.sizes.total for each in found)
     rows = sum(each.records for each in found)
     noun = "collection" if len(found) == 1 else "collections"
@@ -110,13 +103,13 @@ def _print_all(found: list[CollectionStatistics]) -> None:
             click.echo(f"{printable(each.stored.name)}: {printable(each.stored.index_error)}")
 
 
-def _cells(each: CollectionStatistics) -> tuple[object, ...]:
+def _cells(each: CollectionStatistics, *, has_several: bool) -> tuple[object, ...]:
     stored = each.stored
     last = None if each.last_write is None else time_text(each.last_write)
-    names = (stored.tenant, stored.database, stored.name)
-    size = size_text(stored.sizes.total)
-    dead = f"{each.dead_share:.0%}"
-    return (*names, each.records, size, len(stored.segments), each.tail, dead, last)
+    place = (stored.tenant, stored.database) if has_several else ()
+    size, dead = size_text(stored.sizes.total), f"{each.dead_share:.0%}"
+    counts = (each.records, size, len(stored.segments), each.tail, dead)
+    return (*place, stored.name, *counts, last)
 
 
 def _print_one(found: CollectionStatistics) -> None:

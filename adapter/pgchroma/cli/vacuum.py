@@ -97,21 +97,34 @@ def _reclaim_all(
     rewrites: bool,
 ) -> list[str]:
     """Vacuum the tables of collections; return what could not be done."""
-    problems: list[str] = []
+    warnings: list[str] = []
     # PostgreSQL only warns if the user may not vacuum a table.
-    connection.add_notice_handler(lambda notice: _note(notice, problems))
+    connection.add_notice_handler(lambda notice: _note(notice, warnings))
     run(connection, _settings_of(session))
-    for each in collections:
-        tables = run(connection, tables_of(each.tables.id.hex, each.tables.schema))
-        for table in tables:
-            try:
-                connection.execute(reclaim(table, rewrites=rewrites).text)
-            except pg.UndefinedTable:
-                continue
-            except pg.LockNotAvailable:
-                problems.append(f"{printable(each.name)}: another session uses its tables")
-                break
-    return problems
+    problems = (_problem(connection, each, warnings, rewrites=rewrites) for each in collections)
+    return [problem for problem in problems if problem is not None]
+
+
+def _problem(
+    connection: psycopg.Connection[Any],
+    collection: StoredCollection,
+    warnings: list[str],
+    *,
+    rewrites: bool,
+) -> str | None:
+    """Vacuum the tables of a collection up to the first that cannot be, and say why not."""
+    name, tables = printable(collection.name), collection.tables
+    for table in run(connection, tables_of(tables.id.hex, tables.schema)):
+        warnings.clear()
+        try:
+            connection.execute(reclaim(table, rewrites=rewrites).text)
+        except pg.UndefinedTable:
+            continue
+        except pg.LockNotAvailable:
+            return f"{name}: another session uses its tables"
+        if warnings:
+            return f"{name}: {warnings[0]}"
+    return None
 
 
 def _settings_of(session: Mapping[str, str]) -> Steps[None]:
@@ -119,9 +132,9 @@ def _settings_of(session: Mapping[str, str]) -> Steps[None]:
         yield set_for_session(name, value)
 
 
-def _note(notice: psycopg.errors.Diagnostic, problems: list[str]) -> None:
+def _note(notice: psycopg.errors.Diagnostic, warnings: list[str]) -> None:
     if notice.severity_nonlocalized == "WARNING":
-        problems.append(notice.message_primary or "PostgreSQL warned without a message")
+        warnings.append(notice.message_primary or "PostgreSQL warned without a message")
 
 
 def _change(before: StoredCollection, after: Sequence[StoredCollection]) -> dict[str, Any]:

@@ -183,6 +183,7 @@ class RecordsScreen(Screen[None]):
         for record in page.records:
             table.add_row(*record_cells(record))
         if not page.records:
+            self.workers.cancel_group(self, "detail")
             self.query_one("#record", Static).update(Text("no records"))
 
     def _show_error(self, error: str) -> None:
