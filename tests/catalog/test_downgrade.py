@@ -12,13 +12,12 @@ import pgchroma
 from pgchroma import errors
 from pgchroma.catalog.downgrade import downgrade
 from pgchroma.catalog.phases import HEAD
-from pgchroma.catalog.revisions import revisions_after
 from pgchroma.catalog.server_facts import read_facts
 from pgchroma.catalog.upgrade import prepare
 from tests.catalog.test_catalog import _shape
 from tests.compactor.conftest import QUIET, filled
 
-UNDONE = ["0001", *(each.number for each in revisions_after("0001") if each.number != HEAD)]
+UNDONE = ["0001", "0003", "0006"]
 
 
 @pytest.mark.parametrize("revision", UNDONE)

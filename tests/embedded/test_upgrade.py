@@ -7,13 +7,13 @@ the installed version plays its part: the installed one then claims to be the ne
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import signal
 import subprocess
 import sys
 import textwrap
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -63,17 +63,22 @@ class Old:
 
 
 @pytest.fixture(scope="module")
-def copied() -> Iterator[Path]:
-    """A copy of the installed programs, in another environment."""
+def copied(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The installed programs, in another environment."""
+    environment = tmp_path_factory.mktemp("environment")
     package = host.binaries().parents[1]
-    environment = ROOT / ".venv" / "upgrade-test"
-    place = environment / "lib/python3.11/site-packages"
-    shutil.rmtree(environment, ignore_errors=True)
+    place = environment / "lib" / "python3.11" / "site-packages"
     for part in (package, package.with_name(f"{package.name}.libs")):
         if part.is_dir():
-            shutil.copytree(part, place / part.name, copy_function=os.link)
-    yield environment
-    shutil.rmtree(environment)
+            shutil.copytree(part, place / part.name, copy_function=_link)
+    return environment
+
+
+def _link(source: str, target: str) -> None:
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)
 
 
 @pytest.fixture(params=[pytest.param("older", marks=needs_another), "same"])
@@ -261,26 +266,36 @@ def test_a_run_that_was_killed_is_repeated_or_completed(
         assert not (directory / SWITCH_NOTE).exists()
 
 
-def test_a_client_of_another_version_names_the_command(tmp_path: Path) -> None:
-    data = tmp_path / "postgres"
-    with pgchroma.PersistentClient(tmp_path, QUIET):
-        pass
-    (data / "PG_VERSION").write_text("17\n")
-    with pytest.raises(errors.VersionMismatchError) as refused:
-        pgchroma.PersistentClient(tmp_path, QUIET)
+@pytest.fixture(scope="module")
+def current(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory of the installed version, which tests leave as it was."""
+    path = tmp_path_factory.mktemp("current") / "chroma"
+    with pgchroma.PersistentClient(path, QUIET):
+        return path
+
+
+@contextmanager
+def _written_by(version: str, directory: Path) -> Iterator[None]:
+    """Make the data claim to be that of another version."""
+    file = directory / "postgres" / "PG_VERSION"
+    own = file.read_text()
+    file.write_text(f"{version}\n")
+    try:
+        yield
+    finally:
+        file.write_text(own)
+
+
+def test_a_client_of_another_version_names_the_command(current: Path) -> None:
+    older = pytest.raises(errors.VersionMismatchError)
+    with _written_by("17", current), older as refused:
+        pgchroma.PersistentClient(current, QUIET)
     message = str(refused.value)
-    assert re.search(r"was written by PostgreSQL 17.*pgchroma upgrade-data --path", message)
-    assert str(tmp_path) in message
-    (data / "PG_VERSION").write_text("99\n")
-    with pytest.raises(errors.VersionMismatchError, match=r"run `pip install .*==99\.\*'`$"):
-        pgchroma.PersistentClient(tmp_path, QUIET)
-
-
-@pytest.fixture
-def current(tmp_path: Path) -> Path:
-    """A directory of the installed version."""
-    with pgchroma.PersistentClient(tmp_path / "chroma", QUIET):
-        return tmp_path / "chroma"
+    assert "was written by PostgreSQL 17" in message
+    assert f"run `pgchroma upgrade-data --path {current} --old-binaries ENVIRONMENT`" in message
+    newer = pytest.raises(errors.VersionMismatchError, match=r"run `pip install .*==99\.\*'`$")
+    with _written_by("99", current), newer:
+        pgchroma.PersistentClient(current, QUIET)
 
 
 def test_what_stands_in_the_way_is_said(
@@ -307,8 +322,8 @@ def test_what_stands_in_the_way_is_said(
     with pytest.raises(errors.UnavailableError, match="is open in another process"):
         upgrade_data(current, copied)
     users.release()
-    (current / "postgres" / "PG_VERSION").write_text("99\n")
-    with pytest.raises(errors.VersionMismatchError, match="which is newer than"):
+    newer = pytest.raises(errors.VersionMismatchError, match="which is newer than")
+    with _written_by("99", current), newer:
         upgrade_data(current, copied)
     assert _names(current) == {"postgres", "postgres.log"}
 

@@ -1,4 +1,4 @@
-"""What an upgrade would lock and read, found out from its statements without running them.
+"""What an upgrade would lock and read, derived from its statements without running them.
 
 The statements are those that `pgchroma.catalog.offline` prints. Each kind of statement takes known
 locks on the tables that it names; a test compares the result with the locks that PostgreSQL shows
@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from pgchroma.catalog.layouts import OldCollection, layout_statements
-from pgchroma.catalog.phases import Phase, needed_revision
+from pgchroma.catalog.phases import HEAD, Phase, needed_revision
 from pgchroma.catalog.revisions import revisions_after
 from pgchroma.catalog.sql_files import BEFORE, sql_files
 from pgchroma.store.layout.tables import LAYOUT_VERSION
@@ -104,12 +104,14 @@ def plan_upgrade(
         locks, reads = _summary(each.sql, created, rows)
         title = f"revision {each.number}: {each.title}"
         steps.append(PlannedStep(title, each.phase, locks, reads))
-    if revision is None or revision < needed_revision():
+    if revision is None or revision < HEAD:
         text = "\n".join(text for name, text in sql_files().items() if name not in BEFORE)
         locks, _ = _summary(text, created, rows)
-        if revision is None:
-            locks = {}
-        steps.append(PlannedStep("views, functions and triggers", Phase.EXPAND, locks))
+        is_first = revision is None or revision < needed_revision()
+        phase = Phase.EXPAND if is_first else Phase.CONTRACT
+        # An empty database has no tables that others use.
+        known = {} if revision is None else locks
+        steps.append(PlannedStep("views, functions and triggers", phase, known))
     for version in sorted({each.version for each in old}):
         steps.append(_plan_layout([each for each in old if each.version == version]))
     return steps

@@ -50,7 +50,7 @@ from pgchroma.store.running.parameters import connection_parameters
 from pgchroma.store.running.search_path import add_schema
 from pgchroma.store.sequences import advance_all, advance_segments
 
-__all__ = ("adopt", "another", "prepare", "repair", "restore_objects", "sql_files", "upgrade")
+__all__ = ("adopt", "another", "explained_facts", "prepare", "repair", "restore_objects", "upgrade")
 
 _log = logging.getLogger("pgchroma.catalog")
 
@@ -78,10 +78,7 @@ def prepare(
         MissingRightError: The user may not create what is missing, or may not read the catalog.
             The message has the grant.
     """
-    try:
-        facts = read_facts(connection)
-    except pg.InsufficientPrivilege as refusal:
-        raise run(connection, missing_right(None, refusal)) from refusal
+    facts = explained_facts(connection)
     if mode == "apply" and needs_upgrade(facts):
         check_before_upgrade(facts)
         # Servers of older code may still use what the next phase removes.
@@ -91,6 +88,18 @@ def prepare(
     if facts.vector_version is not None:
         warn_of_bugs(facts.vector_version, facts.available_vector, facts.version)
     return facts
+
+
+def explained_facts(connection: psycopg.Connection[Any]) -> ServerFacts:
+    """Read the facts about a database.
+
+    Raises:
+        MissingRightError: The user may not read the catalog. The message has the grant.
+    """
+    try:
+        return read_facts(connection)
+    except pg.InsufficientPrivilege as refusal:
+        raise run(connection, missing_right(None, refusal)) from refusal
 
 
 def upgrade(
@@ -189,6 +198,8 @@ def _explained_timeout(seconds: float | None) -> Generator[None, None, None]:
     try:
         yield
     except pg.LockNotAvailable as error:
+        if seconds is None:
+            raise
         raise UnavailableError(
             f"the upgrade did not get a lock within {seconds:g} s: {primary_message(error)}. The "
             "steps before this one are done, and this one changed nothing. Run it again to continue"

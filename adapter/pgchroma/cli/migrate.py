@@ -13,8 +13,8 @@ from pgchroma.catalog.layouts import OldCollection, find_old
 from pgchroma.catalog.offline import TimeLimits, offline_sql
 from pgchroma.catalog.phases import HEAD, Phase
 from pgchroma.catalog.plan import count_rows, plan_upgrade
-from pgchroma.catalog.server_facts import check_before_upgrade, read_facts
-from pgchroma.catalog.upgrade import prepare, repair, upgrade
+from pgchroma.catalog.server_facts import check_before_upgrade
+from pgchroma.catalog.upgrade import explained_facts, prepare, repair, upgrade
 from pgchroma.cli.database import MISSING, TargetDatabase, on_database
 from pgchroma.cli.printing import json_option, print_json, printable
 from pgchroma.errors import InvalidArgumentError, VersionMismatchError
@@ -180,9 +180,10 @@ def _read_state(
 
     Raises:
         InvalidArgumentError: The phase cannot run yet.
+        MissingRightError: The user may not read the catalog.
         VersionMismatchError: This code cannot upgrade the catalog.
     """
-    facts = read_facts(connection)
+    facts = explained_facts(connection)
     check_before_upgrade(facts)
     if phase is Phase.CONTRACT and (facts.has_old_tables or not facts.is_compatible):
         raise InvalidArgumentError(
