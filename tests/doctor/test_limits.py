@@ -163,6 +163,21 @@ def test_a_check_that_takes_too_long_is_not_checked(
     assert "wrong-count" not in findings
 
 
+def test_many_collections_that_take_too_long_do_not_take_forever(
+    broken: Broken, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pgchroma.doctor import collections as doctor_collections  # noqa: PLC0415
+    from pgchroma.doctor.checks import rows as rows_checks  # noqa: PLC0415
+
+    monkeypatch.setattr(doctor_collections, "TIMEOUTS", 0)
+    monkeypatch.setattr(rows_checks, "_ROWS", "select 1 / 0, 0, 0, 0")
+    (orphans,) = [
+        each for each in found(broken.url)["not-checked"] if each.subject == "orphan-vectors"
+    ]
+    assert orphans.what.endswith("the check took too long")
+    assert orphans.figures == {"collections": 2}
+
+
 def test_round_trips_do_not_grow_with_the_collections(broken: Broken) -> None:
     few = examine(broken.url, QUIET)
     with pgchroma.PostgresClient(broken.url, QUIET) as client:

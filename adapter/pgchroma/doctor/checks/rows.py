@@ -71,7 +71,8 @@ def _orphans(database: Database) -> Iterator[Finding]:
                 f"{state.orphans} embeddings belong to no record",
                 "queries near them run twice, the second time without an index",
                 "pgchroma compact --wait",
-                fix=Fix("delete-orphans", collection.id),
+                # An embedding that a record lost may be among them.
+                fix=None if state.dangling else Fix("delete-orphans", collection.id),
                 embeddings=state.orphans,
             )
     yield from answers.unread("orphan-vectors")
