@@ -99,7 +99,7 @@ def test_a_fix_that_fails_says_why(broken: Broken, run: Run) -> None:
         }
     ]
     shown = run("--url", broken.url, "--fix", exit_code=1).stdout
-    assert "Not fixed: default_tenant/default_database/papers: counted its records: a comp" in shown
+    assert "Not fixed: default_tenant/default_database/papers: recount: a compactor" in shown
 
 
 def test_only_the_collections_that_are_named_are_examined(broken: Broken, run: Run) -> None:

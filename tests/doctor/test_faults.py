@@ -180,6 +180,14 @@ def test_faults_are_found(names: tuple[str, ...], broken: Broken) -> None:
         assert fault.fix is None
 
 
+def test_embeddings_that_a_record_may_have_lost_are_kept(broken: Broken) -> None:
+    broken.execute("update {schema}.records_{key} set pos = 77777 where id = 'id3'")
+    findings = found(broken.url)
+    (dangling,) = findings["dangling-records"]
+    assert broken.connection.execute(dangling.command.encode()).fetchall() == [("id3",)]
+    assert [fault.fix for fault in findings["orphan-vectors"]] == [None]
+
+
 def test_tables_of_an_earlier_reembedding_are_found(broken: Broken) -> None:
     broken.execute("create table {schema}.vectors_{key}_77 (like {schema}.vectors_{key})")
     broken.execute("create table {schema}.spare_{key}_78 (like {schema}.vectors_{key})")

@@ -10,7 +10,6 @@ from typing import Any
 
 import psycopg
 import pytest
-from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
 import pgchroma
@@ -23,9 +22,7 @@ from pgchroma.store.access import access_of
 from pgchroma.store.rights import Profile, grants_for
 from pgchroma.store.running._sync.driver import run
 from tests import pgbouncer
-from tests.doctor.conftest import QUIET, SCHEMA, Broken, database_of, embeddings, found
-from tests.roles.conftest import SETTINGS as ROLE_PER_TENANT
-from tests.roles.conftest import roles, rows
+from tests.doctor.conftest import QUIET, SCHEMA, Broken, database_of, found
 
 
 @pytest.fixture
@@ -166,6 +163,21 @@ def test_a_check_that_takes_too_long_is_not_checked(
     assert "wrong-count" not in findings
 
 
+def test_many_collections_that_take_too_long_do_not_take_forever(
+    broken: Broken, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pgchroma.doctor import collections as doctor_collections  # noqa: PLC0415
+    from pgchroma.doctor.checks import rows as rows_checks  # noqa: PLC0415
+
+    monkeypatch.setattr(doctor_collections, "TIMEOUTS", 0)
+    monkeypatch.setattr(rows_checks, "_ROWS", "select 1 / 0, 0, 0, 0")
+    (orphans,) = [
+        each for each in found(broken.url)["not-checked"] if each.subject == "orphan-vectors"
+    ]
+    assert orphans.what.endswith("the check took too long")
+    assert orphans.figures == {"collections": 2}
+
+
 def test_round_trips_do_not_grow_with_the_collections(broken: Broken) -> None:
     few = examine(broken.url, QUIET)
     with pgchroma.PostgresClient(broken.url, QUIET) as client:
@@ -176,48 +188,6 @@ def test_round_trips_do_not_grow_with_the_collections(broken: Broken) -> None:
     # Two statements read the rows and the logs of fifty collections each.
     assert many.round_trips <= few.round_trips + 3
     assert few.round_trips < 70
-
-
-def test_tables_of_a_tenants_role_are_read_and_mended_as_that_role(broken: Broken) -> None:
-    settings = ROLE_PER_TENANT.model_copy(update=QUIET.model_dump(include={"pgchroma_compaction"}))
-    try:
-        with pgchroma.PostgresClient(broken.url, settings) as client:
-            own = client.create_collection("own", embedding_function=None)
-            own.add(ids=["a"], embeddings=embeddings(1))
-        key = own.id.hex
-        # What the tenant attached to its table runs with no more than the tenant's rights.
-        broken.execute(
-            "create function {schema}.check_user() returns bool language plpgsql as "
-            "$$begin if current_user not like 'pgchroma:%%' then raise 'escaped'; end if; "
-            "return true; end$$"
-        )
-        broken.execute(
-            f"create policy p on {{schema}}.records_{key} using ({{schema}}.check_user()); "
-            f"alter table {{schema}}.records_{key} enable row level security; "
-            f"alter table {{schema}}.records_{key} force row level security"
-        )
-        broken.execute(f"insert into {{schema}}.counts_{key} values (-1, 7, 0)")
-        broken.execute("drop view {schema}.own")
-        findings = found(broken.url)
-        assert "check-failed" not in findings
-        assert [each.subject for each in findings["wrong-count"]] == [
-            "default_tenant/default_database/own"
-        ]
-        outcomes = apply_fixes(
-            broken.url, settings, [fault for faults in findings.values() for fault in faults]
-        )
-        assert [outcome.obstacle for outcome in outcomes] == [None, None]
-        assert not {"wrong-count", "missing-view"} & found(broken.url).keys()
-        ((owner,),) = broken.execute(
-            "select pg_get_userbyid(relowner) from pg_class where oid = '{schema}.own'::regclass"
-        )
-        assert str(owner).startswith("pgchroma:")
-    finally:
-        made = roles(broken.url)
-        broken.execute("drop schema {schema} cascade")
-        for role in made:
-            drop = sql.SQL("drop owned by {0}; drop role {0}").format(sql.Identifier(role))
-            rows(broken.url, drop.as_string(None))
 
 
 def test_a_pooler_in_transaction_mode_is_found(url: str, bouncer: str) -> None:

@@ -17,7 +17,7 @@ from psycopg import IsolationLevel, sql
 from psycopg import errors as pg
 
 from pgchroma.catalog.adoption import AdoptionReport, AdoptionRequest, adopt_all
-from pgchroma.catalog.copies import write_copies
+from pgchroma.catalog.copies import find_copies, limit_waits, write_copy
 from pgchroma.catalog.layouts import upgrade_some
 from pgchroma.catalog.pgvector import warn_of_bugs
 from pgchroma.catalog.phases import HEAD, Phase, needed_revision
@@ -173,15 +173,21 @@ def restore_objects(connection: psycopg.Connection[Any]) -> None:
     Raises:
         MissingRightError: The user does not own the catalog.
     """
-    with _explained_rights(connection), another(connection) as own, warn_of_waits(own):
-        files = sql_files()
-        own.execute(files[LOCK].encode())
-        run(own, add_schema())
-        for name, text in files.items():
-            if name not in BEFORE:
-                _replace(own, text)
-        run(own, write_copies())
-        own.commit()
+    with _explained_rights(connection):
+        with another(connection) as own, warn_of_waits(own):
+            files = sql_files()
+            own.execute(files[LOCK].encode())
+            run(own, add_schema())
+            # Unlike an upgrade, this is not urgent.
+            run(own, limit_waits())
+            for name, text in files.items():
+                if name not in BEFORE:
+                    _replace(own, text)
+            own.commit()
+        with another(connection) as own:
+            own.autocommit = True
+            for schema, role in run(own, find_copies()):
+                run(own, write_copy(schema), role)
 
 
 @contextmanager

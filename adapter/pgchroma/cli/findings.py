@@ -53,9 +53,9 @@ def print_as_list(found: Examination, outcomes: Sequence[Outcome]) -> None:
     """Print what was done, the findings, and a summary."""
     console = Console(highlight=False, markup=False)
     for outcome in outcomes:
-        done = "Fixed" if outcome.obstacle is None else "Not fixed"
-        reason = "" if outcome.obstacle is None else f": {outcome.obstacle}"
-        line = f"{done}: {outcome.subject}: {outcome.action}{reason}"
+        line = f"Fixed: {outcome.subject}: {outcome.done}"
+        if outcome.obstacle is not None:
+            line = f"Not fixed: {outcome.subject}: {outcome.fix.action}: {outcome.obstacle}"
         console.print(printable(line), soft_wrap=True)
     for _, group in groupby(found.findings, lambda finding: (finding.severity, finding.check)):
         for text in _lines(list(group)):

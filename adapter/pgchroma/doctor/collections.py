@@ -7,6 +7,7 @@ are read as that role.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, LiteralString, TypeAlias
@@ -36,6 +37,9 @@ __all__ = (
 
 BATCH: Final = 50
 """Collections that one statement reads. Each has some ten relations, which PostgreSQL locks."""
+
+TIMEOUTS: Final = 20
+"""After as many times the limit of a statement, a check reads no more collections one by one."""
 
 BATCH_ROWS: Final = 500_000
 """Rows that one statement reads, as far as PostgreSQL's statistics tell."""
@@ -155,6 +159,9 @@ class Answers:
             )
 
 
+_Part: TypeAlias = tuple[KnownCollection, sql.Composable]
+"""A collection, and the select for it."""
+
 Part: TypeAlias = Callable[[KnownCollection], sql.Composable | None]
 """Composes the select for one collection; `None` if it has nothing to read."""
 
@@ -179,12 +186,13 @@ def over_collections(
     """Run a statement with a part for each collection, many collections at a time.
 
     If a statement fails, the collections are read one by one: a table may have been dropped, or be
-    too long to be read in time.
+    too long to be read in time. After many failures, the rest is left unread.
 
     Raises:
         psycopg.Error: The connection was lost.
     """
     answers = Answers()
+    until = time.monotonic() + TIMEOUTS * database.seconds
     for batch in _batches(collections):
         parts = [(each, select) for each in batch if (select := part(each)) is not None]
         if not parts:
@@ -192,19 +200,19 @@ def over_collections(
         try:
             answers.rows.extend(_read(database, parts))
         except psycopg.Error as error:
-            _read_one_by_one(database, parts, answers, error)
+            if has_lost_connection(error):
+                raise
+            _read_one_by_one(database, parts, answers, until)
     return answers
 
 
 def _read_one_by_one(
-    database: Database,
-    parts: Sequence[tuple[KnownCollection, sql.Composable]],
-    answers: Answers,
-    error: psycopg.Error,
+    database: Database, parts: Sequence[_Part], answers: Answers, until: float
 ) -> None:
-    if has_lost_connection(error):
-        raise error
     for pair in parts:
+        if time.monotonic() > until:
+            answers.failures.append((pair[0], pg.QueryCanceled("the check took too long")))
+            continue
         try:
             answers.rows.extend(_read(database, [pair]))
         except pg.UndefinedTable:
@@ -217,15 +225,15 @@ def _read_one_by_one(
 
 
 def _read(
-    database: Database, parts: Sequence[tuple[KnownCollection, sql.Composable]]
-) -> Iterator[tuple[KnownCollection, Sequence[Any]]]:
+    database: Database, parts: Sequence[_Part]
+) -> list[tuple[KnownCollection, Sequence[Any]]]:
     selects = [
         sql.SQL("select {}, t.* from ({}) as t").format(sql.Literal(n), select)
         for n, (_, select) in enumerate(parts)
     ]
     text = text_of(sql.SQL(" union all ").join(selects))
     rows = database.rows(text, role=parts[0][0].role)
-    return iter([(parts[n][0], values) for n, *values in rows])
+    return [(parts[n][0], values) for n, *values in rows]
 
 
 def _batches(collections: Sequence[KnownCollection]) -> Iterator[list[KnownCollection]]:

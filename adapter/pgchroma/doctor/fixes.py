@@ -64,6 +64,9 @@ _WORDS: Final[dict[Action, str]] = {
 }
 
 
+_LOCKED: Final = "another session waits for its tables, or has locked them"
+
+
 class _SkippedError(Exception):
     """A repair was not done; the message is the reason."""
 
@@ -75,13 +78,13 @@ class Outcome:
     Attributes:
         fix: The repair.
         subject: What it is about, as in the findings.
-        action: What was done, or would have been done.
+        done: What was done, if it was.
         obstacle: Why it was not done; `None` if it was.
     """
 
     fix: Fix
     subject: str
-    action: str
+    done: str
     obstacle: str | None = None
 
 
@@ -132,7 +135,10 @@ def _repair(fix: Fix, conninfo: str, settings: Settings) -> None:
 
 def _compact(id: UUID, conninfo: str, settings: Settings) -> None:
     with Compaction(conninfo, compaction_settings(settings), Event()) as compaction:
-        for collection in compaction.collections({id}):
+        found = compaction.collections({id})
+        if not found and compaction.has(id):
+            raise _SkippedError(_LOCKED)
+        for collection in found:
             with _explained_interruption():
                 if not compaction.compact(collection):
                     raise _SkippedError("another compactor works on the collection")
@@ -204,7 +210,7 @@ def _explained_interruption() -> Generator[None, None, None]:
     try:
         yield
     except BuildInterruptedError as error:
-        raise _SkippedError("another session waits for its tables, or has locked them") from error
+        raise _SkippedError(_LOCKED) from error
 
 
 _IS_INVALID: Final = render(

@@ -31,7 +31,7 @@ class Setting:
         value: The value as text.
         number: The value in bytes, in milliseconds, or as it is; `None` if it is not a number.
         place: ``server``, or the role and the database that it was set for; empty if this session
-            has it from a role or a database.
+            has it from a role, a database, or its connection string.
         reset: The statement that removes it; empty for the server's configuration.
     """
 
@@ -111,7 +111,8 @@ _SESSION: Final = render(
     """
     select
         name, coalesce(reset_val, ''), unit,
-        case when source in ('database', 'user', 'database user') then '' else 'server' end
+        case when source in ('database', 'user', 'database user', 'client', 'session') then ''
+            else 'server' end
     from pg_catalog.pg_settings
     """
 )

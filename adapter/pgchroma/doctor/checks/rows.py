@@ -68,10 +68,11 @@ def _orphans(database: Database) -> Iterator[Finding]:
         if state.orphans:
             yield warning(
                 collection.subject,
-                f"{state.orphans} embeddings belong to no record",
+                f"embeddings that belong to no record: {state.orphans}",
                 "queries near them run twice, the second time without an index",
                 "pgchroma compact --wait",
-                fix=Fix("delete-orphans", collection.id),
+                # An embedding that a record lost may be among them.
+                fix=None if state.dangling else Fix("delete-orphans", collection.id),
                 embeddings=state.orphans,
             )
     yield from answers.unread("orphan-vectors")
@@ -84,7 +85,7 @@ def _dangling(database: Database) -> Iterator[Finding]:
         if state.dangling:
             yield error(
                 collection.subject,
-                f"{state.dangling} records refer to embeddings that do not exist",
+                f"records whose embedding does not exist: {state.dangling}",
                 "queries do not find these records; write them again",
                 _dangling_query(collection),
                 records=state.dangling,
