@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from pgchroma.transfer.readers.chroma_directory import ChromaDirectory
-
 from tests.transfer.sample_stores import Read, Store, read_all, unpack
 
 

@@ -37,6 +37,10 @@ _ROWIDS: Final = {
 }
 """Columns that are another name for the rowid, which the rows themselves lack."""
 
+_TYPES: Final = {"embedding_metadata": {"id": "integer", "key": "text"}}
+"""Types of columns that are compared with those of other tables: an index serves equal types only.
+Other columns have none, so that they keep what was read."""
+
 _TEXTS: Final = {
     "databases": ("id", "name", "tenant_id"),
     "collections": ("id", "name"),
@@ -326,8 +330,11 @@ _COLUMNS_OF: Final = "select name from pragma_table_info(?) order by cid"
 
 
 def _create_statement(table: str) -> str:
-    alias = _ROWIDS.get(table)
-    columns = [f"{name} integer primary key" if name == alias else name for name in COLUMNS[table]]
+    alias, types = _ROWIDS.get(table), _TYPES.get(table, {})
+    columns = [
+        f"{name} integer primary key" if name == alias else f"{name} {types.get(name, '')}"
+        for name in COLUMNS[table]
+    ]
     unique = [f"unique ({_KEYS[table]})"] if table in _KEYS else []
     return f"create table {table} ({', '.join([*columns, *unique])})"
 
