@@ -38,7 +38,7 @@ _MAX_LABEL: Final = 1 << 40
 def hash_ids(ids: Iterable[str]) -> Numbers:
     """Return a 64-bit number for each id, by which it is looked up.
 
-    The numbers differ from process to process, so that nobody can choose ids that collide.
+    The numbers differ from process to process, so that ids cannot be chosen to collide.
     """
     return np.fromiter(map(hash, ids), np.int64)
 
