@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 
-from tests.transfer.sample_stores import Store, unpack
+from pgchroma.transfer.readers.chroma_directory import ChromaDirectory
+from tests.transfer.sample_stores import Read, Store, read_all, unpack
 
 
 @pytest.fixture(scope="session")
@@ -23,6 +24,20 @@ def samples(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Store]:
         return unpacked[release]
 
     return get
+
+
+@pytest.fixture(scope="session")
+def read_of(samples: Callable[[str], Store]) -> Callable[[str], Sequence[Read]]:
+    """Read the directory of a release, once."""
+    done: dict[str, Sequence[Read]] = {}
+
+    def read(release: str) -> Sequence[Read]:
+        if release not in done:
+            with ChromaDirectory(samples(release).path) as source:
+                done[release] = read_all(source)
+        return done[release]
+
+    return read
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import sqlite3
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,7 @@ from tests.transfer.sample_stores import (
 
 Samples = Callable[[str], Store]
 CopyOf = Callable[[str], Path]
+ReadOf = Callable[[str], Sequence[Read]]
 
 
 def contents(directory: Path) -> dict[Path, str]:
@@ -39,12 +40,6 @@ def contents(directory: Path) -> dict[Path, str]:
         for path in directory.rglob("*")
         if path.is_file()
     }
-
-
-def by_name(reads: list[Read]) -> dict[tuple[str, str, str], Read]:
-    found = {(r.collection.tenant, r.collection.database, r.collection.name): r for r in reads}
-    assert len(found) == len(reads)
-    return found
 
 
 def read_one(path: Path, name: str) -> Read:
@@ -60,11 +55,12 @@ def test_there_are_samples_of_the_releases_that_changed_the_format() -> None:
 
 
 @pytest.mark.parametrize("release", RELEASES)
-def test_every_record_is_read_as_it_was_written(release: str, samples: Samples) -> None:
+def test_every_record_is_read_as_it_was_written(
+    release: str, samples: Samples, read_of: ReadOf
+) -> None:
     store = samples(release)
     before = contents(store.path)
-    with ChromaDirectory(store.path) as source:
-        reads = read_all(source)
+    reads = read_of(release)
     found = +compare(store, reads)
     total = sum(len(truth.records) for truth in store.truths)
     assert found == {"records": total, "right": total}
@@ -74,10 +70,12 @@ def test_every_record_is_read_as_it_was_written(release: str, samples: Samples) 
 
 
 @pytest.mark.parametrize("release", RELEASES)
-def test_every_collection_is_described_as_it_was_made(release: str, samples: Samples) -> None:
+def test_every_collection_is_described_as_it_was_made(
+    release: str, samples: Samples, read_of: ReadOf
+) -> None:
     store = samples(release)
-    with ChromaDirectory(store.path) as source:
-        described = {(c.tenant, c.database, c.name): c for c in source.collections()}
+    collections = [read.collection for read in read_of(release)]
+    described = {(c.tenant, c.database, c.name): c for c in collections}
     assert described.keys() == {truth.place for truth in store.truths}
     for truth in store.truths:
         collection = described[truth.place]
@@ -100,17 +98,16 @@ def without_moved(metadata: Any, collection: Any) -> Any:
 
 
 @pytest.mark.parametrize("release", RELEASES)
-def test_the_target_accepts_what_is_read(release: str, samples: Samples) -> None:
-    with ChromaDirectory(samples(release).path) as source:
-        for collection in source.collections():
-            configuration, _ = merge_schema(collection.configuration, collection.schema)
-            parsed = CollectionConfiguration.parse(configuration, collection.metadata)
-            settings = collection.configuration["hnsw"]
-            assert {name: getattr(parsed.hnsw, name) for name in settings} == settings
-            parse_collection_metadata(collection.metadata)
-            for batch in source.batches(collection, 100):
-                for metadata in batch.metadatas:
-                    assert is_same(parse_metadata(metadata or {}, "metadata"), metadata or {})
+def test_the_target_accepts_what_is_read(release: str, read_of: ReadOf) -> None:
+    for read in read_of(release):
+        collection = read.collection
+        configuration, _ = merge_schema(collection.configuration, collection.schema)
+        parsed = CollectionConfiguration.parse(configuration, collection.metadata)
+        settings = collection.configuration["hnsw"]
+        assert {name: getattr(parsed.hnsw, name) for name in settings} == settings
+        parse_collection_metadata(collection.metadata)
+        for metadata in read.metadatas:
+            assert is_same(parse_metadata(metadata or {}, "metadata"), metadata or {})
 
 
 def test_settings_of_an_index_are_kept(samples: Samples) -> None:

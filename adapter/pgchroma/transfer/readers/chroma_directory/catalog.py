@@ -100,6 +100,9 @@ class _Reading:
     def read(self) -> Catalog:
         self._collections = {row["id"]: row for row in self._database.rows("collections")}
         for row in self._database.rows("segments"):
+            if row["collection"] is None:
+                # An early release may have left a segment of no collection behind.
+                continue
             self._owned.setdefault(row["collection"], {})[row["scope"]] = row["id"]
         for id in self._owned:
             if id not in self._collections:

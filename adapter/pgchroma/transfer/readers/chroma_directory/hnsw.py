@@ -230,13 +230,15 @@ class HnswIndex:
     ) -> tuple[Numbers, NDArray[np.uint32], NDArray[np.float64]]:
         """Return the labels and the link headers of all elements, and the norms of a sample."""
         per_block = max(1, _BLOCK_BYTES // self.layout.size)
-        labels = np.zeros(count, np.int64)
-        links = np.zeros(count, np.uint32)
+        # A damaged header may give any count.
+        room = min(count, os.fstat(self._file).st_size // self.layout.size)
+        labels = np.zeros(room, np.int64)
+        links = np.zeros(room, np.uint32)
         norms = []
         at = 0
-        while at < count:
+        while at < room:
             data = os.pread(
-                self._file, min(per_block, count - at) * self.layout.size, at * self.layout.size
+                self._file, min(per_block, room - at) * self.layout.size, at * self.layout.size
             )
             block = np.frombuffer(data, self._dtype, len(data) // self.layout.size)
             if not len(block):

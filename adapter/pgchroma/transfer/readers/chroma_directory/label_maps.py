@@ -38,7 +38,7 @@ _MAX_LABEL: Final = 1 << 40
 def hash_ids(ids: Iterable[str]) -> Numbers:
     """Return a 64-bit number for each id, by which it is looked up.
 
-    The numbers differ from process to process, so that nobody can choose ids that collide.
+    The numbers differ from process to process, so that ids cannot be chosen to collide.
     """
     return np.fromiter(map(hash, ids), np.int64)
 
@@ -113,12 +113,12 @@ def read_label_map(path: Path) -> LabelMap:
     disagreeing = int((~agree).sum())
     if problem is None and disagreeing:
         problem = f"contradicts itself about {disagreeing} ids"
-    hashes, labels = hashes[agree], labels[agree]
     if problem is not None:
-        # Each of the two halves may have what the other lacks.
+        # Each of the two halves may have what the other lacks. If they contradict each other about
+        # an id or a label, neither is believed.
         is_new = ~np.isin(other_labels, labels) & ~np.isin(other_hashes, hashes)
-        hashes = np.concatenate([hashes, other_hashes[is_new]])
-        labels = np.concatenate([labels, other_labels[is_new]])
+        hashes = np.concatenate([hashes[agree], other_hashes[is_new]])
+        labels = np.concatenate([labels[agree], other_labels[is_new]])
     sequence = decode_sequence(machine.fields.get("max_seq_id"))
     return LabelMap.of(hashes, labels, sequence, problem, machine.doubtful)
 

@@ -32,8 +32,8 @@ class Pages:
 
     Attributes:
         count: How many pages the file has.
-        lost: How many pages and rows of tables could not be read so far.
-        lost_of_indexes: How many pages and entries of indexes could not be read so far.
+        lost: How many pages and rows of tables could not be read until now.
+        lost_of_indexes: How many pages and entries of indexes could not be read until now.
         visited: The pages of tables that have been read.
     """
 

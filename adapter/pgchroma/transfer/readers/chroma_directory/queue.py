@@ -131,15 +131,17 @@ class Fate:
     Attributes:
         exists: Whether the record exists after them.
         embedding: The row with its vector; `None` if the vector is in the index.
-        is_uncertain: Whether the row that created the record may have had no effect, because the
-            record existed before; the index can tell.
-        is_whole: Whether `merged` has all of the record's metadata, unless that is uncertain.
+        may_exist_before: Whether the row that seems to have created the record may have had no
+            effect, because the record existed before; the index can tell.
+        is_uncertain: Whether the row with the vector is that one.
+        is_whole: Whether `merged` has all of the record's metadata, if it did not exist before.
         merged: The rows with metadata that is to be merged, into that of the tables or alone.
         is_explained: Whether the queue has the row that changed the record last.
     """
 
     exists: bool
     embedding: int | None = None
+    may_exist_before: bool = False
     is_uncertain: bool = False
     is_whole: bool = False
     merged: list[int] = field(default_factory=list)
@@ -209,7 +211,7 @@ def _known_part(entries: Sequence[Entry], state: TableState) -> Fate:
                 _change(fate, entry)
         elif entry.operation == ADD:
             _create(fate, entry)
-            fate.is_uncertain = may_exist_before and not is_last
+            fate.may_exist_before = fate.is_uncertain = may_exist_before and not is_last
             fate.is_whole = True
         elif entry.operation == UPSERT:
             _create(fate, entry)
@@ -224,14 +226,16 @@ def _apply(fate: Fate, entry: Entry, *, is_queue_trimmed: bool) -> None:
     """Apply a write that the tables have not seen."""
     if entry.operation == DELETE:
         fate.exists, fate.embedding, fate.merged = False, None, []
-        fate.is_uncertain, fate.is_whole = False, True
+        fate.may_exist_before = fate.is_uncertain = False
+        fate.is_whole = True
     elif fate.exists and entry.operation != ADD:
         _change(fate, entry)
         fate.is_explained |= entry.has_embedding
     elif not fate.exists and entry.operation in (ADD, UPSERT):
         was_deleted = fate.is_whole
         _create(fate, entry)
-        fate.is_uncertain = is_queue_trimmed and not was_deleted and entry.operation == ADD
+        is_open = is_queue_trimmed and not was_deleted and entry.operation == ADD
+        fate.may_exist_before = fate.is_uncertain = is_open
         fate.is_whole = fate.is_explained = True
 
 
@@ -239,7 +243,7 @@ def _create(fate: Fate, entry: Entry) -> None:
     fate.exists = True
     fate.merged = [entry.sequence]
     fate.embedding = entry.sequence if entry.has_embedding else None
-    fate.is_uncertain = False
+    fate.may_exist_before = fate.is_uncertain = False
 
 
 def _change(fate: Fate, entry: Entry) -> None:

@@ -37,6 +37,23 @@ _ROWIDS: Final = {
 }
 """Columns that are another name for the rowid, which the rows themselves lack."""
 
+_TYPES: Final = {"embedding_metadata": {"id": "integer", "key": "text"}}
+"""Types of columns that are compared with those of other tables: an index serves equal types only.
+Other columns have none, so that they keep what was read."""
+
+_TEXTS: Final = {
+    "databases": ("id", "name", "tenant_id"),
+    "collections": ("id", "name"),
+    "segments": ("id", "scope", "collection"),
+    "collection_metadata": ("collection_id", "key"),
+    "segment_metadata": ("segment_id", "key"),
+    "embeddings": ("segment_id", "embedding_id"),
+    "embedding_metadata": ("key",),
+    "embedding_metadata_array": ("key",),
+    "embeddings_queue": ("topic", "id"),
+}
+"""Columns that have a text in every row that is not damaged."""
+
 _BLOBS: Final = frozenset({"vector", "seq_id"})
 """Columns whose bytes are not text."""
 
@@ -231,6 +248,7 @@ class _Rebuilding:
         places = [columns.index(name) if name in columns else -1 for name in wanted]
         places[0] = max(places[0], 0)
         alias = _ROWIDS.get(table)
+        texts = [places[wanted.index(name)] for name in _TEXTS.get(table, ())]
         converted = (
             (
                 rowid,
@@ -240,11 +258,19 @@ class _Rebuilding:
                 ),
             )
             for rowid, row in rows
+            if self._has_texts(row, texts)
         )
         before = self._connection.total_changes
         counted = _Counted(converted)
         self._connection.executemany(_insert_statement(table), counted)
         return counted.count - (self._connection.total_changes - before)
+
+    def _has_texts(self, row: Row, places: Sequence[int]) -> bool:
+        """Whether a row has texts where it must; otherwise it counts as lost."""
+        if all(0 <= place < len(row) and isinstance(row[place], bytes) for place in places):
+            return True
+        self._pages.lost += 1
+        return False
 
 
 class _Counted:
@@ -304,8 +330,11 @@ _COLUMNS_OF: Final = "select name from pragma_table_info(?) order by cid"
 
 
 def _create_statement(table: str) -> str:
-    alias = _ROWIDS.get(table)
-    columns = [f"{name} integer primary key" if name == alias else name for name in COLUMNS[table]]
+    alias, types = _ROWIDS.get(table), _TYPES.get(table, {})
+    columns = [
+        f"{name} integer primary key" if name == alias else f"{name} {types.get(name, '')}"
+        for name in COLUMNS[table]
+    ]
     unique = [f"unique ({_KEYS[table]})"] if table in _KEYS else []
     return f"create table {table} ({', '.join([*columns, *unique])})"
 

@@ -272,8 +272,8 @@ class CollectionReader:
 
     def _follow(self, record: _Record, fate: Fate) -> None:
         record.fate, record.write = fate, fate.embedding
-        if fate.is_uncertain:
-            fate.is_uncertain = not self._index.lacks(np.array([record.hash], np.int64))[0]
+        if fate.may_exist_before and self._index.lacks(np.array([record.hash], np.int64))[0]:
+            fate.may_exist_before = fate.is_uncertain = False
 
     def _fate(self, hash_: int, last_change: int, *, has_record: bool) -> Fate:
         state = TableState(
@@ -347,7 +347,7 @@ class CollectionReader:
         for place, record in enumerate(records):
             vector = vectors.matrix[place] if vectors.is_found[place] else None
             if record.embedding is not None:
-                self._choose(record, vector)
+                self._choose(record, vector, vectors.doubts.get(place))
             elif vector is None:
                 record.losses = [loss for loss in record.losses if loss.part != "embedding"]
                 record.losses.append(Loss("embedding", _MISSING, record.id))
@@ -357,7 +357,7 @@ class CollectionReader:
                 if doubt is not None:
                     record.doubt(doubt)
 
-    def _choose(self, record: _Record, vector: Vector | None) -> None:
+    def _choose(self, record: _Record, vector: Vector | None, doubt: str | None) -> None:
         """Choose between the embedding of the queue and that of the index, if there is one."""
         fate, index = record.fate, self._index
         if fate is None or record.embedding is None:
@@ -373,6 +373,8 @@ class CollectionReader:
             # The record existed before the row that seems to have created it, or the index has
             # read later rows, which are gone.
             record.embedding = vector
+            if doubt is not None:
+                record.doubt(doubt)
         doubt = None if fate.is_explained else self._doubt(record)
         if doubt is not None:
             record.doubt(doubt)
@@ -447,10 +449,10 @@ def _merge(record: _Record, written: Mapping[int, QueueRow]) -> None:
     rebuilt = Content()
     merge_metadata(rebuilt, changes)
     is_other = _disagree(record.content, rebuilt)
-    if fate.is_uncertain and is_other:
+    if fate.may_exist_before and is_other:
         return
     record.content = rebuilt
-    if fate.is_uncertain or is_other:
+    if fate.may_exist_before or is_other:
         record.losses.append(Loss("metadata", _DISAGREEING, record.id, is_suspect=True))
 
 

@@ -7,7 +7,7 @@ locks. Processes in other containers, and those of other users, show neither.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
@@ -33,9 +33,10 @@ class User:
 
 def find_users(directory: Path) -> list[User]:
     """Return other processes with open files below the directory, or locks on its database."""
-    real = directory.resolve()
-    found = {pid: f"has {path.relative_to(real)} open" for pid, path in _open_files(real)}
-    for pid in _lock_holders(real / "chroma.sqlite3"):
+    database = directory / "chroma.sqlite3"
+    places = directory.resolve(), database.resolve()
+    found = {pid: f"has {path.name} open" for pid, path in _open_files(places)}
+    for pid in _lock_holders(database):
         found.setdefault(pid, "holds a lock on chroma.sqlite3")
     found.pop(os.getpid(), None)
     return [User(pid, _program(pid), what) for pid, what in sorted(found.items())]
@@ -54,11 +55,11 @@ def _state(path: Path) -> tuple[int, int, int] | None:
     return status.st_ino, status.st_size, status.st_mtime_ns
 
 
-def _open_files(directory: Path) -> Iterator[tuple[int, Path]]:
+def _open_files(places: Sequence[Path]) -> Iterator[tuple[int, Path]]:
     # Elsewhere than on Linux there is no /proc, and nothing is found.
     for entry in Path("/proc").glob("[0-9]*"):
         for path in _links(entry / "fd"):
-            if path.is_relative_to(directory):
+            if any(path.is_relative_to(place) for place in places):
                 yield int(entry.name), path
 
 
