@@ -15,6 +15,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 import pgchroma
 from pgchroma import errors
 from pgchroma.catalog import upgrade as migrating
+from pgchroma.catalog.sql_files import sql_files
 from pgchroma.catalog.upgrade import prepare, upgrade
 
 OTHER_COLUMNS = """
@@ -39,7 +40,7 @@ def older(connection: psycopg.Connection[Any]) -> Callable[[], None]:
 @pytest.fixture
 def changed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Has the upgrade change the columns of `chroma.collections`."""
-    files = {**migrating.sql_files(), "20_views.sql": OTHER_COLUMNS}
+    files = {**sql_files(), "20_views.sql": OTHER_COLUMNS}
     monkeypatch.setattr(migrating, "sql_files", lambda: dict(files))
 
 
