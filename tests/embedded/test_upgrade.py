@@ -127,6 +127,8 @@ def directory(old: Old, tmp_path: Path) -> Path:
             plain.execute("create role analyst login password 'sesame'")
             plain.execute('create database "it\'s"')
             plain.execute("alter role analyst set work_mem = '5MB'")
+            plain.execute('create role "pgchroma:app:acme"')
+            plain.execute('grant "pgchroma:app:acme" to analyst')
         with psycopg.connect(make_conninfo(server, dbname="it's"), autocommit=True) as plain:
             plain.execute('create table "a table" (x int, y text)')
             plain.execute(
@@ -185,6 +187,8 @@ def test_a_directory_is_upgraded_and_the_old_data_kept_until_it_is_removed(
                 "select rolconfig, rolcanlogin from pg_roles where rolname = 'analyst'"
             )
             assert roles.fetchall() == [(["work_mem=5MB"], True)]
+            member = plain.execute("select pg_has_role('analyst', 'pgchroma:app:acme', 'set')")
+            assert member.fetchone() == (True,)
             names = plain.execute("select datname from pg_database where not datistemplate")
             assert {name for (name,) in names} == {"pgchroma", "it's"}
         with psycopg.connect(server.conninfo) as plain:
@@ -257,13 +261,17 @@ def test_a_run_that_was_killed_is_repeated_or_completed(
     if is_switching:
         with pytest.raises(errors.UnavailableError, match="interrupted at its end"):
             pgchroma.PersistentClient(directory, QUIET)
-    done = upgrade_data(directory, old.binaries)
-    if old.is_real:
-        assert (done is None) is is_switching
-        assert _names(directory) == {"postgres", "postgres.16", "postgres.log"}
-        _check(directory)
+    if is_switching and not old.is_real:
+        # The exchange is completed, and the data still claims to be the older version's.
+        with pytest.raises(errors.InvalidArgumentError, match=r"postgres\.\d+ exists"):
+            upgrade_data(directory, old.binaries)
     else:
-        assert not (directory / SWITCH_NOTE).exists()
+        assert (upgrade_data(directory, old.binaries) is None) is is_switching
+    assert not (directory / SWITCH_NOTE).exists()
+    kept = "postgres.16" if old.is_real else "postgres.18"
+    assert _names(directory) == {"postgres", kept, "postgres.log"}
+    if old.is_real:
+        _check(directory)
 
 
 @pytest.fixture(scope="module")
@@ -313,6 +321,10 @@ def test_what_stands_in_the_way_is_said(
         remove_old_data(current)
     with pytest.raises(errors.InvalidArgumentError, match="there is no database in"):
         upgrade_data(tmp_path, copied)
+    with monkeypatch.context() as full:
+        full.setattr(upgrade, "_COPIES", 1 << 40)
+        with pytest.raises(errors.UnavailableError, match=r"MiB free, .*Nothing was changed"):
+            upgrade_data(current, copied)
     (current / "postgres.18").mkdir()
     with pytest.raises(errors.InvalidArgumentError, match="exists, where the data"):
         upgrade_data(current, copied)

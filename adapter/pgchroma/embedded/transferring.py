@@ -6,6 +6,7 @@ The programs are those of the newer server, as PostgreSQL's documentation recomm
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 from collections.abc import Callable, Iterator, Mapping
@@ -193,7 +194,7 @@ def copy_cluster(
         _run(
             [
                 *(str(binaries / "pg_dump"), "--format=directory", f"--jobs={jobs}", "--create"),
-                *("--compress=0", "--no-sync", "-f", str(files), "-d", _of(source, name)),
+                *("--compress=gzip:1", "--no-sync", "-f", str(files), "-d", _of(source, name)),
             ],
             _ENVIRONMENT,
         )
@@ -204,6 +205,7 @@ def copy_cluster(
             ],
             _ENVIRONMENT,
         )
+        shutil.rmtree(files)
         with psycopg.connect(_of(target, name), autocommit=True) as connection:
             connection.execute("analyze")
     if "postgres" not in names:
