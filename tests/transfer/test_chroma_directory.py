@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -327,3 +328,14 @@ def test_an_embedding_function_is_kept(copy_of: CopyOf) -> None:
         "name": "openai",
         "config": {"model_name": "x"},
     }
+
+
+def test_another_thread_may_read_and_a_source_may_be_opened_again(samples: Samples) -> None:
+    source = ChromaDirectory(samples("1.5.9").path)
+    found = []
+    for _ in range(2):
+        with source, ThreadPoolExecutor(1) as pool:
+            collections = source.collections()
+            read = pool.submit(read_collection, source, collections[0]).result()
+            found.append((len(collections), read.ids, source.warnings()))
+    assert found[0] == found[1]

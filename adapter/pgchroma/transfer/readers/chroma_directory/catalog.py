@@ -67,13 +67,13 @@ class Catalog:
 
     Attributes:
         segments: The rowids of each segment.
-        began_with_rust: Whether Chroma 1.0 or newer created the directory.
+        is_from_1_0: Whether Chroma 1.0 or newer created the directory.
         warnings: What is left out, as sentences.
     """
 
     collections: list[StoredCollection]
     segments: Mapping[str, Numbers]
-    began_with_rust: bool
+    is_from_1_0: bool
     warnings: list[str]
 
 
@@ -115,8 +115,8 @@ class _Reading:
         self._take_ownerless()
         collections = [self._stored(id, row) for id, row in self._collections.items()]
         first = next(iter(self._database.rows("migrations")), None)
-        began_with_rust = first is not None and first["dir"] == "sysdb"
-        return Catalog(collections, self._records, began_with_rust, self._warnings)
+        is_from_1_0 = first is not None and first["dir"] == "sysdb"
+        return Catalog(collections, self._records, is_from_1_0, self._warnings)
 
     def _recover(self, id: str, reason: str) -> None:
         name = _RECOVERED + id[:8]

@@ -142,7 +142,8 @@ def open_database(path: Path, *, is_in_use: bool, resources: ExitStack) -> Datab
 
 
 def _connect(name: str, resources: ExitStack) -> sqlite3.Connection:
-    connection = sqlite3.connect(name, uri=True, isolation_level=None)
+    # A transfer may read ahead in another thread than the one that opens the source.
+    connection = sqlite3.connect(name, uri=True, isolation_level=None, check_same_thread=False)
     resources.callback(connection.close)
     connection.text_factory = decode_text
     return connection

@@ -177,7 +177,7 @@ class IndexVectors:
         listing = list_records(database, self._collection.metadata_segment)
         if not self.has_vectors or _queue_has_all(self._collection.queue, listing):
             return
-        if not catalog.began_with_rust:
+        if not catalog.is_from_1_0:
             reason = (
                 "the index: ids cannot be found by their places, since Chroma before 1.0 created "
                 "the directory"

@@ -45,7 +45,7 @@ _RELEASES: Final = (
 )
 """Migrations and the first releases with them, the newest first."""
 
-_BEFORE_0_4: Final = ("chroma-collections.parquet", "chroma-embeddings.parquet", "index")
+_BEFORE_0_4: Final = ("chroma-collections.parquet", "chroma-embeddings.parquet")
 _INDEX_FILES: Final = (
     "data_level0.bin", "header.bin", "length.bin", "link_lists.bin", "index_metadata.pickle",
 )  # fmt: skip
@@ -88,6 +88,7 @@ class ChromaDirectory:
                 cannot be read.
             UnavailableError: It changes too often to be copied.
         """
+        self._sources, self._stored, self._warnings = [], {}, []
         _check_directory(self._path)
         is_in_use = self._check_usage()
         with ExitStack() as resources:
