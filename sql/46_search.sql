@@ -130,11 +130,11 @@ $$;
 
 -- A part of a rank expression.
 --
--- leaves        The searches by vectors and by words so far; each is one more element.
+-- leaves        The searches by vectors and by words that come before; each adds an element.
 -- expression    Its value, which refers to the searches as k0, k1 and so on.
 -- support       The condition under which a record has the value; null if none has.
 -- has_default   Whether all other records have a value, too.
--- nodes         How many parts there are so far.
+-- nodes         How many parts come before; each adds one.
 create or replace function chroma._ranking(
     node jsonb, path text, depth integer,
     inout leaves jsonb, inout nodes integer,

@@ -1,5 +1,5 @@
 -- The functions for callers find the types and operators of pgvector whatever the caller's search
--- path is, and nothing that the caller or somebody else has put there.
+-- path is, and no other objects on it.
 do $$
 declare
     own record;

@@ -17,19 +17,19 @@ def downgrade() -> None:
 
     An older version creates its view of collections when it starts.
     """
-    op.execute("drop view chroma.collections")
+    op.execute("drop view if exists chroma.collections")
     op.execute(
         "do $$ declare own regprocedure; begin for own in select oid from pg_catalog.pg_proc "
-        "where pronamespace = 'chroma'::regnamespace and proname = "
+        "where pronamespace = to_regnamespace('chroma') and proname = "
         "any('{add,count,delete,get,matches,query,search,update,upsert}') loop "
         "execute format('drop function %s', own); end loop; end $$"
     )
     op.execute(
         "do $$ declare own oid; begin for own in select oid from pg_catalog.pg_proc "
-        "where pronamespace = 'chroma'::regnamespace and starts_with(proname, '_') loop "
+        "where pronamespace = to_regnamespace('chroma') and starts_with(proname, '_') loop "
         # The function may have gone with one that it depends on.
         "if exists (select from pg_catalog.pg_proc where oid = own) then "
         "execute format('drop function %s cascade', own::regprocedure); end if; end loop; end $$"
     )
     for view in ("_collections", "_found", "_scored"):
-        op.execute(f"drop view chroma.{view}")
+        op.execute(f"drop view if exists chroma.{view}")

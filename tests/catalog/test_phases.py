@@ -26,6 +26,9 @@ from pgchroma.catalog.server_facts import ServerFacts, check, needs_upgrade, rea
 from pgchroma.catalog.upgrade import prepare, upgrade
 from tests.compactor.conftest import QUIET
 
+NEXT, AFTER = (f"{int(HEAD) + more:04}" for more in (1, 2))
+"""The revisions of the next release."""
+
 VALIDATE = QUIET.model_copy(update={"migrations": "validate"})
 
 REVISION = '''"""{title}."""
@@ -51,8 +54,8 @@ def next_release(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[py
     copy = tmp_path / "migrations"
     shutil.copytree(resources.resource("migrations"), copy)
     for number, before, title, sql in (
-        ("0008", "0007", "A note", "alter table pgchroma.tenants add column note text"),
-        ("0009", "0008", "No index", "drop index pgchroma.credentials_tenant_idx"),
+        (NEXT, HEAD, "A note", "alter table pgchroma.tenants add column note text"),
+        (AFTER, NEXT, "No index", "drop index pgchroma.credentials_tenant_idx"),
     ):
         text = REVISION.format(number=number, before=before, title=title, sql=sql)
         (copy / "versions" / f"{number}_next.py").write_text(text)
@@ -61,28 +64,28 @@ def next_release(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[py
         patch.setattr(
             revisions, "resource", lambda name: copy if name == "migrations" else own(name)
         )
-        patch.setattr(phases, "CONTRACTING", frozenset({"0009"}))
+        patch.setattr(phases, "CONTRACTING", frozenset({AFTER}))
         for module in (phases, offline, revisions, server_facts, upgrading):
-            patch.setattr(module, "HEAD", "0009")
+            patch.setattr(module, "HEAD", AFTER)
         for function in (revisions.revisions_after, revisions.upgrade_sql, revisions.run_upgrade):
-            patch.setattr(function, "__defaults__", ("0009",))
+            patch.setattr(function, "__defaults__", (AFTER,))
         yield patch
 
 
 def test_servers_are_exchanged_between_the_phases(
     url: str, connection: psycopg.Connection[Any], next_release: pytest.MonkeyPatch
 ) -> None:
-    assert (needed_revision(), floor_of("0008"), floor_of("0009")) == ("0008", OLDEST, "0009")
+    assert (needed_revision(), floor_of(NEXT), floor_of(AFTER)) == (NEXT, OLDEST, AFTER)
     # A newer server refuses to start before the first phase, and a rollout stops there.
-    with pytest.raises(errors.VersionMismatchError, match="0007, this code needs 0008"):
+    with pytest.raises(errors.VersionMismatchError, match=f"{HEAD}, this code needs {NEXT}"):
         pgchroma.PostgresClient(url, VALIDATE)
     upgrade(connection, phase=Phase.EXPAND)
-    assert read_facts(connection).revision == "0008"
+    assert read_facts(connection).revision == NEXT
     # Newer servers work between the phases, and do not start the second one.
     for settings in (VALIDATE, QUIET):
         with pgchroma.PostgresClient(url, settings) as newer:
             newer.get_or_create_collection("papers").upsert(ids="1", embeddings=[1.0])
-    assert read_facts(connection).revision == "0008"
+    assert read_facts(connection).revision == NEXT
     next_release.undo()
     # So do those of today's code, which start and stay ready.
     with pgchroma.PostgresClient(url, VALIDATE) as older:
@@ -94,26 +97,26 @@ def test_older_code_refuses_what_the_second_phase_made(
     url: str, connection: psycopg.Connection[Any], next_release: pytest.MonkeyPatch
 ) -> None:
     upgrade(connection)
-    assert read_facts(connection).revision == "0009"
+    assert read_facts(connection).revision == AFTER
     with pgchroma.PostgresClient(url, VALIDATE) as newer:
         newer.create_collection("papers")
     next_release.undo()
-    with pytest.raises(errors.VersionMismatchError, match="0009, newer than this code's"):
+    with pytest.raises(errors.VersionMismatchError, match=f"{AFTER}, newer than this code's"):
         pgchroma.PostgresClient(url, VALIDATE)
 
 
 def test_a_new_catalog_has_both_phases(empty_url: str, next_release: pytest.MonkeyPatch) -> None:
     with psycopg.connect(empty_url, autocommit=True) as plain:
-        assert prepare(plain).revision == "0009"
+        assert prepare(plain).revision == AFTER
 
 
 def test_the_sql_of_the_phases(url: str, next_release: pytest.MonkeyPatch) -> None:
-    expand = offline.offline_sql("0007", phase=Phase.EXPAND)
-    contract = offline.offline_sql("0008", phase=Phase.CONTRACT)
+    expand = offline.offline_sql(HEAD, phase=Phase.EXPAND)
+    contract = offline.offline_sql(NEXT, phase=Phase.CONTRACT)
     assert ("add column note" in expand, "drop index" in expand) == (True, False)
     assert ("add column note" in contract, "drop index" in contract) == (False, True)
     assert "for code from revision 0007" in expand
-    assert "for code from revision 0009" in contract
+    assert f"for code from revision {AFTER}" in contract
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ import pytest
 import pgchroma
 from pgchroma.catalog import upgrade as upgrading
 from pgchroma.catalog.layouts import find_old, layout_statements
+from pgchroma.catalog.phases import HEAD
 from pgchroma.catalog.plan import LOCK_MODES, count_rows, locks_of, plan_upgrade, statements_of
 from pgchroma.catalog.revisions import migrating, revisions_after, run_upgrade
 from pgchroma.catalog.sql_files import BEFORE, sql_files
@@ -90,7 +91,7 @@ def test_the_plan_names_the_locks_of_a_layout(space: str, url: str) -> None:
     with psycopg.connect(url) as plain:
         (papers,) = [each for each in run(plain, find_old()) if each.name == "papers"]
         (step,) = [
-            each for each in plan_upgrade("0007", [papers], {}) if each.title.startswith("layout")
+            each for each in plan_upgrade(HEAD, [papers], {}) if each.title.startswith("layout")
         ]
         assert step.rows == 20
         assert "layout 1 to 3 of 1 collection" in step.title
@@ -108,7 +109,7 @@ def test_the_plan_says_how_many_tables_and_rows_in_words() -> None:
     assert "4 tables in access exclusive mode: pgchroma.collections, pgchroma.databases" in text
     large = plan_upgrade("0002", [], {"pgchroma.tenants": 300_000})[0]
     assert "    about 600,000 rows, about 4 s" in list(large.lines())
-    assert plan_upgrade("0007", [], {}) == []
+    assert plan_upgrade(HEAD, [], {}) == []
 
 
 def test_a_plan_changes_and_locks_nothing(url: str, connection: psycopg.Connection[Any]) -> None:
