@@ -352,8 +352,24 @@ def test_a_collection_that_exists_is_refused_before_anything_is_written(either: 
     either.execute(CreateCollection(SCOPE, "papers"))
     source = ListSource(some_records(5))
     with pytest.raises(UniqueConstraintError, match=r"default_database/papers exists already"):
-        check_existing(BackendTarget(either), [assignment(source)], SMALL)
+        check_existing(source, BackendTarget(either), [assignment(source)], SMALL)
     assert names(either) == ["papers"]
+
+
+def test_collections_that_an_interrupted_run_completed_are_done(backend: Backend) -> None:
+    source = ListSource([*some_records(60), Record("id-1"), Record("", document="lost")])
+    transfer(source, backend)
+    done, left = assignment(source), Assignment(source.collections()[0], SCOPE, "left")
+    target = BackendTarget(backend)
+    first, second = check_existing(source, target, [done, left], SMALL)
+    assert first is not None
+    assert (first.written, first.resumed, len(first.losses)) == (60, 60, 2)
+    assert second is None
+    for changed in (some_records(61), some_records(59), some_records(60, seed=1)):
+        with pytest.raises(UniqueConstraintError, match="papers exists already"):
+            check_existing(ListSource(changed), target, [done, left], SMALL)
+    with pytest.raises(UniqueConstraintError):
+        check_existing(source, target, [done], SMALL)
 
 
 def test_names_are_checked_first() -> None:

@@ -75,10 +75,11 @@ _TO: Final = ("--to", "--to-local", "--to-cloud")
 def copy(
     from_options: SourceOptions, as_json: bool, report_file: Path | None, **given: Any
 ) -> None:
-    """Copy collections between servers, databases and directories, also back to Chroma.
+    """Copy collections, also back to Chroma.
 
-    A collection gets its name when all of its records are there and were compared with the source.
-    If the copy is interrupted, the same command continues it.
+    The places are servers, databases and directories. A collection gets its name when all of its
+    records are there and were compared with the source. If the copy is interrupted, the same
+    command continues it.
     """
     source = _source(given)
     target = _target(given)
@@ -104,6 +105,7 @@ def copy(
             given["embedding_function"],
         ),
         given["is_sure"],
+        as_json,
     )
     finish(report, as_json, report_file)
 

@@ -13,7 +13,7 @@ from pgchroma.cli.database import TargetDatabase, on_database
 from pgchroma.cli.errors import exit_on_error
 from pgchroma.cli.sources import source_options
 from pgchroma.cli.transfer_progress import transfer_progress
-from pgchroma.cli.transfers import finish, selected, source_of, with_report_options
+from pgchroma.cli.transfers import finish, print_report, selected, source_of, with_report_options
 from pgchroma.errors import InvalidArgumentError, UniqueConstraintError
 from pgchroma.transfer.report import TransferReport
 
@@ -57,9 +57,10 @@ def export(
     report_file: Path | None,
     target: TargetDatabase,
 ) -> None:
-    """Export collections to a file, or to one file each in a directory.
+    """Export collections to files.
 
-    A file is complete when it has its name. It is read again and compared with the collection.
+    Several collections become one file each in a directory. A file is complete when it has its
+    name. It is read again and compared with the collection.
     """
     from pgchroma.transfer.exporting import export_collection  # noqa: PLC0415  (only here)
 
@@ -76,16 +77,17 @@ def export(
         report = TransferReport(source.describe(), str(target_path), warnings=source.warnings())
         for collection, path in zip(collections, files, strict=True):
             with transfer_progress(collection.name, collection.count) as advance:
-                report.collections.append(
-                    export_collection(
-                        source,
-                        collection,
-                        path,
-                        format,
-                        has_coordinates=coordinates,
-                        advance=advance,
-                    )
+                made = export_collection(
+                    source,
+                    collection,
+                    path,
+                    format,
+                    has_coordinates=coordinates,
+                    advance=advance,
                 )
+            report.collections.append(made)
+            if not as_json:
+                print_report(made)
     finish(report, as_json, report_file)
 
 

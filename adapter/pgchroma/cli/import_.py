@@ -72,5 +72,6 @@ def import_collections(
             given["embedding_function"],
         ),
         given["is_sure"],
+        as_json,
     )
     finish(report, as_json, report_file)

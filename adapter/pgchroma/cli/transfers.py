@@ -23,7 +23,7 @@ from pgchroma.errors import InvalidArgumentError, NotFoundError
 from pgchroma.model.entities import DatabaseRef
 from pgchroma.transfer.naming import is_temporary
 from pgchroma.transfer.options import EXISTING, TransferOptions
-from pgchroma.transfer.report import TransferReport
+from pgchroma.transfer.report import CollectionReport, TransferReport
 
 if TYPE_CHECKING:
     from pgchroma.backends._sync.base import Backend
@@ -35,6 +35,7 @@ __all__ = (
     "Destination",
     "confirm",
     "finish",
+    "print_report",
     "run_transfer",
     "selected",
     "source_of",
@@ -168,8 +169,12 @@ def run_transfer(
     destination: Destination,
     options: TransferOptions,
     is_sure: bool,
+    as_json: bool,
 ) -> TransferReport:
-    """Transfer collections of a source into a database, and return the report."""
+    """Transfer collections of a source into a database, and return the report.
+
+    Unless it will be printed as JSON, the report of each collection is printed when it is done.
+    """
     from pgchroma.transfer.importing import (  # noqa: PLC0415  (only what transfers needs it)
         check_existing,
         check_names,
@@ -183,17 +188,18 @@ def run_transfer(
         check_names(assignments)
         with _writable(target) as backend:
             writer = BackendTarget(backend)
-            check_existing(writer, assignments, options)
+            done = check_existing(source, writer, assignments, options)
             if options.existing == "replace":
                 confirm(is_sure, "Replace collections that exist? Their records will be deleted.")
             report = TransferReport(source.describe(), _name(target), warnings=source.warnings())
             for warning in report.warnings:
                 click.echo(f"Warning: {printable(warning)}", err=True)
-            for each in assignments:
+            for each, there in zip(assignments, done, strict=True):
                 with transfer_progress(each.name, each.collection.count) as advance:
-                    report.collections.append(
-                        import_collection(source, writer, each, options, advance)
-                    )
+                    made = there or import_collection(source, writer, each, options, advance)
+                report.collections.append(made)
+                if not as_json:
+                    print_report(made)
     return report
 
 
@@ -217,8 +223,14 @@ def _assignments(
     ]
 
 
+def print_report(report: CollectionReport) -> None:
+    """Print what became of a collection."""
+    for line in report.lines():
+        click.echo(printable(line))
+
+
 def finish(report: TransferReport, as_json: bool, report_file: Path | None) -> None:
-    """Print a report, write the full one, and exit with 1 if something was not saved."""
+    """Print JSON if asked, write the full report, and exit with 1 if something was not saved."""
     if report_file is not None:
         try:
             report_file.write_text(json.dumps(report.losses_json(), indent=2) + "\n", "utf-8")
@@ -226,10 +238,6 @@ def finish(report: TransferReport, as_json: bool, report_file: Path | None) -> N
             raise CommandError(f"--report: {report_file}: {error.strerror}") from error
     if as_json:
         print_json(report.to_json())
-    else:
-        for collection in report.collections:
-            for line in collection.lines():
-                click.echo(printable(line))
     if not report.is_faithful:
         raise click.exceptions.Exit(1)
 

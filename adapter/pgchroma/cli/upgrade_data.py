@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 
 import click
 
 from pgchroma.cli.database import TargetDatabase, directory, on_database
 from pgchroma.cli.errors import exit_on_error
+from pgchroma.cli.printing import json_option, print_json
 from pgchroma.embedded.platforms import check_embedded
 
 __all__ = ("upgrade_data",)
@@ -30,9 +32,15 @@ __all__ = ("upgrade_data",)
 @click.option(
     "--remove-old", is_flag=True, help="Remove the data that an earlier upgrade has kept."
 )
+@json_option
 @on_database()
 def upgrade_data(
-    target: TargetDatabase, old_binaries: Path | None, jobs: int, remove_old: bool
+    target: TargetDatabase,
+    old_binaries: Path | None,
+    jobs: int,
+    *,
+    remove_old: bool,
+    as_json: bool,
 ) -> None:
     """Move the data of an embedded PostgreSQL to the installed version.
 
@@ -52,15 +60,18 @@ def upgrade_data(
     with exit_on_error():
         check_embedded(target.source)
         if remove_old:
-            _remove(target.path)
+            _remove(target.path, as_json=as_json)
         else:
-            _upgrade(target.path, old_binaries, jobs)
+            _upgrade(target.path, old_binaries, jobs, as_json=as_json)
 
 
-def _upgrade(path: Path, old_binaries: Path | None, jobs: int) -> None:
+def _upgrade(path: Path, old_binaries: Path | None, jobs: int, *, as_json: bool) -> None:
     from pgchroma.embedded import upgrade  # noqa: PLC0415  (an extra)
 
     done = upgrade.upgrade_data(path, old_binaries, jobs=jobs, announce=_announce)
+    if as_json:
+        print_json(None if done is None else asdict(done))
+        return
     if done is None:
         click.echo(f"the data in {path} is that of the installed PostgreSQL")
         return
@@ -74,10 +85,13 @@ def _upgrade(path: Path, old_binaries: Path | None, jobs: int) -> None:
     )
 
 
-def _remove(path: Path) -> None:
+def _remove(path: Path, *, as_json: bool) -> None:
     from pgchroma.embedded import upgrade  # noqa: PLC0415  (an extra)
 
     removed = upgrade.remove_old_data(path, announce=_announce)
+    if as_json:
+        print_json({"removed": removed})
+        return
     for kept in removed:
         click.echo(f"removed {kept}")
     if not removed:

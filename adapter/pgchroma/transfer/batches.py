@@ -40,5 +40,7 @@ def select(records: RecordBatch, positions: Sequence[int]) -> RecordBatch:
 
 def without(records: RecordBatch, positions: Sequence[int]) -> RecordBatch:
     """Return the records except for those at some positions."""
+    if not positions:
+        return records
     left_out = set(positions)
     return select(records, [n for n in range(len(records)) if n not in left_out])

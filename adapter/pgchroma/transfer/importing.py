@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 from pgchroma.errors import (
@@ -19,10 +20,9 @@ from pgchroma.errors import (
 from pgchroma.model.entities import CollectionModel, DatabaseRef
 from pgchroma.model.names import check_name
 from pgchroma.model.operations import CollectionRef
-from pgchroma.model.records import RecordBatch
-from pgchroma.model.types import Space
+from pgchroma.model.records import RecordBatch, RecordColumns
 from pgchroma.transfer.batches import select, without
-from pgchroma.transfer.checksums import PARTS, Checksums
+from pgchroma.transfer.checksums import PARTS
 from pgchroma.transfer.comparison import Comparison
 from pgchroma.transfer.missing_embeddings import MissingEmbeddings
 from pgchroma.transfer.naming import replaced_name, temporary_name
@@ -37,7 +37,6 @@ from pgchroma.transfer.verification import (
     checksums_of,
     checksums_of_columns,
     compare_distances,
-    read_back,
 )
 from pgchroma.transfer.writers.backend import BackendTarget, ref_of
 
@@ -79,7 +78,6 @@ class _Piece:
     records: RecordBatch
     read: int
     losses: list[Loss]
-    checksums: Checksums
     suspects: list[int]
     embedded: int
 
@@ -111,24 +109,41 @@ def check_names(assignments: Sequence[Assignment]) -> None:
 
 
 def check_existing(
-    target: BackendTarget, assignments: Sequence[Assignment], options: TransferOptions
-) -> None:
+    source: Source,
+    target: BackendTarget,
+    assignments: Sequence[Assignment],
+    options: TransferOptions,
+) -> list[CollectionReport | None]:
     """Raise if collections exist and the options refuse that; nothing is written.
+
+    If only some of the collections exist, an earlier run may have been interrupted after it
+    completed them. Those that have the same records as the source are then done.
+
+    Returns:
+        For each assignment the report of a collection that is done, or `None`.
 
     Raises:
         UniqueConstraintError: A collection exists.
     """
+    done: list[CollectionReport | None] = [None] * len(assignments)
     if options.existing != "refuse":
-        return
-    existing = [
-        each.target_name for each in assignments if target.find(each.scope, each.name) is not None
-    ]
-    if existing:
-        verb = "exist" if len(existing) > 1 else "exists"
+        return done
+    found = [target.find(each.scope, each.name) for each in assignments]
+    refused = []
+    for n, (each, existing) in enumerate(zip(assignments, found, strict=True)):
+        if existing is None:
+            continue
+        if None in found:
+            done[n] = _CollectionImport(source, target, each, options).report_if_same(existing)
+        if done[n] is None:
+            refused.append(each.target_name)
+    if refused:
+        verb = "exist" if len(refused) > 1 else "exists"
         raise UniqueConstraintError(
-            f"{', '.join(existing)} {verb} already; choose with --existing skip, add or replace "
+            f"{', '.join(refused)} {verb} already; choose with --existing skip, add or replace "
             "what happens"
         )
+    return done
 
 
 def import_collection(
@@ -148,8 +163,8 @@ def import_collection(
         return _CollectionImport(source, target, assignment, options, advance).run()
     except ChromaError as error:
         raise ChromaError(
-            f"{error.message()}. The records that were written are kept: the same command "
-            "continues there"
+            f"{error.message().rstrip('.')}. The records that were written are kept: the same "
+            "command continues there"
         ) from error
 
 
@@ -162,7 +177,7 @@ class _CollectionImport:
         target: BackendTarget,
         assignment: Assignment,
         options: TransferOptions,
-        advance: Advance,
+        advance: Advance = lambda count: None,
     ) -> None:
         self._source = source
         self._target = target
@@ -187,6 +202,26 @@ class _CollectionImport:
         made = self._complete()
         if made is not None:
             self._publish(made, existing)
+        return self._report
+
+    def report_if_same(self, existing: CollectionModel) -> CollectionReport | None:
+        """Return a report if a collection has the records of the source, else `None`."""
+        ref = ref_of(existing)
+        count = self._target.count(ref)
+        begin = time.monotonic()
+        total = 0
+        with prefetched(self._pieces(self._collection.dimension)) as pieces:
+            for piece in pieces:
+                kept, losses = self._without_repeated(ref, piece)
+                total += len(kept)
+                self._count(piece, losses)
+                if total > count or self._difference(ref, kept) is not None:
+                    return None
+        if total < count:
+            return None
+        self._report.written = self._report.resumed = count
+        self._report.verified = PARTS
+        self._report.verification_seconds = time.monotonic() - begin
         return self._report
 
     def _complete(self) -> CollectionRef | None:
@@ -216,47 +251,39 @@ class _CollectionImport:
     def _fill_and_verify(self) -> CollectionRef:
         model, losses = self._target.make(self._scope, self._temporary, self._collection)
         self._report.losses += losses
-        ref = ref_of(model)
+        ref, space = ref_of(model), model.configuration.hnsw.space
         begin = time.monotonic()
-        sample = Sample()
-        expected = self._fill(ref, sample)
+        sample, comparison = Sample(), Comparison(space)
+        self._fill(ref, sample, comparison)
         written = time.monotonic()
         self._report.seconds = written - begin
-        dimension = len(sample.vectors[0]) if sample.vectors else None
-        found = read_back(self._target.pages(ref, dimension))
         self._report.verified = PARTS
-        self._report.differing = expected.differing(found)
-        if self._report.differing and not self._report.resumed:
-            self._compare(ref, model.configuration.hnsw.space)
+        if self._target.count(ref) != self._report.written:
+            comparison.differing.add("ids")
+        self._report.losses += comparison.losses
+        self._report.differing = tuple(sorted(comparison.differing))
         self._report.distances, self._report.wrong_distances = compare_distances(
-            self._target, ref, sample, model.configuration.hnsw.space
+            self._target, ref, sample, space
         )
         self._report.verification_seconds = time.monotonic() - written
         return ref
 
-    def _compare(self, ref: CollectionRef, space: Space) -> None:
-        """Read the source again, and find out which records differ and by how much."""
-        missing = {loss.id for loss in self._report.losses if loss.part == "record"}
-        comparison = Comparison(space)
-        with prefetched(self._pieces(self._collection.dimension)) as pieces:
-            for piece in pieces:
-                ids = piece.records.ids
-                left_out = [n for n, id in enumerate(ids) if id in missing or n in piece.suspects]
-                kept = without(piece.records, left_out)
-                comparison.add(kept, self._target.records(ref, kept.ids))
-        self._report.losses += comparison.losses
-        self._report.differing = tuple(sorted(comparison.differing))
+    def _fill(self, ref: CollectionRef, sample: Sample, comparison: Comparison) -> None:
+        """Write the records that are not there yet, and compare all of them with the target's.
 
-    def _fill(self, ref: CollectionRef, sample: Sample) -> Checksums:
-        """Write the records that are not there yet, and return the checksums of all of them."""
-        total = Checksums()
+        A batch is read back and compared while the next one is written.
+        """
         done = self._target.count(ref)
         last = self._target.id_at(ref, done - 1) if done else None
         self._report.resumed = done
-        with prefetched(self._pieces(self._collection.dimension)) as pieces:
+        with (
+            prefetched(self._pieces(self._collection.dimension)) as pieces,
+            ThreadPoolExecutor(1) as executor,
+        ):
+            comparing: Future[None] | None = None
             for piece in pieces:
                 kept, losses = self._without_repeated(ref, piece)
-                unsent = self._unsent(kept.ids, total.count, done, last)
+                unsent = self._unsent(kept.ids, self._report.written, done, last)
                 refused = self._target.add(ref, kept.part(unsent, len(kept)))
                 losses += [
                     Loss("record", f"the target refuses it: {each.reason}",
@@ -264,14 +291,29 @@ class _CollectionImport:
                     for each in refused
                 ]  # fmt: skip
                 kept = without(kept, [unsent + each.position for each in refused])
-                is_whole = len(kept) == len(piece.records)
-                total += piece.checksums if is_whole else checksums_of(kept)
+                if comparing is not None:
+                    comparing.result()
+                comparing = executor.submit(self._compare, ref, kept, comparison)
+                self._report.written += len(kept)
                 sample.add(kept)
                 self._count(piece, losses)
-        self._report.written = total.count
-        if total.count < done:
+            if comparing is not None:
+                comparing.result()
+        if self._report.written < done:
             raise _OtherRecordsError
-        return total
+
+    def _compare(self, ref: CollectionRef, records: RecordBatch, comparison: Comparison) -> None:
+        stored = self._difference(ref, records)
+        if stored is not None:
+            comparison.add(records, stored)
+
+    def _difference(self, ref: CollectionRef, records: RecordBatch) -> RecordColumns | None:
+        """Return the records as the target stores them, or `None` if they are the same."""
+        if not len(records):
+            return None
+        stored = self._target.records(ref, records.ids)
+        is_different = checksums_of(records).differing(checksums_of_columns(stored))
+        return stored if is_different else None
 
     def _unsent(self, ids: Sequence[str], position: int, done: int, last: str | None) -> int:
         """Return how many of these ids the target has.
@@ -327,7 +369,6 @@ class _CollectionImport:
                 records,
                 prepared.read,
                 losses,
-                checksums_of(records),
                 seen.add(records.ids),
                 embedded,
             )
@@ -382,15 +423,11 @@ class _CollectionImport:
             for each in refused
         ]  # fmt: skip
         kept = without(piece.records, [each.position for each in refused])
-        if not len(kept):
-            return losses
-        expected = checksums_of(kept) if refused else piece.checksums
-        if not expected.differing(checksums_of_columns(self._target.records(ref, kept.ids))):
+        if self._difference(ref, kept) is None:
             return losses
         reason = "the collection has another record with its id, which was kept"
         for n, id in enumerate(kept.ids):
-            stored = checksums_of_columns(self._target.records(ref, [id]))
-            if checksums_of(select(kept, [n])).differing(stored):
+            if self._difference(ref, select(kept, [n])) is not None:
                 losses.append(Loss("record", reason, id))
         return losses
 

@@ -15,6 +15,7 @@ Status: TypeAlias = Literal["complete", "skipped", "added", "unverified"]
 collection that differs from the source, and therefore keeps its temporary name."""
 
 MAX_SHOWN_IDS: Final = 5
+MAX_SHOWN_GROUPS: Final = 30
 
 
 @dataclass(slots=True)
@@ -93,9 +94,12 @@ class CollectionReport:
             yield (
                 f"  {self.wrong_distances} of {self.distances} distances differ from the exact ones"
             )
-        for (part, reason, is_suspect), losses in grouped(self.losses).items():
+        groups = list(grouped(self.losses).items())
+        for (part, reason, is_suspect), losses in groups[:MAX_SHOWN_GROUPS]:
             kind = "may be wrong" if is_suspect else "not saved"
             yield f"  {kind}: {part}, {_times(losses)}: {reason}{_shown_ids(losses)}"
+        if len(groups) > MAX_SHOWN_GROUPS:
+            yield f"  and {len(groups) - MAX_SHOWN_GROUPS:,} more kinds, which --report lists"
 
     def _summary(self) -> str:
         if self.status == "skipped":

@@ -14,10 +14,9 @@ from pgchroma.model.records import RecordBatch, RecordColumns
 from pgchroma.model.types import Space
 from pgchroma.transfer.batches import embeddings_of
 from pgchroma.transfer.checksums import Checksums
-from pgchroma.transfer.prefetching import prefetched
 from pgchroma.transfer.writers.backend import BackendTarget
 
-__all__ = ("Sample", "checksums_of", "compare_distances", "read_back")
+__all__ = ("Sample", "checksums_of", "checksums_of_columns", "compare_distances")
 
 SAMPLED: Final = 32
 """Records whose distances from each other are compared with those that the target returns."""
@@ -63,15 +62,6 @@ def checksums_of(records: RecordBatch) -> Checksums:
     has_all = records.embeddings is not None and records.has_embedding is None
     embeddings = records.embeddings if has_all else embeddings_of(records)
     return Checksums.of(records.ids, embeddings, records.documents, records.uris, records.metadatas)
-
-
-def read_back(pages: Iterable[RecordColumns]) -> Checksums:
-    """Return the checksums of records that a target returns; pages are read ahead in a thread."""
-    total = Checksums()
-    with prefetched(pages, ahead=1) as ready:
-        for page in ready:
-            total += checksums_of_columns(page)
-    return total
 
 
 def checksums_of_columns(page: RecordColumns) -> Checksums:

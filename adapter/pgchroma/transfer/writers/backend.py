@@ -67,11 +67,6 @@ MAX_REFUSED: Final = 200
 """How many records may be refused one after the other before the transfer stops. A target that
 refuses all of them has another reason."""
 
-PAGE_BYTES: Final = 4 << 20
-"""Bytes of embeddings in a page that is read back."""
-
-MAX_PAGE: Final = 3_000
-
 _REFUSALS: Final = frozenset(
     {
         BatchSizeExceededError, ChromaError, InternalError, InvalidArgumentError,
@@ -179,18 +174,6 @@ class BackendTarget:
     def records(self, collection: CollectionRef, ids: list[str]) -> RecordColumns:
         """Return the records with these ids."""
         return self.execute(GetRecords(collection, ALL_COLUMNS, ids))
-
-    def pages(self, collection: CollectionRef, dimension: int | None) -> Iterator[RecordColumns]:
-        """Yield all records in insertion order."""
-        size = max(1, min(MAX_PAGE, PAGE_BYTES // (4 * (dimension or 1))))
-        offset = 0
-        while True:
-            page = self.execute(GetRecords(collection, ALL_COLUMNS, limit=size, offset=offset))
-            if page.ids:
-                yield page
-            if len(page.ids) < size:
-                return
-            offset += size
 
     def add(self, collection: CollectionRef, records: RecordBatch) -> list[Refused]:
         """Add records, and return those that the target refuses; the others are stored.
