@@ -82,7 +82,7 @@ def _step(process: subprocess.Popen[str]) -> str:
     return process.stdout.readline() or process.communicate()[1]
 
 
-@pytest.mark.heavy
+@pytest.mark.slow
 def test_older_code_works_through_the_upgrade(
     old_server: subprocess.Popen[str], empty_url: str
 ) -> None:

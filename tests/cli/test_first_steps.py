@@ -42,6 +42,7 @@ def _refused(*arguments: str) -> str:
 
 ELSEWHERE = [
     ("completion",),
+    ("copy",),
     ("install",),
     ("keys", "generate"),
     ("login",),
@@ -51,7 +52,8 @@ ELSEWHERE = [
     ("profile", "use"),
     ("update",),
 ]
-"""Commands that do not connect to the database of the flags, or, as `login`, to no other."""
+"""Commands that do not connect to the database of the flags, or, as `login`, to no other;
+`copy` takes two."""
 
 COMMANDS = [names for names in _commands() if names not in ELSEWHERE]
 

@@ -126,10 +126,11 @@ NOT_FIXED: dict[tuple[str, ...], list[Plant]] = {
         lambda b: b.execute("create table {schema}.records_" + "a" * 32 + " (seq bigint)"),
     ],
     ("pgvector-version", "layout-version"): [
-        lambda b: _set_pgvector(b, "0.8.0"),
+        lambda b: _set_pgvector(b, "0.7.4"),
         lambda b: b.execute("update pgchroma.collections set layout_version = 1"),
     ],
-    ("catalog-tables",): [lambda b: b.execute("drop table pgchroma.segments")],
+    ("pgvector-bugs",): [lambda b: _set_pgvector(b, "0.8.3")],
+    ("catalog-tables",): [lambda b: b.execute("drop table pgchroma.segments cascade")],
 }
 """What breaks something that only its owner can mend. Faults of one entry are in one database."""
 

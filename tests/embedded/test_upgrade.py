@@ -81,7 +81,7 @@ def _link(source: str, target: str) -> None:
         shutil.copy2(source, target)
 
 
-@pytest.fixture(params=[pytest.param("older", marks=needs_another), "same"])
+@pytest.fixture(params=[pytest.param("older", marks=[needs_another, pytest.mark.slow]), "same"])
 def old(request: pytest.FixtureRequest, copied: Path, monkeypatch: pytest.MonkeyPatch) -> Old:
     if request.param == "older":
         assert REAL is not None

@@ -32,12 +32,12 @@ from tests.transfer.sources import (
     stored,
 )
 
-CHROMA = Path(__file__).parents[2] / ".venv" / "bench" / "bin" / "chroma"
+CHROMA = Path(__file__).parents[2] / ".venv" / "clients" / "bin" / "chroma"
 
 pytestmark = [
     pytest.mark.heavy,
     pytest.mark.skipif(
-        not CHROMA.exists(), reason="Chroma's server is not installed; `make bench-http` does it"
+        not CHROMA.exists(), reason="Chroma's server is not installed; `make clients` does it"
     ),
 ]
 

@@ -15,7 +15,7 @@ from pgchroma.embedded.platforms import check_embedded
 __all__ = ("upgrade_data",)
 
 
-@click.command(name="upgrade-data")
+@click.command(name="upgrade-data", short_help="Move a directory to the installed PostgreSQL.")
 @click.option(
     "--old-binaries",
     type=directory,

@@ -8,7 +8,7 @@ from typing import Final
 
 from psycopg import sql
 
-from pgchroma.catalog.pgvector import MIN_PGVECTOR, is_too_old
+from pgchroma.catalog.pgvector import MIN_PGVECTOR, has_bugs, is_too_old
 from pgchroma.catalog.server_facts import HEAD, MIN_POSTGRES
 from pgchroma.doctor.check import server_check
 from pgchroma.doctor.database import Database
@@ -92,7 +92,20 @@ def _pgvector(database: Database) -> Iterator[Finding]:
         yield error(
             subject,
             f"pgvector {found.vector} is older than {minimum}",
-            "its HNSW indexes can be damaged by parallel builds and by vacuum",
+            "it has no iterative scans, so pgchroma refuses to work",
+            "alter extension vector update",
+        )
+
+
+@server_check("pgvector-bugs")
+def _pgvector_bugs(database: Database) -> Iterator[Finding]:
+    found = database.shared(_read_versions)
+    if found.vector is not None and has_bugs(found.vector) and not is_too_old(found.vector):
+        yield warning(
+            f"database {found.database}",
+            f"pgvector {found.vector} has bugs in HNSW indexes that 0.8.4 fixes",
+            "pgchroma avoids them: indexes may be built by one process, and vacuum leaves dead "
+            "entries until an index is rebuilt",
             "alter extension vector update",
         )
 
@@ -288,6 +301,7 @@ CHECKS: Final = (
     _postgres,
     _encoding,
     _pgvector,
+    _pgvector_bugs,
     _behind,
     _trigrams,
     _tables,
