@@ -12,6 +12,7 @@ import argparse
 import json
 import os
 import platform
+import re
 import statistics
 import subprocess
 import sys
@@ -70,11 +71,17 @@ def _run(command: list[str]) -> tuple[str, int]:
     """Run a command, and return what it printed and the peak of its resident memory, in KiB."""
     with tempfile.TemporaryFile() as output:
         process = subprocess.Popen(command, stdout=output)
-        _, status, usage = os.wait4(process.pid, 0)
+        peak = 0
+        # The peak that `wait4` returns is that of this process, if this one has more memory.
+        while process.poll() is None:
+            status = Path(f"/proc/{process.pid}/status").read_text()
+            found = re.search(r"VmHWM:\s*(\d+) kB", status)
+            peak = int(found[1]) if found else peak
+            time.sleep(0.05)
         output.seek(0)
         printed = output.read().decode()
-    assert os.waitstatus_to_exitcode(status) == 0, printed
-    return printed, usage.ru_maxrss
+    assert process.returncode == 0, printed
+    return printed, peak
 
 
 def _loop(file: str, directory: str) -> None:
