@@ -61,6 +61,12 @@ def _reembedded(client: pgchroma.ClientAPI) -> None:
 @pytest.mark.parametrize(
     ("revision", "fill", "statement", "reason"),
     [
+        (
+            "0007",
+            None,
+            "create view public.mine as select collection from chroma.collections",
+            "0008 cannot be undone: a view outside the schema",
+        ),
         ("0006", _sparse, None, "0007 cannot be undone: .*sparse vectors and words"),
         (
             "0004",

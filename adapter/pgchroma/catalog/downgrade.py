@@ -38,6 +38,17 @@ class _Obstacle:
 
 _OBSTACLES: Final = (
     _Obstacle(
+        "0008",
+        "select exists (select from pg_catalog.pg_depend as d "
+        "join pg_catalog.pg_rewrite as w on d.classid = 'pg_rewrite'::regclass and w.oid = d.objid "
+        "join pg_catalog.pg_class as c on c.oid = w.ev_class "
+        "where c.relnamespace <> to_regnamespace('chroma') and ("
+        "d.refobjid = to_regclass('chroma.collections') or d.refobjid in ("
+        "select oid from pg_catalog.pg_proc where pronamespace = to_regnamespace('chroma'))))",
+        "a view outside the schema chroma reads chroma.collections or calls a function of this "
+        "schema. Drop the view, and create it again afterwards",
+    ),
+    _Obstacle(
         "0007",
         "select exists (select from pgchroma.collections as c, "
         "jsonb_each(c.configuration #> '{indexed,sparse}') as s (key, entry) "
