@@ -1,26 +1,18 @@
 -- The sizes of a collection. Each is a function, so that a statement reads only what it selects. A
 -- size is null if the caller may not read the tables.
 
-create or replace function chroma._measured(
-    collection chroma._collections, kind text, template text
-) returns bigint
+create or replace function chroma._rows(collection chroma._collections) returns bigint
 language plpgsql stable
 as $$
 declare
-    name constant text := chroma._table(collection, kind);
-    measured bigint;
+    name constant text := chroma._table(collection, 'counts');
+    counted bigint;
 begin
     if has_table_privilege(to_regclass(name), 'select') then
-        execute format(template, name) into measured;
+        execute format('select coalesce(sum(change), 0)::bigint from %s', name) into counted;
     end if;
-    return measured;
+    return counted;
 end
-$$;
-
-create or replace function chroma._rows(collection chroma._collections) returns bigint
-language sql stable
-as $$
-select chroma._measured(collection, 'counts', 'select coalesce(sum(change), 0)::bigint from %s')
 $$;
 
 -- The condition on positions that are in a segment.
@@ -33,14 +25,23 @@ select coalesce(
 from jsonb_to_recordset((collection).segments) as s (first bigint, "end" bigint)
 $$;
 
--- The embeddings that no index has.
-create or replace function chroma._tail(collection chroma._collections) returns bigint
-language sql stable
+-- The embeddings that are in a segment, or those that are in none.
+create or replace function chroma._embeddings(
+    collection chroma._collections, is_covered boolean
+) returns bigint
+language plpgsql stable
 as $$
-select chroma._measured(
-    collection, 'vectors',
-    'select count(*) from %s where not (' || chroma._covered(collection) || ')'
-)
+declare
+    name constant text := chroma._table(collection, 'vectors');
+    counted bigint;
+begin
+    if has_table_privilege(to_regclass(name), 'select') then
+        execute format(
+            'select count(*) from %s where (%s) = %L', name, chroma._covered(collection), is_covered
+        ) into counted;
+    end if;
+    return counted;
+end
 $$;
 
 -- The share of the entries of indexes whose embedding is no longer there.
@@ -49,10 +50,7 @@ language sql stable
 as $$
 select case
     when sum((s ->> 'entries')::bigint) > 0 then greatest(
-        0,
-        1 - chroma._measured(
-            collection, 'vectors', 'select count(*) from %s where ' || chroma._covered(collection)
-        ) / sum((s ->> 'entries')::bigint)
+        0, 1 - chroma._embeddings(collection, true) / sum((s ->> 'entries')::bigint)
     )
 end::real
 from jsonb_array_elements((collection).segments) as s

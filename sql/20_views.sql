@@ -13,7 +13,7 @@ select
     chroma._rows(c) as rows,
     chroma._bytes(c) as bytes,
     jsonb_array_length(coalesce(c.segments, '[]')) as segments,
-    chroma._tail(c) as tail,
+    chroma._embeddings(c, false) as tail,
     chroma._dead(c) as dead,
     chroma._last_write(c) as last_write
 from chroma._collections as c;

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Awaitable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -151,6 +152,30 @@ async def test_the_functions_find_the_tenants_own_records_only(rogue: Rogue) -> 
             await rogue.get(call.format("tenant => 'victim', database => 'docs'"))
             pytest.fail(call)
         await rogue.check()
+
+
+def test_no_function_executes_the_callers_text(url: str) -> None:
+    """An executed text could change the role. Texts are composed with names and literals only."""
+    sources = rows(
+        url,
+        "select p.proname, p.prosrc from pg_proc as p "
+        "where p.pronamespace = 'chroma'::regnamespace and p.prosrc ~ 'execute'",
+    )
+    assert len(sources) > 5
+    allowed = {
+        "_advance", "_change", "_check_ids", "_create_vectors", "_embeddings", "_last_write",
+        "_restore", "_rows", "_set_search", "add", "count", "delete", "get", "query", "search",
+    }  # fmt: skip
+    assert {name for name, _ in sources} == allowed
+    # None of these takes a text that it executes; `query` and others compile filters to literals.
+    signatures = rows(
+        url,
+        "select p.proname, pg_get_function_identity_arguments(p.oid) from pg_proc as p "
+        "where p.pronamespace = 'chroma'::regnamespace and starts_with(p.proname, '_') "
+        "and p.prosrc ~ 'execute'",
+    )
+    for name, arguments in signatures:
+        assert not re.search(r"\btext\b(?!\[)", arguments), (name, arguments)
 
 
 async def test_the_role_cannot_be_changed(rogue: Rogue) -> None:
