@@ -71,6 +71,16 @@ def test_the_statements_return_what_the_page_says(papers: psycopg.Connection[Any
     assert f"`{notified.payload}`" in PAGE
 
 
+def test_records_are_copied_to_a_file(url: str, tmp_path: Path) -> None:
+    _fill(url)
+    environment = {**os.environ, "PATH": f"{_programs()}:{os.environ['PATH']}", "URL": url}
+    command = _command("copy")
+    subprocess.run(["bash", "-c", command], env=environment, check=True, cwd=tmp_path, timeout=60)
+    header, first, *_ = (tmp_path / "papers.csv").read_text().splitlines()
+    assert header == "id,document,metadata,embedding"
+    assert first.startswith("p1,Swifts sleep in the air,")
+
+
 def _statements(block: str) -> Iterator[tuple[str, list[str]]]:
     """Yield each statement, and the rows that the comment after it tells."""
     for part in re.findall(r"(?:\$\$.*?\$\$|[^;$]|\$(?!\$))+;(?:\n-- [^\n]*)*", block, re.DOTALL):
