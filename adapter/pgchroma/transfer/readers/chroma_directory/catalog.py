@@ -246,8 +246,8 @@ class _Reading:
                 self._recover(segment, "nothing says to which collection these records belong")
         if segments and not self._database.is_damaged:
             self._warnings.append(
-                f"remains of {len({segment for _, segment in segments})} parts of deleted "
-                "collections were left out"
+                "what is left of deleted collections was left out: "
+                f"{len({segment for _, segment in segments})} of their segments"
             )
 
     def _owned_segments(self) -> set[str]:
