@@ -81,6 +81,7 @@ def test_a_sample_is_written_and_overwrites_nothing(
 
 
 @needs_model
+@pytest.mark.heavy
 def test_documents_are_indexed_and_found(
     installed: Callable[[str], ModuleType], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -102,6 +103,7 @@ def test_documents_are_indexed_and_found(
 
 
 @needs_model
+@pytest.mark.heavy
 def test_notes_are_remembered_recalled_and_forgotten(
     installed: Callable[[str], ModuleType],
     capsys: pytest.CaptureFixture[str],
