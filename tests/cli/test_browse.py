@@ -177,6 +177,7 @@ async def test_pages_are_read_one_at_a_time(
     assert read == [10, 10, 4, 10]
 
 
+@pytest.mark.heavy
 async def test_filters_are_applied_and_their_errors_shown(reader: Reader) -> None:
     app = Browser(reader, "somewhere", "papers")
     async with app.run_test(size=SIZE) as pilot:

@@ -82,6 +82,7 @@ def test_the_lines_for_a_server_connect(emptied: str) -> None:
     assert 'os.environ["PGCHROMA_API_KEY"]' in with_key
 
 
+@pytest.mark.heavy
 def test_the_lines_for_a_directory_name_it(tmp_path: Path) -> None:
     pgchroma.PersistentClient(tmp_path).close()
     lines = _run("--path", str(tmp_path)).stdout

@@ -294,6 +294,7 @@ def _written_by(version: str, directory: Path) -> Iterator[None]:
         file.write_text(own)
 
 
+@pytest.mark.heavy
 def test_a_client_of_another_version_names_the_command(current: Path) -> None:
     older = pytest.raises(errors.VersionMismatchError)
     with _written_by("17", current), older as refused:

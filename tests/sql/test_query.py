@@ -18,6 +18,8 @@ from tests.planner.segments import QUANTIZATIONS, SPACES, create, nearest, quiet
 from tests.sql.backend import SqlFunctionsBackend
 from tests.sql.conftest import Run
 
+HEAVY = pytest.mark.heavy
+
 DIMENSION = 8
 SIZE = 1_500
 
@@ -64,7 +66,10 @@ def _in_sql(papers: pgchroma.Collection, url: str) -> Iterator[pgchroma.Collecti
     backend.close_own()
 
 
-@pytest.mark.parametrize("quantization", QUANTIZATIONS)
+@pytest.mark.parametrize(
+    "quantization",
+    [each if each == "none" else pytest.param(each, marks=HEAVY) for each in QUANTIZATIONS],
+)
 @pytest.mark.parametrize("space", SPACES)
 def test_the_same_records_are_found_as_by_the_api(
     client: pgchroma.ClientAPI, url: str, space: str, quantization: str

@@ -54,6 +54,7 @@ def test_patterns_match_what_they_match_in_the_api(
         assert not is_match or required in document
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("name", ["d", "s", "w"])
 def test_classes_are_those_of_the_api(
     module_connection: psycopg.Connection[Any], name: str

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from numpy.typing import NDArray
 
 from pgchroma.transfer.readers.chroma_directory import ChromaDirectory
@@ -24,6 +25,13 @@ from pgchroma.transfer.source import Loss, SourceBatch, SourceCollection
 
 ARCHIVES = Path(__file__).parent / "stores"
 RELEASES = sorted(path.name.removesuffix(".tar.xz") for path in ARCHIVES.glob("*.tar.xz"))
+
+_USUAL = ("0.4.3", "0.4.24+1.5.9", "0.6.3", "1.0.20", "1.5.9")
+
+EACH_RELEASE = [
+    each if each in _USUAL else pytest.param(each, marks=pytest.mark.heavy) for each in RELEASES
+]
+"""Values of a parameter; `make test` leaves out the releases that differ least from others."""
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from pgchroma.transfer.readers.chroma_directory import ChromaDirectory
 from pgchroma.transfer.source import Source
 from tests.transfer.damages import database, execute
 from tests.transfer.sample_stores import (
+    EACH_RELEASE,
     RELEASES,
     Read,
     Store,
@@ -55,7 +56,7 @@ def test_there_are_samples_of_the_releases_that_changed_the_format() -> None:
     assert {"0.4.3", "0.4.24", "0.5.5", "0.6.3", "1.0.0", "1.3.7", "1.5.9"} <= set(RELEASES)
 
 
-@pytest.mark.parametrize("release", RELEASES)
+@pytest.mark.parametrize("release", EACH_RELEASE)
 def test_every_record_is_read_as_it_was_written(
     release: str, samples: Samples, read_of: ReadOf
 ) -> None:
@@ -70,7 +71,7 @@ def test_every_record_is_read_as_it_was_written(
     assert contents(store.path) == before
 
 
-@pytest.mark.parametrize("release", RELEASES)
+@pytest.mark.parametrize("release", EACH_RELEASE)
 def test_every_collection_is_described_as_it_was_made(
     release: str, samples: Samples, read_of: ReadOf
 ) -> None:
@@ -98,7 +99,7 @@ def without_moved(metadata: Any, collection: Any) -> Any:
     return kept or None
 
 
-@pytest.mark.parametrize("release", RELEASES)
+@pytest.mark.parametrize("release", EACH_RELEASE)
 def test_the_target_accepts_what_is_read(release: str, read_of: ReadOf) -> None:
     for read in read_of(release):
         collection = read.collection
