@@ -26,6 +26,7 @@ from pgchroma.embedded.locks import FileLock, poll
 from pgchroma.embedded.reports import PidFile, ServerLog
 from pgchroma.embedded.space import DiskSpace
 from pgchroma.embedded.spawning import spawn
+from pgchroma.embedded.syncing import sync
 from pgchroma.errors import InvalidArgumentError, UnavailableError, VersionMismatchError
 
 if TYPE_CHECKING:
@@ -278,7 +279,7 @@ class Cluster:
         finally:
             shutil.rmtree(part, ignore_errors=True)
         if self._durable:
-            _sync(self.directory)
+            sync(self.directory)
 
     def _check_version(self, major: str) -> None:
         found = (self.data / "PG_VERSION").read_text().strip()
@@ -354,12 +355,3 @@ class Cluster:
             return ""
         free = room.f_bavail * room.f_frsize >> 20
         return f", where the disk is full ({free} MiB left, about 64 MiB are needed)"
-
-
-def _sync(directory: Path) -> None:
-    """Flush a directory's entries to disk."""
-    fd = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)

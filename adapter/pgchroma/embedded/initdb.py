@@ -7,19 +7,16 @@ processes cannot access; for others, only the name that initdb sees is changed.
 
 from __future__ import annotations
 
-import contextlib
 import os
-import signal
-import subprocess
 import sys
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from pgchroma.embedded import accounts, host
+from pgchroma.embedded import accounts
 from pgchroma.embedded.accounts import Account
 from pgchroma.embedded.locks import FileLock
+from pgchroma.embedded.programs import run_program
 from pgchroma.errors import UnavailableError
 
 __all__ = ("Initdb", "initdb_options")
@@ -72,7 +69,7 @@ class Initdb:
 
     def _run(self, account: Account, made: Path, command: list[Path | str]) -> None:
         account.take_ownership(made)
-        _run_whole_group(account.command(*command), self.start_lock)
+        run_program(account.command(*command), pass_fds=(self.start_lock.fd,))
 
     def _run_as_another(self, part: Path, made: Path, command: list[Path | str]) -> None:
         uid, gid = accounts.named_user()
@@ -86,15 +83,17 @@ class Initdb:
 
     def _run_renamed(self, part: Path, command: list[Path | str]) -> None:
         if library := _nss_wrapper():
-            _run_whole_group(
-                self.account.command(*command), self.start_lock, _wrapped(library, part)
+            run_program(
+                self.account.command(*command),
+                _wrapped(library, part),
+                pass_fds=(self.start_lock.fd,),
             )
             return
         renamed = Path(__file__).with_name("renamed.py")
         uid, gid = accounts.named_user()
         words = [sys.executable, "-I", "-S", str(renamed), str(uid), str(gid), *map(str, command)]
         try:
-            _run_whole_group(words, self.start_lock)
+            run_program(words, pass_fds=(self.start_lock.fd,))
         except (UnavailableError, OSError) as error:
             raise UnavailableError(
                 f"initdb needs user {os.geteuid()} to have a name: install libnss-wrapper, or add"
@@ -143,36 +142,3 @@ def _wrapped(library: Path, part: Path) -> dict[str, str]:
         "NSS_WRAPPER_PASSWD": str(passwd),
         "NSS_WRAPPER_GROUP": str(group),
     }
-
-
-def _run_whole_group(
-    command: list[str], start_lock: FileLock, variables: Mapping[str, str] | None = None
-) -> None:
-    """Run initdb, and kill its process group if this process is interrupted.
-
-    initdb starts servers, which would continue to write if only initdb were killed.
-
-    Raises:
-        UnavailableError: It failed; the message is the end of its output.
-    """
-    with subprocess.Popen(  # noqa: S603
-        command,
-        env={**host.ENVIRONMENT, **(variables or {})},
-        cwd="/",
-        pass_fds=(start_lock.fd,),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        errors="replace",
-        start_new_session=True,
-    ) as process:
-        try:
-            output, stderr = process.communicate()
-        except BaseException:
-            # All processes may have ended since the exception was raised.
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            raise
-    if process.returncode:
-        lines = (stderr.strip() or output.strip()).splitlines()[-8:]
-        raise UnavailableError("\n".join(lines))

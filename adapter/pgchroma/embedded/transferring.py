@@ -23,6 +23,7 @@ from pgchroma.embedded import host
 from pgchroma.embedded.accounts import Account
 from pgchroma.embedded.conninfo import private_conninfo
 from pgchroma.embedded.locks import FileLock, poll
+from pgchroma.embedded.programs import run_program
 from pgchroma.embedded.reports import PidFile
 from pgchroma.errors import UnavailableError
 
@@ -264,32 +265,18 @@ def _row(connection: psycopg.Connection[Any], query: sql.Composed) -> Any:
 
 
 def _run(command: list[str], environment: Mapping[str, str]) -> None:
-    """Run a program in its own session, so that Ctrl-C reaches it through its caller only.
+    """Run a program; the error names it.
 
     Raises:
-        UnavailableError: It failed; the message is the end of its output.
+        UnavailableError: It failed.
     """
-    with subprocess.Popen(  # noqa: S603
-        command,
-        env={**host.ENVIRONMENT, **environment},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        errors="replace",
-        start_new_session=True,
-    ) as process:
-        try:
-            output, _ = process.communicate()
-        except BaseException:
-            os.killpg(process.pid, signal.SIGKILL)
-            raise
-    if process.returncode:
-        lines = output.strip().splitlines()[-4:]
+    try:
+        run_program(command, environment)
+    except UnavailableError as error:
+        reason = " ".join(error.message().splitlines())
         raise UnavailableError(
-            f"{Path(command[0]).name} failed: {' '.join(lines) or process.returncode}. The data is "
-            "as it was"
-        )
+            f"{Path(command[0]).name} failed: {reason}. The data is as it was"
+        ) from error
 
 
 _ENVIRONMENT: Final = {"PGCLIENTENCODING": "UTF8"}

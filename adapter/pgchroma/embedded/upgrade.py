@@ -27,6 +27,7 @@ from pgchroma.embedded.initdb import Initdb, initdb_options
 from pgchroma.embedded.locks import FileLock, poll
 from pgchroma.embedded.membership import START_LOCK, USERS, explained, locked
 from pgchroma.embedded.reports import PidFile
+from pgchroma.embedded.syncing import sync
 from pgchroma.embedded.transferring import Contents, ShortServer, copy_cluster, read_contents
 from pgchroma.errors import InvalidArgumentError, UnavailableError, VersionMismatchError
 
@@ -304,29 +305,20 @@ class _Upgrade:
         """Put the new data directory in the place of the old one; can be repeated."""
         # Complete, or not there: it is read to complete an interrupted exchange.
         self._draft.write_text(f"{kept}\n", encoding="utf-8")
-        _sync(self._draft)
+        sync(self._draft)
         self._draft.rename(self._note)
-        _sync(self._directory)
+        sync(self._directory)
         if self._new.exists():
             if self._data.exists():
                 self._data.rename(self._directory / kept)
-            _sync(self._directory)
+            sync(self._directory)
             self._new.rename(self._data)
-        _sync(self._directory)
+        sync(self._directory)
         self._note.unlink()
-        _sync(self._directory)
+        sync(self._directory)
 
     def _remove_leftovers(self) -> None:
         for path in (self._new, self._dump):
             if path.exists():
                 shutil.rmtree(path)
         self._draft.unlink(missing_ok=True)
-
-
-def _sync(path: Path) -> None:
-    """Flush a file, or the entries of a directory, to disk."""
-    fd = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
