@@ -1,4 +1,4 @@
--- Reading records: chroma.get, chroma.count and chroma.query.
+-- Reading records by their ids or a filter, and counting them: chroma.get and chroma.count.
 
 -- The form of a sparse vector in metadata.
 create or replace function chroma._sparse_vector(

@@ -1,7 +1,7 @@
 -- Finding the nearest records: chroma.query. Its statement is that of the API, in
 -- pgchroma.store.search, where the reasons of its form are.
 
--- The row type of what chroma.query and chroma.search return.
+-- The row type of chroma.query.
 create or replace view chroma._found as
 select
     null::text as id,
