@@ -26,7 +26,7 @@ from pgchroma.store.running.steps import Statement, Steps, render
 
 __all__ = ("OldCollection", "find_old", "layout_statements", "upgrade_some")
 
-BATCH = 50
+BATCH: Final = 50
 """Collections upgraded in one transaction."""
 
 

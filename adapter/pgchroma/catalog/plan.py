@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from pgchroma.catalog.layouts import OldCollection, layout_statements
+from pgchroma.catalog.layouts import BATCH, OldCollection, layout_statements
 from pgchroma.catalog.phases import HEAD, Phase, needed_revision
 from pgchroma.catalog.revisions import revisions_after
 from pgchroma.catalog.sql_files import BEFORE, sql_files
@@ -177,7 +177,7 @@ def _plan_layout(old: Sequence[OldCollection]) -> PlannedStep:
         f"layout {version} to {LAYOUT_VERSION} of {_counted(len(old), 'collection')}, "
         "whose writers wait for that long"
     )
-    return PlannedStep(title, Phase.EXPAND, locks, rows, transactions=-(-len(old) // 50))
+    return PlannedStep(title, Phase.EXPAND, locks, rows, transactions=-(-len(old) // BATCH))
 
 
 def _stronger(mode: str, other: str | None) -> str:
