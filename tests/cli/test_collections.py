@@ -15,6 +15,7 @@ from psycopg.conninfo import make_conninfo
 
 import pgchroma
 from pgchroma.cli import main
+from pgchroma.model.operations import CreateCollection
 from tests.commands import runner
 
 Run = Callable[..., Result]
@@ -98,6 +99,16 @@ def test_collections_are_listed_over_http(run: Run, emptied: str) -> None:
     run("collections", "delete", "empty", "--yes", **over_http)
     assert "articles" in run("collections", "list", **over_http).stdout
     assert "URL of a server" in run("stats", code=2, **over_http).stderr
+
+
+def test_a_function_without_a_name_is_shown_as_none(run: Run, url: str) -> None:
+    function = {"type": "known", "config": {}}
+    with pgchroma.PostgresClient(url, QUIET) as client:
+        operation = CreateCollection(client._scope, "nameless", {"embedding_function": function})
+        client._backend.execute(operation)
+    (listed,) = json.loads(run("collections", "list", "--json").stdout)
+    assert listed["embedding_function"] is None
+    assert "nameless" in run("stats").stdout
 
 
 @pytest.mark.usefixtures("papers")

@@ -157,13 +157,12 @@ def _summaries(backend: Backend, model: CollectionModel) -> Iterator[dict[str, A
 
 
 def _summary(model: CollectionModel, rows: int) -> dict[str, Any]:
-    function = model.configuration.embedding_function or {}
     return {
         "name": model.name,
         "rows": rows,
         "dimension": model.dimension,
         "space": model.configuration.hnsw.space,
-        "embedding_function": function.get("name") if function.get("type") == "known" else None,
+        "embedding_function": model.configuration.function_name,
     }
 
 

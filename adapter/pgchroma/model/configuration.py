@@ -143,6 +143,13 @@ class CollectionConfiguration:
         function = function or self.embedding_function
         return replace(self, hnsw=hnsw, spann=spann, embedding_function=function)
 
+    @property
+    def function_name(self) -> str | None:
+        """The name of the embedding function; `None` if there is none, or it has no name."""
+        function = self.embedding_function or {}
+        name = function.get("name")
+        return str(name) if name is not None and function.get("type") == "known" else None
+
     def to_stored_json(self) -> dict[str, Any]:
         """Return all settings, for the catalog."""
         stored = {

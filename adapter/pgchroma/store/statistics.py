@@ -84,8 +84,7 @@ class StoredCollection:
     @property
     def embedding_function(self) -> str | None:
         """The name of the embedding function; `None` if the collection stores none."""
-        function = self.configuration.embedding_function or {}
-        return str(function["name"]) if function.get("type") == "known" else None
+        return self.configuration.function_name
 
 
 @dataclass(frozen=True, slots=True)

@@ -212,8 +212,7 @@ def parse_where(text: str) -> Mapping[str, Any] | None:
 def _rows(collection: Collection) -> Iterator[CollectionRow]:
     """Yield the row of a collection, unless it was deleted since."""
     model = collection.get_model()
-    function = model.configuration.embedding_function or {}
-    name = str(function["name"]) if function.get("type") == "known" else ""
+    name = model.configuration.function_name or ""
     space = model.configuration.hnsw.space
     with suppress(NotFoundError):
         yield CollectionRow(collection.name, collection.count(), model.dimension, space, name)
