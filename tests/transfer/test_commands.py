@@ -81,6 +81,8 @@ def test_a_collection_that_exists_is_refused_skipped_or_replaced(
     assert "exists already, skipped" in run("import", file, *options, "--existing", "skip").stdout
     added = run("import", file, *options, "--existing", "add")
     assert "added to 2 existing records" in added.stdout
+    unsure = run("import", file, *options, "--existing", "replace", exit_code=2)
+    assert "pass --yes" in unsure.stderr
     run("import", file, *options, "--existing", "replace", "--yes")
     run("import", file, *options, "--as", "other", "--to-tenant", "acme", "--to-database", "lib")
     client = pgchroma.PostgresClient(url, tenant="acme", database="lib")

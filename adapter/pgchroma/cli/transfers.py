@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -14,9 +13,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from pgchroma.cli.confirmation import confirm, yes_option
 from pgchroma.cli.database import TargetDatabase
 from pgchroma.cli.errors import CommandError, exit_on_error
-from pgchroma.cli.printing import print_json, printable
+from pgchroma.cli.printing import json_option, print_json, printable
 from pgchroma.cli.sources import Place, open_source
 from pgchroma.cli.transfer_progress import transfer_progress
 from pgchroma.config import Settings
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 
 __all__ = (
     "Destination",
-    "confirm",
     "finish",
     "print_report",
     "run_transfer",
@@ -91,7 +90,7 @@ def with_transfer_options() -> Callable[[F], F]:
             "--embedding-function",
             help="The function for --reembed, if the collection stores none, such as default.",
         ),
-        click.option("--yes", "is_sure", is_flag=True, help="Do not ask for confirmation."),
+        yes_option(),
     ]
     return _with(options)
 
@@ -100,7 +99,7 @@ def with_report_options() -> Callable[[F], F]:
     """Return a decorator that adds the options of the report."""
     return _with(
         [
-            click.option("--json", "as_json", is_flag=True, help="Print the report as JSON."),
+            json_option,
             click.option(
                 "--report",
                 "report_file",
@@ -109,12 +108,6 @@ def with_report_options() -> Callable[[F], F]:
             ),
         ]
     )
-
-
-def confirm(is_sure: bool, question: str) -> None:
-    """Ask the user, unless they said so or cannot answer."""
-    if not is_sure and sys.stdin.isatty():
-        click.confirm(question, abort=True, err=True)
 
 
 def selected(
