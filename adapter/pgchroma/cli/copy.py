@@ -26,10 +26,10 @@ from pgchroma.cli.transfers import (
 )
 from pgchroma.config import Settings
 from pgchroma.errors import InvalidArgumentError
-from pgchroma.transfer.options import TransferOptions
 
 if TYPE_CHECKING:
     from pgchroma.transfer.opening import SourceOptions
+    from pgchroma.transfer.options import TransferOptions
 
 __all__ = ("copy",)
 
@@ -58,22 +58,19 @@ _TO: Final = ("--to", "--to-local", "--to-cloud")
     help="Copy these collections: names with commas between them; repeatable.",
 )
 @click.option(
-    "--batch",
-    type=click.IntRange(1, 50_000),
-    default=1_000,
-    show_default=True,
-    help="Records in one write.",
-)
-@click.option(
     "--concurrent",
     type=click.IntRange(1, 8),
     help="Accepted as in Chroma; batches are written in order, so that a copy can continue.",
 )
 @with_source_options()
-@with_transfer_options()
+@with_transfer_options("--batch")
 @with_report_options()
 def copy(
-    from_options: SourceOptions, as_json: bool, report_file: Path | None, **given: Any
+    from_options: SourceOptions,
+    options: TransferOptions,
+    as_json: bool,
+    report_file: Path | None,
+    **given: Any,
 ) -> None:
     """Copy collections, also back to Chroma.
 
@@ -97,13 +94,7 @@ def copy(
         names,
         target,
         destination,
-        TransferOptions(
-            given["batch"],
-            given["existing"],
-            given["nested"],
-            given["reembed"],
-            given["embedding_function"],
-        ),
+        options,
         given["is_sure"],
         as_json,
     )

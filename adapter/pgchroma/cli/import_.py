@@ -16,10 +16,10 @@ from pgchroma.cli.transfers import (
     with_report_options,
     with_transfer_options,
 )
-from pgchroma.transfer.options import TransferOptions
 
 if TYPE_CHECKING:
     from pgchroma.transfer.opening import SourceOptions
+    from pgchroma.transfer.options import TransferOptions
 
 __all__ = ("import_collections",)
 
@@ -29,21 +29,15 @@ __all__ = ("import_collections",)
 @click.option(
     "--collection", "names", multiple=True, help="Import this collection only; repeatable."
 )
-@click.option(
-    "--batch-size",
-    type=click.IntRange(1, 50_000),
-    default=1_000,
-    show_default=True,
-    help="Records in one write.",
-)
 @with_source_options()
-@with_transfer_options()
+@with_transfer_options("--batch-size")
 @with_report_options()
 @on_database()
 def import_collections(
     source: Place,
     names: tuple[str, ...],
     from_options: SourceOptions,
+    options: TransferOptions,
     target: TargetDatabase,
     as_json: bool,
     report_file: Path | None,
@@ -64,13 +58,7 @@ def import_collections(
         names,
         target,
         Destination(given["to_tenant"], given["to_database"], given["new_name"]),
-        TransferOptions(
-            given["batch_size"],
-            given["existing"],
-            given["nested"],
-            given["reembed"],
-            given["embedding_function"],
-        ),
+        options,
         given["is_sure"],
         as_json,
     )

@@ -6,7 +6,7 @@ import json
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -61,9 +61,23 @@ class Destination:
     name: str | None = None
 
 
-def with_transfer_options() -> Callable[[F], F]:
-    """Return a decorator that adds the options of transfers into a database."""
+def with_transfer_options(batch: str) -> Callable[[F], F]:
+    """Return a decorator that adds the options of transfers into a database.
+
+    Those that say how records are transferred are passed as `options`, a `TransferOptions`.
+
+    Args:
+        batch: The option for the number of records in one write.
+    """
     options = [
+        click.option(
+            batch,
+            "batch_size",
+            type=click.IntRange(1, 50_000),
+            default=1_000,
+            show_default=True,
+            help="Records in one write.",
+        ),
         click.option("--as", "new_name", help="The name of the new collection, if there is one."),
         click.option("--to-tenant", help="The tenant of the new collections; created if missing."),
         click.option(
@@ -84,7 +98,10 @@ def with_transfer_options() -> Callable[[F], F]:
             help="What to do with nested objects in metadata: leave them out, or keep the JSON.",
         ),
         click.option(
-            "--reembed", is_flag=True, help="Compute missing embeddings from the documents."
+            "--reembed",
+            "is_embedding",
+            is_flag=True,
+            help="Compute missing embeddings from the documents.",
         ),
         click.option(
             "--embedding-function",
@@ -92,7 +109,17 @@ def with_transfer_options() -> Callable[[F], F]:
         ),
         yes_option(),
     ]
-    return _with(options)
+    names = [field.name for field in fields(TransferOptions)]
+
+    def decorate(command: F) -> F:
+        @wraps(command)
+        def wrapped(*args: Any, **given: Any) -> Any:
+            chosen = {name: given.pop(name) for name in names}
+            return command(*args, options=TransferOptions(**chosen), **given)
+
+        return _with(options)(wrapped)  # type: ignore[return-value]
+
+    return decorate
 
 
 def with_report_options() -> Callable[[F], F]:
