@@ -213,6 +213,11 @@ MODES = (
 )
 
 
+client_modes = pytest.mark.parametrize("mode", MODES[:-1], indirect=True)
+"""Modes in which a write says what its embeddings were computed from, and of which generation they
+are. The SQL functions take neither."""
+
+
 @pytest.fixture(params=MODES)
 async def mode(request: pytest.FixtureRequest) -> AsyncIterator[Any]:
     """A client in each mode; its methods, and those of its collections, are awaited."""

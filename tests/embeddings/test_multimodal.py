@@ -12,6 +12,7 @@ import pytest
 import pgchroma
 from pgchroma.embeddings import EmbeddingFunction, register_embedding_function
 from pgchroma.utils.data_loaders import ChromaLangchainPassthroughDataLoader, ImageLoader
+from tests.conftest import client_modes
 from tests.embeddings.pictures import COLOURS, image
 
 EVERYTHING = ["documents", "uris", "embeddings"]
@@ -206,6 +207,7 @@ async def test_a_record_is_embedded_from_one_thing_only(
         await collection.query(**queries)
 
 
+@client_modes
 @pytest.mark.parametrize("method", ["update", "upsert"])
 async def test_a_new_image_takes_the_place_of_a_text(collection: Any, method: str) -> None:
     await collection.add(ids=["a", "b"], documents=["red", "green"], metadatas=[{"n": 1}] * 2)
@@ -216,6 +218,7 @@ async def test_a_new_image_takes_the_place_of_a_text(collection: Any, method: st
     assert got["metadatas"] == [{"n": 1}, {"n": 1}]
 
 
+@client_modes
 @pytest.mark.parametrize("method", ["update", "upsert"])
 async def test_a_new_text_takes_the_place_of_a_uri(
     collection: Any, files: dict[str, str], method: str

@@ -17,6 +17,7 @@ from pgchroma.embeddings.lancedb.adapters import chroma_function
 from pgchroma.model.operations import AddRecords
 from pgchroma.model.records import RecordBatch
 from pgchroma.records import Record, Vector
+from tests.conftest import client_modes
 from tests.reembedding.functions import Hashed, vector_of
 from tests.server_process import eventually
 from tests.typed.letters import Letters, done
@@ -46,6 +47,7 @@ async def refused(held: Any, calls: dict[str, dict[str, Any]]) -> None:
             await getattr(held, method)(**arguments)
 
 
+@client_modes
 async def test_writes_and_queries_of_who_holds_it_are_refused(mode: Any) -> None:
     held = await mode.create_collection("papers", embedding_function=Hashed())
     await held.add(ids=TEXTS, documents=TEXTS)
@@ -78,6 +80,7 @@ async def test_writes_and_queries_of_who_holds_it_are_refused(mode: Any) -> None
     other.close()
 
 
+@client_modes
 async def test_an_empty_collection_that_got_another_function_refuses_the_old(mode: Any) -> None:
     held = await mode.create_collection("papers", embedding_function=Hashed())
     other = mode.beside()
@@ -123,6 +126,7 @@ class Article(Record):
     vector: Vector(3) = LETTERS.VectorField()  # type: ignore[valid-type]
 
 
+@client_modes
 async def test_who_holds_a_typed_table_is_told_too(mode: Any) -> None:
     table = await mode.create_table("articles", Article)
     await done(table.add([{"text": "aab"}]))
