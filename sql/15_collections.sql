@@ -37,7 +37,8 @@ select
         select jsonb_agg(i.kind || ':' || i.key)
         from pgchroma.secondary_indexes as i
         where i.collection_id = c.id and i.is_ready
-    ) as secondary
+    ) as secondary,
+    c.layout_version
 from pgchroma.collections as c
 inner join pgchroma.databases as d on c.database_id = d.id
 inner join pg_catalog.pg_namespace as n on d.schema_name = n.nspname

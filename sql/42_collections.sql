@@ -21,6 +21,12 @@ begin
             ),
             errcode = 'undefined_object';
     end if;
+    if found.layout_version < 3 then
+        raise exception using
+            message = format('The tables of collection [%s] have an older layout.', collection),
+            hint = 'Run: pgchroma migrate',
+            errcode = 'object_not_in_prerequisite_state';
+    end if;
     return found;
 end
 $$;

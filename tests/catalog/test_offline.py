@@ -9,7 +9,6 @@ import pytest
 from psycopg import errors as pg
 
 import pgchroma
-from pgchroma.catalog.layouts import find_old
 from pgchroma.catalog.offline import TimeLimits, offline_sql
 from pgchroma.catalog.phases import HEAD, Phase
 from pgchroma.catalog.revisions import revisions_after
@@ -17,10 +16,11 @@ from pgchroma.catalog.server_facts import read_facts
 from pgchroma.catalog.upgrade import prepare, upgrade
 from pgchroma.store import run
 from pgchroma.store.layout.tables import LAYOUT_VERSION
+from pgchroma.store.layout.upgrading import find_old
 from tests.catalog.test_catalog import _shape
 from tests.compactor.conftest import QUIET, filled
-from tests.compactor.test_upgrade import _downgrade as to_layout_1
 from tests.downgrading import downgrade
+from tests.older_layouts import to_revision_0003
 
 OLDER = [each.number for each in revisions_after("0001") if each.number != HEAD] + ["0001"]
 
@@ -28,7 +28,7 @@ OLDER = [each.number for each in revisions_after("0001") if each.number != HEAD]
 def _script(url: str, **given: Any) -> str:
     with psycopg.connect(url, autocommit=True) as plain:
         facts = read_facts(plain)
-        old = run(plain, find_old()) if facts.has_old_tables else []
+        old = run(plain, find_old()) if facts.revision is not None else []
     return offline_sql(facts.revision, old, **given)
 
 
@@ -51,7 +51,7 @@ def test_the_sql_brings_the_tables_of_collections_along(url: str) -> None:
         filled(client, "papers", count=20, space="cosine").delete(ids=["0"])
         filled(client, "counts_of-sheep", count=3)
         client.create_collection("empty")
-    to_layout_1(url)
+    to_revision_0003(url)
     script = _script(url)
     assert script.count("\ncommit;") == 4
     with psycopg.connect(url, autocommit=True) as plain:

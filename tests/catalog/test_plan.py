@@ -9,15 +9,15 @@ import pytest
 
 import pgchroma
 from pgchroma.catalog import upgrade as upgrading
-from pgchroma.catalog.layouts import find_old, layout_statements
 from pgchroma.catalog.phases import HEAD
 from pgchroma.catalog.plan import LOCK_MODES, count_rows, locks_of, plan_upgrade, statements_of
 from pgchroma.catalog.revisions import migrating, revisions_after, run_upgrade
 from pgchroma.catalog.sql_files import BEFORE, sql_files
 from pgchroma.store import run
+from pgchroma.store.layout.upgrading import find_old, layout_statements
 from tests.compactor.conftest import QUIET, filled
-from tests.compactor.test_upgrade import _downgrade as to_layout_1
 from tests.downgrading import downgrade
+from tests.older_layouts import to_layout_1
 
 RELATIONS = """
 select n.nspname || '.' || c.relname

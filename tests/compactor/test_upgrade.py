@@ -12,7 +12,8 @@ import pytest
 
 import pgchroma
 from pgchroma import errors
-from pgchroma.catalog import layouts as upgrading
+from pgchroma.catalog.upgrade import upgrade
+from pgchroma.store.layout import upgrading
 from pgchroma.store.layout.tables import LAYOUT_VERSION
 from tests.compactor.conftest import (
     DIMENSION,
@@ -26,39 +27,7 @@ from tests.compactor.conftest import (
     searching,
     vectors,
 )
-from tests.downgrading import downgrade
-
-SCHEMA = "default_tenant__default_database"
-
-
-def _downgrade(url: str) -> None:
-    """Turn a database into one that the previous version made."""
-    with psycopg.connect(url) as plain:
-        rows = plain.execute(
-            "select c.id, c.name, c.dimension from pgchroma.collections as c"
-        ).fetchall()
-        for id, name, dimension in rows:
-            plain.execute(f"drop table {SCHEMA}.counts_{id.hex}")
-            if dimension is not None:
-                plain.execute(f"drop index if exists {SCHEMA}.vectors_{id.hex}_zeros")
-                plain.execute(f"alter table {SCHEMA}.vectors_{id.hex} reset (vacuum_index_cleanup)")
-            if name.startswith("counts_") and len(name) <= 63:
-                view = plain.execute(
-                    "select c.oid::regclass::text from pg_class as c "
-                    "where relkind = 'v' and starts_with(relname, %s)",
-                    [f"{name}~"],
-                ).fetchone()
-                assert view is not None
-                plain.execute(f'alter view {view[0]} rename to "{name}"')
-        plain.execute("update pgchroma.collections set layout_version = 1")
-        plain.execute("drop schema chroma cascade")
-    downgrade(url, "0003")
-
-
-def _layouts(url: str) -> set[int]:
-    with psycopg.connect(url) as plain:
-        rows = plain.execute("select layout_version from pgchroma.collections").fetchall()
-    return {version for (version,) in rows}
+from tests.older_layouts import SCHEMA, layouts, to_revision_0003
 
 
 @pytest.fixture
@@ -68,7 +37,7 @@ def older(url: str) -> Callable[[Callable[[Any], None]], str]:
     def make(fill: Callable[[Any], None]) -> str:
         with pgchroma.PostgresClient(url, QUIET) as client:
             fill(client)
-        _downgrade(url)
+        to_revision_0003(url)
         return url
 
     return make
@@ -90,7 +59,8 @@ def test_collections_are_brought_along_with_their_counts_and_views(
     with pytest.raises(errors.VersionMismatchError, match="pgchroma migrate"):
         pgchroma.PostgresClient(url, QUIET.model_copy(update={"migrations": "validate"}))
     with pgchroma.PostgresClient(searching(url), QUIET) as client:
-        assert _layouts(url) == {LAYOUT_VERSION}
+        # The start upgrades the catalog only.
+        assert layouts(url) == {1}
         plain, cosine = client.get_collection("plain"), client.get_collection("cosine")
         records = {id: row for id, row in as_numbered((0, 300)).items() if id not in ("0", "1")}
         assert_right(plain, records)
@@ -131,24 +101,24 @@ def test_an_upgrade_that_was_interrupted_is_gone_on_with(
             filled(client, f"papers-{number}", count=10 + number)
 
     url = older(fill)
-    upgrade = upgrading.layout_statements
+    statements = upgrading.layout_statements
     done: list[Any] = []
 
     def dying(*given: Any) -> Any:
         if len(done) == 3:
             raise KeyboardInterrupt
         done.append(given)
-        return (yield from upgrade(*given))
+        return (yield from statements(*given))
 
-    with monkeypatch.context() as broken:
-        broken.setattr(upgrading, "layout_statements", dying)
-        with pytest.raises(KeyboardInterrupt):
-            pgchroma.PostgresClient(url, QUIET)
-    assert _layouts(url) == {1, LAYOUT_VERSION}
-    with pytest.raises(errors.VersionMismatchError, match="older layout"):
-        pgchroma.PostgresClient(url, QUIET.model_copy(update={"migrations": "validate"}))
+    with psycopg.connect(url) as plain:
+        with monkeypatch.context() as broken:
+            broken.setattr(upgrading, "layout_statements", dying)
+            with pytest.raises(KeyboardInterrupt):
+                upgrade(plain)
+        assert layouts(url) == {1, LAYOUT_VERSION}
+        upgrade(plain)
+    assert layouts(url) == {LAYOUT_VERSION}
     with pgchroma.PostgresClient(url, QUIET) as client:
-        assert _layouts(url) == {LAYOUT_VERSION}
         for number in range(7):
             assert client.get_collection(f"papers-{number}").count() == 10 + number
 

@@ -13,11 +13,11 @@ from typing import Final
 
 from psycopg import sql
 
-from pgchroma.catalog.layouts import OldCollection, layout_statements
 from pgchroma.catalog.phases import HEAD, Phase, needed_revision
 from pgchroma.catalog.revisions import upgrade_sql
 from pgchroma.catalog.sql_files import BEFORE, LOCK, VECTOR, floor_comment, sql_files
 from pgchroma.store.layout.tables import LAYOUT_VERSION
+from pgchroma.store.layout.upgrading import OldCollection, layout_statements
 from pgchroma.store.running.search_path import ADD_SCHEMA
 from pgchroma.store.running.steps import render
 

@@ -12,11 +12,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from pgchroma.catalog.layouts import BATCH, OldCollection, layout_statements
 from pgchroma.catalog.phases import HEAD, Phase, needed_revision
 from pgchroma.catalog.revisions import revisions_after
 from pgchroma.catalog.sql_files import BEFORE, sql_files
 from pgchroma.store.layout.tables import LAYOUT_VERSION
+from pgchroma.store.layout.upgrading import BATCH, OldCollection, layout_statements
 from pgchroma.store.running.steps import Statement, Steps, render
 
 __all__ = ("PlannedStep", "count_rows", "locks_of", "plan_upgrade", "statements_of")

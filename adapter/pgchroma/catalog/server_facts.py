@@ -15,7 +15,6 @@ from psycopg import sql
 from pgchroma.catalog.pgvector import check_creatable, check_version, has_bugs
 from pgchroma.catalog.phases import FLOOR_COMMENT, HEAD, needed_revision
 from pgchroma.errors import MissingRightError, VersionMismatchError
-from pgchroma.store.layout.tables import LAYOUT_VERSION
 from pgchroma.store.running.sessions import TYPE_OIDS
 from pgchroma.store.running.steps import render
 
@@ -46,7 +45,6 @@ class ServerFacts:
         vector_oid: The object id of the type `vector`; `None` if it does not exist.
         revision: The catalog's revision; `None` if there is no catalog.
         statement_timeout_ms: The statement timeout of this user in this database; 0 means none.
-        has_old_tables: Whether the tables of some collections have an older layout.
         vector_grant: The statement that grants this user the use of the extension's schema, if
             that is missing.
         encoding: The encoding of the database.
@@ -63,7 +61,6 @@ class ServerFacts:
     vector_oid: int | None
     revision: str | None
     statement_timeout_ms: int = 0
-    has_old_tables: bool = False
     vector_grant: str | None = None
     encoding: str = "UTF8"
     database: str = ""
@@ -90,7 +87,7 @@ def check(facts: ServerFacts, mode: MigrationMode = "validate") -> ServerFacts:
     """
     _check_server(facts)
     _check_pgvector(facts)
-    if mode != "none" and (not facts.is_compatible or facts.has_old_tables):
+    if mode != "none" and not facts.is_compatible:
         raise VersionMismatchError(_revision_message(facts))
     return facts
 
@@ -112,10 +109,10 @@ def read_facts(connection: psycopg.Connection[Any]) -> ServerFacts:
             has_catalog,
             encoding,
         ) = row
-        revision, has_old_tables, floor = None, False, None
+        revision, floor = None, None
         if has_catalog:
-            cursor.execute(_REVISION, {"version": LAYOUT_VERSION}, prepare=False)
-            revision, has_old_tables, floor = cursor.fetchone() or (None, False, None)
+            cursor.execute(_REVISION, prepare=False)
+            revision, floor = cursor.fetchone() or (None, None)
         available = None
         if vector_version is None or has_bugs(vector_version):
             cursor.execute(_AVAILABLE, prepare=False)
@@ -126,7 +123,6 @@ def read_facts(connection: psycopg.Connection[Any]) -> ServerFacts:
         vector_oid,
         revision,
         timeout,
-        has_old_tables,
         grant,
         encoding,
         connection.info.dbname,
@@ -142,11 +138,9 @@ def _floor(comment: str | None) -> str | None:
 
 
 def needs_upgrade(facts: ServerFacts) -> bool:
-    """Whether the catalog or a collection's tables are missing, or older than this code needs."""
+    """Whether the catalog is missing, or older than this code needs."""
     # Revisions are numbered, so a catalog of a newer pgchroma can be distinguished.
-    if facts.revision is None or facts.revision < needed_revision():
-        return True
-    return facts.revision <= HEAD and facts.has_old_tables
+    return facts.revision is None or facts.revision < needed_revision()
 
 
 def check_before_upgrade(facts: ServerFacts) -> None:
@@ -204,8 +198,6 @@ def _revision_message(facts: ServerFacts) -> str:
     revision = facts.revision
     if revision is None:
         return f"this database has no pgchroma catalog. Run: {_MIGRATE}"
-    if facts.is_compatible:
-        return f"the tables of some collections have an older layout. Run: {_MIGRATE}"
     if needs_upgrade(facts):
         needed = needed_revision()
         return f"the catalog is at revision {revision}, this code needs {needed}. Run: {_MIGRATE}"
@@ -218,7 +210,6 @@ def _revision_message(facts: ServerFacts) -> str:
 _REVISION: Final = """
 select
     version_num,
-    exists (select from pgchroma.collections where layout_version < %(version)s),
     obj_description('pgchroma.alembic_version'::regclass, 'pg_class')
 from pgchroma.alembic_version
 """

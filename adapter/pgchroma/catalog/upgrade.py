@@ -18,7 +18,6 @@ from psycopg import errors as pg
 
 from pgchroma.catalog.adoption import AdoptionReport, AdoptionRequest, adopt_all
 from pgchroma.catalog.copies import find_copies, limit_waits, write_copy
-from pgchroma.catalog.layouts import upgrade_some
 from pgchroma.catalog.pgvector import warn_of_bugs
 from pgchroma.catalog.phases import HEAD, Phase, needed_revision
 from pgchroma.catalog.restored import relation_exists
@@ -43,6 +42,7 @@ from pgchroma.catalog.sql_files import (
 from pgchroma.catalog.views import ViewState, read_views, restore_view, views_in
 from pgchroma.catalog.waiting import warn_of_waits
 from pgchroma.errors import MissingRightError, UnavailableError, VersionMismatchError
+from pgchroma.store.layout.upgrading import upgrade_some
 from pgchroma.store.refusals import missing_right, missing_right_to_upgrade
 from pgchroma.store.running._sync.driver import run
 from pgchroma.store.running.errors import primary_message
@@ -66,6 +66,7 @@ def prepare(
 
     A missing or older catalog is upgraded with ``apply``, refused with ``validate``, and not
     checked with ``none``. An unsuitable server is refused before anything is created or changed.
+    Tables of collections with an older layout are left to their first use and to compactors.
 
     Args:
         connection: Any connection to the database.
@@ -82,7 +83,7 @@ def prepare(
     if mode == "apply" and needs_upgrade(facts):
         check_before_upgrade(facts)
         # Servers of older code may still use what the next phase removes.
-        upgrade(connection, adopts=adopts, phase=Phase.EXPAND)
+        _upgrade(connection, adopts=adopts, phase=Phase.EXPAND, upgrades_layouts=False)
         facts = read_facts(connection)
     check(facts, mode)
     if facts.vector_version is not None:
@@ -109,7 +110,9 @@ def upgrade(
     phase: Phase | None = None,
     lock_timeout: float | None = None,
 ) -> None:
-    """Create or upgrade the catalog. Concurrent upgrades wait for each other.
+    """Create or upgrade the catalog, and upgrade the tables of all collections.
+
+    Concurrent upgrades wait for each other.
 
     Args:
         connection: Any connection to the database. The upgrade opens its own connection, because
@@ -123,11 +126,24 @@ def upgrade(
         UnavailableError: A lock was not granted in time. The step that needed it changed nothing.
         VersionMismatchError: An object has to be replaced on which a user's object depends.
     """
+    _upgrade(connection, adopts=adopts, phase=phase, lock_timeout=lock_timeout)
+
+
+def _upgrade(
+    connection: psycopg.Connection[Any],
+    *,
+    adopts: bool,
+    phase: Phase | None,
+    lock_timeout: float | None = None,
+    upgrades_layouts: bool = True,
+) -> None:
+    """Do what `upgrade` does; without `upgrades_layouts`, leave out the tables of collections."""
     with _explained_rights(connection), _explained_timeout(lock_timeout), _upgrade_lock:
         with another(connection) as own:
             is_new = _upgrade_catalog(own, phase, lock_timeout)
-        with another(connection) as own:
-            _upgrade_layouts(own, lock_timeout)
+        if upgrades_layouts:
+            with another(connection) as own:
+                _upgrade_layouts(own, lock_timeout)
     for problem in adopt(connection, AdoptionRequest()).problems if is_new and adopts else ():
         _log.warning("not adopted: %s; see pgchroma adopt", problem)
     if not is_new:
@@ -159,9 +175,9 @@ def adopt(connection: psycopg.Connection[Any], request: AdoptionRequest) -> Adop
             run(own, add_schema())
             adopted: AdoptionReport = run(own, adopt_all(request))
             own.commit()
-        repair(connection)
         with another(connection) as own:
             _upgrade_layouts(own)
+        repair(connection)
     return adopted
 
 

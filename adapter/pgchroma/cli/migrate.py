@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, Final
 
 import click
 import psycopg
 
 from pgchroma.catalog.downgrade import downgrade
-from pgchroma.catalog.layouts import OldCollection, find_old
 from pgchroma.catalog.offline import TimeLimits, offline_sql
 from pgchroma.catalog.phases import HEAD, Phase
 from pgchroma.catalog.plan import count_rows, plan_upgrade
@@ -19,6 +18,7 @@ from pgchroma.cli.database import MISSING, TargetDatabase, on_database
 from pgchroma.cli.printing import json_option, print_json, printable
 from pgchroma.errors import InvalidArgumentError, VersionMismatchError
 from pgchroma.store import run
+from pgchroma.store.layout.upgrading import OldCollection, find_old
 
 __all__ = ("migrate",)
 
@@ -185,10 +185,9 @@ def _read_state(
     """
     facts = explained_facts(connection)
     check_before_upgrade(facts)
-    if phase is Phase.CONTRACT and (facts.has_old_tables or not facts.is_compatible):
-        raise InvalidArgumentError(
-            "--phase: the phase expand comes first. Run: pgchroma migrate --phase expand"
-        )
+    is_contract = phase is Phase.CONTRACT
+    if is_contract and not facts.is_compatible:
+        raise InvalidArgumentError(_EXPAND_FIRST)
     if facts.revision is None:
         return None, []
     if facts.revision > HEAD:
@@ -197,4 +196,9 @@ def _read_state(
             "Run: pip install --upgrade pgchroma"
         )
     old: list[OldCollection] = run(connection, find_old())
+    if is_contract and old:
+        raise InvalidArgumentError(_EXPAND_FIRST)
     return facts.revision, old
+
+
+_EXPAND_FIRST: Final = "--phase: the phase expand comes first. Run: pgchroma migrate --phase expand"

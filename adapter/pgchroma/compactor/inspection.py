@@ -23,7 +23,7 @@ from pgchroma.compactor.state import (
 from pgchroma.model.configuration import CollectionConfiguration
 from pgchroma.store.layout.secondary import SecondaryIndex, secondary_prefix
 from pgchroma.store.layout.segments import segment_prefix
-from pgchroma.store.layout.tables import CollectionTables
+from pgchroma.store.layout.tables import LAYOUT_VERSION, CollectionTables
 from pgchroma.store.running.steps import Statement, Steps, render, text_of
 from pgchroma.store.running.transaction_settings import set_lock_timeout
 
@@ -56,11 +56,14 @@ def list_collections(ids: Sequence[UUID] | None, after: UUID | None) -> Steps[li
 def find_collections(ids: Sequence[UUID]) -> Steps[list[TrackedCollection]]:
     """Return collections in the order of their ids.
 
-    A collection that is being re-embedded comes twice: with the embeddings in use and with the
-    pending ones. PostgreSQL locks the sequence of each collection, and waits at most half a second
-    for sessions that alter or drop it.
+    Those with an older layout are left out. A collection that is being re-embedded comes twice:
+    with the embeddings in use and with the pending ones. PostgreSQL locks the sequence of each
+    collection, and waits at most half a second for sessions that alter or drop it.
     """
-    rows = yield set_lock_timeout("500ms"), Statement(_TRACKED, {"ids": list(ids)})
+    rows = yield (
+        set_lock_timeout("500ms"),
+        Statement(_TRACKED, {"ids": list(ids), "layout": LAYOUT_VERSION}),
+    )
     return [_collection(row) for row in rows]
 
 
@@ -225,7 +228,10 @@ _TRACKED = render(
                         || case when g.generation = 1 then '' else '_' || g.generation end
                 ]) as name
             ) as tables
-        from (select * from pgchroma.collections where id = any(%(ids)s::uuid[])) as c
+        from (
+            select * from pgchroma.collections
+            where id = any(%(ids)s::uuid[]) and layout_version >= %(layout)s
+        ) as c
         join pgchroma.databases as d on d.id = c.database_id
         cross join replace(c.id::text, '-', '') as k (key)
         cross join lateral (

@@ -13,6 +13,7 @@ import psycopg
 from psycopg import errors as pg
 
 from pgchroma.compactor.dropping import drop_all_discarded
+from pgchroma.compactor.layouts import upgrade_layouts
 from pgchroma.compactor.passes import Progress
 from pgchroma.compactor.runner import Compaction
 from pgchroma.compactor.session import BuildInterruptedError
@@ -72,7 +73,7 @@ def compact_all(
     *,
     wait: bool = False,
     on_progress: Progress | None = None,
-    on_failure: Callable[[str, str], None] | None = None,
+    on_failure: Callable[[str, str], None] = lambda _name, _error: None,
 ) -> Report:
     """Do everything there is to do for the collections of a database.
 
@@ -91,12 +92,20 @@ def compact_all(
     """
     with mapped_errors(), Compaction(conninfo, settings, Event(), on_progress) as compaction:
         discarded = drop_all_discarded(conninfo, Event())
+        outdated = [
+            (name, message)
+            for name, message in upgrade_layouts(conninfo, Event())
+            if not names or name in names
+        ]
         collections = compaction.collections()
-        unknown = sorted(set(names) - {collection.name for collection in collections})
+        known = {collection.name for collection in collections} | {name for name, _ in outdated}
+        unknown = sorted(set(names) - known)
         if unknown:
             return Report(unknown=unknown)
         chosen = [each for each in collections if not names or each.name in names]
-        idle, failed = [], 0
+        idle, failed = [], len(outdated)
+        for name, message in outdated:
+            on_failure(name, message)
         for collection in chosen:
             try:
                 if _compact(compaction, collection, wait=wait):
@@ -107,12 +116,12 @@ def compact_all(
                 message = why_not_indexed(error)
                 compaction.record_error(collection.id, message)
                 failed += 1
-                if on_failure is not None:
-                    on_failure(collection.name, message)
+                on_failure(collection.name, message)
         small = [small for each in idle if (small := _small(compaction, each))]
         names_by_id = {collection.id: collection.name for collection in chosen}
         obstacles = [(names_by_id[id], text) for id, text in compaction.obstacles.items()]
-        return Report(len(idle), len(chosen), failed, small, obstacles, discarded)
+        total = len(chosen) + len(outdated)
+        return Report(len(idle), total, failed, small, obstacles, discarded)
 
 
 def _compact(compaction: Compaction, collection: TrackedCollection, *, wait: bool) -> bool:

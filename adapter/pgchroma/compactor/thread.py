@@ -18,6 +18,7 @@ from uuid import UUID
 import psycopg
 
 from pgchroma.compactor.dropping import drop_all_discarded
+from pgchroma.compactor.layouts import upgrade_layouts
 from pgchroma.compactor.planner import MIN_BLOCK, MIN_IDLE_BLOCK
 from pgchroma.compactor.runner import Compaction
 from pgchroma.compactor.session import BuildInterruptedError
@@ -102,6 +103,7 @@ class Compactor:
     _active: dict[UUID, _CollectionState] = field(default_factory=dict)
     _scanned_at: float | None = None
     _dropped_at: float | None = None
+    _upgraded_at: float | None = None
     _failures: int = 0
 
     def __post_init__(self) -> None:
@@ -140,6 +142,7 @@ class Compactor:
             try:
                 # This is possible even if no index can be built.
                 self._drop_discarded()
+                self._upgrade_layouts()
                 with Compaction(self.conninfo, self.settings, self._stop) as compaction:
                     self._poll(compaction)
                 # No connection stays open without work.
@@ -168,6 +171,7 @@ class Compactor:
         while not self._stop.is_set():
             self._woken.clear()
             self._drop_discarded()
+            self._upgrade_layouts()
             self._collect(compaction)
             self._process_due(compaction)
             self._failures = 0
@@ -220,6 +224,15 @@ class Compactor:
         obstacle = drop_all_discarded(self.conninfo, self._stop)
         if obstacle is not None:
             _log.warning("a table of a deleted database is not dropped yet: %s", obstacle)
+
+    def _upgrade_layouts(self) -> None:
+        """Upgrade the tables of older collections; what fails is tried again later."""
+        now = time.monotonic()
+        if self._upgraded_at is not None and now - self._upgraded_at <= SCAN_SECONDS:
+            return
+        self._upgraded_at = now
+        for name, obstacle in upgrade_layouts(self.conninfo, self._stop):
+            _log.warning("the tables of collection %s are not upgraded yet: %s", name, obstacle)
 
     def _process_due(self, compaction: Compaction) -> None:
         now = time.monotonic()

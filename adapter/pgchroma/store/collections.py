@@ -36,6 +36,7 @@ from pgchroma.store.layout.tables import (
     drop_tables,
     rename_view,
 )
+from pgchroma.store.layout.upgrading import check_layout
 from pgchroma.store.running.steps import Statement, Steps, Transaction, render
 
 __all__ = (
@@ -198,7 +199,9 @@ def _modify(operation: ModifyCollection) -> Steps[None]:
     )
     if not rows:
         raise NotFoundError(f"Collection [{collection.id}] does not exist.")
-    old, schema = _collection_from_row(rows[0]), rows[0][-1]
+    old = _collection_from_row(rows[0])
+    layout, schema = rows[0][-2:]
+    check_layout(collection.id, layout)
     name = old.name if operation.name is None else operation.name
     metadata = old.metadata if operation.metadata is None else operation.metadata
     if name != old.name:
@@ -228,7 +231,8 @@ def _delete(operation: DeleteCollection) -> Steps[None]:
     rows = yield Statement(_LOCK, named), Statement(_DELETE, named)
     if not rows:
         raise NotFoundError(f"Collection [{operation.name}] does not exist")
-    id, schema, generation, stored, shadow = rows[0]
+    layout, id, schema, generation, stored, shadow = rows[0]
+    check_layout(id, layout)
     configuration = CollectionConfiguration.from_json(orjson.loads(stored))
     tables = CollectionTables(schema, id, generation)
     yield drop_tables(tables, operation.name, configuration.filterable, shadow)
@@ -250,8 +254,8 @@ def _select(scope: DatabaseRef, ending: LiteralString, parameters: Mapping[str, 
 
 
 def _collection_from_row(row: Sequence[Any]) -> CollectionModel:
-    id, name, configuration, metadata, dimension, tenant, database, *others, _schema = row
-    generation, version, discovered = others
+    id, name, configuration, metadata, dimension, tenant, database, *others = row
+    generation, version, discovered, _layout, _schema = others
     return CollectionModel(
         id,
         name,
@@ -305,7 +309,8 @@ _INSERT = render(
 _MODELS: LiteralString = """
     select
         c.id, c.name, c.configuration::text, c.metadata::text, c.dimension, d.tenant, d.name,
-        c.generation, c.version, c.discovered_keys::text, d.schema_name
+        c.generation, c.version, c.discovered_keys::text, c.layout_version,
+        d.schema_name
     from pgchroma.collections as c
     join pgchroma.databases as d on d.id = c.database_id
     """
@@ -364,7 +369,7 @@ _DELETE = render(
     using pgchroma.databases as d
     where d.id = c.database_id and d.tenant = %(tenant)s and d.name = %(database)s
         and c.name = %(name)s
-    returning c.id, d.schema_name, c.generation, c.configuration::text, (
+    returning c.layout_version, c.id, d.schema_name, c.generation, c.configuration::text, (
         select r.generation from pgchroma.reembeddings as r where r.collection_id = c.id
     )
     """

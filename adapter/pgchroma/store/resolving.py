@@ -16,6 +16,7 @@ from pgchroma.store.context import StoreContext
 from pgchroma.store.layout.secondary import SecondaryIndex
 from pgchroma.store.layout.segments import Segment
 from pgchroma.store.layout.tables import CollectionTables, create_vectors
+from pgchroma.store.layout.upgrading import check_layout
 from pgchroma.store.resolved import ReadyIndexes, ResolvedCollection
 from pgchroma.store.running.steps import Statement, Steps, render
 
@@ -34,6 +35,7 @@ def resolve(
 
     Raises:
         NotFoundError: The database has no such collection.
+        OldLayoutError: Its tables have an older layout.
     """
     known = context.cached(collection)
     if known is not None and known.dimension is not None and not (is_fresh and known.is_stale):
@@ -49,8 +51,9 @@ def resolve(
     )
     if not rows:
         raise NotFoundError(f"Collection [{collection.id}] does not exist.")
-    schema, generation, space, dimension, filterable, ef_search, shadow, *lists = rows[0]
-    segments, secondary = lists
+    schema, generation, space, dimension, filterable, ef_search, shadow, *others = rows[0]
+    segments, secondary, layout = others
+    check_layout(collection.id, layout)
     tables = CollectionTables(schema, collection.id, generation)
     allowed = FilterableKeys.from_json(None if filterable is None else orjson.loads(filterable))
     indexes = ReadyIndexes(
@@ -158,7 +161,8 @@ _SELECT_COLLECTION = render(
             select jsonb_agg(jsonb_build_array(kind, key))::text
             from pgchroma.secondary_indexes as i
             where i.collection_id = c.id and i.is_ready
-        )
+        ),
+        c.layout_version
     from pgchroma.collections as c
     join pgchroma.databases as d on d.id = c.database_id
     where c.id = %(id)s and d.tenant = %(tenant)s and d.name = %(database)s

@@ -16,7 +16,7 @@ from uuid import UUID
 from psycopg import sql
 
 from pgchroma.store.context import StoreContext
-from pgchroma.store.layout.tables import CollectionTables
+from pgchroma.store.layout.tables import LAYOUT_VERSION, CollectionTables
 from pgchroma.store.resolved import ResolvedCollection
 from pgchroma.store.running.steps import Statement, Steps, render
 
@@ -86,10 +86,15 @@ def advance(
 
 
 def advance_all() -> Steps[int]:
-    """Advance the sequences of all collections that are behind; return how many there were."""
+    """Advance the sequences of all collections that are behind; return how many there were.
+
+    Those of collections with an older layout are left alone: their tables are upgraded first.
+    """
     advanced, after = 0, UUID(int=0)
     while True:
-        rows = yield Statement(_COLLECTIONS, {"after": after, "limit": PAGE})
+        rows = yield Statement(
+            _COLLECTIONS, {"after": after, "layout": LAYOUT_VERSION, "limit": PAGE}
+        )
         for id, schema, generation, has_vectors, shadow_generation in rows:
             tables = CollectionTables(schema, id, generation)
             shadow = (
@@ -129,7 +134,7 @@ _COLLECTIONS = render(
     from pgchroma.collections as c
     join pgchroma.databases as d on d.id = c.database_id
     left join pgchroma.reembeddings as r on r.collection_id = c.id
-    where c.id > %(after)s
+    where c.id > %(after)s and c.layout_version >= %(layout)s
     order by c.id
     limit %(limit)s
     """

@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import Any, Final, TypeVar, cast
 
 import psycopg
+from psycopg import errors as pg
 from tenacity import AsyncRetrying
 
 from pgchroma.backends._async.io import in_thread, together
@@ -19,6 +20,7 @@ from pgchroma.errors import ChromaError, InvalidArgumentError, MissingRightError
 from pgchroma.model.entities import Limits
 from pgchroma.model.operations import Operation, QueryRecords
 from pgchroma.store import StoreContext, handlers
+from pgchroma.store.layout.upgrading import OldLayoutError, upgrade_collection
 from pgchroma.store.refusals import missing_right, refusal_behind
 from pgchroma.store.roles import role_for
 from pgchroma.store.running._async.caller_transaction import joined
@@ -124,7 +126,29 @@ class AsyncDirectBackend:
         _check_process(self._pid)
         async with self._source.connection() as connection:
             with self._limited(connection):
-                return await self._run(connection, operation)
+                while True:
+                    try:
+                        return await self._run(connection, operation)
+                    except OldLayoutError as error:
+                        await self._upgrade(connection, error)
+
+    async def _upgrade(
+        self, connection: psycopg.AsyncConnection[Any], refusal: OldLayoutError
+    ) -> None:
+        """Upgrade the tables of a collection, as the user that is logged in.
+
+        Raises:
+            OldLayoutError: The user may not.
+        """
+        steps = upgrade_collection(refusal.id)
+        try:
+            if not self._source.in_caller_transaction:
+                await run(connection, steps)
+                return
+            async with joined(connection):
+                await run(connection, steps)
+        except pg.InsufficientPrivilege as error:
+            raise refusal from error
 
     async def _run(self, connection: psycopg.AsyncConnection[Any], operation: Operation[R]) -> R:
         steps = handlers[type(operation)](operation, self._context)

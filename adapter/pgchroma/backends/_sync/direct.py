@@ -9,6 +9,7 @@ from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import Any, Final, TypeVar, cast
 
 import psycopg
+from psycopg import errors as pg
 from tenacity import Retrying
 
 from pgchroma.backends._sync.io import in_thread, together
@@ -20,6 +21,7 @@ from pgchroma.errors import ChromaError, InvalidArgumentError, MissingRightError
 from pgchroma.model.entities import Limits
 from pgchroma.model.operations import Operation, QueryRecords
 from pgchroma.store import StoreContext, handlers
+from pgchroma.store.layout.upgrading import OldLayoutError, upgrade_collection
 from pgchroma.store.refusals import missing_right, refusal_behind
 from pgchroma.store.roles import role_for
 from pgchroma.store.running._sync.caller_transaction import joined
@@ -123,7 +125,27 @@ class DirectBackend:
         _check_process(self._pid)
         with self._source.connection() as connection:
             with self._limited(connection):
-                return self._run(connection, operation)
+                while True:
+                    try:
+                        return self._run(connection, operation)
+                    except OldLayoutError as error:
+                        self._upgrade(connection, error)
+
+    def _upgrade(self, connection: psycopg.Connection[Any], refusal: OldLayoutError) -> None:
+        """Upgrade the tables of a collection, as the user that is logged in.
+
+        Raises:
+            OldLayoutError: The user may not.
+        """
+        steps = upgrade_collection(refusal.id)
+        try:
+            if not self._source.in_caller_transaction:
+                run(connection, steps)
+                return
+            with joined(connection):
+                run(connection, steps)
+        except pg.InsufficientPrivilege as error:
+            raise refusal from error
 
     def _run(self, connection: psycopg.Connection[Any], operation: Operation[R]) -> R:
         steps = handlers[type(operation)](operation, self._context)

@@ -178,10 +178,10 @@ def _layouts(database: Database) -> Iterator[Finding]:
     older, newer = (0, 0) if _why_unusable(database) else database.shared(_read_layouts)
     subject = f"database {database.connection.info.dbname}"
     if older:
-        yield error(
+        yield warning(
             subject,
             f"the tables of {older} collections have an older layout",
-            "pgchroma refuses to work with the database until they are upgraded",
+            "the first use of each collection waits until its tables are upgraded",
             MIGRATE,
             collections=older,
         )

@@ -17,6 +17,7 @@ from pgchroma.errors import NotFoundError
 from pgchroma.model.configuration import CollectionConfiguration
 from pgchroma.model.operations import CollectionRef
 from pgchroma.store.layout.tables import CollectionTables
+from pgchroma.store.layout.upgrading import check_layout
 from pgchroma.store.running.steps import Statement, Steps, render
 
 __all__ = ("EmbeddingVersions", "find_versions", "stored_json")
@@ -96,6 +97,7 @@ def find_versions(
 
     Raises:
         NotFoundError: It does not exist.
+        OldLayoutError: Its tables have an older layout.
     """
     parameters = {
         "id": collection.id,
@@ -108,7 +110,8 @@ def find_versions(
     rows = yield Statement(_SELECT_VERSIONS, parameters)
     if not rows:
         raise NotFoundError(f"Collection [{collection.id}] does not exist.")
-    name, schema, generation, stored, dimension, *shadow = rows[0]
+    layout, name, schema, generation, stored, dimension, *shadow = rows[0]
+    check_layout(collection.id, layout)
     configuration = CollectionConfiguration.from_json(orjson.loads(stored))
     current = CollectionTables(schema, collection.id, generation)
     shadow_generation, shadow_stored, shadow_dimension, is_previous = shadow
@@ -145,7 +148,7 @@ _LOCK = render(
 _SELECT_VERSIONS = render(
     """
     select
-        c.name, d.schema_name, c.generation, c.configuration::text, c.dimension,
+        c.layout_version, c.name, d.schema_name, c.generation, c.configuration::text, c.dimension,
         r.generation, r.configuration::text, r.dimension, r.is_previous
     from pgchroma.collections as c
     join pgchroma.databases as d on d.id = c.database_id

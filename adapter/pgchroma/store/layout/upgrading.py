@@ -1,5 +1,9 @@
 """Upgrading the tables of older collections to the present layout, some at a time.
 
+An operation on a collection with an older layout is refused with `OldLayoutError`, and nothing has
+been read or written then. Backends upgrade the collection and run the operation again. Compactors
+upgrade the collections that are not used, and `pgchroma migrate` upgrades all of them.
+
 Each transaction upgrades a few collections and holds few locks. If it is interrupted, the next
 upgrade continues. Writers to a collection wait while its tables are upgraded.
 """
@@ -13,6 +17,7 @@ from uuid import UUID
 
 from psycopg import sql
 
+from pgchroma.errors import VersionMismatchError
 from pgchroma.store.layout.names import NAME_BYTES, view_name
 from pgchroma.store.layout.sparse import SparseTables, create_weights
 from pgchroma.store.layout.tables import (
@@ -22,12 +27,45 @@ from pgchroma.store.layout.tables import (
     create_zero_vector_index,
 )
 from pgchroma.store.running.search_path import ADD_SCHEMA
-from pgchroma.store.running.steps import Statement, Steps, render
+from pgchroma.store.running.steps import Rows, Statement, Steps, Transaction, render
+from pgchroma.store.running.transaction_settings import set_lock_timeout
 
-__all__ = ("OldCollection", "find_old", "layout_statements", "upgrade_some")
+__all__ = (
+    "OldCollection",
+    "OldLayoutError",
+    "check_layout",
+    "find_old",
+    "layout_statements",
+    "upgrade_collection",
+    "upgrade_some",
+)
 
 BATCH: Final = 50
 """Collections upgraded in one transaction."""
+
+
+class OldLayoutError(VersionMismatchError, name="VersionMismatchError", status=500):
+    """The tables of a collection have an older layout.
+
+    Attributes:
+        id: The collection.
+    """
+
+    def __init__(self, id: UUID) -> None:
+        super().__init__(
+            f"the tables of collection {id} have an older layout. Run: pgchroma migrate --url URL"
+        )
+        self.id = id
+
+
+def check_layout(id: UUID, version: int) -> None:
+    """Check the layout of a collection's tables.
+
+    Raises:
+        OldLayoutError: It is older than this code's.
+    """
+    if version < LAYOUT_VERSION:
+        raise OldLayoutError(id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,17 +98,35 @@ class OldCollection:
 
 def upgrade_some() -> Steps[bool]:
     """Upgrade the tables of some collections; return whether there were any."""
+    return bool((yield from _upgrade(limit=BATCH)))
+
+
+def upgrade_collection(id: UUID, lock_timeout: str | None = None) -> Steps[None]:
+    """Upgrade the tables of a collection, in a transaction, unless they have the present layout.
+
+    Args:
+        id: The collection.
+        lock_timeout: The longest wait for each lock, such as ``500ms``; `None` means no limit.
+    """
+    yield Transaction(_upgrade(id=id, lock_timeout=lock_timeout))
+
+
+def _upgrade(
+    *, id: UUID | None = None, limit: int | None = None, lock_timeout: str | None = None
+) -> Steps[Rows]:
     yield ADD_SCHEMA
-    rows = yield Statement(_SELECT_FOR_UPDATE, {"version": LAYOUT_VERSION, "limit": BATCH})
+    if lock_timeout is not None:
+        yield set_lock_timeout(lock_timeout)
+    rows: Rows = yield Statement(_SELECT_FOR_UPDATE, _parameters(id=id, limit=limit))
     for row in rows:
         yield from layout_statements(_old_collection(row))
     yield Statement(_UPDATE, {"version": LAYOUT_VERSION, "ids": [row[0] for row in rows]})
-    return bool(rows)
+    return rows
 
 
 def find_old() -> Steps[list[OldCollection]]:
     """Return all collections whose tables have an older layout, in the order of the upgrade."""
-    rows = yield Statement(_SELECT, {"version": LAYOUT_VERSION, "limit": None})
+    rows = yield Statement(_SELECT, _parameters())
     return [_old_collection(row) for row in rows]
 
 
@@ -89,6 +145,10 @@ def layout_statements(old: OldCollection) -> Iterator[Statement]:
         yield Statement(render(template, **parts))
     for number in old.sparse:
         yield from _empty_blocks(tables, tables.sparse(number), owner)
+
+
+def _parameters(*, id: UUID | None = None, limit: int | None = None) -> dict[str, Any]:
+    return {"version": LAYOUT_VERSION, "id": id, "limit": limit}
 
 
 def _old_collection(row: Sequence[Any]) -> OldCollection:
@@ -148,7 +208,7 @@ join pgchroma.databases as d on d.id = c.database_id
 left join pg_catalog.pg_class as r on r.oid = to_regclass(
     format('%%I.%%I', d.schema_name, 'records_' || replace(c.id::text, '-', ''))
 )
-where c.layout_version < %(version)s
+where c.layout_version < %(version)s and (c.id = %(id)s::uuid or %(id)s::uuid is null)
 order by c.id
 limit %(limit)s
 """
