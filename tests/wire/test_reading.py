@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 
 from pgchroma.errors import ChromaError
+from pgchroma.wire.embeddings import decode_request_embeddings
 from pgchroma.wire.reading import LARGE, MAX_VALUES, read_body
 from pgchroma.wire.reads import GetBody
 from pgchroma.wire.search import QueryBody
@@ -90,5 +92,42 @@ def _read(text: bytes, shape: Any) -> str:
 def _plain(embedding: Any) -> Any:
     if embedding is None or isinstance(embedding, str):
         return embedding
+    if isinstance(embedding, bytes):
+        return base64.b64encode(embedding).decode()
     with np.errstate(over="ignore"):
         return np.array(embedding, dtype=np.float32).tolist()
+
+
+TEXTS = [
+    "AACAPw==",
+    "AACAPwAAAEA=",
+    "AACA",
+    "AACAPw",
+    "AACAPw=",
+    "AACA=Pw==",
+    "AACAPwAA=",
+    "AACAfw==",
+    "AADAfw==",
+    "",
+    "====",
+    "AAC\\u0041Pw==",
+    "AACAPw==\\n",
+    "-ACAPw==",
+    "é",
+]
+
+
+@pytest.mark.parametrize("last", [*TEXTS, None, [1.0]])
+def test_base64_of_a_large_body_is_decoded_as_that_of_a_small_one(last: Any) -> None:
+    for before in ([], ["AACAPw=="], [None], [[1.0]]):
+        body = {"ids": ["a"] * (len(before) + 1), "embeddings": [*before, last]}
+        small = json.dumps(body).replace("\\\\", "\\").encode()
+        assert _embeddings(small + b" " * LARGE) == _embeddings(small)
+
+
+def _embeddings(text: bytes) -> str:
+    try:
+        found = decode_request_embeddings(read_body(text, UpdateBody).embeddings)
+    except ChromaError as error:
+        return error.message()
+    return repr([None if row is None else np.asarray(row, np.float32).tolist() for row in found])

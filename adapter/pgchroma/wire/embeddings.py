@@ -56,8 +56,11 @@ def decode_vectors(texts: Sequence[str]) -> NDArray[np.float32]:
     return np.stack(vectors) if vectors else np.empty((0, 0), dtype=np.float32)
 
 
-def decode_request_embeddings(embeddings: Sequence[Embedding | None] | None) -> Any:
+def decode_request_embeddings(embeddings: Sequence[Embedding | bytes | None] | None) -> Any:
     """Return the embeddings of a request, for `RecordBatch.parse`.
+
+    Args:
+        embeddings: Lists of numbers, or texts in base64; of large requests, the bytes of these.
 
     Raises:
         MalformedRequestError: Texts and lists are mixed.
@@ -66,11 +69,13 @@ def decode_request_embeddings(embeddings: Sequence[Embedding | None] | None) -> 
     if embeddings is None:
         return None
     kinds = {type(embedding) for embedding in embeddings if embedding is not None}
-    if len(kinds) > 1:
+    if kinds == {bytes} and (matrix := _matrix(embeddings)) is not None:  # type: ignore[arg-type]
+        return matrix
+    if len(kinds - {bytes}) > 1 or (bytes in kinds and not kinds <= {bytes, str}):
         raise MalformedRequestError(
             "embeddings: expected only base64 texts or only lists of numbers, got both"
         )
-    if kinds != {str}:
+    if not kinds or not kinds <= {bytes, str}:
         return embeddings
     vectors = [None if text is None else _vector(text) for text in embeddings]  # type: ignore[arg-type]
     _check_finite(vectors)
@@ -100,9 +105,18 @@ def decode_columns(rows: Sequence[Sequence[float] | None] | None) -> NDArray[np.
     return np.array(filled, dtype=np.float32).reshape(len(rows), width)
 
 
-def _vector(text: str) -> NDArray[np.float32]:
+def _matrix(embeddings: Sequence[bytes | None]) -> NDArray[np.float32] | None:
+    """Return embeddings of one length; `None` if there is any other, or one with a fault."""
+    size = len(embeddings[0] or b"")
+    if not size or size % _WIDTH or any(len(each or b"") != size for each in embeddings):
+        return None
+    joined = np.frombuffer(b"".join(embeddings), dtype="<f4")  # type: ignore[arg-type]
+    return joined.reshape(len(embeddings), -1) if np.isfinite(joined).all() else None
+
+
+def _vector(text: str | bytes) -> NDArray[np.float32]:
     try:
-        raw = binascii.a2b_base64(text, strict_mode=True)
+        raw = text if isinstance(text, bytes) else binascii.a2b_base64(text, strict_mode=True)
     except (binascii.Error, ValueError) as error:
         raise InvalidArgumentError(f"Invalid base64 string: {error}") from error
     if len(raw) % _WIDTH:
