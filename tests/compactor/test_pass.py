@@ -43,6 +43,7 @@ class Answers:
             ("select id, first_pos, end_pos, index_name", [segment] if self.is_built else []),
             ("select c.relname::text, i.indisvalid", [("index_7", True)] if self.is_built else []),
             ("select coalesce(sum(change), 0)", [(ROWS,)]),
+            ("select coalesce( ( select o.option_value", [(85, 0, 0, 0)]),
             ("select (select coalesce(sum(operations)", [(ROWS, ROWS)]),
             ("select compacted_operations", [(0, 0, None)]),
             ("with free as materialized", [(COLLECTION,)]),

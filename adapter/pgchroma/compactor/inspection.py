@@ -19,6 +19,7 @@ from pgchroma.compactor.state import (
     Inspection,
     SegmentRow,
     TrackedCollection,
+    Updates,
 )
 from pgchroma.model.configuration import CollectionConfiguration
 from pgchroma.store.layout.secondary import SecondaryIndex, secondary_prefix
@@ -35,6 +36,7 @@ __all__ = (
     "limited_to",
     "list_collections",
     "peek",
+    "read_updates",
 )
 
 PAGE: Final = 200
@@ -137,6 +139,12 @@ def find_trigrams() -> Steps[str | None]:
     """Return the schema of the extension pg_trgm; `None` if it is not installed."""
     rows = yield Statement(_TRIGRAMS)
     return str(rows[0][0]) if rows else None
+
+
+def read_updates(tables: CollectionTables) -> Steps[Updates]:
+    """Return how records were updated since PostgreSQL's statistics began."""
+    rows = yield Statement(_UPDATES, {"table": tables.records.as_string(None)})
+    return Updates(*rows[0])
 
 
 def _collection(row: Sequence[Any]) -> TrackedCollection:
@@ -320,6 +328,24 @@ select count(*) from {vectors} where pos >= %(first)s::bigint and pos < %(end)s:
 _END_OF_ROWS: LiteralString = """
 select pos from {vectors} where pos >= %(first)s::bigint order by pos offset %(rows)s limit 1
 """
+
+_UPDATES = render(
+    """
+    select
+        coalesce(
+            (
+                select o.option_value::int from pg_options_to_table(c.reloptions) as o
+                where o.option_name = 'fillfactor'
+            ),
+            100
+        ),
+        pg_stat_get_tuples_updated(c.oid),
+        pg_stat_get_tuples_hot_updated(c.oid),
+        pg_stat_get_tuples_newpage_updated(c.oid)
+    from pg_catalog.pg_class as c
+    where c.oid = %(table)s::regclass
+    """
+)
 
 _TRIGRAMS = render(
     """

@@ -24,6 +24,7 @@ __all__ = (
     "drop_index",
     "merge_counts",
     "recount",
+    "set_fillfactor",
     "set_for_session",
     "vacuum",
 )
@@ -57,6 +58,13 @@ def disable_index_vacuum(collection: TrackedCollection) -> Statement:
     """
     text = "alter table {vectors} set (vacuum_index_cleanup = off)"
     return Statement(render(text, vectors=collection.tables.vectors))
+
+
+def set_fillfactor(collection: TrackedCollection, percent: int) -> Statement:
+    """Set how full inserts make the pages of records; existing pages stay as they are."""
+    text = "alter table {records} set (fillfactor = {percent})"
+    tables = collection.tables
+    return Statement(render(text, records=tables.records, percent=sql.Literal(percent)))
 
 
 def delete_orphans(collection: TrackedCollection, start: int = 1) -> AsRole:

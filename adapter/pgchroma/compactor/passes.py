@@ -140,12 +140,21 @@ def _compact(
     if merges_all:
         yield maintenance.recount(collection)
     yield maintenance.merge_counts(collection)
+    yield from _make_room(collection, found.records)
     is_recorded = yield from _record_obstacle(collection, obstacle)
     if not collection.tables.is_shadow:
         is_recorded &= yield from watermark.record_watermark(
             collection, end, keys, reads_all=merges_all
         )
     return PassResult(is_recorded, obstacle)
+
+
+def _make_room(collection: TrackedCollection, records: int) -> PassSteps[None]:
+    """Leave more room in the pages of records if updates have not found enough of it."""
+    updates = yield from inspection.read_updates(collection.tables)
+    fillfactor = planner.choose_fillfactor(records, updates)
+    if fillfactor < updates.fillfactor:
+        yield maintenance.set_fillfactor(collection, fillfactor)
 
 
 def sparse_pass(collection: TrackedCollection) -> PassSteps[PassResult]:

@@ -16,16 +16,19 @@ from pgchroma.compactor.state import (
     SparseState,
     SparseStep,
     TrackedCollection,
+    Updates,
 )
 from pgchroma.store.layout.pgvector import PgvectorVersion
 from pgchroma.store.layout.secondary import DEMAND_THRESHOLD, MAX_KEY_BYTES, SecondaryIndex
 from pgchroma.store.layout.segments import needs_index, segment_prefix
+from pgchroma.store.layout.tables import FILLFACTOR, UPDATED_FILLFACTOR
 
 __all__ = (
     "MIN_BLOCK",
     "MIN_IDLE_BLOCK",
     "build_memory",
     "choose_build",
+    "choose_fillfactor",
     "choose_secondary",
     "choose_sparse",
     "max_build_rows",
@@ -41,6 +44,9 @@ MAX_DEAD_FRACTION: Final = 0.2
 
 MAX_VACUUMED_FRACTION: Final = 0.005
 """Vacuum removes dead entries from indexes only if at most this fraction of them is dead."""
+
+MIN_MOVED: Final = 1_000
+"""Fewer updates that left their page are no reason to leave more room."""
 
 MIN_BUILD_MEMORY_BYTES: Final = 64 << 20
 
@@ -184,6 +190,15 @@ def build_memory(collection: TrackedCollection, build: Build, settings: Compacti
     """Return the memory for a build, in bytes."""
     needed = build.rows * collection.memory_per_row
     return min(max(needed, MIN_BUILD_MEMORY_BYTES), settings.memory)
+
+
+def choose_fillfactor(records: int, updates: Updates) -> int:
+    """Return how full inserts should make the pages of a number of records, in per cent."""
+    stayed = updates.updated - updates.moved
+    # Updates that change an indexed column need new entries, however much room there is.
+    are_hot = updates.hot >= stayed / 2
+    lack_room = updates.moved >= max(records / 2, MIN_MOVED)
+    return UPDATED_FILLFACTOR if lack_room and are_hot else FILLFACTOR
 
 
 def orphan_scan_start(inspection: Inspection, *, merges_all: bool) -> int:

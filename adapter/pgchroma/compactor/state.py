@@ -27,6 +27,7 @@ __all__ = (
     "SparseState",
     "SparseStep",
     "TrackedCollection",
+    "Updates",
 )
 
 MAX_COUNT_ROWS: Final = 64
@@ -133,6 +134,23 @@ class Build:
     first_pos: int
     end_pos: int
     rows: int
+
+
+@dataclass(frozen=True, slots=True)
+class Updates:
+    """How the records of a collection were updated since PostgreSQL's statistics began.
+
+    Attributes:
+        fillfactor: How full inserts make the pages of records, in per cent.
+        updated: How many updates there were.
+        hot: How many of them needed no new entries in indexes.
+        moved: How many of them put the new version into another page.
+    """
+
+    fillfactor: int
+    updated: int
+    hot: int
+    moved: int
 
 
 @dataclass(frozen=True, slots=True)

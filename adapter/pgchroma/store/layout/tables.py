@@ -77,6 +77,19 @@ MAX_PLAIN_DIMENSION = 2_000
 """The longest vector that fits into a page with its row, and therefore needs no TOAST table."""
 
 
+FILLFACTOR = 85
+"""How full, in per cent, inserts make the pages of records.
+
+A new embedding or new metadata is a new version of the row. If it fits into the same page, and no
+indexed column changes, it needs no entries in the indexes of the table, of which those of documents
+are expensive. This much room is enough for updates that are scattered over a collection.
+"""
+
+UPDATED_FILLFACTOR = 50
+"""The same for a collection whose records are updated one after the other: a page then has a new
+version of each of its rows."""
+
+
 @dataclass(frozen=True)
 class CollectionTables:
     """The quoted names of a collection's tables, for use in statements.
@@ -201,8 +214,9 @@ def create_tables(
             metadata jsonb,
             created_at timestamptz not null,
             updated_at timestamptz not null{columns}
-        )
+        ) with (fillfactor = {fillfactor})
         """,
+        fillfactor=sql.Literal(FILLFACTOR),
         columns=sql.SQL("").join(sql.SQL(", {}").format(column) for column in columns),
         records=tables.records,
         pkey=tables.constraint("records", "pkey"),
