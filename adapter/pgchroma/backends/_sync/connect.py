@@ -43,7 +43,7 @@ def connect_url(url: str, settings: Settings, patience: float | None = None) -> 
     conninfo = complete_conninfo(url)
     # The first connection is made outside the pool, which would keep trying.
     facts = prepare_by_conninfo(conninfo, settings)
-    sessions = Sessions(settings.pgchroma_prepared_statements)
+    sessions = Sessions(settings.pgchroma_prepared_statements, are_own=True)
     source = PoolSource(conninfo, sessions=sessions, patience=patience, **pool_options(settings))
     return _backend(source, conninfo, facts, settings, sessions)
 

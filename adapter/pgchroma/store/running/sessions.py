@@ -13,6 +13,7 @@ from pgchroma.errors import InvalidArgumentError
 from pgchroma.store.encoding.vectors import prepare_vectors
 from pgchroma.store.running.prepared_statements import has_names, name_statements, stop_preparing
 from pgchroma.store.running.search_path import note_schema
+from pgchroma.store.running.session_settings import keep_settings
 from pgchroma.store.running.steps import composed, render
 
 __all__ = ("SESSION_FACTS", "TYPE_OIDS", "Sessions")
@@ -45,15 +46,17 @@ class Sessions:
 
     Args:
         prepares: Whether statements are prepared; `None` means unless a pooler is in between.
+        are_own: Whether only pgchroma uses the connections.
 
     Attributes:
         note_type_oids: Called with the object ids of the types `vector` and `sparsevec` on each new
             connection: they differ in a database that was restored under the same name.
     """
 
-    def __init__(self, prepares: bool | None) -> None:
+    def __init__(self, prepares: bool | None, *, are_own: bool = False) -> None:
         self.note_type_oids: Callable[[int, int], None] | None = None
         self._prepares = prepares
+        self._are_own = are_own
         self._has_told = False
         self._lock = Lock()
 
@@ -91,7 +94,10 @@ class Sessions:
             note_schema(connection, is_on_path=is_on_path)
             if self.note_type_oids is not None and sparsevec_oid is not None:
                 self.note_type_oids(vector_oid, sparsevec_oid)
-        if self._prepares is not None or backend_pid == connection.info.backend_pid:
+        has_pooler = backend_pid != connection.info.backend_pid
+        if self._are_own and self._prepares is not False and not has_pooler:
+            keep_settings(connection)
+        if self._prepares is not None or not has_pooler:
             return
         stop_preparing(connection)
         if self._is_first():

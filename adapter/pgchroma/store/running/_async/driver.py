@@ -41,6 +41,7 @@ from pgchroma.store.running.isolation import (
 )
 from pgchroma.store.running.prepared_statements import may_prepare
 from pgchroma.store.running.search_path import ADD_SCHEMA, lacks_schema
+from pgchroma.store.running.session_settings import settings_of
 from pgchroma.store.running.steps import (
     Attempt,
     Reads,
@@ -122,6 +123,12 @@ async def _run_step(
 async def _run_reads(
     connection: AsyncConnection[Any], prefix: tuple[Statement, ...], reads: tuple[WithSettings, ...]
 ) -> list[Rows]:
+    kept = None if prefix else settings_of(connection)
+    missing = None if kept is None else kept.missing(reads)
+    if kept is not None and missing is not None:
+        rows = await _run_alone(connection, missing, reads)
+        kept.note(reads)
+        return rows
     statements, positions = list(prefix), []
     for read in reads:
         statements += [*read.settings, read.statement]
@@ -129,6 +136,17 @@ async def _run_reads(
     wrapping = rolling_back(connection)
     cursors = await _send_all(connection, tuple(statements), wrapping)
     return [await fetch(cursors[len(wrapping.before) + position]) for position in positions]
+
+
+async def _run_alone(
+    connection: AsyncConnection[Any], before: tuple[Statement, ...], reads: tuple[WithSettings, ...]
+) -> list[Rows]:
+    """Run reads without a transaction of their own, after statements that set something."""
+    statements = (*before, *(read.statement for read in reads))
+    if len(statements) == 1:
+        return [await _pipeline(connection, statements)]
+    cursors = await _send_all(connection, statements, NO_WRAPPING)
+    return [await fetch(cursor) for cursor in cursors[len(before) :]]
 
 
 def _packed(step: Step) -> Step:
