@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from litestar.connection import ASGIConnection
 from litestar.middleware import AbstractAuthenticationMiddleware, AuthenticationResult
-from litestar.types import ASGIApp
+from litestar.types import ASGIApp, Scope
 
+from pgchroma.model.credentials import Caller
 from pgchroma.server.auth.authenticator import Authenticator
 from pgchroma.server.auth.headers import address_of, plain_headers
 from pgchroma.server.limits import RequestLimiter
 
-__all__ = ("CALLER", "PUBLIC", "AuthenticationMiddleware")
+__all__ = ("CALLER", "PUBLIC", "AuthenticationMiddleware", "authenticate")
 
 CALLER = "pgchroma.caller"
 """The key of the request's state that holds the caller's name, for the log and the rate limit."""
@@ -43,9 +45,23 @@ class AuthenticationMiddleware(AbstractAuthenticationMiddleware):
         Raises:
             ChromaAuthError: The request has no valid credential.
         """
-        scope = connection.scope
-        headers = plain_headers(scope["headers"])
-        async with self._limiter.deadline():
-            caller = await self._authenticator.authenticate(headers, address_of(scope))
-        scope["state"][CALLER] = caller.name
+        headers = plain_headers(connection.scope["headers"])
+        caller = await authenticate(connection.scope, headers, self._authenticator, self._limiter)
         return AuthenticationResult(user=caller, auth=None)
+
+
+async def authenticate(
+    scope: Scope,
+    headers: Mapping[str, str],
+    authenticator: Authenticator,
+    limiter: RequestLimiter,
+) -> Caller:
+    """Return the caller that sent a request, and record its name in the request's state.
+
+    Raises:
+        ChromaAuthError: The headers have no valid credential.
+    """
+    async with limiter.deadline():
+        caller = await authenticator.authenticate(headers, address_of(scope))
+    scope["state"][CALLER] = caller.name
+    return caller

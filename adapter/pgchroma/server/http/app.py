@@ -15,12 +15,13 @@ from litestar.types import ASGIApp, Middleware
 from pgchroma.backends._async.base import AsyncBackend
 from pgchroma.server.auth.authenticator import AllowAll, Authenticator, CredentialAuthenticator
 from pgchroma.server.auth.middleware import CALLER, PUBLIC, AuthenticationMiddleware
-from pgchroma.server.http.browsers import BrowserGuard
+from pgchroma.server.http.browsers import BrowserGuard, BrowserRules
 from pgchroma.server.http.dispatch import Dispatcher
 from pgchroma.server.http.errors import EXCEPTION_HANDLERS
 from pgchroma.server.http.handlers import handlers
 from pgchroma.server.http.middleware import RequestMiddleware
 from pgchroma.server.http.pages import pages
+from pgchroma.server.http.shortcut import Shortcut
 from pgchroma.server.http.unread import UnreadAnswers
 from pgchroma.server.limits import RequestLimiter
 from pgchroma.server.settings import ServerSettings
@@ -56,17 +57,30 @@ def create_app(
         if settings.auth
         else AllowAll()
     )
+    rules = (
+        None if settings.auth else BrowserRules(settings.allowed_hosts, settings.cors_allow_origins)
+    )
     dispatcher = Dispatcher(backend, authenticator, limiter, settings)
     application: ASGIApp = Litestar(
         route_handlers=[*handlers(dispatcher), *pages()],
         lifespan=[lifespan],
-        middleware=_middleware(settings, authenticator, limiter),
+        middleware=_middleware(settings, authenticator, limiter, rules),
         exception_handlers=EXCEPTION_HANDLERS,
         cors_config=_cors(settings.cors_allow_origins),
         request_max_body_size=None,
         openapi_config=None,
         logging_config=None,
     )
+    if settings.rate_limit is None:
+        # The framework limits rates.
+        application = Shortcut(
+            application,
+            dispatcher,
+            authenticator,
+            limiter,
+            rules,
+            has_cors=bool(settings.cors_allow_origins),
+        )
     if telemetry is not None:
         application = telemetry.wrap(application)
     return RequestMiddleware(
@@ -79,16 +93,16 @@ def create_app(
 
 
 def _middleware(
-    settings: ServerSettings, authenticator: Authenticator, limiter: RequestLimiter
+    settings: ServerSettings,
+    authenticator: Authenticator,
+    limiter: RequestLimiter,
+    rules: BrowserRules | None,
 ) -> list[Middleware]:
     middleware: list[Middleware] = [
         DefineMiddleware(AuthenticationMiddleware, authenticator=authenticator, limiter=limiter)
     ]
-    if not settings.auth:
-        guard = DefineMiddleware(
-            BrowserGuard, hosts=settings.allowed_hosts, origins=settings.cors_allow_origins
-        )
-        middleware.insert(0, guard)
+    if rules is not None:
+        middleware.insert(0, DefineMiddleware(BrowserGuard, rules=rules))
     if settings.rate_limit is not None:
         limit = RateLimitConfig(
             ("minute", settings.rate_limit),

@@ -24,7 +24,7 @@ from pgchroma.server.http.errors import (
     is_json,
 )
 
-__all__ = ("BrowserGuard", "check_request", "host_of")
+__all__ = ("BrowserGuard", "BrowserRules", "check_request", "host_of")
 
 _SAFE: Final = frozenset(["GET", "HEAD", "OPTIONS"])
 _WITH_BODY: Final = frozenset(["POST", "PUT", "PATCH"])
@@ -32,19 +32,29 @@ _WITH_BODY: Final = frozenset(["POST", "PUT", "PATCH"])
 _PORTS: Final = {"http": 80, "https": 443}
 
 
-class BrowserGuard:
-    """Middleware of a server without authentication.
+class BrowserRules:
+    """Which requests a server without authentication accepts.
 
     Args:
-        app: The application.
         hosts: Host names to accept besides loopback's; ``*`` for all.
         origins: Origins whose pages may call the API; ``*`` for all.
     """
 
-    def __init__(self, app: ASGIApp, hosts: Collection[str], origins: Collection[str]) -> None:
-        self._app = app
+    def __init__(self, hosts: Collection[str], origins: Collection[str]) -> None:
         self._hosts = frozenset(filter(None, map(host_of, hosts)))
         self._origins = frozenset(origins)
+
+    def check(self, method: str, headers: Mapping[str, str]) -> None:
+        """Raise if a page of another origin may have made a request; see `check_request`."""
+        check_request(method, headers, self._hosts, self._origins)
+
+
+class BrowserGuard:
+    """Middleware of a server without authentication."""
+
+    def __init__(self, app: ASGIApp, rules: BrowserRules) -> None:
+        self._app = app
+        self._rules = rules
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Reject a request that a page of another origin may have made.
@@ -55,8 +65,7 @@ class BrowserGuard:
             UnsupportedMediaTypeError: It is a write, and its body is not JSON.
         """
         if scope["type"] == ScopeType.HTTP:
-            headers = plain_headers(scope["headers"])
-            check_request(scope["method"], headers, self._hosts, self._origins)
+            self._rules.check(scope["method"], plain_headers(scope["headers"]))
         await self._app(scope, receive, send)
 
 
@@ -68,8 +77,8 @@ def check_request(
     Args:
         method: Its method.
         headers: Its headers; their names are in lower case.
-        hosts: See `BrowserGuard`; as `host_of` returns them.
-        origins: See `BrowserGuard`.
+        hosts: See `BrowserRules`; as `host_of` returns them.
+        origins: See `BrowserRules`.
     """
     _check_host(headers, hosts)
     if method in _SAFE:

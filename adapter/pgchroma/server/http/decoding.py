@@ -11,11 +11,9 @@ import asyncio
 from collections.abc import Callable, Mapping
 from typing import Any, Final, ParamSpec, TypeVar
 
-from litestar import Response
-
 from pgchroma.model.operations import Operation
 from pgchroma.model.records import QueriedRecords, RecordColumns
-from pgchroma.server.http.errors import json_response
+from pgchroma.server.http.answers import Answer, json_answer
 from pgchroma.wire.route import Request, Route
 
 __all__ = ("Codec",)
@@ -52,10 +50,8 @@ class Codec:
             return _decode(route, path, query, body)
         return await self._in_thread(_decode, route, path, query, body)
 
-    async def encode(
-        self, route: Route[Any, Any], request: Request, result: Any
-    ) -> Response[bytes]:
-        """Return the response with an answer."""
+    async def encode(self, route: Route[Any, Any], request: Request, result: Any) -> Answer:
+        """Return the answer with a result."""
         if not _is_large(result):
             return _encode(route, request, result)
         return await self._in_thread(_encode, route, request, result)
@@ -75,8 +71,8 @@ def _decode(
     return request, route.decode_request(request)
 
 
-def _encode(route: Route[Any, Any], request: Request, result: Any) -> Response[bytes]:
-    return json_response(route.encode_response(request, result), route.status)
+def _encode(route: Route[Any, Any], request: Request, result: Any) -> Answer:
+    return json_answer(route.encode_response(request, result), route.status)
 
 
 def _is_long(body: bytes) -> bool:

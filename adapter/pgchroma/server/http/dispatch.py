@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 from uuid import UUID
 
-from litestar import Request, Response
-from litestar.exceptions import InternalServerException
+from litestar.types import HTTPScope, Receive
 
 from pgchroma.backends._async.base import AsyncBackend
 from pgchroma.errors import (
@@ -25,28 +25,46 @@ from pgchroma.model.operations import (
     Operation,
 )
 from pgchroma.server.auth.authenticator import Authenticator, identity
-from pgchroma.server.auth.headers import address_of, plain_headers
+from pgchroma.server.auth.headers import address_of
+from pgchroma.server.http.answers import Answer, json_answer
 from pgchroma.server.http.decoding import Codec
 from pgchroma.server.http.errors import (
     PayloadTooLargeError,
     UnsupportedMediaTypeError,
     is_json,
-    json_response,
 )
 from pgchroma.server.limits import RequestLimiter
 from pgchroma.server.settings import ServerSettings
 from pgchroma.wire.route import Access, Route, read_path
 
-__all__ = ("Dispatcher", "target_of")
+__all__ = ("ANONYMOUS", "Dispatcher", "Incoming", "authorize", "target_of")
 
 R = TypeVar("R")
-
-AnyRequest = Request[Any, Any, Any]
 
 RECHECK_AFTER = 1.0
 """Seconds that a body may take to arrive before the credential is checked again."""
 
 ANONYMOUS = Caller("", "read")
+
+
+@dataclass(slots=True)
+class Incoming:
+    """A request to a known path.
+
+    Attributes:
+        values: The percent-encoded values of the path's parameters.
+        query: The parameters of the query string.
+        headers: The headers, from `plain_headers`.
+        caller: The caller, if the path is not public.
+        receive: Receives the body.
+    """
+
+    scope: HTTPScope
+    values: Sequence[str]
+    query: Mapping[str, str]
+    headers: Mapping[str, str]
+    caller: Caller
+    receive: Receive
 
 
 class Dispatcher:
@@ -66,41 +84,43 @@ class Dispatcher:
         self._settings = settings
         self._codec = Codec()
 
-    async def dispatch(self, route: Route[Any, Any], request: AnyRequest) -> Response[bytes]:
+    async def dispatch(self, route: Route[Any, Any], incoming: Incoming) -> Answer:
         """Handle a request of a route.
 
         Raises:
             ChromaError: The request is not allowed, malformed, or failed.
         """
-        path = read_path(route.path, request.path_params.values())
-        # Before the body is read: a caller without permission should not cost the upload.
-        caller = ANONYMOUS if route.access == "public" else authorize(request, route.access, path)
+        path = read_path(route.path, incoming.values)
+        caller = incoming.caller
+        if route.access != "public":
+            # Before the body is read: a caller without permission should not cost the upload.
+            authorize(caller, route.access, path)
         started = time.monotonic()
-        body = await self._body(route, request) if route.body is not None else None
-        parsed, operation = await self._codec.decode(route, path, request.query_params, body)
+        body = await self._body(route, incoming) if route.body is not None else None
+        parsed, operation = await self._codec.decode(route, path, incoming.query, body)
         self._check_size(operation)
         if route.access != "public" and time.monotonic() - started > RECHECK_AFTER:
-            caller = await self._recheck(request, route.access, path)
+            caller = await self._recheck(incoming, route.access, path)
         if isinstance(operation, ModifyCollection) and operation.name is not None:
             # Whether a name is free reveals other collections, which a key for one collection
             # may not see.
             caller.require("write", Target(path["tenant"], path["database"]))
         if isinstance(operation, GetIdentity):
-            return json_response(route.encode_response(parsed, identity(caller)))
+            return json_answer(route.encode_response(parsed, identity(caller)))
+        if isinstance(operation, Heartbeat):
+            # It tells that the server is there; whether the database is, `is_ready` tells.
+            return json_answer(route.encode_response(parsed, time.time_ns()))
         result = await self._execute(operation)
         if operation.invalidates_credentials:
             self._authenticator.forget()
         return await self._codec.encode(route, parsed, result)
 
-    async def _recheck(
-        self, request: AnyRequest, access: Access, path: Mapping[str, str]
-    ) -> Caller:
+    async def _recheck(self, incoming: Incoming, access: Access, path: Mapping[str, str]) -> Caller:
         # A body may take long to arrive: the credential may have been revoked since.
-        headers = plain_headers(request.scope["headers"])
-        request.scope["user"] = await self._authenticator.authenticate(
-            headers, address_of(request.scope)
-        )
-        return authorize(request, access, path)
+        address = address_of(incoming.scope)
+        caller = await self._authenticator.authenticate(incoming.headers, address)
+        authorize(caller, access, path)
+        return caller
 
     async def is_ready(self) -> bool:
         """Whether the database answers."""
@@ -114,8 +134,8 @@ class Dispatcher:
         async with self._limiter.slot():
             return await self._backend.execute(operation)
 
-    async def _body(self, route: Route[Any, Any], request: AnyRequest) -> bytes:
-        kind = request.headers.get("content-type")
+    async def _body(self, route: Route[Any, Any], incoming: Incoming) -> bytes:
+        kind = incoming.headers.get("content-type")
         if kind is not None and not is_json(kind):
             raise UnsupportedMediaTypeError(
                 "Expected request with `Content-Type: application/json`"
@@ -125,10 +145,7 @@ class Dispatcher:
             limit = min(limit, route.max_bytes)
         try:
             async with asyncio.timeout(self._settings.body_timeout):
-                return await _read(request, limit)
-        except InternalServerException as error:
-            # Litestar raises it if the client disconnected or sent a malformed chunk.
-            raise InvalidArgumentError("the body is incomplete") from error
+                return await _read(incoming, limit)
         except TimeoutError as error:
             raise InvalidArgumentError(
                 f"the body did not arrive within {self._settings.body_timeout:g} seconds"
@@ -147,19 +164,17 @@ class Dispatcher:
             )
 
 
-def authorize(request: AnyRequest, access: Access, path: Mapping[str, str]) -> Caller:
-    """Return the caller if it has the permission that the route requires.
+def authorize(caller: Caller, access: Access, path: Mapping[str, str]) -> None:
+    """Check that a caller has the permission that a route requires.
 
     Raises:
         AuthorizationError: It does not.
     """
-    caller: Caller = request.user
     if access == "operator":
         caller.require("admin", Target())
     elif access != "authenticated":
         role = cast("Role", "read" if access == "lookup" else access)
         caller.require(role, target_of(path, is_lookup=access == "lookup"))
-    return caller
 
 
 def target_of(path: Mapping[str, str], *, is_lookup: bool = False) -> Target:
@@ -183,18 +198,24 @@ def _uuid(text: str | None) -> UUID | None:
         return UUID(int=0)
 
 
-async def _read(request: AnyRequest, limit: int) -> bytes:
-    declared = request.headers.get("content-length", "")
+async def _read(incoming: Incoming, limit: int) -> bytes:
+    declared = incoming.headers.get("content-length", "")
     if declared.isdigit() and int(declared) > limit:
         raise PayloadTooLargeError(_TOO_LARGE)
     chunks = []
     size = 0
-    async for chunk in request.stream():
+    while True:
+        message: Any = await incoming.receive()
+        if message["type"] == "http.disconnect":
+            # The client disconnected, or sent a malformed chunk.
+            raise InvalidArgumentError("the body is incomplete")
+        chunk = message.get("body", b"")
         size += len(chunk)
         if size > limit:
             raise PayloadTooLargeError(_TOO_LARGE)
         chunks.append(chunk)
-    return b"".join(chunks)
+        if not message.get("more_body"):
+            return b"".join(chunks)
 
 
 _TOO_LARGE = "Failed to buffer the request body: length limit exceeded"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from litestar import Litestar, MediaType, Request, Response
+from litestar import Litestar, Request, Response
 from litestar.exceptions import (
     HTTPException,
     MethodNotAllowedException,
@@ -27,9 +27,9 @@ from pgchroma.errors import (
     UnavailableError,
     UnimplementedError,
 )
+from pgchroma.server.http.answers import Answer, json_answer
 from pgchroma.server.observability.logs import redacted_message
 from pgchroma.wire.errors import EFFECT, effect_of, encode_error, status_of
-from pgchroma.wire.route import encode_json
 
 __all__ = (
     "EXCEPTION_HANDLERS",
@@ -39,8 +39,8 @@ __all__ = (
     "PayloadTooLargeError",
     "UnsupportedMediaTypeError",
     "allowed",
+    "answer_to",
     "is_json",
-    "json_response",
 )
 
 _log = logging.getLogger("pgchroma.server")
@@ -78,12 +78,26 @@ def is_json(content_type: str) -> bool:
     )
 
 
-def json_response(content: Any, status: int = 200) -> Response[bytes]:
-    """Return a response with JSON."""
-    return Response(encode_json(content), status_code=status, media_type=MediaType.JSON)
+def answer_to(error: Exception, operation: str = "") -> Answer:
+    """Return the answer to an error, and log what the operator has to know.
+
+    Args:
+        error: The error; any but those of Litestar.
+        operation: The id of the operation that failed; empty for an unknown path.
+    """
+    match error:
+        case PayloadTooLargeError() if operation in PLAIN_TEXT_ERRORS:
+            return Answer(413, b"Payload too large", content_type="")
+        case ChromaError():
+            return _answer_to(error)
+        case RecursionError():
+            # Only nested requests cause such a deep recursion.
+            return _answer_to(InvalidArgumentError("the request is nested too deeply"))
+    _log.error("unexpected %s", type(error).__name__, exc_info=error)
+    return json_answer(encode_error(_presentable(InternalError())), _INTERNAL)
 
 
-def _on_error(request: Request[Any, Any, Any], error: ChromaError) -> Response[bytes]:
+def _answer_to(error: ChromaError) -> Answer:
     status = status_of(error)
     if isinstance(error, UnavailableError | DeadlineExceededError):
         _log.warning("answered %d: %s", status, redacted_message(error))
@@ -93,28 +107,21 @@ def _on_error(request: Request[Any, Any, Any], error: ChromaError) -> Response[b
     elif status >= _INTERNAL and not isinstance(error, UnimplementedError):
         # The cause goes to the log, for the operator, and not to the caller.
         _log.error("answered %d", status, exc_info=error)
-    response = json_response(encode_error(_presentable(error)), status)
+    answer = json_answer(encode_error(_presentable(error)), status)
     if isinstance(error, UnavailableError):
-        response.headers[EFFECT] = effect_of(error)
+        answer.headers[EFFECT] = effect_of(error)
     if isinstance(error, UnavailableError | RateLimitError):
-        response.headers["retry-after"] = (
+        answer.headers["retry-after"] = (
             f"{error.retry_after:.0f}" if error.retry_after else RETRY_AFTER
         )
     if status == 401:  # noqa: PLR2004
-        response.headers["www-authenticate"] = "Bearer"
-    return response
+        answer.headers["www-authenticate"] = "Bearer"
+    return answer
 
 
-def _on_large_body(request: Request[Any, Any, Any], error: ChromaError) -> Response[Any]:
-    route: Any = request.route_handler
-    if route.operation_id in PLAIN_TEXT_ERRORS:
-        return Response(b"Payload too large", status_code=413, headers={"content-type": ""})
-    return _on_error(request, error)
-
-
-def _on_depth(request: Request[Any, Any, Any], error: RecursionError) -> Response[bytes]:
-    # Only nested requests cause such a deep recursion.
-    return _on_error(request, InvalidArgumentError("the request is nested too deeply"))
+def _on_error(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
+    route: Any = request.scope.get("route_handler")
+    return answer_to(error, getattr(route, "operation_id", None) or "").to_response()
 
 
 def _presentable(error: ChromaError) -> ChromaError:
@@ -173,30 +180,22 @@ def allowed(app: Litestar, path: str) -> str:
 
 
 def _on_rate_limit(request: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:
-    response = _on_error(request, RateLimitError("Too many requests; backoff and try again"))
+    answer = answer_to(RateLimitError("Too many requests; backoff and try again"))
     headers = {name.lower(): value for name, value in (error.headers or {}).items()}
-    response.headers.update(headers)
-    response.headers["retry-after"] = headers.get("ratelimit-reset", RETRY_AFTER)
-    return response
+    answer.headers.update(headers)
+    answer.headers["retry-after"] = headers.get("ratelimit-reset", RETRY_AFTER)
+    return answer.to_response()
 
 
 def _on_http_exception(request: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:
     body = {"error": "ChromaError", "message": error.detail}
-    return json_response(body, error.status_code)
-
-
-def _on_unexpected(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
-    _log.error("unexpected %s", type(error).__name__, exc_info=error)
-    return json_response(encode_error(_presentable(InternalError())), _INTERNAL)
+    return json_answer(body, error.status_code).to_response()
 
 
 EXCEPTION_HANDLERS: dict[int | type[Exception], Any] = {
-    PayloadTooLargeError: _on_large_body,
-    ChromaError: _on_error,
     NotFoundException: _on_unknown_path,
     MethodNotAllowedException: _on_unknown_method,
     TooManyRequestsException: _on_rate_limit,
     HTTPException: _on_http_exception,
-    RecursionError: _on_depth,
-    Exception: _on_unexpected,
+    Exception: _on_error,
 }

@@ -9,17 +9,18 @@ from litestar import Request, Response
 from litestar.handlers import HTTPRouteHandler
 
 from pgchroma.model.operations import Heartbeat
+from pgchroma.server.auth.headers import plain_headers
 from pgchroma.server.auth.middleware import PUBLIC
-from pgchroma.server.http.dispatch import Dispatcher, authorize
-from pgchroma.server.http.errors import json_response
+from pgchroma.server.http.answers import json_answer
+from pgchroma.server.http.dispatch import ANONYMOUS, Dispatcher, Incoming, authorize
 from pgchroma.wire.paths import COLLECTION
 from pgchroma.wire.route import PREFIX, Access, Route, read_path
 from pgchroma.wire.routes import ROUTES, route_of
 
-__all__ = ("UNIMPLEMENTED", "Answer", "AnyRequest", "handler", "handlers")
+__all__ = ("UNIMPLEMENTED", "AnyRequest", "Respond", "handler", "handlers")
 
 AnyRequest = Request[Any, Any, Any]
-Answer = Callable[[AnyRequest], Awaitable[Response[Any]]]
+Respond = Callable[[AnyRequest], Awaitable[Response[Any]]]
 
 
 def handlers(dispatcher: Dispatcher) -> list[HTTPRouteHandler]:
@@ -55,23 +56,32 @@ def _of_route(route: Route[Any, Any], dispatcher: Dispatcher) -> HTTPRouteHandle
     )
 
 
-def _answer(route: Route[Any, Any], dispatcher: Dispatcher) -> Answer:
+def _answer(route: Route[Any, Any], dispatcher: Dispatcher) -> Respond:
     async def answer(request: AnyRequest) -> Response[Any]:
-        return await dispatcher.dispatch(route, request)
+        scope: Any = request.scope
+        incoming = Incoming(
+            scope,
+            tuple(request.path_params.values()),
+            request.query_params,
+            plain_headers(scope["headers"]),
+            scope.get("user") or ANONYMOUS,
+            request.receive,
+        )
+        return (await dispatcher.dispatch(route, incoming)).to_response()
 
     return answer
 
 
-def _healthcheck(dispatcher: Dispatcher) -> Answer:
+def _healthcheck(dispatcher: Dispatcher) -> Respond:
     async def answer(_: AnyRequest) -> Response[Any]:
         is_ready = await dispatcher.is_ready()
         body = {"is_executor_ready": is_ready, "is_log_client_ready": is_ready}
-        return json_response(body, 200 if is_ready else 503)
+        return json_answer(body, 200 if is_ready else 503).to_response()
 
     return answer
 
 
-def _limits(dispatcher: Dispatcher) -> Answer:
+def _limits(dispatcher: Dispatcher) -> Respond:
     limits = dispatcher.limits
     body = {
         "max_batch_size": limits.max_batch_size,
@@ -80,7 +90,7 @@ def _limits(dispatcher: Dispatcher) -> Answer:
     }
 
     async def answer(_: AnyRequest) -> Response[Any]:
-        return json_response(body)
+        return json_answer(body).to_response()
 
     return answer
 
@@ -90,16 +100,16 @@ async def _v1_removed(request: AnyRequest) -> Response[Any]:
         "error": "Unimplemented",
         "message": "The v1 API is deprecated. Please use /v2 apis",
     }
-    return json_response(body, 410)
+    return json_answer(body, 410).to_response()
 
 
 def _unimplemented(
     method: str, path: str, name: str, access: Access, status: int, message: str
 ) -> HTTPRouteHandler:
     async def refuse(request: AnyRequest) -> Response[Any]:
-        authorize(request, access, read_path(path, request.path_params.values()))
+        authorize(request.user, access, read_path(path, request.path_params.values()))
         error = "NotFoundError" if status == 404 else "ChromaError"  # noqa: PLR2004
-        return json_response({"error": error, "message": message}, status)
+        return json_answer({"error": error, "message": message}, status).to_response()
 
     return handler(method, PREFIX + positional(path), name, refuse)
 
@@ -108,7 +118,7 @@ def handler(
     method: Any,
     path: str,
     name: str,
-    answer: Answer,
+    respond: Respond,
     *,
     status: int = 200,
     is_public: bool = False,
@@ -116,7 +126,7 @@ def handler(
     """Return a handler that answers a path with a function; a public one needs no credential."""
 
     async def handle(request: AnyRequest) -> Response[Any]:
-        return await answer(request)
+        return await respond(request)
 
     handle.__name__ = name
     decorate = HTTPRouteHandler(

@@ -174,6 +174,8 @@ def _with_raw_path(scope: HTTPScope) -> HTTPScope:
         # Routing would remove the slash, and with it an empty name.
         path = _NOWHERE
     method: Any = "GET" if scope["method"] == "HEAD" else scope["method"]
+    # The log reads what the application adds to it.
+    scope.setdefault("state", {})
     passed = scope.copy()
     passed.update({"path": path, "method": method})
     return passed
@@ -183,7 +185,6 @@ def _access_record(
     scope: HTTPScope, response: _Response, body: _Body, seconds: float
 ) -> AccessRecord:
     # Neither query strings nor bodies: they contain users' data.
-    state: dict[str, Any] = scope.get("state") or {}
     client = scope.get("client") or ("", 0)
     return AccessRecord(
         response.operation,
@@ -193,7 +194,7 @@ def _access_record(
         seconds,
         response.size,
         body.size,
-        state.get(CALLER) or "",
+        scope["state"].get(CALLER) or "",
         client[0],
         response.trace_id,
     )

@@ -16,7 +16,7 @@ from litestar import Response
 from litestar.handlers import HTTPRouteHandler
 
 from pgchroma._version import __version__
-from pgchroma.server.http.handlers import Answer, AnyRequest, handler
+from pgchroma.server.http.handlers import AnyRequest, Respond, handler
 from pgchroma.server.http.openapi import openapi
 from pgchroma.wire.route import encode_json
 
@@ -92,7 +92,7 @@ _YEAR: Final = "public, max-age=31536000, immutable"
 
 def pages() -> list[HTTPRouteHandler]:
     """Return the handlers of the document and its pages, which are public."""
-    paths: dict[str, tuple[str, Answer]] = {
+    paths: dict[str, tuple[str, Respond]] = {
         "/": ("home", _home),
         "/openapi.json": ("openapi", _document),
         "/docs": ("docs", _swagger),

@@ -20,6 +20,7 @@ from pythonjsonlogger.orjson import OrjsonFormatter
 
 from pgchroma.backends.redaction import postgres_message, sqlstate_of
 from pgchroma.errors import ChromaError
+from pgchroma.server.observability.log_handler import BATCHED, BatchingHandler
 
 __all__ = (
     "AccessRecord",
@@ -32,7 +33,7 @@ __all__ = (
     "redacted_message",
 )
 
-_requests = logging.getLogger("pgchroma.requests")
+_requests = logging.getLogger(BATCHED)
 _uncaught = logging.getLogger("pgchroma.server")
 
 
@@ -76,8 +77,7 @@ def log_configuration(form: Literal["json", "text"], level: str) -> dict[str, An
         "formatters": {"chosen": {"()": JsonFormatter if form == "json" else TextFormatter}},
         "handlers": {
             "stderr": {
-                "class": "logging.StreamHandler",
-                "stream": "ext://sys.stderr",
+                "()": BatchingHandler,
                 "formatter": "chosen",
                 "filters": ["foreign"],
             }
