@@ -433,12 +433,17 @@ select format(
 )
 $$;
 
+-- PostgreSQL cannot replace an older form, which returned other columns.
+drop function if exists chroma._sparse_clauses(chroma._collections);
+
 -- The parts of the statements of a write that depend on the collection's sparse vectors; see
 -- pgchroma.store.records.sparse. Each is empty if the collection has none.
+--
+-- claimed   The keys whose sparse vectors have tables, as literals.
 create or replace function chroma._sparse_clauses(
     collection chroma._collections
 ) returns table (
-    names text, selected text, claimed text, columns text, drawn text, held text, same text,
+    selected text, claimed text, columns text, drawn text, held text, same text,
     replaced text, positions text, changes text, added text, changed text, cleared text
 )
 language sql immutable
@@ -465,19 +470,14 @@ named as (
     from sparse as s
 )
 select
-    coalesce(
-        string_agg(format(', s%1$s, s%1$s_touched', number), '' order by number)
-        filter (where not is_text),
-        ''
-    ),
     coalesce(string_agg(format(
         ', case when jsonb_typeof(metadata -> %1$L) = ''object'' then metadata -> %1$L end as '
         's%2$s, '
         'coalesce(metadata ? %1$L, false) as s%2$s_touched', key, number
     ), '' order by number) filter (where not is_text), ''),
-    coalesce(string_agg(format(
-        ', %L', key
-    ), '' order by number) filter (where not is_text), ''),
+    coalesce(
+        string_agg(quote_literal(key), ', ' order by number) filter (where not is_text), ''
+    ),
     coalesce(string_agg(', ' || place, '' order by number), ''),
     coalesce(string_agg(format(', case when %s then drawn end', has), '' order by number), ''),
     coalesce(string_agg(', r.' || place, '' order by number), ''),
@@ -611,7 +611,7 @@ begin
         case when sparse.claimed = '' then '' else format(
             ' - array(select key from unnest(array[%s]) as key where jsonb_typeof(metadata -> key) '
             '= ''object'')',
-            substr(sparse.claimed, 3)
+            sparse.claimed
         ) end,
         sparse.selected,
         chroma._table(target, 'records'),
@@ -674,7 +674,7 @@ declare
     plain constant text := case when sparse.claimed = '' then 'metadata' else format(
         'metadata || coalesce((select jsonb_object_agg(key, null) from unnest(array[%s]) as key '
         'where jsonb_typeof(metadata -> key) = ''object''), ''{}'')',
-        substr(sparse.claimed, 3)
+        sparse.claimed
     ) end;
     claim text;
     held text;

@@ -156,6 +156,21 @@ def test_what_cannot_be_replaced_is_refused_with_the_dependent_object(
     assert [column.name for column in after or ()] == [column.name for column in before or ()]
 
 
+def test_a_function_that_returned_other_columns_is_replaced(
+    url: str, connection: psycopg.Connection[Any]
+) -> None:
+    with pgchroma.PostgresClient(url) as client:
+        client.create_collection("papers")
+    connection.execute("drop function chroma._sparse_clauses(chroma._collections)")
+    connection.execute(
+        "create function chroma._sparse_clauses(collection chroma._collections) "
+        "returns table (names text) language sql immutable as 'select null'"
+    )
+    upgrade(connection)
+    added = connection.execute("select chroma.add('papers', array['a'])").fetchone()
+    assert added == (1,)
+
+
 def test_the_command_keeps_a_view_that_depends_on_schema_chroma(
     url: str, connection: psycopg.Connection[Any], older: Callable[[], None]
 ) -> None:
