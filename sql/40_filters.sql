@@ -468,6 +468,22 @@ begin
 end
 $$;
 
+-- The entry of a collection's full-text index in its configuration's "indexed".
+create or replace function chroma._text_index(indexed jsonb) returns jsonb
+language plpgsql immutable
+as $$
+begin
+    if indexed -> 'text' ->> 'language' is null then
+        perform chroma._refuse(
+            'Cannot search documents for words because the collection has no full-text index. '
+            'It is chosen when a collection is created: '
+            'configuration={''text'': {''language'': ''english''}}'
+        );
+    end if;
+    return indexed -> 'text';
+end
+$$;
+
 -- Compiles words in the syntax of web searches; see pgchroma.model.words.
 create or replace function chroma._compile_words(
     words text, kind text, path text, facts jsonb
@@ -475,7 +491,7 @@ create or replace function chroma._compile_words(
 language plpgsql immutable
 as $$
 declare
-    language constant text := facts -> 'indexed' -> 'text' ->> 'language';
+    language constant text := chroma._text_index(facts -> 'indexed') ->> 'language';
     alternatives text[] := '{}';
     plain text[] := '{}';
     parts text[] := '{}';
@@ -484,14 +500,7 @@ declare
     token text;
     prefix text[];
 begin
-    if language is null then
-        perform chroma._refuse(
-            'Cannot search documents for words because the collection has no full-text index. It '
-            'is '
-            'chosen when a collection is created: configuration={''text'': {''language'': '
-            '''english''}}'
-        );
-    elsif length(words) > 10000 then
+    if length(words) > 10000 then
         perform chroma._refuse_filter(
             kind, path, format('expected at most 10000 characters, got %s', length(words))
         );

@@ -366,21 +366,13 @@ create or replace function chroma._words_leaf(
 language plpgsql stable
 as $$
 declare
-    index constant jsonb := (collection).configuration -> 'indexed' -> 'text';
-    language constant regconfig := (index ->> 'language')::regconfig;
-    lexemes text[];
+    index constant jsonb := chroma._text_index((collection).configuration -> 'indexed');
+    lexemes constant text[] := tsvector_to_array(
+        to_tsvector((index ->> 'language')::regconfig, words)
+    );
     term constant text :=
         'mod(hashtextextended(u.lexeme collate "C", 0) & 9223372036854775807, 1000000000)';
 begin
-    if index is null then
-        perform chroma._refuse(
-            'Cannot search documents for words because the collection has no full-text index. It '
-            'is '
-            'chosen when a collection is created: configuration={''text'': {''language'': '
-            '''english''}}'
-        );
-    end if;
-    lexemes := tsvector_to_array(to_tsvector(language, words));
     if lexemes = '{}' then
         return 'select null::bigint as seq, null::real as value where false';
     end if;
