@@ -230,14 +230,28 @@ begin
 end
 $$;
 
+-- The values that a key is compared with: those of a list, or the one that is not in a list.
+create or replace function chroma._operands(operand jsonb) returns jsonb
+language sql immutable
+as $$
+select case jsonb_typeof(operand) when 'array' then operand else jsonb_build_array(operand) end
+$$;
+
+-- PostgreSQL's operator for an operator that compares one value.
+create or replace function chroma._symbol(operator text) returns text
+language sql immutable
+as $$
+select case operator
+    when '$gt' then '>' when '$gte' then '>=' when '$lt' then '<' when '$lte' then '<=' else '='
+end
+$$;
+
 -- Refuses a key for which the schema disables the index.
 create or replace function chroma._check_key(key text, operand jsonb, facts jsonb) returns void
 language plpgsql immutable
 as $$
 declare
-    kind constant text := chroma._kind(
-        case jsonb_typeof(operand) when 'array' then operand -> 0 else operand end
-    );
+    kind constant text := chroma._kind(chroma._operands(operand) -> 0);
 begin
     if coalesce(
         facts -> 'indexed' -> 'keys' -> key ->> kind,
@@ -261,13 +275,8 @@ as $$
 declare
     -- The same expression as in the key's index, so that PostgreSQL recognizes it.
     field constant text := format('r.metadata -> %L', key);
-    is_text constant boolean := jsonb_typeof(
-        case jsonb_typeof(operand) when 'array' then operand -> 0 else operand end
-    ) <> 'number';
+    is_text constant boolean := jsonb_typeof(chroma._operands(operand) -> 0) <> 'number';
     kind constant text := case when is_text then 'value' else 'number' end;
-    symbol constant text := case operator
-        when '$gt' then '>' when '$gte' then '>=' when '$lt' then '<' when '$lte' then '<=' else '='
-    end;
     condition text;
 begin
     if key in ('#id', 'chroma:document', 'chroma:uri') then
@@ -299,7 +308,8 @@ begin
     end if;
     -- jsonb orders values of different types (true > 1 > "a"), so only numbers are compared.
     return format(
-        '(jsonb_typeof(%1$s) = ''number'' and (%1$s) %2$s %3$L::jsonb)', field, symbol, operand
+        '(jsonb_typeof(%1$s) = ''number'' and (%1$s) %2$s %3$L::jsonb)',
+        field, chroma._symbol(operator), operand
     );
 end
 $$;
@@ -316,11 +326,7 @@ select case
         name,
         array(
             select item #>> '{}'
-            from jsonb_array_elements(
-                case jsonb_typeof(operand)
-                    when 'array' then operand else jsonb_build_array(operand)
-                end
-            ) as item
+            from jsonb_array_elements(chroma._operands(operand)) as item
             where jsonb_typeof(item) = 'string'
         )
     )
@@ -344,8 +350,7 @@ create or replace function chroma._compile_indexed_value(
 language plpgsql immutable
 as $$
 declare
-    operands constant jsonb :=
-        case jsonb_typeof(operand) when 'array' then operand else jsonb_build_array(operand) end;
+    operands constant jsonb := chroma._operands(operand);
     indexed constant text[] := array(
         select left(
             case jsonb_typeof(item) when 'string' then 's' else 'b' end || (item #>> '{}'), 200
@@ -384,14 +389,7 @@ select
             ' = any(%L::numeric[])',
             array(select (item #>> '{}')::numeric from jsonb_array_elements(operand) as item)
         )
-        else format(
-            ' %s %L::numeric',
-            case operator
-                when '$gt' then '>' when '$gte' then '>=' when '$lt' then '<' when '$lte' then '<='
-                else '='
-            end,
-            operand::text
-        )
+        else format(' %s %L::numeric', chroma._symbol(operator), operand::text)
     end
 $$;
 

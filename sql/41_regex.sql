@@ -200,6 +200,13 @@ as $$
 select case when literal ~ '[\w\s]' or ascii(literal) > 127 then literal else '\' || literal end
 $$;
 
+-- The longer of two texts; the first if they have the same length.
+create or replace function chroma._longer(a text, b text) returns text
+language sql immutable
+as $$
+select case when length(b) > length(a) then b else a end
+$$;
+
 -- Translates a pattern.
 --
 -- expression   PostgreSQL's pattern.
@@ -253,7 +260,7 @@ begin
             expression := expression || bounds[1];
             -- The last character of the text is repeated, and may be missing.
             literal := left(literal, -1);
-            required := case when length(literal) > length(required) then literal else required end;
+            required := chroma._longer(required, literal);
             literal := '';
             repeated := 'nothing';
             place := place + length(bounds[1]);
@@ -276,7 +283,7 @@ begin
             expression := expression || '(?:';
             place := place + length(part);
             depth := depth + 1;
-            required := case when length(literal) > length(required) then literal else required end;
+            required := chroma._longer(required, literal);
             literal := '';
             repeated := 'nothing';
             continue;
@@ -353,7 +360,7 @@ begin
         else
             part := chroma._regex_literal(next);
         end if;
-        required := case when length(literal) > length(required) then literal else required end;
+        required := chroma._longer(required, literal);
         literal := '';
         expression := expression || part;
         repeated := case
@@ -366,11 +373,7 @@ begin
     if depth > 0 then
         perform chroma._refuse_regex(pattern, 'unclosed group', length(pattern) + 1);
     end if;
-    required := case
-        when has_alternatives then ''
-        when length(literal) > length(required) then literal
-        else required
-    end;
+    required := case when has_alternatives then '' else chroma._longer(required, literal) end;
 end
 $$;
 
