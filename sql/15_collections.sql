@@ -62,6 +62,15 @@ select format(
 )
 $$;
 
+-- The expression of how many records a collection has. Each write adds a row with the change.
+create or replace function chroma._record_count(collection chroma._collections) returns text
+language sql immutable
+as $$
+select format(
+    '(select coalesce(sum(change), 0)::bigint from %s)', chroma._table(collection, 'counts')
+)
+$$;
+
 -- The quoted name of a table of sparse vectors.
 create or replace function chroma._sparse_table(
     collection chroma._collections, number integer, suffix text default ''

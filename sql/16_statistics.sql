@@ -1,15 +1,23 @@
 -- The sizes of a collection. Each is a function, so that a statement reads only what it selects. A
 -- size is null if the caller may not read the tables.
 
+-- Whether one of a collection's tables exists and the caller may read it; null if it is missing.
+create or replace function chroma._may_read(
+    collection chroma._collections, kind text
+) returns boolean
+language sql stable
+as $$
+select has_table_privilege(to_regclass(chroma._table(collection, kind)), 'select')
+$$;
+
 create or replace function chroma._rows(collection chroma._collections) returns bigint
 language plpgsql stable
 as $$
 declare
-    name constant text := chroma._table(collection, 'counts');
     counted bigint;
 begin
-    if has_table_privilege(to_regclass(name), 'select') then
-        execute format('select coalesce(sum(change), 0)::bigint from %s', name) into counted;
+    if chroma._may_read(collection, 'counts') then
+        execute 'select ' || chroma._record_count(collection) into counted;
     end if;
     return counted;
 end
@@ -32,12 +40,12 @@ create or replace function chroma._embeddings(
 language plpgsql stable
 as $$
 declare
-    name constant text := chroma._table(collection, 'vectors');
     counted bigint;
 begin
-    if has_table_privilege(to_regclass(name), 'select') then
+    if chroma._may_read(collection, 'vectors') then
         execute format(
-            'select count(*) from %s where (%s) = %L', name, chroma._covered(collection), is_covered
+            'select count(*) from %s where (%s) = %L',
+            chroma._table(collection, 'vectors'), chroma._covered(collection), is_covered
         ) into counted;
     end if;
     return counted;
@@ -62,11 +70,11 @@ create or replace function chroma._last_write(
 language plpgsql stable
 as $$
 declare
-    name constant text := chroma._table(collection, 'records');
     last_write timestamptz;
 begin
-    if has_table_privilege(to_regclass(name), 'select') then
-        execute format('select max(updated_at) from %s', name) into last_write;
+    if chroma._may_read(collection, 'records') then
+        execute format('select max(updated_at) from %s', chroma._table(collection, 'records'))
+        into last_write;
     end if;
     return last_write;
 end

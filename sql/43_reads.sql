@@ -125,9 +125,7 @@ declare
     counted bigint;
 begin
     if "where" is null and where_document is null then
-        execute format(
-            'select coalesce(sum(change), 0)::bigint from %s', chroma._table(found, 'counts')
-        ) into counted;
+        execute 'select ' || chroma._record_count(found) into counted;
     else
         execute format(
             'select count(*) from %s as r where %s',

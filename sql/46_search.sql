@@ -469,12 +469,12 @@ begin
         part_of_term,
         case
             when has_bm25 then format(
-                'q.weight * ln(1 + (select (t.records - c.having_term + 0.5) / (c.having_term + '
-                '0.5) '
-                'from (select coalesce(sum(change), 0)::float8 as records from %s) as t '
+                'q.weight * ln(1 + (select (t.records - c.having_term + 0.5) '
+                '/ (c.having_term + 0.5) '
+                'from (select %s::float8 as records) as t '
                 'cross join lateral (select least((select count(*) from shared as e '
                 'where %s <#> q.only <> 0), t.records)::float8 as having_term) as c))',
-                chroma._table(collection, 'counts'), part_of_term
+                chroma._record_count(collection), part_of_term
             )
             else 'q.weight'
         end,
