@@ -678,6 +678,7 @@ declare
     ) end;
     claim text;
     held text;
+    change text;
     changed bigint;
     is_held boolean;
 begin
@@ -708,75 +709,80 @@ begin
             sparse.held, records
         );
     else
-        claim := format(
-            'select count(*) from (select from %s as r where r.id = any($1) order by r.id for '
-            'update) as locked',
-            records
-        );
+        claim := chroma._claim(target, 'r.id = any($1)');
         held := chroma._held(target, 'r.id = any($1)');
     end if;
+    change := format(
+        'with input as materialized ('
+        'select n, id, document, uri, %1$s as metadata, embedding%2$s '
+        'from unnest($1, $2, $3, $4, $5) with ordinality as batch (id, document, uri, '
+        'metadata, embedding, n)), '
+        '%3$s, '
+        'positions as materialized ('
+        'select *, case when embedding is null then null when is_new then replaced else '
+        'nextval(%4$L) end as pos%5$s '
+        'from (select i.*, h.seq, h.pos as replaced, h.is_new%6$s from input as i join held as '
+        'h on h.id = i.id '
+        'order by i.n) as matched), '
+        'updated as (update %7$s as r set pos = coalesce(p.pos, r.pos), '
+        'document = coalesce(p.document, r.document), uri = coalesce(p.uri, r.uri), '
+        'metadata = nullif(jsonb_strip_nulls(coalesce(r.metadata, ''{}'') || '
+        'coalesce(p.metadata, ''{}'')), ''{}''), '
+        '%8$supdated_at = now() from positions as p where r.seq = p.seq and not p.is_new), '
+        'counted as (insert into %9$s (place, change, operations) '
+        'select nextval(%4$L), 0, count(*) from positions where not is_new having count(*) > 0)'
+        '%10$s%11$s%12$s '
+        'select (select count(*) from positions), %13$s',
+        plain,
+        sparse.selected,
+        held,
+        log,
+        sparse.positions,
+        sparse.replaced,
+        records,
+        sparse.changes,
+        counts,
+        case
+            when target.dimension is not null then format(
+                ', replaced as (delete from %1$s as v using positions as p '
+                'where v.pos = p.replaced and p.pos is not null and not p.is_new), '
+                'stored as (insert into %1$s (pos, seq, embedding) '
+                'select pos, seq, embedding from positions where pos is not null order by pos)',
+                vectors
+            )
+            else ''
+        end,
+        case
+            when target.dimension is not null and target.shadow is not null then format(
+                ', outdated as (delete from %s as s using positions as p '
+                'where s.pos = p.replaced and p.pos is not null and not p.is_new)',
+                chroma._table(target, 'spare')
+            )
+            else ''
+        end,
+        sparse.changed,
+        case
+            when is_upsert then 'true'
+            else '(select count(*) from locked) = (select count(*) from seen)'
+        end
+    );
     loop
         execute claim using ids, documents, uris, stored, embeddings;
-        execute format(
-            'with input as materialized ('
-            'select n, id, document, uri, %1$s as metadata, embedding%2$s '
-            'from unnest($1, $2, $3, $4, $5) with ordinality as batch (id, document, uri, '
-            'metadata, embedding, n)), '
-            '%3$s, '
-            'positions as materialized ('
-            'select *, case when embedding is null then null when is_new then replaced else '
-            'nextval(%4$L) end as pos%5$s '
-            'from (select i.*, h.seq, h.pos as replaced, h.is_new%6$s from input as i join held as '
-            'h on h.id = i.id '
-            'order by i.n) as matched), '
-            'updated as (update %7$s as r set pos = coalesce(p.pos, r.pos), '
-            'document = coalesce(p.document, r.document), uri = coalesce(p.uri, r.uri), '
-            'metadata = nullif(jsonb_strip_nulls(coalesce(r.metadata, ''{}'') || '
-            'coalesce(p.metadata, ''{}'')), ''{}''), '
-            '%8$supdated_at = now() from positions as p where r.seq = p.seq and not p.is_new), '
-            'counted as (insert into %9$s (place, change, operations) '
-            'select nextval(%4$L), 0, count(*) from positions where not is_new having count(*) > 0)'
-            '%10$s%11$s%12$s '
-            'select (select count(*) from positions), %13$s',
-            plain,
-            sparse.selected,
-            held,
-            log,
-            sparse.positions,
-            sparse.replaced,
-            records,
-            sparse.changes,
-            counts,
-            case
-                when target.dimension is not null then format(
-                    ', replaced as (delete from %1$s as v using positions as p '
-                    'where v.pos = p.replaced and p.pos is not null and not p.is_new), '
-                    'stored as (insert into %1$s (pos, seq, embedding) '
-                    'select pos, seq, embedding from positions where pos is not null order by pos)',
-                    vectors
-                )
-                else ''
-            end,
-            case
-                when target.dimension is not null and target.shadow is not null then format(
-                    ', outdated as (delete from %s as s using positions as p '
-                    'where s.pos = p.replaced and p.pos is not null and not p.is_new)',
-                    chroma._table(target, 'spare')
-                )
-                else ''
-            end,
-            sparse.changed,
-            case
-                when is_upsert then 'true'
-                else '(select count(*) from locked) = (select count(*) from seen)'
-            end
-        )
-        into changed, is_held
-        using ids, documents, uris, stored, embeddings;
+        execute change into changed, is_held using ids, documents, uris, stored, embeddings;
         exit when is_held;
     end loop;
     return changed;
 end
+$$;
+
+-- The statement that waits for the locks of the records that match a condition.
+create or replace function chroma._claim(target chroma._collections, condition text) returns text
+language sql immutable
+as $$
+select format(
+    'select count(*) from (select from %s as r where %s order by r.id for update) as locked',
+    chroma._table(target, 'records'), condition
+)
 $$;
 
 -- The clauses that hold the records that match a condition; see
@@ -855,6 +861,8 @@ declare
     sparse constant record := chroma._sparse_clauses(target);
     records constant text := chroma._table(target, 'records');
     condition text;
+    claim text;
+    change text;
     deleted bigint;
     is_held boolean;
 begin
@@ -871,41 +879,39 @@ begin
             condition, records, "limit"
         );
     end if;
+    claim := chroma._claim(target, condition);
+    change := format(
+        'with %1$s, '
+        'removed as (delete from %2$s as r using held as h where r.seq = h.seq returning '
+        'r.pos%3$s), '
+        'counted as (insert into %4$s (place, change, operations) '
+        'select nextval(%5$L), - count(*), count(*) from removed having count(*) > 0)'
+        '%6$s%7$s%8$s select (select count(*) from removed), '
+        '(select count(*) from locked) = (select count(*) from seen)',
+        chroma._held(target, condition),
+        records,
+        sparse.held,
+        chroma._table(target, 'counts'),
+        chroma._table(target, 'log'),
+        case
+            when target.dimension is not null then format(
+                ', cleared as (delete from %s as v using removed where v.pos = removed.pos)',
+                chroma._table(target, 'vectors')
+            )
+            else ''
+        end,
+        case
+            when target.shadow is not null then format(
+                ', outdated as (delete from %s as s using removed where s.pos = removed.pos)',
+                chroma._table(target, 'spare')
+            )
+            else ''
+        end,
+        sparse.cleared
+    );
     loop
-        execute format(
-            'select count(*) from (select from %s as r where %s order by r.id for update) as '
-            'locked',
-            records, condition
-        );
-        execute format(
-            'with %1$s, '
-            'removed as (delete from %2$s as r using held as h where r.seq = h.seq returning '
-            'r.pos%3$s), '
-            'counted as (insert into %4$s (place, change, operations) '
-            'select nextval(%5$L), - count(*), count(*) from removed having count(*) > 0)'
-            '%6$s%7$s%8$s select (select count(*) from removed), '
-            '(select count(*) from locked) = (select count(*) from seen)',
-            chroma._held(target, condition),
-            records,
-            sparse.held,
-            chroma._table(target, 'counts'),
-            chroma._table(target, 'log'),
-            case
-                when target.dimension is not null then format(
-                    ', cleared as (delete from %s as v using removed where v.pos = removed.pos)',
-                    chroma._table(target, 'vectors')
-                )
-                else ''
-            end,
-            case
-                when target.shadow is not null then format(
-                    ', outdated as (delete from %s as s using removed where s.pos = removed.pos)',
-                    chroma._table(target, 'spare')
-                )
-                else ''
-            end,
-            sparse.cleared
-        ) into deleted, is_held;
+        execute claim;
+        execute change into deleted, is_held;
         exit when is_held;
     end loop;
     return deleted;
