@@ -433,8 +433,18 @@ select format(
 )
 $$;
 
--- PostgreSQL cannot replace an older form, which returned other columns.
-drop function if exists chroma._sparse_clauses(chroma._collections);
+-- PostgreSQL cannot replace an older form, which returned another column.
+do $$
+begin
+    if exists (
+        select from pg_catalog.pg_proc
+        where oid = to_regprocedure('chroma._sparse_clauses(chroma._collections)')
+            and 'names' = any(proargnames)
+    ) then
+        drop function chroma._sparse_clauses(chroma._collections);
+    end if;
+end
+$$;
 
 -- The parts of the statements of a write that depend on the collection's sparse vectors; see
 -- pgchroma.store.records.sparse. Each is empty if the collection has none.
