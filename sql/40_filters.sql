@@ -358,8 +358,8 @@ declare
         from jsonb_array_elements(operands) as item
     );
     expression constant text := format(
-        '(case jsonb_typeof(r.metadata -> %1$L) when ''string'' then left(''s'' || (r.metadata ->> '
-        '%1$L), 200) '
+        '(case jsonb_typeof(r.metadata -> %1$L) '
+        'when ''string'' then left(''s'' || (r.metadata ->> %1$L), 200) '
         'when ''boolean'' then ''b'' || (r.metadata ->> %1$L) end collate "C")',
         key
     );
@@ -382,8 +382,9 @@ language sql immutable
 as $$
 select
     format(
-        '(case when jsonb_typeof(r.metadata -> %1$L) = ''number'' then (r.metadata -> '
-        '%1$L)::numeric end)', key
+        '(case when jsonb_typeof(r.metadata -> %1$L) = ''number'' '
+        'then (r.metadata -> %1$L)::numeric end)',
+        key
     ) || case operator
         when '$in' then format(
             ' = any(%L::numeric[])',
@@ -454,8 +455,8 @@ begin
     end if;
     -- A case expression fixes the order. PostgreSQL would evaluate the pattern first.
     condition := format(
-        'case when strpos(r.document, %L) > 0 then %s else false '
-        'end', translated.required, condition
+        'case when strpos(r.document, %L) > 0 then %s else false end',
+        translated.required, condition
     );
     if facts -> 'secondary' ? 'trigrams:' then
         return format(
@@ -603,8 +604,8 @@ begin
     from chroma._comparison(key, value, path) as c;
     if key like '#%' or key in ('chroma:document', 'chroma:uri') then
         perform chroma._refuse_filter(
-            'where', path, 'metadata does not have this key; chroma.get and chroma.query can '
-            'filter by it'
+            'where', path,
+            'metadata does not have this key; chroma.get and chroma.query can filter by it'
         );
     end if;
     stored := metadata -> key;

@@ -282,14 +282,14 @@ declare
     missing text[];
 begin
     execute format(
-        'select array(select i.id from unnest($1) with ordinality as i (id, n) where not exists '
-        '(select from %s as r where r.id = i.id) order by i.n limit 11)',
+        'select array(select i.id from unnest($1) with ordinality as i (id, n) '
+        'where not exists (select from %s as r where r.id = i.id) order by i.n limit 11)',
         chroma._table(collection, 'records')
     ) into missing using ids;
     if missing <> '{}' then
         perform chroma._refuse(format(
-            'Error finding id: the collection has no record %s%s; pass only ids of existing '
-            'records',
+            'Error finding id: the collection has no record %s%s; '
+            'pass only ids of existing records',
             (select string_agg(quote_literal(left(id, 80)), ', ') from unnest(missing[:10]) as id),
             case when cardinality(missing) > 10 then ' and others' else '' end
         ));

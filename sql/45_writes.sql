@@ -71,8 +71,8 @@ begin
         when jsonb_typeof("values") <> 'array' then 'Expected SparseVector values to be a list'
         when jsonb_array_length(indices) <> jsonb_array_length("values") then
             format(
-                'SparseVector indices and values must have the same length, got %s indices, %s '
-                'values',
+                'SparseVector indices and values must have the same length, '
+                'got %s indices, %s values',
                 jsonb_array_length(indices), jsonb_array_length("values")
             )
         when exists (
@@ -228,8 +228,9 @@ declare
     wrong text;
 begin
     select format(
-        'metadatas[%s].%s: an indexed sparse vector can have at most 16000 values between two '
-        'multiples of 1000000000, got %s', m.n - 1, s.key, count(*)
+        'metadatas[%s].%s: an indexed sparse vector can have at most 16000 values '
+        'between two multiples of 1000000000, got %s',
+        m.n - 1, s.key, count(*)
     ) into wrong
     from chroma._sparse_keys(collection) as s
     cross join unnest(metadatas) with ordinality as m (metadata, n)
@@ -481,9 +482,9 @@ named as (
 )
 select
     coalesce(string_agg(format(
-        ', case when jsonb_typeof(metadata -> %1$L) = ''object'' then metadata -> %1$L end as '
-        's%2$s, '
-        'coalesce(metadata ? %1$L, false) as s%2$s_touched', key, number
+        ', case when jsonb_typeof(metadata -> %1$L) = ''object'' then metadata -> %1$L end '
+        'as s%2$s, coalesce(metadata ? %1$L, false) as s%2$s_touched',
+        key, number
     ), '' order by number) filter (where not is_text), ''),
     coalesce(
         string_agg(quote_literal(key), ', ' order by number) filter (where not is_text), ''
@@ -511,13 +512,13 @@ select
             when is_text then format(
                 ', s%1$s_changed as (insert into %2$s (pos, seq, is_removed, is_plain) '
                 'select drawn, drawn, false, true from input '
-                'where document is not null and drawn in (select seq from inserted) order by '
-                'drawn)',
+                'where document is not null and drawn in (select seq from inserted) '
+                'order by drawn)',
                 number, notes
             )
             else format(
-                ', s%1$s_stored as (insert into %2$s (pos, seq, p0, p1, p2, p3, p4, given, '
-                'is_plain) '
+                ', s%1$s_stored as ('
+                'insert into %2$s (pos, seq, p0, p1, p2, p3, p4, given, is_plain) '
                 'select drawn, drawn, %4$s from input '
                 'where s%1$s is not null and drawn in (select seq from inserted) order by drawn '
                 'returning pos, is_plain), '
@@ -538,11 +539,10 @@ select
                 number, notes, is_changed
             )
             else format(
-                ', s%1$s_stored as (insert into %2$s (pos, seq, p0, p1, p2, p3, p4, given, '
-                'is_plain) '
-                'select s%1$s_pos, seq, %4$s from positions where s%1$s_pos is not null order by '
-                's%1$s_pos '
-                'returning pos, is_plain), '
+                ', s%1$s_stored as ('
+                'insert into %2$s (pos, seq, p0, p1, p2, p3, p4, given, is_plain) '
+                'select s%1$s_pos, seq, %4$s from positions where s%1$s_pos is not null '
+                'order by s%1$s_pos returning pos, is_plain), '
                 's%1$s_changed as (insert into %3$s (pos, is_removed, is_plain) '
                 'select pos, false, is_plain from s%1$s_stored '
                 'union all select p.s%1$s_replaced, true, true from positions as p '
@@ -603,24 +603,25 @@ declare
 begin
     execute format(
         'with input as materialized ('
-        'select nextval(%1$L) as drawn, n, id, document, uri, metadata%2$s as metadata, '
-        'embedding%3$s '
-        'from unnest($1, $2, $3, $4, $5) with ordinality as batch (id, document, uri, metadata, '
-        'embedding, n)), '
+        'select nextval(%1$L) as drawn, n, '
+        'id, document, uri, metadata%2$s as metadata, embedding%3$s '
+        'from unnest($1, $2, $3, $4, $5) with ordinality '
+        'as batch (id, document, uri, metadata, embedding, n)), '
         'inserted as ('
         'insert into %4$s (seq, pos, id, document, uri, metadata, created_at, updated_at%5$s) '
         'select distinct on (id collate "C") '
-        'drawn, case when embedding is not null then drawn end, id, document, uri, metadata, '
-        'now(), now()%6$s from input order by id collate "C", n '
-        'on conflict (id) do update set updated_at = excluded.updated_at where false returning '
-        'seq), '
+        'drawn, case when embedding is not null then drawn end, '
+        'id, document, uri, metadata, now(), now()%6$s '
+        'from input order by id collate "C", n '
+        'on conflict (id) do update set updated_at = excluded.updated_at where false '
+        'returning seq), '
         'counted as (insert into %7$s (place, change, operations) '
         'select nextval(%1$L), count(*), count(*) from inserted having count(*) > 0)'
         '%8$s%9$s select count(*) from inserted',
         chroma._table(target, 'log'),
         case when sparse.claimed = '' then '' else format(
-            ' - array(select key from unnest(array[%s]) as key where jsonb_typeof(metadata -> key) '
-            '= ''object'')',
+            ' - array(select key from unnest(array[%s]) as key '
+            'where jsonb_typeof(metadata -> key) = ''object'')',
             sparse.claimed
         ) end,
         sparse.selected,
@@ -630,8 +631,9 @@ begin
         chroma._table(target, 'counts'),
         case
             when target.dimension is not null then format(
-                ', stored as (insert into %s (pos, seq, embedding) select drawn, drawn, embedding '
-                'from input where embedding is not null and drawn in (select seq from inserted) '
+                ', stored as (insert into %s (pos, seq, embedding) '
+                'select drawn, drawn, embedding from input '
+                'where embedding is not null and drawn in (select seq from inserted) '
                 'order by drawn)',
                 chroma._table(target, 'vectors')
             )
@@ -646,8 +648,8 @@ end
 $$;
 
 comment on function chroma.add is
-'Adds records in this transaction; those whose id exists stay as they are. Returns how many are '
-'new';
+'Adds records in this transaction; those whose id exists stay as they are. '
+'Returns how many are new';
 
 -- Refuses ids that are repeated; which of several changes is meant is not known.
 create or replace function chroma._check_unique(ids text[]) returns void
@@ -696,16 +698,16 @@ begin
     if is_upsert then
         claim := format(
             'with input as materialized ('
-            'select nextval(%1$L) as drawn, id, document, uri, %2$s as metadata, embedding is not '
-            'null as is_embedded%3$s '
+            'select nextval(%1$L) as drawn, id, document, uri, %2$s as metadata, '
+            'embedding is not null as is_embedded%3$s '
             'from unnest($1, $2, $3, $4, $5) as batch (id, document, uri, metadata, embedding)), '
             'inserted as ('
             'insert into %4$s (seq, pos, id, document, uri, metadata, created_at, updated_at%5$s) '
             'select drawn, case when is_embedded then drawn end, id, document, uri, '
-            'nullif(jsonb_strip_nulls(metadata), ''{}''), now(), now()%6$s from input order by id '
-            'collate "C" '
-            'on conflict (id) do update set updated_at = excluded.updated_at where false returning '
-            'seq), '
+            'nullif(jsonb_strip_nulls(metadata), ''{}''), now(), now()%6$s '
+            'from input order by id collate "C" '
+            'on conflict (id) do update set updated_at = excluded.updated_at where false '
+            'returning seq), '
             'counted as (insert into %7$s (place, change, operations) '
             'select nextval(%1$L), count(*), count(*) from inserted having count(*) > 0) '
             'select count(*) from inserted',
@@ -713,9 +715,9 @@ begin
         );
         -- A row that existed was locked, so its xmax is set. The xmax of an inserted row is zero.
         held := format(
-            'held as materialized (select r.seq, r.pos, r.id, r.xmax = ''0''::xid as is_new%s from '
-            '%s as r '
-            'where r.id = any($1))',
+            'held as materialized ('
+            'select r.seq, r.pos, r.id, r.xmax = ''0''::xid as is_new%s '
+            'from %s as r where r.id = any($1))',
             sparse.held, records
         );
     else
@@ -725,19 +727,18 @@ begin
     change := format(
         'with input as materialized ('
         'select n, id, document, uri, %1$s as metadata, embedding%2$s '
-        'from unnest($1, $2, $3, $4, $5) with ordinality as batch (id, document, uri, '
-        'metadata, embedding, n)), '
+        'from unnest($1, $2, $3, $4, $5) with ordinality '
+        'as batch (id, document, uri, metadata, embedding, n)), '
         '%3$s, '
         'positions as materialized ('
-        'select *, case when embedding is null then null when is_new then replaced else '
-        'nextval(%4$L) end as pos%5$s '
-        'from (select i.*, h.seq, h.pos as replaced, h.is_new%6$s from input as i join held as '
-        'h on h.id = i.id '
-        'order by i.n) as matched), '
+        'select *, case when embedding is null then null when is_new then replaced '
+        'else nextval(%4$L) end as pos%5$s '
+        'from (select i.*, h.seq, h.pos as replaced, h.is_new%6$s '
+        'from input as i join held as h on h.id = i.id order by i.n) as matched), '
         'updated as (update %7$s as r set pos = coalesce(p.pos, r.pos), '
         'document = coalesce(p.document, r.document), uri = coalesce(p.uri, r.uri), '
-        'metadata = nullif(jsonb_strip_nulls(coalesce(r.metadata, ''{}'') || '
-        'coalesce(p.metadata, ''{}'')), ''{}''), '
+        'metadata = nullif(jsonb_strip_nulls('
+        'coalesce(r.metadata, ''{}'') || coalesce(p.metadata, ''{}'')), ''{}''), '
         '%8$supdated_at = now() from positions as p where r.seq = p.seq and not p.is_new), '
         'counted as (insert into %9$s (place, change, operations) '
         'select nextval(%4$L), 0, count(*) from positions where not is_new having count(*) > 0)'
@@ -802,8 +803,8 @@ language sql immutable
 as $$
 select format(
     'seen as materialized (select r.seq, r.pos%1$s from %2$s as r where %3$s), '
-    'locked as materialized (select r.seq, r.pos, r.id%1$s from seen as s join %2$s as r on r.seq '
-    '= s.seq '
+    'locked as materialized (select r.seq, r.pos, r.id%1$s '
+    'from seen as s join %2$s as r on r.seq = s.seq '
     'where %3$s and r.pos is not distinct from s.pos%4$s for update of r skip locked), '
     'held as materialized (select seq, pos, id, false as is_new%5$s from locked '
     'where (select count(*) from locked) = (select count(*) from seen))',
@@ -831,8 +832,8 @@ select chroma._change(
 $$;
 
 comment on function chroma.upsert is
-'Changes the records whose id exists and adds the others, in this transaction. Returns how many '
-'there are';
+'Changes the records whose id exists and adds the others, in this transaction. '
+'Returns how many there are';
 
 create or replace function chroma.update(
     collection text,
@@ -884,16 +885,16 @@ begin
     if "limit" is not null then
         -- Both parts have the condition, so a row that is changed in between is tested again.
         condition := format(
-            '%1$s and r.seq = any(array(select r.seq from %2$s as r where %1$s order by r.seq '
-            'limit %3$L))',
+            '%1$s and r.seq = any(array('
+            'select r.seq from %2$s as r where %1$s order by r.seq limit %3$L))',
             condition, records, "limit"
         );
     end if;
     claim := chroma._claim(target, condition);
     change := format(
         'with %1$s, '
-        'removed as (delete from %2$s as r using held as h where r.seq = h.seq returning '
-        'r.pos%3$s), '
+        'removed as (delete from %2$s as r using held as h where r.seq = h.seq '
+        'returning r.pos%3$s), '
         'counted as (insert into %4$s (place, change, operations) '
         'select nextval(%5$L), - count(*), count(*) from removed having count(*) > 0)'
         '%6$s%7$s%8$s select (select count(*) from removed), '

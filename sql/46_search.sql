@@ -324,8 +324,9 @@ declare
 begin
     if number is null then
         perform chroma._refuse(format(
-            'Cannot filter using metadata key ''%s'' with type ''SparseVector'' because indexing '
-            'is disabled', key
+            'Cannot filter using metadata key ''%s'' with type ''SparseVector'' '
+            'because indexing is disabled',
+            key
         ));
     end if;
     parts := array(
@@ -339,8 +340,8 @@ begin
         collection,
         parts,
         format(
-            'select g.term, g.weight::float8 as weight from unnest(%L::bigint[], %L::real[]) as g '
-            '(term, weight)',
+            'select g.term, g.weight::float8 as weight '
+            'from unnest(%L::bigint[], %L::real[]) as g (term, weight)',
             array(select jsonb_array_elements_text(vector -> 'indices')),
             array(select jsonb_array_elements_text(vector -> 'values'))
         ),
@@ -387,8 +388,8 @@ begin
             'select r.seq, d.p0, true as is_plain from %1$s as r cross join lateral ('
             'select (''{'' || string_agg(t.term + 1 || '':'' || '
             '(t.times * (1.2 + 1::float8) / (t.times + 1.2::float8 * '
-            '(1 - 0.75::float8 + 0.75::float8 * t.length / %2$s)))::real, '','' order by t.term) '
-            '|| ''}/1000000000'')::sparsevec as p0 from ('
+            '(1 - 0.75::float8 + 0.75::float8 * t.length / %2$s)))::real, '','' '
+            'order by t.term) || ''}/1000000000'')::sparsevec as p0 from ('
             'select u.term, sum(u.times)::float8 as times, u.length::float8 as length from ('
             'select u.lexeme, %3$s as term, cardinality(u.positions) as times, '
             'sum(cardinality(u.positions)) over () as length from unnest(r.lexemes) as u) as u '
@@ -445,22 +446,22 @@ declare
     );
 begin
     return format(
-        'with query as materialized (select g.term, g.weight, (g.term / 1000000000)::integer as '
-        'part, '
-        '(''{'' || mod(g.term, 1000000000) + 1 || '':1}/1000000000'')::sparsevec as only from '
-        '(%1$s) as g), '
+        'with query as materialized ('
+        'select g.term, g.weight, (g.term / 1000000000)::integer as part, '
+        '(''{'' || mod(g.term, 1000000000) + 1 || '':1}/1000000000'')::sparsevec as only '
+        'from (%1$s) as g), '
         'ones as materialized (select %2$s from query as q), '
-        'shared as materialized (select e.* from ones as w cross join (%3$s) as e where (%4$s) <> '
-        '0 '
+        'shared as materialized ('
+        'select e.* from ones as w cross join (%3$s) as e where (%4$s) <> 0 '
         'or not e.is_plain and exists (select from query as q where %5$s <#> q.only <> 0)), '
-        'weighed as materialized (select q.term, q.part, case when abs(x.weight) <= '
-        '7.006492321624085e-46 then 0 '
-        'else least(greatest(x.weight, -3.4028234663852886e38), 3.4028234663852886e38)::real end '
-        'as weight '
+        'weighed as materialized ('
+        'select q.term, q.part, case when abs(x.weight) <= 7.006492321624085e-46 then 0 '
+        'else least(greatest(x.weight, -3.4028234663852886e38), 3.4028234663852886e38)::real '
+        'end as weight '
         'from query as q cross join lateral (select %6$s as weight offset 0) as x), '
         'weights as materialized (select %7$s from weighed as q) '
-        'select e.seq, chroma._rounded(1 + (%4$s))::real as value from shared as e cross join '
-        'weights as w '
+        'select e.seq, chroma._rounded(1 + (%4$s))::real as value '
+        'from shared as e cross join weights as w '
         '%8$s order by value, e.seq limit %9$s',
         terms,
         format(built, '1'),
@@ -604,9 +605,9 @@ begin
     direction := case operator when '$max_k' then ' desc nulls last' else ' asc nulls first' end;
     named := array(select distinct key from unnest(keys || ordered) as key where key <> '#score');
     return format(
-        '(select s.seq, s.score from (select s.seq, s.score, row_number() over ('
-        'partition by %s order by %s, %s) as n from scored as s join %s as r on r.seq = s.seq %s) '
-        'as s '
+        '(select s.seq, s.score from (select s.seq, s.score, '
+        'row_number() over (partition by %s order by %s, %s) as n '
+        'from scored as s join %s as r on r.seq = s.seq %s) as s '
         'where s.n <= %s)',
         (
             -- jsonb holds 1 and 1.0 to be equal, and the kind tells them apart.
@@ -628,8 +629,8 @@ begin
         (
             select string_agg(format(
                 'cross join lateral (select %1$s as value offset 0) as v%2$s '
-                'cross join lateral (select v%2$s.value, chroma._sort_kind(v%2$s.value) as kind '
-                'offset 0) as g%2$s',
+                'cross join lateral ('
+                'select v%2$s.value, chroma._sort_kind(v%2$s.value) as kind offset 0) as g%2$s',
                 chroma._grouped_value(collection, key), n
             ), ' ')
             from unnest(named) with ordinality as k (key, n)
@@ -756,8 +757,8 @@ begin
         set local work_mem = '64MB';
     end if;
     return query execute format(
-        'select %s, %s from (select s.seq, s.score, row_number() over (order by %s) as n from (%s) '
-        'as s) as s '
+        'select %s, %s from ('
+        'select s.seq, s.score, row_number() over (order by %s) as n from (%s) as s) as s '
         'join %s as r on r.seq = s.seq %s '
         'cross join lateral (select %s) as f (id, document, uri, metadata, embedding) order by s.n',
         chroma._selected(found, fields),

@@ -16,8 +16,8 @@ begin
             ])
     loop
         execute format(
-            'alter function %s set search_path = pg_catalog, %I, '
-            'pg_temp', own.signature, own.vector_schema
+            'alter function %s set search_path = pg_catalog, %I, pg_temp',
+            own.signature, own.vector_schema
         );
     end loop;
 end
