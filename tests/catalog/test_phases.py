@@ -19,7 +19,14 @@ import pgchroma
 from pgchroma import errors
 from pgchroma.catalog import offline, phases, resources, revisions, server_facts
 from pgchroma.catalog import upgrade as upgrading
-from pgchroma.catalog.phases import HEAD, OLDEST, Phase, floor_of, needed_revision
+from pgchroma.catalog.phases import (
+    HEAD,
+    OLDEST,
+    Phase,
+    floor_of,
+    needed_revision,
+    works_with,
+)
 from pgchroma.catalog.plan import statements_of
 from pgchroma.catalog.revisions import revisions_after
 from pgchroma.catalog.server_facts import ServerFacts, check, needs_upgrade, read_facts
@@ -135,6 +142,7 @@ def test_a_catalog_suits_this_code_or_is_refused(
 ) -> None:
     facts = ServerFacts(160_000, "0.8.6", 1, revision, floor=floor)
     assert facts.is_compatible is works
+    assert revision is None or works_with(revision, floor) is works
     assert not (works and needs_upgrade(facts))
     if works:
         check(facts)

@@ -11,8 +11,9 @@ from typing import Any, Final, LiteralString
 
 import psycopg
 
-from pgchroma.catalog.phases import HEAD
+from pgchroma.catalog.phases import HEAD, newer_catalog
 from pgchroma.catalog.revisions import migrating, run_downgrade
+from pgchroma.catalog.server_facts import read_facts
 from pgchroma.catalog.sql_files import LOCK, floor_comment, sql_files
 from pgchroma.catalog.upgrade import another
 from pgchroma.catalog.waiting import warn_of_waits
@@ -119,16 +120,12 @@ def downgrade(connection: psycopg.Connection[Any], revision: str) -> None:
 
 
 def _current(connection: psycopg.Connection[Any]) -> str:
-    there = connection.execute("select to_regclass('pgchroma.alembic_version') is not null")
-    if not (there.fetchone() or (False,))[0]:
+    revision = read_facts(connection).revision
+    if revision is None:
         raise InvalidArgumentError("this database has no pgchroma catalog")
-    row = connection.execute("select version_num from pgchroma.alembic_version").fetchone()
-    if row is None or row[0] > HEAD:
-        raise VersionMismatchError(
-            f"the catalog is at revision {row and row[0]}, newer than this code's {HEAD}, so this "
-            "code cannot undo it. Run: pip install --upgrade pgchroma"
-        )
-    return str(row[0])
+    if revision > HEAD:
+        raise VersionMismatchError(newer_catalog(revision))
+    return revision
 
 
 def _check_revision(revision: str, current: str) -> None:

@@ -11,10 +11,21 @@ then older code refuses the catalog.
 
 from __future__ import annotations
 
+import re
 from enum import Enum
 from typing import Final
 
-__all__ = ("FLOOR_COMMENT", "HEAD", "OLDEST", "Phase", "floor_of", "needed_revision")
+__all__ = (
+    "FLOOR_COMMENT",
+    "HEAD",
+    "OLDEST",
+    "Phase",
+    "floor_of",
+    "needed_revision",
+    "newer_catalog",
+    "recorded_floor",
+    "works_with",
+)
 
 HEAD: Final = "0008"
 """The newest revision; a test checks that it is Alembic's newest."""
@@ -51,6 +62,32 @@ def floor_of(revision: str) -> str:
     """Return the revision of the oldest code that works with a catalog of this revision."""
     contracted = [number for number in _up_to(revision) if Phase.of(number) is Phase.CONTRACT]
     return max([OLDEST, *contracted])
+
+
+def recorded_floor(comment: str | None) -> str | None:
+    """Return the revision of the oldest code that the comment of a catalog records, if it does."""
+    found = re.fullmatch(re.escape(FLOOR_COMMENT) + r"(\d{4})", comment or "")
+    return None if found is None else found[1]
+
+
+def works_with(revision: str, floor: str | None) -> bool:
+    """Return whether this code works with a catalog.
+
+    Args:
+        revision: Its revision.
+        floor: The revision of the oldest code that works with it; `None` if it is not recorded.
+    """
+    if revision > HEAD:
+        return floor is not None and floor <= HEAD
+    return revision >= needed_revision()
+
+
+def newer_catalog(revision: str) -> str:
+    """Return the message about a catalog that this code does not work with, or cannot change."""
+    return (
+        f"the catalog is at revision {revision}, newer than this code's {HEAD}. "
+        "Run: pip install --upgrade pgchroma"
+    )
 
 
 def _up_to(revision: str) -> list[str]:

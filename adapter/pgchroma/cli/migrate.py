@@ -10,7 +10,7 @@ import psycopg
 
 from pgchroma.catalog.downgrade import downgrade
 from pgchroma.catalog.offline import TimeLimits, offline_sql
-from pgchroma.catalog.phases import HEAD, Phase
+from pgchroma.catalog.phases import HEAD, Phase, newer_catalog
 from pgchroma.catalog.plan import count_rows, plan_upgrade
 from pgchroma.catalog.server_facts import check_before_upgrade
 from pgchroma.catalog.upgrade import explained_facts, prepare, repair, upgrade
@@ -191,10 +191,7 @@ def _read_state(
     if facts.revision is None:
         return None, []
     if facts.revision > HEAD:
-        raise VersionMismatchError(
-            f"the catalog is at revision {facts.revision}, newer than this code's {HEAD}. "
-            "Run: pip install --upgrade pgchroma"
-        )
+        raise VersionMismatchError(newer_catalog(facts.revision))
     old: list[OldCollection] = run(connection, find_old())
     if is_contract and old:
         raise InvalidArgumentError(_EXPAND_FIRST)
