@@ -219,7 +219,7 @@ def test_the_sql_for_review_refuses_an_old_pgvector(empty_url: str, provide: Pro
             plain.execute(offline_sql().encode())
         plain.execute("rollback")
     assert _contents(empty_url) == before
-    least = ".".join(map(str, MIN_PGVECTOR))
+    least = str(MIN_PGVECTOR)
     provide(least)
     with psycopg.connect(empty_url, autocommit=True) as plain:
         plain.execute(offline_sql().encode())

@@ -11,7 +11,7 @@ from threading import Lock
 from typing import Final
 
 from pgchroma.errors import VersionMismatchError
-from pgchroma.store.layout.pgvector import PgvectorVersion
+from pgchroma.store.layout.pgvector import PARALLEL_BUILDS, SOUND, PgvectorVersion
 
 __all__ = (
     "MIN_PGVECTOR",
@@ -24,16 +24,13 @@ __all__ = (
 
 _log = logging.getLogger("pgchroma.catalog")
 
-MIN_PGVECTOR: Final = (0, 8, 0)
+MIN_PGVECTOR: Final = PgvectorVersion((0, 8, 0))
 """The first version with iterative scans, which searches with a filter rely on."""
 
-_SOUND: Final = (0, 8, 4)
-"""The first version in which no bug in HNSW indexes is known."""
-
 _FIXES: Final = (
-    ((0, 8, 2), "a buffer overflow in parallel builds of HNSW indexes"),
-    ((0, 8, 3), "possible corruption of HNSW indexes by vacuum"),
-    ((0, 8, 4), "the error 'hnsw graph not repaired' in vacuum"),
+    (PARALLEL_BUILDS, "a buffer overflow in parallel builds of HNSW indexes"),
+    (PgvectorVersion((0, 8, 3)), "possible corruption of HNSW indexes by vacuum"),
+    (SOUND, "the error 'hnsw graph not repaired' in vacuum"),
 )
 """Fixes according to pgvector's changelog, with the version that has each."""
 
@@ -43,12 +40,12 @@ _warned_lock = Lock()
 
 def is_too_old(version: str) -> bool:
     """Whether this version lacks what pgchroma relies on."""
-    return PgvectorVersion.parse(version).numbers < MIN_PGVECTOR
+    return PgvectorVersion.parse(version) < MIN_PGVECTOR
 
 
 def has_bugs(version: str) -> bool:
     """Whether this version has bugs that pgchroma avoids, or is too old."""
-    return PgvectorVersion.parse(version).numbers < _SOUND
+    return PgvectorVersion.parse(version) < SOUND
 
 
 def warn_of_bugs(installed: str, available: str | None, server_version: int) -> None:
@@ -125,16 +122,12 @@ def check_version(installed: str, available: str | None, server_version: int) ->
     )
 
 
-_REASON: Final = (
-    f"pgchroma needs {'.'.join(map(str, MIN_PGVECTOR))} or newer, which has iterative index scans"
-)
+_REASON: Final = f"pgchroma needs {MIN_PGVECTOR} or newer, which has iterative index scans"
 
 
 def _fixes(version: str) -> str:
     return ", ".join(
-        f"{what} ({'.'.join(map(str, fixed))})"
-        for fixed, what in _FIXES
-        if PgvectorVersion.parse(version).numbers < fixed
+        f"{what} ({fixed})" for fixed, what in _FIXES if PgvectorVersion.parse(version) < fixed
     )
 
 
@@ -148,9 +141,8 @@ def _avoidance(version: str) -> str:
 def _advice(available: str | None, server_version: int) -> str:
     if available is not None and not has_bugs(available):
         return f"The server has pgvector {available}: run alter extension vector update"
-    newest = ".".join(map(str, _SOUND))
     return (
-        f"Install pgvector {newest} or newer on the server ({_package(server_version)}), or "
+        f"Install pgvector {SOUND} or newer on the server ({_package(server_version)}), or "
         "upgrade when your provider offers it"
     )
 

@@ -13,10 +13,7 @@ from typing import Final
 
 from pgchroma.store.running.steps import Statement, Steps, render
 
-__all__ = ("PgvectorVersion", "read_pgvector_version")
-
-_PARALLEL_BUILDS: Final = (0, 8, 2)
-_VACUUM: Final = (0, 8, 4)
+__all__ = ("PARALLEL_BUILDS", "SOUND", "PgvectorVersion", "read_pgvector_version")
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -30,13 +27,16 @@ class PgvectorVersion:
         """Read a version, such as ``0.8.2`` or ``0.9.0-dev``."""
         return cls(tuple(int(part) for part in re.findall(r"\d+", text)[:3]))
 
+    def __str__(self) -> str:
+        return ".".join(map(str, self.numbers))
+
     @property
     def builds_in_parallel(self) -> bool:
         """Whether several processes may build one HNSW index.
 
         Before 0.8.2 a build could write beyond its part of the shared memory.
         """
-        return self.numbers >= _PARALLEL_BUILDS
+        return self >= PARALLEL_BUILDS
 
     @property
     def vacuums_indexes(self) -> bool:
@@ -44,7 +44,14 @@ class PgvectorVersion:
 
         Up to 0.8.2 it can damage the index, and in 0.8.3 it can fail.
         """
-        return self.numbers >= _VACUUM
+        return self >= SOUND
+
+
+PARALLEL_BUILDS: Final = PgvectorVersion((0, 8, 2))
+"""The first version in which several processes may build one HNSW index."""
+
+SOUND: Final = PgvectorVersion((0, 8, 4))
+"""The first version in which no bug in HNSW indexes is known."""
 
 
 def read_pgvector_version() -> Steps[PgvectorVersion]:
