@@ -230,11 +230,21 @@ def test_a_newer_layout_is_found(broken: Broken) -> None:
     assert fault.command == "pip install --upgrade pgchroma"
 
 
+def test_a_newer_catalog_that_this_version_works_with_is_examined(broken: Broken) -> None:
+    broken.execute("update pgchroma.alembic_version set version_num = '9999'")
+    broken.execute("drop view {schema}.papers")
+    findings = found(broken.url)
+    assert [fault.severity for fault in findings["catalog-revision"]] == [Severity.INFO]
+    assert "missing-view" in findings
+    assert "not-checked" not in findings
+
+
 @pytest.mark.parametrize("revision", ["0001", "9999", None])
 def test_another_revision_of_the_catalog_stops_the_checks_that_need_it(
     revision: str | None, broken: Broken
 ) -> None:
     broken.execute("delete from pgchroma.alembic_version")
+    broken.execute("comment on table pgchroma.alembic_version is null")
     if revision is not None:
         broken.execute("insert into pgchroma.alembic_version values (%s)", revision)
     findings = found(broken.url)

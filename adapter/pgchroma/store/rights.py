@@ -19,9 +19,9 @@ from psycopg import sql
 
 from pgchroma.store.access import CATALOG, VIEWS, Access, Relation, Schema
 
-__all__ = ("Profile", "grants_for", "missing_grants", "missing_grants_to_upgrade")
+__all__ = ("READ", "Profile", "grants_for", "missing_grants", "missing_grants_to_upgrade")
 
-_READ: Final = (
+READ: Final = (
     "alembic_version",
     "tenants",
     "databases",
@@ -130,7 +130,7 @@ def _catalog(
         for relation in access.relations
         if relation.schema == CATALOG and relation.is_table
     }
-    read = [name for name in _READ if name in tables]
+    read = [name for name in READ if name in tables]
     if not (only_missing and all(tables[name].may_read for name in read)):
         yield _on_tables("select", read, access.user)
     written = list(_WRITTEN) if profile >= Profile.WRITER else []

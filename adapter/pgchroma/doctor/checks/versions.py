@@ -9,26 +9,28 @@ from typing import Final
 from psycopg import sql
 
 from pgchroma.catalog.pgvector import MIN_PGVECTOR, has_bugs, is_too_old
-from pgchroma.catalog.server_facts import HEAD, MIN_POSTGRES
+from pgchroma.catalog.phases import (
+    HEAD,
+    needed_revision,
+    recorded_floor,
+    works_with,
+)
+from pgchroma.catalog.server_facts import MIN_POSTGRES
 from pgchroma.doctor.check import server_check
 from pgchroma.doctor.database import Database
 from pgchroma.doctor.findings import Finding, error, info, warning
+from pgchroma.store.layout.pgvector import SOUND
 from pgchroma.store.layout.tables import LAYOUT_VERSION
+from pgchroma.store.rights import READ
 from pgchroma.store.running.steps import render
 
 __all__ = ("CHECKS", "catalog_obstacle")
 
 MIGRATE: Final = "pgchroma migrate"
 
-TABLES: Final = (
-    "tenants",
-    "databases",
-    "collections",
-    "segments",
-    "secondary_indexes",
-    "reembeddings",
-    "credentials",
-)
+UPGRADE: Final = "pip install --upgrade pgchroma"
+
+TABLES: Final = (*(name for name in READ if name != "alembic_version"), "credentials")
 """The tables of the catalog, besides that of the revision."""
 
 
@@ -80,7 +82,7 @@ def _encoding(database: Database) -> Iterator[Finding]:
 @server_check("pgvector-version")
 def _pgvector(database: Database) -> Iterator[Finding]:
     found = database.shared(_read_versions)
-    subject, minimum = f"database {found.database}", ".".join(map(str, MIN_PGVECTOR))
+    subject = f"database {found.database}"
     if found.vector is None:
         yield error(
             subject,
@@ -91,7 +93,7 @@ def _pgvector(database: Database) -> Iterator[Finding]:
     elif is_too_old(found.vector):
         yield error(
             subject,
-            f"pgvector {found.vector} is older than {minimum}",
+            f"pgvector {found.vector} is older than {MIN_PGVECTOR}",
             "it has no iterative scans, so pgchroma refuses to work",
             "alter extension vector update",
         )
@@ -103,7 +105,7 @@ def _pgvector_bugs(database: Database) -> Iterator[Finding]:
     if found.vector is not None and has_bugs(found.vector) and not is_too_old(found.vector):
         yield warning(
             f"database {found.database}",
-            f"pgvector {found.vector} has bugs in HNSW indexes that 0.8.4 fixes",
+            f"pgvector {found.vector} has bugs in HNSW indexes that {SOUND} fixes",
             "pgchroma avoids them: indexes may be built by one process, and vacuum leaves dead "
             "entries until an index is rebuilt",
             "alter extension vector update",
@@ -153,23 +155,42 @@ def _tables(database: Database) -> Iterator[Finding]:
 @server_check("catalog-revision")
 def _revision(database: Database) -> Iterator[Finding]:
     subject = f"database {database.connection.info.dbname}"
-    (revision,) = database.shared(_read_revision)
+    revision, floor = database.shared(_read_revision)
     if revision is None:
         yield error(subject, "there is no catalog", "there are no collections", MIGRATE)
+    elif not works_with(revision, floor):
+        yield _unsuitable(subject, revision)
     elif revision > HEAD:
-        yield error(
+        yield info(
+            subject,
+            f"the catalog has revision {revision}, newer than {HEAD} of this version",
+            "none; this version of pgchroma works with it",
+            UPGRADE,
+        )
+    elif revision < HEAD:
+        yield info(
+            subject,
+            f"the catalog has revision {revision}, and the upgrade to {HEAD} has another phase",
+            "none; run that phase when the last server of an older version has stopped",
+            MIGRATE,
+        )
+
+
+def _unsuitable(subject: str, revision: str) -> Finding:
+    if revision > HEAD:
+        return error(
             subject,
             f"the catalog has revision {revision}, newer than {HEAD} of this version",
             "this version of pgchroma refuses to work with it",
-            "pip install --upgrade pgchroma",
+            UPGRADE,
         )
-    elif revision < HEAD:
-        yield error(
-            subject,
-            f"the catalog has revision {revision}, and this version of pgchroma needs {HEAD}",
-            "a client upgrades it when it connects, unless migrations are set to validate",
-            MIGRATE,
-        )
+    return error(
+        subject,
+        f"the catalog has revision {revision}, and this version of pgchroma needs "
+        f"{needed_revision()}",
+        "a client upgrades it when it connects, unless migrations are set to validate",
+        MIGRATE,
+    )
 
 
 @server_check("layout-version")
@@ -190,7 +211,7 @@ def _layouts(database: Database) -> Iterator[Finding]:
             subject,
             f"the tables of {newer} collections have a newer layout",
             "this version of pgchroma may read them wrongly",
-            "pip install --upgrade pgchroma",
+            UPGRADE,
             collections=newer,
         )
 
@@ -209,9 +230,9 @@ def catalog_obstacle(database: Database) -> str | None:
 
 def _why_unusable(database: Database) -> str | None:
     """Return why this version cannot read the catalog; `None` if it can."""
-    (revision,) = database.shared(_read_revision)
-    if revision != HEAD:
-        return "there is no catalog of the revision that this version of pgchroma needs"
+    revision, floor = database.shared(_read_revision)
+    if revision is None or not works_with(revision, floor):
+        return "there is no catalog of a revision that this version of pgchroma works with"
     missing = _missing_tables(database)
     return f"tables are missing in the catalog: {', '.join(missing)}" if missing else None
 
@@ -235,46 +256,46 @@ def _read_versions(database: Database) -> _Versions:
     return _Versions(*database.row(_VERSIONS))
 
 
-def _read_revision(database: Database) -> tuple[str | None]:
+def _read_revision(database: Database) -> tuple[str | None, str | None]:
+    """Return the revision of the catalog, and that of the oldest code that works with it."""
     (exists,) = database.row(_EXISTS)
-    rows = database.rows(_REVISION) if exists else []
-    return (rows[0][0],) if rows else (None,)
+    for revision, comment in database.rows(_REVISION) if exists else ():
+        return revision, recorded_floor(comment)
+    return None, None
 
 
 _VERSIONS: Final = render(
     """
+    with extensions (name, installed, newer) as (
+        select n.name, e.extversion, (
+            select p.target
+            from pg_catalog.pg_available_extensions as a
+            cross join lateral pg_extension_update_paths(a.name) as p
+            where a.name = n.name and p.source = e.extversion
+                and p.target = a.default_version and p.path is not null
+        )
+        from (values ('vector'), ('pg_trgm')) as n (name)
+        left join pg_catalog.pg_extension as e on e.extname = n.name
+    )
     select
         current_setting('server_version_num')::int,
         current_setting('server_encoding'),
         current_database()::text,
         v.installed, v.newer, t.installed, t.newer
-    from (values ('vector', 'pg_trgm')) as names (vector, trigrams)
-    left join lateral (
-        select e.extversion, (
-            select p.target
-            from pg_catalog.pg_available_extensions as a
-            cross join lateral pg_extension_update_paths(a.name) as p
-            where a.name = names.vector and p.source = e.extversion
-                and p.target = a.default_version and p.path is not null
-        )
-        from pg_catalog.pg_extension as e where e.extname = names.vector
-    ) as v (installed, newer) on true
-    left join lateral (
-        select e.extversion, (
-            select p.target
-            from pg_catalog.pg_available_extensions as a
-            cross join lateral pg_extension_update_paths(a.name) as p
-            where a.name = names.trigrams and p.source = e.extversion
-                and p.target = a.default_version and p.path is not null
-        )
-        from pg_catalog.pg_extension as e where e.extname = names.trigrams
-    ) as t (installed, newer) on true
+    from extensions as v
+    cross join extensions as t
+    where v.name = 'vector' and t.name = 'pg_trgm'
     """
 )
 
 _EXISTS: Final = render("select to_regclass('pgchroma.alembic_version') is not null")
 
-_REVISION: Final = render("select version_num from pgchroma.alembic_version")
+_REVISION: Final = render(
+    """
+    select version_num, obj_description('pgchroma.alembic_version'::regclass, 'pg_class')
+    from pgchroma.alembic_version
+    """
+)
 
 _MISSING: Final = render(
     """
