@@ -109,6 +109,29 @@ def test_a_role_that_may_change_all_tables_lacks_only_the_rest(url: str, user: s
         )
 
 
+def test_tables_of_sparse_vectors_are_among_those_that_a_user_needs(url: str, user: str) -> None:
+    schema = pgchroma.Schema().create_index(pgchroma.SparseVectorIndexConfig(), key="terms")
+    with pgchroma.PostgresClient(url, QUIET) as owner:
+        owner.create_collection("sparse", schema=schema, embedding_function=None).add(
+            ids="1",
+            embeddings=[1.0],
+            metadatas={"terms": pgchroma.SparseVector(indices=[1], values=[1.0])},
+        )
+    _grant(url, "reader", user)
+    name = sql.Identifier(_name(user))
+    with psycopg.connect(url, autocommit=True) as connection:
+        tables = connection.execute(
+            "select relname from pg_class where relname ~ '^sparse_' and relkind = 'r'"
+        )
+        for (table,) in tables.fetchall():
+            revoke = sql.SQL("revoke select on {} from {}")
+            connection.execute(revoke.format(sql.Identifier(SCHEMA, table), name))
+    with pgchroma.PostgresClient(user, QUIET) as client:
+        theirs = client.get_collection("sparse", embedding_function=None)
+        found, _ = _granted(url, theirs.get)
+    assert found["ids"] == ["1"]
+
+
 def test_a_missing_usage_of_pgvectors_schema_is_named(url: str, user: str) -> None:
     _grant(url, "writer", user)
     with psycopg.connect(url, autocommit=True) as owner:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from pgchroma.store.layout.names import RELATIONS, base_name
 from pgchroma.store.running.steps import Statement, Steps, render
 
 __all__ = (
@@ -23,7 +24,7 @@ __all__ = (
 CATALOG: Final = "pgchroma"
 VIEWS: Final = "chroma"
 
-_OWN_NAME: Final = re.compile(r"(records|vectors|spare|counts|log)_[0-9a-f]{32}(_[0-9]+)?|~catalog")
+_OWN_NAME: Final = re.compile(rf"(?:{'|'.join(RELATIONS)})_[0-9a-f]{{32}}|~catalog")
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +141,9 @@ def schemas_with_collections() -> Steps[list[str]]:
 
 
 def _is_own(relation: Relation) -> bool:
-    return relation.schema in (CATALOG, VIEWS) or _OWN_NAME.fullmatch(relation.base) is not None
+    if relation.schema in (CATALOG, VIEWS):
+        return True
+    return _OWN_NAME.fullmatch(base_name(relation.base)) is not None
 
 
 _USER = render(

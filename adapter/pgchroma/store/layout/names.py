@@ -4,9 +4,30 @@ from __future__ import annotations
 
 import hashlib
 import re
+from typing import Final, LiteralString
 from uuid import UUID
 
-__all__ = ("NAME_BYTES", "base_name", "relation_names", "schema_name", "view_name")
+from psycopg import sql
+
+__all__ = (
+    "NAME_BYTES",
+    "RELATIONS",
+    "TABLES",
+    "base_name",
+    "key_of",
+    "relation_names",
+    "schema_name",
+    "view_name",
+)
+
+TABLES: Final = ("records", "vectors", "spare", "counts", "sparse")
+"""The first words of the names of a collection's tables.
+
+The second is the collection's key, its id in hexadecimal digits. Some names have a number after it.
+"""
+
+RELATIONS: Final = (*TABLES, "log")
+"""The first words of the names of a collection's tables and of its sequence."""
 
 NAME_BYTES = 63
 """PostgreSQL truncates longer identifiers without an error."""
@@ -45,11 +66,19 @@ def relation_names(id: UUID, collection: str) -> tuple[str, ...]:
     """Return the names of everything that a collection may have in its schema."""
     return (
         view_name(collection),
-        *(
-            f"{table}_{id.hex}"
-            for table in ("records", "vectors", "spare", "sparse", "counts", "log")
-        ),
+        *(f"{relation}_{id.hex}" for relation in RELATIONS),
     )
+
+
+def key_of(name: LiteralString, *kinds: str) -> sql.Composed:
+    """Compose the key in the name of one of a collection's tables; null for all other names.
+
+    Args:
+        name: The column with the name.
+        kinds: The first words of the names; if there are none, those of all tables.
+    """
+    pattern = f"^(?:{'|'.join(kinds or TABLES)})_([0-9a-f]{{32}})(?:_|$)"
+    return sql.SQL("substring({} from {})").format(sql.SQL(name), sql.Literal(pattern))
 
 
 def base_name(relation: str) -> str:
