@@ -42,7 +42,10 @@ as $$
 declare
     counted bigint;
 begin
-    if chroma._may_read(collection, 'vectors') then
+    if (collection).dimension is null then
+        -- The table does not exist yet.
+        counted := 0;
+    elsif chroma._may_read(collection, 'vectors') then
         execute format(
             'select count(*) from %s where (%s) = %L',
             chroma._table(collection, 'vectors'), chroma._covered(collection), is_covered
@@ -80,7 +83,7 @@ begin
 end
 $$;
 
--- The size of all tables and indexes.
+-- The size of all tables and indexes, and of the sequence.
 create or replace function chroma._bytes(collection chroma._collections) returns bigint
 language sql stable
 as $$
@@ -88,8 +91,9 @@ select sum(pg_total_relation_size(c.oid))::bigint
 from pg_catalog.pg_class as c
 inner join pg_catalog.pg_namespace as n on c.relnamespace = n.oid
 where n.nspname = (collection).schema_name
-    and c.relkind = 'r'
+    and c.relkind in ('r', 'S')
     and c.relname ~ (
-        '^(records|vectors|spare|counts|sparse)_' || replace((collection).id::text, '-', '')
+        '^(records|vectors|spare|counts|sparse|log)_'
+        || replace((collection).id::text, '-', '') || '(_|$)'
     )
 $$;

@@ -16,6 +16,7 @@ import orjson
 from psycopg import sql
 
 from pgchroma.model.configuration import CollectionConfiguration
+from pgchroma.store.layout.names import RELATIONS, key_of
 from pgchroma.store.layout.segments import Segment, position_range, ranges_without, segment_prefix
 from pgchroma.store.layout.tables import CollectionTables
 from pgchroma.store.running.steps import Statement, Steps, render
@@ -208,16 +209,14 @@ _COLLECTIONS = render(
         select w.id, r.oid, r.relname
         from wanted as w
         join pg_catalog.pg_namespace as n on n.nspname = w.schema_name
-        join pg_catalog.pg_class as r on r.relnamespace = n.oid and w.key = substring(
-            r.relname from '^(?:records|vectors|spare|counts|log|sparse)_([0-9a-f]{{32}})(?:_|$)'
-        )
+        join pg_catalog.pg_class as r on r.relnamespace = n.oid and w.key = {key}
         where r.relkind in ('r', 'S')
     ),
     relations as (
         select t.id, t.relname as name, null as index, pg_table_size(t.oid) as bytes
         from tables as t
         union all
-        select t.id, t.relname, x.relname, pg_relation_size(x.oid)
+        select t.id, t.relname, x.relname, pg_table_size(x.oid)
         from tables as t
         join pg_catalog.pg_index as i on i.indrelid = t.oid
         join pg_catalog.pg_class as x on x.oid = i.indexrelid
@@ -255,7 +254,8 @@ _COLLECTIONS = render(
     left join sizes as z on z.id = w.id
     left join segments as g on g.collection_id = w.id and g.generation = w.generation
     order by w.tenant, w.database, w.name
-    """
+    """,
+    key=key_of("r.relname", *RELATIONS),
 )
 
 _CONTENT: LiteralString = """
