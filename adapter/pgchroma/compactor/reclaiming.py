@@ -6,6 +6,7 @@ from typing import Final
 
 from psycopg import sql
 
+from pgchroma.store.layout.names import key_of
 from pgchroma.store.running.steps import Statement, Steps, render
 
 __all__ = ("reclaim", "tables_of")
@@ -41,9 +42,8 @@ _TABLES: Final = render(
     from pg_catalog.pg_class as r
     join pg_catalog.pg_namespace as n on n.oid = r.relnamespace
     where n.nspname = %(schema)s and r.relkind = 'r'
-        and %(id)s = substring(
-            r.relname from '^(?:records|vectors|spare|counts|sparse)_([0-9a-f]{{32}})(?:_|$)'
-        )
+        and {key} = %(id)s
     order by r.relname
-    """
+    """,
+    key=key_of("r.relname"),
 )

@@ -21,6 +21,7 @@ from pgchroma.compactor.bookkeeping import LOCK_SPACE
 from pgchroma.doctor.database import Database
 from pgchroma.doctor.findings import Finding, not_checked
 from pgchroma.model.hnsw import Quantization, clamped
+from pgchroma.store.layout.names import key_of
 from pgchroma.store.layout.segments import build_memory_per_row, effective_quantization
 from pgchroma.store.layout.tables import CollectionTables
 from pgchroma.store.running.errors import has_lost_connection, primary_message
@@ -33,6 +34,7 @@ __all__ = (
     "known_collections",
     "over_collections",
     "readable_collections",
+    "tables_of_known",
 )
 
 BATCH: Final = 50
@@ -66,6 +68,10 @@ _KNOWN: Final[LiteralString] = """(
 KNOWN: Final = ComposedSQL(render(_KNOWN, space=sql.Literal(LOCK_SPACE)))
 """A relation for statements: the collections that are examined, and whether a compactor works on
 each."""
+
+
+_TABLES: Final[LiteralString] = """join pg_catalog.pg_class as t
+        on t.relnamespace = k.namespace and t.relkind = 'r' and {key} = k.key"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +170,15 @@ _Part: TypeAlias = tuple[KnownCollection, sql.Composable]
 
 Part: TypeAlias = Callable[[KnownCollection], sql.Composable | None]
 """Composes the select for one collection; `None` if it has nothing to read."""
+
+
+def tables_of_known(*kinds: str) -> ComposedSQL:
+    """Return a join for statements: with `KNOWN` as ``k``, the tables of its collections as ``t``.
+
+    Args:
+        kinds: The first words of the names of the tables; if there are none, of all tables.
+    """
+    return ComposedSQL(render(_TABLES, key=key_of("t.relname", *kinds)))
 
 
 def known_collections(database: Database) -> list[KnownCollection]:

@@ -17,6 +17,7 @@ from pgchroma.doctor.collections import (
     known_collections,
     over_collections,
     readable_collections,
+    tables_of_known,
 )
 from pgchroma.doctor.database import Database
 from pgchroma.doctor.findings import Finding, Fix, info, warning
@@ -307,8 +308,7 @@ _INVALID: Final = render(
             or starts_with(x.relname::text, 'records_' || k.key || '_by_'),
         x.relpages::bigint * current_setting('block_size')::bigint
     from {known} as k
-    join pg_catalog.pg_class as t on t.relnamespace = k.namespace and t.relkind = 'r'
-        and substring(t.relname from '^(?:records|vectors|spare)_([0-9a-f]{{32}})') = k.key
+    {tables}
     join pg_catalog.pg_index as i on i.indrelid = t.oid and not i.indisvalid
     join pg_catalog.pg_class as x on x.oid = i.indexrelid
     where not k.is_locked and not exists (
@@ -317,6 +317,7 @@ _INVALID: Final = render(
     order by 2, 4
     """,
     known=KNOWN,
+    tables=tables_of_known("records", "vectors", "spare"),
 )
 
 _DUPLICATES: Final = render(
@@ -325,9 +326,7 @@ _DUPLICATES: Final = render(
         k.subject, k.schema_name, x.relname::text, min(y.relname::text),
         x.relpages::bigint * current_setting('block_size')::bigint
     from {known} as k
-    join pg_catalog.pg_class as t on t.relnamespace = k.namespace and t.relkind = 'r'
-        and substring(t.relname from '^(?:records|vectors|spare|counts|sparse)_([0-9a-f]{{32}})')
-            = k.key
+    {tables}
     join pg_catalog.pg_index as i on i.indrelid = t.oid and not i.indisunique and i.indisvalid
     join pg_catalog.pg_class as x on x.oid = i.indexrelid
     join pg_catalog.pg_index as j
@@ -344,6 +343,7 @@ _DUPLICATES: Final = render(
     order by 1, 3
     """,
     known=KNOWN,
+    tables=tables_of_known(),
 )
 
 _UNKNOWN: Final = render(

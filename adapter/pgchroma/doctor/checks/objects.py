@@ -14,7 +14,7 @@ from pgchroma.doctor.database import Database
 from pgchroma.doctor.findings import Finding, Fix, error, info, not_checked, warning
 from pgchroma.doctor.server_settings import shown_bytes
 from pgchroma.store.discarded import PREFIX
-from pgchroma.store.layout.names import view_name
+from pgchroma.store.layout.names import key_of, view_name
 from pgchroma.store.layout.tables import COPY
 from pgchroma.store.running.steps import render
 from pgchroma.store.waits import COMPACTOR
@@ -265,20 +265,15 @@ _LEFTOVER_TABLES: Final = render(
     """
     with own as materialized (
         select
-            d.schema_name, t.relname::text as name, t.relpages, m.kind, m.key::uuid as id,
-            coalesce(nullif(m.generation, '')::bigint, 1) as generation
+            d.schema_name, t.relname::text as name, t.relpages, m.key::uuid as id,
+            split_part(t.relname::text, '_', 1) as kind,
+            coalesce(substring(t.relname from '^[a-z]+_[^_]+_([0-9]{{1,18}})(?:_|$)')::bigint, 1)
+                as generation
         from pgchroma.databases as d
         join pg_catalog.pg_namespace as n on n.nspname = d.schema_name
         join pg_catalog.pg_class as t on t.relnamespace = n.oid and t.relkind = 'r'
-        cross join lateral (
-            select p[1], p[2], p[3]
-            from regexp_match(
-                t.relname,
-                '^(records|vectors|spare|counts|sparse)_([0-9a-f]{{32}})(?:_([0-9]{{1,18}}))?(?:_.*)?$'
-            ) as p
-            where p is not null
-        ) as m (kind, key, generation)
-        where %(names)s::text[] is null
+        cross join lateral (select {key}) as m (key)
+        where m.key is not null and %(names)s::text[] is null
     )
     select
         o.schema_name,
@@ -300,7 +295,8 @@ _LEFTOVER_TABLES: Final = render(
         )
     )
     order by 1, 2
-    """
+    """,
+    key=key_of("t.relname"),
 )
 
 _DISCARDED: Final = render(

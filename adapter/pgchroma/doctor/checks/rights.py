@@ -9,7 +9,7 @@ from typing import Final
 from psycopg import sql
 
 from pgchroma.doctor.check import catalog_check
-from pgchroma.doctor.collections import KNOWN
+from pgchroma.doctor.collections import KNOWN, tables_of_known
 from pgchroma.doctor.database import Database
 from pgchroma.doctor.findings import Finding, info, not_checked, warning
 from pgchroma.store.running.steps import render
@@ -137,10 +137,7 @@ _RIGHTS: Final = render(
         row_security_active('pgchroma.collections')
     from {known} as k
     left join pgchroma.tenants as p on p.name = k.tenant
-    join pg_catalog.pg_class as t
-        on t.relnamespace = k.namespace and t.relkind = 'r'
-        and substring(t.relname from '^(?:records|vectors|spare|counts|sparse)_([0-9a-f]{{32}})')
-            = k.key
+    {tables}
     cross join lateral (
         select pg_has_role(t.relowner, 'usage') or (
             pg_get_userbyid(t.relowner) = p.role_name and pg_has_role(t.relowner, 'set')
@@ -148,6 +145,7 @@ _RIGHTS: Final = render(
     ) as m (is_member)
     """,
     known=KNOWN,
+    tables=tables_of_known(),
 )
 
 CHECKS: Final = (_serving, _compaction, _administration)

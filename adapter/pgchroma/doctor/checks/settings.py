@@ -11,6 +11,7 @@ from pgchroma.doctor.check import server_check
 from pgchroma.doctor.database import Database
 from pgchroma.doctor.findings import Finding, error, info, warning
 from pgchroma.doctor.server_settings import Setting, read_settings, shown_bytes
+from pgchroma.store.layout.names import key_of
 from pgchroma.store.running.steps import render
 
 __all__ = ("CHECKS",)
@@ -172,7 +173,7 @@ _WITHOUT_AUTOVACUUM: Final = render(
     from pg_catalog.pg_class as t
     join pg_catalog.pg_namespace as n on n.oid = t.relnamespace
     where t.relkind = 'r'
-        and t.relname ~ '^(records|vectors|spare|counts|sparse)_[0-9a-f]{{32}}'
+        and {key} is not null
         and exists (
             select from unnest(t.reloptions) as o (option)
             where o.option in (
@@ -180,7 +181,8 @@ _WITHOUT_AUTOVACUUM: Final = render(
             )
         )
     order by 1, 2
-    """
+    """,
+    key=key_of("t.relname"),
 )
 
 CHECKS: Final = (_durability, _timeouts, _autovacuum, _work_mem, _search_settings, _jit)

@@ -8,7 +8,7 @@ from typing import Final
 from psycopg import sql
 
 from pgchroma.doctor.check import catalog_check, server_check
-from pgchroma.doctor.collections import KNOWN
+from pgchroma.doctor.collections import KNOWN, tables_of_known
 from pgchroma.doctor.database import Database
 from pgchroma.doctor.findings import Finding, Fix, error, warning
 from pgchroma.store.running.steps import render
@@ -84,29 +84,28 @@ _NEVER_ANALYZED: Final = render(
     """
     select k.id, k.subject, k.schema_name, t.relname::text, s.n_live_tup
     from {known} as k
-    join pg_catalog.pg_class as t on t.relnamespace = k.namespace and t.relkind = 'r'
-        and substring(t.relname from '^(?:records|vectors)_([0-9a-f]{{32}})') = k.key
+    {tables}
     join pg_catalog.pg_stat_all_tables as s on s.relid = t.oid
     where t.reltuples < 0 and s.n_live_tup >= %(least)s
         and s.last_analyze is null and s.last_autoanalyze is null
     order by 2, 4
     """,
     known=KNOWN,
+    tables=tables_of_known(),
 )
 
 _DEAD_ROWS: Final = render(
     """
     select k.subject, k.schema_name, t.relname::text, s.n_live_tup, s.n_dead_tup
     from {known} as k
-    join pg_catalog.pg_class as t on t.relnamespace = k.namespace and t.relkind = 'r'
-        and substring(t.relname from '^(?:records|vectors|spare|counts|sparse)_([0-9a-f]{{32}})')
-            = k.key
+    {tables}
     join pg_catalog.pg_stat_all_tables as s on s.relid = t.oid
     where s.n_dead_tup >= %(least)s
         and s.n_dead_tup > %(share)s * (s.n_live_tup + s.n_dead_tup)
     order by 1, 3
     """,
     known=KNOWN,
+    tables=tables_of_known(),
 )
 
 _AGE: Final = render(
