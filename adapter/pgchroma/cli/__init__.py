@@ -23,6 +23,7 @@ from pgchroma.cli.install import install
 from pgchroma.cli.login import login, profile
 from pgchroma.cli.migrate import migrate
 from pgchroma.cli.postgres import postgres
+from pgchroma.cli.printing import json_option
 from pgchroma.cli.psql import psql
 from pgchroma.cli.run import run
 from pgchroma.cli.stats import stats
@@ -41,7 +42,7 @@ __all__ = ("main",)
 )
 @click.version_option(__version__, prog_name="pgchroma")
 @click.option("--profile", metavar="NAME", help="Use this stored database or server.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@json_option
 def main(profile: str | None, as_json: bool) -> None:
     """Chroma's API on the PostgreSQL you already run.
 

@@ -8,7 +8,7 @@ import click
 
 from pgchroma.cli.database import TargetDatabase, on_database
 from pgchroma.cli.errors import CommandError, exit_on_error
-from pgchroma.cli.printing import printable
+from pgchroma.cli.printing import json_option, printable
 from pgchroma.config import Settings
 from pgchroma.store.running.errors import mapped_errors
 
@@ -21,7 +21,7 @@ __all__ = ("doctor",)
 @click.command()
 @on_database()
 @click.option("--fix", "fixes", is_flag=True, help="Mend what can be mended safely.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON, for monitoring.")
+@json_option
 @click.option("--collection", "names", multiple=True, help="Only collections of this name.")
 @click.option(
     "--recall", "measures_recall", is_flag=True, help="Compare indexes with exact searches."
