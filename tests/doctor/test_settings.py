@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from pgchroma.doctor.checks import capacity, sessions
 from pgchroma.doctor.findings import Severity
 from pgchroma.embedded import EmbeddedPostgres, host
 from tests.doctor.conftest import QUIET, Broken, database_of, fill, found
+from tests.server_process import eventually
 
 BAD = {
     "fsync": "off",
@@ -69,6 +71,28 @@ def test_a_misconfigured_server_is_found_out(
     with psycopg.connect(misconfigured, autocommit=True) as connection:
         connection.execute(prepared.command.encode())
     assert "prepared-transaction" not in found(misconfigured)
+
+
+def test_a_session_that_waits_for_a_prepared_transaction_is_found(
+    misconfigured: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sessions, "BLOCKED_SECONDS", 0)
+    with (
+        psycopg.connect(misconfigured, autocommit=True) as holder,
+        psycopg.connect(misconfigured) as waiter,
+    ):
+        holder.execute("create table contested ()")
+        holder.execute("begin; lock table contested; prepare transaction 'holder'")
+        waiting = threading.Thread(target=waiter.execute, args=(b"select from contested",))
+        waiting.start()
+        try:
+            eventually(lambda: "blocked-session" in found(misconfigured, names=["empty"]))
+            (blocked,) = found(misconfigured, names=["empty"])["blocked-session"]
+        finally:
+            holder.execute("rollback prepared 'holder'")
+            waiting.join()
+    assert "has waited for a lock of a prepared transaction for" in blocked.what
+    assert blocked.command == "select * from pg_prepared_xacts"
 
 
 OF_A_DATABASE = {

@@ -65,13 +65,21 @@ def _prepared(database: Database) -> Iterator[Finding]:
 @server_check("blocked-session")
 def _blocked(database: Database) -> Iterator[Finding]:
     for pid, who, seconds, blockers in database.rows(_BLOCKED, {"seconds": BLOCKED_SECONDS}):
-        listed = ", ".join(map(str, blockers))
+        # A prepared transaction blocks with process id 0.
+        processes = [blocker for blocker in blockers if blocker]
+        listed = f"process {', '.join(map(str, processes))}"
+        if not processes:
+            listed = "a prepared transaction"
+        elif len(processes) < len(blockers):
+            listed += " and of a prepared transaction"
         yield warning(
             f"process {pid}",
-            f"the session ({who}) has waited for a lock of process {listed} for "
+            f"the session ({who}) has waited for a lock of {listed} for "
             f"{timedelta(seconds=seconds)}",
             "its request, and those that wait for it, do not go on",
-            f"select pg_terminate_backend({blockers[0]})",
+            f"select pg_terminate_backend({processes[0]})"
+            if processes
+            else "select * from pg_prepared_xacts",
             seconds=seconds,
         )
 
@@ -109,7 +117,6 @@ _PREPARED: Final = render(
     """
 )
 
-# Prepared transactions block with process id 0.
 _BLOCKED: Final = render(
     """
     select
