@@ -23,6 +23,7 @@ from textual.widgets import DataTable, Input, Static
 from pgchroma.cli.browser.app import Browser
 from pgchroma.cli.browser.help_screen import HelpScreen
 from pgchroma.cli.browser.reading import (
+    Detail,
     Filters,
     Page,
     Reader,
@@ -30,6 +31,7 @@ from pgchroma.cli.browser.reading import (
     parse_where,
 )
 from pgchroma.cli.browser.records_screen import RecordsScreen
+from pgchroma.cli.browser.texts import cell, describe
 from pgchroma.model.operations import CreateCollection
 
 RECORDS, PAGE = 24, 10
@@ -284,6 +286,9 @@ async def test_a_lost_database_is_shown_and_the_screen_goes_on(
             patch.setattr(Reader, "collections", lost)
             await _press(pilot, "r")
             assert "is away" in _text(app, "error")
+            # What was read before stays, as on the other screen.
+            assert _table(app, "collections").row_count == 3
+            assert _text(app, "state") == "3 collections"
 
 
 @pytest.mark.heavy
@@ -362,6 +367,14 @@ async def test_it_works_over_http(emptied: str) -> None:
             await _type(pilot, "s", "hedge")
             assert _ids(app) == ["2", "1"]
             assert "neighbours\n" in _text(app, "record")
+
+
+def test_line_ends_and_tabs_of_documents_are_no_control_characters() -> None:
+    document = "def f():\r\n\treturn 1\n\x1b[31m"
+    shown = describe(Detail("1", document, None, None, None)).plain
+    assert "def f():\n    return 1\n\N{REPLACEMENT CHARACTER}[31m" in shown
+    assert str(cell(document)) == "def f():  return 1 \N{REPLACEMENT CHARACTER}[31m"
+    assert str(cell("\r\n" * 1_000_000)) == " " * 40
 
 
 @pytest.mark.parametrize("text", ["", "  "])

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.text import Text
 
 from pgchroma._version import __version__
-from pgchroma.cli.printing import print_json, printable
+from pgchroma.cli.printing import count_text, print_json, printable
 from pgchroma.doctor.examination import Examination
 from pgchroma.doctor.findings import Finding, Severity
 from pgchroma.doctor.fixes import Outcome
@@ -61,9 +61,9 @@ def print_as_list(found: Examination, outcomes: Sequence[Outcome]) -> None:
         for text in _lines(list(group)):
             console.print(text, soft_wrap=True)
     numbers = [
-        _counted(found.count(Severity.ERROR), "error"),
-        _counted(found.count(Severity.WARNING), "warning"),
-        _counted(found.count(Severity.INFO), "note"),
+        count_text(found.count(Severity.ERROR), "error"),
+        count_text(found.count(Severity.WARNING), "warning"),
+        count_text(found.count(Severity.INFO), "note"),
     ]
     console.print(f"{', '.join(numbers)}; {found.checks} checks of database {found.database}")
 
@@ -80,7 +80,3 @@ def _lines(findings: Sequence[Finding]) -> Iterator[Text]:
             yield Text(printable(f"        mend: {finding.command}{mark}"))
     if len(findings) > SHOWN:
         yield Text(f"        … and {len(findings) - SHOWN} more of {findings[0].check}")
-
-
-def _counted(number: int, word: str) -> str:
-    return f"{number} {word}" if number == 1 else f"{number} {word}s"

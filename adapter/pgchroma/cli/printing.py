@@ -10,7 +10,15 @@ from typing import Any, TypeVar
 
 import click
 
-__all__ = ("json_option", "print_json", "print_table", "printable", "size_text", "time_text")
+__all__ = (
+    "count_text",
+    "json_option",
+    "print_json",
+    "print_table",
+    "printable",
+    "size_text",
+    "time_text",
+)
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -53,6 +61,11 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Non
     # Other programs read one line for each row.
     width = None if sys.stdout.isatty() else _MAX_WIDTH
     Console(markup=False, highlight=False, emoji=False, width=width).print(table)
+
+
+def count_text(number: int, noun: str) -> str:
+    """Return a number of things, such as ``1 collection`` or ``2,000 collections``."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
 def size_text(size: int) -> str:

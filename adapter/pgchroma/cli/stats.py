@@ -10,6 +10,7 @@ from pgchroma.cli.database import TargetDatabase, on_database
 from pgchroma.cli.errors import CommandError
 from pgchroma.cli.measuring import measured
 from pgchroma.cli.printing import (
+    count_text,
     json_option,
     print_json,
     print_table,
@@ -96,8 +97,8 @@ def _print_all(found: list[CollectionStatistics]) -> None:
     print_table(columns, (_cells(each, has_several=has_several) for each in found))
     total = sum(each.stored.sizes.total for each in found)
     rows = sum(each.records for each in found)
-    noun = "collection" if len(found) == 1 else "collections"
-    click.echo(f"{len(found):,} {noun}, {rows:,} rows, {size_text(total)}")
+    counts = (count_text(len(found), "collection"), count_text(rows, "row"))
+    click.echo(f"{', '.join(counts)}, {size_text(total)}")
     for each in found:
         if each.stored.index_error:
             click.echo(f"{printable(each.stored.name)}: {printable(each.stored.index_error)}")

@@ -21,8 +21,8 @@ class Browser(App[None]):
     TITLE = "pgchroma"
     ENABLE_COMMAND_PALETTE = False
     CSS = """
-    #error { color: $error; padding: 0 1; display: none; }
-    #error.shown { display: block; }
+    ErrorLine { color: $error; padding: 0 1; display: none; }
+    ErrorLine.shown { display: block; }
     #state { color: $text-muted; padding: 0 1; height: 1; }
     #filters { height: 3; }
     #filters Input { width: 1fr; }

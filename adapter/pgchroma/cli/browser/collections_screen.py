@@ -12,9 +12,11 @@ from textual.screen import Screen
 from textual.widgets import DataTable, Footer, Header, Static
 from textual.worker import get_current_worker
 
+from pgchroma.cli.browser.error_line import ErrorLine
 from pgchroma.cli.browser.reading import CollectionRow, Reader
 from pgchroma.cli.browser.records_screen import RecordsScreen
 from pgchroma.cli.browser.texts import cell, message_of
+from pgchroma.cli.printing import count_text
 
 __all__ = ("CollectionsScreen",)
 
@@ -34,7 +36,7 @@ class CollectionsScreen(Screen[None]):
     def compose(self) -> ComposeResult:
         """Make the widgets."""
         yield Header()
-        yield Static(id="error")
+        yield ErrorLine()
         yield DataTable(id="collections", cursor_type="row")
         yield Static(id="state")
         yield Footer()
@@ -54,19 +56,23 @@ class CollectionsScreen(Screen[None]):
     @work(thread=True, exclusive=True, exit_on_error=False, group="collections")
     def _read(self) -> None:
         worker = get_current_worker()
+        found, error = None, ""
         try:
-            found, error = self._reader.collections(), ""
+            found = self._reader.collections()
         except Exception as raised:  # whatever it is, the user sees it
-            found, error = [], message_of(raised)
+            error = message_of(raised)
         if not worker.is_cancelled:
             self.app.call_from_thread(self._show, found, error)
 
-    def _show(self, found: list[CollectionRow], error: str) -> None:
+    def _show(self, found: list[CollectionRow] | None, error: str) -> None:
         if not self.is_attached:
             return
-        label = self.query_one("#error", Static)
-        label.update(Text(error))
-        label.set_class(bool(error), "shown")
+        self.query_one(ErrorLine).show(error)
+        if found is not None:
+            self._show_rows(found)
+        self.query_one("#state", Static).update(count_text(len(self._names), "collection"))
+
+    def _show_rows(self, found: list[CollectionRow]) -> None:
         table = self.query_one("#collections", DataTable)
         table.clear()
         self._names = [row.name for row in found]
@@ -74,8 +80,6 @@ class CollectionsScreen(Screen[None]):
             dimension = "" if row.dimension is None else f"{row.dimension:,}"
             cells = (row.name, f"{row.records:,}", dimension, row.space, row.function)
             table.add_row(*map(cell, cells))
-        noun = "collection" if len(found) == 1 else "collections"
-        self.query_one("#state", Static).update(Text(f"{len(found)} {noun}"))
 
     def on_data_table_row_selected(self, event: DataTable.RowSelected) -> None:
         """Open the collection."""

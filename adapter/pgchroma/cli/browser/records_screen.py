@@ -14,6 +14,7 @@ from textual.screen import Screen
 from textual.widgets import DataTable, Footer, Header, Input, Static
 from textual.worker import get_current_worker
 
+from pgchroma.cli.browser.error_line import ErrorLine
 from pgchroma.cli.browser.reading import (
     Filters,
     Page,
@@ -67,7 +68,7 @@ class RecordsScreen(Screen[None]):
             yield Input(id="where", placeholder='where: {"year": {"$gte": 2020}}')
             yield Input(id="contains", placeholder="document contains")
             yield Input(id="search", placeholder="similar to this text")
-        yield Static(id="error")
+        yield ErrorLine()
         with Horizontal():
             yield DataTable(id="records", cursor_type="row")
             with VerticalScroll(id="detail"):
@@ -187,9 +188,7 @@ class RecordsScreen(Screen[None]):
             self.query_one("#record", Static).update(Text("no records"))
 
     def _show_error(self, error: str) -> None:
-        label = self.query_one("#error", Static)
-        label.update(Text(error))
-        label.set_class(bool(error), "shown")
+        self.query_one(ErrorLine).show(error)
         self.query_one("#state", Static).update(Text(self._state()))
 
     def _state(self) -> str:

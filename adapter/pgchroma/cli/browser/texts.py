@@ -20,11 +20,13 @@ _MAX_CELL: Final = 80
 _MAX_DOCUMENT: Final = 4_000
 _MAX_METADATA: Final = 4_000
 _SHOWN_VALUES: Final = 8
+_TAB: Final = 4
 
 
 def cell(text: str) -> Text:
     """Return one line for a table. Square brackets in it are no markup."""
-    line = printable(text.replace("\n", " "))
+    # A document may have megabytes, of which the beginning is read.
+    line = _one_line(text[: _MAX_CELL + 1])
     return Text(line if len(line) <= _MAX_CELL else f"{line[: _MAX_CELL - 1]}…")
 
 
@@ -59,14 +61,18 @@ def describe(detail: Detail) -> Text:
     ):
         if body is not None:
             text.append(f"{heading}\n", style="bold")
-            lines = (printable(line) for line in body.split("\n"))
+            lines = (printable(line.expandtabs(_TAB)) for line in body.splitlines())
             text.append("\n".join(lines) + "\n\n")
     return text
 
 
+def _one_line(text: str) -> str:
+    return printable(" ".join(text.splitlines()).replace("\t", " "))
+
+
 def _neighbour(record: Record) -> str:
-    document = (record.document or "").replace("\n", " ")
-    return f"{record.distance or 0.0:.4f}  {record.id}  {_cut(document, _MAX_CELL)}".rstrip()
+    document = cell(record.document or "").plain
+    return f"{record.distance or 0.0:.4f}  {record.id}  {document}".rstrip()
 
 
 def _summary(detail: Detail) -> str:
