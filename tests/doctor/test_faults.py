@@ -77,7 +77,8 @@ FIXED: dict[str, Plant] = {
         'create schema "pgchroma:discarded:1"; create table "pgchroma:discarded:1".t (n int)'
     ),
     "catalog-objects": lambda b: b.execute(
-        "drop view chroma.collections; drop trigger copy_collection on pgchroma.segments; "
+        "drop view chroma.collections; drop function chroma.search; "
+        "drop trigger copy_collection on pgchroma.segments; "
         "alter table pgchroma.collections disable trigger forget_collections"
     ),
     "catalog-copy": _lose_copy_entry,
@@ -237,6 +238,22 @@ def test_a_newer_catalog_that_this_version_works_with_is_examined(broken: Broken
     assert [fault.severity for fault in findings["catalog-revision"]] == [Severity.INFO]
     assert "missing-view" in findings
     assert "not-checked" not in findings
+
+
+def test_objects_of_a_newer_catalog_are_not_replaced_by_older_ones(broken: Broken) -> None:
+    _lose_copy_entry(broken)
+    broken.execute("update pgchroma.alembic_version set version_num = '9999'")
+    broken.execute("drop function chroma.search")
+    findings = found(broken.url)
+    assert "catalog-objects" not in findings
+    (outcome,) = apply_fixes(broken.url, QUIET, findings["catalog-copy"])
+    assert "newer than this code's" in (outcome.obstacle or "")
+
+
+def test_missing_functions_are_named(broken: Broken) -> None:
+    broken.execute("drop function chroma.search; drop function chroma._rounded")
+    (fault,) = found(broken.url)["catalog-objects"]
+    assert fault.what == "views or functions are missing: search, _rounded"
 
 
 @pytest.mark.parametrize("revision", ["0001", "9999", None])

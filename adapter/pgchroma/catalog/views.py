@@ -14,7 +14,7 @@ from psycopg import sql
 
 from pgchroma.store.running.steps import ComposedSQL, Rows, Statement, Steps, composed, render
 
-__all__ = ("ViewState", "read_views", "restore_view", "views_in")
+__all__ = ("ViewState", "functions_in", "read_views", "restore_view", "views_in")
 
 SCHEMA = "chroma"
 
@@ -39,6 +39,11 @@ class ViewState:
 def views_in(text: str) -> list[str]:
     """Return the names of the views that a file of `sql/` creates in the schema `chroma`."""
     return re.findall(rf"^create or replace view {SCHEMA}\.(\w+)", text, re.MULTILINE)
+
+
+def functions_in(text: str) -> list[str]:
+    """Return the names of the functions that a file of `sql/` creates in the schema `chroma`."""
+    return re.findall(rf"^create or replace function {SCHEMA}\.(\w+)", text, re.MULTILINE)
 
 
 def read_views(views: Sequence[str]) -> Steps[list[ViewState]]:

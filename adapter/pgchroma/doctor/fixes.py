@@ -17,7 +17,8 @@ import psycopg
 from psycopg import sql
 
 from pgchroma.backends.preparing import compaction_settings
-from pgchroma.catalog.upgrade import restore_objects
+from pgchroma.catalog.phases import HEAD, newer_catalog
+from pgchroma.catalog.upgrade import explained_facts, restore_objects
 from pgchroma.compactor import inspection, maintenance
 from pgchroma.compactor.dropping import drop_all_discarded
 from pgchroma.compactor.passes import PassResult, locked
@@ -123,6 +124,8 @@ def _outcome(fix: Fix, subject: str, conninfo: str, settings: Settings) -> Outco
 def _repair(fix: Fix, conninfo: str, settings: Settings) -> None:
     if fix.action == "restore-catalog-objects":
         with psycopg.connect(conninfo, autocommit=True, application_name=APPLICATION) as connection:
+            if (revision := explained_facts(connection).revision or HEAD) > HEAD:
+                raise _SkippedError(newer_catalog(revision))
             restore_objects(connection)
     elif fix.action == "drop-discarded":
         if obstacle := drop_all_discarded(conninfo, Event()):

@@ -8,7 +8,10 @@ from typing import Final, LiteralString
 from psycopg import sql
 
 from pgchroma.catalog.restored import SCHEMA_ENTRY
+from pgchroma.catalog.sql_files import sql_files
+from pgchroma.catalog.views import functions_in, views_in
 from pgchroma.doctor.check import catalog_check
+from pgchroma.doctor.checks.versions import is_newer
 from pgchroma.doctor.collections import known_collections
 from pgchroma.doctor.database import Database
 from pgchroma.doctor.findings import Finding, Fix, error, info, not_checked, warning
@@ -29,6 +32,9 @@ TRIGGERS: Final = (
     ("segments", "copy_collection"),
 )
 """The triggers of the catalog that write the copies, each with its table."""
+
+SHOWN: Final = 5
+"""Views and functions that a finding names."""
 
 COPIES: Final = 50
 """Copies of the catalog that one statement reads."""
@@ -92,7 +98,7 @@ def _missing_views(database: Database) -> Iterator[Finding]:
 
 @catalog_check("unlisted-schema")
 def _unlisted_schemas(database: Database) -> Iterator[Finding]:
-    for schema, size in database.rows(_UNLISTED_SCHEMAS, {"copy": COPY}):
+    for schema, size in database.rows(_UNLISTED_SCHEMAS, {"copy": COPY, "discarded": PREFIX}):
         yield warning(
             f"schema {schema}",
             "the schema has collections, and the catalog does not know it, as after a restore",
@@ -147,14 +153,27 @@ def _catalog_objects(database: Database) -> Iterator[Finding]:
             "pgchroma doctor --fix",
             fix=Fix("restore-catalog-objects"),
         )
-    (has_view,) = database.row(_HAS_VIEW)
-    if not has_view:
+    # A newer version may have dropped some, and has its own.
+    if not is_newer(database):
+        yield from _missing_objects(database)
+
+
+def _missing_objects(database: Database) -> Iterator[Finding]:
+    texts = sql_files().values()
+    wanted = {
+        "views": [name for text in texts for name in views_in(text)],
+        "functions": [name for text in texts for name in functions_in(text)],
+    }
+    missing = [name for (name,) in database.rows(_MISSING_OBJECTS, wanted)]
+    if missing:
+        more = f" and {len(missing) - SHOWN} more" if len(missing) > SHOWN else ""
         yield warning(
-            "view chroma.collections",
-            "the view is missing",
-            "SQL users cannot list collections",
+            "schema chroma",
+            f"views or functions are missing: {', '.join(missing[:SHOWN])}{more}",
+            "SQL users cannot list collections, or cannot call the functions",
             "pgchroma doctor --fix",
             fix=Fix("restore-catalog-objects"),
+            missing=len(missing),
         )
 
 
@@ -249,7 +268,7 @@ _UNLISTED_SCHEMAS: Final = render(
         sum(c.relpages)::bigint * current_setting('block_size')::bigint
     from pg_catalog.pg_namespace as n
     join pg_catalog.pg_class as c on c.relnamespace = n.oid
-    where not starts_with(n.nspname::text, 'pgchroma:') and not exists (
+    where not starts_with(n.nspname::text, %(discarded)s) and not exists (
         select from pgchroma.databases as d where d.schema_name = n.nspname
     )
     group by 1
@@ -326,7 +345,23 @@ _TRIGGERS: Final = render(
     """
 )
 
-_HAS_VIEW: Final = render("select to_regclass('chroma.collections') is not null")
+_MISSING_OBJECTS: Final = render(
+    """
+    select w.name
+    from unnest(%(views)s::text[]) as w (name)
+    where to_regclass(format('chroma.%%I', w.name)) is null
+    union all
+    (
+        select w.name
+        from unnest(%(functions)s::text[]) as w (name)
+        where not exists (
+            select from pg_catalog.pg_proc as p
+            where p.pronamespace = to_regnamespace('chroma') and p.proname = w.name
+        )
+        order by starts_with(w.name, '_'), w.name
+    )
+    """
+)
 
 _COPIES: Final = render(
     """

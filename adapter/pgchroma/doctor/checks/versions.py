@@ -24,7 +24,7 @@ from pgchroma.store.layout.tables import LAYOUT_VERSION
 from pgchroma.store.rights import READ
 from pgchroma.store.running.steps import render
 
-__all__ = ("CHECKS", "catalog_obstacle")
+__all__ = ("CHECKS", "catalog_obstacle", "is_newer")
 
 MIGRATE: Final = "pgchroma migrate"
 
@@ -214,6 +214,16 @@ def _layouts(database: Database) -> Iterator[Finding]:
             UPGRADE,
             collections=newer,
         )
+
+
+def is_newer(database: Database) -> bool:
+    """Return whether the catalog is newer than this version.
+
+    Raises:
+        psycopg.Error: The user may not read its revision.
+    """
+    revision, _ = database.shared(_read_revision)
+    return revision is not None and revision > HEAD
 
 
 def catalog_obstacle(database: Database) -> str | None:
