@@ -317,7 +317,7 @@ _INVALID: Final = render(
     order by 2, 4
     """,
     known=KNOWN,
-    tables=tables_of_known("records", "vectors", "spare"),
+    tables=tables_of_known(),
 )
 
 _DUPLICATES: Final = render(

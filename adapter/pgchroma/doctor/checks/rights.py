@@ -83,7 +83,7 @@ def _compaction(database: Database) -> Iterator[Finding]:
     if 0 < found.foreign < found.tables:
         yield warning(
             f"role {found.user}",
-            f"the user owns neither {found.foreign} of {found.tables} tables nor is a member of "
+            f"the user neither owns {found.foreign} of {found.tables} tables nor is a member of "
             "their owners",
             "a compactor of this user builds no indexes for them",
             found.grants("owner"),

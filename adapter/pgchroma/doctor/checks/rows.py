@@ -130,7 +130,8 @@ def _sequences(database: Database) -> Iterator[Finding]:
                 collection.subject,
                 f"the sequence of the log is {state.drawn - state.last} behind its records, as "
                 "after logical replication",
-                "the first write of each process advances it; writes in SQL fail",
+                "the first write of each process and the SQL functions advance it; inserts into "
+                "the tables fail",
                 "pgchroma migrate",
                 fix=Fix("advance-sequence", collection.id),
                 behind=state.drawn - state.last,

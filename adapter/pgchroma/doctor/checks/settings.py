@@ -73,7 +73,7 @@ def _timeouts(database: Database) -> Iterator[Finding]:
                 setting.place,
                 f"{setting.name} is {setting.number / 1000:g} s",
                 f"{cost}; the compactor and upgrades remove limits for themselves",
-                setting.reset or f"alter system reset {setting.name}",
+                _reset(setting),
                 milliseconds=setting.number,
             )
 

@@ -66,13 +66,13 @@ def _dead_rows(database: Database) -> Iterator[Finding]:
 @server_check("wraparound")
 def _wraparound(database: Database) -> Iterator[Finding]:
     name, transactions, multixacts = database.row(_AGE)
-    age = max(transactions, multixacts)
+    age, kind = max((transactions, "transaction"), (multixacts, "multixact"))
     if age < MAX_AGE:
         return
     report = error if age >= CRITICAL_AGE else warning
     yield report(
         f"database {name}",
-        f"the oldest transaction id that is not frozen is {age:,} transactions old",
+        f"the oldest {kind} id that is not frozen is {age:,} {kind}s old",
         "at about 2.1 billion PostgreSQL refuses all writes",
         "vacuum (freeze)",
         transactions=transactions,
