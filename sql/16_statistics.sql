@@ -1,7 +1,7 @@
 -- The sizes of a collection. Each is a function, so that a statement reads only what it selects. A
 -- size is null if the caller may not read the tables.
 
--- Whether one of a collection's tables exists and the caller may read it; null if it is missing.
+-- Whether the caller may read one of a collection's tables; null if the table does not exist.
 create or replace function chroma._may_read(
     collection chroma._collections, kind text
 ) returns boolean
