@@ -374,7 +374,7 @@ def test_line_ends_and_tabs_of_documents_are_no_control_characters() -> None:
     shown = describe(Detail("1", document, None, None, None)).plain
     assert "def f():\n    return 1\n\N{REPLACEMENT CHARACTER}[31m" in shown
     assert str(cell(document)) == "def f():  return 1 \N{REPLACEMENT CHARACTER}[31m"
-    assert str(cell("\r\n" * 1_000_000)) == " " * 40
+    assert str(cell("\r\n" * 1_000_000)) == " " * 39 + "…"
 
 
 @pytest.mark.parametrize("text", ["", "  "])

@@ -115,10 +115,11 @@ def _cells(each: CollectionStatistics, *, has_several: bool) -> tuple[object, ..
 
 def _print_one(found: CollectionStatistics) -> None:
     stored = found.stored
-    click.echo(f"{printable(stored.name)}: {found.records:,} rows, {found.embeddings:,} embeddings")
+    counts = (count_text(found.records, "row"), count_text(found.embeddings, "embedding"))
+    click.echo(f"{printable(stored.name)}: {', '.join(counts)}")
     click.echo(
-        f"{len(stored.segments)} segments with {found.indexed:,} entries, "
-        f"{found.dead_share:.0%} of them dead; tail of {found.tail:,} embeddings"
+        f"{count_text(len(stored.segments), 'segment')} with {found.indexed:,} entries, "
+        f"{found.dead_share:.0%} of them dead; tail of {count_text(found.tail, 'embedding')}"
     )
     if found.last_write is not None:
         click.echo(f"last write {time_text(found.last_write)}")

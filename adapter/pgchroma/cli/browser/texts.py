@@ -26,8 +26,8 @@ _TAB: Final = 4
 def cell(text: str) -> Text:
     """Return one line for a table. Square brackets in it are no markup."""
     # A document may have megabytes, of which the beginning is read.
-    line = _one_line(text[: _MAX_CELL + 1])
-    return Text(line if len(line) <= _MAX_CELL else f"{line[: _MAX_CELL - 1]}…")
+    line = _one_line(text[:_MAX_CELL])
+    return Text(line if len(text) <= _MAX_CELL else f"{line[: _MAX_CELL - 1]}…")
 
 
 def message_of(error: Exception) -> str:
