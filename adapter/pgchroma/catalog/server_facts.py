@@ -5,7 +5,6 @@ Reading the facts takes one query, or two; it needs neither Alembic nor SQLAlche
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import Any, Final, Literal, TypeAlias
 
@@ -13,7 +12,13 @@ import psycopg
 from psycopg import sql
 
 from pgchroma.catalog.pgvector import check_creatable, check_version, has_bugs
-from pgchroma.catalog.phases import FLOOR_COMMENT, HEAD, needed_revision
+from pgchroma.catalog.phases import (
+    HEAD,
+    needed_revision,
+    newer_catalog,
+    recorded_floor,
+    works_with,
+)
 from pgchroma.errors import MissingRightError, VersionMismatchError
 from pgchroma.store.running.sessions import TYPE_OIDS
 from pgchroma.store.running.steps import render
@@ -71,11 +76,7 @@ class ServerFacts:
     @property
     def is_compatible(self) -> bool:
         """Whether this code works with a catalog of this revision."""
-        if self.revision is None:
-            return False
-        if self.revision > HEAD:
-            return self.floor is not None and self.floor <= HEAD
-        return self.revision >= needed_revision()
+        return self.revision is not None and works_with(self.revision, self.floor)
 
 
 def check(facts: ServerFacts, mode: MigrationMode = "validate") -> ServerFacts:
@@ -128,13 +129,8 @@ def read_facts(connection: psycopg.Connection[Any]) -> ServerFacts:
         connection.info.dbname,
         available,
         sparsevec_oid,
-        _floor(floor),
+        recorded_floor(floor),
     )
-
-
-def _floor(comment: str | None) -> str | None:
-    found = re.fullmatch(re.escape(FLOOR_COMMENT) + r"(\d{4})", comment or "")
-    return None if found is None else found[1]
 
 
 def needs_upgrade(facts: ServerFacts) -> bool:
@@ -201,10 +197,7 @@ def _revision_message(facts: ServerFacts) -> str:
     if needs_upgrade(facts):
         needed = needed_revision()
         return f"the catalog is at revision {revision}, this code needs {needed}. Run: {_MIGRATE}"
-    return (
-        f"the catalog is at revision {revision}, newer than this code's {HEAD}. "
-        "Run: pip install --upgrade pgchroma"
-    )
+    return newer_catalog(revision)
 
 
 _REVISION: Final = """
