@@ -6,7 +6,7 @@ import shutil
 import sqlite3
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, TypeAlias
@@ -84,6 +84,18 @@ class Database:
             return self.connection.execute(f"select {chosen} where false")
         statement = f"select {chosen} from {table} {rest}"  # noqa: S608  (names of this package)
         return self.connection.execute(statement, values)
+
+    @contextmanager
+    def only_utf8(self) -> Iterator[None]:
+        """Decode texts without a call for each; one that is not UTF-8 raises an `OperationalError`.
+
+        Statements that are executed before the context ends are read within it.
+        """
+        self.connection.text_factory = str
+        try:
+            yield
+        finally:
+            self.connection.text_factory = decode_text
 
 
 def side_files(database: Path) -> list[Path]:

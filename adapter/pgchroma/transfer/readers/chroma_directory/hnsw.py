@@ -11,6 +11,7 @@ import os
 import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -25,6 +26,9 @@ _HEADER: Final = struct.Struct("<iQQQQQQiIQQQdQ")
 _DELETED: Final = 1 << 16
 _UNUSED_BITS: Final = 17
 _BLOCK_BYTES: Final = 4 << 20
+_GAP_BYTES: Final = 32 << 10
+"""How much is read and not used rather than read in two pieces."""
+
 _SAMPLED_PER_BLOCK: Final = 64
 _MIN_SAMPLE: Final = 20
 _MAX_ELEMENT_BYTES: Final = 1 << 24
@@ -280,22 +284,25 @@ class HnswIndex:
 
     def _read_elements(self, positions: Numbers) -> NDArray[Any]:
         order = np.argsort(positions, kind="stable")
-        ascending = positions[order]
-        read = np.concatenate(list(self._runs(ascending)))
-        elements = np.empty_like(read)
-        elements[order] = read
-        return elements
-
-    def _runs(self, positions: Numbers) -> Iterator[NDArray[Any]]:
-        """Yield the elements at ascending positions, read in as few pieces as makes sense."""
-        size = self.layout.size
-        gaps = np.flatnonzero(np.diff(positions) > 4)  # noqa: PLR2004  (reading past them is cheaper)
-        for run in np.split(positions, gaps + 1):
-            span = int(run[-1] - run[0]) + 1
-            data = os.pread(self._file, span * size, int(run[0]) * size)
-            if len(data) < span * size:
+        # Without the names of its parts, numpy copies an element as a whole.
+        whole = np.dtype((np.void, self.layout.size))
+        elements = np.empty(len(positions), whole)
+        for places in self._runs(positions[order]):
+            run = positions[order[places]]
+            first, span = int(run[0]), int(run[-1] - run[0]) + 1
+            data = os.pread(self._file, span * self.layout.size, first * self.layout.size)
+            if len(data) < span * self.layout.size:
                 raise OSError("data_level0.bin became shorter while it was read")
-            yield np.frombuffer(data, self._dtype)[run - run[0]]
+            elements[order[places]] = np.frombuffer(data, whole)[run - first]
+        return elements.view(self._dtype)
+
+    def _runs(self, positions: Numbers) -> Iterator[slice]:
+        """Yield the places of ascending positions that are read in one piece each."""
+        is_far = np.diff(positions) > _GAP_BYTES // self.layout.size
+        blocks = positions // max(1, _BLOCK_BYTES // self.layout.size)
+        ends = [*(np.flatnonzero(is_far | (np.diff(blocks) != 0)) + 1).tolist(), len(positions)]
+        for start, end in pairwise([0, *ends]):
+            yield slice(start, end)
 
 
 @dataclass(frozen=True, slots=True)

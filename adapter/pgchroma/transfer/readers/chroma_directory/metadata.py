@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, Final
 
 from pgchroma.transfer.readers.chroma_directory.database import BrokenText, Database, decode_text
@@ -58,24 +60,37 @@ class MetadataReader:
         """Return what the tables have of records, which are given by ascending rowids."""
         contents = {rowid: Content() for rowid in rowids}
         where, values = rowid_condition("id", rowids)
-        rows = self._database.select("embedding_metadata", _COLUMNS, f"{where} order by id", values)
-        unwanted = Content()
-        current, content = None, unwanted
-        for rowid, key, string, integer, real, boolean in rows:
-            if rowid != current:
-                current, content = rowid, contents.get(rowid, unwanted)
-            # The usual types first, without a call for each: there are millions of values.
-            if type(string) is str:
-                content.values[key] = string
-            elif string is None and boolean is None and integer is not None:
-                content.values[key] = integer
-            else:
-                _store(content, key, string, integer, real, boolean)
+        try:
+            with self._database.only_utf8():
+                self._add_values(contents, where, values)
+        except sqlite3.OperationalError:
+            # Read again, all values are the same, but for those with bytes that are not UTF-8.
+            self._add_values(contents, where, values)
         if self._has_arrays:
             self._add_arrays(contents, where, values)
         if self._has_lost_values:
             self._add_lost(contents, where, values)
         return contents
+
+    def _add_values(
+        self, contents: Mapping[int, Content], where: str, values: Sequence[object]
+    ) -> None:
+        rows = self._database.select("embedding_metadata", _COLUMNS, f"{where} order by id", values)
+        unwanted = Content()
+        current, content, stored = None, unwanted, unwanted.values
+        for rowid, key, string, integer, real, boolean in rows:
+            if rowid != current:
+                current, content = rowid, contents.get(rowid, unwanted)
+                stored = content.values
+            # The usual types first, without a call for each: there are millions of values.
+            if type(string) is str:
+                stored[key] = string
+            elif string is None and boolean is None and integer is not None:
+                stored[key] = integer
+            elif string is None and boolean is None and real is not None:
+                stored[key] = real
+            else:
+                _store(content, key, string, integer, real, boolean)
 
     def _add_arrays(
         self, contents: Mapping[int, Content], where: str, values: Sequence[object]
@@ -149,7 +164,7 @@ def split_metadata(
     values = content.values
     losses: list[Loss] = []
     document, uri = _text(id, values, DOCUMENT, losses), _text(id, values, URI, losses)
-    for key in [key for key in values if key.startswith(_RESERVED)]:
+    for key in list(filter(_is_reserved, values)):
         del values[key]
         losses.append(Loss("metadata", f"the key {key} is reserved and was left out", id))
     if not (content.lost or content.suspect):
@@ -160,6 +175,12 @@ def split_metadata(
             reason = problem.format(name) if "{}" in problem else f"{name} {problem}"
             losses.append(Loss(part, reason, id, is_suspect))
     return document, uri, values or None, losses
+
+
+# Cached: millions of values have a few different keys.
+@lru_cache(maxsize=4096)
+def _is_reserved(key: str) -> bool:
+    return key.startswith(_RESERVED)
 
 
 def _part(key: str) -> tuple[Part, str]:

@@ -328,7 +328,9 @@ class CollectionReader:
         if in_index:
             self._take_indexed(in_index)
         for record in records:
-            self._check_dimension(record)
+            # Without a call for those that have the length.
+            if record.embedding is not None and len(record.embedding) != self._dimension:
+                self._check_dimension(record)
 
     def _take_written(self, record: _Record, written: Mapping[int, QueueRow]) -> None:
         row = written.get(record.write) if record.write is not None else None
@@ -344,8 +346,9 @@ class CollectionReader:
         self._pending_losses += index.losses
         index.losses = []
         vectors = index.read(np.array([record.hash for record in records], np.int64))
-        for place, record in enumerate(records):
-            vector = vectors.matrix[place] if vectors.is_found[place] else None
+        rows = zip(records, vectors.matrix, vectors.is_found.tolist(), strict=True)
+        for place, (record, row, is_found) in enumerate(rows):
+            vector = row if is_found else None
             if record.embedding is not None:
                 self._choose(record, vector, vectors.doubts.get(place))
             elif vector is None:
