@@ -23,7 +23,14 @@ from pgchroma import _public
 from pgchroma._version import DOCUMENTATION
 from pgchroma.catalog.resources import resource
 from pgchroma.model import operations
-from pgchroma.model.operations import DeleteTenant, ListTenants, Operation, Read, WriteRecords
+from pgchroma.model.operations import (
+    DeleteTenant,
+    ListTenants,
+    Operation,
+    Read,
+    ReplaceCollection,
+    WriteRecords,
+)
 from pgchroma.model.operations import credentials as credential_operations
 from pgchroma.store import handlers
 from pgchroma.wire.routes import ROUTES
@@ -233,10 +240,12 @@ def test_every_operation_has_a_handler() -> None:
 
 
 def test_every_operation_has_a_route() -> None:
-    # Administering credentials and all tenants requires access to the database.
+    # Administering credentials and all tenants requires access to the database, and only transfers
+    # replace collections.
     without = {kind for kind in handlers if kind.__module__ == credential_operations.__name__} | {
         DeleteTenant,
         ListTenants,
+        ReplaceCollection,
     }
     assert {route.operation for route in ROUTES} == set(handlers) - without
 

@@ -7,7 +7,10 @@ import signal
 import sys
 from typing import Any
 
-from pgchroma.model.operations import Operation
+from pgchroma.backends._sync.http import HttpBackend
+from pgchroma.model.operations import Operation, ReplaceCollection
+from pgchroma.store import collections
+from pgchroma.store.running.steps import Steps
 from pgchroma.transfer.importing import import_collection
 from pgchroma.transfer.options import TransferOptions
 from pgchroma.transfer.writers.backend import BackendTarget
@@ -42,13 +45,40 @@ class Deadly:
         self._backend.close()
 
 
-def main(place: str, number: int, is_after: bool, existing: Any) -> None:
+class DeadlyOverHttp(Deadly, HttpBackend):
+    """The same for a server, which has fewer operations."""
+
+
+def kill_in_replacement(number: int) -> None:
+    """Kill the process before a step of the transaction that replaces a collection."""
+    replace = collections._replace
+
+    def deadly(operation: ReplaceCollection) -> Steps[None]:
+        steps, answer = replace(operation), None
+        for left in range(number, -1, -1):
+            try:
+                step = steps.send(answer)
+            except StopIteration:
+                break  # the transaction is to be committed next
+            if left:
+                answer = yield step
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    collections._replace = deadly
+
+
+def main(place: str, number: int, moment: str, existing: Any) -> None:
     source = ListSource(some_records(400))
     options = TransferOptions(batch_size=100, existing=existing)
     with opened(place) as backend:
-        deadly = Deadly(backend, number, is_after)
-        import_collection(source, BackendTarget(deadly), assignment(source), options)
+        target: Any = backend
+        if moment == "within":
+            kill_in_replacement(number)
+        else:
+            kind = DeadlyOverHttp if isinstance(backend, HttpBackend) else Deadly
+            target = kind(backend, number, moment == "after")
+        import_collection(source, BackendTarget(target), assignment(source), options)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]), sys.argv[3] == "after", sys.argv[4])
+    main(sys.argv[1], int(sys.argv[2]), sys.argv[3], sys.argv[4])

@@ -9,13 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from pgchroma.model.operations import DeleteCollection
 from pgchroma.transfer.importing import import_collection
 from pgchroma.transfer.naming import is_temporary
 from pgchroma.transfer.options import TransferOptions
 from pgchroma.transfer.writers.backend import BackendTarget
 from tests.transfer.sources import (
-    SCOPE,
     ListSource,
     assignment,
     check_stored,
@@ -40,8 +38,8 @@ def kill(place: str, number: int, moment: str, existing: str) -> None:
     assert done.returncode == -signal.SIGKILL, done.stderr.decode()
 
 
-# An import writes seven times: it creates the collection, adds four batches and renames it, and
-# with a collection to replace it also sets that aside and deletes it.
+# An import writes six times: it creates the collection, adds four batches and renames it. At a
+# server it also sets the collection to replace aside before that, and deletes it afterwards.
 @pytest.mark.parametrize(
     ("place", "number", "moment"),
     [
@@ -67,22 +65,44 @@ def test_a_killed_import_continues(
         check_stored(stored(backend, "papers"), records)
 
 
-@pytest.mark.parametrize("number", [5, 6, 7, 8])
-def test_a_killed_replacement_continues(url: str, number: int) -> None:
-    """The old collection or the new one is there under the name, or the next run completes it."""
-    old = some_records(30, seed=9)
-    with opened(url) as backend:
+def replace_after_kill(place: str, number: int, moment: str) -> list[str]:
+    """Kill an import that replaces a collection, and run it again; return what names it left."""
+    old, records = some_records(30, seed=9), some_records(RECORDS)
+    with opened(place) as backend:
         source = ListSource(old)
         import_collection(source, BackendTarget(backend), assignment(source), TransferOptions())
-    kill(url, number, "before", "replace")
-    records = some_records(RECORDS)
-    with opened(url) as backend:
-        if "papers" in names(backend):
-            assert len(stored(backend, "papers").ids) in (30, RECORDS)
+    kill(place, number, moment, "replace")
+    with opened(place) as backend:
+        left = names(backend)
+        if "papers" in left:
+            there = stored(backend, "papers")
+            check_stored(there, old if len(there.ids) == len(old) else records)
         source = ListSource(records)
         options = TransferOptions(batch_size=100, existing="replace")
         report = import_collection(source, BackendTarget(backend), assignment(source), options)
         assert report.is_faithful
         assert names(backend) == ["papers"]
         check_stored(stored(backend, "papers"), records)
-        backend.execute(DeleteCollection(SCOPE, "papers"))
+    return left
+
+
+@pytest.mark.parametrize(
+    ("number", "moment"),
+    # The transaction has six steps, and then it is committed.
+    [(5, "before"), *((step, "within") for step in range(7)), (5, "after")],
+)
+def test_a_killed_replacement_leaves_the_old_or_the_new_collection(
+    url: str, number: int, moment: str
+) -> None:
+    assert "papers" in replace_after_kill(url, number, moment)
+
+
+@pytest.mark.parametrize(
+    ("number", "leaves_a_gap"), [(5, False), (6, False), (7, True), (8, False)]
+)
+def test_a_killed_replacement_at_a_server_continues(
+    emptied: str, number: int, leaves_a_gap: bool
+) -> None:
+    left = replace_after_kill(emptied, number, "before")
+    assert ("papers" not in left) == leaves_a_gap
+    assert left == ["papers"] or any(map(is_temporary, left))

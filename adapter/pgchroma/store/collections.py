@@ -25,6 +25,7 @@ from pgchroma.model.operations import (
     GetCollectionById,
     ListCollections,
     ModifyCollection,
+    ReplaceCollection,
 )
 from pgchroma.store.context import StoreContext
 from pgchroma.store.encoding.metadata import decode_metadata, encode_metadata
@@ -48,6 +49,7 @@ __all__ = (
     "get_collection_by_id",
     "list_collections",
     "modify_collection",
+    "replace_collection",
 )
 
 
@@ -143,6 +145,13 @@ def delete_collection(operation: DeleteCollection, context: StoreContext) -> Ste
     yield Transaction(_delete(operation))
 
 
+@handles(ReplaceCollection)
+def replace_collection(operation: ReplaceCollection, context: StoreContext) -> Steps[None]:
+    """Delete a collection, and rename another one to what it was called."""
+    yield Transaction(_replace(operation))
+    context.forget_collection(operation.collection)
+
+
 def _requested_configuration(operation: CreateCollection) -> Mapping[str, Any] | None:
     """Return the configuration to create the collection with.
 
@@ -224,7 +233,15 @@ def _claim_name(id: UUID, name: str) -> Steps[None]:
         raise UniqueConstraintError(f"Collection [{name}] already exists")
 
 
-def _delete(operation: DeleteCollection) -> Steps[None]:
+def _replace(operation: ReplaceCollection) -> Steps[None]:
+    deleted = yield from _delete(DeleteCollection(operation.collection.scope, operation.name))
+    if deleted != operation.replaced:
+        raise NotFoundError(f"Collection [{operation.replaced}] is not called {operation.name} now")
+    yield from _modify(ModifyCollection(operation.collection, operation.name))
+
+
+def _delete(operation: DeleteCollection) -> Steps[UUID]:
+    """Delete a collection, and return its id."""
     scope = operation.scope
     named = {"tenant": scope.tenant, "database": scope.database, "name": operation.name}
     # The row is locked first, so the deletion sees every table that was created until then.
@@ -236,6 +253,7 @@ def _delete(operation: DeleteCollection) -> Steps[None]:
     configuration = CollectionConfiguration.from_json(orjson.loads(stored))
     tables = CollectionTables(schema, id, generation)
     yield drop_tables(tables, operation.name, configuration.filterable, shadow)
+    return tables.id
 
 
 def _check_language(language: str) -> Steps[None]:

@@ -22,6 +22,7 @@ from pgchroma.model.operations import (
     ExplainQuery,
     ModifyCollection,
     Operation,
+    ReplaceCollection,
     Reset,
     StartReembedding,
     StoreReembedded,
@@ -114,6 +115,7 @@ def _required_rights(operation: Operation[Any] | None, access: Access) -> _Requi
         case (
             DeleteCollection()
             | ModifyCollection()
+            | ReplaceCollection()
             | StartReembedding()
             | SwitchEmbeddings()
             | DropReembedding()

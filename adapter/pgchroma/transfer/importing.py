@@ -381,15 +381,19 @@ class _CollectionImport:
 
     def _publish(self, made: CollectionRef, existing: CollectionModel | None) -> None:
         """Give the collection its real name."""
-        if existing is not None:
+        replaces = existing is not None and self._target.replaces_at_once
+        if existing is not None and not replaces:
             # One that was set aside earlier has been replaced; its deletion was interrupted.
             self._target.delete(self._scope, self._set_aside)
             self._target.rename(ref_of(existing), self._set_aside)
         try:
-            self._target.rename(made, self._name)
+            if existing is not None and replaces:
+                self._target.replace(existing, made)
+            else:
+                self._target.rename(made, self._name)
         except BaseException:
             if not self._is_published(made):
-                if existing is not None:
+                if existing is not None and not replaces:
                     self._target.rename(ref_of(existing), self._name)
                 raise
         if self._options.existing == "replace":

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
+from uuid import UUID
 
 from pgchroma.model.entities import CollectionModel
 from pgchroma.model.filterable import FilterableKeys
@@ -22,6 +23,7 @@ __all__ = (
     "GetCollectionView",
     "ListCollections",
     "ModifyCollection",
+    "ReplaceCollection",
 )
 
 
@@ -97,3 +99,18 @@ class DeleteCollection(OnDatabase, Operation[None]):
     invalidates_credentials: ClassVar[bool] = True
 
     name: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReplaceCollection(OnCollection, Operation[None]):
+    """Delete a collection and give its name to another one, in one transaction.
+
+    Attributes:
+        name: The name.
+        replaced: The id of the collection to delete, which has the name.
+    """
+
+    invalidates_credentials: ClassVar[bool] = True
+
+    name: str
+    replaced: UUID

@@ -43,6 +43,7 @@ from pgchroma.model.operations import (
     GetTenant,
     ModifyCollection,
     Operation,
+    ReplaceCollection,
 )
 from pgchroma.model.records import RecordBatch, RecordColumns
 from pgchroma.transfer.configuration import clean_metadata, creation_json, read_configuration
@@ -212,6 +213,19 @@ class BackendTarget:
             UniqueConstraintError: The name is taken.
         """
         self._backend.execute(ModifyCollection(collection, name))
+
+    @property
+    def replaces_at_once(self) -> bool:
+        """Whether the target has `replace`; the API of servers does not."""
+        return not isinstance(self._backend, HttpBackend)
+
+    def replace(self, existing: CollectionModel, collection: CollectionRef) -> None:
+        """Delete a collection and give its name to another one, in one transaction.
+
+        Raises:
+            NotFoundError: The collection to delete does not have its name any more.
+        """
+        self._backend.execute(ReplaceCollection(collection, existing.name, existing.id))
 
     def delete(self, scope: DatabaseRef, name: str) -> None:
         """Delete a collection, if it exists."""
