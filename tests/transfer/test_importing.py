@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from pgchroma.backends._sync.base import Backend
+from pgchroma.backends._sync.http import HttpBackend
 from pgchroma.errors import (
     ChromaError,
     InternalError,
@@ -29,6 +30,7 @@ from pgchroma.model.operations import (
     GetRecords,
     ModifyCollection,
     Operation,
+    ReplaceCollection,
 )
 from pgchroma.transfer.importing import (
     Assignment,
@@ -68,6 +70,12 @@ def backend(url: str) -> Iterator[Backend]:
         yield backend
 
 
+@pytest.fixture
+def over_http(emptied: str) -> Iterator[Backend]:
+    with opened(emptied) as backend:
+        yield backend
+
+
 class Wrapped:
     """A backend that asks a function before it executes an operation."""
 
@@ -86,6 +94,10 @@ class Wrapped:
 
     def close(self) -> None:
         self._backend.close()
+
+
+class WrappedServer(Wrapped, HttpBackend):
+    """The same for a server, which has fewer operations."""
 
 
 def transfer(
@@ -412,11 +424,11 @@ def test_a_collection_is_replaced_when_the_new_one_is_complete(either: Backend) 
 
 @pytest.mark.parametrize("after", [1, 2])
 def test_a_replacement_that_ends_between_two_renames_is_completed(
-    backend: Backend, after: int
+    over_http: Backend, after: int
 ) -> None:
     """The process dies after it set the old collection aside, or before it deleted it."""
     old, new = some_records(10), some_records(20, seed=2)
-    transfer(ListSource(old), backend)
+    transfer(ListSource(old), over_http)
     options = replace(SMALL, existing="replace")
     steps = iter(range(10))
 
@@ -429,14 +441,14 @@ def test_a_replacement_that_ends_between_two_renames_is_completed(
             raise Killed
 
     with pytest.raises(Killed):
-        transfer(ListSource(new), Wrapped(backend, before), options)
-    assert transfer(ListSource(new), backend, options).is_faithful
-    assert names(backend) == ["papers"]
-    check_stored(stored(backend, "papers"), new)
+        transfer(ListSource(new), WrappedServer(over_http, before), options)
+    assert transfer(ListSource(new), over_http, options).is_faithful
+    assert names(over_http) == ["papers"]
+    check_stored(stored(over_http, "papers"), new)
 
 
-def test_the_old_collection_returns_if_the_new_one_cannot_be_renamed(backend: Backend) -> None:
-    transfer(ListSource(some_records(10)), backend)
+def test_the_old_collection_returns_if_the_new_one_cannot_be_renamed(over_http: Backend) -> None:
+    transfer(ListSource(some_records(10)), over_http)
     renames = iter(range(10))
 
     def before(operation: Operation[Any]) -> None:
@@ -445,10 +457,53 @@ def test_the_old_collection_returns_if_the_new_one_cannot_be_renamed(backend: Ba
 
     with pytest.raises(ChromaError):
         transfer(
-            ListSource(some_records(20)), Wrapped(backend, before),
+            ListSource(some_records(20)), WrappedServer(over_http, before),
             replace(SMALL, existing="replace"),
         )  # fmt: skip
+    assert len(stored(over_http, "papers").ids) == 10
+
+
+def test_a_replacement_that_is_refused_changes_nothing(backend: Backend) -> None:
+    transfer(ListSource(some_records(10)), backend)
+
+    def before(operation: Operation[Any]) -> None:
+        if isinstance(operation, ReplaceCollection):
+            raise InternalError("no")
+
+    options = replace(SMALL, existing="replace")
+    with pytest.raises(ChromaError, match="the same command continues there"):
+        transfer(ListSource(some_records(20)), Wrapped(backend, before), options)
     assert len(stored(backend, "papers").ids) == 10
+    assert transfer(ListSource(some_records(20)), backend, options).resumed == 20
+    assert names(backend) == ["papers"]
+
+
+def test_a_lost_answer_does_not_end_a_replacement(backend: Backend) -> None:
+    transfer(ListSource(some_records(10)), backend)
+
+    def before(operation: Operation[Any]) -> None:
+        if isinstance(operation, ReplaceCollection):
+            backend.execute(operation)
+            raise OutcomeUnknownError("the connection was lost")
+
+    options = replace(SMALL, existing="replace")
+    assert transfer(ListSource(some_records(20)), Wrapped(backend, before), options).is_faithful
+    assert len(stored(backend, "papers").ids) == 20
+
+
+def test_only_the_collection_that_was_found_is_replaced(backend: Backend) -> None:
+    transfer(ListSource(some_records(10)), backend)
+
+    def before(operation: Operation[Any]) -> None:
+        if isinstance(operation, ReplaceCollection):
+            # Another program replaces it first.
+            backend.execute(DeleteCollection(SCOPE, "papers"))
+            transfer(ListSource(some_records(15, seed=3)), backend)
+
+    options = replace(SMALL, existing="replace")
+    with pytest.raises(ChromaError, match="is not called papers now"):
+        transfer(ListSource(some_records(20)), Wrapped(backend, before), options)
+    assert len(stored(backend, "papers").ids) == 15
 
 
 # --- Records that the target refuses ----------------------------------------------------------
