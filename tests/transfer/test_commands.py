@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -61,6 +62,65 @@ def test_what_is_lost_is_reported_and_is_a_failure(
     client = pgchroma.PostgresClient(url)
     assert client.get_collection("papers").get("b")["metadatas"] == [{"n": 2}]
     client.close()
+
+
+@pytest.fixture
+def files(file: Path) -> Path:
+    """A directory with a collection that can be read, and one that cannot."""
+    rows = [{"id": f"id-{n}", "embedding": [0.5, n], "metadata": {"n": n}} for n in range(5_000)]
+    data = gzip.compress("\n".join(map(json.dumps, rows)).encode())
+    (file.parent / "torn.jsonl.gz").write_bytes(data[: len(data) // 2])
+    return file.parent
+
+
+def test_a_report_is_written_if_a_later_collection_fails(
+    run: Run, url: str, files: Path, tmp_path: Path
+) -> None:
+    reported = tmp_path / "report.json"
+    result = run("import", files, "--url", url, "--report", reported, exit_code=1)
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("Error: ")
+    papers, torn = json.loads(reported.read_text())["collections"]
+    assert (papers["status"], papers["error"]) == ("complete", None)
+    assert papers["losses"][0]["id"] == "b"
+    assert torn["status"] == "failed"
+    assert f"Error: {torn['error']}. The records" in line
+    assert "torn.jsonl.gz is cut off" in torn["error"]
+    assert 0 < torn["written"] < 5_000
+    assert not torn["faithful"]
+
+
+def test_json_is_printed_if_a_collection_fails(run: Run, url: str, files: Path) -> None:
+    result = run("import", files, "--url", url, "--collection", "torn", "--json", exit_code=1)
+    assert json.loads(result.stdout)["collections"][0]["status"] == "failed"
+    assert len(result.stderr.splitlines()) == 1
+
+
+def test_a_report_of_exports_is_written_if_one_fails(run: Run, url: str, tmp_path: Path) -> None:
+    with pgchroma.PostgresClient(url) as client:
+        for name in ("first", "second"):
+            client.create_collection(name).add("a", embeddings=[1.0])
+    (tmp_path / "files" / "second.jsonl").mkdir(parents=True)
+    reported = tmp_path / "report.json"
+    options = ("--format", "jsonl", "--yes", "--report", reported)
+    result = run("export", tmp_path / "files", "--url", url, *options, exit_code=1)
+    assert len(result.stderr.splitlines()) == 1
+    first, second = json.loads(reported.read_text())["collections"]
+    assert (first["status"], first["written"]) == ("complete", 1)
+    assert second["status"] == "failed"
+    assert "cannot be written" in second["error"]
+
+
+def test_a_report_that_cannot_be_written_does_not_hide_the_error(
+    run: Run, url: str, files: Path, tmp_path: Path
+) -> None:
+    reported = tmp_path / "missing" / "report.json"
+    result = run(
+        "import", files, "--url", url, "--collection", "torn", "--report", reported, exit_code=1
+    )
+    warning, error = result.stderr.splitlines()
+    assert warning == f"Warning: --report: {reported}: No such file or directory"
+    assert "torn.jsonl.gz is cut off" in error
 
 
 def test_a_report_is_json_if_asked(run: Run, url: str, file: Path) -> None:

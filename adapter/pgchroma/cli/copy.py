@@ -19,7 +19,6 @@ from pgchroma.cli.servers import is_server_url, server_backend
 from pgchroma.cli.sources import CLOUD_HOST, PLACE, Place, with_source_options
 from pgchroma.cli.transfers import (
     Destination,
-    finish,
     run_transfer,
     with_report_options,
     with_transfer_options,
@@ -88,7 +87,7 @@ def copy(
         from_options = replace(from_options, selection=chosen)
     with exit_on_error():
         destination = _destination(given)
-    report = run_transfer(
+    run_transfer(
         source,
         from_options,
         names,
@@ -97,8 +96,8 @@ def copy(
         options,
         given["is_sure"],
         as_json,
+        report_file,
     )
-    finish(report, as_json, report_file)
 
 
 def _source(given: dict[str, Any]) -> Place:

@@ -13,7 +13,14 @@ from pgchroma.cli.database import TargetDatabase, on_database
 from pgchroma.cli.errors import exit_on_error
 from pgchroma.cli.sources import source_options
 from pgchroma.cli.transfer_progress import transfer_progress
-from pgchroma.cli.transfers import finish, print_report, selected, source_of, with_report_options
+from pgchroma.cli.transfers import (
+    finish,
+    print_report,
+    reporting,
+    selected,
+    source_of,
+    with_report_options,
+)
 from pgchroma.errors import InvalidArgumentError, UniqueConstraintError
 from pgchroma.transfer.report import TransferReport
 
@@ -62,7 +69,10 @@ def export(
     Several collections become one file each in a directory. A file is complete when it has its
     name. It is read again and compared with the collection.
     """
-    from pgchroma.transfer.exporting import export_collection  # noqa: PLC0415  (only here)
+    from pgchroma.transfer.exporting import (  # noqa: PLC0415  (only here)
+        export_collection,
+        report_of,
+    )
 
     options = source_options(tenant, database)
     format = _format(target_path, format_name)
@@ -75,19 +85,22 @@ def export(
         if existing and not is_sure:
             raise UniqueConstraintError(f"{existing[0]} exists already; replace it with --yes")
         report = TransferReport(source.describe(), str(target_path), warnings=source.warnings())
-        for collection, path in zip(collections, files, strict=True):
-            with transfer_progress(collection.name, collection.count) as advance:
-                made = export_collection(
-                    source,
-                    collection,
-                    path,
-                    format,
-                    has_coordinates=coordinates,
-                    advance=advance,
-                )
-            report.collections.append(made)
-            if not as_json:
-                print_report(made)
+        with reporting(report, as_json, report_file):
+            for collection, path in zip(collections, files, strict=True):
+                made = report_of(collection, path)
+                report.collections.append(made)
+                with transfer_progress(collection.name, collection.count) as advance:
+                    export_collection(
+                        source,
+                        collection,
+                        path,
+                        format,
+                        has_coordinates=coordinates,
+                        advance=advance,
+                        report=made,
+                    )
+                if not as_json:
+                    print_report(made)
     finish(report, as_json, report_file)
 
 

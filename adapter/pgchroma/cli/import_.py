@@ -11,7 +11,6 @@ from pgchroma.cli.database import TargetDatabase, on_database
 from pgchroma.cli.sources import PLACE, Place, with_source_options
 from pgchroma.cli.transfers import (
     Destination,
-    finish,
     run_transfer,
     with_report_options,
     with_transfer_options,
@@ -52,7 +51,7 @@ def import_collections(
     If the import is interrupted, the same command continues it. The exit code is 1 if something
     could not be saved; the report says what.
     """
-    report = run_transfer(
+    run_transfer(
         source,
         from_options,
         names,
@@ -61,5 +60,5 @@ def import_collections(
         options,
         given["is_sure"],
         as_json,
+        report_file,
     )
-    finish(report, as_json, report_file)

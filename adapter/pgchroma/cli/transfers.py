@@ -36,6 +36,7 @@ __all__ = (
     "Destination",
     "finish",
     "print_report",
+    "reporting",
     "run_transfer",
     "selected",
     "source_of",
@@ -191,10 +192,11 @@ def run_transfer(
     options: TransferOptions,
     is_sure: bool,
     as_json: bool,
-) -> TransferReport:
-    """Transfer collections of a source into a database, and return the report.
+    report_file: Path | None,
+) -> None:
+    """Transfer collections of a source into a database, report, and exit as `finish` does.
 
-    Unless it will be printed as JSON, the report of each collection is printed when it is done.
+    Unless it is printed as JSON, the report of each collection is printed when it is done.
     """
     from pgchroma.transfer.importing import (  # noqa: PLC0415  (only what transfers needs it)
         check_existing,
@@ -217,13 +219,16 @@ def run_transfer(
             report = TransferReport(source.describe(), _name(target), warnings=source.warnings())
             for warning in report.warnings:
                 click.echo(f"Warning: {printable(warning)}", err=True)
-            for each, there in zip(assignments, done, strict=True):
-                with transfer_progress(each.name, each.collection.count) as advance:
-                    made = there or import_collection(source, writer, each, options, advance)
-                report.collections.append(made)
-                if not as_json:
-                    print_report(made)
-    return report
+            with reporting(report, as_json, report_file):
+                for each, there in zip(assignments, done, strict=True):
+                    made = there or each.report()
+                    report.collections.append(made)
+                    with transfer_progress(each.name, each.collection.count) as advance:
+                        if there is None:
+                            import_collection(source, writer, each, options, advance, made)
+                    if not as_json:
+                        print_report(made)
+    finish(report, as_json, report_file)
 
 
 def _assignments(
@@ -252,17 +257,34 @@ def print_report(report: CollectionReport) -> None:
         click.echo(printable(line))
 
 
+@contextmanager
+def reporting(report: TransferReport, as_json: bool, report_file: Path | None) -> Iterator[None]:
+    """Report what was done until an error, if one ends the context."""
+    try:
+        yield
+    except BaseException:
+        try:
+            _write(report, as_json, report_file)
+        except CommandError as unwritten:
+            click.echo(f"Warning: {unwritten.message}", err=True)
+        raise
+
+
 def finish(report: TransferReport, as_json: bool, report_file: Path | None) -> None:
     """Print JSON if asked, write the full report, and exit with 1 if something was not saved."""
+    _write(report, as_json, report_file)
+    if not report.is_faithful:
+        raise click.exceptions.Exit(1)
+
+
+def _write(report: TransferReport, as_json: bool, report_file: Path | None) -> None:
+    if as_json:
+        print_json(report.to_json())
     if report_file is not None:
         try:
             report_file.write_text(json.dumps(report.losses_json(), indent=2) + "\n", "utf-8")
         except OSError as error:
             raise CommandError(f"--report: {report_file}: {error.strerror}") from error
-    if as_json:
-        print_json(report.to_json())
-    if not report.is_faithful:
-        raise click.exceptions.Exit(1)
 
 
 @contextmanager

@@ -22,7 +22,7 @@ from pgchroma.transfer.verification import checksums_of
 from pgchroma.transfer.writers.jsonl import JsonLinesWriter
 from pgchroma.transfer.writers.parquet import ParquetWriter
 
-__all__ = ("FORMATS", "Format", "export_collection")
+__all__ = ("FORMATS", "Format", "export_collection", "report_of")
 
 Format: TypeAlias = Literal["parquet", "jsonl", "jsonl.gz"]
 """The format of a file, which is also how its name ends."""
@@ -46,6 +46,7 @@ def export_collection(
     *,
     has_coordinates: bool = False,
     advance: Advance = lambda count: None,
+    report: CollectionReport | None = None,
 ) -> CollectionReport:
     """Write one collection to a file, which replaces one of the same name.
 
@@ -58,16 +59,37 @@ def export_collection(
         format: The file's format.
         has_coordinates: Whether Parquet gets the coordinates ``x`` and ``y`` of embeddings.
         advance: Told how many more records were read.
+        report: What is returned; it also says how far an export came that fails.
 
     Raises:
         ChromaError: The source cannot be read, or the file not be written.
         MissingExtraError: pyarrow is not installed.
     """
-    report = CollectionReport(
-        f"{collection.tenant}/{collection.database}/{collection.name}", str(path)
-    )
+    report = report or report_of(collection, path)
+    try:
+        writer = _writer(source, collection, path, format, has_coordinates)
+        _export(source, collection, path, writer, advance, report)
+    except BaseException as error:
+        report.fail(error)
+        raise
+    return report
+
+
+def report_of(collection: SourceCollection, path: Path) -> CollectionReport:
+    """Return a report of nothing yet."""
+    name = f"{collection.tenant}/{collection.database}/{collection.name}"
+    return CollectionReport(name, str(path))
+
+
+def _export(
+    source: Source,
+    collection: SourceCollection,
+    path: Path,
+    writer: AbstractContextManager[_Writer],
+    advance: Advance,
+    report: CollectionReport,
+) -> None:
     begin = time.monotonic()
-    writer = _writer(source, collection, path, format, has_coordinates)
     total = Checksums()
     with writer as file, prefetched(_prepared(source, collection)) as ready:
         for prepared in ready:
@@ -82,7 +104,6 @@ def export_collection(
     report.verified = PARTS
     report.differing = total.differing(_read_back(path))
     report.verification_seconds = time.monotonic() - written
-    return report
 
 
 def _writer(

@@ -64,6 +64,10 @@ class Assignment:
         """The collection's name in the target."""
         return _qualified(self.scope.tenant, self.scope.database, self.name)
 
+    def report(self) -> CollectionReport:
+        """Return a report of nothing yet."""
+        return CollectionReport(self.source_name, self.target_name)
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Piece:
@@ -134,7 +138,8 @@ def check_existing(
         if existing is None:
             continue
         if None in found:
-            done[n] = _CollectionImport(source, target, each, options).report_if_same(existing)
+            transfer = _CollectionImport(source, target, each, options, each.report())
+            done[n] = transfer.report_if_same(existing)
         if done[n] is None:
             refused.append(each.target_name)
     if refused:
@@ -152,16 +157,29 @@ def import_collection(
     assignment: Assignment,
     options: TransferOptions,
     advance: Advance = lambda count: None,
+    report: CollectionReport | None = None,
 ) -> CollectionReport:
     """Transfer one collection.
+
+    Args:
+        source: The source, which is open.
+        target: Where the collection is written to.
+        assignment: The collection, and its name there.
+        options: What the user chose.
+        advance: Told how many more records were read.
+        report: What is returned; it also says how far a transfer came that fails.
 
     Raises:
         ChromaError: The source cannot be read, or the target not be written to. What was written
             stays, and the same call continues there.
     """
+    report = report or assignment.report()
     try:
-        return _CollectionImport(source, target, assignment, options, advance).run()
-    except ChromaError as error:
+        return _CollectionImport(source, target, assignment, options, report, advance).run()
+    except BaseException as error:
+        report.fail(error)
+        if not isinstance(error, ChromaError):
+            raise
         raise ChromaError(
             f"{error.message().rstrip('.')}. The records that were written are kept: the same "
             "command continues there"
@@ -177,6 +195,7 @@ class _CollectionImport:
         target: BackendTarget,
         assignment: Assignment,
         options: TransferOptions,
+        report: CollectionReport,
         advance: Advance = lambda count: None,
     ) -> None:
         self._source = source
@@ -186,7 +205,7 @@ class _CollectionImport:
         self._name = assignment.name
         self._options = options
         self._advance = advance
-        self._report = CollectionReport(assignment.source_name, assignment.target_name)
+        self._report = report
         identity = (source.describe(), self._collection.key, *options.digested())
         self._temporary = temporary_name(self._name, identity)
         self._set_aside = replaced_name(self._name, identity)
@@ -234,7 +253,7 @@ class _CollectionImport:
             pass
         # What an earlier run has written is not what the source has now.
         self._target.delete(self._scope, self._temporary)
-        self._report = CollectionReport(self._report.source, self._report.target)
+        self._report.clear()
         return self._verified(self._fill_and_verify())
 
     def _verified(self, made: CollectionRef) -> CollectionRef | None:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, Final, Literal, TypeAlias
 
+from pgchroma.errors import ChromaError
 from pgchroma.transfer.source import Loss
 
 __all__ = ("CollectionReport", "Status", "TransferReport", "grouped")
 
-Status: TypeAlias = Literal["complete", "skipped", "added", "unverified"]
+Status: TypeAlias = Literal["complete", "skipped", "added", "unverified", "failed"]
 """A new collection; one that existed and was left alone; records added to one that existed; a new
-collection that differs from the source, and therefore keeps its temporary name."""
+collection that differs from the source, and therefore keeps its temporary name; one whose transfer
+ended with an error."""
 
 MAX_SHOWN_IDS: Final = 5
 MAX_SHOWN_GROUPS: Final = 30
@@ -37,6 +39,7 @@ class CollectionReport:
         losses: What could not be kept, or may be wrong.
         seconds: How long reading and writing took.
         verification_seconds: How long comparing took.
+        error: Why the transfer failed.
     """
 
     source: str
@@ -54,11 +57,24 @@ class CollectionReport:
     losses: list[Loss] = field(default_factory=list)
     seconds: float = 0.0
     verification_seconds: float = 0.0
+    error: str | None = None
 
     @property
     def is_faithful(self) -> bool:
         """Whether everything in the source is in the target, unchanged."""
-        return not (self.losses or self.differing or self.wrong_distances)
+        is_whole = not (self.losses or self.differing or self.wrong_distances)
+        return is_whole and self.status != "failed"
+
+    def clear(self) -> None:
+        """Forget everything but the names."""
+        new = CollectionReport(self.source, self.target)
+        for each in fields(self):
+            setattr(self, each.name, getattr(new, each.name))
+
+    def fail(self, error: BaseException) -> None:
+        """Note the error that ended the transfer."""
+        self.status = "failed"
+        self.error = error.message() if isinstance(error, ChromaError) else _described(error)
 
     def to_json(self) -> dict[str, Any]:
         """Return the report with its losses grouped; `losses_json` returns all of them."""
@@ -83,6 +99,7 @@ class CollectionReport:
             ],
             "seconds": round(self.seconds, 3),
             "verification_seconds": round(self.verification_seconds, 3),
+            "error": self.error,
         }  # fmt: skip
 
     def lines(self) -> Iterator[str]:
@@ -159,6 +176,12 @@ def grouped(losses: Sequence[Loss]) -> dict[tuple[str, str, bool], list[Loss]]:
     for loss in losses:
         groups.setdefault((loss.part, loss.reason, loss.is_suspect), []).append(loss)
     return dict(sorted(groups.items(), key=lambda group: -len(group[1])))
+
+
+def _described(error: BaseException) -> str:
+    if isinstance(error, KeyboardInterrupt):
+        return "it was interrupted"
+    return f"{type(error).__name__}: {error}"
 
 
 def _times(losses: Sequence[Loss]) -> str:
