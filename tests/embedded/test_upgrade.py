@@ -35,6 +35,7 @@ from pgchroma.embedded.transferring import ShortServer
 from pgchroma.embedded.upgrade import find_binaries, remove_old_data, upgrade_data
 from tests.cli.test_database import Run, run
 from tests.compactor.conftest import QUIET, compact, filled
+from tests.embedded.conftest import mounted
 
 __all__ = ("run",)
 
@@ -270,6 +271,70 @@ def test_a_run_that_was_killed_is_repeated_or_completed(
     assert not (directory / SWITCH_NOTE).exists()
     kept = "postgres.16" if old.is_real else "postgres.18"
     assert _names(directory) == {"postgres", kept, "postgres.log"}
+    if old.is_real:
+        _check(directory)
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize("name", ["pg_dump", "pg_restore"])
+def test_a_program_that_is_killed_is_named_and_the_upgrade_repeated(
+    name: str, old: Old, directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    popen = subprocess.Popen
+
+    def start(command: Any, *given: Any, **more: Any) -> Any:
+        process = popen(command, *given, **more)
+        if Path(command[0]).name == name:
+            process.send_signal(signal.SIGKILL)
+        return process
+
+    with monkeypatch.context() as killing:
+        killing.setattr(subprocess, "Popen", start)
+        with pytest.raises(errors.UnavailableError) as failed:
+            upgrade_data(directory, old.binaries)
+    message = str(failed.value)
+    assert f"{name} failed: signal 9 (SIGKILL) ended it. The data is as it was: run" in message
+    assert "\n" not in message
+    _check_repeated(directory, old)
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize("room", [20, 48])
+def test_a_disk_that_is_full_at_an_upgrade_is_named_and_the_upgrade_repeated(
+    room: int, old: Old, directory: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    used = sum(path.stat().st_blocks for path in directory.rglob("*")) * 512 >> 20
+    with mounted(tmp_path / "mount", f"size={used + room}m") as place:
+        moved = Path(shutil.copytree(directory, place / "chroma", symlinks=True))
+        _own_like(directory, moved)
+        with monkeypatch.context() as unchecked:
+            # Another program takes the space after it was checked.
+            unchecked.setattr(upgrade._Upgrade, "_check_space", lambda self: None)
+            with pytest.raises(errors.UnavailableError) as failed:
+                upgrade_data(moved, old.binaries)
+        message = str(failed.value)
+        assert f"was not upgraded, because the disk of {moved} is full: " in message
+        assert "The data is as it was: free space on it, and run the command again" in message
+        assert "\n" not in message
+        assert _names(moved) == {"postgres", "postgres.log"}
+        subprocess.run(["mount", "-o", "remount,size=700m", str(place)], check=True)
+        _check_repeated(moved, old)
+
+
+def _own_like(original: Path, copy: Path) -> None:
+    """Give the files of a copy the owners of the original's."""
+    for path in [original, *original.rglob("*")]:
+        status = path.lstat()
+        os.chown(copy / path.relative_to(original), status.st_uid, status.st_gid)
+
+
+def _check_repeated(directory: Path, old: Old) -> None:
+    """Check that nothing of a failed upgrade is left, and that the next one succeeds."""
+    assert _names(directory) == {"postgres", "postgres.log"}
+    done = upgrade_data(directory, old.binaries)
+    assert done is not None
+    assert done.rows > 600
+    assert _names(directory) == {"postgres", done.kept.name, "postgres.log"}
     if old.is_real:
         _check(directory)
 

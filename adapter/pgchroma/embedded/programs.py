@@ -57,4 +57,14 @@ def run_program(
             raise
     if process.returncode:
         lines = (errors.strip() or output.strip()).splitlines()[-_MAX_LINES:]
-        raise UnavailableError("\n".join(lines) or f"exit code {process.returncode}")
+        raise UnavailableError("\n".join(lines) or _ended(process.returncode))
+
+
+def _ended(code: int) -> str:
+    """Say how a program ended that printed nothing."""
+    if code >= 0:
+        return f"exit code {code}"
+    try:
+        return f"signal {-code} ({signal.Signals(-code).name}) ended it"
+    except ValueError:
+        return f"signal {-code} ended it"

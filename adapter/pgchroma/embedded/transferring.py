@@ -185,6 +185,7 @@ def copy_cluster(
 
     Raises:
         UnavailableError: A program failed; the message is the end of its output.
+        psycopg.Error: A server failed.
     """
     dump.mkdir(mode=0o700)
     _copy_roles(binaries, source, target, dump / "roles.sql")
@@ -273,10 +274,7 @@ def _run(command: list[str], environment: Mapping[str, str]) -> None:
     try:
         run_program(command, environment)
     except UnavailableError as error:
-        reason = " ".join(error.message().splitlines())
-        raise UnavailableError(
-            f"{Path(command[0]).name} failed: {reason}. The data is as it was"
-        ) from error
+        raise UnavailableError(f"{Path(command[0]).name} failed: {error.message()}") from error
 
 
 _ENVIRONMENT: Final = {"PGCLIENTENCODING": "UTF8"}

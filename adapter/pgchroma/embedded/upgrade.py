@@ -11,6 +11,7 @@ directory keeps clients from taking it for an empty one.
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import signal
@@ -19,6 +20,8 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+
+import psycopg
 
 from pgchroma.embedded import host
 from pgchroma.embedded.accounts import Account
@@ -38,6 +41,12 @@ _MAX_STOP_SECONDS: Final = 60.0
 _COPIES: Final = 3
 """How much space is needed, as a multiple of the data's: for the copy, its write-ahead log, and a
 dump of the largest database. A dump of 15 MiB of embeddings had 19 MiB."""
+
+_FULL: Final = 32 << 20
+"""Free bytes below which a failure is put down to a full disk: two files of write-ahead log."""
+
+_NO_SPACE: Final = (os.strerror(errno.ENOSPC), "Check free disk space")
+"""What programs of PostgreSQL print that may have removed their files since."""
 
 _PATTERNS: Final = (
     "bin",
@@ -227,7 +236,7 @@ class _Upgrade:
             )
         self._check_space()
         try:
-            contents = self._copy(binaries)
+            contents = self._copy_safely(binaries)
             self._switch(kept.name)
         finally:
             if not self._note.exists():
@@ -261,14 +270,36 @@ class _Upgrade:
     def _check_space(self) -> None:
         """Raise if the disk has no space for a dump and a copy."""
         size = sum(path.lstat().st_size for path in self._data.rglob("*") if path.is_file())
-        room = os.statvfs(self._directory)
-        free = room.f_bavail * room.f_frsize
-        needed = _COPIES * size
+        free, needed = self._free(), _COPIES * size
         if free < needed:
             raise UnavailableError(
                 f"the disk of {self._directory} has {free >> 20} MiB free, and an upgrade needs "
                 f"three times as much as the data, {needed >> 20} MiB. Nothing was changed"
             )
+
+    def _free(self) -> int:
+        """Return how many bytes of the disk are free."""
+        room = os.statvfs(self._directory)
+        return room.f_bavail * room.f_frsize
+
+    def _copy_safely(self, old_binaries: Path) -> Contents:
+        """Copy everything; an error says in one line why that failed.
+
+        Raises:
+            UnavailableError: It failed.
+        """
+        try:
+            return self._copy(old_binaries)
+        except (UnavailableError, psycopg.Error, OSError) as error:
+            # What happens without space has many names: a server that stops is one of them.
+            reason = " ".join(str(error).split()).rstrip(".")
+            is_full = self._free() < _FULL or any(words in reason for words in _NO_SPACE)
+            cause = f", because the disk of {self._directory} is full" if is_full else ""
+            todo = "free space on it, and run" if is_full else "run"
+            raise UnavailableError(
+                f"the data in {self._data} was not upgraded{cause}: {reason}. The data is as it "
+                f"was: {todo} the command again"
+            ) from error
 
     def _copy(self, old_binaries: Path) -> Contents:
         """Copy everything into a new data directory, and compare; return what is in it."""
@@ -293,10 +324,7 @@ class _Upgrade:
             self._announce("comparing the contents")
             before, after = read_contents(source), read_contents(target)
             if difference := before.difference(after):
-                raise UnavailableError(
-                    f"the copy differs from the data in {self._data}: {difference}. The data is as "
-                    "it was"
-                )
+                raise UnavailableError(f"the copy differs from the data: {difference}")
         self._announce("writing everything to disk")
         new.sync()
         return before
