@@ -8,7 +8,14 @@ from dataclasses import dataclass, replace
 from typing import Any, Final, TypeVar
 
 import httpx
-from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
+from tenacity import (
+    Retrying,
+    retry_if_exception_type,
+    stop_after_attempt,
+    stop_after_delay,
+    stop_any,
+    wait_random_exponential,
+)
 
 from pgchroma.backends._sync.base import Backend
 from pgchroma.backends._sync.http import HttpBackend
@@ -63,6 +70,9 @@ ALL_COLUMNS: Final = frozenset({"documents", "embeddings", "metadatas", "uris"})
 
 ATTEMPTS: Final = 6
 """How often an operation is tried if the target is away, beyond the backend's own attempts."""
+
+MAX_AWAY_SECONDS: Final = 40.0
+"""After how long no further attempt begins. One attempt of a backend may take half a minute."""
 
 MAX_REFUSED: Final = 200
 """How many records may be refused one after the other before the transfer stops. A target that
@@ -236,7 +246,7 @@ class BackendTarget:
         """Execute an operation that may be repeated, and repeat it if the target is away."""
         policy = Retrying(
             retry=retry_if_exception_type(UnavailableError),
-            stop=stop_after_attempt(ATTEMPTS),
+            stop=stop_any(stop_after_attempt(ATTEMPTS), stop_after_delay(MAX_AWAY_SECONDS)),
             wait=wait_random_exponential(multiplier=0.2, max=5.0),
             reraise=True,
         )
