@@ -171,7 +171,7 @@ bench-packing: $(READY)  ## Compare packing embeddings with the pgvector package
 bench-installing: $(READY)  ## Compare sizes and imports of installations with Chroma's; takes some minutes
 	$(BIN)/python benchmarks/installing.py $(ARGS)
 
-bench-transfer: $(READY)  ## Compare imports with a loop of add; takes some minutes; ARGS="--help"
+bench-transfer: $(PEER)  ## Compare imports with a loop of add; takes some minutes; ARGS="--help"
 	$(BIN)/python benchmarks/transfer.py $(ARGS)
 
 clean:  ## Remove what the targets made
