@@ -9,6 +9,7 @@ import click
 from pgchroma.cli.collection_options import database_options
 from pgchroma.cli.database import TargetDatabase, on_database
 from pgchroma.cli.errors import CommandError, exit_on_error
+from pgchroma.cli.printing import is_terminal
 from pgchroma.extras import check_installed
 
 __all__ = ("browse",)
@@ -42,4 +43,4 @@ def browse(collection: str | None, tenant: str, database: str, target: TargetDat
 
 
 def _has_terminal() -> bool:
-    return sys.stdin.isatty() and sys.stdout.isatty()
+    return is_terminal(sys.stdin, sys.stdout)

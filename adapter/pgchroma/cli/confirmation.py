@@ -8,6 +8,8 @@ from typing import Any, TypeVar
 
 import click
 
+from pgchroma.cli.printing import is_terminal
+
 __all__ = ("confirm", "yes_option")
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -29,7 +31,7 @@ def confirm(is_sure: bool, question: str) -> None:
     """
     if is_sure:
         return
-    if not sys.stdin.isatty():
+    if not is_terminal(sys.stdin):
         raise click.UsageError(
             "this cannot be undone, and there is no terminal to ask on: pass --yes"
         )

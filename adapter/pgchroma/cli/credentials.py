@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import sys
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from functools import reduce
@@ -14,6 +13,7 @@ from pgchroma.cli.database import TargetDatabase, on_database
 from pgchroma.cli.errors import exit_on_error
 from pgchroma.cli.groups import Subcommands
 from pgchroma.cli.printing import json_option, print_json, print_table, time_text
+from pgchroma.cli.standard_input import read_secret
 from pgchroma.model.credentials import ROLES, Credential, CredentialKind, Role, Scope, Target
 from pgchroma.model.hashes import MAX_PASSWORD_CHARACTERS, Key
 from pgchroma.model.operations.credentials import (
@@ -214,8 +214,7 @@ def _scope(tenant: str | None, database: str | None, collection: str | None) -> 
 
 def _password(from_stdin: bool) -> str:
     if from_stdin:
-        password = sys.stdin.read(MAX_PASSWORD_CHARACTERS + len("\r\n") + 1)
-        return password.removesuffix("\n").removesuffix("\r")
+        return read_secret("--password-stdin", MAX_PASSWORD_CHARACTERS)
     return str(click.prompt("Password", hide_input=True, confirmation_prompt=True, err=True))
 
 

@@ -5,6 +5,7 @@ The exit code is 2 if an argument or setting is wrong, 130 after Ctrl-C, and 1 o
 
 from __future__ import annotations
 
+import errno
 import re
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -13,6 +14,7 @@ from typing import IO, Any
 import click
 
 from pgchroma.cli.hints import takes_database, without_password
+from pgchroma.cli.printing import printable
 from pgchroma.errors import (
     ChromaError,
     InvalidArgumentError,
@@ -51,7 +53,7 @@ class CommandError(click.ClickException):
 
     def show(self, file: IO[Any] | None = None) -> None:
         """Print the error."""
-        click.echo(f"Error: {' '.join(self.message.split())}", file=file, err=True)
+        click.echo(f"Error: {printable(' '.join(self.message.split()))}", file=file, err=True)
 
 
 # Before click 8.2, a group called without a command shows its help and exits.
@@ -87,7 +89,8 @@ def _with_flag(message: str) -> str:
 def one_line() -> Generator[None, None, None]:
     """Omit the usage that click prints before an error about an argument.
 
-    An interrupt prints nothing: the user pressed Ctrl-C.
+    An interrupt prints nothing: the user pressed Ctrl-C. Neither does a pipe whose reader has
+    ended, such as `head`.
     """
     try:
         yield
@@ -102,6 +105,17 @@ def one_line() -> Generator[None, None, None]:
         raise
     except click.ClickException as error:
         raise CommandError(_text(error), error.exit_code) from error
+    except OSError as error:
+        # click handles the pipe.
+        if error.errno == errno.EPIPE:
+            raise
+        raise CommandError(_failed_call(error)) from error
+
+
+def _failed_call(error: OSError) -> str:
+    """Return the error of the system with the file; without one, output could not be written."""
+    reason = error.strerror or str(error)
+    return reason if error.filename is None else f"{error.filename}: {reason}"
 
 
 def _text(error: click.ClickException) -> str:

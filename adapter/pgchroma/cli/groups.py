@@ -9,6 +9,7 @@ import click
 
 from pgchroma.cli.errors import one_line
 from pgchroma.cli.hints import meant_command, similar_command
+from pgchroma.cli.printing import replace_unencodable
 
 __all__ = ("SECTIONS", "Commands", "Subcommands")
 
@@ -63,6 +64,7 @@ class Commands(Subcommands):
 
     def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
         """Parse the command line."""
+        replace_unencodable()
         with one_line():
             return super().make_context(*args, **kwargs)
 

@@ -17,7 +17,7 @@ from pgchroma.cli.database import place_options, target_of
 from pgchroma.cli.errors import CommandError, exit_on_error
 from pgchroma.cli.groups import Subcommands
 from pgchroma.cli.hints import refuse_url
-from pgchroma.cli.printing import json_option, print_json, print_table
+from pgchroma.cli.printing import is_terminal, json_option, print_json, print_table
 from pgchroma.cli.profiles import (
     Profile,
     Profiles,
@@ -27,6 +27,7 @@ from pgchroma.cli.profiles import (
 )
 from pgchroma.cli.secret_variables import secret_variable
 from pgchroma.cli.servers import API_KEY, is_server_url
+from pgchroma.cli.standard_input import read_secret
 from pgchroma.cli.target import TargetDatabase
 from pgchroma.errors import InvalidArgumentError
 from pgchroma.model.operations import GetIdentity, GetVersion
@@ -105,7 +106,7 @@ def _confirm_replacing(name: str, target: TargetDatabase, is_sure: bool) -> None
 def _secret(target: TargetDatabase) -> str:
     if target.path is not None:
         raise click.UsageError("--token-stdin: a directory has no password")
-    secret = sys.stdin.read(MAX_SECRET_CHARACTERS + 1).removesuffix("\n").removesuffix("\r")
+    secret = read_secret("--token-stdin", MAX_SECRET_CHARACTERS)
     if not secret or len(secret) > MAX_SECRET_CHARACTERS or not secret.isprintable():
         raise click.UsageError(
             "--token-stdin: expected one line on standard input with the key or the password"
@@ -130,7 +131,7 @@ def _key(target: TargetDatabase) -> str | None:
     if not target.is_server or _has_login(target.url):
         return None
     key = secret_variable(API_KEY)[0]
-    if key is None and sys.stdin.isatty():
+    if key is None and is_terminal(sys.stdin):
         text = "API key (empty if the server needs none)"
         key = str(click.prompt(text, default="", show_default=False, hide_input=True, err=True))
     return key or None

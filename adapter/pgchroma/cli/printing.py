@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import io
 import json
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
-from typing import Any, TypeVar
+from typing import Any, TextIO, TypeVar
 
 import click
 
 __all__ = (
     "count_text",
+    "is_terminal",
     "json_option",
     "print_json",
     "print_table",
     "printable",
+    "replace_unencodable",
     "size_text",
     "time_text",
 )
@@ -30,6 +33,21 @@ _MAX_WIDTH = 100_000
 def json_option(command: F) -> F:
     """Add ``--json``, which is passed as `as_json`."""
     return click.option("--json", "as_json", is_flag=True, help="Print JSON.")(command)
+
+
+def is_terminal(*streams: TextIO | None) -> bool:
+    """Whether all streams are a terminal; a stream that was closed before the start is `None`."""
+    return all(stream is not None and stream.isatty() for stream in streams)
+
+
+def replace_unencodable() -> None:
+    """Print characters that the output's encoding does not have as escapes.
+
+    Names have any characters, and terminals and logs are not always UTF-8.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def printable(text: str) -> str:
@@ -59,7 +77,7 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Non
     for row in cells:
         table.add_row(*(printable(_cell(value)) for value in row))
     # Other programs read one line for each row.
-    width = None if sys.stdout.isatty() else _MAX_WIDTH
+    width = None if is_terminal(sys.stdout) else _MAX_WIDTH
     Console(markup=False, highlight=False, emoji=False, width=width).print(table)
 
 

@@ -6,6 +6,8 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from pgchroma.cli.printing import is_terminal
+
 __all__ = ("transfer_progress",)
 
 
@@ -17,7 +19,7 @@ def transfer_progress(name: str, total: int | None) -> Iterator[Callable[[int], 
         name: The text before the bar.
         total: How many records there are, if that is known.
     """
-    if not sys.stderr.isatty():
+    if not is_terminal(sys.stderr):
         yield lambda count: None
         return
     from rich.console import Console  # noqa: PLC0415  (only in a terminal)
