@@ -217,6 +217,23 @@ def test_tables_of_a_tenants_role_are_measured_and_vacuumed(run: Run, url: str) 
     assert run("vacuum", "--yes", "--collection", "papers").stderr.strip() == ""
 
 
+def test_collections_of_one_name_are_told_apart(run: Run, url: str) -> None:
+    with pgchroma.PostgresClient(url, QUIET) as client:
+        client.create_database("other")
+        for database in ("default_database", "other"):
+            client.set_database(database)
+            papers = client.create_collection("papers", embedding_function=None)
+            papers.add(ids=["a"], embeddings=[[1.0, 2.0]])
+    compacted = run("compact")
+    assert compacted.stderr == ""
+    assert "\ndefault_tenant__default_database.papers: no index for 1" in compacted.stdout
+    assert "\ndefault_tenant__other.papers: no index for 1 embeddings" in compacted.stdout
+    vacuumed = run("vacuum", "--yes")
+    assert vacuumed.stderr == ""
+    assert vacuumed.stdout.startswith("tenant          database          name    before ")
+    assert "default_tenant  other             papers  " in vacuumed.stdout
+
+
 @pytest.mark.usefixtures("papers")
 def test_vacuum_asks_and_waits_for_no_other_session_for_long(
     run: Run, connection: psycopg.Connection[Any]

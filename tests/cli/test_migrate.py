@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import psycopg
@@ -30,6 +31,9 @@ def test_without_a_database_the_sql_is_that_of_an_empty_one(run: Run, empty_url:
     with psycopg.connect(empty_url, autocommit=True) as plain:
         plain.execute(printed.encode())
     assert _revision(empty_url) == HEAD
+    assert json.loads(run("migrate", "--sql", "--lock-timeout", "2.5", "--json").stdout) == {
+        "sql": printed.removesuffix("\n")
+    }
     assert "no database given" in run("migrate", exit_code=2).stderr
     assert "no database given" in run("migrate", "--plan", exit_code=2).stderr
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from contextlib import ExitStack
 from dataclasses import asdict
 from typing import TYPE_CHECKING
@@ -13,7 +14,7 @@ from pgchroma.backends.checks import prepare_database
 from pgchroma.backends.preparing import compaction_settings
 from pgchroma.cli.database import TargetDatabase, on_database
 from pgchroma.cli.errors import exit_on_error
-from pgchroma.cli.printing import json_option, print_json, printable
+from pgchroma.cli.printing import is_terminal, json_option, print_json, printable
 from pgchroma.compactor.once import Report, SmallCollection, compact_all
 from pgchroma.compactor.settings import CompactionSettings
 from pgchroma.compactor.state import TrackedCollection
@@ -147,4 +148,5 @@ def _progress() -> Progress:
         progress.TimeRemainingColumn(),
         console=console.Console(stderr=True),
         transient=True,
+        disable=not is_terminal(sys.stderr),
     )

@@ -88,7 +88,11 @@ def migrate(
     _check_options(phase, **given)
     only = None if phase is None else Phase(phase)
     if given["shows_sql"]:
-        _print_sql(target, only, given["lock_timeout"], given["statement_timeout"])
+        sql = _sql(target, only, given["lock_timeout"], given["statement_timeout"])
+        if as_json:
+            print_json({"sql": sql})
+        else:
+            click.echo(sql)
         return
     if target is None:
         raise click.UsageError(MISSING)
@@ -142,20 +146,19 @@ def _print_revision(revision: str | None, *, as_json: bool) -> None:
         click.echo(f"the catalog is at revision {revision}")
 
 
-def _print_sql(
+def _sql(
     target: TargetDatabase | None,
     phase: Phase | None,
     lock_timeout: float | None,
     statement_timeout: float | None,
-) -> None:
+) -> str:
     given = {"lock": lock_timeout, "statement": statement_timeout}
     limits = TimeLimits(**{name: value for name, value in given.items() if value is not None})
     if target is None:
-        click.echo(offline_sql(phase=phase, limits=limits))
-        return
+        return offline_sql(phase=phase, limits=limits)
     with target.connection() as connection:
         revision, old = _read_state(connection, phase)
-    click.echo(offline_sql(revision, old, phase=phase, limits=limits))
+    return offline_sql(revision, old, phase=phase, limits=limits)
 
 
 def _print_plan(connection: psycopg.Connection[Any], phase: Phase | None, *, as_json: bool) -> None:

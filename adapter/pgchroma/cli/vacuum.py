@@ -23,7 +23,7 @@ from pgchroma.store.statistics import StoredCollection, stored_collections
 
 __all__ = ("vacuum",)
 
-_SIZES = ("collection", "before", "after", "reclaimed")
+_SIZES = ("before", "after", "reclaimed")
 
 
 @click.command(short_help="Compact collections and reclaim their unused space.")
@@ -151,8 +151,14 @@ def _change(before: StoredCollection, after: Sequence[StoredCollection]) -> dict
 
 
 def _print(sizes: Sequence[dict[str, Any]]) -> None:
+    names: tuple[str, ...] = ("tenant", "database", "name")
     keys = ("bytes_before", "bytes_after", "bytes_reclaimed")
-    print_table(_SIZES, ((each["name"], *(_text(each[key]) for key in keys)) for each in sizes))
+    if len({(each["tenant"], each["database"]) for each in sizes}) == 1:
+        names = ("name",)
+    print_table(
+        (*names, *_SIZES),
+        ((*(each[name] for name in names), *(_text(each[key]) for key in keys)) for each in sizes),
+    )
     total = sum(each["bytes_reclaimed"] for each in sizes)
     click.echo(f"reclaimed {size_text(total)}" if total > 0 else "there was nothing to reclaim")
 

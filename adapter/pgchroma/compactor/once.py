@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from threading import Event
 from time import sleep
 from typing import Final
+from uuid import UUID
 
 import psycopg
 from psycopg import errors as pg
@@ -33,6 +35,7 @@ class SmallCollection:
     """A collection that has embeddings and no index, because it is too small for one.
 
     Attributes:
+        name: Its name, after that of its schema if several collections have the name.
         size: The size of its embeddings in bytes.
         sync_threshold: The number of embeddings from which on it gets an index.
     """
@@ -103,6 +106,7 @@ def compact_all(
         if unknown:
             return Report(unknown=unknown)
         chosen = [each for each in collections if not names or each.name in names]
+        labels = _labels(chosen)
         idle, failed = [], len(outdated)
         for name, message in outdated:
             on_failure(name, message)
@@ -116,12 +120,20 @@ def compact_all(
                 message = why_not_indexed(error)
                 compaction.record_error(collection.id, message)
                 failed += 1
-                on_failure(collection.name, message)
-        small = [small for each in idle if (small := _small(compaction, each))]
-        names_by_id = {collection.id: collection.name for collection in chosen}
-        obstacles = [(names_by_id[id], text) for id, text in compaction.obstacles.items()]
+                on_failure(labels[collection.id], message)
+        small = [small for each in idle if (small := _small(compaction, each, labels[each.id]))]
+        obstacles = [(labels[id], text) for id, text in compaction.obstacles.items()]
         total = len(chosen) + len(outdated)
         return Report(len(idle), total, failed, small, obstacles, discarded)
+
+
+def _labels(collections: Sequence[TrackedCollection]) -> Mapping[UUID, str]:
+    """Return a name for each collection, with its schema if several have the same name."""
+    counts = Counter(each.name for each in collections)
+    return {
+        each.id: each.name if counts[each.name] == 1 else f"{each.tables.schema}.{each.name}"
+        for each in collections
+    }
 
 
 def _compact(compaction: Compaction, collection: TrackedCollection, *, wait: bool) -> bool:
@@ -138,12 +150,14 @@ def _compact(compaction: Compaction, collection: TrackedCollection, *, wait: boo
         sleep(RETRY_SECONDS)
 
 
-def _small(compaction: Compaction, collection: TrackedCollection) -> SmallCollection | None:
+def _small(
+    compaction: Compaction, collection: TrackedCollection, label: str
+) -> SmallCollection | None:
     """Return the size of a collection that has embeddings and no index."""
     with suppress(pg.UndefinedTable, BuildInterruptedError):
         found = compaction.inspect(collection)
         if found.tail and not found.segments:
             size = found.tail * 4 * (collection.dimension or 0)
             threshold = collection.hnsw.sync_threshold
-            return SmallCollection(collection.name, found.tail, size, threshold)
+            return SmallCollection(label, found.tail, size, threshold)
     return None
