@@ -32,10 +32,21 @@ sys.stdin.read()
 """
 
 
+_READ = """
+import sqlite3, sys
+connection = sqlite3.connect(f"file:{sys.argv[1]}?mode=ro", uri=True, isolation_level=None)
+connection.execute("begin")
+connection.execute("select count(*) from collections").fetchone()
+print("ready", flush=True)
+sys.stdin.read()
+"""
+
+
 @contextmanager
 def holding(path: Path, what: str = "idle") -> Iterator[int]:
     """Keep the database open in another process, as an idle Chroma does."""
-    command = [sys.executable, "-c", _HOLD, str(database(path)), what]
+    program = _READ if what == "reading" else _HOLD
+    command = [sys.executable, "-c", program, str(database(path)), what]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == b"ready\n"
@@ -72,8 +83,17 @@ def test_a_directory_in_use_is_refused(what: str, copy_of: CopyOf) -> None:
         message = refusal(path)
     assert f"process {pid} (python" in message
     assert "chroma.sqlite3" in message
+    assert "--allow-in-use" in message
     with ChromaDirectory(path):
         pass
+
+
+@needs_proc
+def test_a_process_that_only_reads_does_no_harm(copy_of: CopyOf, samples: Samples) -> None:
+    path = copy_of("1.5.9")
+    with holding(path, "reading"), ChromaDirectory(path) as source:
+        assert not any("in use" in warning for warning in source.warnings())
+        assert_whole(samples("1.5.9"), source)
 
 
 @needs_proc

@@ -89,7 +89,7 @@ def open_path(path: Path, options: SourceOptions, settings: Settings) -> Source:
         raise InvalidArgumentError(f"there is no file or directory {path}")
     if (path / "postgres" / "PG_VERSION").exists():
         return BackendSource(_embedded(path, settings), str(resolved(path)), options.selection)
-    if any(path.glob("chroma.sqlite3")) or any(path.glob("chroma-*.parquet")):
+    if _is_chroma(path):
         return _chroma_directory(path, options)
     files = files_in(path)
     if not files:
@@ -115,6 +115,12 @@ def _kind_of(conninfo: str, options: SourceOptions) -> Kind:
             "tables of langchain-postgres, LlamaIndex or vecs; name a table with --table"
         )
     return "pgchroma" if has_catalog else "tables"
+
+
+def _is_chroma(path: Path) -> bool:
+    """Whether a directory is one of Chroma's; its database may be lost, and its indexes be left."""
+    kinds = ("chroma.sqlite3", "chroma-*.parquet", "*-*-*-*-*/data_level0.bin")
+    return any(any(path.glob(kind)) for kind in kinds)
 
 
 def _chroma_directory(path: Path, options: SourceOptions) -> Source:

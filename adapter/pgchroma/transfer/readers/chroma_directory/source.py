@@ -174,7 +174,8 @@ class ChromaDirectory:
         who = ", ".join(f"process {user.pid} ({user.program}) {user.what}" for user in users)
         if not self._allow_in_use:
             raise InvalidArgumentError(
-                f"{self._path} is in use: {who}; stop it first, or allow reading a directory in use"
+                f"{self._path} is in use: {who}; stop it first, or read it all the same with "
+                "--allow-in-use"
             )
         self._warnings.append(f"the directory is in use: {who}")
         return True

@@ -7,15 +7,19 @@ locks. Processes in other containers, and those of other users, show neither.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 __all__ = ("FileStates", "User", "file_states", "find_users")
 
 FileStates: TypeAlias = Mapping[Path, tuple[int, int, int] | None]
 """The inode, the size and the time of the last change of files; `None` for a missing file."""
+
+
+_FLAGS: Final = re.compile(r"^flags:\s*([0-7]+)", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,12 +36,23 @@ class User:
 
 
 def find_users(directory: Path) -> list[User]:
-    """Return other processes with open files below the directory, or locks on its database."""
+    """Return other processes that may write to the directory.
+
+    They have files below it open for writing, or hold locks on its database. A process that only
+    reads, such as another import, does no harm.
+    """
     database = directory / "chroma.sqlite3"
     places = directory.resolve(), database.resolve()
-    found = {pid: f"has {path.name} open" for pid, path in _open_files(places)}
+    found: dict[int, str] = {}
+    readers = {os.getpid()}
+    for pid, path, may_write in _open_files(places):
+        if may_write:
+            found[pid] = f"has {path.name} open"
+        else:
+            readers.add(pid)
     for pid in _lock_holders(database):
-        found.setdefault(pid, "holds a lock on chroma.sqlite3")
+        if pid not in readers:
+            found.setdefault(pid, "holds a lock on chroma.sqlite3")
     found.pop(os.getpid(), None)
     return [User(pid, _program(pid), what) for pid, what in sorted(found.items())]
 
@@ -55,15 +70,24 @@ def _state(path: Path) -> tuple[int, int, int] | None:
     return status.st_ino, status.st_size, status.st_mtime_ns
 
 
-def _open_files(places: Sequence[Path]) -> Iterator[tuple[int, Path]]:
+def _open_files(places: Sequence[Path]) -> Iterator[tuple[int, Path, bool]]:
+    """Yield processes with the files below places that they have open, and whether for writing."""
     # Elsewhere than on Linux there is no /proc, and nothing is found.
     for entry in Path("/proc").glob("[0-9]*"):
-        for path in _links(entry / "fd"):
+        for number, path in _links(entry / "fd"):
             if any(path.is_relative_to(place) for place in places):
-                yield int(entry.name), path
+                yield int(entry.name), path, _may_write(entry / "fdinfo" / number)
 
 
-def _links(descriptors: Path) -> Iterator[Path]:
+def _may_write(descriptor: Path) -> bool:
+    try:
+        found = _FLAGS.search(descriptor.read_text("ascii"))
+    except OSError:
+        return True
+    return found is None or int(found[1], 8) & os.O_ACCMODE != os.O_RDONLY
+
+
+def _links(descriptors: Path) -> Iterator[tuple[str, Path]]:
     try:
         links = list(descriptors.iterdir())
     except OSError:
@@ -71,7 +95,7 @@ def _links(descriptors: Path) -> Iterator[Path]:
         return
     for link in links:
         try:
-            yield link.readlink()
+            yield link.name, link.readlink()
         except OSError:
             continue
 
