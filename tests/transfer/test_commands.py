@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -57,6 +58,10 @@ def test_what_is_lost_is_reported_and_is_a_failure(
     assert second.strip() == (
         "not saved: metadata, once: key x has a nested value; --nested json keeps it as text ('b')"
     )
+    assert result.stderr.splitlines() == [
+        "Error: 1 of 1 collections are not as in the source; not saved: metadata of 1 record; "
+        f"{reported} lists all of it"
+    ]
     (collection,) = json.loads(reported.read_text())["collections"]
     assert collection["losses"][0]["id"] == "b"
     client = pgchroma.PostgresClient(url)
@@ -166,7 +171,7 @@ def test_files_are_exported_and_imported_again(
     one = tmp_path / "one.jsonl.gz"
     run("export", one, "--url", url, "--collection", "papers")
     several = run("export", tmp_path / "all.jsonl", "--url", url, exit_code=2)
-    assert "is one file, and 2 collections are selected" in several.stderr
+    assert "is one file for one collection, and 2 are selected: default_tenant/" in several.stderr
     run("import", directory, "--url", url, "--to-database", "again")
     run("import", one, "--url", url, "--as", "unpacked")
     client = pgchroma.PostgresClient(url)
@@ -214,15 +219,22 @@ def test_a_copy_goes_over_http_and_back(run: Run, url: str, emptied: str, file: 
         (("import", "ftp://example.com"), "a source is a path, or the URL of a server or of"),
         (("import", "http://u:sesame@"), "not the URL of a server"),
         (("import", ""), "SOURCE: it is empty"),
-        (("import", "{file}", "--collection", "nope"), "has no collection 'nope'; it has papers"),
-        (("import", "{file}", "--as", "no"), "choose another name with --as"),
+        (
+            ("import", "{file}", "--collection", "nope"),
+            "no collection is called 'nope'; there are",
+        ),
+        (("import", "{file}", "--as", "no"), "--as: Validation error: name: Expected a name"),
+        (("import", "{no}"), "collection 'no' of the source: Validation error: name: Expected a"),
+        (("import", "{file}", "--tenant", "acme"), "--tenant: 'acme' has no collections; there ar"),
+        (("import", "{file}", "--database", "x"), "--database: 'x' has no collections; there are "),
+        (("import", "{file}", "--report", "nowhere/r.json"), "there is no directory nowhere"),
         (("import", "{file}", "--column", "key=id"), "--column: expected ROLE=NAME with one of id"),
         (("import", "{file}", "--column", "id=key"), "has no column of ids"),
         (("import", "{empty}"), "has nothing to read: no data of Chroma or pgchroma, and no file"),
         (("import", "{file}", "--batch-size", "0"), "--batch-size"),
         (("export", "a.jsonl", "--coordinates"), "--coordinates needs the format parquet"),
         (("export", "a.jsonl", "--format", "parquet"), "--format parquet contradicts the name of"),
-        (("export", "a.jsonl", "--collection", "nope"), "has no collection 'nope'; it has none"),
+        (("export", "a.jsonl", "--collection", "nope"), "there are no collections in the source"),
     ],
 )
 def test_wrong_arguments_are_one_line(
@@ -230,11 +242,31 @@ def test_wrong_arguments_are_one_line(
 ) -> None:
     empty = tmp_path / "empty"
     empty.mkdir()
-    words = [word.format(file=file, empty=empty) for word in arguments]
+    no = tmp_path / "no.jsonl"
+    no.write_text(file.read_text())
+    words = [word.format(file=file, empty=empty, no=no) for word in arguments]
     refused = run(*words, "--url", url, exit_code=2)
     if "id=key" not in words:
         assert message in refused.stderr
     assert "sesame" not in refused.output
+
+
+def test_a_directory_of_chroma_without_its_database_is_one(
+    run: Run, url: str, copy_of: Callable[[str], Path]
+) -> None:
+    directory = copy_of("1.5.9")
+    (directory / "chroma.sqlite3").unlink()
+    result = run("import", directory, "--url", url, exit_code=1)
+    assert "/recovered-" in result.stdout
+    warning, error = result.stderr.splitlines()
+    assert "chroma.sqlite3 is missing or empty: documents, metadata and names are los" in warning
+    assert "collections are not as in the source; may be wrong: " in error
+    for index in directory.iterdir():
+        shutil.rmtree(index)
+    (directory / "chroma.sqlite3").touch()
+    (error,) = run("import", directory, "--url", url, exit_code=2).stderr.splitlines()
+    assert "there are no collections in the source, a data directory of Chroma: " in error
+    assert "; chroma.sqlite3 is missing or empty" in error
 
 
 @pytest.mark.parametrize(

@@ -40,7 +40,7 @@ from pgchroma.transfer.importing import (
 )
 from pgchroma.transfer.naming import is_temporary, temporary_name
 from pgchroma.transfer.options import TransferOptions
-from pgchroma.transfer.report import CollectionReport
+from pgchroma.transfer.report import CollectionReport, TransferReport
 from pgchroma.transfer.source import Loss
 from pgchroma.transfer.writers.backend import BackendTarget
 from tests.transfer.sources import (
@@ -233,7 +233,27 @@ def test_losses_of_the_source_are_reported(backend: Backend) -> None:
     assert not report.is_faithful
     lines = list(report.lines())
     assert any("not saved: embedding, once: its label is gone ('id-1')" in line for line in lines)
-    assert any("may be wrong: uri, once: odd" in line for line in lines)
+    assert any("may be wrong: uri: odd" in line for line in lines)
+
+
+def test_damage_of_a_collection_is_no_loss_of_a_record() -> None:
+    losses = [Loss("embedding", "the index is cut off"), Loss("collection", "its name is lost")]
+    losses += [Loss("embedding", "it is gone", id) for id in ("a", "b")]
+    losses += [Loss("metadata", f"key {key} is damaged", "a", is_suspect=True) for key in "xy"]
+    damaged = CollectionReport("here", "there", losses=losses)
+    assert list(damaged.lines())[1:] == [
+        "  not saved: embedding, 2 times: it is gone ('a', 'b')",
+        "  damaged: embedding: the index is cut off",
+        "  not saved: collection: its name is lost",
+        "  may be wrong: metadata, once: key x is damaged ('a')",
+        "  may be wrong: metadata, once: key y is damaged ('a')",
+    ]
+    report = TransferReport("here", "there", [damaged, CollectionReport("other", "other")])
+    assert report.summary() == (
+        "1 of 2 collections are not as in the source; not saved: embedding of 2 records; "
+        "may be wrong: metadata of 1 record"
+    )
+    assert TransferReport("here", "there").summary() == ""
 
 
 # --- Continuing -------------------------------------------------------------------------------

@@ -15,6 +15,7 @@ from pgchroma.cli.sources import source_options
 from pgchroma.cli.transfer_progress import transfer_progress
 from pgchroma.cli.transfers import (
     finish,
+    one_selected,
     print_report,
     reporting,
     selected,
@@ -123,11 +124,7 @@ def _files(path: Path, collections: Sequence[SourceCollection], format: Format) 
         InvalidArgumentError: One file is named for several collections.
     """
     if _named_format(path) is not None and not path.is_dir():
-        if len(collections) > 1:
-            raise InvalidArgumentError(
-                f"{path} is one file, and {len(collections)} collections are selected; name a "
-                "directory, or choose one with --collection"
-            )
+        one_selected(collections, f"{path} is one file for one collection")
         return [path]
     if path.exists() and not path.is_dir():
         raise InvalidArgumentError(f"{path} is a file; name a directory, or end it with .{format}")

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, fields
 from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 __all__ = (
     "Destination",
     "finish",
+    "one_selected",
     "print_report",
     "reporting",
     "run_transfer",
@@ -45,6 +46,8 @@ __all__ = (
 )
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+_MAX_LISTED: Final = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,10 +135,20 @@ def with_report_options() -> Callable[[F], F]:
                 "--report",
                 "report_file",
                 type=click.Path(dir_okay=False, path_type=Path),
+                callback=_in_directory,
                 help="Write the report with every loss to this file, as JSON.",
             ),
         ]
     )
+
+
+def _in_directory(
+    context: click.Context, option: click.Parameter, file: Path | None
+) -> Path | None:
+    """Refuse a file without a directory before the transfer, which may take hours."""
+    if file is not None and not file.parent.is_dir():
+        raise click.BadParameter(f"there is no directory {file.parent}")
+    return file
 
 
 def selected(
@@ -155,15 +168,50 @@ def selected(
         and not is_temporary(each.name)
     ]
     missing = set(names) - {each.name for each in found}
-    if missing:
-        known = ", ".join(printable(each.name) for each in found[:20]) or "none"
+    if missing and found:
+        known = _listed(each.name for each in found)
         raise NotFoundError(
-            f"--collection: {source.describe()} has no collection {min(missing)!r}; it has {known}"
+            f"--collection: no collection is called {min(missing)!r}; there are {known}"
         )
-    chosen = [each for each in found if not names or each.name in names]
-    if not chosen:
-        raise NotFoundError(f"{source.describe()} has no collections")
-    return chosen
+    if not found:
+        raise NotFoundError(_nothing(source, tenant, database))
+    return [each for each in found if not names or each.name in names]
+
+
+def _nothing(source: Source, tenant: str | None, database: str | None) -> str:
+    """Return why there is no collection to transfer."""
+    every = source.collections()
+    if not every:
+        reasons = "".join(f"; {warning}" for warning in source.warnings())
+        return f"there are no collections in the source, {source.describe()}{reasons}"
+    databases = _listed(f"{each.tenant}/{each.database}" for each in every)
+    flag, sought = ("--tenant", tenant) if database is None else ("--database", database)
+    return f"{flag}: {sought!r} has no collections; there are collections in {databases}"
+
+
+def _listed(names: Iterable[str]) -> str:
+    """Return names without repetitions, and how many more there are than fit into a line."""
+    different = list(dict.fromkeys(names))
+    more = len(different) - _MAX_LISTED
+    return ", ".join(different[:_MAX_LISTED]) + (f" and {more} more" if more > 0 else "")
+
+
+def one_selected(collections: Sequence[SourceCollection], what: str) -> None:
+    """Raise if a name is for one collection, and several are selected.
+
+    Args:
+        collections: The collections that are selected.
+        what: What is named, such as "--as names one collection".
+
+    Raises:
+        InvalidArgumentError: Several collections are selected.
+    """
+    if len(collections) > 1:
+        names = _listed(f"{each.tenant}/{each.database}/{each.name}" for each in collections)
+        raise InvalidArgumentError(
+            f"{what}, and {len(collections)} are selected: {names}; choose one with --collection, "
+            "--tenant and --database"
+        )
 
 
 @contextmanager
@@ -236,11 +284,8 @@ def _assignments(
 ) -> list[Assignment]:
     from pgchroma.transfer.importing import Assignment  # noqa: PLC0415
 
-    if destination.name is not None and len(collections) > 1:
-        raise InvalidArgumentError(
-            f"--as names one collection, and {len(collections)} are selected; choose one with "
-            "--collection"
-        )
+    if destination.name is not None:
+        one_selected(collections, "--as names one collection")
     return [
         Assignment(
             each,
@@ -271,10 +316,15 @@ def reporting(report: TransferReport, as_json: bool, report_file: Path | None) -
 
 
 def finish(report: TransferReport, as_json: bool, report_file: Path | None) -> None:
-    """Print JSON if asked, write the full report, and exit with 1 if something was not saved."""
+    """Print JSON if asked, write the full report, and exit with 1 if something was not saved.
+
+    Raises:
+        CommandError: Something was not saved, or the report cannot be written.
+    """
     _write(report, as_json, report_file)
     if not report.is_faithful:
-        raise click.exceptions.Exit(1)
+        where = "" if report_file is None else f"; {report_file} lists all of it"
+        raise CommandError(report.summary() + where)
 
 
 def _write(report: TransferReport, as_json: bool, report_file: Path | None) -> None:

@@ -101,10 +101,11 @@ def check_names(assignments: Sequence[Assignment]) -> None:
         try:
             check_name(each.name)
         except InvalidArgumentError as error:
-            raise InvalidArgumentError(
-                f"collection {each.name!r} of the source: {error.message()}; choose another name "
-                "with --as"
-            ) from error
+            where, advice = "--as", ""
+            if each.name == each.collection.name:
+                where = f"collection {each.name!r} of the source"
+                advice = "; choose another name with --as"
+            raise InvalidArgumentError(f"{where}: {error.message()}{advice}") from error
         if other := taken.get((each.scope, each.name)):
             raise InvalidArgumentError(
                 f"{other.source_name} and {each.source_name} would both become {each.target_name}"

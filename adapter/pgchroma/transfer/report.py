@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, fields
+from itertools import starmap
 from typing import Any, Final, Literal, TypeAlias
 
 from pgchroma.errors import ChromaError
-from pgchroma.transfer.source import Loss
+from pgchroma.transfer.source import Loss, Part
 
 __all__ = ("CollectionReport", "Status", "TransferReport", "grouped")
 
@@ -113,8 +115,9 @@ class CollectionReport:
             )
         groups = list(grouped(self.losses).items())
         for (part, reason, is_suspect), losses in groups[:MAX_SHOWN_GROUPS]:
-            kind = "may be wrong" if is_suspect else "not saved"
-            yield f"  {kind}: {part}, {_times(losses)}: {reason}{_shown_ids(losses)}"
+            where = part if losses[0].id is None else f"{part}, {_times(losses)}"
+            kind = _kind(part, losses, is_suspect=is_suspect)
+            yield f"  {kind}: {where}: {reason}{_shown_ids(losses)}"
         if len(groups) > MAX_SHOWN_GROUPS:
             yield f"  and {len(groups) - MAX_SHOWN_GROUPS:,} more kinds, which --report lists"
 
@@ -148,6 +151,26 @@ class TransferReport:
         """Whether everything was saved."""
         return all(each.is_faithful for each in self.collections)
 
+    def summary(self) -> str:
+        """Return in a sentence how much could not be saved; empty if everything was."""
+        affected = [each for each in self.collections if not each.is_faithful]
+        if not affected:
+            return ""
+        parts = [f"{len(affected)} of {len(self.collections)} collections are not as in the source"]
+        for kind, is_suspect in (("not saved", False), ("may be wrong", True)):
+            counts = Counter(
+                part
+                for each in affected
+                for part, id in {
+                    (loss.part, loss.id)
+                    for loss in each.losses
+                    if loss.is_suspect == is_suspect and loss.id is not None
+                }
+            )
+            if counts:
+                parts.append(f"{kind}: {', '.join(starmap(_counted, counts.most_common()))}")
+        return "; ".join(parts)
+
     def to_json(self) -> dict[str, Any]:
         """Return the report with grouped losses."""
         return {
@@ -170,9 +193,9 @@ class TransferReport:
         return full
 
 
-def grouped(losses: Sequence[Loss]) -> dict[tuple[str, str, bool], list[Loss]]:
+def grouped(losses: Sequence[Loss]) -> dict[tuple[Part, str, bool], list[Loss]]:
     """Return losses by part, reason and whether the part was kept, the largest group first."""
-    groups: dict[tuple[str, str, bool], list[Loss]] = {}
+    groups: dict[tuple[Part, str, bool], list[Loss]] = {}
     for loss in losses:
         groups.setdefault((loss.part, loss.reason, loss.is_suspect), []).append(loss)
     return dict(sorted(groups.items(), key=lambda group: -len(group[1])))
@@ -182,6 +205,22 @@ def _described(error: BaseException) -> str:
     if isinstance(error, KeyboardInterrupt):
         return "it was interrupted"
     return f"{type(error).__name__}: {error}"
+
+
+def _counted(part: Part, number: int) -> str:
+    records = "1 record" if number == 1 else f"{number:,} records"
+    return records if part == "record" else f"{part} of {records}"
+
+
+def _kind(part: Part, losses: Sequence[Loss], *, is_suspect: bool) -> str:
+    """Return what became of a part.
+
+    What is damaged is not lost: the records that lack something because of it say so themselves.
+    """
+    if is_suspect:
+        return "may be wrong"
+    is_of_records = part not in ("collection", "record")
+    return "damaged" if is_of_records and losses[0].id is None else "not saved"
 
 
 def _times(losses: Sequence[Loss]) -> str:

@@ -245,9 +245,10 @@ class _Reading:
                 self._owned[segment] = {scope: segment}
                 self._recover(segment, "nothing says to which collection these records belong")
         if segments and not self._database.is_damaged:
+            count = len({segment for _, segment in segments})
             self._warnings.append(
-                "what is left of deleted collections was left out: "
-                f"{len({segment for _, segment in segments})} of their segments"
+                "what is left of deleted collections is not imported: "
+                f"{count} {'segment' if count == 1 else 'segments'}"
             )
 
     def _owned_segments(self) -> set[str]:
