@@ -117,15 +117,27 @@ def test_a_report_of_exports_is_written_if_one_fails(run: Run, url: str, tmp_pat
 
 
 def test_a_report_that_cannot_be_written_does_not_hide_the_error(
-    run: Run, url: str, files: Path, tmp_path: Path
+    run: Run, url: str, files: Path
 ) -> None:
-    reported = tmp_path / "missing" / "report.json"
+    reported = Path("/dev/full")
     result = run(
         "import", files, "--url", url, "--collection", "torn", "--report", reported, exit_code=1
     )
     warning, error = result.stderr.splitlines()
-    assert warning == f"Warning: --report: {reported}: No such file or directory"
+    assert warning == f"Warning: --report: {reported}: No space left on device"
     assert "torn.jsonl.gz is cut off" in error
+
+
+def test_a_report_that_cannot_be_written_is_refused_before_the_import(
+    run: Run, url: str, file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Root may write to any directory, but not on a file system that is mounted for reading.
+    monkeypatch.setattr("pgchroma.cli.transfers.os.access", lambda path, _mode: path != tmp_path)
+    report = tmp_path / "report.json"
+    refused = run("import", file, "--url", url, "--report", report, exit_code=2)
+    assert refused.stderr == f"Error: --report: {report} cannot be written\n"
+    with pgchroma.PostgresClient(url) as client:
+        assert client.count_collections() == 0
 
 
 def test_a_report_is_json_if_asked(run: Run, url: str, file: Path) -> None:

@@ -145,9 +145,13 @@ def with_report_options() -> Callable[[F], F]:
 def _in_directory(
     context: click.Context, option: click.Parameter, file: Path | None
 ) -> Path | None:
-    """Refuse a file without a directory before the transfer, which may take hours."""
-    if file is not None and not file.parent.is_dir():
+    """Refuse a file that cannot be written before the transfer, which may take hours."""
+    if file is None:
+        return None
+    if not file.parent.is_dir():
         raise click.BadParameter(f"there is no directory {file.parent}")
+    if not os.access(file if file.exists() else file.parent, os.W_OK):
+        raise click.BadParameter(f"{file} cannot be written")
     return file
 
 
