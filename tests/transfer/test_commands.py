@@ -183,7 +183,7 @@ def test_files_are_exported_and_imported_again(
     one = tmp_path / "one.jsonl.gz"
     run("export", one, "--url", url, "--collection", "papers")
     several = run("export", tmp_path / "all.jsonl", "--url", url, exit_code=2)
-    assert "is one file for one collection, and 2 are selected: default_tenant/" in several.stderr
+    assert "is one file and no directory, and 2 collections are selected: " in several.stderr
     run("import", directory, "--url", url, "--to-database", "again")
     run("import", one, "--url", url, "--as", "unpacked")
     client = pgchroma.PostgresClient(url)

@@ -240,9 +240,11 @@ def test_damage_of_a_collection_is_no_loss_of_a_record() -> None:
     losses = [Loss("embedding", "the index is cut off"), Loss("collection", "its name is lost")]
     losses += [Loss("embedding", "it is gone", id) for id in ("a", "b")]
     losses += [Loss("metadata", f"key {key} is damaged", "a", is_suspect=True) for key in "xy"]
+    losses += [Loss("record", "it has no id"), Loss("record", "it has no id")]
     damaged = CollectionReport("here", "there", losses=losses)
     assert list(damaged.lines())[1:] == [
         "  not saved: embedding, 2 times: it is gone ('a', 'b')",
+        "  not saved: record, 2 times: it has no id",
         "  damaged: embedding: the index is cut off",
         "  not saved: collection: its name is lost",
         "  may be wrong: metadata, once: key x is damaged ('a')",
@@ -250,8 +252,8 @@ def test_damage_of_a_collection_is_no_loss_of_a_record() -> None:
     ]
     report = TransferReport("here", "there", [damaged, CollectionReport("other", "other")])
     assert report.summary() == (
-        "1 of 2 collections are not as in the source; not saved: embedding of 2 records; "
-        "may be wrong: metadata of 1 record"
+        "1 of 2 collections are not as in the source; not saved: embedding of 2 records, "
+        "2 records; may be wrong: metadata of 1 record"
     )
     assert TransferReport("here", "there").summary() == ""
 

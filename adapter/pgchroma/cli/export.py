@@ -124,7 +124,7 @@ def _files(path: Path, collections: Sequence[SourceCollection], format: Format) 
         InvalidArgumentError: One file is named for several collections.
     """
     if _named_format(path) is not None and not path.is_dir():
-        one_selected(collections, f"{path} is one file for one collection")
+        one_selected(collections, f"{path} is one file and no directory")
         return [path]
     if path.exists() and not path.is_dir():
         raise InvalidArgumentError(f"{path} is a file; name a directory, or end it with .{format}")

@@ -213,8 +213,8 @@ def one_selected(collections: Sequence[SourceCollection], what: str) -> None:
     if len(collections) > 1:
         names = _listed(f"{each.tenant}/{each.database}/{each.name}" for each in collections)
         raise InvalidArgumentError(
-            f"{what}, and {len(collections)} are selected: {names}; choose one with --collection, "
-            "--tenant and --database"
+            f"{what}, and {len(collections)} collections are selected: {names}; choose one with "
+            "--collection, --tenant and --database"
         )
 
 

@@ -115,7 +115,8 @@ class CollectionReport:
             )
         groups = list(grouped(self.losses).items())
         for (part, reason, is_suspect), losses in groups[:MAX_SHOWN_GROUPS]:
-            where = part if losses[0].id is None else f"{part}, {_times(losses)}"
+            is_general = losses[0].id is None and len(losses) == 1
+            where = part if is_general else f"{part}, {_times(losses)}"
             kind = _kind(part, losses, is_suspect=is_suspect)
             yield f"  {kind}: {where}: {reason}{_shown_ids(losses)}"
         if len(groups) > MAX_SHOWN_GROUPS:
@@ -158,15 +159,16 @@ class TransferReport:
             return ""
         parts = [f"{len(affected)} of {len(self.collections)} collections are not as in the source"]
         for kind, is_suspect in (("not saved", False), ("may be wrong", True)):
-            counts = Counter(
-                part
-                for each in affected
-                for part, id in {
-                    (loss.part, loss.id)
-                    for loss in each.losses
-                    if loss.is_suspect == is_suspect and loss.id is not None
-                }
-            )
+            counts: Counter[Part] = Counter()
+            for each in affected:
+                losses = [loss for loss in each.losses if loss.is_suspect == is_suspect]
+                named = {(loss.part, loss.id) for loss in losses if loss.id is not None}
+                counts.update(part for part, _ in named)
+                if not is_suspect:
+                    # A line of a file without an id is a record, too.
+                    counts.update(
+                        loss.part for loss in losses if loss.id is None and loss.part == "record"
+                    )
             if counts:
                 parts.append(f"{kind}: {', '.join(starmap(_counted, counts.most_common()))}")
         return "; ".join(parts)
