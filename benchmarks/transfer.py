@@ -20,6 +20,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -78,20 +79,39 @@ def _round(place: Path, number: int, sources: dict[str, Path], records: int) -> 
 
 
 def _run(command: list[str]) -> tuple[str, int]:
-    """Run a command, and return what it printed and the peak of its resident memory, in KiB."""
+    """Run a command, and return what it printed and the peak of its resident memory, in KiB.
+
+    The peaks of the processes that read for it are added, although they share some memory with it.
+    """
     with tempfile.TemporaryFile() as output:
         process = subprocess.Popen(command, stdout=output)
-        peak = 0
+        peaks: dict[int, int] = {}
         # The peak that `wait4` returns is that of this process, if this one has more memory.
         while process.poll() is None:
-            status = Path(f"/proc/{process.pid}/status").read_text()
-            found = re.search(r"VmHWM:\s*(\d+) kB", status)
-            peak = int(found[1]) if found else peak
+            for pid in (process.pid, *_readers(process.pid)):
+                with suppress(OSError):
+                    status = Path(f"/proc/{pid}/status").read_text()
+                    if found := re.search(r"VmHWM:\s*(\d+) kB", status):
+                        peaks[pid] = int(found[1])
             time.sleep(0.05)
         output.seek(0)
         printed = output.read().decode()
     assert process.returncode == 0, printed
-    return printed, peak
+    return printed, sum(peaks.values())
+
+
+def _readers(pid: int) -> list[int]:
+    """Return the Python processes that a process has started."""
+    with suppress(OSError):
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        return [int(each) for each in children if b"spawn_main" in _command(each)]
+    return []
+
+
+def _command(pid: str) -> bytes:
+    with suppress(OSError):
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    return b""
 
 
 def _loop(directory: Path, records: int) -> None:

@@ -28,7 +28,8 @@ from pgchroma.transfer.missing_embeddings import MissingEmbeddings
 from pgchroma.transfer.naming import replaced_name, temporary_name
 from pgchroma.transfer.options import TransferOptions
 from pgchroma.transfer.prefetching import prefetched
-from pgchroma.transfer.preparing import Preparer, repeated, with_embeddings_only
+from pgchroma.transfer.preparing import Prepared, Preparer, repeated, with_embeddings_only
+from pgchroma.transfer.reader_process import MIN_RECORDS, Reopenable, read_elsewhere
 from pgchroma.transfer.report import CollectionReport
 from pgchroma.transfer.seen_ids import SeenIds
 from pgchroma.transfer.source import Loss, Source, SourceCollection
@@ -374,11 +375,10 @@ class _CollectionImport:
             else None
         )
         seen = SeenIds()
-        size = self._target.batch_size(self._options.batch_size)
-        for batch in self._source.batches(self._collection, size):
-            prepared, embedded = preparer.prepare(batch), 0
+        for read in self._read(preparer):
+            prepared, embedded = read, 0
             if missing is not None:
-                prepared, embedded = missing.fill(prepared, preparer.dimension)
+                prepared, embedded = missing.fill(read, preparer.dimension)
                 if preparer.dimension is None:
                     preparer.dimension = prepared.records.dimension
             records, losses = prepared.records, prepared.losses
@@ -392,6 +392,19 @@ class _CollectionImport:
                 seen.add(records.ids),
                 embedded,
             )
+
+    def _read(self, preparer: Preparer) -> Iterator[Prepared]:
+        """Yield prepared batches, of a large collection from a process of their own."""
+        size = self._target.batch_size(self._options.batch_size)
+        is_large = (self._collection.count or 0) >= MIN_RECORDS
+        # Embeddings that are computed here may set the dimension for the batches that follow.
+        if is_large and not self._options.is_embedding and isinstance(self._source, Reopenable):
+            opener = self._source.opener()
+            if opener is not None:
+                yield from read_elsewhere(opener, self._collection, size, preparer)
+                return
+        for batch in self._source.batches(self._collection, size):
+            yield preparer.prepare(batch)
 
     def _count(self, piece: _Piece, losses: list[Loss]) -> None:
         self._report.read += piece.read

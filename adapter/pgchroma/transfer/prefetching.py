@@ -53,9 +53,13 @@ def _fill(items: Iterable[T], waiting: queue.Queue[T | _End], is_left: threading
     try:
         for item in items:
             if not _put(waiting, item, is_left):
-                return
+                break
     except BaseException as caught:
         error = caught
+    finally:
+        if isinstance(items, Generator):
+            # What it has opened is closed before the context ends.
+            items.close()
     _put(waiting, _End(error), is_left)
 
 

@@ -43,12 +43,14 @@ class Database:
     """An open database.
 
     Attributes:
+        is_original: Whether it is the file itself, and not a copy.
         is_damaged: Whether pages of it are damaged, and its tables were rebuilt from the others.
         has_lost_rows: Whether rows may be missing from its tables.
         warnings: What is wrong with it, as sentences.
     """
 
     connection: sqlite3.Connection
+    is_original: bool = False
     is_damaged: bool = False
     has_lost_rows: bool = False
     warnings: list[str] = field(default_factory=list)
@@ -144,7 +146,7 @@ def open_database(path: Path, *, is_in_use: bool, resources: ExitStack) -> Datab
     if problem is not None:
         database = _open_rebuilt(readable, problem, resources)
     else:
-        database = Database(connection)
+        database = Database(connection, is_original=readable == path.resolve())
     for side in sides:
         database.warnings.append(
             f"{side.name} is there: a transaction is open or was cut off, and is completed or "

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Final, Self
 
@@ -143,6 +144,15 @@ class ChromaDirectory:
                 message = f"{self._path}: collection {stored.name} cannot be read further: {error}"
                 raise InternalError(message) from error
             self._check_unchanged(states)
+
+    def opener(self) -> Callable[[], ChromaDirectory] | None:
+        """Return what creates the same source in another process.
+
+        `None` if the database was copied or rebuilt, which would take as long once more.
+        """
+        if self._database is None or not self._database.is_original:
+            return None
+        return partial(ChromaDirectory, self._path, allow_in_use=self._allow_in_use)
 
     def _open(self, is_in_use: bool, resources: ExitStack) -> None:
         path = self._path / "chroma.sqlite3"
