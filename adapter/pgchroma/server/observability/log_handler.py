@@ -1,7 +1,7 @@
 """The handler of logs: it writes the lines of requests in batches.
 
-A write to standard error takes several times as long as formatting the line, and blocks if whoever
-reads it is slow.
+A write to standard error takes several times as long as formatting the line, and blocks while its
+reader is slow.
 """
 
 from __future__ import annotations
