@@ -31,6 +31,7 @@ def _shape(url: str) -> str:
     return re.sub(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d[.\d]*\+00", "<time>", text)
 
 
+@pytest.mark.heavy
 def test_the_sql_for_review_is_what_migrate_runs(url: str, empty_url: str) -> None:
     printed = command("migrate", "--sql").stdout
     assert "create extension if not exists pg_trgm" in printed
@@ -39,6 +40,7 @@ def test_the_sql_for_review_is_what_migrate_runs(url: str, empty_url: str) -> No
     assert _shape(empty_url) == _shape(url)
 
 
+@pytest.mark.heavy
 def test_the_sql_for_review_is_whole_or_not_at_all(empty_url: str) -> None:
     with psycopg.connect(empty_url, autocommit=True) as plain:
         plain.execute("create schema chroma")

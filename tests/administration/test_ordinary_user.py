@@ -45,6 +45,7 @@ def ordinary(empty_url: str) -> Iterator[str]:
                 plain.execute(sql.SQL("drop role {}").format(role))
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("settings", [QUIET, PERMISSIVE], ids=["plain", "roles"])
 def test_an_ordinary_user_creates_writes_indexes_and_searches(
     ordinary: str, settings: pgchroma.Settings

@@ -130,6 +130,7 @@ def test_in_the_callers_transaction(url: str) -> None:
         assert client.get_collection("papers", embedding_function=None).count() == 22
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("name", ["migrate", "adopt"])
 def test_commands_look_at_all_collections(url: str, name: str) -> None:
     _papers(url)
@@ -161,6 +162,7 @@ def test_second_embeddings_are_never_taken_for_anothers(url: str) -> None:
         assert found["distances"][0][0] == pytest.approx(0.0, abs=1e-6)
 
 
+@pytest.mark.heavy
 def test_the_compactor_goes_on(url: str) -> None:
     with pgchroma.PostgresClient(url, QUIET) as client:
         papers = client.create_collection("papers", configuration=EAGER, embedding_function=None)

@@ -171,6 +171,7 @@ def test_a_function_that_returned_other_columns_is_replaced(
     assert added == (1,)
 
 
+@pytest.mark.heavy
 def test_the_command_keeps_a_view_that_depends_on_schema_chroma(
     url: str, connection: psycopg.Connection[Any], older: Callable[[], None]
 ) -> None:

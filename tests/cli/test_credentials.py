@@ -100,6 +100,7 @@ def test_keys_are_listed_and_revoked(run: Run) -> None:
     assert "nope to revoke" in run("keys", "revoke", "nope", ok=False).stderr
 
 
+@pytest.mark.heavy
 def test_users_have_a_password_from_a_prompt_or_from_stdin(run: Run, find: Any) -> None:
     made = run("users", "create", "jane", "--role", "admin", input=f"{PASSWORD}\n{PASSWORD}\n")
     assert PASSWORD not in made.output

@@ -39,6 +39,7 @@ def run(
     )
 
 
+@pytest.mark.heavy
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has /dev/full")
 @pytest.mark.parametrize("arguments", [LIST, (*LIST, "--json"), ("--help",)])
 def test_output_that_cannot_be_written(arguments: tuple[str, ...], profiles: Path) -> None:

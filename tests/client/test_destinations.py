@@ -156,6 +156,7 @@ def test_what_agrees_is_taken(tmp_path: Path) -> None:
     assert data.is_dir()
 
 
+@pytest.mark.heavy
 def test_every_setting_of_chromas_is_followed_refused_or_known_to_have_no_effect() -> None:
     if not CHROMAS_PYTHON.exists():
         pytest.skip("`make clients` installs Chroma's client")

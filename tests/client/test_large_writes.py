@@ -13,6 +13,7 @@ from pgchroma import errors
 from tests.server_process import running
 
 
+@pytest.mark.heavy
 def test_a_write_that_is_too_long_for_one_request_is_parted(emptied: str) -> None:
     with pgchroma.HttpClient(emptied) as client:
         made = client.create_collection("wide", embedding_function=None)

@@ -71,12 +71,14 @@ def test_an_http_client_needs_nothing_of_posix(emptied: str) -> None:
     assert (done.stdout.strip(), done.stderr) == ("1", "")
 
 
+@pytest.mark.heavy
 def test_a_postgres_client_needs_nothing_of_posix(open_server: Server, emptied: str) -> None:
     # Over TCP, as on Windows, libpq would connect; here the socket is enough.
     done = _on_windows(_BY_POSTGRES, open_server.conninfo)
     assert (done.stdout.strip(), done.stderr) == ("1", "")
 
 
+@pytest.mark.heavy
 def test_a_client_with_a_path_says_that_windows_has_no_server_for_it() -> None:
     done = _on_windows(_BY_PATH)
     assert (done.stdout.splitlines(), done.stderr) == ([_NOT_ON_WINDOWS] * 2, "")

@@ -154,6 +154,7 @@ def test_killed_fifty_times_over(rounds: Rounds) -> None:
         rounds.finish()
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("is_cancelled", [True, False])
 def test_its_connection_ended_while_it_builds(
     url: str, client: pgchroma.ClientAPI, superuser: psycopg.Connection[Any], is_cancelled: bool

@@ -245,6 +245,7 @@ def small_disk(url: str, server: EmbeddedPostgres) -> Iterator[str]:
             subprocess.run(["umount", directory], check=True)
 
 
+@pytest.mark.heavy
 @pytest.mark.usefixtures("hasty")
 def test_a_full_disk_stops_builds_and_nothing_else(
     url: str,

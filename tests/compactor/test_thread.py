@@ -166,6 +166,7 @@ def test_closing_gives_a_build_up(url: str) -> None:
     assert_at_rest(url, collection)
 
 
+@pytest.mark.heavy
 def test_while_one_closes_another_opens_the_same_directory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -197,6 +198,7 @@ def test_while_one_closes_another_opens_the_same_directory(
     assert not (tmp_path / "data" / "postgres" / "postmaster.pid").exists()
 
 
+@pytest.mark.heavy
 def test_a_process_that_ends_without_closing_does_not_wait_for_a_build(
     url: str, client: pgchroma.ClientAPI
 ) -> None:
@@ -226,6 +228,7 @@ def test_a_process_that_ends_without_closing_does_not_wait_for_a_build(
     assert_at_rest(url, collection)
 
 
+@pytest.mark.heavy
 def test_a_fork_during_a_build_harms_neither_side(url: str) -> None:
     script = f"""
         import os, sys

@@ -91,6 +91,7 @@ def test_a_terminated_backend_is_a_short_pause(
         eventually(lambda: collection.get_indexing_status().error is None)
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("way", ["delete", "lock"])
 def test_tables_locked_for_long_do_not_hold_up_other_collections(
     url: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, way: str

@@ -53,6 +53,7 @@ def _engine(conninfo: str, **options: Any) -> Any:
 
 
 # None is the default. Where statements are prepared all the same, the pooler loses some of them.
+@pytest.mark.heavy
 @pytest.mark.parametrize("prepares", [None, True])
 def test_no_client_runs_anothers_statement(
     through: str, client: pgchroma.ClientAPI, prepares: bool | None

@@ -212,6 +212,7 @@ def test_a_call_ends_that_nothing_answers(relay: Relay, call: str) -> None:
         assert collection.count() == 1
 
 
+@pytest.mark.heavy
 async def test_an_asynchronous_one_ends_too(relay: Relay) -> None:
     settings = QUIET.model_copy(update={"pgchroma_request_timeout": 0.5})
     async with pgchroma.AsyncPostgresClient(relay.conninfo, settings) as client:

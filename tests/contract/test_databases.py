@@ -143,6 +143,7 @@ async def test_a_client_of_a_missing_tenant_or_database_is_refused(url: str) -> 
         await pgchroma.AsyncPostgresClient(url, database="nope")
 
 
+@pytest.mark.heavy
 async def test_a_database_of_many_collections_is_dropped_whole(admin: Any) -> None:
     await admin.create_database("many")
     with admin.beside(database="many") as client:

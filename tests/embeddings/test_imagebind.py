@@ -33,6 +33,7 @@ class TestImageBind:
         for name in [name for name in sys.modules if name.partition(".")[0] == "imagebind"]:
             del sys.modules[name]
 
+    @pytest.mark.heavy
     def test_texts_images_and_sounds_go_their_ways(self, tmp_path: Path) -> None:
         from PIL import Image  # noqa: PLC0415
 

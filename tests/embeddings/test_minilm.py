@@ -69,6 +69,7 @@ def test_the_documented_distances_come_out(default: DefaultEmbeddingFunction) ->
     assert distance(oranges, hawaii) == pytest.approx(1.243080496788025, abs=1e-4)
 
 
+@pytest.mark.heavy
 def test_the_numbers_are_those_of_texts_padded_to_256(
     default: DefaultEmbeddingFunction, exported_model: Path
 ) -> None:
@@ -83,6 +84,7 @@ def test_a_vector_does_not_depend_on_its_company(default: DefaultEmbeddingFuncti
     np.testing.assert_allclose(shuffled, alone[order], atol=1e-5, rtol=0)
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("tokens", [1, 300, 100_000])
 def test_a_vector_does_not_depend_on_the_size_of_batches(
     default: DefaultEmbeddingFunction, monkeypatch: pytest.MonkeyPatch, tokens: int
@@ -123,6 +125,7 @@ def test_a_mean_of_zero_stays_zero() -> None:
     assert encoder._pool(hidden, np.ones((1, 2), dtype=np.int64)).tolist() == [[0.0] * 384]
 
 
+@pytest.mark.heavy
 def test_threads_share_one_model_and_get_their_own_answers(
     default: DefaultEmbeddingFunction,
 ) -> None:

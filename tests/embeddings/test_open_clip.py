@@ -55,6 +55,7 @@ def by_hand(weights: str, given: Any) -> np.ndarray[Any, Any]:
         return np.asarray((vector / vector.norm(dim=-1, keepdim=True)).numpy()[0])
 
 
+@pytest.mark.heavy
 def test_texts_and_images_in_one_list_come_in_their_order(clip: Clip, weights: str) -> None:
     given: list[Any] = ["a ship", picture(1), "", picture(2, 33, 90)]
     given += ["Zwölf Möwen 🚢", "word " * 5_000]

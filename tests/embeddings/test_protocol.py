@@ -50,6 +50,7 @@ def test_every_form_becomes_a_list_of_float32_arrays(target: Any, expected: Any)
     assert validate_embeddings(result) is result
 
 
+@pytest.mark.heavy
 @given(st.lists(st.lists(st.floats(width=32, allow_nan=False), min_size=3, max_size=3), min_size=1))
 def test_a_list_of_lists_keeps_its_numbers(rows: list[list[float]]) -> None:
     assert [row.tolist() for row in normalize_embeddings(rows)] == rows

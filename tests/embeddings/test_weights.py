@@ -118,6 +118,7 @@ def run_at_home(home: Path, code: str) -> str:
     return done.stdout.strip()
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("given", ["argument", "variable"])
 @pytest.mark.parametrize("kind", ["packaged_model", "exported_model"])
 def test_a_configured_path_is_used(
@@ -141,6 +142,7 @@ def test_a_configured_path_without_a_model_is_an_error(tmp_path: Path) -> None:
         function(["a text"])
 
 
+@pytest.mark.heavy
 def test_chromas_cache_in_the_home_directory_is_used(
     exported_model: Path, tmp_path: Path, default: DefaultEmbeddingFunction
 ) -> None:
@@ -152,6 +154,7 @@ def test_chromas_cache_in_the_home_directory_is_used(
     assert not (tmp_path / "xdg").exists()
 
 
+@pytest.mark.heavy
 def test_the_pip_package_is_used_without_importing_it(
     packaged_model: Path, tmp_path: Path, default: DefaultEmbeddingFunction
 ) -> None:

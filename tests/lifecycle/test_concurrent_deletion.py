@@ -46,6 +46,7 @@ def repeating(*works: Callable[[int], Any]) -> Iterator[list[BaseException]]:
             thread.join()
 
 
+@pytest.mark.heavy
 def test_resets_are_whole_while_others_create(url: str) -> None:
     with (
         pgchroma.PostgresClient(url, SETTINGS) as client,

@@ -122,6 +122,7 @@ def test_a_lost_connection_leaves_nothing_that_is_not_gone_on_with(
     assert_whole(url)
 
 
+@pytest.mark.heavy
 def test_the_compactor_drops_what_the_caller_did_not_wait_for(url: str, delete: Delete) -> None:
     tables = fill(url, 70)
     with pgchroma.PostgresClient(url, pgchroma.Settings(allow_reset=True)) as client:
@@ -200,6 +201,7 @@ async def test_the_asynchronous_client_goes_on_too(url: str) -> None:
     assert rows(url, DISCARDED) == []
 
 
+@pytest.mark.heavy
 async def test_a_reset_of_many_collections_answers_before_they_are_dropped(mode: Any) -> None:
     fill(mode.conninfo, 70)
     assert await mode.reset() is True

@@ -153,6 +153,7 @@ def test_a_kill_loses_nothing(url: str) -> None:
         _assert_right(client.get_collection("papers"), function)
 
 
+@pytest.mark.heavy
 def test_the_index_is_there_before_it_is_used(url: str) -> None:
     with _client(url, pgchroma_segment_bytes=0) as client:
         collection = _filled(client, Hashed(), 2_000, sync_threshold=50, batch_size=10)

@@ -210,6 +210,7 @@ def test_a_compactor_may_be_killed_before_any_statement(rounds: Rounds) -> None:
     rounds.check(5, 1, 20)
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(
     "seconds", [4.0, pytest.param(60.0, marks=pytest.mark.slow)], ids=["short", "long"]
 )

@@ -449,6 +449,7 @@ def test_settings_of_a_function_that_nest_too_deep(
     assert http.get(C).status_code == 200
 
 
+@pytest.mark.heavy
 def test_many_keys_and_operands(place: tuple[Server, httpx.Client, str]) -> None:
     _, http, records = place
     metadata = {f"k{n}": n for n in range(100_000)}

@@ -11,6 +11,7 @@ import pytest
 from tests.server_process import eventually, running
 
 
+@pytest.mark.heavy
 def test_a_rate_is_each_credentials_own_and_nobodys_for_what_is_public(
     url: str, tmp_path: Path
 ) -> None:

@@ -431,6 +431,7 @@ def test_identity_is_the_callers(house: House) -> None:
             assert told["databases"] == [(*asker.place, "*", "*")[1]]
 
 
+@pytest.mark.heavy
 def test_revocation_reaches_a_running_server(house: House, module_url: str) -> None:
     backend = connect(module_url, pgchroma.Settings())
     key, operation = new_key("short-lived", "read")

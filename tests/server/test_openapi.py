@@ -131,6 +131,7 @@ def test_errors_are_described() -> None:
                 assert kind == "text/plain" or content["schema"]["$ref"].endswith("/ErrorBody")
 
 
+@pytest.mark.heavy
 def test_a_server_with_authentication_serves_it_without_credentials(
     module_url: str, tmp_path: Path
 ) -> None:

@@ -77,6 +77,7 @@ def test_an_unreachable_server_may_start_later() -> None:
     assert is_refused_for_good("host=/nowhere sslmode=perhaps")
 
 
+@pytest.mark.heavy
 def test_a_server_waits_for_a_database_that_starts_and_not_for_a_password(
     refuse: Refuse, tmp_path: Path
 ) -> None:

@@ -30,6 +30,7 @@ def http(open_server: Server) -> Iterator[httpx.Client]:
         yield http
 
 
+@pytest.mark.heavy
 def test_a_key_for_one_collection_learns_no_other_name(url: str, tmp_path: Path) -> None:
     with pgchroma.PostgresClient(url) as client:
         made = client.create_collection("papers", embedding_function=None)

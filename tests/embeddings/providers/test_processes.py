@@ -29,6 +29,7 @@ for part in range(4):
 """
 
 
+@pytest.mark.heavy
 def test_processes_share_a_cache(provider: Provider, tmp_path: Path) -> None:
     cache = tmp_path / "cache"
     running = [
