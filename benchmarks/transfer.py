@@ -103,7 +103,9 @@ def _run(command: list[str]) -> tuple[str, int]:
 def _readers(pid: int) -> list[int]:
     """Return the Python processes that a process has started."""
     with suppress(OSError):
-        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        # A thread of the process has started them.
+        tasks = Path(f"/proc/{pid}/task").glob("*/children")
+        children = [each for task in tasks for each in task.read_text().split()]
         return [int(each) for each in children if b"spawn_main" in _command(each)]
     return []
 
@@ -192,8 +194,8 @@ def _write(options: argparse.Namespace, rounds: list[dict[str, float]]) -> None:
         f"{platform.machine()}, Python {platform.python_version()}, {time.strftime('%Y-%m-%d')}, "
         f"commit {commit}. Made by `make bench-transfer{_arguments(options)}`.\n\n"
         f"{table(header, 1, rows)}\n"
-        "The memory is the peak of the import's resident memory, without PostgreSQL.\n"
-        + options.note
+        "The memory is the peak of the import's resident memory, with that of the process that "
+        "reads a directory for it, and without PostgreSQL.\n" + options.note
     )
 
 
