@@ -88,7 +88,11 @@ def _compact(
     with ExitStack() as opened:
         conninfo = opened.enter_context(target.conninfo())
         prepare_database(conninfo, "validate")
-        bars = _Bars(opened.enter_context(_progress()))
+        progress = _progress()
+        if not progress.disable:
+            # Older versions of rich end a line even if nothing is shown.
+            opened.enter_context(progress)
+        bars = _Bars(progress)
         return compact_all(
             conninfo,
             settings,
