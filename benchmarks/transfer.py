@@ -79,25 +79,29 @@ def _round(place: Path, number: int, sources: dict[str, Path], records: int) -> 
 
 
 def _run(command: list[str]) -> tuple[str, int]:
-    """Run a command, and return what it printed and the peak of its resident memory, in KiB.
+    """Run a command, and return what it printed and the peak of its memory, in KiB.
 
-    The peaks of the processes that read for it are added, although they share some memory with it.
+    The memory is the resident one of the process and of those that read for it; what they share is
+    counted once.
     """
     with tempfile.TemporaryFile() as output:
         process = subprocess.Popen(command, stdout=output)
-        peaks: dict[int, int] = {}
-        # The peak that `wait4` returns is that of this process, if this one has more memory.
+        peak = 0
         while process.poll() is None:
-            for pid in (process.pid, *_readers(process.pid)):
-                with suppress(OSError):
-                    status = Path(f"/proc/{pid}/status").read_text()
-                    if found := re.search(r"VmHWM:\s*(\d+) kB", status):
-                        peaks[pid] = int(found[1])
+            peak = max(peak, sum(map(_memory, (process.pid, *_readers(process.pid)))))
             time.sleep(0.05)
         output.seek(0)
         printed = output.read().decode()
     assert process.returncode == 0, printed
-    return printed, sum(peaks.values())
+    return printed, peak
+
+
+def _memory(pid: int) -> int:
+    """Return the proportional share of memory of a process, in KiB."""
+    with suppress(OSError):
+        found = re.search(r"^Pss:\s*(\d+) kB", Path(f"/proc/{pid}/smaps_rollup").read_text(), re.M)
+        return int(found[1]) if found else 0
+    return 0
 
 
 def _readers(pid: int) -> list[int]:
