@@ -15,6 +15,7 @@ from typing import Any, Final
 from pgchroma.catalog.phases import HEAD, Phase, needed_revision
 from pgchroma.catalog.revisions import revisions_after
 from pgchroma.catalog.sql_files import BEFORE, sql_files
+from pgchroma.model.plain import count_text
 from pgchroma.store.layout.tables import LAYOUT_VERSION
 from pgchroma.store.layout.upgrading import BATCH, OldCollection, layout_statements
 from pgchroma.store.running.steps import Statement, Steps, render
@@ -78,12 +79,12 @@ class PlannedStep:
         for mode in reversed(LOCK_MODES):
             tables = sorted(name for name, its_mode in self.locks.items() if its_mode == mode)
             if tables:
-                yield f"    {_counted(len(tables), 'table')} in {mode} mode: {_listed(tables)}"
+                yield f"    {count_text(len(tables), 'table')} in {mode} mode: {_listed(tables)}"
         if not self.locks:
             yield "    locks no existing table"
         if self.rows:
             estimate = "less than a second" if self.seconds < 1 else f"about {self.seconds:.0f} s"
-            yield f"    about {_counted(self.rows, 'row')}, {estimate}"
+            yield f"    about {count_text(self.rows, 'row')}, {estimate}"
         if self.transactions > 1:
             yield f"    in {self.transactions} transactions, each of which locks some of the tables"
 
@@ -174,7 +175,7 @@ def _plan_layout(old: Sequence[OldCollection]) -> PlannedStep:
             locks[table] = _stronger(mode, locks.get(table))
     version, rows = old[0].version, sum(max(each.rows, 0) for each in old)
     title = (
-        f"layout {version} to {LAYOUT_VERSION} of {_counted(len(old), 'collection')}, "
+        f"layout {version} to {LAYOUT_VERSION} of {count_text(len(old), 'collection')}, "
         "whose writers wait for that long"
     )
     return PlannedStep(title, Phase.EXPAND, locks, rows, transactions=-(-len(old) // BATCH))
@@ -186,10 +187,6 @@ def _stronger(mode: str, other: str | None) -> str:
 
 def _name(text: str) -> str:
     return text.rstrip("(,;").replace('"', "")
-
-
-def _counted(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def _listed(names: Iterable[str], most: int = 6) -> str:

@@ -10,10 +10,11 @@ from rich.console import Console
 from rich.text import Text
 
 from pgchroma._version import __version__
-from pgchroma.cli.printing import count_text, print_json, printable
+from pgchroma.cli.printing import print_json, printable
 from pgchroma.doctor.examination import Examination
 from pgchroma.doctor.findings import Finding, Severity
 from pgchroma.doctor.fixes import Outcome
+from pgchroma.model.plain import count_text
 
 __all__ = ("print_as_json", "print_as_list")
 

@@ -12,7 +12,6 @@ from typing import Any, TextIO, TypeVar
 import click
 
 __all__ = (
-    "count_text",
     "is_terminal",
     "json_option",
     "print_json",
@@ -79,11 +78,6 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Non
     # Other programs read one line for each row.
     width = None if is_terminal(sys.stdout) else _MAX_WIDTH
     Console(markup=False, highlight=False, emoji=False, width=width).print(table)
-
-
-def count_text(number: int, noun: str) -> str:
-    """Return a number of things, such as ``1 collection`` or ``2,000 collections``."""
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
 def size_text(size: int) -> str:

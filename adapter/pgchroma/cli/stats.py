@@ -10,7 +10,6 @@ from pgchroma.cli.database import TargetDatabase, on_database
 from pgchroma.cli.errors import CommandError
 from pgchroma.cli.measuring import measured
 from pgchroma.cli.printing import (
-    count_text,
     json_option,
     print_json,
     print_table,
@@ -19,6 +18,7 @@ from pgchroma.cli.printing import (
     time_text,
 )
 from pgchroma.model.names import DEFAULT_DATABASE, DEFAULT_TENANT
+from pgchroma.model.plain import count_text
 from pgchroma.store.statistics import CollectionStatistics
 
 __all__ = ("stats",)

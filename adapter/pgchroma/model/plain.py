@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import numpy as np
 
-__all__ = ("below", "brief", "plain_operand", "plain_scalar", "shown")
+__all__ = ("below", "brief", "count_text", "plain_operand", "plain_scalar", "shown")
 
 _MAX_SHOWN_CHARACTERS: Final = 80
 _MAX_PATH_CHARACTERS: Final = 300
@@ -108,3 +108,8 @@ class _Short(reprlib.Repr):
 _MAX_BITS: Final = 4_096
 
 _SHORT: Final = _Short()
+
+
+def count_text(number: int, noun: str) -> str:
+    """Return a number of things, such as ``1 collection`` or ``2,000 collections``."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"

@@ -9,6 +9,7 @@ from itertools import starmap
 from typing import Any, Final, Literal, TypeAlias
 
 from pgchroma.errors import ChromaError
+from pgchroma.model.plain import count_text
 from pgchroma.transfer.source import Loss, Part
 
 __all__ = ("CollectionReport", "Status", "TransferReport", "grouped")
@@ -210,7 +211,7 @@ def _described(error: BaseException) -> str:
 
 
 def _counted(part: Part, number: int) -> str:
-    records = "1 record" if number == 1 else f"{number:,} records"
+    records = count_text(number, "record")
     return records if part == "record" else f"{part} of {records}"
 
 

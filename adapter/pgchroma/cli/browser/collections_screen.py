@@ -16,7 +16,7 @@ from pgchroma.cli.browser.error_line import ErrorLine
 from pgchroma.cli.browser.reading import CollectionRow, Reader
 from pgchroma.cli.browser.records_screen import RecordsScreen
 from pgchroma.cli.browser.texts import cell, message_of
-from pgchroma.cli.printing import count_text
+from pgchroma.model.plain import count_text
 
 __all__ = ("CollectionsScreen",)
 
