@@ -136,6 +136,19 @@ def test_a_directory_is_read_elsewhere_as_it_is_here(samples: Callable[[str], St
             assert list(map(_plain, there)) == list(map(_plain, here))
 
 
+def test_a_directory_that_was_changed_before_it_is_read_elsewhere_is_refused(
+    copy_of: Callable[[str], Path],
+) -> None:
+    directory = copy_of("1.5.9")
+    with ChromaDirectory(directory) as source:
+        opener = source.opener()
+        assert opener is not None
+        collection = source.collections()[0]
+    database(directory).write_bytes(b"")
+    with pytest.raises(UnavailableError, match="was changed while it was read"):
+        next(read_elsewhere(opener, collection, 100, Preparer()))
+
+
 def _plain(prepared: Prepared) -> tuple[Any, ...]:
     records = prepared.records
     vectors = None if records.embeddings is None else records.embeddings.tobytes()

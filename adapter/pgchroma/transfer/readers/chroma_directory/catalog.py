@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -75,6 +75,14 @@ class Catalog:
     segments: Mapping[str, Numbers]
     is_from_1_0: bool
     warnings: list[str]
+
+    def with_queues(self, queues: Mapping[str, Queue]) -> Catalog:
+        """Return the same collections with other queues of writes."""
+        collections = [
+            replace(stored, queue=queues.get(stored.id, EMPTY_QUEUE))
+            for stored in self.collections
+        ]
+        return replace(self, collections=collections)
 
 
 def read_catalog(database: Database, directory: Path, queues: Mapping[str, Queue]) -> Catalog:

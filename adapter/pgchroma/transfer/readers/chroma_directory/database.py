@@ -16,12 +16,13 @@ from pgchroma.transfer.readers.chroma_directory.rebuilding import rebuild
 from pgchroma.transfer.readers.chroma_directory.shapes import COLUMNS
 from pgchroma.transfer.readers.chroma_directory.usage import file_states
 
-__all__ = ("BrokenText", "Database", "Values", "decode_text", "open_database", "side_files")
+__all__ = ("BrokenText", "Database", "Values", "decode_text", "open_database", "reopen_database", "side_files")
 
 Values: TypeAlias = dict[str, Any]
 
 _SIDE_FILES: Final = ("-journal", "-wal")
 _COPIES: Final = 5
+_READ_ONLY: Final = "mode=ro&immutable=1"
 
 
 class BrokenText(str):
@@ -133,7 +134,7 @@ def open_database(path: Path, *, is_in_use: bool, resources: ExitStack) -> Datab
             ],
         )
     sides = side_files(path)
-    readable, options = path.resolve(), "mode=ro&immutable=1"
+    readable, options = path.resolve(), _READ_ONLY
     if sides or is_in_use:
         readable = _copy(path, resources)
         options = "mode=rw"
@@ -153,6 +154,11 @@ def open_database(path: Path, *, is_in_use: bool, resources: ExitStack) -> Datab
             "undone as Chroma would do it"
         )
     return database
+
+
+def reopen_database(path: Path, resources: ExitStack) -> Database:
+    """Open a database that `open_database` has just found to be whole, without checking it."""
+    return Database(_connect(f"{path.resolve().as_uri()}?{_READ_ONLY}", resources), is_original=True)
 
 
 def _connect(name: str, resources: ExitStack) -> sqlite3.Connection:

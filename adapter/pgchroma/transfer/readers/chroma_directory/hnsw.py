@@ -239,6 +239,7 @@ class HnswIndex:
         labels = np.zeros(room, np.int64)
         links = np.zeros(room, np.uint32)
         norms = []
+        known = np.sort(known_labels)
         at = 0
         while at < room:
             data = os.pread(
@@ -253,8 +254,11 @@ class HnswIndex:
             # Behind the last element there may be anything.
             sample = block[block["label"] > 0]
             sample = sample[:: max(1, len(sample) // _SAMPLED_PER_BLOCK)]
-            if len(known_labels):
-                sample = sample[np.isin(sample["label"].view(np.int64), known_labels)]
+            if len(known):
+                # np.isin would go through all known labels for each block.
+                found = sample["label"].view(np.int64)
+                places = np.minimum(np.searchsorted(known, found), len(known) - 1)
+                sample = sample[known[places] == found]
             sample = sample["vector"].astype(np.float64)
             norms.append(np.sqrt(np.einsum("ij,ij->i", sample, sample)))
             at += len(block)

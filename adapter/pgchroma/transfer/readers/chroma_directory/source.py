@@ -18,6 +18,7 @@ from pgchroma.transfer.readers.chroma_directory.catalog import (
 from pgchroma.transfer.readers.chroma_directory.database import (
     Database,
     open_database,
+    reopen_database,
     side_files,
 )
 from pgchroma.transfer.readers.chroma_directory.queue import read_queues
@@ -150,9 +151,11 @@ class ChromaDirectory:
 
         `None` if the database was copied or rebuilt, which would take as long once more.
         """
-        if self._database is None or not self._database.is_original:
+        if self._catalog is None or self._database is None or not self._database.is_original:
             return None
-        return partial(ChromaDirectory, self._path, allow_in_use=self._allow_in_use)
+        # The numbers of ids in a queue are those of this process.
+        catalog = self._catalog.with_queues({})
+        return partial(_Reopened, self._path, catalog, self._sources, self._states)
 
     def _open(self, is_in_use: bool, resources: ExitStack) -> None:
         path = self._path / "chroma.sqlite3"
@@ -160,17 +163,20 @@ class ChromaDirectory:
         database = open_database(path, is_in_use=is_in_use, resources=resources)
         queues = read_queues(database)
         catalog = read_catalog(database, self._path, queues)
-        self._database, self._catalog = database, catalog
+        self._take(database, catalog)
         self._warnings += database.warnings + catalog.warnings
         self._read_release(database)
         for stored in catalog.collections:
-            self._stored[stored.id] = stored
             count = len(stored.rowids)
             if database.is_damaged or len(stored.queue):
                 with ExitStack() as temporary:
                     count = self._reader(stored, temporary).count
             self._sources.append(_described(stored, count))
         self._check_unchanged({})
+
+    def _take(self, database: Database, catalog: Catalog) -> None:
+        self._database, self._catalog = database, catalog
+        self._stored = {stored.id: stored for stored in catalog.collections}
 
     def _reader(self, stored: StoredCollection, resources: ExitStack) -> CollectionReader:
         if self._database is None or self._catalog is None:
@@ -219,6 +225,29 @@ class ChromaDirectory:
                 f"{self._path} was changed while it was read: stop the programs that use it and "
                 "begin again"
             )
+
+
+class _Reopened(ChromaDirectory):
+    """A directory that another process has open, which hands over what it found out about it."""
+
+    def __init__(
+        self,
+        path: Path,
+        catalog: Catalog,
+        sources: list[SourceCollection],
+        states: FileStates,
+    ) -> None:
+        super().__init__(path)
+        self._sources, self._states = sources, states
+        self._found = catalog
+
+    def __enter__(self) -> Self:
+        self._check_unchanged({})
+        with ExitStack() as resources:
+            database = reopen_database(self._path / "chroma.sqlite3", resources)
+            self._take(database, self._found.with_queues(read_queues(database)))
+            self._resources = resources.pop_all()
+        return self
 
 
 def _described(stored: StoredCollection, count: int) -> SourceCollection:
