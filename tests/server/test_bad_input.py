@@ -167,25 +167,17 @@ def test_an_unused_query_string(place: tuple[Server, httpx.Client, str]) -> None
     )  # fmt: skip
 
 
-METHODS = [
-    "TRACE",
-    "PROPFIND",
-    "BREW",
-    "get",
-    "CONNECT",
-    "PUT",
-    "PATCH",
-    "DELETE",
-    "POST",
-    "A" * 99,
-]
-
-
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", ["TRACE", "PROPFIND", "PUT", "PATCH", "DELETE", "POST"])
 def test_methods(place: tuple[Server, httpx.Client, str], method: str) -> None:
     answer = _read(_talk(place[0], _request(f"{method} /api/v2/version")))
     assert (answer[0], answer[2], answer[1]["chroma-trace-id"]) == (405, b"", "0" * 32)
     assert answer[1]["allow"] == "GET, HEAD, OPTIONS"
+
+
+@pytest.mark.parametrize("method", ["BREW", "get", "CONNECT", "A" * 99])
+def test_methods_that_are_none(place: tuple[Server, httpx.Client, str], method: str) -> None:
+    answer = _read(_talk(place[0], _request(f"{method} /api/v2/version")))
+    assert (answer[0], answer[2]) == (400, b"")
 
 
 def test_the_methods_of_a_path_are_told(place: tuple[Server, httpx.Client, str]) -> None:
@@ -196,7 +188,7 @@ def test_the_methods_of_a_path_are_told(place: tuple[Server, httpx.Client, str])
         f"{C}/x/add": "OPTIONS, POST",
         "/api/v1/x/y": "DELETE, GET, HEAD, OPTIONS, PATCH, PUT",
     }.items():
-        answer = place[1].request("BREW", path)
+        answer = place[1].request("PROPFIND", path)
         assert (answer.status_code, answer.headers["allow"]) == (405, allowed)
 
 
@@ -212,7 +204,7 @@ def test_an_unexpected_body(place: tuple[Server, httpx.Client, str]) -> None:
     assert _read(_talk(place[0], sent))[0] == 200
 
 
-# Bytes that are not valid HTTP, and the status; 0 if the connection is closed without one.
+# Bytes that are not valid HTTP, and the status.
 NO_HTTP: dict[str, tuple[bytes, int]] = {
     "a NUL in a header": (_request("GET /api/v2/version", "x-a: a\0b"), 400),
     "a CR in a header": (_request("GET /api/v2/version", "x-a: a\rb: c"), 400),
@@ -229,7 +221,7 @@ NO_HTTP: dict[str, tuple[bytes, int]] = {
     "another version": (b"GET /api/v2/version HTTP/2.0\r\n\r\n", 400),
     "zeros": (b"\0\1\2\r\n\r\n", 400),
     "TLS": (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(40), 400),
-    "HTTP/2": (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 0),
+    "HTTP/2": (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 400),
 }
 
 
@@ -237,10 +229,7 @@ NO_HTTP: dict[str, tuple[bytes, int]] = {
 def test_what_is_no_http(place: tuple[Server, httpx.Client, str], what: str) -> None:
     sent, status = NO_HTTP[what]
     answer = _talk(place[0], sent)
-    if status:
-        assert (_read(answer)[0], _read(answer)[2]) == (status, b"")
-    else:
-        assert answer == b""
+    assert (_read(answer)[0], _read(answer)[2]) == (status, b"")
     assert place[1].get("/api/v2/heartbeat").status_code == 200
 
 
@@ -260,12 +249,12 @@ LENGTHS = {
 def test_lengths_that_are_none(place: tuple[Server, httpx.Client, str], what: str) -> None:
     server, http, records = place
     sent = _request(f"POST {records}/get", JSON, *LENGTHS[what], body=b"{}")
-    assert _read(_talk(server, sent))[::2] == (400, b"")
+    assert _read(_talk(server, sent))[0] == 400
     assert http.get("/api/v2/heartbeat").status_code == 200
 
 
 @pytest.mark.parametrize("order", [1, -1])
-def test_a_length_beside_chunks_ends_the_connection(
+def test_a_length_beside_chunks_is_refused(
     place: tuple[Server, httpx.Client, str], order: int
 ) -> None:
     # A proxy that goes by the length takes the second request for a part of the first one's body,
@@ -275,7 +264,7 @@ def test_a_length_beside_chunks_ends_the_connection(
     head = head.replace(b"connection: close\r\n", b"")
     answers = _talk(place[0], head + b"2\r\n{}\r\n0\r\n\r\n" + _request("GET /api/v2/version"))
     assert answers.count(b"HTTP/1.1 ") == 1
-    assert _read(answers)[0] == 200
+    assert _read(answers)[0] == 400
 
 
 def test_a_broken_chunk(place: tuple[Server, httpx.Client, str]) -> None:
@@ -411,7 +400,8 @@ FILTER = '{"$and":[' * DEEP + '{"a":1}' + "]}" * DEEP
         ("", f'{{"name":"made","schema":{{"defaults":{OBJECT},"keys":{{}}}}}}'),
         ("", f'{{"name":"made","configuration":{{"hnsw":{OBJECT}}}}}'),
     ],
-    ids=str,
+    # pytest passes an id in the environment, which has a limit.
+    ids=lambda text: text[:60],
 )
 def test_depths(place: tuple[Server, httpx.Client, str], route: str, body: str) -> None:
     answer = place[1].post(f"{place[2]}{route}" if route else C, content=body.encode())

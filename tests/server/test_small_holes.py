@@ -109,7 +109,7 @@ def test_no_line_of_the_log_moves_a_terminal(open_server: Server) -> None:
             pass
     eventually(lambda: "31m" in open_server.log.read_text())
     text = open_server.log.read_text()
-    assert r"GET /\x9b31m\u202ered 404" in text
+    assert "GET /%C2%9B31m%E2%80%AEred 404" in text
     assert "\x9b" not in text
 
 

@@ -23,6 +23,9 @@ __all__ = ("MIN_RECORDS", "Opener", "Reopenable", "read_elsewhere")
 MIN_RECORDS: Final = 20_000
 """The number of records from which on a process is started. A start takes about a second."""
 
+_PIPE_BYTES: Final = 1 << 20
+"""What Linux lets a process without privileges choose at most, unless configured otherwise."""
+
 Opener: TypeAlias = Callable[[], Source]
 
 
@@ -56,6 +59,7 @@ def read_elsewhere(
     """
     context = get_context("spawn")
     receiving, sending = context.Pipe(duplex=False)
+    _widen(sending)
     process = context.Process(
         target=_serve, args=(sending, opener, collection.key, size, preparer), daemon=True
     )
@@ -71,6 +75,18 @@ def read_elsewhere(
         receiving.close()
         process.terminate()
         process.join()
+
+
+def _widen(pipe: Connection) -> None:
+    """Let a pipe take as much at once as it may.
+
+    Each read waits for the threads that write. A batch is several megabytes, and a pipe has 64 KiB.
+    """
+    with suppress(ImportError, OSError):
+        import fcntl  # noqa: PLC0415  (not on Windows)
+
+        if hasattr(fcntl, "F_SETPIPE_SZ"):
+            fcntl.fcntl(pipe.fileno(), fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
 
 
 def _received(receiving: Connection) -> Any:

@@ -6,6 +6,7 @@ Chroma routes on the percent-encoded path, so that a tenant's name may contain a
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -15,7 +16,7 @@ from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
 
 from pgchroma.server.auth.middleware import CALLER
 from pgchroma.server.http.errors import allowed
-from pgchroma.server.http.unread import PART_BYTES, UnreadAnswers
+from pgchroma.server.http.unread import ABORT, PART_BYTES, UnreadAnswers
 from pgchroma.server.observability.logs import AccessRecord, log_request
 
 if TYPE_CHECKING:
@@ -134,9 +135,17 @@ class _Response:
             if self._is_head:
                 message["body"] = b""
             elif len(message["body"]) > PART_BYTES and not message.get("more_body"):
-                await self._unread.send(message, self._send)
+                if not await self._unread.send(message, self._send):
+                    await self._abort()
                 return
         await self._send(message)
+
+    async def _abort(self) -> None:
+        extensions: Any = self._scope.get("extensions") or {}
+        if ABORT in extensions:
+            extensions[ABORT]["abort"]()
+            # The event loop tells the HTTP server in its next round.
+            await asyncio.sleep(0)
 
     def _headers(self, headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
         is_empty = (b"content-length", b"0") in headers

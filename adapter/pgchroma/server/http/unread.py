@@ -1,7 +1,7 @@
 """Send long answers in parts, and drop those that clients do not read.
 
-The HTTP server buffers a whole answer until the client has read it. If an answer is sent in parts,
-the server accepts the next part only when the one before was read. So a stalled client can be
+The HTTP server buffers what the client has not read. If an answer is sent in parts, the server
+accepts the next part only when the client has read most of those before. So a stalled client can be
 distinguished from a slow one, and the memory of all unread answers is known.
 """
 
@@ -12,9 +12,12 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
-__all__ = ("UnreadAnswers",)
+__all__ = ("ABORT", "UnreadAnswers")
 
 _log = logging.getLogger("pgchroma.server")
+
+ABORT: Final = "pgchroma.abort"
+"""The extension of a request's scope that ends its connection without waiting for the client."""
 
 PART_BYTES: Final = 1 << 18
 """The length of a part, and of the longest answer that is sent in one piece."""
@@ -44,7 +47,8 @@ class UnreadAnswers:
         """Send a body in parts.
 
         Returns:
-            Whether the client read it. If not, the rest is not sent, and the connection is closed.
+            Whether the client read it. If not, the rest is not sent, and the caller ends the
+            connection.
         """
         body = message["body"]
         key, given_up = object(), asyncio.Event()

@@ -86,9 +86,8 @@ def log_configuration(form: Literal["json", "text"], level: str) -> dict[str, An
         "root": {"level": "WARNING" if level == "info" else level.upper(), "handlers": ["stderr"]},
         "loggers": {
             "pgchroma": {"level": level.upper()},
-            # Without this, Granian adds its own handlers.
-            "_granian": {"handlers": []},
-            "granian.access": {"handlers": []},
+            # It warns of each malformed request, of which a client may send many.
+            "uvicorn.error": {"level": "ERROR"},
         },
     }
 

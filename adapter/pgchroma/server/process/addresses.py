@@ -1,10 +1,9 @@
-"""Addresses to listen on: resolve, check, and reserve them for the workers."""
+"""Addresses to listen on: resolve, check, and bind them for the workers."""
 
 from __future__ import annotations
 
 import errno
 import socket
-import sys
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from dataclasses import dataclass
 from pgchroma.errors import InvalidArgumentError
 from pgchroma.server.settings import InvalidSettingError
 
-__all__ = ("Address", "reserved", "resolve")
+__all__ = ("Address", "bound", "resolve")
 
 
 MAX_SHOWN = 60
@@ -85,15 +84,15 @@ def _no_address(setting: str, name: str, reason: str) -> InvalidSettingError:
 
 
 @contextmanager
-def reserved(setting: str, name: str, port: int) -> Generator[Address, None, None]:
-    """Reserve a free address, so that no other process takes it while workers are replaced."""
+def bound(
+    setting: str, name: str, port: int
+) -> Generator[tuple[Address, socket.socket], None, None]:
+    """Return a free address, and a socket that is bound to it for all workers.
+
+    Nothing connects to it until a worker listens.
+    """
     address = resolve(setting, name, port)
-    if sys.platform != "linux":
-        yield address
-        return
-    with socket.socket(address.family, socket.SOCK_STREAM) as kept:
-        # Bound but not listening, it gets no connections; the workers share the port with it.
-        kept.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        kept.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        kept.bind((address.host, address.port))
-        yield address
+    with socket.socket(address.family, socket.SOCK_STREAM) as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((address.host, address.port))
+        yield address, listener

@@ -23,7 +23,7 @@ HEARTBEAT_SECONDS: Final = 1.0
 def abort_startup(run_directory: RunDirectory, reason: str) -> NoReturn:
     """End this process; the supervisor reports the reason."""
     run_directory.write_startup_error(reason)
-    # Granian and Litestar would each print a traceback, though the error is not theirs.
+    # Uvicorn and Litestar would each print a traceback, though the error is not theirs.
     os._exit(1)
 
 

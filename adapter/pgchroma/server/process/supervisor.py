@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import logging
-import multiprocessing
 import os
 import platform
 import signal
+import socket
 import ssl
 import sys
 import time
@@ -16,12 +16,8 @@ from functools import partial
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from importlib.metadata import version
 from threading import Event, Thread
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from granian import Granian
-from granian.constants import HTTPModes, Interfaces, Loops
-from granian.http import HTTP1Settings
-from granian.log import LogLevels
 from tenacity import (
     RetryCallState,
     Retrying,
@@ -39,11 +35,13 @@ from pgchroma.embedded.platforms import check_embedded
 from pgchroma.errors import InternalError, InvalidArgumentError, UnavailableError
 from pgchroma.extras import check_extras
 from pgchroma.server.auth.bootstrap import bootstrap_admin_key
-from pgchroma.server.observability.logs import configure_logs, log_configuration, redacted_message
-from pgchroma.server.process.addresses import Address, reserved, resolve
+from pgchroma.server.observability.logs import configure_logs, redacted_message
+from pgchroma.server.process.addresses import Address, bound, resolve
 from pgchroma.server.process.embedded_postgres import restarting
 from pgchroma.server.process.run_directory import RunDirectory
-from pgchroma.server.process.worker import load
+from pgchroma.server.process.tls import tls_context
+from pgchroma.server.process.worker import run_worker
+from pgchroma.server.process.workers import Workers
 from pgchroma.server.settings import InvalidSettingError, ServerSettings
 
 if TYPE_CHECKING:
@@ -55,12 +53,6 @@ _log = logging.getLogger("pgchroma.server")
 
 DATABASE_WAIT_SECONDS = 60
 """Seconds to wait at startup for a database that is not available yet."""
-
-HEADER_TIMEOUT_MS = 10_000
-"""How long a request's headers may take to arrive before the connection is closed."""
-
-MAX_CONNECTIONS = 16_384
-"""Maximum number of connections of a worker; the system's limit of open files may be lower."""
 
 
 def serve(
@@ -93,9 +85,10 @@ def serve(
 
 def _serve(settings: ServerSettings, show: Callable[[str], None]) -> None:
     _check_extras(settings)
+    tls_context(settings)
     with ExitStack() as stack:
-        address = stack.enter_context(
-            reserved("listen_address", settings.listen_address, settings.port)
+        address, listener = stack.enter_context(
+            bound("listen_address", settings.listen_address, settings.port)
         )
         conninfo, postgres = stack.enter_context(_database(settings))
         _prepare(conninfo, settings)
@@ -103,15 +96,9 @@ def _serve(settings: ServerSettings, show: Callable[[str], None]) -> None:
             bootstrap_admin_key(conninfo, settings, show)
         run_directory = stack.enter_context(RunDirectory.create())
         stack.enter_context(restarting(postgres))
-        server = _granian(settings, address)
-        stack.enter_context(_admin_server(settings, conninfo, run_directory, server))
-        _run(
-            server,
-            # Workers do not need the first key.
-            partial(load, settings.model_copy(update={"admin_key": None}), conninfo, run_directory),
-            run_directory,
-            _StartupProbe(settings, address),
-        )
+        workers = _workers(settings, conninfo, run_directory, listener)
+        stack.enter_context(_admin_server(settings, conninfo, run_directory, workers))
+        _run(workers, run_directory, _StartupProbe(settings, address))
 
 
 def _exit_on_signals() -> None:
@@ -174,7 +161,7 @@ def _prepare_once(conninfo: str, settings: ServerSettings) -> None:
 
 
 def _versions() -> str:
-    packages = ", ".join(f"{name} {version(name)}" for name in ("granian", "litestar", "psycopg"))
+    packages = ", ".join(f"{name} {version(name)}" for name in ("uvicorn", "litestar", "psycopg"))
     return f"Python {platform.python_version()}, {packages}"
 
 
@@ -188,7 +175,7 @@ def _admin_server(
     settings: ServerSettings,
     conninfo: str,
     run_directory: RunDirectory,
-    server: Any,
+    workers: Workers,
 ) -> Generator[None, None, None]:
     if settings.admin_port is None:
         yield
@@ -196,59 +183,40 @@ def _admin_server(
     from pgchroma.server.process.health import Health, serve_admin  # noqa: PLC0415  (not where unused)
 
     address = resolve("admin_address", settings.admin_address, settings.admin_port)
-    health = Health(run_directory, conninfo, settings.workers, lambda: server.interrupt_signal)
+    health = Health(run_directory, conninfo, settings.workers, lambda: workers.is_stopping)
     with serve_admin(address, health):
         _log.info("pgchroma answers /live, /ready and /metrics on http://%s", address)
         yield
 
 
-def _granian(settings: ServerSettings, address: Address) -> Any:
-    try:
-        return Granian(
-            "pgchroma",
-            address=address.host,
-            port=address.port,
-            interface=Interfaces.ASGI,
-            # Fixed, because another loop that happens to be installed is no faster here.
-            loop=Loops.asyncio,
-            workers=settings.workers,
-            backlog=4096,
-            backpressure=MAX_CONNECTIONS,
-            http=HTTPModes.http1,
-            http1_settings=HTTP1Settings(header_read_timeout=HEADER_TIMEOUT_MS),
-            websockets=False,
-            log_level=LogLevels.warning,
-            log_dictconfig=log_configuration(settings.log_format, settings.log_level),
-            respawn_failed_workers=True,
-            workers_kill_timeout=max(1, round(settings.drain_timeout)),
-            ssl_cert=settings.ssl_certificate,
-            ssl_key=settings.ssl_key,
-        )
-    except OSError as error:
-        reason = f"ssl_certificate and ssl_key cannot be used: {error.strerror or error}"
-        raise InvalidSettingError("ssl_certificate", reason) from error
+def _workers(
+    settings: ServerSettings,
+    conninfo: str,
+    run_directory: RunDirectory,
+    listener: socket.socket,
+) -> Workers:
+    # Workers do not need the first key.
+    without_key = settings.model_copy(update={"admin_key": None})
+    return Workers(
+        partial(run_worker, without_key, conninfo, run_directory),
+        settings.workers,
+        listener,
+        settings.drain_timeout,
+    )
 
 
-def _run(
-    server: Any, loader: Callable[[], Any], run_directory: RunDirectory, probe: _StartupProbe
-) -> None:
+def _run(workers: Workers, run_directory: RunDirectory, probe: _StartupProbe) -> None:
     """Run the workers until a signal arrives.
 
     Raises:
         InternalError: A worker did not start, or workers exited repeatedly.
     """
-    # A fork would copy this process's running threads in an undefined state.
-    multiprocessing.set_start_method("spawn", force=True)
-    failed = False
     with probe.running(run_directory):
-        try:
-            server.serve(target_loader=loader, wrap_loader=False)
-        except SystemExit as end:
-            failed = bool(end.code)
+        could_run = workers.run()
     reason = run_directory.read_startup_error()
-    if reason is not None and (failed or not probe.has_answered):
+    if reason is not None and not (could_run and probe.has_answered):
         raise InternalError(f"a worker cannot start: {reason}")
-    if failed:
+    if not could_run:
         raise InternalError("workers exited repeatedly; see the log for the reason")
 
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import logging
+import signal
+import socket
 from asyncio import to_thread
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING, Any
 
 from pgchroma.errors import ChromaError
-from pgchroma.server.observability.logs import log_uncaught, redacted_message
+from pgchroma.server.observability.logs import configure_logs, redacted_message
 from pgchroma.server.process.liveness import abort_startup, liveness
 from pgchroma.server.process.run_directory import RunDirectory
 from pgchroma.server.settings import ServerSettings
@@ -21,19 +24,40 @@ if TYPE_CHECKING:
     from pgchroma.server.observability.metrics import Metrics
     from pgchroma.server.observability.telemetry import Telemetry
 
-__all__ = ("create_worker", "load")
+__all__ = ("create_worker", "run_worker")
 
 _log = logging.getLogger("pgchroma.server")
 
 
-def load(settings: ServerSettings, conninfo: str, run_directory: RunDirectory) -> RequestMiddleware:
-    """Return the application. Granian calls this first in every worker process."""
-    log_uncaught()
+def run_worker(
+    settings: ServerSettings,
+    conninfo: str,
+    run_directory: RunDirectory,
+    listener: socket.socket,
+    readiness: Connection,
+) -> None:
+    """Serve until SIGTERM. This is what a worker process does.
+
+    Args:
+        settings: The server's settings.
+        conninfo: The database's URL or connection string; its catalog is up to date.
+        run_directory: What the worker shares with the supervisor.
+        listener: The socket that all workers accept connections on.
+        readiness: Gets a message when the worker listens.
+    """
+    configure_logs(settings.log_format, settings.log_level)
+    if hasattr(signal, "SIGHUP"):
+        # It is for the supervisor; a terminal sends it to all.
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    # The supervisor sends this function to its workers, and needs no HTTP server itself.
+    from pgchroma.server.process.http_server import serve_http  # noqa: PLC0415
+
     try:
-        return create_worker(settings, conninfo, run_directory)
+        application = create_worker(settings, conninfo, run_directory)
     except Exception as error:
         _log.error("the worker cannot start", exc_info=error)
         abort_startup(run_directory, redacted_message(error))
+    serve_http(application, listener, settings, lambda: readiness.send_bytes(b"ready"))
 
 
 def create_worker(
@@ -46,7 +70,7 @@ def create_worker(
         conninfo: The database's URL or connection string; its catalog is up to date.
         run_directory: What the worker shares with the supervisor.
     """
-    # The supervisor sends `load` to its workers, and needs none of these imports itself.
+    # The supervisor needs none of these imports itself.
     from pgchroma.server.database import ReconnectingBackend  # noqa: PLC0415
     from pgchroma.server.http.app import create_app  # noqa: PLC0415
 

@@ -79,8 +79,7 @@ class Catalog:
     def with_queues(self, queues: Mapping[str, Queue]) -> Catalog:
         """Return the same collections with other queues of writes."""
         collections = [
-            replace(stored, queue=queues.get(stored.id, EMPTY_QUEUE))
-            for stored in self.collections
+            replace(stored, queue=queues.get(stored.id, EMPTY_QUEUE)) for stored in self.collections
         ]
         return replace(self, collections=collections)
 

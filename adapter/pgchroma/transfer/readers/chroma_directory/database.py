@@ -16,7 +16,15 @@ from pgchroma.transfer.readers.chroma_directory.rebuilding import rebuild
 from pgchroma.transfer.readers.chroma_directory.shapes import COLUMNS
 from pgchroma.transfer.readers.chroma_directory.usage import file_states
 
-__all__ = ("BrokenText", "Database", "Values", "decode_text", "open_database", "reopen_database", "side_files")
+__all__ = (
+    "BrokenText",
+    "Database",
+    "Values",
+    "decode_text",
+    "open_database",
+    "reopen_database",
+    "side_files",
+)
 
 Values: TypeAlias = dict[str, Any]
 
@@ -158,7 +166,9 @@ def open_database(path: Path, *, is_in_use: bool, resources: ExitStack) -> Datab
 
 def reopen_database(path: Path, resources: ExitStack) -> Database:
     """Open a database that `open_database` has just found to be whole, without checking it."""
-    return Database(_connect(f"{path.resolve().as_uri()}?{_READ_ONLY}", resources), is_original=True)
+    return Database(
+        _connect(f"{path.resolve().as_uri()}?{_READ_ONLY}", resources), is_original=True
+    )
 
 
 def _connect(name: str, resources: ExitStack) -> sqlite3.Connection:
