@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -125,6 +126,79 @@ async def test_a_query_of_an_asynchronous_client_is_one_round_trip(
                 counted.drain()
                 await collection.query(query_embeddings=stored[:count], **arguments)
                 assert counted.drain() == 1
+
+
+READS: dict[str, Callable[[Any, NDArray[np.float32]], Any]] = {
+    "query": lambda papers, stored: papers.query(query_embeddings=stored[:1]),
+    "filtered query": lambda papers, stored: papers.query(
+        query_embeddings=stored[:1], where={"k": {"$lt": 100}}
+    ),
+    "get": lambda papers, _: papers.get(where={"k": 1}),
+    "search": lambda papers, stored: papers.search(
+        [Search(rank=Knn(stored[0].tolist(), limit=5), limit=5)] * 2
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", READS)
+def test_a_look_up_of_indexes_goes_along_with_a_read(
+    counted: Counted, stored: NDArray[np.float32], kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Each read finds that the last look-up is too old.
+    monkeypatch.setattr(resolved, "FRESH_SECONDS", 0.001)
+    monkeypatch.setattr(resolved, "LAG_PERIODS", 10**6)
+    with quiet(counted.conninfo, pgchroma_pool_size=1) as client:
+        papers = _papers(client)
+        trips, looked_up = [], []
+        context = client._backend._context  # type: ignore[attr-defined]
+        for _ in range(6):
+            time.sleep(0.01)
+            counted.drain()
+            READS[kind](papers, stored)
+            trips.append(counted.drain())
+            (known,) = context._collections.values()
+            looked_up.append(known.seen_at)
+        assert trips[2:] == [1] * 4
+        assert looked_up == sorted(set(looked_up))
+
+        # After a longer pause, it goes ahead.
+        monkeypatch.setattr(resolved, "LAG_PERIODS", 0)
+        time.sleep(0.01)
+        counted.drain()
+        READS[kind](papers, stored)
+        assert counted.drain() > 1
+
+
+def test_a_read_is_right_whatever_its_look_up_finds(
+    url: str, stored: NDArray[np.float32], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(resolved, "FRESH_SECONDS", 0.001)
+    monkeypatch.setattr(resolved, "LAG_PERIODS", 10**6)
+    with quiet(url) as client, quiet(url) as other:
+        collection = create(client, space="cosine")
+        collection.add(ids=[f"id{n}" for n in range(ROWS)], embeddings=stored)
+        context = client._backend._context  # type: ignore[attr-defined]
+
+        def ids() -> Any:
+            time.sleep(0.01)
+            return collection.query(query_embeddings=stored[:1], n_results=5)["ids"]
+
+        def segments() -> int:
+            (known,) = context._collections.values()
+            return len(known.indexes.segments)
+
+        expected = ids()
+        assert [ids() for _ in range(2)] == [expected] * 2
+        assert segments() == 0
+        compact(url, collection)
+        # The first read does not know of the index; its look-up does.
+        assert ids() == expected
+        assert segments() == 1
+        assert ids() == expected
+        other.delete_collection("papers")
+        for _ in range(2):
+            with pytest.raises(pgchroma.errors.NotFoundError):
+                ids()
 
 
 CALLS: dict[str, Callable[[Any, Any, int], Any]] = {

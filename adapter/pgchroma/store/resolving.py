@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
-from dataclasses import replace
+from contextlib import suppress
+from dataclasses import dataclass, replace
 
 import orjson
 
-from pgchroma.errors import InvalidArgumentError, NotFoundError
+from pgchroma.errors import ChromaError, InvalidArgumentError, NotFoundError
 from pgchroma.model.filterable import FilterableKeys
 from pgchroma.model.hnsw import clamped
 from pgchroma.model.limits import MAX_DIMENSION
@@ -18,13 +19,38 @@ from pgchroma.store.layout.segments import Segment
 from pgchroma.store.layout.tables import CollectionTables, create_vectors
 from pgchroma.store.layout.upgrading import check_layout
 from pgchroma.store.resolved import ReadyIndexes, ResolvedCollection
-from pgchroma.store.running.steps import Statement, Steps, render
+from pgchroma.store.running.steps import Rows, Statement, Steps, render
 
-__all__ = ("make_vectors", "resolve", "resolve_for_query")
+__all__ = ("Renewal", "make_vectors", "renewal", "resolve", "resolve_for_query")
+
+
+@dataclass(frozen=True, slots=True)
+class Renewal:
+    """A look-up that goes along with a read. So it costs a slow client no round trip.
+
+    The read is correct in any case. If an index is not the one that it expects, it is slower once.
+    """
+
+    statement: Statement
+    _collection: CollectionRef
+    _context: StoreContext
+    _known: ResolvedCollection
+    _sent_at: float
+
+    def note(self, rows: Rows) -> None:
+        """Store what was found, for the next operations."""
+        # If the collection was deleted, or has another layout now, the next operation finds that.
+        self._context.forget_collection(self._collection)
+        with suppress(ChromaError):
+            _store(rows, self._collection, self._context, self._known, self._sent_at)
 
 
 def resolve(
-    collection: CollectionRef, context: StoreContext, *, is_fresh: bool = False
+    collection: CollectionRef,
+    context: StoreContext,
+    *,
+    is_fresh: bool = False,
+    may_lag: bool = False,
 ) -> Steps[ResolvedCollection]:
     """Find a collection: in the cache if its dimension is known there, else with a look-up.
 
@@ -32,16 +58,37 @@ def resolve(
         collection: The collection to find.
         context: The store's context, which has the cache.
         is_fresh: Whether its indexes have to be known as of the last second.
+        may_lag: Whether the caller sends the `renewal` along with what it reads.
 
     Raises:
         NotFoundError: The database has no such collection.
         OldLayoutError: Its tables have an older layout.
     """
     known = context.cached(collection)
-    if known is not None and known.dimension is not None and not (is_fresh and known.is_stale):
+    if known is not None and _suffices(known, is_fresh=is_fresh, may_lag=may_lag):
         return known
     seen_at = time.monotonic()
-    rows = yield Statement(
+    rows = yield _look_up(collection)
+    return _store(rows, collection, context, known, seen_at)
+
+
+def renewal(
+    resolved: ResolvedCollection, collection: CollectionRef, context: StoreContext
+) -> Renewal | None:
+    """Return the look-up to send along with a read; `None` if none is needed."""
+    if not (resolved.is_stale and resolved.may_lag):
+        return None
+    return Renewal(_look_up(collection), collection, context, resolved, time.monotonic())
+
+
+def _suffices(known: ResolvedCollection, *, is_fresh: bool, may_lag: bool) -> bool:
+    if known.dimension is None:
+        return False
+    return not (is_fresh and known.is_stale) or (may_lag and known.may_lag)
+
+
+def _look_up(collection: CollectionRef) -> Statement:
+    return Statement(
         _SELECT_COLLECTION,
         {
             "id": collection.id,
@@ -49,6 +96,16 @@ def resolve(
             "database": collection.scope.database,
         },
     )
+
+
+def _store(
+    rows: Rows,
+    collection: CollectionRef,
+    context: StoreContext,
+    known: ResolvedCollection | None,
+    seen_at: float,
+) -> ResolvedCollection:
+    """Cache and return what a look-up has found."""
     if not rows:
         raise NotFoundError(f"Collection [{collection.id}] does not exist.")
     schema, generation, space, dimension, filterable, ef_search, shadow, *others = rows[0]
@@ -65,21 +122,28 @@ def resolve(
     resolved = ResolvedCollection(
         collection.scope, tables, space, dimension, allowed, indexes, shadow_tables, seen_at
     )
+    if known is not None:
+        resolved = known.followed_by(resolved)
     context.cache(resolved)
     return resolved
 
 
 def resolve_for_query(
-    collection: CollectionRef, context: StoreContext, dimension: int, *, is_fresh: bool = False
+    collection: CollectionRef,
+    context: StoreContext,
+    dimension: int,
+    *,
+    is_fresh: bool = False,
+    may_lag: bool = False,
 ) -> Steps[ResolvedCollection]:
-    """Find a collection that embeddings of this dimension are compared with.
+    """Find a collection that embeddings of this dimension are compared with; see `resolve`.
 
     Raises:
         NotFoundError: The database has no such collection.
         InvalidArgumentError: The collection's embeddings have another dimension, or the collection
             has been re-embedded since the caller got it.
     """
-    resolved = yield from resolve(collection, context, is_fresh=is_fresh)
+    resolved = yield from resolve(collection, context, is_fresh=is_fresh, may_lag=may_lag)
     if not (_is_same_generation(resolved, collection) and resolved.dimension in (None, dimension)):
         context.forget()
         resolved = yield from resolve(collection, context)

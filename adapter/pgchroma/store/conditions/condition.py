@@ -8,7 +8,7 @@ is always counted, and a regular expression always has a time limit.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from psycopg import sql
@@ -20,13 +20,14 @@ from pgchroma.store.conditions.row_locks import hold
 from pgchroma.store.context import StoreContext
 from pgchroma.store.layout.secondary import SecondaryIndex
 from pgchroma.store.resolved import ResolvedCollection
-from pgchroma.store.resolving import resolve, resolve_for_query
+from pgchroma.store.resolving import Renewal, renewal, resolve, resolve_for_query
 from pgchroma.store.running.steps import (
     ComposedSQL,
+    Reads,
     Rows,
     Statement,
-    Step,
     Steps,
+    WithSettings,
     reading,
     render,
     text_of,
@@ -56,6 +57,7 @@ class Condition:
         reuses_bounded_plan: Whether PostgreSQL may do so for a statement that stops after some of
             the matching records. Such a statement can use the index of a range in any case.
         settings: The time limit of a regular expression, if there is one.
+        renewal: A look-up of the collection that the first read sends along.
     """
 
     sql: ComposedSQL
@@ -68,6 +70,7 @@ class Condition:
     _resolved: ResolvedCollection
     _context: StoreContext
     _missing: frozenset[SecondaryIndex] = field(default_factory=frozenset)
+    renewal: Renewal | None = None
 
     def bounded_statement(self, text: bytes, parameters: Mapping[str, Any]) -> Statement:
         """Return a statement that stops after some of the matching records.
@@ -99,13 +102,20 @@ class Condition:
             text, {**self.parameters, **(parameters or {})}, reuses_plan and self.reuses_plan
         )
 
-    def step(self, statement: Statement) -> Step:
+    def step(self, statement: Statement) -> Statement | WithSettings:
         """Return a step that reads, with the condition's settings."""
         return reading(statement, self.settings)
 
-    def read(self, step: Step) -> Steps[Rows]:
+    def read(self, step: Statement | WithSettings) -> Steps[Rows]:
         """Send a step, and count the indexes that would have served it."""
-        rows: Rows = yield step
+        rows: Rows
+        if self.renewal is None:
+            rows = yield step
+        else:
+            read = step if isinstance(step, WithSettings) else WithSettings((), step)
+            # With the same settings, both may do without a transaction.
+            rows, found = yield Reads((read, WithSettings(read.settings, self.renewal.statement)))
+            self.renewal.note(found)
         self.count_missing_indexes()
         return rows
 
@@ -148,6 +158,7 @@ def resolve_where(
     *,
     dimension: int | None = None,
     is_fresh: bool = True,
+    may_lag: bool = False,
 ) -> Steps[tuple[ResolvedCollection, Condition]]:
     """Find a collection, and compile a condition on its records.
 
@@ -158,6 +169,7 @@ def resolve_where(
         filter: The filter to match as well.
         dimension: The dimension of embeddings that are compared with the collection's.
         is_fresh: Whether the collection's indexes have to be known as of the last second.
+        may_lag: Whether the condition's `renewal` is sent along with the first read.
 
     Raises:
         NotFoundError: The database has no such collection.
@@ -165,10 +177,15 @@ def resolve_where(
             dimension, or another function made them than the caller knows.
     """
     if dimension is None:
-        resolved = yield from resolve(collection, context, is_fresh=is_fresh)
+        resolved = yield from resolve(collection, context, is_fresh=is_fresh, may_lag=may_lag)
     else:
-        resolved = yield from resolve_for_query(collection, context, dimension, is_fresh=is_fresh)
-    return resolved, _compile(resolved, context, ids, filter)
+        resolved = yield from resolve_for_query(
+            collection, context, dimension, is_fresh=is_fresh, may_lag=may_lag
+        )
+    condition = _compile(resolved, context, ids, filter)
+    if is_fresh and may_lag:
+        condition = replace(condition, renewal=renewal(resolved, collection, context))
+    return resolved, condition
 
 
 def _compile(

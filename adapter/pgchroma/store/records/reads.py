@@ -36,6 +36,7 @@ def get_records(operation: GetRecords, context: StoreContext) -> Steps[RecordCol
         operation.ids,
         operation.filter,
         is_fresh=operation.filter is not None,
+        may_lag=True,
     )
     columns = columns_of(operation.include, resolved)
     statement = select_page(resolved, condition, columns, operation.limit, operation.offset or 0)

@@ -99,7 +99,7 @@ Steps: TypeAlias = Generator[Step, Any, R]
 """A handler at work: it yields steps, is sent their rows and returns the answer."""
 
 
-def reading(statement: Statement, settings: tuple[Statement, ...]) -> Step:
+def reading(statement: Statement, settings: tuple[Statement, ...]) -> Statement | WithSettings:
     """Return the step of a statement that only reads, with its settings if it has any."""
     return WithSettings(settings, statement) if settings else statement
 

@@ -34,7 +34,7 @@ from pgchroma.store.layout.segments import MAX_HALF, Segment, candidates
 from pgchroma.store.layout.tables import MAX_PLAIN_DIMENSION
 from pgchroma.store.records.columns import columns_of
 from pgchroma.store.resolved import ReadyIndexes, ResolvedCollection
-from pgchroma.store.running.steps import Rows, Statement, Step, reading
+from pgchroma.store.running.steps import Rows, Statement, WithSettings, reading
 from pgchroma.store.search.nearest import NearestShape
 from pgchroma.store.search.statements import DISTANCE, ID, IS_SEARCHED, QUERY, QueryShape
 
@@ -87,7 +87,7 @@ class PreparedQuery:
     count: int
 
     @property
-    def step(self) -> Step:
+    def step(self) -> Statement | WithSettings:
         """The statement with its settings."""
         return reading(self.statement, self.settings)
 

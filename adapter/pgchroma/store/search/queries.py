@@ -41,6 +41,7 @@ def query_records(operation: QueryRecords, context: StoreContext) -> Steps[list[
         operation.ids,
         operation.filter,
         dimension=operation.embeddings.shape[1],
+        may_lag=True,
     )
     if resolved.dimension is None or operation.n_results == 0:
         yield from _check_ids(operation, resolved)

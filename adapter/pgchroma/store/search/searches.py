@@ -170,7 +170,12 @@ def _prepare(
     queries = [nearest.query for nearest in nearest_of(search.ranking)]
     dimensions = [len(query) for query in queries if isinstance(query, np.ndarray)]
     resolved, condition = yield from resolve_where(
-        collection, context, None, search.filter, dimension=next(iter(dimensions), None)
+        collection,
+        context,
+        None,
+        search.filter,
+        dimension=next(iter(dimensions), None),
+        may_lag=True,
     )
     for dimension in dimensions[1:]:
         # A dimension that differs is looked up again, and then refused.
@@ -201,8 +206,13 @@ def _execute(searches: list[_PreparedSearch], *, force_exact: bool = False) -> S
     executed = [search for search in searches if not search.is_empty]
     if not executed:
         return
-    reads = Reads(tuple(search.read(force_exact=force_exact) for search in executed))
-    answers: Any = yield reads
+    reads = [search.read(force_exact=force_exact) for search in executed]
+    renewal = executed[0].condition.renewal
+    if renewal is not None:
+        reads.append(WithSettings(reads[-1].settings, renewal.statement))
+    answers: Any = yield Reads(tuple(reads))
+    if renewal is not None:
+        renewal.note(answers.pop())
     for search, rows in zip(executed, answers, strict=True):
         search.rows = rows
         if search.search.ranking is not None and any(row[IS_BROAD] for row in rows):
