@@ -15,6 +15,7 @@ from uvicorn.server import ServerState
 from pgchroma.server.http import connection as connections
 from pgchroma.server.http.connection import Connection
 from pgchroma.server.http.unread import ABORT
+from pgchroma.server.process.addresses import bound
 
 GET = b"GET /now HTTP/1.1\r\nhost: x\r\n\r\n"
 
@@ -325,6 +326,29 @@ def test_what_is_no_request_is_refused(run: Scenario, request_: bytes) -> None:
             writer.write(request_)
             assert (await reader.read()).startswith(b"HTTP/1.1 400 ")
             writer.close()
+
+    run(scenario)
+
+
+def test_small_packets_are_sent_at_once(run: Scenario) -> None:
+    # Otherwise a client waits 40 ms for the rest of an answer.
+    async def scenario() -> None:
+        found: list[int] = []
+
+        class Accepted(asyncio.Protocol):
+            def connection_made(self, transport: Any) -> None:
+                of = transport.get_extra_info("socket")
+                found.append(of.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+
+        with bound("listen_address", "127.0.0.1", 0) as (address, listener):
+            loop = asyncio.get_running_loop()
+            server = await loop.create_server(Accepted, sock=listener.dup())
+            _, writer = await asyncio.open_connection(address.host, address.port)
+            while not found:
+                await asyncio.sleep(0.01)
+            writer.close()
+            server.close()
+        assert found == [1]
 
     run(scenario)
 

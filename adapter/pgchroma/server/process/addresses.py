@@ -92,7 +92,8 @@ def bound(
     Nothing connects to it until a worker listens.
     """
     address = resolve(setting, name, port)
-    with socket.socket(address.family, socket.SOCK_STREAM) as listener:
+    # With its protocol: otherwise asyncio would not send small packets at once.
+    with socket.socket(address.family, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((address.host, address.port))
         yield address, listener

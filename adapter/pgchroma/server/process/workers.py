@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 __all__ = ("Serve", "Workers")
 
@@ -154,15 +154,17 @@ class Workers:
     def _wait(self) -> None:
         """Wait for a signal, for a worker, or until one has to be killed."""
         workers = [*self._running, *self._leaving]
-        starting = {each.readiness: each for each in self._running if not each.is_ready}
+        starting: dict[Any, _Worker] = {
+            each.readiness: each for each in self._running if not each.is_ready
+        }
         deadlines = [each.ends_by for each in self._leaving]
         timeout = max(0.0, min(deadlines) - time.monotonic()) if deadlines else None
         sentinels = [each.process.sentinel for each in workers]
         for ready in wait([self._wakeup, *starting, *sentinels], timeout):
             if ready is self._wakeup:
                 self._wakeup.recv_bytes()
-            elif isinstance(ready, Connection) and ready in starting:
-                starting[ready].is_ready = _has_message(ready)
+            elif ready in starting:
+                starting[ready].is_ready = _has_message(starting[ready].readiness)
         for worker in self._leaving:
             if worker.ends_by <= time.monotonic():
                 worker.process.kill()
