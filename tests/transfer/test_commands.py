@@ -161,6 +161,8 @@ def test_a_collection_that_exists_is_refused_skipped_or_replaced(
     unsure = run("import", file, *options, "--existing", "replace", exit_code=2)
     assert "pass --yes" in unsure.stderr
     run("import", file, *options, "--existing", "replace", "--yes")
+    # What does not exist is not replaced, and needs no answer.
+    run("import", file, *options, "--existing", "replace", "--as", "new")
     run("import", file, *options, "--as", "other", "--to-tenant", "acme", "--to-database", "lib")
     client = pgchroma.PostgresClient(url, tenant="acme", database="lib")
     assert [each.name for each in client.list_collections()] == ["other"]

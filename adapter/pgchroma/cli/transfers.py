@@ -254,6 +254,7 @@ def run_transfer(
         check_existing,
         check_names,
         import_collection,
+        names_of_existing,
     )
     from pgchroma.transfer.writers.backend import BackendTarget  # noqa: PLC0415
 
@@ -267,7 +268,7 @@ def run_transfer(
             writer = BackendTarget(backend)
             done = check_existing(source, writer, assignments, options)
             if options.existing == "replace":
-                confirm(is_sure, "Replace collections that exist? Their records will be deleted.")
+                _confirm_replacing(names_of_existing(writer, assignments), is_sure)
             report = TransferReport(source.describe(), _name(target), warnings=source.warnings())
             for warning in report.warnings:
                 click.echo(f"Warning: {printable(warning)}", err=True)
@@ -281,6 +282,12 @@ def run_transfer(
                     if not as_json:
                         print_report(made)
     finish(report, as_json, report_file)
+
+
+def _confirm_replacing(names: Sequence[str], is_sure: bool) -> None:
+    if names:
+        listed = ", ".join(map(printable, names))
+        confirm(is_sure, f"Replace {listed}? The records there will be deleted.")
 
 
 def _assignments(

@@ -41,7 +41,14 @@ from pgchroma.transfer.verification import (
 )
 from pgchroma.transfer.writers.backend import BackendTarget, ref_of
 
-__all__ = ("Advance", "Assignment", "check_existing", "check_names", "import_collection")
+__all__ = (
+    "Advance",
+    "Assignment",
+    "check_existing",
+    "check_names",
+    "import_collection",
+    "names_of_existing",
+)
 
 Advance = Callable[[int], None]
 """Told how many more records were read."""
@@ -151,6 +158,11 @@ def check_existing(
             "what happens"
         )
     return done
+
+
+def names_of_existing(target: BackendTarget, assignments: Sequence[Assignment]) -> list[str]:
+    """Return the names, in the target, of the collections that exist there."""
+    return [each.target_name for each in assignments if target.find(each.scope, each.name)]
 
 
 def import_collection(

@@ -87,7 +87,7 @@ def _pgvector(database: Database) -> Iterator[Finding]:
         yield error(
             subject,
             "the extension vector is not installed",
-            "pgchroma cannot store embeddings; embeddings that were there are lost",
+            "pgchroma cannot store embeddings; if the extension was dropped, they are lost",
             MIGRATE,
         )
     elif is_too_old(found.vector):
