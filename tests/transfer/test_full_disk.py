@@ -205,7 +205,11 @@ def test_a_server_that_ends_near_the_end(url: str, tmp_path: Path) -> None:
 
         def before(position: int) -> None:
             if position == 900:
+                # A worker whose supervisor is gone would finish some requests.
+                workers = served.workers
                 served.stop(signal.SIGKILL)
+                for worker in workers:
+                    os.kill(worker, signal.SIGKILL)
 
         source = ListSource(records, before=before)
         with pytest.raises(ChromaError, match="the same command continues there"):
