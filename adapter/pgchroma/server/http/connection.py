@@ -293,11 +293,13 @@ def _with_encoded_target(data: bytes) -> bytes:
 
     The parser refuses them. Chroma takes them, and programs such as curl send them as they are.
     """
-    line, end, rest = data.partition(b"\n")
+    # The rest may be a long body, which is not copied for most requests.
+    end = data.find(b"\n")
+    line = data if end < 0 else data[:end]
     if line.isascii():
         return data
     try:
         line.decode()
     except UnicodeDecodeError:
         return data
-    return quote_from_bytes(line, _ASCII).encode() + end + rest
+    return quote_from_bytes(line, _ASCII).encode() + data[len(line) :]

@@ -8,7 +8,7 @@ is always counted, and a regular expression always has a time limit.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from psycopg import sql
@@ -182,10 +182,8 @@ def resolve_where(
         resolved = yield from resolve_for_query(
             collection, context, dimension, is_fresh=is_fresh, may_lag=may_lag
         )
-    condition = _compile(resolved, context, ids, filter)
-    if is_fresh and may_lag:
-        condition = replace(condition, renewal=renewal(resolved, collection, context))
-    return resolved, condition
+    sent_along = renewal(resolved, collection, context) if is_fresh and may_lag else None
+    return resolved, _compile(resolved, context, ids, filter, sent_along)
 
 
 def _compile(
@@ -193,6 +191,7 @@ def _compile(
     context: StoreContext,
     ids: list[str] | None,
     filter: Filter | None,
+    sent_along: Renewal | None,
 ) -> Condition:
     ready = resolved.indexes.secondary
     compiler = FilterCompiler(resolved.filterable, ready)
@@ -214,6 +213,7 @@ def _compile(
         _resolved=resolved,
         _context=context,
         _missing=frozenset(compiler.candidates - ready),
+        renewal=sent_along,
     )
 
 
