@@ -75,7 +75,7 @@ class PoolState(Generic[C]):
     def _push(self, pooled: Pooled[C]) -> None:
         """Return a connection to the pool, or close it if it cannot be used again."""
         connection, now = pooled.connection, time.monotonic()
-        is_idle = connection.info.transaction_status is TransactionStatus.IDLE
+        is_idle = connection.pgconn.transaction_status == TransactionStatus.IDLE
         if self._is_closed or connection.closed or not is_idle:
             self._drop(pooled)
             return

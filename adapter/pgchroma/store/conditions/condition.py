@@ -193,20 +193,31 @@ def _compile(
     filter: Filter | None,
     sent_along: Renewal | None,
 ) -> Condition:
+    if filter is None:
+        return Condition(
+            _ALL if ids is None else BY_IDS,
+            is_restrictive=ids is not None,
+            has_index=ids is not None,
+            parameters={} if ids is None else {"ids": ids},
+            reuses_plan=True,
+            reuses_bounded_plan=True,
+            settings=(),
+            _resolved=resolved,
+            _context=context,
+            renewal=sent_along,
+        )
     ready = resolved.indexes.secondary
     compiler = FilterCompiler(resolved.filterable, ready)
-    clauses: list[sql.Composable] = []
+    clauses = [compiler.compile(filter)]
     if ids is not None:
         compiler.parameters["ids"] = ids
-        clauses.append(BY_IDS)
-    if filter is not None:
-        clauses.append(compiler.compile(filter))
+        clauses.insert(0, BY_IDS)
     used = compiler.candidates & ready
     return Condition(
-        ComposedSQL(text_of(sql.SQL(" and ").join(clauses))) if clauses else _ALL,
-        bool(clauses),
-        ids is not None or compiler.has_ids or bool(used),
-        compiler.parameters,
+        ComposedSQL(text_of(sql.SQL(" and ").join(clauses))),
+        is_restrictive=True,
+        has_index=ids is not None or compiler.has_ids or bool(used),
+        parameters=compiler.parameters,
         reuses_plan=not (used or compiler.has_long_list),
         reuses_bounded_plan=not ({TRIGRAMS, LEXEMES} & used or compiler.has_long_list),
         settings=_time_limit(context) if compiler.has_regex else (),

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Final, LiteralString
 
-from psycopg import sql
-
 from pgchroma.model.operations import CountRecords, GetRecords
 from pgchroma.model.records import RecordColumns
 from pgchroma.store.conditions.condition import Condition, resolve_where
@@ -52,20 +50,14 @@ def select_page(
     offset: int,
 ) -> Statement:
     """Return the statement that reads a page of the matching records in insertion order."""
-    embeddings: LiteralString = EMBEDDINGS if "embeddings" in columns else ""
-    text = compose(
-        _GET,
-        resolved.tables,
-        columns,
-        condition=text_of(condition.sql),
-        embeddings=text_of(sql.SQL(embeddings).format(vectors=resolved.tables.vectors)),
-    )
+    template = _GET_EMBEDDINGS if "embeddings" in columns else _GET
+    text = compose(template, resolved.tables, columns, condition=text_of(condition.sql))
     return condition.statement(text, {"limit": limit, "offset": offset})
 
 
 # The page is selected before columns are computed, so the metadata of skipped records is not
 # converted.
-_GET: LiteralString = """
+_PAGE: Final[LiteralString] = """
 select {columns}
 from (
     select * from {records} as r
@@ -73,9 +65,12 @@ from (
     order by r.seq
     limit %(limit)s::bigint offset %(offset)s::bigint
 ) as r
-{embeddings}
-order by r.seq
 """
 
 EMBEDDINGS: Final[LiteralString] = "left join {vectors} as v on v.pos = r.pos"
 """Joins the embeddings of records ``r``."""
+
+_ORDER: Final[LiteralString] = "\norder by r.seq"
+
+_GET: Final[LiteralString] = _PAGE + _ORDER
+_GET_EMBEDDINGS: Final[LiteralString] = _PAGE + EMBEDDINGS + _ORDER

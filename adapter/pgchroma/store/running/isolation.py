@@ -48,8 +48,8 @@ class Wrapping(NamedTuple):
 
 def is_idle(connection: BaseConnection[Any]) -> bool:
     """Whether a statement sent now would be a transaction by itself."""
-    is_between = connection.info.transaction_status is TransactionStatus.IDLE
-    return connection.autocommit and is_between
+    # `connection.info` makes an object each time.
+    return connection.autocommit and connection.pgconn.transaction_status == TransactionStatus.IDLE
 
 
 def wrapping_for(connection: BaseConnection[Any]) -> Wrapping:

@@ -11,12 +11,21 @@ import secrets
 from collections.abc import Sequence
 from typing import Any, Final
 
-from psycopg import BaseConnection
+from psycopg import BaseConnection, adapt
 from psycopg._preparing import Key, Prepare, PrepareManager
 from psycopg._queries import PostgresQuery
+from psycopg.abc import Transformer
 from psycopg.pq.abc import PGresult
 
-__all__ = ("ROLLBACKS_OF_READS", "has_names", "may_prepare", "name_statements", "stop_preparing")
+__all__ = (
+    "ROLLBACKS_OF_READS",
+    "NamedStatements",
+    "has_names",
+    "keep_conversions",
+    "may_prepare",
+    "name_statements",
+    "stop_preparing",
+)
 
 ROLLBACKS_OF_READS: Final = (b"rollback", b"rollback to savepoint pgchroma")
 """The statements that undo the settings of reads, and nothing else."""
@@ -27,6 +36,7 @@ class NamedStatements(PrepareManager):
 
     Attributes:
         is_allowed: Whether pgchroma's statements are prepared on this connection.
+        transformer: Knows how values are sent and read; `None` if each cursor finds that out.
     """
 
     def __init__(self, before: PrepareManager) -> None:
@@ -34,6 +44,7 @@ class NamedStatements(PrepareManager):
         self.prepare_threshold = before.prepare_threshold
         self.prepared_max = before.prepared_max
         self.is_allowed = True
+        self.transformer: Transformer | None = None
         self._token = f"pgchroma_{secrets.token_hex(12)}".encode()
         # Statements that the connection's owner has prepared stay prepared.
         self._counts, self._names, self._to_flush = (
@@ -78,6 +89,13 @@ def name_statements(connection: BaseConnection[Any]) -> bool:
         return False
     connection._prepared = NamedStatements(connection._prepared)
     return True
+
+
+def keep_conversions(connection: BaseConnection[Any]) -> None:
+    """Keep how values are sent and read on a session that only pgchroma uses."""
+    statements = connection._prepared
+    if isinstance(statements, NamedStatements):
+        statements.transformer = adapt.Transformer(connection)
 
 
 def may_prepare(connection: BaseConnection[Any]) -> bool:

@@ -11,7 +11,12 @@ import psycopg
 
 from pgchroma.errors import InvalidArgumentError
 from pgchroma.store.encoding.vectors import prepare_vectors
-from pgchroma.store.running.prepared_statements import has_names, name_statements, stop_preparing
+from pgchroma.store.running.prepared_statements import (
+    has_names,
+    keep_conversions,
+    name_statements,
+    stop_preparing,
+)
 from pgchroma.store.running.search_path import note_schema
 from pgchroma.store.running.session_settings import keep_settings
 from pgchroma.store.running.steps import composed, render
@@ -97,6 +102,7 @@ class Sessions:
         has_pooler = backend_pid != connection.info.backend_pid
         if self._are_own and self._prepares is not False and not has_pooler:
             keep_settings(connection)
+            keep_conversions(connection)
         if self._prepares is not None or not has_pooler:
             return
         stop_preparing(connection)

@@ -28,6 +28,7 @@ from pgchroma.store.running._async.io import (
     in_thread,
     send_in_thread,
 )
+from pgchroma.store.running._async.prepared import execute_prepared
 from pgchroma.store.running.isolation import (
     ASKING,
     NO_WRAPPING,
@@ -180,6 +181,9 @@ async def _pipeline(
     if not statements:
         return ()
     if len(statements) == 1 and wrapping is NO_WRAPPING:
+        rows = await execute_prepared(connection, statements[0])
+        if rows is not None:
+            return rows
         try:
             cursor = await _execute(connection, statements[0])
         except PrepareInPipeline:
@@ -268,8 +272,11 @@ def _is_in_pipeline(connection: BaseConnection[Any]) -> bool:
 
 async def _execute(connection: AsyncConnection[Any], statement: Statement) -> AsyncCursor[Any]:
     is_prepared: bool | None = False
+    parameters = statement.parameters
     if statement.reuses_plan and may_prepare(connection):
         # By default, psycopg prepares a statement when it is executed for the sixth time.
         is_prepared = statement.prepares_at_once or None
+        # It is prepared for the types of parameters that `execute_prepared` sends.
+        parameters = pack_lists(parameters)
     cursor = StepCursor(connection)
-    return await cursor.execute(statement.text, statement.parameters, prepare=is_prepared)
+    return await cursor.execute(statement.text, parameters, prepare=is_prepared)

@@ -10,11 +10,12 @@ from collections.abc import Callable
 from typing import Any, Final, ParamSpec, TypeVar
 
 from psycopg import AsyncCursor
+from psycopg.abc import Transformer
 
 from pgchroma.store.running.steps import Rows, Step, Steps
 from pgchroma.store.running.weight import is_heavy
 
-__all__ = ("RETURNED", "fetch", "has_many_rows", "in_thread", "is_heavy", "send_in_thread")
+__all__ = ("RETURNED", "fetch", "has_many_rows", "in_thread", "is_heavy", "load", "send_in_thread")
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -79,4 +80,13 @@ async def fetch(cursor: AsyncCursor[Any]) -> Rows:
         await asyncio.sleep(0)
         page = await cursor.fetchmany(PAGE)
         rows += page
+    return rows
+
+
+async def load(transformer: Transformer, count: int) -> Rows:
+    """Return the rows of a transformer's result."""
+    rows = transformer.load_rows(0, min(count, PAGE), tuple)
+    for first in range(PAGE, count, PAGE):
+        await asyncio.sleep(0)
+        rows += transformer.load_rows(first, min(first + PAGE, count), tuple)
     return rows

@@ -29,6 +29,7 @@ from pgchroma.store.running._sync.io import (
     in_thread,
     send_in_thread,
 )
+from pgchroma.store.running._sync.prepared import execute_prepared
 from pgchroma.store.running.isolation import (
     ASKING,
     NO_WRAPPING,
@@ -179,6 +180,9 @@ def _pipeline(
     if not statements:
         return ()
     if len(statements) == 1 and wrapping is NO_WRAPPING:
+        rows = execute_prepared(connection, statements[0])
+        if rows is not None:
+            return rows
         try:
             cursor = _execute(connection, statements[0])
         except PrepareInPipeline:
@@ -265,8 +269,11 @@ def _is_in_pipeline(connection: BaseConnection[Any]) -> bool:
 
 def _execute(connection: Connection[Any], statement: Statement) -> Cursor[Any]:
     is_prepared: bool | None = False
+    parameters = statement.parameters
     if statement.reuses_plan and may_prepare(connection):
         # By default, psycopg prepares a statement when it is executed for the sixth time.
         is_prepared = statement.prepares_at_once or None
+        # It is prepared for the types of parameters that `execute_prepared` sends.
+        parameters = pack_lists(parameters)
     cursor = StepCursor(connection)
-    return cursor.execute(statement.text, statement.parameters, prepare=is_prepared)
+    return cursor.execute(statement.text, parameters, prepare=is_prepared)

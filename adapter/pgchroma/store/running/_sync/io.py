@@ -9,11 +9,12 @@ from collections.abc import Callable
 from typing import Any, Final, ParamSpec, TypeVar
 
 from psycopg import Cursor
+from psycopg.abc import Transformer
 
 from pgchroma.model.operations import Operation
 from pgchroma.store.running.steps import Rows, Step, Steps
 
-__all__ = ("RETURNED", "fetch", "has_many_rows", "in_thread", "is_heavy", "send_in_thread")
+__all__ = ("RETURNED", "fetch", "has_many_rows", "in_thread", "is_heavy", "load", "send_in_thread")
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -45,3 +46,8 @@ def in_thread(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
 def fetch(cursor: Cursor[Any]) -> Rows:
     """Return the rows of an executed statement."""
     return cursor.fetchall() if cursor.description is not None else ()
+
+
+def load(transformer: Transformer, count: int) -> Rows:
+    """Return the rows of a transformer's result."""
+    return transformer.load_rows(0, count, tuple)
