@@ -9,10 +9,12 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from pgchroma.errors import ChromaError
+from pgchroma.errors import ChromaError, MalformedRequestError
 from pgchroma.wire.embeddings import decode_request_embeddings
-from pgchroma.wire.reading import LARGE, MAX_VALUES, read_body
+from pgchroma.wire.reading import LARGE, MAX_EMBEDDINGS, MAX_VALUES, read_body
 from pgchroma.wire.reads import GetBody
 from pgchroma.wire.search import QueryBody
 from pgchroma.wire.writes import AddBody, UpdateBody, UpsertBody
@@ -131,3 +133,83 @@ def _embeddings(text: bytes) -> str:
     except ChromaError as error:
         return error.message()
     return repr([None if row is None else np.asarray(row, np.float32).tolist() for row in found])
+
+
+ELEMENTS = st.one_of(
+    st.binary(max_size=12).map(lambda raw: base64.b64encode(raw).decode()),
+    st.lists(st.floats(width=32), max_size=3).map(
+        lambda row: base64.b64encode(np.array(row, "<f4").tobytes()).decode()
+    ),
+    st.sampled_from(TEXTS),
+    st.none(),
+    st.lists(st.integers(-5, 5) | st.sampled_from([0.5, 1e39, True, "1"]), max_size=3),
+    st.sampled_from([{}, 1, "a,b", "AACAPw==,AACAPw=="]),
+)
+VALID = st.lists(st.floats(allow_nan=False, allow_infinity=False, width=32), min_size=2, max_size=2)
+
+
+@given(
+    st.sampled_from([AddBody, UpsertBody, UpdateBody]),
+    st.lists(ELEMENTS, max_size=4)
+    | st.lists(
+        VALID.map(lambda row: base64.b64encode(np.array(row, "<f4").tobytes()).decode()), max_size=4
+    ),
+    st.sampled_from([(",", ":"), (", ", ": "), (" ,\n", " :")]),
+)
+def test_embeddings_are_those_of_a_body_decoded_as_texts(
+    shape: Any, embeddings: list[Any], separators: tuple[str, str]
+) -> None:
+    body = {"ids": ["a"] * len(embeddings), "embeddings": embeddings}
+    text = json.dumps(body, separators=separators).encode()
+    expected = _outcome(lambda: msgspec.json.decode(text, type=shape))
+    assert _outcome(lambda: read_body(text, shape)) == expected
+    assert _outcome(lambda: read_body(text + b" " * LARGE, shape))[-1] == expected[-1]
+
+
+def _outcome(read: Any) -> tuple[str, ...]:
+    """Return the embeddings of a body, or its error."""
+    try:
+        rows = decode_request_embeddings(read().embeddings)
+    except msgspec.ValidationError as error:
+        words = f"Failed to deserialize the JSON body into the target type: {error}"
+        return words, MalformedRequestError.__name__
+    except ChromaError as error:
+        return error.message(), type(error).__name__
+    with np.errstate(over="ignore"):
+        return (
+            repr([None if row is None else np.array(row, np.float32).tolist() for row in rows]),
+        )
+
+
+@pytest.mark.parametrize("count", [1, 300])
+def test_long_lists_of_base64_are_read_in_parts(count: int) -> None:
+    rows = np.random.default_rng(3).random((count, 500), np.float32)
+    texts: list[Any] = [base64.b64encode(row.tobytes()).decode() for row in rows]
+    space = b" " * LARGE
+    found = read_body(json.dumps({"ids": [], "embeddings": texts}).encode() + space, AddBody)
+    assert (decode_request_embeddings(found.embeddings) == rows).all()
+    texts[-1] = None
+    found = read_body(json.dumps({"ids": [], "embeddings": texts}).encode() + space, UpdateBody)
+    assert [each is None for each in found.embeddings] == [False] * (count - 1) + [True]
+    with pytest.raises(ChromaError, match=r"Expected `str \| array`, got `null`"):
+        read_body(json.dumps({"ids": [], "embeddings": texts}).encode() + space, AddBody)
+
+
+def test_a_text_that_is_too_long_is_refused() -> None:
+    for length in (200_000, 200_004):
+        body = json.dumps({"ids": ["a"], "embeddings": ["A" * length]}).encode() + b" " * LARGE
+        if length == 200_000:
+            assert len(read_body(body, AddBody).embeddings[0]) == 150_000
+        else:
+            with pytest.raises(ChromaError, match="at most 16000 numbers"):
+                read_body(body, AddBody)
+
+
+def test_too_many_texts_are_refused() -> None:
+    for count in (MAX_EMBEDDINGS, MAX_EMBEDDINGS + 1):
+        body = json.dumps({"ids": [], "embeddings": ["AAAA"] * count}).encode()
+        if count == MAX_EMBEDDINGS:
+            assert read_body(body, AddBody).embeddings == [b"\0\0\0"] * count
+        else:
+            with pytest.raises(ChromaError, match=f"at most {MAX_EMBEDDINGS} embeddings"):
+                read_body(body, AddBody)
