@@ -7,20 +7,50 @@ Chroma.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Final, TypeAlias
 
 from pgchroma.errors import InvalidArgumentError
 from pgchroma.model.plain import below, brief, plain_scalar, shown
+from pgchroma.model.plain_metadata import are_plain_dicts, are_plain_values, keys_of, values_of
 from pgchroma.model.sparse import is_sparse, parse_sparse
 from pgchroma.model.text import check_text
 
-__all__ = ("CleanMetadata", "fits_int64", "parse_collection_metadata", "parse_metadata")
+__all__ = (
+    "CleanMetadata",
+    "fits_int64",
+    "parse_collection_metadata",
+    "parse_metadata",
+    "parse_metadatas",
+)
 
 CleanMetadata: TypeAlias = dict[str, Any]
 """Metadata in plain Python types: str, bool, int of 64 bits, finite float, lists of one type, and
 sparse vectors in their dictionary form. In an update, `None` removes a key."""
+
+
+def parse_metadatas(
+    metadatas: Sequence[Any], *, removals: bool = False
+) -> list[CleanMetadata | None]:
+    """Validate the metadata of a batch, as `parse_metadata` does of one record; None stays None."""
+    if _are_clean(metadatas, removals=removals):
+        return [None if metadata is None else metadata.copy() for metadata in metadatas]
+    return [
+        None
+        if metadata is None
+        else parse_metadata(metadata, f"metadatas[{index}]", removals=removals)
+        for index, metadata in enumerate(metadatas)
+    ]
+
+
+def _are_clean(metadatas: Sequence[Any], *, removals: bool) -> bool:
+    """Whether all metadata is valid and in plain types."""
+    return (
+        are_plain_dicts(metadatas)
+        and all(_error_of(key) is None for key in keys_of(metadatas))
+        and are_plain_values(values_of(metadatas), nullable=removals)
+    )
 
 
 def parse_metadata(
@@ -83,11 +113,15 @@ def parse_collection_metadata(
 def _key(given: object, path: str) -> str:
     """Validate a key and return it as a plain str."""
     key: Any = plain_scalar(given)
-    is_short = isinstance(key, str) and len(key) <= _MAX_CACHED_CHARACTERS
-    error = (_cached_error if is_short else _key_error)(key)
+    error = _error_of(key)
     if error is not None:
         raise InvalidArgumentError(f"{path}: {error}")
     return str(key)
+
+
+def _error_of(key: Any) -> str | None:
+    is_short = isinstance(key, str) and len(key) <= _MAX_CACHED_CHARACTERS
+    return (_cached_error if is_short else _key_error)(key)
 
 
 def _key_error(key: object) -> str | None:

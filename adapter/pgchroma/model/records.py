@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pgchroma.errors import InvalidArgumentError
-from pgchroma.model.metadata import CleanMetadata, parse_metadata
+from pgchroma.model.metadata import CleanMetadata, parse_metadatas
 from pgchroma.model.plain import plain_scalar, shown
-from pgchroma.model.text import check_text
+from pgchroma.model.text import are_storable, check_text
 from pgchroma.model.types import Modality
 
 __all__ = (
@@ -83,7 +83,7 @@ class RecordBatch:
             present,
             _texts(documents, "documents"),
             _texts(uris, "uris"),
-            _metadatas(metadatas, removals),
+            None if metadatas is None else parse_metadatas(metadatas, removals=removals),
             modality,
         )
 
@@ -186,6 +186,8 @@ def parse_ids(ids: Sequence[Any]) -> list[str]:
     Raises:
         InvalidArgumentError: An id is empty, too long, or not a string.
     """
+    if set(map(type, ids)) == {str} and _are_valid_ids(ids):
+        return list(ids)
     plain = [plain_scalar(id) for id in ids]
     for index, id in enumerate(plain):
         if not isinstance(id, str):
@@ -198,6 +200,11 @@ def parse_ids(ids: Sequence[Any]) -> list[str]:
                 f"ids[{index}]: an id is longer than the {MAX_ID_BYTES} bytes an index can hold"
             )
     return plain
+
+
+def _are_valid_ids(ids: Sequence[str]) -> bool:
+    """Whether all ids are valid, without finding out which one is not."""
+    return all(ids) and max(map(len, ids)) <= MAX_ID_BYTES // 4 and are_storable(ids)
 
 
 def parse_embeddings(
@@ -243,6 +250,8 @@ def _matrix(rows: Any) -> NDArray[np.float32]:
 def _texts(texts: Sequence[Any] | None, column: str) -> list[str | None] | None:
     if texts is None:
         return None
+    if set(map(type, texts)) <= {str, type(None)} and are_storable([*filter(None, texts)]):
+        return list(texts)
     plain = [plain_scalar(text) for text in texts]
     for index, text in enumerate(plain):
         if text is None:
@@ -251,19 +260,6 @@ def _texts(texts: Sequence[Any] | None, column: str) -> list[str | None] | None:
             raise InvalidArgumentError(f"{column}[{index}]: expected a str, got {shown(text)}")
         check_text(text, f"{column}[{index}]")
     return plain
-
-
-def _metadatas(
-    metadatas: Sequence[Any] | None, removals: bool
-) -> list[CleanMetadata | None] | None:
-    if metadatas is None:
-        return None
-    return [
-        None
-        if metadata is None
-        else parse_metadata(metadata, f"metadatas[{index}]", removals=removals)
-        for index, metadata in enumerate(metadatas)
-    ]
 
 
 def _last(values: Sequence[Any], indices: list[int]) -> Any:

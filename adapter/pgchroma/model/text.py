@@ -2,9 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import repeat
+from operator import contains
+
 from pgchroma.errors import InvalidArgumentError
 
-__all__ = ("check_text",)
+__all__ = ("are_storable", "check_text")
+
+
+def are_storable(texts: Sequence[str]) -> bool:
+    """Whether PostgreSQL can store all texts, without finding out which one it cannot."""
+    if any(map(contains, texts, repeat("\x00"))):
+        return False
+    return all(map(str.isascii, texts)) or _can_be_encoded(texts)
+
+
+def _can_be_encoded(texts: Sequence[str]) -> bool:
+    try:
+        for text in texts:
+            text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def check_text(text: str, path: str) -> None:

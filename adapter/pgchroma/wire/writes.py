@@ -9,6 +9,7 @@ from msgspec import Struct
 
 from pgchroma.errors import MalformedRequestError
 from pgchroma.model.operations import AddRecords, UpdateRecords, UpsertRecords
+from pgchroma.model.plain_metadata import values_of
 from pgchroma.model.records import RecordBatch
 from pgchroma.model.sparse import is_sparse
 from pgchroma.model.types import Modality
@@ -112,6 +113,8 @@ def _decode_write(request: Request, operation: type[W]) -> W:
 
 
 def _refuse_objects(metadatas: Any) -> None:
+    if dict not in set(map(type, values_of(metadatas or ()))):
+        return
     for index, metadata in enumerate(metadatas or ()):
         for key, value in (metadata or {}).items():
             if isinstance(value, dict) and not is_sparse(value):

@@ -16,6 +16,7 @@ from pgchroma.embeddings.protocol import normalize_embeddings, validate_embeddin
 from pgchroma.errors import DuplicateIDError, MissingExtraError
 from pgchroma.model.metadata import fits_int64
 from pgchroma.model.plain import brief, plain_scalar, shown
+from pgchroma.model.plain_metadata import SCALARS, are_plain_dicts, keys_of, values_of
 from pgchroma.model.sparse import is_sparse
 from pgchroma.model.types import IncludeColumn
 
@@ -81,6 +82,8 @@ def check_metadatas(metadatas: Any, *, is_update: bool = False) -> None:
     """Check a list of metadata dictionaries, each of which may be None."""
     if not isinstance(metadatas, list):
         raise ValueError(f"Expected metadatas to be a list, got {brief(metadatas)}")
+    if _are_plain(metadatas):
+        return
     for metadata in metadatas:
         _check_metadata(metadata, is_update)
 
@@ -188,6 +191,16 @@ def _duplicates_message(ids: list[str]) -> str:
         return f"Expected IDs to be unique, found duplicates of: {', '.join(shown)}"
     return (
         f"Expected IDs to be unique, found {len(duplicates)} duplicated IDs: {', '.join(shown)}, …"
+    )
+
+
+def _are_plain(metadatas: list[Any]) -> bool:
+    """Whether all metadata passes the checks, without finding out what does not."""
+    return (
+        are_plain_dicts(metadatas)
+        and {} not in metadatas
+        and "chroma:document" not in keys_of(metadatas)
+        and set(map(type, values_of(metadatas))) <= SCALARS | {type(None)}
     )
 
 

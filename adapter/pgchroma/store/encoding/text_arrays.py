@@ -14,7 +14,7 @@ from psycopg import pq
 from psycopg.abc import Buffer
 from psycopg.adapt import Dumper
 
-__all__ = ("TextArray", "TextArrayDumper", "pack_lists", "pack_texts")
+__all__ = ("TextArray", "TextArrayDumper", "pack_encoded", "pack_lists", "pack_texts")
 
 _TEXT_OID, _TEXT_ARRAY_OID = 25, 1009
 """The object ids of `text` and `text[]`, the same in every database."""
@@ -41,15 +41,19 @@ class TextArrayDumper(Dumper):
 
 def pack_texts(texts: Sequence[str | None]) -> TextArray:
     """Pack texts into a ``text[]``. None becomes null."""
+    return pack_encoded([None if text is None else text.encode() for text in texts])
+
+
+def pack_encoded(texts: Sequence[bytes | None]) -> TextArray:
+    """Pack texts in UTF-8 into a ``text[]``. None becomes null."""
     has_null = int(None in texts)
     parts = [struct.pack(">iiIii", 1, has_null, _TEXT_OID, len(texts), 1)]
     for text in texts:
         if text is None:
             parts.append(_NULL)
         else:
-            encoded = text.encode()
-            parts.append(len(encoded).to_bytes(4, "big"))
-            parts.append(encoded)
+            parts.append(len(text).to_bytes(4, "big"))
+            parts.append(text)
     return TextArray(b"".join(parts))
 
 

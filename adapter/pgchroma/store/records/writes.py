@@ -29,7 +29,8 @@ from pgchroma.model.types import Modality
 from pgchroma.store.conditions.condition import BY_IDS
 from pgchroma.store.conditions.row_locks import HELD, IS_HELD, LOCK, hold
 from pgchroma.store.context import StoreContext
-from pgchroma.store.encoding.metadata import encode_metadata
+from pgchroma.store.encoding.metadata import encode_metadatas
+from pgchroma.store.encoding.text_arrays import TextArray, pack_encoded, pack_texts
 from pgchroma.store.encoding.vectors import PackedArray, pack_vectors
 from pgchroma.store.handlers import handles
 from pgchroma.store.layout.tables import CollectionTables
@@ -146,16 +147,20 @@ def _column_parameters(
     records: RecordBatch, numbers: Mapping[str, int], sparsevec_oid: int, *, removals: bool
 ) -> dict[str, Any]:
     columns: dict[str, Any] = {
-        "ids": records.ids,
-        "documents": records.documents,
-        "uris": records.uris,
+        "ids": pack_texts(records.ids),
+        "documents": _packed_texts(records.documents),
+        "uris": _packed_texts(records.uris),
         "metadatas": None,
         **sparse_parameters(records.metadatas, numbers, sparsevec_oid),
     }
     metadatas = without_sparse(records.metadatas, numbers, removals=removals)
     if metadatas is not None:
-        columns["metadatas"] = [encode_metadata(metadata) for metadata in metadatas]
+        columns["metadatas"] = pack_encoded(encode_metadatas(metadatas))
     return columns
+
+
+def _packed_texts(texts: list[str | None] | None) -> TextArray | None:
+    return None if texts is None else pack_texts(texts)
 
 
 def _packed_embeddings(records: RecordBatch, context: StoreContext) -> PackedArray | None:
