@@ -28,7 +28,7 @@ def main() -> None:
     for count, dimension in SHAPES:
         matrix = np.random.default_rng(7).random((count, dimension), dtype=np.float32)
         binary = [Vector(row).to_binary() for row in matrix]
-        ours, theirs = _medians(partial(pack_vectors, matrix, None, 1), partial(_pack, matrix))
+        ours, theirs = _medians(partial(pack_vectors, matrix, 1), partial(_pack, matrix))
         read, read_theirs = _medians(
             partial(unpack_vectors, binary, dimension), partial(_unpack, binary)
         )

@@ -185,7 +185,7 @@ def test_a_filter_or_batch_may_be_too_large(collection: pgchroma.Collection) -> 
     assert len(collection.get(where={"k": {"$nin": list(range(70_000))}})["ids"]) == 1
     wide = np.broadcast_to(np.float32(0), (50_000, 5_600))
     with pytest.raises(errors.BatchSizeExceededError, match="smaller batches"):
-        pack_vectors(wide, None, 0)
+        pack_vectors(wide, 0)
 
 
 MODEL: list[tuple[dict[str, Any], str]] = [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections import OrderedDict
 from collections.abc import Callable
 from enum import StrEnum
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
 
 from pgchroma.client.arguments.checks import _check_metadata, check_metadatas
 from pgchroma.errors import InvalidArgumentError
@@ -21,6 +23,7 @@ from pgchroma.model.sparse import SparseVector
 from pgchroma.model.text import check_text
 from pgchroma.store.encoding.metadata import encode_metadata, encode_metadatas
 from pgchroma.store.encoding.text_arrays import pack_encoded, pack_texts
+from pgchroma.store.encoding.vectors import pack_vectors
 
 
 class _Text(str):
@@ -182,6 +185,21 @@ def _documents_one_by_one(documents: list[Any]) -> list[str | None]:
             raise InvalidArgumentError(f"documents[{index}]: expected a str, got {shown(text)}")
         check_text(text, f"documents[{index}]")
     return plain
+
+
+@given(arrays.arrays(np.float32, st.tuples(st.integers(0, 4), st.integers(1, 5))))
+def test_vectors_are_packed_as_one_by_one(matrix: np.ndarray[Any, Any]) -> None:
+    count, dimension = matrix.shape
+    elements = [
+        struct.pack(f">iHH{dimension}f", 4 + 4 * dimension, dimension, 0, *map(float, row))
+        for row in matrix
+    ]
+    header = struct.pack(">iiIii", 1, 0, 4711, count, 1)
+    assert bytes(pack_vectors(matrix, 4711)) == header + b"".join(elements)
+    if dimension > 1:
+        # A slice of the columns is not contiguous.
+        part = matrix[:, 1:]
+        assert pack_vectors(part, 4711) == pack_vectors(part.copy(), 4711)
 
 
 @given(st.lists(st.none() | TEXTS))

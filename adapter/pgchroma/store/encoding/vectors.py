@@ -35,8 +35,11 @@ MAX_BYTES = 1_000_000_000
 """Maximum size of a value in PostgreSQL."""
 
 
-class PackedArray(bytes):
-    """A value in PostgreSQL's binary format, such as a ``vector[]`` or one ``vector``."""
+class PackedArray(bytearray):
+    """A value in PostgreSQL's binary format, such as a ``vector[]`` or one ``vector``.
+
+    It is mutable so that a large array can be written where it is sent from.
+    """
 
     __slots__ = ()
 
@@ -61,14 +64,11 @@ def prepare_vectors(connection: BaseConnection[Any]) -> None:
     connection.adapters.register_dumper(TextArray, TextArrayDumper)
 
 
-def pack_vectors(
-    matrix: NDArray[np.float32], present: Sequence[bool] | None, vector_oid: int
-) -> PackedArray:
+def pack_vectors(matrix: NDArray[np.float32], vector_oid: int) -> PackedArray:
     """Pack a matrix into a ``vector[]``.
 
     Args:
-        matrix: Shape ``(present vectors, dimension)``.
-        present: For each element of the array, whether it has a vector. None means all have one.
+        matrix: Shape ``(vectors, dimension)``.
         vector_oid: The object id of the type `vector` in this database.
     """
     count, dimension = matrix.shape
@@ -77,17 +77,14 @@ def pack_vectors(
             f"{count} embeddings of {dimension} dimensions exceed the {MAX_BYTES} bytes that one "
             "request can send; write them in smaller batches"
         )
-    element = np.dtype(
-        [("bytes", ">i4"), ("dimension", ">i2"), ("reserved", ">i2"), ("v", ">f4", (dimension,))]
-    )
-    elements = np.zeros(count, dtype=element)
-    elements["bytes"] = VECTOR_HEADER_BYTES + 4 * dimension
-    elements["dimension"] = dimension
-    elements["v"] = matrix
-    body = elements.tobytes() if present is None else _interleave(elements, present)
-    length = count if present is None else len(present)
-    has_null = int(present is not None)
-    return PackedArray(struct.pack(">iiIii", 1, has_null, vector_oid, length, 1) + body)
+    header = struct.pack(">iiIii", 1, 0, vector_oid, count, 1)
+    packed = PackedArray(len(header) + count * 4 * (dimension + 2))
+    packed[: len(header)] = header
+    elements = np.frombuffer(packed, ">u4", offset=len(header)).reshape(count, dimension + 2)
+    elements[:, 0] = VECTOR_HEADER_BYTES + 4 * dimension
+    elements[:, 1] = dimension << 16
+    elements.view(">f4")[:, 2:] = matrix
+    return packed
 
 
 def pack_vector(vector: NDArray[np.float32]) -> PackedArray:
@@ -104,9 +101,3 @@ def unpack_vectors(vectors: Sequence[bytes | None], dimension: int) -> NDArray[n
         return rows[:, 1:].astype(np.float32)
     missing = struct.pack(">i", 0) + np.full(dimension, np.nan, dtype=">f4").tobytes()
     return unpack_vectors([missing if v is None else v for v in vectors], dimension)
-
-
-def _interleave(elements: NDArray[np.void], present: Sequence[bool]) -> bytes:
-    rows = iter(elements)
-    null = struct.pack(">i", -1)
-    return b"".join(next(rows).tobytes() if here else null for here in present)

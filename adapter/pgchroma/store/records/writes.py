@@ -30,6 +30,7 @@ from pgchroma.store.conditions.condition import BY_IDS
 from pgchroma.store.conditions.row_locks import HELD, IS_HELD, LOCK, hold
 from pgchroma.store.context import StoreContext
 from pgchroma.store.encoding.metadata import encode_metadatas
+from pgchroma.store.encoding.number_arrays import pack_numbers
 from pgchroma.store.encoding.text_arrays import TextArray, pack_encoded, pack_texts
 from pgchroma.store.encoding.vectors import PackedArray, pack_vectors
 from pgchroma.store.handlers import handles
@@ -133,12 +134,11 @@ def _send(
     columns = _column_parameters(
         records, numbers, context.sparsevec_oid, removals=shape is not _ADD
     )
-    claimed = {**columns, "are_embedded": _are_embedded(records)}
     changed = {**columns, "embeddings": _packed_embeddings(records, context)}
     if shape.is_held:
-        yield from hold(Statement(claim, claimed), Statement(change, changed))
+        yield from hold(Statement(claim, columns), Statement(change, changed))
     elif claim:
-        yield Statement(claim, claimed), Statement(change, changed)
+        yield Statement(claim, columns), Statement(change, changed)
     else:
         yield Statement(change, changed)
 
@@ -151,6 +151,7 @@ def _column_parameters(
         "documents": _packed_texts(records.documents),
         "uris": _packed_texts(records.uris),
         "metadatas": None,
+        "are_embedded": _are_embedded(records),
         **sparse_parameters(records.metadatas, numbers, sparsevec_oid),
     }
     metadatas = without_sparse(records.metadatas, numbers, removals=removals)
@@ -166,13 +167,13 @@ def _packed_texts(texts: list[str | None] | None) -> TextArray | None:
 def _packed_embeddings(records: RecordBatch, context: StoreContext) -> PackedArray | None:
     if records.embeddings is None:
         return None
-    return pack_vectors(records.embeddings, records.has_embedding, context.vector_oid)
+    return pack_vectors(records.embeddings, context.vector_oid)
 
 
-def _are_embedded(records: RecordBatch) -> list[bool] | None:
+def _are_embedded(records: RecordBatch) -> PackedArray | None:
     if records.embeddings is None:
         return None
-    return records.has_embedding or [True] * len(records)
+    return pack_numbers(records.has_embedding or [True] * len(records), "boolean")
 
 
 @lru_cache(maxsize=1024)
@@ -194,7 +195,6 @@ def _render_statements(
         "document": sql.SQL(document),
         "uri": sql.SQL(uri),
         "condition": BY_IDS,
-        "embeddings": sql.SQL(_EMBEDDINGS if has_vectors else _NO_EMBEDDINGS),
         **SparseClauses(tables, numbers, text_number, modality).parts(),
     }
     vectors: LiteralString = shape.vectors if has_vectors else ""
@@ -206,9 +206,6 @@ def _render_statements(
     )
     return render(shape.claim, **parts), change
 
-
-_EMBEDDINGS: Final = "%(embeddings)b::vector[]"
-_NO_EMBEDDINGS: Final = "null::text[]"
 
 _WITH: LiteralString = "with "
 # PostgreSQL locks tables in the order in which the clauses before this name them, whether the
@@ -223,17 +220,17 @@ _ADDED: LiteralString = """
 input as materialized (
     select
         nextval({log}) as drawn, n, id, document, uri, metadata::jsonb as metadata,
-        embedding{sparse_names}
+        is_embedded{sparse_names}
     from unnest(
         %(ids)b::text[], %(documents)b::text[], %(uris)b::text[], %(metadatas)b::text[],
-        {embeddings}{sparse_arrays}
-    ) with ordinality as batch (id, document, uri, metadata, embedding{sparse_names}, n)
+        %(are_embedded)b::bool[]{sparse_arrays}
+    ) with ordinality as batch (id, document, uri, metadata, is_embedded{sparse_names}, n)
 ),
 inserted as (
     insert into {records}
         (seq, pos, id, document, uri, metadata, created_at, updated_at{sparse_columns})
     select distinct on (id collate "C")
-        drawn, case when embedding is not null then drawn end, id, document, uri, metadata,
+        drawn, case when is_embedded then drawn end, id, document, uri, metadata,
         now(), now(){sparse_drawn}
     from input
     order by id collate "C", n
@@ -250,13 +247,24 @@ counted as (
 )
 """
 
+# The embeddings are no column of the input: PostgreSQL copies the rows of a function, of `with` and
+# of a sort, into a file if they exceed `work_mem`. In a select list, `unnest` returns one element
+# after the other, and several of them advance together. The array of embeddings has no nulls. So
+# the positions are those of the records with an embedding, and null if nothing is to be stored.
 _ADDED_VECTORS: LiteralString = """,
+targets as (
+    select array_agg(a.seq order by i.n) as positions
+    from input as i
+    left join inserted as a on a.seq = i.drawn
+    where i.is_embedded
+),
 stored as (
     insert into {vectors} (pos, seq, embedding)
-    select drawn, drawn, embedding
-    from input
-    where embedding is not null and drawn in (select seq from inserted)
-    order by drawn
+    select pos, pos, embedding
+    from (
+        select unnest(positions) as pos, unnest(%(embeddings)b::vector[]) as embedding from targets
+    ) as embedded
+    where pos is not null
 )
 """
 
@@ -303,11 +311,11 @@ _DOCUMENT_AND_URI: Final[dict[Modality | None, tuple[LiteralString, LiteralStrin
 
 _INPUT: LiteralString = """
 input as materialized (
-    select n, id, document, uri, metadata::jsonb as metadata, embedding{sparse_names}
+    select n, id, document, uri, metadata::jsonb as metadata, is_embedded{sparse_names}
     from unnest(
         %(ids)b::text[], %(documents)b::text[], %(uris)b::text[], %(metadatas)b::text[],
-        {embeddings}{sparse_arrays}
-    ) with ordinality as batch (id, document, uri, metadata, embedding{sparse_names}, n)
+        %(are_embedded)b::bool[]{sparse_arrays}
+    ) with ordinality as batch (id, document, uri, metadata, is_embedded{sparse_names}, n)
 ),
 """
 
@@ -324,7 +332,7 @@ positions as materialized (
     select
         *,
         case
-            when embedding is null then null
+            when is_embedded is not true then null
             when is_new then replaced
             else nextval({log})
         end as pos{sparse_positions}
@@ -359,9 +367,22 @@ replaced as (
     delete from {vectors} as v using positions as p
     where v.pos = p.replaced and p.pos is not null and not p.is_new
 ),
+targets as (
+    select array_agg(p.pos order by i.n) as positions, array_agg(p.seq order by i.n) as records
+    from input as i
+    left join positions as p on p.n = i.n
+    where i.is_embedded
+),
 stored as (
     insert into {vectors} (pos, seq, embedding)
-    select pos, seq, embedding from positions where pos is not null order by pos
+    select pos, seq, embedding
+    from (
+        select
+            unnest(positions) as pos, unnest(records) as seq,
+            unnest(%(embeddings)b::vector[]) as embedding
+        from targets
+    ) as embedded
+    where pos is not null
 )
 """
 

@@ -112,7 +112,7 @@ def store_reembedded(operation: StoreReembedded, context: StoreContext) -> Steps
         )
     if not np.isfinite(operation.embeddings).all():
         raise InvalidArgumentError("embeddings: a value is NaN or infinite")
-    vectors = pack_vectors(operation.embeddings, None, context.vector_oid)
+    vectors = pack_vectors(operation.embeddings, context.vector_oid)
     yield Statement(
         render(_STORE, **versions.parts),
         {"positions": operation.positions, "embeddings": vectors},

@@ -269,7 +269,7 @@ def _strategy(
 def _packed(embeddings: Any, context: StoreContext) -> Any:
     if len(embeddings) == 1:
         return pack_vector(embeddings[0])
-    return pack_vectors(embeddings, None, context.vector_oid)
+    return pack_vectors(embeddings, context.vector_oid)
 
 
 def search_settings(plans: Sequence[NearestPlan]) -> tuple[Statement, ...]:
