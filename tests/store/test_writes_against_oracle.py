@@ -24,6 +24,7 @@ from tests.search.blocks import (
     small_blocks,
 )
 from tests.sql.backend import SqlFunctionsBackend
+from tests.store.test_large_writes import in_parts
 
 IDS = st.sampled_from(["a", "b", "c", "d", "é", "Z"])
 SPARSE = st.dictionaries(
@@ -70,9 +71,12 @@ INDEXES = {
     "an index and text": ("x", True),
 }
 
+WAYS = ("direct", "parts", "sql")
+"""How the writes are executed: by the handlers, with the embeddings in parts, or by functions."""
+
 
 @pytest.mark.heavy
-@pytest.mark.parametrize("way", ["direct", "sql"])
+@pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("indexes", INDEXES)
 def test_writes_agree_with_the_oracle(url: str, indexes: str, way: str) -> None:  # noqa: C901
     """The oracle of writes; the sparse vectors of some keys and of documents have tables."""
@@ -82,8 +86,11 @@ def test_writes_agree_with_the_oracle(url: str, indexes: str, way: str) -> None:
     with (
         pgchroma.PostgresClient(url, pgchroma.Settings(pgchroma_compaction=False)) as client,
         psycopg.connect(url, autocommit=True) as connection,
+        pytest.MonkeyPatch.context() as patch,
     ):
-        if way == "sql":
+        if way == "parts":
+            in_parts(patch)
+        elif way == "sql":
             client._backend = SqlFunctionsBackend(client._backend, url)
 
         class Writes(RuleBasedStateMachine):
@@ -194,5 +201,5 @@ def _rows(matrix: Any) -> list[list[float] | None]:
 @pytest.mark.slow
 def test_writes_agree_with_the_oracle_at_length(url: str) -> None:
     for _ in range(7):
-        for indexes, way in product(INDEXES, ("direct", "sql")):
+        for indexes, way in product(INDEXES, WAYS):
             test_writes_agree_with_the_oracle(url, indexes, way)

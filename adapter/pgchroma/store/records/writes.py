@@ -36,6 +36,7 @@ from pgchroma.store.encoding.vectors import PackedArray, pack_vectors
 from pgchroma.store.handlers import handles
 from pgchroma.store.layout.tables import CollectionTables
 from pgchroma.store.records.sparse import SparseClauses, sparse_parameters, without_sparse
+from pgchroma.store.records.vector_parts import is_large, store_parts
 from pgchroma.store.resolved import ResolvedCollection
 from pgchroma.store.resolving import make_vectors, resolve, resolve_for_query
 from pgchroma.store.running.steps import Statement, Steps, Transaction, render
@@ -71,7 +72,8 @@ class WriteShape:
     Attributes:
         claim: The statement that locks or inserts the rows. Empty if `records` does that.
         records: The clauses that write the records.
-        vectors: The clauses that write their embeddings.
+        vectors: The clauses that return the positions of their embeddings as arrays, and delete the
+            embeddings that are replaced.
         sparse: The clauses that write their sparse vectors.
         shadow: The clauses that write their pending or previous embeddings.
         is_held: The expression for whether the change was made. Empty if it is always made.
@@ -120,13 +122,53 @@ def _write_first(
 def _send(
     shape: WriteShape, records: RecordBatch, resolved: ResolvedCollection, context: StoreContext
 ) -> Steps[None]:
-    has_vectors = records.dimension is not None
+    if is_large(records):
+        # Each attempt is a transaction of its own, as in `hold`: it must not keep its locks.
+        while not (yield Transaction(_send_in_parts(shape, records, resolved, context))):
+            pass
+        return
+    claim, change = _statements(shape, records, resolved, context)
+    if shape.is_held:
+        yield from hold(claim, change)
+    elif shape.claim:
+        yield claim, change
+    else:
+        yield change
+
+
+def _send_in_parts(
+    shape: WriteShape, records: RecordBatch, resolved: ResolvedCollection, context: StoreContext
+) -> Steps[bool]:
+    """Write records, and then their embeddings in parts.
+
+    Return whether the change was made. Otherwise nothing has changed.
+    """
+    claim, change = _statements(shape, records, resolved, context, in_parts=True)
+    rows: Any = (yield claim, change) if shape.claim else (yield change)
+    positions, seqs, *is_held = rows[0]
+    if not all(is_held):
+        return False
+    embeddings: Any = records.embeddings
+    yield from store_parts(embeddings, positions, seqs, resolved.tables, context)
+    return True
+
+
+def _statements(
+    shape: WriteShape,
+    records: RecordBatch,
+    resolved: ResolvedCollection,
+    context: StoreContext,
+    *,
+    in_parts: bool = False,
+) -> tuple[Statement, Statement]:
+    """Return the statement that locks or inserts the rows, and the one that changes them."""
     numbers = resolved.filterable.sparse_numbers()
     claim, change = _render_statements(
         shape,
         resolved.tables,
         resolved.shadow,
-        has_vectors,
+        records.dimension is not None,
+        in_parts,
         records.modality,
         tuple(numbers.values()),
         resolved.filterable.text_number,
@@ -134,13 +176,10 @@ def _send(
     columns = _column_parameters(
         records, numbers, context.sparsevec_oid, removals=shape is not _ADD
     )
-    changed = {**columns, "embeddings": _packed_embeddings(records, context)}
-    if shape.is_held:
-        yield from hold(Statement(claim, columns), Statement(change, changed))
-    elif claim:
-        yield Statement(claim, columns), Statement(change, changed)
-    else:
-        yield Statement(change, changed)
+    changed = columns
+    if records.embeddings is not None and not in_parts:
+        changed = {**columns, "embeddings": pack_vectors(records.embeddings, context.vector_oid)}
+    return Statement(claim, columns), Statement(change, changed)
 
 
 def _column_parameters(
@@ -164,12 +203,6 @@ def _packed_texts(texts: list[str | None] | None) -> TextArray | None:
     return None if texts is None else pack_texts(texts)
 
 
-def _packed_embeddings(records: RecordBatch, context: StoreContext) -> PackedArray | None:
-    if records.embeddings is None:
-        return None
-    return pack_vectors(records.embeddings, context.vector_oid)
-
-
 def _are_embedded(records: RecordBatch) -> PackedArray | None:
     if records.embeddings is None:
         return None
@@ -182,6 +215,7 @@ def _render_statements(
     tables: CollectionTables,
     shadow: CollectionTables | None,
     has_vectors: bool,
+    in_parts: bool,
     modality: Modality | None,
     numbers: tuple[int, ...],
     text_number: int | None,
@@ -201,9 +235,12 @@ def _render_statements(
     if has_vectors and shadow is not None:
         vectors += shape.shadow
         parts["shadow"] = shadow.vectors
-    change = render(
-        _WITH + shape.records + vectors + shape.sparse + _SELECT + shape.is_held, **parts
-    )
+    answer: LiteralString = _SELECT + shape.is_held
+    if in_parts:
+        answer = _SELECT_TARGETS.format(is_held=f", {shape.is_held}" if shape.is_held else "")
+    elif has_vectors:
+        vectors += _STORED
+    change = render(_WITH + shape.records + vectors + shape.sparse + answer, **parts)
     return render(shape.claim, **parts), change
 
 
@@ -211,6 +248,7 @@ _WITH: LiteralString = "with "
 # PostgreSQL locks tables in the order in which the clauses before this name them, whether the
 # statement is prepared or not: records before vectors, as in every other statement.
 _SELECT: LiteralString = "select "
+_SELECT_TARGETS: LiteralString = "select t.positions, t.records{is_held} from targets as t"
 
 # A transaction that reaches an id that another one inserts, changes or deletes waits there, and
 # holds only the rows before it. So all writers wait in the order of the ids. An existing row is
@@ -247,22 +285,28 @@ counted as (
 )
 """
 
+_ADDED_TARGETS: LiteralString = """,
+targets as (
+    select array_agg(a.seq order by i.n) as positions, array_agg(a.seq order by i.n) as records
+    from input as i
+    left join inserted as a on a.seq = i.drawn
+    where i.is_embedded
+)
+"""
+
 # The embeddings are no column of the input: PostgreSQL copies the rows of a function, of `with` and
 # of a sort, into a file if they exceed `work_mem`. In a select list, `unnest` returns one element
 # after the other, and several of them advance together. The array of embeddings has no nulls. So
 # the positions are those of the records with an embedding, and null if nothing is to be stored.
-_ADDED_VECTORS: LiteralString = """,
-targets as (
-    select array_agg(a.seq order by i.n) as positions
-    from input as i
-    left join inserted as a on a.seq = i.drawn
-    where i.is_embedded
-),
+_STORED: LiteralString = """,
 stored as (
     insert into {vectors} (pos, seq, embedding)
-    select pos, pos, embedding
+    select pos, seq, embedding
     from (
-        select unnest(positions) as pos, unnest(%(embeddings)b::vector[]) as embedding from targets
+        select
+            unnest(positions) as pos, unnest(records) as seq,
+            unnest(%(embeddings)b::vector[]) as embedding
+        from targets
     ) as embedded
     where pos is not null
 )
@@ -372,17 +416,6 @@ targets as (
     from input as i
     left join positions as p on p.n = i.n
     where i.is_embedded
-),
-stored as (
-    insert into {vectors} (pos, seq, embedding)
-    select pos, seq, embedding
-    from (
-        select
-            unnest(positions) as pos, unnest(records) as seq,
-            unnest(%(embeddings)b::vector[]) as embedding
-        from targets
-    ) as embedded
-    where pos is not null
 )
 """
 
@@ -393,7 +426,7 @@ outdated as (
 )
 """
 
-_ADD = WriteShape("", _ADDED + _COUNTED, _ADDED_VECTORS, "{sparse_added}")
+_ADD = WriteShape("", _ADDED + _COUNTED, _ADDED_TARGETS, "{sparse_added}")
 _UPDATE = WriteShape(
     LOCK, _INPUT + HELD + _CHANGED, _REPLACED, "{sparse_changed}", _REPLACED_SHADOW, IS_HELD
 )
