@@ -111,6 +111,7 @@ check: $(READY)  ## Lint, type-check, and compare generated files
 	$(BIN)/lint-imports
 	$(BIN)/sqlfluff lint --disable-progress-bar sql
 	$(BIN)/python tools/lint_sql.py
+	$(BIN)/python tools/benchmark_age.py
 
 fmt: $(READY)  ## Format, and generate the synchronous modules
 	$(BIN)/ruff check --fix --exit-zero --quiet

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from revision import revision
 from scale import dataset, machine, report
 from scale.peer_process import ALL, GROWTH, OTHER, PEERS, PYTHON, ROOT
 from scale.results import Rounds, Workload
@@ -23,11 +24,11 @@ def main() -> None:
     options = _options()
     rounds = Rounds(options.directory)
     if not options.report_only:
-        begin = time.monotonic()
+        begin, measured = time.monotonic(), revision()
         for workload, parts in workloads(options):
             _run(workload, parts, options, rounds)
             minutes = (time.monotonic() - begin) / 60
-            machine.remember(options.directory, _command(options), minutes)
+            machine.remember(options.directory, _command(options), minutes, measured)
             report.write(rounds, machine.recall(options.directory), options.output)
     report.write(rounds, machine.recall(options.directory), options.output)
 

@@ -18,6 +18,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from revision import revision
+
 ROOT = Path(__file__).resolve().parents[1]
 RECORDS = int(os.environ.get("BENCH_RECORDS", "20000"))
 ROUNDS = int(os.environ.get("BENCH_ROUNDS", "3"))
@@ -47,6 +49,7 @@ PEERS = {
 
 def main() -> None:
     """Run the rounds and write the table."""
+    measured = revision()
     rounds: dict[str, list[dict[str, float]]] = {peer: [] for peer in PEERS}
     for number in range(ROUNDS):
         for peer, python in PEERS.items():
@@ -56,7 +59,7 @@ def main() -> None:
         peer: {name: statistics.median(r[name] for r in results) for name in results[0]}
         for peer, results in rounds.items()
     }
-    text = table(medians) + embedding_table() + footprint()
+    text = table(medians, measured) + embedding_table() + footprint()
     (ROOT / "docs" / "benchmarks-core.md").write_text(text, encoding="utf-8")
     print(text)
 
@@ -76,7 +79,7 @@ def run(peer: str, python: Path) -> dict[str, float]:
     return measured
 
 
-def table(medians: dict[str, dict[str, float]]) -> str:
+def table(medians: dict[str, dict[str, float]], measured: str) -> str:
     """Lay the medians and their ratios out."""
     lines = [
         "# Core benchmark",
@@ -84,7 +87,8 @@ def table(medians: dict[str, dict[str, float]]) -> str:
         f"{RECORDS:,} records of 384 dimensions with documents of some 300 characters and four "
         f"metadata keys, written in batches of 1,000. Medians of {ROUNDS} rounds in turns on "
         f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}, "
-        f"{time.strftime('%Y-%m-%d')}. Made by `make bench-core`; times are in milliseconds.",
+        f"{time.strftime('%Y-%m-%d')}, {measured}. Made by `make bench-core`; times are in "
+        "milliseconds.",
         "",
         "Below 1 is faster than the peer. `chromadb` is chromadb 1.5.9's PersistentClient; "
         "`psycopg` is the same SQL written by hand with a pool (`benchmarks/handwritten.py`).",

@@ -27,6 +27,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+from revision import revision
 from tables import short, table
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -79,7 +80,7 @@ def introduction(rounds: int) -> str:
         "# Embedding benchmark\n\n"
         f"Medians of {rounds} turns, one side after the other, on {os.cpu_count()} cores, "
         f"{platform.machine()}, Python {platform.python_version()}, "
-        f"{time.strftime('%Y-%m-%d')}. Made by `make bench-embeddings`.\n\n"
+        f"{time.strftime('%Y-%m-%d')}, {revision()}. Made by `make bench-embeddings`.\n\n"
     )
 
 

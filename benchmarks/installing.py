@@ -19,6 +19,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from revision import revision
 from tables import short, table
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -59,6 +60,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=15, help="imports of each (default: 15)")
     rounds = parser.parse_args().rounds
+    measured = revision()
     with tempfile.TemporaryDirectory(prefix="pgchroma-installing-") as place:
         wheel = _built(Path(place)).as_uri()
         pythons = {
@@ -68,6 +70,7 @@ def main() -> None:
         seconds = _timed(pythons, rounds)
         rows = [_row(each.name, pythons[each.name], seconds[each.name]) for each in INSTALLATIONS]
         print(table(("installed", "packages", "MB", "import, ms"), 1, rows))
+        print(f"Measured at {measured}.")
 
 
 def _row(name: str, python: Path, seconds: Sequence[float]) -> list[str]:

@@ -18,6 +18,7 @@ import psycopg
 
 import pgchroma
 from pgchroma.embedded import EmbeddedPostgres
+from revision import revision
 from scale import dataset
 from scale.peer_process import PYTHON, ROOT
 from tables import short, table
@@ -31,6 +32,7 @@ NEIGHBOURS = 10
 
 def main() -> None:
     """Measure every form on every kind of data, and write the table."""
+    measured = revision()
     rows = [row for data in DATA for row in measure(data)]
     header = (
         "data",
@@ -41,7 +43,8 @@ def main() -> None:
         "index, MB",
         "build, s",
     )
-    text = f"{INTRODUCTION}\n{table(header, 2, rows)}"
+    introduction = INTRODUCTION.replace("{revision}", measured)
+    text = f"{introduction}\n{table(header, 2, rows)}"
     (ROOT / "docs" / "benchmarks-quantization.md").write_text(text, encoding="utf-8")
     print(text)
 
@@ -117,8 +120,8 @@ INTRODUCTION = f"""# Shorter forms in an index
 `configuration={{"hnsw": {{"quantization": …}}}}`: the {NEIGHBOURS} nearest of {RECORDS:,}
 embeddings, space l2, `M` 16, `ef_construction` 100. Distances are exact in every case; the table
 of embeddings stays as it is. Made by `make bench-quantization` on the data of
-[benchmarks.md](benchmarks.md). The time of a build has the seconds in that the compactor waits for
-writes to ebb.
+[benchmarks.md](benchmarks.md), at {{revision}}. The time of a build has the seconds in that the
+compactor waits for writes to ebb.
 """
 
 

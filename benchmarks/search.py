@@ -40,6 +40,7 @@ from pgchroma import (
 from pgchroma.compactor.runner import Compaction
 from pgchroma.compactor.settings import CompactionSettings
 from pgchroma.embedded import EmbeddedPostgres
+from revision import revision
 from tables import short, table
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -333,6 +334,7 @@ def _peers(vectors: Vectors) -> list[tuple[str, str, str, str]]:
 
 def main() -> None:
     """Measure the kinds of vectors, and write the tables."""
+    measured = revision()
     random = np.random.default_rng(3)
     written, searched, beside = [], [], []
     kinds = (("BM25", bm25), ("words", bm25), ("SPLADE-like", splade))
@@ -390,7 +392,7 @@ def main() -> None:
                 beside = [("pgchroma", rate, short(cpu_ms), short(wall)), *_peers(vectors)]
                 print(beside, flush=True)
     header = ("", "weights", "add, CPU", "add", "more, µs", "blocks/s", "both/s", "vector", "block")
-    text = INTRODUCTION + table(header, 1, written) + SEARCHES
+    text = INTRODUCTION.replace("{revision}", measured) + table(header, 1, written) + SEARCHES
     text += table(("", "search", "CPU, ms", "all, ms", "ratio"), 2, searched)
     if beside:
         text += BESIDE + table(("", "indexed/s", "CPU, ms", "all, ms"), 1, beside)
@@ -402,7 +404,8 @@ def main() -> None:
 INTRODUCTION = f"""# Searches by sparse vectors and by words
 
 {DOCUMENTS:,} records with embeddings of {DIMENSION} dimension{"s" * (DIMENSION > 1)}, a document
-and two metadata keys, in an embedded PostgreSQL; made by `make bench-search{"-large" * IS_LARGE}`.
+and two metadata keys, in an embedded PostgreSQL; made by `make bench-search{"-large" * IS_LARGE}`
+at {{revision}}.
 The vectors are synthetic: terms are as
 unevenly frequent as words, in the first kind over all numbers of 32 bits, in the second over the
 vocabulary of SPLADE's models. "words" is a full-text index of documents that have a word for each

@@ -25,6 +25,7 @@ from pgchroma import K, Knn, Rrf, Schema, Search, SparseVectorIndexConfig, Text
 from pgchroma.client.arguments.searches import FUSION_K
 from pgchroma.model.configuration import AVERAGE_LENGTH
 from pgchroma.utils.embedding_functions import ChromaBm25EmbeddingFunction
+from revision import revision
 from tables import table
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -115,6 +116,7 @@ def summed(weight: float) -> Ranker:
 
 def main() -> None:
     """Print the table and write the page."""
+    measured = revision()
     documents = pairs()
     ids = [f"{number}" for number in range(len(documents))]
     texts = [rest for _, rest in documents]
@@ -156,7 +158,7 @@ def main() -> None:
     print(rendered)
     page = _PAGE.format(
         documents=f"{len(documents):,}", queries=QUERIES, length=length, table=rendered,
-        python=sys.version.split()[0],
+        python=sys.version.split()[0], revision=measured,
     )  # fmt: skip
     (ROOT / "docs" / "benchmarks-search-quality.md").write_text(page)
 
@@ -193,10 +195,11 @@ def _rows(collections: dict[int, Any], questions: Sequence[tuple[str, str]]) -> 
 
 _PAGE = """# Retrieval quality
 
-Made by `make bench-quality` with Python {python}: {documents} docstrings of the standard library
-and of installed packages, {length} words on average. Each has lost its first sentence. {queries} of
-these sentences search for the rest of their docstring, which counts as the only right answer. The
-embeddings are those of the default function, and a fusion has the best {depth} of each list.
+Made by `make bench-quality` with Python {python} at {revision}: {documents} docstrings
+of the standard library and of installed packages, {length} words on average. Each has lost its
+first sentence. {queries} of these sentences search for the rest of their docstring, which counts as
+the only right answer. The embeddings are those of the default function, and a fusion has the best
+{depth} of each list.
 
 {table}
 - Without inverse document frequencies, BM25 loses a seventh of its quality.

@@ -28,6 +28,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 import pgchroma
+from revision import revision
 from tables import table
 from transfer_records import COLLECTION, DIMENSION, METADATA, portions
 
@@ -47,6 +48,7 @@ def main() -> None:
     if options.loop:
         _loop(Path(options.loop), options.records)
         return
+    measured = revision()
     with tempfile.TemporaryDirectory(dir=options.directory) as directory:
         place = Path(directory)
         sources = {"file": place / f"{COLLECTION}.parquet", "chroma": place / "chroma"}
@@ -55,7 +57,7 @@ def main() -> None:
         rounds = [
             _round(place, number, sources, options.records) for number in range(options.rounds)
         ]
-    _write(options, rounds)
+    _write(options, rounds, measured)
 
 
 def _round(place: Path, number: int, sources: dict[str, Path], records: int) -> Round:
@@ -158,7 +160,7 @@ def _make_chroma(directory: Path, records: int) -> Path:
     return directory
 
 
-def _write(options: argparse.Namespace, rounds: list[dict[str, float]]) -> None:
+def _write(options: argparse.Namespace, rounds: list[dict[str, float]], measured: str) -> None:
     def median(name: str) -> float:
         return statistics.median(each[name] for each in rounds)
 
@@ -179,13 +181,6 @@ def _write(options: argparse.Namespace, rounds: list[dict[str, float]]) -> None:
         ("goal of imports", "", "≥ 0.7", "", "≤ 300"),
     ]
     header = ("", "records/s", "÷ loop", "rounds", "MB")
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"],
-        cwd=ROOT,
-        capture_output=True,
-        check=True,
-        text=True,
-    ).stdout.strip()
     REPORT.write_text(
         "# Benchmark of imports\n\n"
         f"{options.records:,} records with {DIMENSION} dimensions, documents of some 280 "
@@ -196,7 +191,7 @@ def _write(options: argparse.Namespace, rounds: list[dict[str, float]]) -> None:
         "back and compares it while it writes the next one. Nothing builds indexes. "
         f"Medians of {options.rounds} rounds in turns; {os.cpu_count()} cores, "
         f"{platform.machine()}, Python {platform.python_version()}, {time.strftime('%Y-%m-%d')}, "
-        f"commit {commit}. Made by `make bench-transfer{_arguments(options)}`.\n\n"
+        f"{measured}. Made by `make bench-transfer{_arguments(options)}`.\n\n"
         f"{table(header, 1, rows)}\n"
         "The memory is the peak of the import's resident memory, with that of the process that "
         "reads a directory for it, and without PostgreSQL.\n" + options.note

@@ -30,11 +30,12 @@ print(json.dumps({"PostgreSQL": found[0].split()[0], "pgvector": found[1],
 """
 
 
-def remember(directory: Path, command: str, minutes: float) -> None:
-    """Save a description of this machine, and which command ran on it when and for how long."""
+def remember(directory: Path, command: str, minutes: float, measured: str) -> None:
+    """Save a description of this machine, and which command ran on it when, how long, on what."""
     path = directory / "machine.json"
     commands = recall(directory).get("commands", {}) if path.exists() else {}
-    commands[command] = {"minutes": minutes, "date": time.strftime("%Y-%m-%d")}
+    today = time.strftime("%Y-%m-%d")
+    commands[command] = {"minutes": minutes, "date": today, "revision": measured}
     path.write_text(json.dumps(_described() | {"commands": commands}, indent=1), encoding="utf-8")
 
 

@@ -74,7 +74,7 @@ def write(rounds: Rounds, machine: dict[str, Any], output: Path) -> None:
 def _machine(machine: dict[str, Any]) -> str:
     versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
     commands = "\n".join(
-        f"- `{command}`: {about['minutes']:.0f} minutes, {about['date']}"
+        f"- `{command}`: {about['minutes']:.0f} minutes, {about['date']}, {about['revision']}"
         for command, about in machine["commands"].items()
     )
     return (
