@@ -12,28 +12,27 @@ import argparse
 import itertools
 import math
 import multiprocessing
-import operator
 import os
 import platform
 import statistics
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import FIRST_EXCEPTION, ProcessPoolExecutor, wait
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import chromadb
-import numpy as np
 
+from comparison import Goal, Results, table
+from concurrent_clients import PACE, WRITERS, WRITTEN, concurrency, connect
+from revision import revision
 from running import HOST, ROOT, Server, serving
+from scale import quiescence
 from tables import short
-from workload import BATCH, DIMENSION, batch, records
+from workload import BATCH, batch, records
 
 ADDED = 10_000
 """How many records the measure of adding adds."""
@@ -41,34 +40,9 @@ ADDED = 10_000
 TURNS, CALLS = 10, 10
 """How many turns a side has in the measure of a read, and how many calls it makes in each."""
 
-READERS, WRITERS = 8, 2
-WRITTEN = 100
-"""How many records a batch of a writer has."""
-
-PACE = 2.0
-"""How many batches a second a writer adds when it is held back."""
-
 SOAKERS = 4
 FILTER = {"category": "c3"}
 """A filter that one in ten records matches."""
-
-COMPARE = {"≥": operator.ge, "≤": operator.le, "<": operator.lt}
-
-
-@dataclass(frozen=True)
-class Goal:
-    """A bound for the ratio of the second side to the first; if absolute, for its own number."""
-
-    sign: str
-    bound: float
-    absolute: bool = False
-
-    def verdict(self, ours: float, ratio: float) -> str:
-        """Return the goal, and whether it is met."""
-        met = COMPARE[self.sign](ours if self.absolute else ratio, self.bound)
-        of_what = "itself " if self.absolute else ""
-        return f"{of_what}{self.sign} {self.bound:g} {'✓' if met else '✗'}"
-
 
 GOALS = {
     "add, rows/s": Goal("≥", 5),
@@ -80,18 +54,16 @@ GOALS = {
     "heartbeat, p50 ms": Goal("≤", 2),
     "8 clients: queries/s": Goal("≥", 1.2),
     "8 clients: query, p99 ms": Goal("≤", 0.8),
-    "beside paced writers: growth of p99": Goal("<", 2, absolute=True),
-    "beside unpaced writers: growth of p99": Goal("<", 2, absolute=True),
+    "8 clients beside paced writers: growth of p99": Goal("<", 2, absolute=True),
+    "8 clients beside unpaced writers: growth of p99": Goal("<", 2, absolute=True),
     "memory of one worker: server, RSS, MB": Goal("≤", 300, absolute=True),
     "memory of one worker: all, PSS, MB": Goal("≤", 300, absolute=True),
 }
 
-Results = dict[tuple[str, str], float]
-"""Operation and collection size to number."""
-
 
 def main() -> None:
     """Run the rounds and write the table."""
+    measured = revision()
     os.environ |= {"ANONYMIZED_TELEMETRY": "False", "NO_PROXY": HOST, "no_proxy": HOST}
     options = _options()
     peer, ours = options.sides
@@ -106,7 +78,8 @@ def main() -> None:
     for label, name in sides.items() if options.soak else ():
         print(f"soak: {label} …", flush=True)
         soaks[label] = soak(name, data, options.soak)
-    text = introduction(options) + table(rounds) + (soak_table(soaks) if soaks else "")
+    text = introduction(options, measured) + table(rounds, GOALS)
+    text += soak_table(soaks) if soaks else ""
     options.output.write_text(text, encoding="utf-8")
     print(text)
 
@@ -119,6 +92,7 @@ def _options() -> argparse.Namespace:
     add = parser.add_argument
     add("--sides", type=lambda text: text.split(","), default="chroma,pgchroma")
     add("--sizes", type=numbers, default="2000,20000", help="sizes of the collections read from")
+    add("--clients", type=numbers, default="1,8,32", help="numbers of clients that read")
     add("--rounds", type=int, default=3)
     add("--seconds", type=float, default=4, help="of each part with several clients")
     add("--workers", type=int, default=os.cpu_count(), help="of pgchroma, with several clients")
@@ -130,15 +104,24 @@ def _options() -> argparse.Namespace:
 def run(
     sides: dict[str, str], data: dict[str, Any], options: argparse.Namespace
 ) -> dict[str, Results]:
-    """Measure the sides once: with one client, then, on the same data, with several."""
+    """Measure the sides once, with each number of clients."""
+    results: dict[str, Results] = {label: {} for label in sides}
+    several = [clients for clients in options.clients if clients > 1]
     with tempfile.TemporaryDirectory(prefix="pgchroma-bench-") as directory:
-        with _all_serving(sides, Path(directory), workers=1) as servers:
-            results = one_client(servers, data, options.sizes)
-        with _all_serving(sides, Path(directory), workers=options.workers) as servers:
-            for size, (label, server) in itertools.product(options.sizes, servers.items()):
-                print(f"  several clients, {size:,} records, {label} …", flush=True)
-                results[label] |= concurrency(server.port, data, size, options.seconds)
+        if 1 in options.clients:
+            with _all_serving(sides, Path(directory), workers=1) as servers:
+                _join(results, one_client(servers, data, options.sizes))
+        if several:
+            with _all_serving(sides, Path(directory), workers=options.workers) as servers:
+                for size, clients in itertools.product(options.sizes, several):
+                    found = several_clients(servers, data, size, clients, options.seconds)
+                    _join(results, found)
     return results
+
+
+def _join(results: dict[str, Results], found: dict[str, Results]) -> None:
+    for label, numbers in found.items():
+        results[label] |= numbers
 
 
 @contextmanager
@@ -163,13 +146,11 @@ def one_client(
         results[label] = {("add, rows/s", ""): ADDED / fill(server.port, "added", data, ADDED)}
     for size in sizes:
         print(f"  one client, {size:,} records …", flush=True)
-        for server in servers.values():
-            fill(server.port, _name(size), data, size)
-        for label, server in servers.items():
-            seconds = settle(server.port, size)
+        name = f"read-{size}"
+        for label, seconds in _fill_all(servers, name, data, size).items():
             if seconds is not None:
                 results[label]["from the last add to the index, s", f"{size:,}"] = seconds
-        calls = {label: reads(server.port, data, size) for label, server in servers.items()}
+        calls = {label: reads(server.port, name, data) for label, server in servers.items()}
         for operation in next(iter(calls.values())):
             times = _in_turns({label: calls[label][operation] for label in calls}, size)
             for label, median in times.items():
@@ -180,10 +161,13 @@ def one_client(
     return results
 
 
-@cache
-def connect(port: int) -> Any:
-    """Return this process's client of a server."""
-    return chromadb.HttpClient(host=HOST, port=port)
+def _fill_all(
+    servers: dict[str, Server], name: str, data: dict[str, Any], size: int
+) -> dict[str, float | None]:
+    """Make a collection on each side; return the seconds until its index was ready."""
+    for server in servers.values():
+        fill(server.port, name, data, size)
+    return {label: wait_until_indexed(server.port, name) for label, server in servers.items()}
 
 
 def fill(port: int, name: str, data: dict[str, Any], count: int) -> float:
@@ -195,12 +179,12 @@ def fill(port: int, name: str, data: dict[str, Any], count: int) -> float:
     return time.perf_counter() - begin
 
 
-def settle(port: int, size: int) -> float | None:
+def wait_until_indexed(port: int, name: str) -> float | None:
     """Wait until a collection is indexed; return the seconds, or `None` if the server cannot say.
 
     Chroma's server has no such route: it indexes records before it acknowledges them.
     """
-    collection = connect(port).get_collection(_name(size), embedding_function=None)
+    collection = connect(port).get_collection(name, embedding_function=None)
     begin = time.perf_counter()
     try:
         while collection.get_indexing_status().op_indexing_progress < 1:
@@ -210,9 +194,9 @@ def settle(port: int, size: int) -> float | None:
     return time.perf_counter() - begin
 
 
-def reads(port: int, data: dict[str, Any], size: int) -> dict[str, Callable[[int], Any]]:
+def reads(port: int, name: str, data: dict[str, Any]) -> dict[str, Callable[[int], Any]]:
     """Return the reads, each of which begins at the record of the given number."""
-    collection = connect(port).get_collection(_name(size), embedding_function=None)
+    collection = connect(port).get_collection(name, embedding_function=None)
     vectors, ids = data["embeddings"], data["ids"]
     return {
         "query": lambda n: collection.query(query_embeddings=vectors[n], n_results=10),
@@ -237,117 +221,21 @@ def _in_turns(calls: dict[str, Callable[[int], Any]], size: int) -> dict[str, fl
     return {label: statistics.median(found[CALLS:]) for label, found in times.items()}
 
 
-def _name(size: int) -> str:
-    return f"read-{size}"
-
-
-@dataclass(frozen=True)
-class Part:
-    """The work of one process in a phase with several clients."""
-
-    port: int
-    collection: str
-    queries: np.ndarray
-    seconds: float
-    rates: tuple[float, ...]
-    """How many batches a second a writer adds in each phase: none, some, or as many as it can."""
-    writer: int | None = None
-
-
-def concurrency(port: int, data: dict[str, Any], size: int, seconds: float) -> Results:
-    """Measure readers alone, beside rate-limited writers, and beside unlimited ones."""
-    phases = {"": 0.0, "beside paced writers: ": PACE, "beside unpaced writers: ": math.inf}
-    queries = data["embeddings"][: size : size // 100]
-    shared = (port, _name(size), queries, seconds, tuple(phases.values()))
-    parts = [Part(*shared, writer) for writer in [None] * READERS + list(range(WRITERS))]
-    done = _at_once(parts)
-    results: Results = {}
-    alone = 0.0
-    for number, phase in enumerate(phases):
-        readers, writers = ([p[number] for p in some] for some in (done[:READERS], done[READERS:]))
-        p50, p99 = np.percentile(np.concatenate(readers), [50, 99]) * 1000
-        alone = alone or p99
-        found = {
-            "queries/s": sum(len(times) for times in readers) / seconds,
-            "query, p50 ms": p50,
-            "query, p99 ms": p99,
-        }
-        if phase:
-            found["growth of p99"] = p99 / alone
-            found["rows/s written"] = WRITTEN * sum(len(times) for times in writers) / seconds
-        label = phase or f"{READERS} clients: "
-        results |= {(label + what, f"{size:,}"): number for what, number in found.items()}
+def several_clients(
+    servers: dict[str, Server], data: dict[str, Any], size: int, clients: int, seconds: float
+) -> dict[str, Results]:
+    """Measure some clients on a new collection of each side, one side after the other."""
+    name = f"read-{size}-by-{clients}"
+    _fill_all(servers, name, data, size)
+    results = {}
+    for label, server in servers.items():
+        print(f"  {clients} clients, {size:,} records, {label} …", flush=True)
+        for each in servers.values():
+            quiescence.settle(each)
+        shared = (server.port, name, data["embeddings"][: size : size // 100], seconds)
+        found = concurrency(shared, clients)
+        results[label] = {(what, f"{size:,}"): number for what, number in found.items()}
     return results
-
-
-def _at_once(parts: list[Part]) -> list[list[list[float]]]:
-    """Run every part in a separate process; all parts begin each phase together."""
-    spawn = multiprocessing.get_context("spawn")
-    barrier = spawn.Barrier(len(parts), timeout=120)
-    with ProcessPoolExecutor(len(parts), spawn, _share, (barrier,)) as pool:
-        futures = [pool.submit(take_part, part) for part in parts]
-        for future in wait(futures, return_when=FIRST_EXCEPTION).done:
-            future.result()
-        return [future.result() for future in futures]
-
-
-def _share(barrier: threading.Barrier) -> None:
-    """Store the barrier in a global variable for this process's part."""
-    globals()["_barrier"] = barrier
-
-
-def take_part(part: Part) -> list[list[float]]:
-    """Do one process's part, and return the times of its calls by phase."""
-    barrier: threading.Barrier = globals()["_barrier"]
-    times = []
-    try:
-        collection = connect(part.port).get_collection(part.collection, embedding_function=None)
-        for phase, rate in enumerate(part.rates):
-            call = _reading(part, collection)
-            call()
-            if part.writer is not None:
-                call = _writing(f"{phase}-{part.writer}", collection)
-            barrier.wait()
-            own_rate = math.inf if part.writer is None else rate
-            times.append(_times(call, own_rate, part.seconds) if own_rate else [])
-            barrier.wait()
-    except Exception:
-        barrier.abort()
-        raise
-    return times
-
-
-def _times(call: Callable[[], Any], rate: float, seconds: float) -> list[float]:
-    """Time calls made for some seconds, at a limited rate; the late ones do not count."""
-    times: list[float] = []
-    begin = time.perf_counter()
-    while (start := time.perf_counter()) < begin + seconds:
-        call()
-        end = time.perf_counter()
-        times.append(end - start)
-        time.sleep(max(0.0, begin + len(times) / rate - end))
-    return times
-
-
-def _reading(part: Part, collection: Any) -> Callable[[], Any]:
-    queries = itertools.cycle(part.queries)
-    return lambda: collection.query(query_embeddings=next(queries), n_results=10)
-
-
-def _writing(prefix: str, collection: Any) -> Callable[[], Any]:
-    random = np.random.default_rng(list(prefix.encode()))
-    numbers = itertools.count()
-
-    def call() -> None:
-        number = next(numbers)
-        collection.add(
-            ids=[f"{prefix}-{number}-{n}" for n in range(WRITTEN)],
-            embeddings=random.normal(size=(WRITTEN, DIMENSION)).astype(np.float32),
-            metadatas=[{"n": n, "category": "written"} for n in range(WRITTEN)],
-            documents=[f"written beside the readers, {number}"] * WRITTEN,
-        )
-
-    return call
 
 
 def soak(name: str, data: dict[str, Any], requests: int) -> dict[int, dict[str, float]]:
@@ -377,7 +265,7 @@ def gets(port: int, ids: list[str], count: int) -> None:
         collection.get(ids=ids)
 
 
-def introduction(options: argparse.Namespace) -> str:
+def introduction(options: argparse.Namespace, measured: str) -> str:
     """Return a description of the measurement, the machine and the command."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     arguments = f' ARGS="{" ".join(sys.argv[1:])}"' if sys.argv[1:] else ""
@@ -387,40 +275,21 @@ def introduction(options: argparse.Namespace) -> str:
         "and to `pgchroma run`. Records have 384 dimensions, documents of some 300 characters and "
         f"four metadata keys. Medians of {options.rounds} rounds in turns on {os.cpu_count()} "
         f"cores, which servers and clients share, {platform.machine()}, {memory:.0f} GB, Python "
-        f"{platform.python_version()}, {time.strftime('%Y-%m-%d')}. Made by "
+        f"{platform.python_version()}, {time.strftime('%Y-%m-%d')}, {measured}. Made by "
         f"`make bench-http{arguments}`.",
         f"One client: {ADDED:,} records are added in batches of {BATCH:,}; the time of a read is "
         f"the median of {TURNS * CALLS} calls, on a collection of the given size whose embeddings "
         "are indexed; the filter matches one record in ten, and a filtered get asks for 100.",
-        f"{READERS} clients are processes which query for {options.seconds:g} seconds: alone, then "
-        f"beside {WRITERS} writers to the same collection with batches of {WRITTEN}. Paced writers "
-        f"ask for {WRITERS * PACE * WRITTEN:.0f} rows a second together, so that both sides bear "
-        "the same; unpaced ones write what they can, and the collection grows under the readers.",
-        f"pgchroma has one worker for one client and {options.workers} for {READERS}. RSS counts "
+        "Several clients are processes which query a collection of their own, indexed and at rest, "
+        f"for {options.seconds:g} seconds: alone, then beside {WRITERS} writers to the same "
+        f"collection with batches of {WRITTEN}. Paced writers ask for "
+        f"{WRITERS * PACE * WRITTEN:.0f} rows a second together, so that both sides bear the same; "
+        "unpaced ones write what they can, and the collection grows under the readers.",
+        f"pgchroma has one worker for one client and {options.workers} for several. RSS counts "
         "memory that processes share once for each, PSS divides it among them. “Rounds” is the "
         "range of the rounds' own ratios.",
     ]
     return "\n\n".join(paragraphs) + "\n\n"
-
-
-def table(rounds: dict[str, list[Results]]) -> str:
-    """Lay the medians, their ratios and the ratios' range over the rounds out."""
-    peer, ours = rounds
-    lines = [
-        f"| operation | records | {peer} | {ours} | ÷ {peer} | rounds | goal |",
-        "|---|---:|---:|---:|---:|---:|---|",
-    ]
-    for key in dict.fromkeys([*rounds[ours][0], *rounds[peer][0]]):
-        theirs, own = ([r[key] for r in results if key in r] for results in rounds.values())
-        numbers = [statistics.median(n) if n else math.nan for n in (theirs, own)]
-        ratios = [b / a for a, b in zip(theirs, own, strict=False)]
-        ratio = numbers[1] / numbers[0]
-        spread = f"{min(ratios):.2f}–{max(ratios):.2f}" if ratios else "–"
-        goal = GOALS.get(key[0])
-        cells = [*key, *map(short, [*numbers, ratio]), spread]
-        cells.append(goal.verdict(numbers[1], ratio) if goal else "")
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines) + "\n"
 
 
 def soak_table(soaks: dict[str, dict[int, dict[str, float]]]) -> str:
