@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PEER := $(VENV)/bench/.ready
-PEERS := $(VENV)/bench/.ready-vectors
+PEERS := $(VENV)/bench/.ready-peers
 SEARCH_PEERS := $(VENV)/search-peers/.ready
 CLIENTS := $(VENV)/clients/.ready
 NODE := $(VENV)/node/.ready
@@ -134,7 +134,8 @@ bench-http: $(PEER)  ## Compare with Chroma's server over HTTP; takes some minut
 # What docs/benchmarks.md is drawn with, and what else is compared with.
 $(PEERS): $(PEER)
 	$(VENV)/bench/bin/python -m pip install --quiet --disable-pip-version-check \
-		"langchain-postgres==0.0.19" "psycopg[binary]>=3.2.10" "matplotlib>=3.9"
+		"langchain-postgres==0.0.19" "psycopg[binary]>=3.2.10" "matplotlib>=3.9" \
+		"lancedb==0.40.0" "qdrant-edge-py==0.9.0"
 	@touch $(PEERS)
 
 bench-vectors: $(PEERS)  ## Compare indexes, filters and churn at 10,000 and 100,000 records; ARGS="--help"

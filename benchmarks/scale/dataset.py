@@ -11,7 +11,9 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -32,26 +34,61 @@ DRAWN = 50_000
 class Dataset:
     """Records, queries that are not among them, and vectors to replace theirs by.
 
-    Attributes:
-        replacements: As many as there are records, of the same distribution.
+    Each column is read when it is first needed, and vectors are mapped into memory: a process that
+    only searches a million records needs little of its own.
     """
 
-    name: str
-    ids: list[str]
-    embeddings: np.ndarray
-    documents: list[str]
-    metadatas: list[dict[str, Any]]
-    queries: np.ndarray
-    replacements: np.ndarray
+    place: Path
+
+    @property
+    def name(self) -> str:
+        """The name that `make` was given."""
+        return self.place.parent.name
 
     def __len__(self) -> int:
         """Return the number of records."""
-        return len(self.ids)
+        return len(self.embeddings)
 
     @property
     def dimension(self) -> int:
         """The length of a vector."""
         return int(self.embeddings.shape[1])
+
+    @cached_property
+    def ids(self) -> list[str]:
+        """The ids, ascending."""
+        return [f"id-{n:07d}" for n in range(len(self))]
+
+    @cached_property
+    def embeddings(self) -> np.ndarray:
+        """The embedding of each record."""
+        return np.asarray(np.load(self.place / "embeddings.npy", mmap_mode="r"))
+
+    @cached_property
+    def documents(self) -> list[str]:
+        """The document of each record."""
+        texts: list[str]
+        texts = json.loads((self.place / "documents.json").read_text(encoding="utf-8"))
+        return texts
+
+    @cached_property
+    def metadatas(self) -> list[dict[str, Any]]:
+        """The metadata of each record."""
+        return [metadata(n) for n in range(len(self))]
+
+    @cached_property
+    def queries(self) -> np.ndarray:
+        """The queries."""
+        return np.asarray(np.load(self.place / "queries.npy"))
+
+    @cached_property
+    def replacements(self) -> np.ndarray:
+        """As many vectors as there are records, of the same distribution."""
+        return np.asarray(np.load(self.place / "replacements.npy", mmap_mode="r"))
+
+    def changeable(self) -> np.ndarray:
+        """Return the embeddings such that changes stay in this process, which copies them alone."""
+        return np.asarray(np.load(self.place / "embeddings.npy", mmap_mode="c"))
 
     def batch(self, first: int, count: int) -> dict[str, Any]:
         """Cut some consecutive records out, as the arguments of an `add`."""
@@ -104,22 +141,12 @@ def make(directory: Path, name: str, count: int, python: Path) -> Path:
 
 
 def load(place: Path) -> Dataset:
-    """Open the data that `make` has made; vectors are mapped into memory, not read."""
-    documents = json.loads((place / "documents.json").read_text(encoding="utf-8"))
-    embeddings = np.load(place / "embeddings.npy", mmap_mode="r")
-    count = len(embeddings)
-    return Dataset(
-        name=place.parent.name,
-        ids=[f"id-{n:07d}" for n in range(count)],
-        embeddings=embeddings,
-        documents=documents,
-        metadatas=[metadata(n) for n in range(count)],
-        queries=np.load(place / "queries.npy"),
-        replacements=np.load(place / "replacements.npy", mmap_mode="r"),
-    )
+    """Open the data that `make` has made."""
+    return Dataset(place)
 
 
-def _make_clustered(place: Path, count: int, dimension: int) -> None:
+def clustered_vectors(dimension: int) -> Callable[[int, int], np.ndarray]:
+    """Return a function that draws clustered vectors, by a seed and their number."""
     shape = np.random.default_rng(11)
     centres = shape.normal(size=(CENTRES, dimension)) * 0.6
     directions = shape.normal(size=(DIRECTIONS, dimension)) / np.sqrt(DIRECTIONS)
@@ -134,6 +161,11 @@ def _make_clustered(place: Path, count: int, dimension: int) -> None:
             part += random.normal(size=part.shape) * 0.1
         return drawn
 
+    return draw
+
+
+def _make_clustered(place: Path, count: int, dimension: int) -> None:
+    draw = clustered_vectors(dimension)
     documents = texts(np.random.default_rng(12), count)
     (place / "documents.json").write_text(json.dumps(documents), encoding="utf-8")
     np.save(place / "embeddings.npy", draw(13, count))

@@ -48,7 +48,7 @@ def recall(directory: Path) -> dict[str, Any]:
 def _described() -> dict[str, Any]:
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     asked = subprocess.run([str(PYTHON), "-c", ASK], stdout=subprocess.PIPE, text=True, check=True)
-    names = ("chromadb", "langchain-postgres", "numpy")
+    names = ("chromadb", "langchain-postgres", "lancedb", "qdrant-edge-py", "numpy")
     versions = json.loads(asked.stdout.splitlines()[-1])
     return {
         "cores": os.cpu_count(),

@@ -18,12 +18,15 @@ PYTHON = ROOT / ".venv" / "bin" / "python"
 OTHERS = ROOT / ".venv" / "bench" / "bin" / "python"
 """The environment of the other peers."""
 
-READS = ("query", "curve", "fifty", "filters", "documents", "count", "concurrency")
+READS = ("query", "curve", "fifty", "filters", "documents", "by_ids", "count", "concurrency")
 GROWTH = ("query", "filters", "count")
 """The parts of collections that are measured only for their growth."""
 
 OTHER = ("memory", "query", "curve", "fifty", "filters")
 """The parts of data sets other than the one that is measured completely."""
+
+ALIKE = ("memory", "query", "curve", "fifty", "filters", "by_ids", "count")
+"""The parts that vector databases without Chroma's interface do alike."""
 
 CHANGES = ("upsert", "churn", "ingesting")
 
@@ -43,6 +46,8 @@ PEERS = {
     "chromadb": PeerSpec("chromadb", OTHERS, ALL),
     "psycopg": PeerSpec("SQL by hand", PYTHON, ALL),
     "langchain": PeerSpec("langchain-postgres", OTHERS, ("memory", "query", "curve", "filters")),
+    "lancedb": PeerSpec("LanceDB", OTHERS, ALIKE),
+    "qdrant": PeerSpec("Qdrant Edge", OTHERS, ALIKE),
 }
 
 

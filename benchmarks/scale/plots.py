@@ -27,6 +27,8 @@ COLOURS = {
     "chromadb": "#d08020",
     "psycopg": "#606060",
     "langchain": "#a0b890",
+    "lancedb": "#b05080",
+    "qdrant": "#40a0a0",
 }
 GROWTH = {
     "query": ("query", "time p50"),

@@ -29,6 +29,8 @@ WARMING = 30
 """How often a filter is used before it is timed: often enough to get an index."""
 
 FILTERED, GOT, COUNTED = 20, 5, 20
+IDS = 10
+"""How many records a get by ids asks for."""
 
 
 def query(session: Session, turn: int) -> Measures:
@@ -60,7 +62,7 @@ def fifty(session: Session, turn: int) -> Measures:
 def filters(session: Session, turn: int) -> Measures:
     """Search with filters; the first turn only uses each of them often."""
     found = metadata_filters(len(session.data))
-    if session.data.name != DOCSTRINGS and session.name != "langchain":
+    if session.data.name != DOCSTRINGS and session.peer.searches_documents:
         found |= contains_filters(session.data)
     if turn == 0:
         for filter in found.values():
@@ -96,6 +98,16 @@ def documents(session: Session, turn: int) -> Measures:
         results[f"{name} time"], counts = timed(session.peer.get(filter(n)) for n in numbers)
         results[f"{name} matches"] = float(np.mean(counts))
     return results if turn else {}
+
+
+def by_ids(session: Session, turn: int) -> Measures:
+    """Get records by their ids, other ones at each call."""
+    random = np.random.default_rng(turn)
+    picked = random.choice(len(session.data), (COUNTED, IDS), replace=False)
+    calls = [session.peer.get_by_ids([session.data.ids[n] for n in row]) for row in picked]
+    times, counts = timed(calls)
+    assert set(counts) == {IDS}, counts
+    return {"time": times}
 
 
 def count(session: Session, _: int) -> Measures:

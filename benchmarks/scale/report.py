@@ -37,6 +37,16 @@ records, one of vectors with one HNSW index, on the same embedded PostgreSQL. Wh
 come near to at best.
 - **langchain-postgres**: `PGVectorStore` with an HNSW index, on another embedded PostgreSQL. It \
 only takes part in loading, queries, filters by metadata, memory and disk.
+- **LanceDB**: its client for Python, in this process. A column for each metadata key, scalar \
+indexes on the ids and on the keys that are filtered by, and an `IVF_HNSW_FLAT` index of one \
+partition; they are built after the load, when its fragments have been compacted.
+- **Qdrant Edge**: Qdrant's engine in this process, from the package `qdrant-edge-py`. Indexes on \
+the keys that are filtered by are built after the load, then HNSW by `optimize()`. Qdrant's server \
+is not in the package indexes of Python, Debian or npm, and the local mode of its client compares \
+a query with every vector.
+
+LanceDB and Qdrant Edge take part in what all do alike: loading, queries, filters by metadata, \
+gets by ids, counts, memory and disk.
 
 The data: documents of some 300 characters and seven metadata keys; clustered vectors of 384 or \
 1,536 dimensions (100 centres, around each a spread along 32 directions, and a little noise), or \

@@ -185,6 +185,13 @@ SECTIONS = (
         ),
     ),
     Section(
+        "Gets by ids",
+        "by-ids",
+        "milliseconds",
+        "Ten records by their ids, with documents and metadata.",
+        tuple(timed("", "by_ids")),
+    ),
+    Section(
         "Count",
         "count",
         "milliseconds",

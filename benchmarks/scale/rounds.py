@@ -25,6 +25,7 @@ TURNS = {
     "fifty": range(4),
     "filters": range(4),
     "documents": range(4),
+    "by_ids": range(4),
     "count": range(3),
     "concurrency": range(1),
     "upsert": range(5),

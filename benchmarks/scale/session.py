@@ -26,7 +26,7 @@ class Session:
 
     Attributes:
         directory: The peer's own.
-        place: Where the data is; it is read when first needed.
+        place: Where the data is.
     """
 
     def __init__(self, name: str, directory: Path, place: Path) -> None:
@@ -44,12 +44,12 @@ class Session:
     @cached_property
     def queries(self) -> np.ndarray:
         """The queries alone."""
-        return np.asarray(np.load(self.place / "queries.npy"))
+        return self.data.queries
 
     @cached_property
     def live(self) -> np.ndarray:
         """The embedding that each record has by now; parts which change some change it here."""
-        return np.array(self.data.embeddings)
+        return self.data.changeable()
 
     def settle(self) -> None:
         """Wait until the peer has indexed its records, and come to rest."""

@@ -15,7 +15,7 @@ from pathlib import Path
 from scale.concurrency import concurrency, ingesting
 from scale.loading import batches, load
 from scale.memory import memory
-from scale.reading import count, curve, documents, fifty, filters, query
+from scale.reading import by_ids, count, curve, documents, fifty, filters, query
 from scale.session import Measures, Session
 from scale.writing import churn, upsert
 
@@ -37,7 +37,7 @@ PARTS = {
     part.__name__: part
     for part in (
         *(load, batches, settle, memory, drop),
-        *(query, curve, fifty, filters, documents, count, concurrency),
+        *(query, curve, fifty, filters, documents, by_ids, count, concurrency),
         *(upsert, churn, ingesting),
     )
 }

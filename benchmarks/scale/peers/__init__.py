@@ -14,6 +14,8 @@ CLASSES = {
     "chromadb": "scale.peers.chroma_api:Chromadb",
     "psycopg": "scale.peers.handwritten:Handwritten",
     "langchain": "scale.peers.langchain:Langchain",
+    "lancedb": "scale.peers.lance:Lance",
+    "qdrant": "scale.peers.qdrant:Qdrant",
 }
 """Named, not imported: no environment has the packages of all."""
 

@@ -23,6 +23,7 @@ class ChromaApi:
     package: str
     many_processes: bool
     most_added = None
+    searches_documents = True
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
@@ -88,6 +89,10 @@ class ChromaApi:
         """Return a call of `get`."""
         filters = _filters(condition)
         return lambda: len(self._collection.get(**filters)["ids"])
+
+    def get_by_ids(self, ids: list[str]) -> Callable[[], int]:
+        """Return a call of `get`."""
+        return lambda: len(self._collection.get(ids=ids)["ids"])
 
     def set_ef_search(self, ef_search: int) -> None:
         """Modify the collection."""

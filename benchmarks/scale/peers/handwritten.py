@@ -69,6 +69,7 @@ from (
 join records as r on r.seq = v.seq order by v.distance, v.seq
 """
 
+GET = f"select {COLUMNS} from records as r where r.id = any(%b::text[]) order by r.seq"
 SET_EF_SEARCH = "select set_config('hnsw.ef_search', %s, true)"
 COPY_HEADER, COPY_END = b"PGCOPY\n\xff\r\n\0" + bytes(8), b"\xff\xff"
 BARE = """
@@ -87,6 +88,7 @@ class Handwritten:
     biggest_batch = 5_000
     most_added = None
     many_processes = True
+    searches_documents = True
 
     def __init__(self, directory: Path) -> None:
         self._postgres = EmbeddedPostgres.open(directory)
@@ -170,6 +172,10 @@ class Handwritten:
         text, values = _condition(condition)
         statement = f"select {COLUMNS} from records as r where {text} order by r.seq"
         return lambda: len([orjson.loads(row[2]) for row in self._run(statement, values)])
+
+    def get_by_ids(self, ids: list[str]) -> Callable[[], int]:
+        """Return a select by the ids' index."""
+        return lambda: len([orjson.loads(row[2]) for row in self._run(GET, [ids])])
 
     def set_ef_search(self, ef_search: int) -> None:
         """Keep the setting for each search's transaction."""

@@ -25,6 +25,9 @@ class Peer(Protocol):
     many_processes: bool
     """Whether several processes may work on its directory."""
 
+    searches_documents: bool
+    """Whether a search may have a filter by documents."""
+
     def create(self, dimension: int) -> None:
         """Make the collection, with distances by l2."""
 
@@ -63,6 +66,9 @@ class Peer(Protocol):
 
     def get(self, condition: Condition) -> Callable[[], int]:
         """Return a call that gets all records that match a condition, and counts them."""
+
+    def get_by_ids(self, ids: list[str]) -> Callable[[], int]:
+        """Return a call that gets the records with these ids, and counts them."""
 
     def set_ef_search(self, ef_search: int) -> None:
         """Choose between speed and recall for the following searches."""

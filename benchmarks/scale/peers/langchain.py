@@ -38,6 +38,7 @@ class Langchain:
     biggest_batch = 1_000
     most_added = 2_000
     many_processes = True
+    searches_documents = False
 
     def __init__(self, directory: Path) -> None:
         self._server = subprocess.Popen(
@@ -137,6 +138,10 @@ class Langchain:
         raise NotImplementedError
 
     def get(self, condition: Condition) -> Callable[[], int]:
+        """Not measured."""
+        raise NotImplementedError
+
+    def get_by_ids(self, ids: list[str]) -> Callable[[], int]:
         """Not measured."""
         raise NotImplementedError
 
