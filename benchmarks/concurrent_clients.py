@@ -78,9 +78,11 @@ def concurrency(shared: tuple[int, str, np.ndarray, float], clients: int) -> dic
 
 def _at_once(parts: list[Part]) -> list[list[list[float]]]:
     """Run every part in a separate process; all parts begin each phase together."""
-    spawn = multiprocessing.get_context("spawn")
-    barrier = spawn.Barrier(len(parts), timeout=300)
-    with ProcessPoolExecutor(len(parts), spawn, _share, (barrier,)) as pool:
+    # Dozens of processes would each need seconds to import chromadb.
+    forkserver = multiprocessing.get_context("forkserver")
+    forkserver.set_forkserver_preload(["chromadb", "numpy"])
+    barrier = forkserver.Barrier(len(parts), timeout=300)
+    with ProcessPoolExecutor(len(parts), forkserver, _share, (barrier,)) as pool:
         futures = [pool.submit(take_part, part) for part in parts]
         for future in wait(futures, return_when=FIRST_EXCEPTION).done:
             future.result()
