@@ -7,6 +7,7 @@ READY := $(VENV)/.ready
 PEER := $(VENV)/bench/.ready
 PEERS := $(VENV)/bench/.ready-peers
 SEARCH_PEERS := $(VENV)/search-peers/.ready
+VECTORDBBENCH := $(VENV)/vectordbbench/.ready
 CLIENTS := $(VENV)/clients/.ready
 NODE := $(VENV)/node/.ready
 UPSTREAM := $(VENV)/upstream/.ready
@@ -17,7 +18,7 @@ FAST := tests/embeddings tests/model tests/surface tests/wire \
 # Tests start hundreds of Pythons, each of which would compile the package.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo clients models coverage test test-fast test-heavy test-lowest test-slow test-versions test-wheel upstream check fmt bench bench-core bench-http bench-vectors bench-large bench-quantization bench-embeddings bench-installing bench-packing bench-quality bench-search bench-search-large bench-transfer clean
+.PHONY: help demo clients models coverage test test-fast test-heavy test-lowest test-slow test-versions test-wheel upstream check fmt bench bench-core bench-http bench-vectors bench-large bench-quantization bench-embeddings bench-installing bench-packing bench-quality bench-search bench-search-large bench-transfer bench-vectordbbench clean
 
 help:  ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -128,7 +129,7 @@ $(PEER): | $(READY)
 bench-core: $(PEER)  ## Compare with chromadb and with hand-written SQL; takes some minutes
 	$(BIN)/python benchmarks/core.py
 
-bench-http: $(PEER)  ## Compare with Chroma's server over HTTP; takes some minutes; ARGS="--help"
+bench-http: $(PEER)  ## Compare with Chroma's server over HTTP; takes half an hour; ARGS="--help"
 	$(VENV)/bench/bin/python benchmarks/over_http.py $(ARGS)
 
 # What docs/benchmarks.md is drawn with, and what else is compared with.
@@ -144,6 +145,20 @@ bench-vectors: $(PEERS)  ## Compare indexes, filters and churn at 10,000 and 100
 bench-large: $(PEERS)  ## The same at a million records; takes hours
 	$(VENV)/bench/bin/python benchmarks/at_scale.py --target=bench-large \
 		--sizes=1000000 --growth= --wide= --texts= $(ARGS)
+
+# Without what VectorDBBench needs only for its pages and for data that it downloads: together with
+# chromadb, pip finds no versions of it for a long time.
+$(VECTORDBBENCH): benchmarks/vectordbbench.txt | $(READY)
+	test -x $(VENV)/vectordbbench/bin/python || $(PYTHON) -m venv $(VENV)/vectordbbench
+	$(VENV)/vectordbbench/bin/python -m pip install --quiet --disable-pip-version-check --upgrade "pip>=25.1"
+	$(VENV)/vectordbbench/bin/python -m pip install --quiet --disable-pip-version-check \
+		--requirement $<
+	$(VENV)/vectordbbench/bin/python -m pip install --quiet --disable-pip-version-check --no-deps \
+		"vectordb-bench==2.0.0"
+	@touch $(VECTORDBBENCH)
+
+bench-vectordbbench: $(VECTORDBBENCH)  ## VectorDBBench on Chroma's server and pgchroma's; takes some ninety minutes; ARGS="--help"
+	$(VENV)/vectordbbench/bin/python benchmarks/vectordbbench.py $(ARGS)
 
 bench-quantization: $(READY)  ## What shorter forms in an index cost in recall; takes a minute or two
 	$(BIN)/python benchmarks/quantization.py
