@@ -2,6 +2,7 @@
 
 It compacts all collections and kills itself before, during or after a step; with the step ``any``
 it kills itself after some seconds. It prints the step before, and exits with 0 if it never comes.
+With a further argument, ``in parts``, it compacts as if there were writers.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ def _die() -> None:
 
 def _dying(label: str) -> Iterator[None]:
     """Kill the process before, during or after the wrapped step, if it is the chosen one."""
-    _, _, step, when, seconds = sys.argv
+    _, _, step, when, seconds, *_ = sys.argv
     is_step = label.startswith(step)
     if is_step:
         print(step, flush=True)
@@ -53,7 +54,7 @@ def _patch(module: ModuleType, name: str) -> None:
 
 
 def _main() -> None:
-    _, url, step, _, seconds = sys.argv
+    _, url, step, _, seconds, *more = sys.argv
     if step == "any":
         Timer(float(seconds), _die).start()
     planner.MIN_INDEXED = 100  # type: ignore[misc]
@@ -82,7 +83,8 @@ def _main() -> None:
     with Compaction(url, CompactionSettings(segment_bytes=0), Event()) as working:
         for each in working.collections():
             # PostgreSQL may not have noticed yet that the one before is dead.
-            while not working.compact(each, merges_all=True):
+            is_idle = "in parts" not in more
+            while not working.compact(each, is_idle=is_idle, merges_all=is_idle):
                 time.sleep(0.02)
 
 

@@ -85,8 +85,9 @@ def test_segments_merge_with_what_is_not_much_shorter() -> None:
     long, short = _row(1, 1, 1001), _row(2, 1001, 1101)
     assert _choose(COLLECTION, _inspected(long, tail=100)) == Build(1001, 1101, 100)
     assert _choose(COLLECTION, _inspected(short, tail=100)) == Build(1001, 1201, 200)
-    assert _choose(COLLECTION, _inspected(long, short, tail=399)) == Build(1001, 1500, 499)
-    assert _choose(COLLECTION, _inspected(long, short, tail=400)) == Build(1, 1501, 1500)
+    nine, tenth = _row(1, 1, 901), _row(2, 901, 1001)
+    assert _choose(COLLECTION, _inspected(nine, tenth, tail=349)) == Build(901, 1350, 449)
+    assert _choose(COLLECTION, _inspected(nine, tenth, tail=350)) == Build(1, 1351, 1350)
     # More is merged when idle; during writes only the tail is indexed.
     assert _choose(COLLECTION, _inspected(_row(1, 1, 801), short)) == Build(1, 1101, 900)
     assert _choose(COLLECTION, _inspected(_row(1, 1, 801), short), is_idle=False) is None
@@ -125,6 +126,64 @@ def test_no_more_is_merged_than_fits_into_memory() -> None:
     assert _choose(COLLECTION, _inspected(tail=5000), memory=memory) == Build(1, 5001, 5000)
 
 
+def test_a_long_tail_is_indexed_in_parts_first() -> None:
+    assert _choose(COLLECTION, _inspected(tail=399), is_idle=False) == Build(1, 400, 399)
+    part = _choose(COLLECTION, _inspected(tail=400), is_idle=False)
+    assert part == Build(1, 401, 400, limit=200)
+    assert part.is_provisional
+    # The minimum of a tail is larger here: 20 embeddings of 16 bytes.
+    sizes: Any = {"segment_bytes": 320, "is_idle": False}
+    short = _collection(sync_threshold=2)
+    assert _choose(short, _inspected(tail=79), **sizes) == Build(1, 80, 79)
+    assert _choose(short, _inspected(tail=80), **sizes) == Build(1, 81, 80, limit=40)
+    # When the collection is idle, there is one build.
+    assert _choose(COLLECTION, _inspected(tail=9000)) == Build(1, 9001, 9000)
+    assert _choose(COLLECTION, _inspected(tail=9000), merges_all=True) == Build(1, 9001, 9000)
+
+
+def test_provisional_segments_are_merged_when_the_collection_is_idle() -> None:
+    quick = COLLECTION.provisional_spec
+    assert quick == IndexSpec("none", 8, 40)
+    long = _row(1, 1, 2001)
+    parts = (_row(2, 2001, 2201, spec=quick), _row(3, 2201, 2401, spec=quick))
+    inspection = _inspected(long, *parts, tail=99)
+    assert _choose(COLLECTION, inspection, is_idle=False) is None
+    assert _choose(COLLECTION, inspection) == Build(2001, 2401, 400)
+    # During the burst the rest of the tail becomes another part, afterwards it joins the others.
+    longer = _inspected(long, *parts, tail=100)
+    assert _choose(COLLECTION, longer, is_idle=False) == Build(2401, 2501, 100, limit=200)
+    assert _choose(COLLECTION, longer) == Build(2001, 2501, 500)
+    # So it does if it is much shorter than a part.
+    large = _row(3, 2201, 4201, spec=quick)
+    assert _choose(COLLECTION, _inspected(long, parts[0], large, tail=100)) == Build(1, 4301, 4300)
+    # Parts that need more memory than there is are merged as far as possible.
+    memory = 399 * build_memory_per_row(4, "none", 16)
+    assert _choose(COLLECTION, inspection, memory=memory) == Build(2001, 2201, 200)
+
+
+def test_settings_that_build_fast_are_kept_in_provisional_segments() -> None:
+    small = _collection(max_neighbors=4, ef_construction=8)
+    assert small.provisional_spec == IndexSpec("none", 4, 7)
+    assert small.provisional_spec != small.index_spec
+
+
+@pytest.mark.parametrize("rows", [100_000, 1_000_000])
+def test_a_long_burst_leaves_few_provisional_segments(rows: int) -> None:
+    log = _Log()
+    log.write(rows)
+    provisional = 0
+    while log.tail >= 100:
+        build = _choose(COLLECTION, _inspected(*log.rows, tail=log.tail), is_idle=False)
+        assert build is not None and build.is_provisional
+        log.build(build)
+        provisional += 1
+    assert len(log.rows) == provisional <= 9 * math.log(rows / 100)
+    log.settle(is_idle=True)
+    log.check()
+    assert [row.rows for row in log.rows] == [rows]
+    assert set(log.indexed) == {2}
+
+
 class _Log:
     """The positions and segments of a collection, without a collection."""
 
@@ -148,12 +207,14 @@ class _Log:
             )
             if build is None:
                 return
-            self._build(build)
+            self.build(build)
         raise AssertionError("it never ends")
 
-    def _build(self, build: Build) -> None:
-        if build.rows > self.most:
-            build = Build(build.first_pos, build.first_pos + self.most, self.most)
+    def build(self, build: Build) -> None:
+        most = min(self.most, build.limit or build.rows)
+        if build.rows > most:
+            build = replace(build, end_pos=build.first_pos + most, rows=most)
+        spec = COLLECTION.provisional_spec if build.is_provisional else SPEC
         self.built += 1
         for position in range(build.first_pos - 1, build.end_pos - 1):
             self.indexed[position] += 1
@@ -165,7 +226,7 @@ class _Log:
                     for row in self.rows
                     if row.end_pos <= build.first_pos or row.first_pos >= build.end_pos
                 ),
-                _row(self.built, build.first_pos, build.end_pos),
+                _row(self.built, build.first_pos, build.end_pos, spec=spec),
             ],
             key=lambda row: row.first_pos,
         )
@@ -177,7 +238,8 @@ class _Log:
         assert len(self.indexed) + 1 - ends[-1] == self.tail < 100
 
 
-BATCHES = st.lists(st.tuples(st.integers(1, 400), st.booleans()), min_size=1, max_size=150)
+BATCHES = st.lists(st.tuples(st.integers(1, 300), st.booleans()), min_size=1, max_size=150)
+"""Batches that leave no tail long enough to be indexed in parts first."""
 
 
 @given(BATCHES)

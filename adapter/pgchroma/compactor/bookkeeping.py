@@ -63,7 +63,7 @@ def unlock_collection(id: UUID) -> Steps[None]:
 
 def announce_build(collection: TrackedCollection, build: Build) -> Steps[SegmentRow]:
     """Insert the row of a segment that is not ready, which names its index."""
-    spec = collection.index_spec
+    spec = collection.provisional_spec if build.is_provisional else collection.index_spec
     rows = yield Statement(
         _ANNOUNCE,
         {

@@ -132,7 +132,8 @@ def limited_to(collection: TrackedCollection, build: Build, max_rows: int) -> St
     statement = Statement(text, {"first": build.first_pos, "rows": max(max_rows, 1)})
     rows = yield statement
     end = rows[0][0] if rows else build.end_pos
-    return Build(build.first_pos, min(end, build.end_pos), min(max_rows, build.rows))
+    rows = min(max_rows, build.rows)
+    return replace(build, end_pos=min(end, build.end_pos), rows=rows)
 
 
 def find_trigrams() -> Steps[str | None]:
@@ -149,8 +150,8 @@ def read_updates(tables: CollectionTables) -> Steps[Updates]:
 
 def _collection(row: Sequence[Any]) -> TrackedCollection:
     id, generation, is_shadow, name, schema, stored, dimension, tenant, role, *found = row
-    waiting, has_leftovers, is_behind = found
-    return TrackedCollection(
+    waiting, has_leftovers, is_behind, specs = found
+    collection = TrackedCollection(
         CollectionTables(schema, id, generation, is_shadow),
         name,
         CollectionConfiguration.from_json(orjson.loads(stored)),
@@ -161,6 +162,8 @@ def _collection(row: Sequence[Any]) -> TrackedCollection:
         has_leftovers,
         is_behind,
     )
+    built = {IndexSpec(*spec) for spec in orjson.loads(specs or "[]")}
+    return replace(collection, has_stale=bool(built - {collection.index_spec}))
 
 
 def _segment(row: Sequence[Any]) -> SegmentRow:
@@ -220,7 +223,8 @@ _TRACKED = render(
             where x.collection_id = c.id and x.kind = 'trigrams' and not x.is_ready
                 and c.index_error is not null and e.extname = 'pg_trgm'
         ),
-        coalesce(pg_sequence_last_value(c.log) > c.compacted_pos, false)
+        coalesce(pg_sequence_last_value(c.log) > c.compacted_pos, false),
+        s.specs::text
     from (
         select
             c.id, c.name, g.configuration::text, g.dimension, d.tenant, d.schema_name, k.key,
@@ -255,7 +259,10 @@ _TRACKED = render(
         select
             max(s.end_pos) filter (where s.is_ready) as end_pos,
             count(*) filter (where s.is_ready) as ready,
-            count(*) filter (where not s.is_ready) as unready
+            count(*) filter (where not s.is_ready) as unready,
+            jsonb_agg(
+                distinct jsonb_build_array(s.quantization, s.max_neighbors, s.ef_construction)
+            ) filter (where s.is_ready) as specs
         from pgchroma.segments as s
         where s.collection_id = c.id and s.generation = c.generation
     ) as s

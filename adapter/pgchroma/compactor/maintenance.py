@@ -18,6 +18,7 @@ from pgchroma.store.running.steps import Statement, Steps, render
 
 __all__ = (
     "analyze",
+    "analyze_vectors",
     "create_segment_index",
     "delete_orphans",
     "disable_index_vacuum",
@@ -106,8 +107,14 @@ def analyze(collection: TrackedCollection) -> Steps[None]:
     tables = collection.tables
     yield Statement(render("analyze {records}", records=tables.records))
     if collection.dimension is not None:
-        # Statistics of the embeddings themselves are of no use, and take long to collect.
-        yield Statement(render("analyze {vectors} (pos, seq)", vectors=tables.vectors))
+        yield analyze_vectors(collection)
+
+
+def analyze_vectors(collection: TrackedCollection) -> Statement:
+    """Update the planner's statistics of the positions of embeddings."""
+    # Statistics of the embeddings themselves are of no use, and take long to collect.
+    text = "analyze {vectors} (pos, seq)"
+    return Statement(render(text, vectors=collection.tables.vectors))
 
 
 def set_for_session(name: str, value: str) -> Statement:

@@ -44,6 +44,7 @@ __all__ = (
     "locked",
     "peek",
     "sparse_pass",
+    "tail_pass",
 )
 
 _log = logging.getLogger("pgchroma.compaction")
@@ -128,7 +129,9 @@ def _compact(
         )
         if build is not None:
             yield from build_segment(collection, build, settings, on_progress)
-            continue
+            # While others write, a pass would go on for as long as they do.
+            if not build.is_provisional:
+                continue
         index, trigrams_schema, obstacle = yield from _choose_secondary(collection, found, settings)
         if index is None or not is_idle:
             break
@@ -164,6 +167,30 @@ def sparse_pass(collection: TrackedCollection) -> PassSteps[PassResult]:
 
 def _compact_urgent(collection: TrackedCollection) -> PassSteps[PassResult]:
     yield from sparse.compact_sparse(collection, is_idle=False)
+    return PassResult(is_done=True)
+
+
+def tail_pass(
+    collection: TrackedCollection,
+    settings: CompactionSettings,
+    on_progress: Progress | None = None,
+) -> PassSteps[PassResult]:
+    """Build one provisional segment, from the lock to its release.
+
+    The result is not done if none is needed.
+    """
+    return (yield from locked(collection, _index_tail(collection, settings, on_progress)))
+
+
+def _index_tail(
+    collection: TrackedCollection, settings: CompactionSettings, on_progress: Progress | None
+) -> PassSteps[PassResult]:
+    yield from _prepare(collection)
+    found = yield from _clean_up(collection)
+    build = planner.choose_build(collection, found, settings, is_idle=False, merges_all=False)
+    if build is None or not build.is_provisional:
+        return PassResult(is_done=False)
+    yield from build_segment(collection, build, settings, on_progress)
     return PassResult(is_done=True)
 
 
@@ -222,8 +249,8 @@ def build_segment(
         # No query misses an index over a range without embeddings.
         yield from bookkeeping.delete_segments(collection, build)
         return
-    yield maintenance.delete_orphans(collection)
-    max_rows = planner.max_build_rows(collection, settings)
+    yield maintenance.delete_orphans(collection, build.first_pos if build.is_provisional else 1)
+    max_rows = min(planner.max_build_rows(collection, settings), build.limit or build.rows)
     if build.rows > max_rows:
         limited = inspection.limited_to(collection, build, max_rows)
         build = yield from as_role(collection.role, limited)
@@ -232,7 +259,9 @@ def build_segment(
     memory = planner.build_memory(collection, build, settings)
     yield maintenance.set_for_session("maintenance_work_mem", f"{memory >> 10}kB")
     pgvector = yield from read_pgvector_version()
-    threads = collection.hnsw.num_threads if pgvector.builds_in_parallel else 1
+    # The writers of a burst need the rest of the processor.
+    is_parallel = pgvector.builds_in_parallel and not build.is_provisional
+    threads = collection.hnsw.num_threads if is_parallel else 1
     workers = min(max(threads - 1, 0), 16)
     yield maintenance.set_for_session("max_parallel_maintenance_workers", str(workers))
     yield maintenance.disable_index_vacuum(collection)
@@ -241,7 +270,11 @@ def build_segment(
     counted = inspection.count_rows(collection, segment.first_pos, segment.end_pos)
     entries = yield from as_role(collection.role, counted)
     has_replaced = yield from bookkeeping.finish_build(segment, entries)
-    yield from maintenance.analyze(collection)
+    if build.is_provisional:
+        # Without statistics of the new positions, PostgreSQL would not use the index.
+        yield maintenance.analyze_vectors(collection)
+    else:
+        yield from maintenance.analyze(collection)
     if has_replaced:
         # Readers may still have the replaced indexes cached, which the next round drops.
         yield Pause(2 * FRESH_SECONDS)

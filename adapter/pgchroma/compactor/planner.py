@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from dataclasses import replace
+from itertools import takewhile
 from math import ceil
 from typing import Final
 
@@ -31,6 +33,7 @@ __all__ = (
     "choose_fillfactor",
     "choose_secondary",
     "choose_sparse",
+    "is_long_tail",
     "max_build_rows",
     "orphan_scan_start",
     "vacuums_indexes",
@@ -67,6 +70,16 @@ MERGED_BLOCKS: Final = 4
 MAX_MERGED_FILL: Final = 0.5
 """A block that is less full is small."""
 
+LONG_TAIL: Final = 4
+"""A tail this many times as long as one that needs an index is indexed by provisional segments."""
+
+PROVISIONAL_TAIL: Final = 2
+"""How many times as long as such a tail a provisional segment is at least, if the tail has as
+many rows."""
+
+PROVISIONAL_SEGMENTS: Final = 8
+"""A provisional segment is not shorter than those before it together, divided by this."""
+
 _SEALING, _IDLE = 2, 8
 """How many times as long as the build a preceding segment may be to be merged with it: if an index
 is built in any case, and if there is nothing else to do."""
@@ -82,10 +95,12 @@ def choose_build(
 ) -> Build | None:
     """Choose the segment to build next, if there is one.
 
-    A tail that needs an index becomes a segment. It is merged with the segments before it as long
-    as they are not much longer than what is built in any case, so the number of times that an
-    embedding is indexed grows with the logarithm of the collection. Segments with many dead
-    entries, and segments built with other parameters, are rebuilt.
+    Beside writers, parts of a long tail become provisional segments, which are built fast, and
+    replaced when the collection is idle. Any other tail that needs an index becomes a segment. It
+    is merged with the segments before it as long as they are not much longer than what is built in
+    any case, so the number of times that an embedding is indexed grows with the logarithm of the
+    collection. Segments with many dead entries, and segments built with other parameters, are
+    rebuilt.
 
     Args:
         collection: The collection with one of its tables of embeddings.
@@ -101,7 +116,10 @@ def choose_build(
     sealing = None if merges_all else _SEALING
     if _needs_segment(collection, inspection, settings, merges_all=merges_all):
         tail = Build(inspection.tail_start, inspection.end_pos, inspection.tail)
-        return _merged(tail, ready, max_rows, sealing) or tail
+        if not (is_idle or merges_all) and _is_burst(collection, inspection, settings):
+            return replace(tail, limit=_provisional_rows(collection, inspection, settings))
+        tail, before = _with_provisional(collection, tail, ready, max_rows)
+        return _merged(tail, before, max_rows, sealing) or tail
     if not (is_idle or merges_all):
         return None
     if inspection.gaps:
@@ -110,7 +128,7 @@ def choose_build(
         return _merged(gap, before, max_rows, _SEALING) or gap
     for index, segment in enumerate(ready):
         if _is_stale(collection, segment):
-            rebuild = Build(segment.first_pos, segment.end_pos, segment.rows)
+            rebuild = _stale_run(collection, ready[index:], max_rows)
             return _merged(rebuild, ready[:index], max_rows, sealing) or rebuild
     # Only a merge of everything looks at segments before the last one.
     ends = range(len(ready), 0, -1)
@@ -239,6 +257,73 @@ def _needs_segment(
     if needs_index(tail, collection.dimension or 0, hnsw.sync_threshold, settings.segment_bytes):
         return True
     return merges_all and bool(inspection.ready) and tail >= hnsw.batch_size
+
+
+def _is_burst(
+    collection: TrackedCollection, inspection: Inspection, settings: CompactionSettings
+) -> bool:
+    """Whether a tail that needs an index is first indexed by a provisional segment.
+
+    During a burst, a segment that replaced provisional ones would soon be replaced, too.
+    """
+    has_begun = _trailing_provisional(collection, inspection) > 0
+    return has_begun or is_long_tail(collection, inspection.tail, settings)
+
+
+def is_long_tail(collection: TrackedCollection, tail: int, settings: CompactionSettings) -> bool:
+    """Whether queries of a tail take too long to wait until one index covers it."""
+    return tail >= LONG_TAIL * _min_tail(collection, settings)
+
+
+def _min_tail(collection: TrackedCollection, settings: CompactionSettings) -> int:
+    """Return the length of a tail that needs an index."""
+    size = 4 * (collection.dimension or 1)
+    return max(collection.hnsw.sync_threshold, ceil(settings.segment_bytes / size))
+
+
+def _trailing_provisional(collection: TrackedCollection, inspection: Inspection) -> int:
+    """Return the number of embeddings of the provisional segments before the tail."""
+    provisional = takewhile(
+        lambda segment: segment.spec == collection.provisional_spec, reversed(inspection.ready)
+    )
+    return sum(segment.rows for segment in provisional)
+
+
+def _provisional_rows(
+    collection: TrackedCollection, inspection: Inspection, settings: CompactionSettings
+) -> int:
+    """Return the size of the next provisional segment.
+
+    It grows with the burst, so the number of segments grows with its logarithm only.
+    """
+    rows = _trailing_provisional(collection, inspection) // PROVISIONAL_SEGMENTS
+    return max(PROVISIONAL_TAIL * _min_tail(collection, settings), rows)
+
+
+def _with_provisional(
+    collection: TrackedCollection, build: Build, segments: Sequence[SegmentRow], max_rows: int
+) -> tuple[Build, Sequence[SegmentRow]]:
+    """Return a build that replaces the provisional segments before it, and the other segments."""
+    for end in range(len(segments), 0, -1):
+        segment = segments[end - 1]
+        is_provisional = segment.spec == collection.provisional_spec
+        if not is_provisional or build.rows + segment.rows > max_rows:
+            return build, segments[:end]
+        build = Build(segment.first_pos, build.end_pos, build.rows + segment.rows)
+    return build, ()
+
+
+def _stale_run(
+    collection: TrackedCollection, segments: Sequence[SegmentRow], max_rows: int
+) -> Build:
+    """Return the build that replaces the first of some segments, and the stale ones after it."""
+    first, *others = segments
+    build = Build(first.first_pos, first.end_pos, first.rows)
+    for segment in others:
+        if build.rows + segment.rows > max_rows or not _is_stale(collection, segment):
+            break
+        build = Build(build.first_pos, segment.end_pos, build.rows + segment.rows)
+    return build
 
 
 def _is_stale(collection: TrackedCollection, segment: SegmentRow) -> bool:

@@ -146,6 +146,16 @@ class Compaction:
         )
         return self._run_pass(collection, steps)
 
+    def index_tail(self, collection: TrackedCollection) -> bool:
+        """Index a part of a long tail by a provisional segment, and do nothing else.
+
+        Returns:
+            False if nothing was built, because the tail is not long or because another session has
+            locked the collection.
+        """
+        steps = passes.tail_pass(collection, self._settings, self._on_progress)
+        return self._run_pass(collection, steps)
+
     def compact_sparse(self, collection: TrackedCollection) -> bool:
         """Do what is urgent for the sparse vectors of a collection, and nothing else.
 

@@ -33,6 +33,10 @@ __all__ = (
 MAX_COUNT_ROWS: Final = 64
 """A collection's table of counts is merged into one row when it has more rows."""
 
+PROVISIONAL_NEIGHBORS: Final = 8
+PROVISIONAL_EF_CONSTRUCTION: Final = 40
+"""The parameters of provisional segments, unless those of the collection are smaller."""
+
 
 class IndexSpec(NamedTuple):
     """The parameters that a segment's index is built with."""
@@ -56,6 +60,7 @@ class TrackedCollection:
             as after a compactor was killed; or whether an index can be built that could not be
             built before.
         is_behind: Whether its log goes further than when the last pass began.
+        has_stale: Whether segments were built with other parameters than `index_spec`.
     """
 
     tables: CollectionTables
@@ -67,6 +72,7 @@ class TrackedCollection:
     waiting: int
     has_leftovers: bool
     is_behind: bool
+    has_stale: bool = False
 
     @property
     def id(self) -> UUID:
@@ -92,6 +98,19 @@ class TrackedCollection:
     def index_spec(self) -> IndexSpec:
         """The parameters for building its segments' indexes."""
         return IndexSpec(self.quantization, self.hnsw.max_neighbors, self.hnsw.ef_construction)
+
+    @property
+    def provisional_spec(self) -> IndexSpec:
+        """The parameters for building the indexes of provisional segments.
+
+        They differ from those of other segments, by which provisional segments are known.
+        """
+        spec = self.index_spec
+        return IndexSpec(
+            spec.quantization,
+            min(spec.max_neighbors, PROVISIONAL_NEIGHBORS),
+            min(spec.ef_construction - 1, PROVISIONAL_EF_CONSTRUCTION),
+        )
 
     @property
     def memory_per_row(self) -> int:
@@ -129,11 +148,19 @@ class Build:
 
     Attributes:
         rows: The approximate number of embeddings in its range.
+        limit: How many of them a provisional segment takes at most, beginning at the first;
+            `None` for any other segment.
     """
 
     first_pos: int
     end_pos: int
     rows: int
+    limit: int | None = None
+
+    @property
+    def is_provisional(self) -> bool:
+        """Whether the segment is to be replaced as soon as the collection is idle."""
+        return self.limit is not None
 
 
 @dataclass(frozen=True, slots=True)

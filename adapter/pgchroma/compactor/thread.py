@@ -19,7 +19,7 @@ import psycopg
 
 from pgchroma.compactor.dropping import drop_all_discarded
 from pgchroma.compactor.layouts import upgrade_layouts
-from pgchroma.compactor.planner import MIN_BLOCK, MIN_IDLE_BLOCK
+from pgchroma.compactor.planner import MIN_BLOCK, MIN_IDLE_BLOCK, is_long_tail
 from pgchroma.compactor.runner import Compaction
 from pgchroma.compactor.session import BuildInterruptedError
 from pgchroma.compactor.settings import CompactionSettings
@@ -71,6 +71,7 @@ class _CollectionState:
         checked_at: When it was last checked.
         not_before: When it may be checked again.
         failures: How often in a row it could not be compacted.
+        has_burst: Whether the last check has built a provisional segment.
         keys: The metadata keys that this process wrote and that no pass has seen; `None` if it has
             written nothing.
         passed_at: When the last pass ended, or when it became active.
@@ -81,6 +82,7 @@ class _CollectionState:
     checked_at: float = 0.0
     not_before: float = 0.0
     failures: int = 0
+    has_burst: bool = False
     keys: set[KeyKind] | None = None
     passed_at: float = field(default_factory=time.monotonic)
 
@@ -176,7 +178,8 @@ class Compactor:
             self._process_due(compaction)
             self._failures = 0
             if self._active:
-                self._stop.wait(POLL_SECONDS)
+                is_behind = any(state.has_burst for state in self._active.values())
+                self._stop.wait(0 if is_behind else POLL_SECONDS)
             elif not self._woken.wait(IDLE_SECONDS):
                 return
 
@@ -199,6 +202,7 @@ class Compactor:
                 if (
                     collection.has_leftovers
                     or collection.is_behind
+                    or collection.has_stale
                     or self._needs_index(collection, collection.waiting)
                     or self._has_sparse_changes(compaction, collection)
                 ):
@@ -290,7 +294,9 @@ class Compactor:
         is_idle = now - state.changed_at >= IDLE_SECONDS
         needs_index = any(map(self._needs_index, collections, tails))
         is_overdue = state.keys is not None and now - state.passed_at > OVERDUE_SECONDS
-        if not (is_idle or is_overdue or (needs_index and not is_bursting)):
+        self._index_tails(compaction, collections, tails, state)
+        is_due = (is_idle or (needs_index and not is_bursting)) and not state.has_burst
+        if not (is_due or is_overdue):
             if changes >= MIN_BLOCK:
                 # A block is never built again because others follow.
                 all(map(compaction.compact_sparse, collections))
@@ -303,6 +309,26 @@ class Compactor:
         # Another compactor has locked it.
         state.not_before = time.monotonic() + IDLE_SECONDS
         return False
+
+    def _index_tails(
+        self,
+        compaction: Compaction,
+        collections: Sequence[TrackedCollection],
+        tails: Sequence[int],
+        state: _CollectionState,
+    ) -> None:
+        """Build a provisional segment if a tail is long, or if a long one is not indexed yet."""
+        # After an error, it is not repeated at once.
+        had_burst, state.has_burst = state.has_burst, False
+        has_built = False
+        for collection, tail in zip(collections, tails, strict=True):
+            is_rest = had_burst and self._needs_index(collection, tail)
+            if is_rest or is_long_tail(collection, tail, self.settings):
+                has_built |= compaction.index_tail(collection)
+        if has_built:
+            state.has_burst = True
+            # The tail is shorter now, which does not mean that the burst is over.
+            state.waiting = -1
 
     def _fail(self, compaction: Compaction, id: UUID, error: psycopg.Error | ChromaError) -> None:
         message = why_not_indexed(error)
