@@ -32,6 +32,9 @@ __all__ = ("StoreContext",)
 BROAD_SECONDS = 60.0
 """Seconds for which an index that found too many records is not asked for the same ones."""
 
+COUNTED_SECONDS = 60.0
+"""Seconds for which it is remembered whether a condition has to be counted."""
+
 MAX_CACHED = 10_000
 """With more collections than this in use at once, the cache starts over, which costs look-ups."""
 
@@ -69,6 +72,7 @@ class StoreContext:
     _roles: dict[str, str] = field(default_factory=dict)
     _advanced: set[UUID] = field(default_factory=set)
     _broad: dict[int, float] = field(default_factory=dict)
+    _frequent: dict[int, tuple[float, bool]] = field(default_factory=dict)
     _lock: Lock = field(default_factory=Lock)
 
     def cached(self, collection: CollectionRef) -> ResolvedCollection | None:
@@ -130,6 +134,26 @@ class StoreContext:
             if len(self._broad) >= MAX_CACHED:
                 self._broad.clear()
             self._broad[condition] = time.monotonic() + BROAD_SECONDS
+
+    def is_frequent(self, condition: int) -> bool | None:
+        """Whether enough records match a condition that queries need not count them.
+
+        `None` means that this is not known of the last minute.
+
+        Args:
+            condition: A hash of the condition.
+        """
+        until, is_frequent = self._frequent.get(condition, (0.0, False))
+        return is_frequent if until > time.monotonic() else None
+
+    def record_frequent(self, condition: int, *, is_frequent: bool) -> None:
+        """Record whether queries with a condition need not count the records that match."""
+        if self.caches_nothing:
+            return
+        with self._lock:
+            if len(self._frequent) >= MAX_CACHED:
+                self._frequent.clear()
+            self._frequent[condition] = (time.monotonic() + COUNTED_SECONDS, is_frequent)
 
     def is_advanced(self, id: UUID) -> bool:
         """Whether a collection's sequence was checked since the last connection was made."""

@@ -138,6 +138,18 @@ class Condition:
         """Record that its index found too many records to be of use."""
         self._context.record_broad(self._key)
 
+    def is_frequent(self, n_results: int) -> bool | None:
+        """Whether queries for `n_results` need not count the records that match.
+
+        `None` means that this is not known.
+        """
+        return self._context.is_frequent(hash((self._key, n_results)))
+
+    def record_frequent(self, n_results: int, *, is_frequent: bool) -> None:
+        """Record whether queries for `n_results` need not count the records that match."""
+        key = hash((self._key, n_results))
+        self._context.record_frequent(key, is_frequent=is_frequent)
+
     @property
     def _key(self) -> int:
         """A hash of the collection, the condition and its values."""

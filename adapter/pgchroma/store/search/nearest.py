@@ -38,7 +38,7 @@ class NearestShape:
         is_adaptive: Whether the statement counts the matching records, and then chooses.
         has_condition: Whether only some records may be found.
         exact_limit: Up to how many matching records an adaptive statement reads exactly.
-        reliable: How many rows an adaptive statement takes from an index.
+        reliable: How many rows a statement with a condition takes from an index.
     """
 
     tables: CollectionTables
@@ -50,6 +50,11 @@ class NearestShape:
     has_condition: bool = False
     exact_limit: int = 0
     reliable: int = 0
+
+    @property
+    def is_filtered(self) -> bool:
+        """Whether it searches indexes for the records that match a condition."""
+        return self.has_condition and bool(self.indexes.segments)
 
     def compose(self, condition: sql.Composable) -> sql.Composable:
         """Compose the relation, with a condition on records ``r``."""
@@ -86,14 +91,14 @@ class NearestShape:
 
     def _search_branch(self, condition: sql.Composable, segment: Segment) -> sql.Composable:
         count = candidates(segment.quantization, self.limit, self.indexes.ef_search)
-        if self.is_adaptive:
+        if self.is_filtered:
             count = max(count, self.indexes.ef_search)
         range = position_range("v.pos", segment.first_pos, segment.end_pos)
         if self.space == "cosine" and segment.quantization == "bit":
             # The bit index also has zero vectors, but a separate index finds these.
             range = sql.SQL("{} and vector_norm(v.embedding) > 0").format(range)
         return self._branch(
-            _ADAPTIVE_BRANCH if self.is_adaptive else _SEARCHED_BRANCH,
+            _FILTERED_BRANCH if self.is_filtered else _SEARCHED_BRANCH,
             condition,
             range,
             order_by_distance=order_by_distance(self.space, segment.quantization, self.dimension),
@@ -111,7 +116,7 @@ class NearestShape:
         distance: LiteralString = _DISTANCES[self.space]
         choice: LiteralString = "(select is_searched from choice) and " if self.is_adaptive else ""
         joined: sql.Composable = sql.SQL("")
-        if self.is_adaptive:
+        if self.is_filtered:
             joined = sql.SQL(_PROBED).format(records=self.tables.records, condition=condition)
         return sql.SQL(template).format(
             vectors=self.tables.vectors,
@@ -191,7 +196,7 @@ _SEARCHED_BRANCH: LiteralString = """(
     limit {count}
 )"""
 
-_ADAPTIVE_BRANCH: LiteralString = """(
+_FILTERED_BRANCH: LiteralString = """(
     select v.pos, v.seq, v.embedding, {distance} as distance
     from (
         select v.pos, v.seq, v.embedding

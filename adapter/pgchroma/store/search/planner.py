@@ -10,6 +10,10 @@ limit it searches the indexes, and keeps of the nearest rows those that match. I
 rows than an index returns in reliable order, which is a few times the candidates that a search
 keeps: farther away, the index misses more and more of them.
 
+If a statement with the same condition has lately found more records than the limit, the next one
+does not collect them, and searches the indexes at once. If its answer is short, it is discarded,
+and the records are counted again.
+
 So an answer is short if the matching records lie elsewhere than the query. It may also be short
 because an index missed records, or because a row of vectors no longer belongs to a record. A short
 answer is discarded, and the query is executed again, exactly.
@@ -72,6 +76,7 @@ class PreparedQuery:
     Attributes:
         strategy: How it is executed, unless fewer records match than are worth a search.
         is_adaptive: Whether the statement itself counts the matching records, and decides.
+        is_uncounted: Whether it searches for the records that match without counting them.
         segments: The segments that it searches.
         settings: The settings of its transaction.
         limit: How many records each query asks for.
@@ -80,6 +85,7 @@ class PreparedQuery:
 
     strategy: Strategy
     is_adaptive: bool
+    is_uncounted: bool
     segments: tuple[Segment, ...]
     settings: tuple[Statement, ...]
     statement: Statement
@@ -106,6 +112,10 @@ class PreparedQuery:
                 return False
             counts[row[QUERY]] += 1
         return not is_searched or min(counts[1:]) >= self.limit
+
+    def is_frequent(self, rows: Rows) -> bool:
+        """Whether a complete answer shows that more records match than are read exactly."""
+        return self.is_adaptive and bool(rows) and bool(rows[0][IS_SEARCHED])
 
     @staticmethod
     def ids(rows: Rows) -> list[str]:
@@ -136,6 +146,7 @@ def plan_nearest(
     is_restricted: bool,
     id_count: int | None = None,
     force_exact: bool = False,
+    counts_matches: bool = True,
 ) -> NearestPlan:
     """Choose how the nearest rows are found.
 
@@ -146,14 +157,16 @@ def plan_nearest(
         is_restricted: Whether there is a condition.
         id_count: How many ids the condition lists.
         force_exact: Whether the answer has to be exact, and to have rows of records only.
+        counts_matches: Whether the records that match are counted before an index is searched.
     """
     exact_limit = _exact_scan_limit(resolved.indexes)
     strategy: Strategy = "exact"
     if not force_exact:
         strategy = _strategy(embeddings, n_results, resolved, exact_limit, is_restricted, id_count)
     indexes = resolved.indexes if strategy == "index" else ReadyIndexes()
-    is_adaptive = strategy == "index" and is_restricted
-    ef_search = _ef_search(indexes, n_results, exact_limit if is_adaptive else None)
+    is_filtered = strategy == "index" and is_restricted
+    is_adaptive = is_filtered and counts_matches
+    ef_search = _ef_search(indexes, n_results, exact_limit if is_filtered else None)
     shape = NearestShape(
         resolved.tables,
         resolved.space,
@@ -163,7 +176,7 @@ def plan_nearest(
         is_adaptive,
         has_condition=is_restricted or force_exact,
         exact_limit=exact_limit if is_adaptive else 0,
-        reliable=RELIABLE * ef_search if is_adaptive else 0,
+        reliable=RELIABLE * ef_search if is_filtered else 0,
     )
     return NearestPlan(strategy, shape, ef_search)
 
@@ -175,6 +188,7 @@ def prepare_query(
     context: StoreContext,
     *,
     force_exact: bool = False,
+    counts_matches: bool = True,
 ) -> PreparedQuery:
     """Choose how a query is executed, and compose its statement.
 
@@ -184,6 +198,7 @@ def prepare_query(
         condition: The query's ids and filter.
         context: The store's context.
         force_exact: Whether the answer has to be exact, and to have rows of records only.
+        counts_matches: Whether the records that match are counted before an index is searched.
     """
     plan = plan_nearest(
         operation.embeddings,
@@ -192,6 +207,7 @@ def prepare_query(
         is_restricted=condition.is_restrictive,
         id_count=None if operation.ids is None else len(operation.ids),
         force_exact=force_exact,
+        counts_matches=counts_matches,
     )
     is_adaptive, segments = plan.shape.is_adaptive, plan.shape.indexes.segments
     shape = QueryShape(
@@ -209,6 +225,7 @@ def prepare_query(
     return PreparedQuery(
         plan.strategy,
         is_adaptive,
+        plan.shape.is_filtered and not is_adaptive,
         segments,
         (*search_settings((plan,)), *condition.settings),
         statement,
@@ -277,17 +294,17 @@ def search_settings(plans: Sequence[NearestPlan]) -> tuple[Statement, ...]:
     searched = [plan for plan in plans if plan.strategy == "index"]
     if not searched:
         return ()
-    is_adaptive = any(plan.shape.is_adaptive for plan in searched)
+    is_filtered = any(plan.shape.is_filtered for plan in searched)
     # Dead entries and records that do not match must not make an answer short.
     settings: list[bytes] = [
         b"set local hnsw.ef_search = %d" % max(plan.ef_search for plan in searched),
         b"set local hnsw.iterative_scan = relaxed_order",
     ]
-    if is_adaptive:
+    if is_filtered:
         settings.append(b"set local hnsw.scan_mem_multiplier = 4")
         # A lower limit would fill the answer up with rows that were set aside as too far.
         settings.append(b"set local hnsw.max_scan_tuples = 1000000")
-    if is_adaptive or searched[0].shape.dimension > MAX_PLAIN_DIMENSION:
+    if is_filtered or searched[0].shape.dimension > MAX_PLAIN_DIMENSION:
         # The planner cannot know that a condition that seems to match few records matches more
         # than the limit: it would rather sort all records than read them in the index's order.
         # Nor does it know that long embeddings are stored elsewhere and expensive to read.

@@ -9,7 +9,7 @@ from pgchroma.errors import InvalidArgumentError
 from pgchroma.model.operations import QueryRecords
 from pgchroma.model.plain import shown
 from pgchroma.model.records import QueriedRecords
-from pgchroma.store.conditions.condition import resolve_where
+from pgchroma.store.conditions.condition import Condition, resolve_where
 from pgchroma.store.context import StoreContext
 from pgchroma.store.handlers import handles
 from pgchroma.store.records.columns import columns_from_rows, columns_of
@@ -46,16 +46,36 @@ def query_records(operation: QueryRecords, context: StoreContext) -> Steps[list[
     if resolved.dimension is None or operation.n_results == 0:
         yield from _check_ids(operation, resolved)
         return _results((), operation, resolved)
-    query = prepare_query(operation, resolved, condition, context)
-    rows = yield from condition.read(query.step)
-    if not query.has_all_matches(rows):
-        exact_query = prepare_query(operation, resolved, condition, context, force_exact=True)
-        rows = yield exact_query.step
+    rows = yield from _find(operation, resolved, condition, context)
     if rows:
         _check_none_missing(rows[0][MISSING])
     else:
         yield from _check_ids(operation, resolved)
     return _results(rows, operation, resolved)
+
+
+def _find(
+    operation: QueryRecords,
+    resolved: ResolvedCollection,
+    condition: Condition,
+    context: StoreContext,
+) -> Steps[Rows]:
+    """Execute a query until an answer is complete, and remember whether many records match."""
+    # The hash of a long list of ids takes longer than counting them.
+    remembers = operation.filter is not None and operation.ids is None
+    is_frequent = condition.is_frequent(operation.n_results) if remembers else False
+    query = prepare_query(operation, resolved, condition, context, counts_matches=not is_frequent)
+    rows = yield from condition.read(query.step)
+    if query.is_uncounted and not query.has_all_matches(rows):
+        condition.record_frequent(operation.n_results, is_frequent=False)
+        query = prepare_query(operation, resolved, condition, context)
+        rows = yield query.step
+    elif is_frequent is None and query.has_all_matches(rows) and query.is_frequent(rows):
+        condition.record_frequent(operation.n_results, is_frequent=True)
+    if not query.has_all_matches(rows):
+        exact_query = prepare_query(operation, resolved, condition, context, force_exact=True)
+        rows = yield exact_query.step
+    return rows
 
 
 def _check_ids(operation: QueryRecords, resolved: ResolvedCollection) -> Steps[None]:
