@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import uuid
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,10 @@ import pytest
 from numpy.typing import NDArray
 
 import pgchroma
-from pgchroma.store.layout.segments import candidates
+from pgchroma.model.entities import DatabaseRef
+from pgchroma.store.layout.segments import Segment, candidates
+from pgchroma.store.layout.tables import CollectionTables
+from pgchroma.store.resolved import ReadyIndexes, ResolvedCollection
 from pgchroma.store.search import planner
 from tests.planner.segments import (
     QUANTIZATIONS,
@@ -56,6 +60,37 @@ def filled(
         if first == 0:
             compact(url, collection)
     return collection, stored
+
+
+@pytest.mark.parametrize(
+    ("ef_search", "entries", "is_restricted", "expected"),
+    [
+        (100, [30_000], False, 100),
+        (100, [30_001], False, 125),
+        (100, [1_000, 40_000, 1_000], False, 125),
+        (100, [20_000] * 3, False, 100),
+        (8, [40_000], False, 10),
+        (900, [40_000], False, 1_000),
+        (100, [40_000], True, 100),
+    ],
+)
+def test_a_search_of_a_large_segment_keeps_more_candidates(
+    ef_search: int, entries: list[int], is_restricted: bool, expected: int
+) -> None:
+    ends = np.cumsum([1, *entries]).tolist()
+    segments = tuple(
+        Segment(first, end, f"index{first}", count, "none")
+        for first, end, count in zip(ends, ends[1:], entries, strict=False)
+    )
+    resolved = ResolvedCollection(
+        DatabaseRef("tenant", "database"),
+        CollectionTables("schema", uuid.uuid4()),
+        "l2",
+        DIMENSION,
+        indexes=ReadyIndexes(segments, ef_search=ef_search),
+    )
+    plan = planner.plan_nearest(vectors(1), 5, resolved, is_restricted=is_restricted)
+    assert (plan.strategy, plan.ef_search) == ("index", expected)
 
 
 @pytest.mark.heavy
