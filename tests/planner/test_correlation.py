@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from psycopg.conninfo import make_conninfo
 
 import pgchroma
+from pgchroma import K, Knn, Search
 from pgchroma.store.search import planner
-from tests.planner.segments import compact, create, quiet
+from tests.planner.segments import compact, create, quiet, seal
 
 RECORDS = 6_000
 DIMENSION = 24
@@ -91,3 +92,30 @@ def test_the_nearest_of_those_that_match_are_found(
         assert len(found) == WANTED
         recalls.append(len(expected & set(found)) / WANTED)
     assert np.mean(recalls) >= 0.95, recalls
+
+
+@pytest.mark.parametrize("place", ["tail", "segment"])
+@pytest.mark.parametrize("kind", ["near", "at some distance", "far", "scattered far off"])
+def test_farther_matches_elsewhere_hide_none(
+    kind: str, place: str, module_url: str, vectors: NDArray[np.float32]
+) -> None:
+    """An index that returns too few is noticed even if other rows make up the number."""
+    options = make_conninfo(module_url, options="-c enable_sort=off -c enable_seqscan=off")
+    with quiet(options) as client:
+        client.reset()
+        made = create(client, ef_search=20, max_neighbors=12)
+        made.add(ids=[str(row) for row in range(RECORDS)], embeddings=vectors)
+        compact(module_url, made, merges_all=True)
+        others = [f"other{number}" for number in range(2 * WANTED)]
+        made.add(ids=others, embeddings=vectors[: len(others)] + 50)
+        if place == "segment":
+            seal(module_url, made)
+        query = vectors[17]
+        distances = ((vectors - query) ** 2).sum(axis=1)
+        rows = MATCHING[kind](np.argsort(distances, kind="stable"))
+        expected = {str(row) for row in rows[np.argsort(distances[rows])][:WANTED]}
+        ids = [*(str(row) for row in rows), *others]
+        queried = made.query(query_embeddings=[query], ids=ids, n_results=WANTED)["ids"][0]
+        assert len(expected & set(queried)) >= WANTED - 1
+        ranked = Search().rank(Knn(query=query, limit=WANTED)).limit(WANTED).where(K.ID.is_in(ids))
+        assert len(expected & set(made.search(ranked)["ids"][0])) >= WANTED - 1

@@ -1,7 +1,8 @@
 """The SQL of the rows of vectors that are nearest to a query.
 
 The relation has the columns ``(pos, seq, embedding, distance)``, and refers to the query as
-``q.embedding``. It may have rows that belong to no record any more.
+``q.embedding``. It may have rows that belong to no record any more, and rows that stand for those
+that a search has not reached; see `_FILTERED_BRANCH`.
 """
 
 from __future__ import annotations
@@ -196,17 +197,29 @@ _SEARCHED_BRANCH: LiteralString = """(
     limit {count}
 )"""
 
+# If too few of the rows that the index returned match, those after them may be nearer than rows of
+# other branches. A row of no record stands for them, at the distance of the last one. If it is
+# among the nearest, the answer is not complete.
 _FILTERED_BRANCH: LiteralString = """(
-    select v.pos, v.seq, v.embedding, {distance} as distance
-    from (
-        select v.pos, v.seq, v.embedding
+    with near as (
+        select v.pos, v.seq, v.embedding, {distance} as distance
         from {vectors} as v
         where {choice} {range}
         order by {order_by_distance}
         limit {reliable}
-    ) as v
-    {joined}
-    limit {count}
+    ),
+    matches as (
+        select v.pos, v.seq, v.embedding, v.distance
+        from near as v
+        {joined}
+        limit {count}
+    )
+    select * from matches
+    union all
+    select null, null, null, max(v.distance)
+    from near as v
+    where (select count(*) from matches) < {limit}
+    having count(*) > 0
 )"""
 
 _TAIL: LiteralString = """(
