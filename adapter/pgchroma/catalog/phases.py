@@ -27,7 +27,7 @@ __all__ = (
     "works_with",
 )
 
-HEAD: Final = "0008"
+HEAD: Final = "0009"
 """The newest revision; a test checks that it is Alembic's newest."""
 
 OLDEST: Final = "0007"

@@ -119,13 +119,15 @@ _STATE = render(
             and has_schema_privilege(g.oid, 'pgchroma', 'usage')
             and has_table_privilege(g.oid, 'pgchroma.reembeddings', 'delete')
             and has_table_privilege(g.oid, 'pgchroma.collections', 'delete')
+            and has_table_privilege(g.oid, 'pgchroma.memory_indexes', 'select')
             and has_schema_privilege(g.oid, 'chroma', 'usage')
             and has_table_privilege(g.oid, 'chroma._collections', 'select')
             and (
                 select bool_and(c.relrowsecurity) from pg_catalog.pg_class as c
                 where c.oid = any(array[
                     'pgchroma.tenants', 'pgchroma.databases', 'pgchroma.collections',
-                    'pgchroma.segments', 'pgchroma.secondary_indexes', 'pgchroma.reembeddings'
+                    'pgchroma.segments', 'pgchroma.secondary_indexes', 'pgchroma.reembeddings',
+                    'pgchroma.memory_indexes'
                 ]::regclass[])
             ),
         has_function_privilege(g.oid, %(function)s::text, 'execute'),
@@ -143,7 +145,8 @@ _STATE = render(
 _GRANTS = (
     "grant usage on schema pgchroma to {role}",
     "grant select on pgchroma.tenants, pgchroma.databases, pgchroma.collections, "
-    "pgchroma.segments, pgchroma.secondary_indexes, pgchroma.reembeddings to {role}",
+    "pgchroma.segments, pgchroma.secondary_indexes, pgchroma.reembeddings, "
+    "pgchroma.memory_indexes to {role}",
     "grant insert, update, delete on pgchroma.collections, pgchroma.reembeddings to {role}",
     # The views show what is in schemas that the role may use, which are its tenant's.
     "grant usage on schema chroma to {role}",
@@ -155,4 +158,5 @@ _GRANTS = (
     "alter table pgchroma.segments enable row level security",
     "alter table pgchroma.secondary_indexes enable row level security",
     "alter table pgchroma.reembeddings enable row level security",
+    "alter table pgchroma.memory_indexes enable row level security",
 )

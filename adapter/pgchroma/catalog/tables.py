@@ -23,13 +23,14 @@ from sqlalchemy import (
     func,
     text,
 )
-from sqlalchemy.dialects.postgresql import JSONB, UUID
+from sqlalchemy.dialects.postgresql import JSONB, OID, UUID
 
 __all__ = (
     "SCHEMA",
     "collections",
     "credentials",
     "databases",
+    "memory_indexes",
     "metadata",
     "reembeddings",
     "secondary_indexes",
@@ -127,6 +128,27 @@ segments = Table(
     Index("segments_collection_id_idx", "collection_id"),
 )
 """Ranges of a collection's log that have an HNSW index, or are getting one."""
+
+memory_indexes = Table(
+    "memory_indexes",
+    metadata,
+    # The index's file has it, too.
+    Column("token", UUID, nullable=False),
+    Column("segment_id", BigInteger, nullable=False),
+    # PostgreSQL's file of the table of embeddings, which a restore or a truncation replaces.
+    Column("filenode", OID, nullable=False),
+    Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    PrimaryKeyConstraint("token", name="memory_indexes_pkey"),
+    ForeignKeyConstraint(
+        ["segment_id"],
+        ["pgchroma.segments.id"],
+        name="memory_indexes_segment_id_fkey",
+        ondelete="CASCADE",
+    ),
+    Index("memory_indexes_segment_id_idx", "segment_id"),
+)
+"""Indexes in the memory of hosts, each of a segment's embeddings. Only one with a row here is used:
+its file may be older than the database, or another database's."""
 
 secondary_indexes = Table(
     "secondary_indexes",

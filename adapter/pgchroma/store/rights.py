@@ -29,6 +29,7 @@ READ: Final = (
     "segments",
     "secondary_indexes",
     "reembeddings",
+    "memory_indexes",
 )
 """The tables of the catalog that every client reads. The table of credentials is not among them."""
 
