@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import BeforeValidator, Field
@@ -85,6 +86,12 @@ class Settings(DistributedSettings):
             indexed. Below it, scanning is faster than searching an index.
         pgchroma_index_memory: Memory of the database server, in bytes, that an index build may
             use. Larger collections get several indexes.
+        pgchroma_memory_index: Whether queries use copies of embeddings in this host's memory, which
+            the extra ``memory`` needs. They are built when they are first missed.
+        pgchroma_memory_index_path: The directory of their files; `None` means one in the user's
+            cache.
+        pgchroma_memory_index_bytes: Maximum size of these files in bytes. Those that were not used
+            for longest are removed.
         pgchroma_trust_stored_functions: Whether a collection's stored embedding function is built
             with the addresses, key variables and remote code that it names, which were chosen by
             a caller with write access to the collection.
@@ -133,6 +140,9 @@ class Settings(DistributedSettings):
     pgchroma_index_memory: int = Field(default=1 << 30, ge=1 << 20)
     pgchroma_default_knn_index: DefaultIndex = "hnsw"
     pgchroma_auto_index: bool = True
+    pgchroma_memory_index: bool = False
+    pgchroma_memory_index_path: Path | None = None
+    pgchroma_memory_index_bytes: int = Field(default=2 << 30, ge=0)
     pgchroma_trust_stored_functions: bool = False
 
     @classmethod

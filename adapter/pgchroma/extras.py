@@ -20,7 +20,14 @@ if TYPE_CHECKING:
 
     from packaging.requirements import Requirement
 
-__all__ = ("check_driver", "check_extras", "check_installed", "installed_extras", "load_extra")
+__all__ = (
+    "check_driver",
+    "check_extras",
+    "check_installed",
+    "installed_extras",
+    "is_extra_installed",
+    "load_extra",
+)
 
 _OURS = "pgchroma"
 
@@ -86,6 +93,15 @@ def check_installed(*packages: str, extra: str) -> None:
     if missing:
         raise MissingExtraError(_advice(missing, extra))
     _check_versions(extra)
+
+
+def is_extra_installed(extra: str) -> bool:
+    """Whether every package of an extra is installed."""
+    try:
+        offered = metadata(_OURS).get_all("Provides-Extra") or []
+    except PackageNotFoundError:
+        return False
+    return extra in offered and not _errors(extra)
 
 
 def installed_extras() -> list[str]:

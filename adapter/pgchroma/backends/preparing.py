@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, cast
 
+import platformdirs
 import psycopg
 from psycopg.conninfo import make_conninfo
 from tenacity import Retrying
@@ -18,9 +19,11 @@ from pgchroma.compactor.settings import CompactionSettings
 from pgchroma.compactor.thread import Compactor
 from pgchroma.config import Settings
 from pgchroma.errors import InvalidArgumentError
+from pgchroma.extras import check_installed
 from pgchroma.model.entities import Limits
 from pgchroma.store import StoreContext, run
 from pgchroma.store.activity import Activity
+from pgchroma.store.proposers import Proposers
 from pgchroma.store.running.errors import mapped_errors
 from pgchroma.store.running.sessions import Sessions
 
@@ -31,6 +34,7 @@ __all__ = (
     "execution_options",
     "make_compactor",
     "make_context",
+    "make_proposers",
     "pool_options",
     "prepare_by_conninfo",
     "prepare_catalog",
@@ -110,11 +114,37 @@ def compaction_settings(settings: Settings) -> CompactionSettings:
     )
 
 
+def make_proposers(
+    conninfo: str, settings: Settings, *, in_caller_transaction: bool
+) -> Proposers | None:
+    """Return the indexes in the memory of this process, if the settings ask for them.
+
+    Raises:
+        MissingExtraError: The extra is not installed.
+    """
+    if not settings.pgchroma_memory_index:
+        return None
+    check_installed("faiss", extra="memory")
+    from pgchroma.memory.directory import Directory  # noqa: PLC0415  (only where it is used)
+    from pgchroma.memory.indexes import MemoryIndexes  # noqa: PLC0415
+
+    path = settings.pgchroma_memory_index_path
+    if path is None:
+        path = platformdirs.user_cache_path("pgchroma") / "memory"
+    # A build reads a snapshot of its own, which may be later than that of the caller.
+    target = None if in_caller_transaction else settings.pgchroma_compaction_url or conninfo
+    return MemoryIndexes(
+        None if target is None else complete_conninfo(target),
+        Directory(path, settings.pgchroma_memory_index_bytes),
+    )
+
+
 def make_context(
     facts: ServerFacts,
     settings: Settings,
     compactor: Compactor | None,
     sessions: Sessions,
+    proposers: Proposers | None = None,
     *,
     in_caller_transaction: bool,
 ) -> StoreContext:
@@ -134,6 +164,7 @@ def make_context(
         segment_bytes=settings.pgchroma_segment_bytes,
         default_index=settings.pgchroma_default_knn_index,
         observed=None if compactor is None else compactor.observed,
+        proposers=proposers,
     )
     sessions.note_type_oids = context.set_type_oids
     return context

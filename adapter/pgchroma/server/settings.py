@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, get_args
 
 from pydantic import BaseModel, Field, SecretStr, ValidationInfo, field_validator, model_validator
 from pydantic_core import PydanticCustomError
@@ -12,6 +12,7 @@ from pydantic_core import PydanticCustomError
 from pgchroma.backends.checks import check_conninfo
 from pgchroma.config import RolePerTenant, Settings
 from pgchroma.errors import ChromaError
+from pgchroma.extras import is_extra_installed
 from pgchroma.model.configuration import DefaultIndex
 from pgchroma.model.hashes import Key
 
@@ -119,6 +120,10 @@ class ServerSettings(BaseModel):
             ``hnsw``, or ``spann`` as in Chroma Cloud.
         auto_index: Whether metadata keys and documents are indexed when filters use them
             repeatedly.
+        memory_index: Whether queries use copies of embeddings in this host's memory; `None` means
+            that they do if the extra ``memory`` is installed.
+        memory_index_path: The directory of their files; `None` means one in the user's cache.
+        memory_index_bytes: Maximum size of these files in bytes.
         admin_port: The port for ``/live``, ``/ready`` and ``/metrics``; `None` means no admin port.
         admin_address: The address of the admin port.
         open_telemetry: The OTLP collector for traces and metrics, such as
@@ -164,6 +169,9 @@ class ServerSettings(BaseModel):
     index_memory: int = Field(default=1 << 30, ge=1 << 20, le=1 << 40)
     default_knn_index: DefaultIndex = "hnsw"
     auto_index: bool = True
+    memory_index: bool | None = None
+    memory_index_path: Path | None = None
+    memory_index_bytes: int = Field(default=2 << 30, ge=0, le=1 << 60)
     admin_port: Port | None = None
     admin_address: str = "localhost"
     open_telemetry: OpenTelemetry | None = None
@@ -178,9 +186,9 @@ class ServerSettings(BaseModel):
     @classmethod
     def _refuse_booleans(cls, value: Any, info: ValidationInfo) -> Any:
         """Reject YAML's `yes` for a number, where pydantic would convert it to 1."""
-        if isinstance(value, bool) and not isinstance(
-            cls.model_fields[str(info.field_name)].default, bool
-        ):
+        field = cls.model_fields[str(info.field_name)]
+        takes_booleans = isinstance(field.default, bool) or bool in get_args(field.annotation)
+        if isinstance(value, bool) and not takes_booleans:
             raise PydanticCustomError("boolean", "expected another value than true or false")
         return value
 
@@ -289,6 +297,11 @@ class ServerSettings(BaseModel):
             pgchroma_index_memory=self.index_memory,
             pgchroma_default_knn_index=self.default_knn_index,
             pgchroma_auto_index=self.auto_index,
+            pgchroma_memory_index=(
+                is_extra_installed("memory") if self.memory_index is None else self.memory_index
+            ),
+            pgchroma_memory_index_path=self.memory_index_path,
+            pgchroma_memory_index_bytes=self.memory_index_bytes,
         )
 
 

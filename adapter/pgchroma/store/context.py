@@ -25,6 +25,7 @@ from pgchroma.model.metadata import CleanMetadata
 from pgchroma.model.operations import CollectionRef
 from pgchroma.store.activity import Activity
 from pgchroma.store.layout.secondary import SecondaryIndex
+from pgchroma.store.proposers import Proposers
 from pgchroma.store.resolved import ResolvedCollection
 
 __all__ = ("StoreContext",)
@@ -34,6 +35,9 @@ BROAD_SECONDS = 60.0
 
 COUNTED_SECONDS = 60.0
 """Seconds for which it is remembered whether a condition has to be counted."""
+
+SHARE_SECONDS = 60.0
+"""Seconds for which it is assumed that a condition leaves the same share of candidates."""
 
 MAX_CACHED = 10_000
 """With more collections than this in use at once, the cache starts over, which costs look-ups."""
@@ -56,6 +60,7 @@ class StoreContext:
         segment_bytes: The minimum size of a part of the log that is indexed.
         default_index: The index that a collection shows if its request has no settings of one.
         observed: Where handlers report to a compactor, if there is one.
+        proposers: The indexes in the memory of this process, if it has any.
     """
 
     vector_oid: int
@@ -68,11 +73,13 @@ class StoreContext:
     segment_bytes: int = 8 << 20
     default_index: DefaultIndex = "hnsw"
     observed: Activity | None = None
+    proposers: Proposers | None = None
     _collections: dict[UUID, ResolvedCollection] = field(default_factory=dict)
     _roles: dict[str, str] = field(default_factory=dict)
     _advanced: set[UUID] = field(default_factory=set)
     _broad: dict[int, float] = field(default_factory=dict)
     _frequent: dict[int, tuple[float, bool]] = field(default_factory=dict)
+    _shares: dict[int, tuple[float, float]] = field(default_factory=dict)
     _lock: Lock = field(default_factory=Lock)
 
     def cached(self, collection: CollectionRef) -> ResolvedCollection | None:
@@ -154,6 +161,22 @@ class StoreContext:
             if len(self._frequent) >= MAX_CACHED:
                 self._frequent.clear()
             self._frequent[condition] = (time.monotonic() + COUNTED_SECONDS, is_frequent)
+
+    def share_of(self, condition: int) -> float | None:
+        """Return which share of candidates a condition left in the last minute, if it is known.
+
+        Args:
+            condition: A hash of the condition.
+        """
+        share, until = self._shares.get(condition, (0.0, 0.0))
+        return share if until > time.monotonic() else None
+
+    def record_share(self, condition: int, share: float) -> None:
+        """Record which share of candidates a condition left."""
+        with self._lock:
+            if len(self._shares) >= MAX_CACHED:
+                self._shares.clear()
+            self._shares[condition] = share, time.monotonic() + SHARE_SECONDS
 
     def is_advanced(self, id: UUID) -> bool:
         """Whether a collection's sequence was checked since the last connection was made."""

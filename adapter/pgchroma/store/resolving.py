@@ -5,8 +5,10 @@ from __future__ import annotations
 import time
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from typing import Any, Final, LiteralString
 
 import orjson
+from psycopg import sql
 
 from pgchroma.errors import ChromaError, InvalidArgumentError, NotFoundError
 from pgchroma.model.filterable import FilterableKeys
@@ -68,7 +70,7 @@ def resolve(
     if known is not None and _suffices(known, is_fresh=is_fresh, may_lag=may_lag):
         return known
     seen_at = time.monotonic()
-    rows = yield _look_up(collection)
+    rows = yield _look_up(collection, context)
     return _store(rows, collection, context, known, seen_at)
 
 
@@ -78,7 +80,7 @@ def renewal(
     """Return the look-up to send along with a read; `None` if none is needed."""
     if not (resolved.is_stale and resolved.may_lag):
         return None
-    return Renewal(_look_up(collection), collection, context, resolved, time.monotonic())
+    return Renewal(_look_up(collection, context), collection, context, resolved, time.monotonic())
 
 
 def _suffices(known: ResolvedCollection, *, is_fresh: bool, may_lag: bool) -> bool:
@@ -87,9 +89,9 @@ def _suffices(known: ResolvedCollection, *, is_fresh: bool, may_lag: bool) -> bo
     return not (is_fresh and known.is_stale) or (may_lag and known.may_lag)
 
 
-def _look_up(collection: CollectionRef) -> Statement:
+def _look_up(collection: CollectionRef, context: StoreContext) -> Statement:
     return Statement(
-        _SELECT_COLLECTION,
+        _SELECT_COLLECTION if context.proposers is None else _SELECT_WITH_TOKENS,
         {
             "id": collection.id,
             "tenant": collection.scope.tenant,
@@ -114,7 +116,7 @@ def _store(
     tables = CollectionTables(schema, collection.id, generation)
     allowed = FilterableKeys.from_json(None if filterable is None else orjson.loads(filterable))
     indexes = ReadyIndexes(
-        tuple(Segment(*columns) for columns in orjson.loads(segments or "[]")),
+        tuple(_segment(columns) for columns in orjson.loads(segments or "[]")),
         frozenset(SecondaryIndex(*columns) for columns in orjson.loads(secondary or "[]")),
         clamped("ef_search", int(ef_search)),
     )
@@ -126,6 +128,11 @@ def _store(
         resolved = known.followed_by(resolved)
     context.cache(resolved)
     return resolved
+
+
+def _segment(columns: list[Any]) -> Segment:
+    first_pos, end_pos, index_name, entries, quantization, tokens = columns
+    return Segment(first_pos, end_pos, index_name, entries, quantization, tuple(tokens))
 
 
 def resolve_for_query(
@@ -205,8 +212,7 @@ def make_vectors(
     return replace(resolved, dimension=dimension)
 
 
-_SELECT_COLLECTION = render(
-    """
+_COLLECTION: Final[LiteralString] = """
     select
         d.schema_name, c.generation, c.configuration -> 'hnsw' ->> 'space', c.dimension,
         nullif(c.configuration -> 'indexed', 'null')::text,
@@ -215,7 +221,9 @@ _SELECT_COLLECTION = render(
         (
             select
                 jsonb_agg(
-                    jsonb_build_array(first_pos, end_pos, index_name, entries, quantization)
+                    jsonb_build_array(
+                        first_pos, end_pos, index_name, entries, quantization, {tokens}
+                    )
                     order by first_pos
                 )::text
             from pgchroma.segments as s
@@ -230,8 +238,16 @@ _SELECT_COLLECTION = render(
     from pgchroma.collections as c
     join pgchroma.databases as d on d.id = c.database_id
     where c.id = %(id)s and d.tenant = %(tenant)s and d.name = %(database)s
-    """
-)
+"""
+
+_TOKENS: Final[LiteralString] = """(
+    select coalesce(jsonb_agg(m.token order by m.created_at desc), '[]')
+    from pgchroma.memory_indexes as m
+    where m.segment_id = s.id
+)"""
+
+_SELECT_COLLECTION = render(_COLLECTION, tokens=sql.SQL("'[]'::jsonb"))
+_SELECT_WITH_TOKENS = render(_COLLECTION, tokens=sql.SQL(_TOKENS))
 
 _SET_DIMENSION = render(
     """

@@ -56,6 +56,8 @@ class AsyncDirectBackend:
         if compactor is not None:
             # Its thread would outlive a client that is dropped without being closed.
             weakref.finalize(self, compactor.stop)
+        if context.proposers is not None:
+            weakref.finalize(self, context.proposers.stop)
         self._pid = os.getpid()
 
     @property
@@ -88,13 +90,15 @@ class AsyncDirectBackend:
             self._compactor.start()
 
     async def close(self) -> None:
-        """Stop the compactor, and close the source."""
+        """Stop what works in the background, and close the source."""
         await in_thread(self.close_now)
 
     def close_now(self) -> None:
         """Do what `close` does. This blocks."""
         if self._compactor is not None:
             self._compactor.close()
+        if self._context.proposers is not None:
+            self._context.proposers.close()
         self._source.close()
 
     async def _explained(

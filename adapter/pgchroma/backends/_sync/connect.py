@@ -12,6 +12,7 @@ from pgchroma.backends.preparing import (
     execution_options,
     make_compactor,
     make_context,
+    make_proposers,
     pool_options,
     prepare_by_conninfo,
 )
@@ -70,8 +71,9 @@ def _backend(
 ) -> DirectBackend:
     in_caller_transaction = source.in_caller_transaction
     compactor = None if in_caller_transaction else make_compactor(conninfo, settings)
+    proposers = make_proposers(conninfo, settings, in_caller_transaction=in_caller_transaction)
     context = make_context(
-        facts, settings, compactor, sessions, in_caller_transaction=in_caller_transaction
+        facts, settings, compactor, sessions, proposers, in_caller_transaction=in_caller_transaction
     )
     options = execution_options(settings, in_caller_transaction=in_caller_transaction)
     return DirectBackend(source, context, compactor, **options)

@@ -57,6 +57,8 @@ class DirectBackend:
         if compactor is not None:
             # Its thread would outlive a client that is dropped without being closed.
             weakref.finalize(self, compactor.stop)
+        if context.proposers is not None:
+            weakref.finalize(self, context.proposers.stop)
         self._pid = os.getpid()
 
     @property
@@ -89,13 +91,15 @@ class DirectBackend:
             self._compactor.start()
 
     def close(self) -> None:
-        """Stop the compactor, and close the source."""
+        """Stop what works in the background, and close the source."""
         in_thread(self.close_now)
 
     def close_now(self) -> None:
         """Do what `close` does. This blocks."""
         if self._compactor is not None:
             self._compactor.close()
+        if self._context.proposers is not None:
+            self._context.proposers.close()
         self._source.close()
 
     def _explained(self, operation: Operation[Any], error: MissingRightError) -> MissingRightError:

@@ -8,7 +8,7 @@ is always counted, and a regular expression always has a time limit.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from psycopg import sql
@@ -149,6 +149,19 @@ class Condition:
         """Record whether queries for `n_results` need not count the records that match."""
         key = hash((self._key, n_results))
         self._context.record_frequent(key, is_frequent=is_frequent)
+
+    def repeated(self) -> Condition:
+        """Return the condition of a statement for the same request, after another one was read."""
+        return replace(self, _missing=frozenset(), renewal=None)
+
+    @property
+    def share(self) -> float | None:
+        """The share of candidates that lately were left with the same values, if it is known."""
+        return self._context.share_of(self._key)
+
+    def record_share(self, share: float) -> None:
+        """Record which share of the candidates of a query was left."""
+        self._context.record_share(self._key, share)
 
     @property
     def _key(self) -> int:

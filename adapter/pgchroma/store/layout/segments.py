@@ -66,6 +66,7 @@ class Segment:
 
     Attributes:
         entries: How many embeddings the index had when it was built.
+        tokens: The tokens of its indexes in memory, the newest first.
     """
 
     first_pos: int
@@ -73,6 +74,7 @@ class Segment:
     index_name: str
     entries: int
     quantization: Quantization
+    tokens: tuple[str, ...] = ()
 
 
 def effective_quantization(requested: Quantization | None, dimension: int) -> Quantization:

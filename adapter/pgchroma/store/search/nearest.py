@@ -40,6 +40,8 @@ class NearestShape:
         has_condition: Whether only some records may be found.
         exact_limit: Up to how many matching records an adaptive statement reads exactly.
         reliable: How many rows a statement with a condition takes from an index.
+        proposed: The segments whose nearest embeddings are in a relation ``proposed``, of which
+            those that match the condition.
     """
 
     tables: CollectionTables
@@ -51,6 +53,7 @@ class NearestShape:
     has_condition: bool = False
     exact_limit: int = 0
     reliable: int = 0
+    proposed: frozenset[Segment] = frozenset()
 
     @property
     def is_filtered(self) -> bool:
@@ -59,15 +62,26 @@ class NearestShape:
 
     def compose(self, condition: sql.Composable) -> sql.Composable:
         """Compose the relation, with a condition on records ``r``."""
-        distance: LiteralString = _DISTANCES[self.space]
         parts = {
             "vectors": self.tables.vectors,
-            "distance": sql.SQL(distance),
+            "distance": self.distance,
             "limit": sql.Literal(self.limit),
         }
         if self.indexes.segments:
             parts["branches"] = sql.SQL("\nunion all\n").join(self._branches(condition))
         return sql.SQL(self._template).format(**parts)
+
+    @property
+    def distance(self) -> sql.Composable:
+        """The distance of an embedding of vectors ``v`` to the query."""
+        distance: LiteralString = _DISTANCES[self.space]
+        return sql.SQL(distance)
+
+    def probe(self, condition: sql.Composable) -> sql.Composable:
+        """Compose a join that keeps those of vectors ``v`` whose record matches the condition."""
+        if not self.is_filtered:
+            return sql.SQL("")
+        return sql.SQL(_PROBED).format(records=self.tables.records, condition=condition)
 
     @property
     def _template(self) -> LiteralString:
@@ -77,7 +91,10 @@ class NearestShape:
 
     def _branches(self, condition: sql.Composable) -> list[sql.Composable]:
         segments = self.indexes.segments
-        branches = [self._search_branch(condition, segment) for segment in segments]
+        searched = [segment for segment in segments if segment not in self.proposed]
+        branches = [self._search_branch(condition, segment) for segment in searched]
+        if self.proposed:
+            branches.append(sql.SQL(_PROPOSED))
         branches += [
             self._branch(_TAIL, condition, position_range("v.pos", *bounds))
             for bounds in ranges_without(segments)
@@ -114,16 +131,12 @@ class NearestShape:
         range: sql.Composable,
         **parts: sql.Composable,
     ) -> sql.Composable:
-        distance: LiteralString = _DISTANCES[self.space]
         choice: LiteralString = "(select is_searched from choice) and " if self.is_adaptive else ""
-        joined: sql.Composable = sql.SQL("")
-        if self.is_filtered:
-            joined = sql.SQL(_PROBED).format(records=self.tables.records, condition=condition)
         return sql.SQL(template).format(
             vectors=self.tables.vectors,
-            distance=sql.SQL(distance),
+            distance=self.distance,
             choice=sql.SQL(choice),
-            joined=joined,
+            joined=self.probe(condition),
             range=range,
             limit=sql.Literal(self.limit),
             **parts,
@@ -221,6 +234,8 @@ _FILTERED_BRANCH: LiteralString = """(
     where (select count(*) from matches) < {limit}
     having count(*) > 0
 )"""
+
+_PROPOSED: LiteralString = "select * from proposed"
 
 _TAIL: LiteralString = """(
     select v.pos, v.seq, v.embedding, {distance} as distance

@@ -24,7 +24,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil, isqrt
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,7 +33,7 @@ from pgchroma.model.inspection import Strategy
 from pgchroma.model.operations import QueryRecords
 from pgchroma.store.conditions.condition import Condition
 from pgchroma.store.context import StoreContext
-from pgchroma.store.encoding.vectors import pack_vector, pack_vectors
+from pgchroma.store.encoding.vectors import PackedArray, pack_vector, pack_vectors
 from pgchroma.store.layout.segments import MAX_HALF, Segment, candidates
 from pgchroma.store.layout.tables import MAX_PLAIN_DIMENSION
 from pgchroma.store.records.columns import columns_of
@@ -42,7 +42,14 @@ from pgchroma.store.running.steps import Rows, Statement, WithSettings, reading
 from pgchroma.store.search.nearest import NearestShape
 from pgchroma.store.search.statements import DISTANCE, ID, IS_SEARCHED, QUERY, QueryShape
 
-__all__ = ("NearestPlan", "PreparedQuery", "plan_nearest", "prepare_query", "search_settings")
+__all__ = (
+    "NearestPlan",
+    "PreparedQuery",
+    "pack_queries",
+    "plan_nearest",
+    "prepare_query",
+    "search_settings",
+)
 
 MIN_EXACT_SCAN: Final = 10_000
 """Up to this many matching records are always read exactly."""
@@ -225,7 +232,7 @@ def prepare_query(
     )
     statement = condition.statement(
         shape.text(condition.sql),
-        {"queries": _packed(operation.embeddings, context)},
+        {"queries": pack_queries(operation.embeddings, context)},
         # Looking ids up record by record takes a hash table of them; see `Condition.reuses_plan`.
         reuses_plan=not (is_adaptive and operation.ids is not None),
     )
@@ -294,7 +301,8 @@ def _strategy(
     return "index"
 
 
-def _packed(embeddings: Any, context: StoreContext) -> Any:
+def pack_queries(embeddings: NDArray[np.float32], context: StoreContext) -> PackedArray:
+    """Pack one query into a ``vector``, and several into a ``vector[]``."""
     if len(embeddings) == 1:
         return pack_vector(embeddings[0])
     return pack_vectors(embeddings, context.vector_oid)

@@ -17,6 +17,7 @@ from pgchroma.store.resolved import ResolvedCollection
 from pgchroma.store.resolving import resolve
 from pgchroma.store.running.steps import Rows, Statement, Steps
 from pgchroma.store.search.planner import prepare_query
+from pgchroma.store.search.proposed import read_proposed
 from pgchroma.store.search.statements import (
     DISTANCE,
     ID,
@@ -46,7 +47,9 @@ def query_records(operation: QueryRecords, context: StoreContext) -> Steps[list[
     if resolved.dimension is None or operation.n_results == 0:
         yield from _check_ids(operation, resolved)
         return _results((), operation, resolved)
-    rows = yield from _find(operation, resolved, condition, context)
+    rows, condition = yield from read_proposed(operation, resolved, condition, context)
+    if rows is None:
+        rows = yield from _find(operation, resolved, condition, context)
     if rows:
         _check_none_missing(rows[0][MISSING])
     else:

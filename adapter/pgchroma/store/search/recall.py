@@ -17,6 +17,7 @@ from pgchroma.store.handlers import handles
 from pgchroma.store.resolved import ResolvedCollection
 from pgchroma.store.running.steps import Statement, Steps, render
 from pgchroma.store.search.planner import prepare_query
+from pgchroma.store.search.proposed import prepare_proposed
 
 __all__ = ("measure_recall",)
 
@@ -70,6 +71,12 @@ def _ids(
     *,
     force_exact: bool,
 ) -> Steps[list[str]]:
+    if not force_exact:
+        proposed = prepare_proposed(query, resolved, condition, context)
+        if proposed is not None:
+            rows = yield proposed.step
+            if proposed.has_all_matches(rows):
+                return proposed.ids(rows)
     prepared = prepare_query(query, resolved, condition, context, force_exact=force_exact)
     rows = yield prepared.step
     if not prepared.has_all_matches(rows):

@@ -19,6 +19,8 @@ __all__ = (
     "IS_SEARCHED",
     "MAX_LISTED_IDS",
     "MISSING",
+    "ONE_QUERY",
+    "QUERIES",
     "QUERY",
     "QueryShape",
     "select_missing_ids",
@@ -68,7 +70,7 @@ class QueryShape:
 
     def clauses(self, condition: bytes) -> dict[str, bytes]:
         """Compose every clause of the templates."""
-        queries: LiteralString = _ONE_QUERY if self.is_single else _QUERIES
+        queries: LiteralString = ONE_QUERY if self.is_single else QUERIES
         tables, clause = self.nearest.tables, ComposedSQL(condition)
         bound = sql.Literal(self.nearest.exact_limit)
         limited = (
@@ -104,10 +106,10 @@ def _compose_text(shape: QueryShape, condition: bytes) -> bytes:
 
 _cached_text = lru_cache(maxsize=4096)(_compose_text)
 
-_QUERIES: LiteralString = (
+QUERIES: LiteralString = (
     "unnest(%(queries)b::vector[]) with ordinality as q (embedding, n) cross join lateral"
 )
-_ONE_QUERY: LiteralString = (
+ONE_QUERY: LiteralString = (
     "(select %(queries)b::vector as embedding, 1::bigint as n) as q cross join lateral"
 )
 

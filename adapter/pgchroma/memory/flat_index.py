@@ -1,0 +1,161 @@
+"""The index itself. No other module imports faiss.
+
+It compares a query with every embedding by one bit a dimension (RaBitQ), and the best of these, the
+shortlist, by eight bits a dimension. How long the shortlist has to be depends on the data: if all
+embeddings are about equally far from each other, one bit does not tell them apart.
+"""
+
+from __future__ import annotations
+
+from threading import local
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pgchroma.extras import load_extra
+from pgchroma.model.types import Space
+
+__all__ = ("VERSION", "FlatIndex", "directions")
+
+faiss: Any = load_extra("faiss", "memory")
+
+FORM: Final = "RaBitQfs,Refine(SQ8)"
+
+VERSION: Final = f"{FORM} {faiss.__version__}"
+"""The form of the index, and the version that wrote it. Another version may read it otherwise."""
+
+SHORTLISTS: Final = (120, 240, 480, 640)
+"""How much longer a shortlist may be than twice the number of candidates. With a longer one, a
+search of PostgreSQL's index costs less."""
+
+MIN_RECALL: Final = 0.995
+"""Which share of the nearest embeddings an index has to propose."""
+
+MAX_TRAINED: Final = 50_000
+"""How many embeddings an index is trained with."""
+
+SAMPLE, NEAREST, CANDIDATES = 200, 10, 20
+"""Recall is measured with this many embeddings of the index: which part of their nearest is among
+this many candidates."""
+
+JITTER: Final = 0.25
+"""How far a query of the measurement is from an embedding, in standard deviations."""
+
+MAX_VALUE: Final = 1e15
+"""Embeddings with greater values are refused: their squares leave the range of float32."""
+
+_threads = local()
+
+
+class FlatIndex:
+    """An index of the rows of a matrix.
+
+    Attributes:
+        shortlist: How much longer its shortlist is than twice the number of candidates.
+
+    Args:
+        index: An index of faiss.
+        space: The space of the embeddings.
+        shortlist: See above.
+    """
+
+    def __init__(self, index: Any, space: Space, shortlist: int) -> None:
+        self._index = index
+        self._space = space
+        self.shortlist = shortlist
+        self._memory: tuple[Any, ...] = ()
+
+    @classmethod
+    def build(cls, matrix: NDArray[np.float32], space: Space) -> FlatIndex | None:
+        """Build an index that proposes the nearest embeddings.
+
+        Args:
+            matrix: The embeddings; in a cosine space their `directions`.
+            space: Their space.
+
+        Returns:
+            None if no index of this form finds enough of the nearest.
+        """
+        _use_one_thread()
+        if np.abs(matrix).max() > MAX_VALUE:
+            return None
+        index = faiss.index_factory(matrix.shape[1], FORM, _metric(space))
+        rng = np.random.default_rng(1)
+        index.train(matrix[rng.permutation(len(matrix))[:MAX_TRAINED]])
+        index.add(matrix)
+        queries = _sample(matrix, space, rng)
+        nearest = faiss.knn(queries, matrix, min(NEAREST, len(matrix)), _metric(space))[1]
+        for shortlist in SHORTLISTS:
+            built = cls(index, space, shortlist)
+            if _recall(built.search(queries, CANDIDATES), nearest) >= MIN_RECALL:
+                return built
+        return None
+
+    @classmethod
+    def mapped(cls, raw: NDArray[np.uint8], space: Space, shortlist: int) -> FlatIndex:
+        """Return an index that was serialized. Most of it stays in the given memory.
+
+        The memory must be what `serialized` returned: faiss does not check what it reads.
+        """
+        reader = faiss.ZeroCopyIOReader(faiss.swig_ptr(raw), len(raw))
+        mapped = cls(faiss.read_index(reader, faiss.IO_FLAG_MMAP_IFC), space, shortlist)
+        mapped._memory = raw, reader
+        return mapped
+
+    def serialized(self) -> NDArray[np.uint8]:
+        """Return the index as bytes."""
+        raw: NDArray[np.uint8] = faiss.serialize_index(self._index)
+        return raw
+
+    def search(self, queries: NDArray[np.float32], count: int) -> NDArray[np.int64]:
+        """Return the rows of embeddings that are probably among the nearest.
+
+        Returns:
+            Shape ``(queries, count)``; -1 in place of missing rows.
+        """
+        _use_one_thread()
+        # Each call has its own: they are not shared between threads.
+        parameters = faiss.IndexRefineSearchParameters(k_factor=2 + self.shortlist / count)
+        given = directions(queries) if self._space == "cosine" else queries
+        found: NDArray[np.int64] = self._index.search(given, count, params=parameters)[1]
+        return found
+
+
+def directions(matrix: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the rows of a matrix, none of which is zero, at the length of one."""
+    # In float32, the length of a very short row would be zero.
+    norms = np.linalg.norm(matrix.astype(np.float64), axis=1, keepdims=True)
+    found: NDArray[np.float32] = (matrix / norms).astype(np.float32)
+    return found
+
+
+def _metric(space: Space) -> int:
+    metric: int = faiss.METRIC_INNER_PRODUCT if space == "ip" else faiss.METRIC_L2
+    return metric
+
+
+def _sample(
+    matrix: NDArray[np.float32], space: Space, rng: np.random.Generator
+) -> NDArray[np.float32]:
+    """Return queries that are near to some embeddings, and none of these."""
+    rows = matrix[np.sort(rng.choice(len(matrix), min(SAMPLE, len(matrix)), replace=False))]
+    noise = rng.normal(size=rows.shape).astype(np.float32)
+    queries = rows + JITTER * rows.std(axis=0) * noise
+    sample: NDArray[np.float32] = queries.astype(np.float32)
+    return directions(sample) if space == "cosine" else sample
+
+
+def _recall(found: NDArray[np.int64], nearest: NDArray[np.int64]) -> float:
+    pairs = zip(found, nearest, strict=True)
+    return float(np.mean([np.isin(true, given).mean() for given, true in pairs]))
+
+
+def _use_one_thread() -> None:
+    """Keep faiss from starting threads, which costs more than a search takes.
+
+    The setting holds for the calling thread only.
+    """
+    if not getattr(_threads, "is_set", False):
+        faiss.omp_set_num_threads(1)
+        _threads.is_set = True
