@@ -214,7 +214,7 @@ def _answers_without(url: str, directory: Path) -> None:
         papers = client.get_collection("papers", embedding_function=None)
         proposers: Any = client._backend._context.proposers  # type: ignore[attr-defined]
         assert found(client, papers) == [None]
-        while not any(wish.failures for wish in proposers._wishes.values()):
+        while not any(request.failures for request in proposers._requests.values()):
             time.sleep(0.05)
         assert found(client, papers) == [None]
         stored = {str(n): row for n, row in enumerate(clustered())}

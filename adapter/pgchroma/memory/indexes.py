@@ -1,8 +1,8 @@
 """The indexes in the memory of this process, and the thread that opens and builds them.
 
-A query asks for the indexes of its collection. Those that are missing are wishes, which the thread
-grants: it opens a file of one of the segment's tokens, or builds an index. So only collections that
-are queried have indexes in memory, and each host builds its own.
+A query asks for the indexes of its collection. It requests those that are missing from the thread,
+which opens a file of one of the segment's tokens, or builds an index. So only collections that are
+queried have indexes in memory, and each host builds its own.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ __all__ = ("MemoryIndexes",)
 _log = logging.getLogger("pgchroma.memory")
 
 RETRY_SECONDS: Final = 5.0
-"""Seconds until a wish is tried again, while another process builds."""
+"""Seconds until a request is tried again, while another process builds."""
 
 MAX_RETRY_SECONDS: Final = 3_600.0
 """The longest pause after failures, and the pause after a refusal."""
@@ -76,8 +76,8 @@ class _Known:
 
 
 @dataclass(slots=True)
-class _Wish:
-    """An index that a query missed.
+class _Request:
+    """A request for an index that a query has not found.
 
     Attributes:
         tokens: The tokens that the last look-up found.
@@ -107,7 +107,7 @@ class MemoryIndexes:
         self._known: dict[UUID, _Known] = {}
         self._opened: dict[str, FileIndex] = {}
         self._opened_count = 0
-        self._wishes: dict[SegmentKey, _Wish] = {}
+        self._requests: dict[SegmentKey, _Request] = {}
         self._doubted: dict[str, float] = {}
         self._unlisted: dict[str, float] = {}
         self._touched_at = time.monotonic()
@@ -160,7 +160,7 @@ class MemoryIndexes:
                 and _is_suited(segment, resolved.dimension)
                 and not self._is_opened_since(key, resolved.seen_at)
             ):
-                self._wish(key, segment.tokens)
+                self._request(key, segment.tokens)
         if len(self._known) >= MAX_COLLECTIONS:
             self._known.clear()
         self._known[id] = known = _Known(
@@ -183,10 +183,10 @@ class MemoryIndexes:
         opened = self._opened.values()
         return any(index.head.key == key and index.opened_at >= seen_at for index in opened)
 
-    def _wish(self, key: SegmentKey, tokens: tuple[str, ...]) -> None:
-        wish = self._wishes.setdefault(key, _Wish(tokens))
-        if wish.tokens != tokens:
-            wish.tokens, wish.not_before = tokens, 0.0
+    def _request(self, key: SegmentKey, tokens: tuple[str, ...]) -> None:
+        request = self._requests.setdefault(key, _Request(tokens))
+        if request.tokens != tokens:
+            request.tokens, request.not_before = tokens, 0.0
         if self._thread is None and not self._stop.is_set():
             thread = Thread(target=self._work, name="pgchroma-memory", daemon=True)
             # An ending process can start no threads.
@@ -200,58 +200,59 @@ class MemoryIndexes:
             try:
                 self._remove_unlisted()
                 self._touch()
-                for key, wish in self._due():
-                    self._grant(key, wish)
+                for key, request in self._due():
+                    self._serve(key, request)
             except Exception:
                 # Nothing restarts a thread that has ended.
                 _log.exception("opening indexes in memory is failing")
                 self._stop.wait(RETRY_SECONDS)
 
-    def _due(self) -> list[tuple[SegmentKey, _Wish]]:
-        """Wait for wishes that may be tried now, and return them."""
+    def _due(self) -> list[tuple[SegmentKey, _Request]]:
+        """Wait for requests that may be tried now, and return them."""
         with self._changed:
             now = time.monotonic()
-            due = [each for each in self._wishes.items() if each[1].not_before <= now]
+            due = [each for each in self._requests.items() if each[1].not_before <= now]
             if not due and not self._stop.is_set():
-                times = [wish.not_before - now for wish in self._wishes.values()]
+                times = [request.not_before - now for request in self._requests.values()]
                 times += [UNLISTED_SECONDS] if self._unlisted else []
                 self._changed.wait(min([*times, TOUCH_SECONDS]))
             return due
 
-    def _grant(self, key: SegmentKey, wish: _Wish) -> None:
-        """Open or build an index, or put the wish off."""
+    def _serve(self, key: SegmentKey, request: _Request) -> None:
+        """Open or build an index, or put the request off."""
         if self._stop.is_set():
             return
         try:
             self._directory.prepare()
-            index = open_any(self._directory, key, self._undoubted(wish.tokens)) or self._build(key)
+            index = open_any(self._directory, key, self._undoubted(request.tokens))
+            index = index or self._build(key)
         except OccupiedError:
             # Another process may be building the same.
-            self._put_off(key, wish, RETRY_SECONDS)
+            self._put_off(key, request, RETRY_SECONDS)
         except VanishedError:
             # It was replaced, or this is a standby, where none can be built.
-            self._fail(key, wish)
+            self._fail(key, request)
         except RefusedError as reason:
             _log.info("collection %s: no index in memory, %s", key.collection, reason)
-            self._put_off(key, wish, MAX_RETRY_SECONDS)
+            self._put_off(key, request, MAX_RETRY_SECONDS)
         except (psycopg.Error, OSError) as error:
             if not self._stop.is_set():
                 _log.warning(
                     "collection %s: no index in memory: %s", key.collection, primary_message(error)
                 )
-            self._fail(key, wish)
+            self._fail(key, request)
         else:
             self._register(key, index)
 
-    def _fail(self, key: SegmentKey, wish: _Wish) -> None:
-        self._put_off(key, wish, min(RETRY_SECONDS * 2.0**wish.failures, MAX_RETRY_SECONDS))
-        wish.failures = min(wish.failures + 1, 20)
+    def _fail(self, key: SegmentKey, request: _Request) -> None:
+        self._put_off(key, request, min(RETRY_SECONDS * 2.0**request.failures, MAX_RETRY_SECONDS))
+        request.failures = min(request.failures + 1, 20)
 
-    def _put_off(self, key: SegmentKey, wish: _Wish, seconds: float) -> None:
+    def _put_off(self, key: SegmentKey, request: _Request, seconds: float) -> None:
         with self._changed:
-            wish.not_before = time.monotonic() + seconds
+            request.not_before = time.monotonic() + seconds
             if not self._is_awaited(key):
-                self._wishes.pop(key, None)
+                self._requests.pop(key, None)
 
     def _is_awaited(self, key: SegmentKey) -> bool:
         """Whether the last look-up of a collection had a segment."""
@@ -268,7 +269,7 @@ class MemoryIndexes:
         with self._changed:
             self._opened[index.token] = index
             self._opened_count += 1
-            self._wishes.pop(key, None)
+            self._requests.pop(key, None)
 
     def _undoubted(self, tokens: Sequence[str]) -> list[str]:
         now = time.monotonic()
