@@ -49,7 +49,7 @@ def test_with_a_database_sql_and_plan_begin_at_its_revision(
     downgrade(url, "0006")
     printed = run("migrate", "--sql", *where, **variables).stdout
     assert printed.startswith("-- The catalog, from 0006 to revision")
-    assert "CREATE TABLE" not in printed
+    assert "CREATE TABLE pgchroma.collections" not in printed
     plan = run("migrate", "--plan", *where, **variables).stdout
     assert "revision 0007: Versions of collections" in plan
     assert "    1 table in access exclusive mode: pgchroma.collections" in plan
