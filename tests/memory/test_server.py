@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -53,3 +56,29 @@ def test_workers_share_the_indexes_that_their_queries_miss(url: str, tmp_path: P
         log = server.log.read_text()
         assert log.count("built an index in memory of 1000 embeddings") == 1
         assert "Traceback" not in log
+
+
+BROKEN = """
+import pgchroma
+settings = pgchroma.Settings(pgchroma_memory_index=True)
+with pgchroma.PostgresClient({url!r}, settings) as client:
+    papers = client.create_collection("papers", embedding_function=None)
+    papers.add(ids=["a"], embeddings=[[1.0, 2.0]])
+    print(papers.query(query_embeddings=[[1.0, 2.0]])["ids"])
+"""
+
+
+def test_without_a_working_faiss_queries_are_as_before(url: str, tmp_path: Path) -> None:
+    package = tmp_path / "faiss"
+    package.mkdir()
+    (package / "__init__.py").write_text("import numpy.no_such_module")
+    paths = os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])])
+    done = subprocess.run(
+        [sys.executable, "-c", BROKEN.format(url=url)],
+        env={**os.environ, "PYTHONPATH": paths},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == "[['a']]\n"
+    assert "no indexes in memory, because faiss cannot be imported: No module named" in done.stderr

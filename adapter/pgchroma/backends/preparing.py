@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any, cast
 
 import platformdirs
@@ -18,7 +19,7 @@ from pgchroma.catalog.upgrade import prepare
 from pgchroma.compactor.settings import CompactionSettings
 from pgchroma.compactor.thread import Compactor
 from pgchroma.config import Settings
-from pgchroma.errors import InvalidArgumentError
+from pgchroma.errors import InvalidArgumentError, MissingExtraError
 from pgchroma.extras import check_installed
 from pgchroma.model.entities import Limits
 from pgchroma.store import StoreContext, run
@@ -39,6 +40,8 @@ __all__ = (
     "prepare_by_conninfo",
     "prepare_catalog",
 )
+
+_log = logging.getLogger("pgchroma.memory")
 
 
 def prepare_by_conninfo(conninfo: str, settings: Settings) -> ServerFacts:
@@ -125,8 +128,15 @@ def make_proposers(
     if not settings.pgchroma_memory_index:
         return None
     check_installed("faiss", extra="memory")
-    from pgchroma.memory.directory import Directory  # noqa: PLC0415  (only where it is used)
-    from pgchroma.memory.indexes import MemoryIndexes  # noqa: PLC0415
+    try:
+        from pgchroma.memory.directory import Directory  # noqa: PLC0415  (only where it is used)
+        from pgchroma.memory.indexes import MemoryIndexes  # noqa: PLC0415
+    except MissingExtraError:
+        raise
+    except ImportError as error:
+        # Answers are the same without it.
+        _log.warning("no indexes in memory, because faiss cannot be imported: %s", error)
+        return None
 
     path = settings.pgchroma_memory_index_path
     if path is None:
