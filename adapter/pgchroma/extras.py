@@ -97,21 +97,21 @@ def check_installed(*packages: str, extra: str) -> None:
 
 def is_extra_installed(extra: str) -> bool:
     """Whether every package of an extra is installed."""
-    try:
-        offered = metadata(_OURS).get_all("Provides-Extra") or []
-    except PackageNotFoundError:
-        return False
-    return extra in offered and not _errors(extra)
+    return extra in _offered() and not _errors(extra)
 
 
 def installed_extras() -> list[str]:
     """Return the extras of which every package is installed, sorted; ``all`` stands alone."""
+    found = sorted(extra for extra in _offered() if not _errors(extra))
+    return ["all"] if "all" in found else found
+
+
+def _offered() -> list[str]:
+    """Return the extras of pgchroma; none if its package is not installed."""
     try:
-        offered = metadata(_OURS).get_all("Provides-Extra") or []
+        return metadata(_OURS).get_all("Provides-Extra") or []
     except PackageNotFoundError:
         return []
-    found = sorted(extra for extra in offered if not _errors(extra))
-    return ["all"] if "all" in found else found
 
 
 def load_extra(module: str, extra: str) -> ModuleType:

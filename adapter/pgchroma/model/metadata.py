@@ -13,7 +13,13 @@ from typing import Any, Final, TypeAlias
 
 from pgchroma.errors import InvalidArgumentError
 from pgchroma.model.plain import below, brief, plain_scalar, shown
-from pgchroma.model.plain_metadata import are_plain_dicts, are_plain_values, keys_of, values_of
+from pgchroma.model.plain_metadata import (
+    are_plain_dicts,
+    are_plain_values,
+    fits_int64,
+    keys_of,
+    values_of,
+)
 from pgchroma.model.sparse import is_sparse, parse_sparse
 from pgchroma.model.text import check_text
 
@@ -78,12 +84,6 @@ def parse_metadata(
         elif (plain := _plain(value, below(path, f".{key}"))) != []:
             clean[key] = plain
     return clean
-
-
-def fits_int64(value: int) -> bool:
-    """Whether Chroma, PostgreSQL and JSON can all represent the integer."""
-    # Not with a range: for a subclass of int, `in` would iterate over it.
-    return -(2**63) <= value < 2**63
 
 
 def parse_collection_metadata(

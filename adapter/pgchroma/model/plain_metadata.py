@@ -14,10 +14,23 @@ from typing import Any, Final
 
 from pgchroma.model.text import are_storable
 
-__all__ = ("SCALARS", "are_plain_dicts", "are_plain_values", "keys_of", "values_of")
+__all__ = (
+    "SCALARS",
+    "are_plain_dicts",
+    "are_plain_values",
+    "fits_int64",
+    "keys_of",
+    "values_of",
+)
 
 SCALARS: Final = frozenset({str, int, float, bool})
 """The types of a single value."""
+
+
+def fits_int64(value: int) -> bool:
+    """Whether Chroma, PostgreSQL and JSON can all represent the integer."""
+    # Not with a range: for a subclass of int, `in` would iterate over it.
+    return -(2**63) <= value < 2**63
 
 
 def keys_of(metadatas: Iterable[Mapping[str, Any] | None]) -> set[str]:
@@ -51,7 +64,7 @@ def are_plain_values(values: Sequence[Any], *, nullable: bool) -> bool:
         return False
     if int in kinds:
         integers = [value for value in values if type(value) is int]
-        if min(integers) < -(2**63) or max(integers) >= 2**63:
+        if not (fits_int64(min(integers)) and fits_int64(max(integers))):
             return False
     return float not in kinds or all(
         map(math.isfinite, [value for value in values if type(value) is float])

@@ -16,6 +16,7 @@ import time
 from collections.abc import Sequence, Set
 from dataclasses import dataclass, field
 from threading import Lock
+from typing import Generic, TypeVar
 from uuid import UUID
 
 from pgchroma.model.configuration import DefaultIndex
@@ -30,6 +31,8 @@ from pgchroma.store.resolved import ResolvedCollection
 
 __all__ = ("StoreContext",)
 
+V = TypeVar("V")
+
 BROAD_SECONDS = 60.0
 """Seconds for which an index that found too many records is not asked for the same ones."""
 
@@ -41,6 +44,29 @@ SHARE_SECONDS = 60.0
 
 MAX_CACHED = 10_000
 """With more collections than this in use at once, the cache starts over, which costs look-ups."""
+
+
+class _Recent(Generic[V]):
+    """Values that are remembered for a while, by the hash of a condition."""
+
+    def __init__(self) -> None:
+        self._values: dict[int, tuple[V, float]] = {}
+        self._lock = Lock()
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def get(self, condition: int) -> V | None:
+        """Return the value of a condition; `None` if there is none, or if it is too old."""
+        value, until = self._values.get(condition, (None, 0.0))
+        return value if until > time.monotonic() else None
+
+    def store(self, condition: int, value: V, seconds: float) -> None:
+        """Remember the value of a condition for some seconds."""
+        with self._lock:
+            if len(self._values) >= MAX_CACHED:
+                self._values.clear()
+            self._values[condition] = value, time.monotonic() + seconds
 
 
 @dataclass(slots=True)
@@ -77,9 +103,9 @@ class StoreContext:
     _collections: dict[UUID, ResolvedCollection] = field(default_factory=dict)
     _roles: dict[str, str] = field(default_factory=dict)
     _advanced: set[UUID] = field(default_factory=set)
-    _broad: dict[int, float] = field(default_factory=dict)
-    _frequent: dict[int, tuple[float, bool]] = field(default_factory=dict)
-    _shares: dict[int, tuple[float, float]] = field(default_factory=dict)
+    _broad: _Recent[bool] = field(default_factory=_Recent)
+    _frequent: _Recent[bool] = field(default_factory=_Recent)
+    _shares: _Recent[float] = field(default_factory=_Recent)
     _lock: Lock = field(default_factory=Lock)
 
     def cached(self, collection: CollectionRef) -> ResolvedCollection | None:
@@ -133,14 +159,11 @@ class StoreContext:
         Args:
             condition: A hash of the condition.
         """
-        return self._broad.get(condition, 0.0) > time.monotonic()
+        return self._broad.get(condition) is True
 
     def record_broad(self, condition: int) -> None:
         """Record that a condition's index found too many records to be of use."""
-        with self._lock:
-            if len(self._broad) >= MAX_CACHED:
-                self._broad.clear()
-            self._broad[condition] = time.monotonic() + BROAD_SECONDS
+        self._broad.store(condition, True, BROAD_SECONDS)
 
     def is_frequent(self, condition: int) -> bool | None:
         """Whether enough records match a condition that queries need not count them.
@@ -150,17 +173,12 @@ class StoreContext:
         Args:
             condition: A hash of the condition.
         """
-        until, is_frequent = self._frequent.get(condition, (0.0, False))
-        return is_frequent if until > time.monotonic() else None
+        return self._frequent.get(condition)
 
     def record_frequent(self, condition: int, *, is_frequent: bool) -> None:
         """Record whether queries with a condition need not count the records that match."""
-        if self.caches_nothing:
-            return
-        with self._lock:
-            if len(self._frequent) >= MAX_CACHED:
-                self._frequent.clear()
-            self._frequent[condition] = (time.monotonic() + COUNTED_SECONDS, is_frequent)
+        if not self.caches_nothing:
+            self._frequent.store(condition, is_frequent, COUNTED_SECONDS)
 
     def share_of(self, condition: int) -> float | None:
         """Return which share of candidates a condition left in the last minute, if it is known.
@@ -168,15 +186,11 @@ class StoreContext:
         Args:
             condition: A hash of the condition.
         """
-        share, until = self._shares.get(condition, (0.0, 0.0))
-        return share if until > time.monotonic() else None
+        return self._shares.get(condition)
 
     def record_share(self, condition: int, share: float) -> None:
         """Record which share of candidates a condition left."""
-        with self._lock:
-            if len(self._shares) >= MAX_CACHED:
-                self._shares.clear()
-            self._shares[condition] = share, time.monotonic() + SHARE_SECONDS
+        self._shares.store(condition, share, SHARE_SECONDS)
 
     def is_advanced(self, id: UUID) -> bool:
         """Whether a collection's sequence was checked since the last connection was made."""

@@ -40,7 +40,7 @@ from pgchroma.store.records.columns import columns_of
 from pgchroma.store.resolved import ReadyIndexes, ResolvedCollection
 from pgchroma.store.running.steps import Rows, Statement, WithSettings, reading
 from pgchroma.store.search.nearest import NearestShape
-from pgchroma.store.search.statements import DISTANCE, ID, IS_SEARCHED, QUERY, QueryShape
+from pgchroma.store.search.statements import IS_SEARCHED, QueryShape, least_found
 
 __all__ = (
     "NearestPlan",
@@ -116,25 +116,16 @@ class PreparedQuery:
 
         It is not if a row of vectors belongs to no record, or if an index returned too few.
         """
-        counts = [0] * (self.count + 1)
+        least = least_found(rows, self.count)
+        if least is None:
+            return False
         is_searched = self.strategy == "index" and not self.is_adaptive
-        for row in rows:
-            is_searched = is_searched or row[IS_SEARCHED]
-            if row[DISTANCE] is None:
-                continue
-            if row[ID] is None:
-                return False
-            counts[row[QUERY]] += 1
-        return not is_searched or min(counts[1:]) >= self.limit
+        is_searched = is_searched or any(row[IS_SEARCHED] for row in rows)
+        return not is_searched or least >= self.limit
 
     def is_frequent(self, rows: Rows) -> bool:
         """Whether a complete answer shows that more records match than are read exactly."""
         return self.is_adaptive and bool(rows) and bool(rows[0][IS_SEARCHED])
-
-    @staticmethod
-    def ids(rows: Rows) -> list[str]:
-        """Return the ids in the answers of all queries."""
-        return [row[ID] for row in rows if row[DISTANCE] is not None]
 
 
 @dataclass(frozen=True, slots=True)

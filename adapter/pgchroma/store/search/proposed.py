@@ -29,7 +29,7 @@ from pgchroma.store.resolved import ResolvedCollection
 from pgchroma.store.running.steps import Rows, Statement, Steps, WithSettings, reading
 from pgchroma.store.search.planner import NearestPlan, pack_queries, plan_nearest, search_settings
 from pgchroma.store.search.proposed_statements import LEFT, ProposedShape
-from pgchroma.store.search.statements import DISTANCE, ID, QUERY
+from pgchroma.store.search.statements import least_found
 
 __all__ = ("ProposedQuery", "prepare_proposed", "read_proposed")
 
@@ -100,14 +100,10 @@ class ProposedQuery:
             self._proposers.doubt(self._tokens)
             return False
         self._record_share(min(left))
-        counts = [0] * (self.queries + 1)
-        for row in rows:
-            if row[DISTANCE] is None:
-                continue
-            if row[ID] is None:
-                return False
-            counts[row[QUERY]] += 1
-        return min(left) >= self.enough and (not self.searches or min(counts[1:]) >= self.limit)
+        least = least_found(rows, self.queries)
+        if least is None:
+            return False
+        return min(left) >= self.enough and (not self.searches or least >= self.limit)
 
     def _record_share(self, left: int) -> None:
         known, found = self._condition.share, max(left, 0.5) / self.count
@@ -117,11 +113,6 @@ class ProposedQuery:
         if known is not None and left >= self.enough:
             found = MEMORY_OF_SHARE * known + (1 - MEMORY_OF_SHARE) * found
         self._condition.record_share(found)
-
-    @staticmethod
-    def ids(rows: Rows) -> list[str]:
-        """Return the ids in the answers of all queries."""
-        return [row[ID] for row in rows if row[DISTANCE] is not None]
 
 
 def read_proposed(

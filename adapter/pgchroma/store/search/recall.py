@@ -18,6 +18,7 @@ from pgchroma.store.resolved import ResolvedCollection
 from pgchroma.store.running.steps import Statement, Steps, render
 from pgchroma.store.search.planner import prepare_query
 from pgchroma.store.search.proposed import prepare_proposed
+from pgchroma.store.search.statements import ids_of
 
 __all__ = ("measure_recall",)
 
@@ -76,12 +77,12 @@ def _ids(
         if proposed is not None:
             rows = yield proposed.step
             if proposed.has_all_matches(rows):
-                return proposed.ids(rows)
+                return ids_of(rows)
     prepared = prepare_query(query, resolved, condition, context, force_exact=force_exact)
     rows = yield prepared.step
     if not prepared.has_all_matches(rows):
         return (yield from _ids(query, resolved, condition, context, force_exact=True))
-    return prepared.ids(rows)
+    return ids_of(rows)
 
 
 _SAMPLE: LiteralString = """

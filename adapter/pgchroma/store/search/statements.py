@@ -10,7 +10,7 @@ from psycopg import sql
 
 from pgchroma.store.layout.tables import CollectionTables
 from pgchroma.store.records.columns import MAX_CACHED_BYTES, compose
-from pgchroma.store.running.steps import ComposedSQL, render, text_of
+from pgchroma.store.running.steps import ComposedSQL, Rows, render, text_of
 from pgchroma.store.search.nearest import CHOICE, MATCHING, NearestShape
 
 __all__ = (
@@ -23,6 +23,8 @@ __all__ = (
     "QUERIES",
     "QUERY",
     "QueryShape",
+    "ids_of",
+    "least_found",
     "select_missing_ids",
 )
 
@@ -86,6 +88,26 @@ class QueryShape:
             "missing": missing_ids(tables) if self.has_ids else sql.SQL("null"),
         }
         return {name: text_of(clause) for name, clause in clauses.items()}
+
+
+def least_found(rows: Rows, queries: int) -> int | None:
+    """Return the least number of records that one of the queries has found.
+
+    `None` means that a row of vectors belongs to no record.
+    """
+    counts = [0] * (queries + 1)
+    for row in rows:
+        if row[DISTANCE] is None:
+            continue
+        if row[ID] is None:
+            return None
+        counts[row[QUERY]] += 1
+    return min(counts[1:])
+
+
+def ids_of(rows: Rows) -> list[str]:
+    """Return the ids in the answers of all queries."""
+    return [row[ID] for row in rows if row[DISTANCE] is not None]
 
 
 def select_missing_ids(tables: CollectionTables) -> bytes:
