@@ -31,10 +31,10 @@ _only_root = pytest.mark.skipif(not _ROOT, reason="needs root to become another 
 def test_the_first_opening_announces_itself_in_one_line(home: Path) -> None:
     said: list[str] = []
     EmbeddedPostgres.open(home / "new" / "deep", announce=said.append).close()
-    assert len(said) == 1
     assert said[0].startswith(f"pgchroma: preparing PostgreSQL 18 in {home / 'new' / 'deep'}")
     EmbeddedPostgres.open(home / "new" / "deep", announce=said.append).close()
-    assert len(said) == 1
+    # On a busy machine, waiting for the server takes long enough to be announced, too.
+    assert all(line.startswith("pgchroma: waiting for PostgreSQL") for line in said[1:])
 
 
 def test_the_announcement_goes_to_stderr(home: Path, capsys: pytest.CaptureFixture[str]) -> None:

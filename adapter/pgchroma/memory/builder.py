@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Final
@@ -91,9 +92,17 @@ class Builder:
                     return opened
                 if not await_writers(connection, segment, self.wait):
                     raise VanishedError
+                started = time.monotonic()
                 rows = read_rows(connection, segment, MAX_BYTES, self.wait)
                 token = self._write(segment, rows)
-                return self._publish(connection, segment, token, rows.filenode)
+                index = self._publish(connection, segment, token, rows.filenode)
+        _log.info(
+            "collection %s: built an index in memory of %d embeddings in %.1f s",
+            key.collection,
+            index.entries,
+            time.monotonic() - started,
+        )
+        return index
 
     def _connected(self) -> psycopg.Connection[Any]:
         return psycopg.connect(

@@ -280,15 +280,7 @@ class MemoryIndexes:
     def _build(self, key: SegmentKey) -> FileIndex:
         if self._builder is None:
             raise RefusedError("this client builds none")
-        started = time.monotonic()
-        index = self._builder.build(key)
-        _log.info(
-            "collection %s: built an index in memory of %d embeddings in %.1f s",
-            key.collection,
-            index.entries,
-            time.monotonic() - started,
-        )
-        return index
+        return self._builder.build(key)
 
     def _remove_unlisted(self) -> None:
         """Close the indexes that no look-up finds any more, and remove their files."""
