@@ -109,6 +109,22 @@ def test_a_segment_mostly_dead_or_of_another_form_is_rebuilt() -> None:
     assert _choose(COLLECTION, _inspected(fine, empty)) == Build(1001, 1101, 0)
 
 
+def test_an_index_of_whole_embeddings_stays_unless_a_shorter_form_is_required() -> None:
+    whole, halves = _row(1, 1, 1001), _row(1, 1, 1001, spec=IndexSpec("halfvec", 16, 100))
+    other = _row(1, 1, 1001, spec=IndexSpec("none", 8, 100))
+    rebuilt = Build(1, 1001, 1000)
+    for settings, kept in (
+        ({"space": "cosine"}, (True, True, False)),
+        ({"space": "cosine", "quantization": "halfvec"}, (False, True, False)),
+        ({"space": "cosine", "quantization": "none"}, (True, False, False)),
+        ({"space": "l2"}, (True, False, False)),
+    ):
+        collection = _collection(**settings)
+        for segment, is_kept in zip((whole, halves, other), kept, strict=True):
+            assert collection.accepts(segment.spec) == is_kept
+            assert _choose(collection, _inspected(segment)) == (None if is_kept else rebuilt)
+
+
 def test_a_range_whose_index_was_dropped_gets_another() -> None:
     before, behind = _row(1, 1, 1001), _row(2, 1201, 2000)
     gap = Build(1001, 1201, 200)

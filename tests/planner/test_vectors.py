@@ -166,14 +166,21 @@ def test_bits_of_positive_values_tell_little_but_lose_nothing(
 
 @pytest.mark.parametrize(
     ("dimension", "quantization"),
-    [(2_000, "none"), (2_001, "halfvec"), (4_000, "halfvec"), (4_001, "bit"), (16_000, "bit")],
+    [
+        (16, {"l2": "none", "cosine": "halfvec"}),
+        (2_000, {"l2": "none", "cosine": "halfvec"}),
+        (2_001, {"l2": "halfvec", "cosine": "halfvec"}),
+        (4_000, {"l2": "halfvec", "cosine": "halfvec"}),
+        (4_001, {"l2": "bit", "cosine": "bit"}),
+        (16_000, {"l2": "bit", "cosine": "bit"}),
+    ],
 )
 def test_an_index_takes_the_form_that_holds_so_many_dimensions(
     client: pgchroma.ClientAPI,
     url: str,
     connection: psycopg.Connection[Any],
     dimension: int,
-    quantization: str,
+    quantization: dict[str, str],
 ) -> None:
     for space in ("l2", "cosine"):
         collection = create(client, f"wide-{space}", space=space)
@@ -184,7 +191,7 @@ def test_an_index_takes_the_form_that_holds_so_many_dimensions(
         forms = connection.execute(
             "select quantization from pgchroma.segments where collection_id = %s", [collection.id]
         ).fetchall()
-        assert forms == [(quantization,)]
+        assert forms == [(quantization[space],)]
         query = vectors[[3, 57]] + RANDOM.normal(size=(2, dimension)).astype(np.float32) * 0.1
         plan = collection.explain(query_embeddings=query[:1], n_results=2)
         assert (plan.strategy, plan.tail_rows) == ("index", 5)

@@ -162,8 +162,8 @@ def _collection(row: Sequence[Any]) -> TrackedCollection:
         has_leftovers,
         is_behind,
     )
-    built = {IndexSpec(*spec) for spec in orjson.loads(specs or "[]")}
-    return replace(collection, has_stale=bool(built - {collection.index_spec}))
+    built = [IndexSpec(*spec) for spec in orjson.loads(specs or "[]")]
+    return replace(collection, has_stale=not all(map(collection.accepts, built)))
 
 
 def _segment(row: Sequence[Any]) -> SegmentRow:

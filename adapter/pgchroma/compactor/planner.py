@@ -328,7 +328,7 @@ def _stale_run(
 
 def _is_stale(collection: TrackedCollection, segment: SegmentRow) -> bool:
     has_many_dead = segment.rows < segment.entries * (1 - MAX_DEAD_FRACTION)
-    return has_many_dead or segment.spec != collection.index_spec
+    return has_many_dead or not collection.accepts(segment.spec)
 
 
 def _merged_blocks(blocks: Sequence[BlockState], merges_all: bool) -> Sequence[BlockState]:

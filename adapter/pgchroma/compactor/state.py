@@ -60,7 +60,7 @@ class TrackedCollection:
             as after a compactor was killed; or whether an index can be built that could not be
             built before.
         is_behind: Whether its log goes further than when the last pass began.
-        has_stale: Whether segments were built with other parameters than `index_spec`.
+        has_stale: Whether segments were built with parameters that it does not accept.
     """
 
     tables: CollectionTables
@@ -92,7 +92,8 @@ class TrackedCollection:
     @property
     def quantization(self) -> Quantization:
         """The form in which its indexes store embeddings."""
-        return effective_quantization(self.hnsw.quantization, self.dimension or 0)
+        hnsw = self.hnsw
+        return effective_quantization(hnsw.quantization, self.dimension or 0, hnsw.space)
 
     @property
     def index_spec(self) -> IndexSpec:
@@ -111,6 +112,15 @@ class TrackedCollection:
             min(spec.max_neighbors, PROVISIONAL_NEIGHBORS),
             min(spec.ef_construction - 1, PROVISIONAL_EF_CONSTRUCTION),
         )
+
+    def accepts(self, spec: IndexSpec) -> bool:
+        """Whether a segment that was built with these parameters does not have to be rebuilt.
+
+        Indexes of whole embeddings stay, if the collection does not require a shorter form.
+        """
+        is_whole = self.hnsw.quantization is None and spec.quantization == "none"
+        wanted = self.index_spec
+        return spec == (wanted._replace(quantization="none") if is_whole else wanted)
 
     @property
     def memory_per_row(self) -> int:

@@ -21,6 +21,7 @@ from pgchroma.compactor.bookkeeping import LOCK_SPACE
 from pgchroma.doctor.database import Database
 from pgchroma.doctor.findings import Finding, not_checked
 from pgchroma.model.hnsw import Quantization, clamped
+from pgchroma.model.types import Space
 from pgchroma.store.layout.names import key_of
 from pgchroma.store.layout.segments import build_memory_per_row, effective_quantization
 from pgchroma.store.layout.tables import CollectionTables
@@ -94,6 +95,7 @@ class KnownCollection:
     schema: str
     generation: int
     dimension: int | None
+    space: Space
     sync_threshold: int
     quantization: Quantization | None
     max_neighbors: int
@@ -135,7 +137,7 @@ class KnownCollection:
     def build_bytes(self) -> int:
         """About how much memory building an index over all embeddings takes."""
         dimension = self.dimension or 0
-        quantization = effective_quantization(self.quantization, dimension)
+        quantization = effective_quantization(self.quantization, dimension, self.space)
         return max(self.rows, 0) * build_memory_per_row(dimension, quantization, self.max_neighbors)
 
 
@@ -278,6 +280,7 @@ def _collection(row: Sequence[Any]) -> KnownCollection:
         schema,
         generation,
         dimension,
+        settings.get("space", "l2"),
         clamped("sync_threshold", int(settings.get("sync_threshold", 1_000))),
         settings.get("quantization"),
         int(settings.get("max_neighbors", 16)),

@@ -74,8 +74,8 @@ class HnswConfiguration:
     Attributes:
         quantization: How an index stores embeddings: unchanged, with half precision, or one bit
             per dimension. Distances are always computed from the stored embeddings. `None` means
-            that the dimension decides: ``none`` up to 2,000, ``halfvec`` up to 4,000, ``bit``
-            above.
+            that space and dimension decide: ``none`` up to 2,000, but ``halfvec`` in a cosine
+            space; ``halfvec`` up to 4,000, ``bit`` above.
     """
 
     space: Space = "l2"

@@ -41,7 +41,7 @@ EmbeddingFunction: TypeAlias = KnownFunction | LegacyFunction | UnknownFunction 
 class NewHnswBody(Struct, forbid_unknown_fields=True):
     """The index settings that can change.
 
-    Chroma has no `quantization`. Without it, the dimension of the embeddings decides.
+    Chroma has no `quantization`. Without it, space and dimension decide.
     """
 
     ef_search: Setting = UNSET

@@ -89,8 +89,8 @@ class HnswIndexConfig(_Config):
     """Settings of the index of embeddings. Settings that are None have Chroma's defaults.
 
     Attributes:
-        quantization: ``none``, ``halfvec`` or ``bit``. None chooses it by the dimension. Chroma
-            does not have this setting.
+        quantization: ``none``, ``halfvec`` or ``bit``. None chooses it by space and dimension.
+            Chroma does not have this setting.
     """
 
     ef_construction: int | None = None

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import ceil
 from typing import Final, LiteralString
 
 from psycopg import sql
@@ -77,10 +78,18 @@ class Segment:
     tokens: tuple[str, ...] = ()
 
 
-def effective_quantization(requested: Quantization | None, dimension: int) -> Quantization:
-    """Return the form that an index stores: the requested one, or the longest that is possible."""
+def effective_quantization(
+    requested: Quantization | None, dimension: int, space: Space
+) -> Quantization:
+    """Return the form that an index stores: the requested one, or a shorter one if it must.
+
+    If none is requested, it is halves in a cosine space. They are halves of directions, so their
+    values are small. In other spaces values may be too large for halves, or so similar that halves
+    do not tell them apart.
+    """
     forms: tuple[Quantization, ...] = ("none", "halfvec", "bit")
-    first = 0 if requested is None else forms.index(requested)
+    default: Quantization = "halfvec" if space == "cosine" else "none"
+    first = forms.index(requested or default)
     return next(form for form in forms[first:] if dimension <= MAX_DIMENSIONS[form])
 
 
@@ -132,7 +141,7 @@ def candidates(quantization: Quantization, n_results: int, ef_search: int) -> in
         case "none":
             return n_results
         case "halfvec":
-            return 2 * n_results
+            return ceil(1.1 * n_results) + 5
         case "bit":
             return max(4 * n_results, ef_search)
 

@@ -23,7 +23,16 @@ from pgchroma.store.layout.segments import (
 from pgchroma.store.layout.tables import CollectionTables
 from pgchroma.store.resolved import ReadyIndexes
 
-__all__ = ("CHOICE", "MATCHING", "NearestShape")
+__all__ = ("CHOICE", "MATCHING", "NearestShape", "matches_to_take")
+
+MATCHES_PER_RESULT: Final = 4
+"""How many matching rows a search takes from an index for each of the nearest. With fewer, it would
+seldom have to go on after the first rows, and miss more of the nearest."""
+
+
+def matches_to_take(n_results: int, ef_search: int) -> int:
+    """Return how many matching rows a search with a condition takes from each index."""
+    return min(MATCHES_PER_RESULT * n_results, ef_search)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +119,7 @@ class NearestShape:
     def _search_branch(self, condition: sql.Composable, segment: Segment) -> sql.Composable:
         count = candidates(segment.quantization, self.limit, self.indexes.ef_search)
         if self.is_filtered:
-            count = max(count, self.indexes.ef_search)
+            count = max(count, matches_to_take(self.limit, self.indexes.ef_search))
         range = position_range("v.pos", segment.first_pos, segment.end_pos)
         if self.space == "cosine" and segment.quantization == "bit":
             # The bit index also has zero vectors, but a separate index finds these.

@@ -39,7 +39,7 @@ from pgchroma.store.layout.tables import MAX_PLAIN_DIMENSION
 from pgchroma.store.records.columns import columns_of
 from pgchroma.store.resolved import ReadyIndexes, ResolvedCollection
 from pgchroma.store.running.steps import Rows, Statement, WithSettings, reading
-from pgchroma.store.search.nearest import NearestShape
+from pgchroma.store.search.nearest import NearestShape, matches_to_take
 from pgchroma.store.search.statements import IS_SEARCHED, QueryShape, least_found
 
 __all__ = (
@@ -51,7 +51,7 @@ __all__ = (
     "search_settings",
 )
 
-MIN_EXACT_SCAN: Final = 10_000
+MIN_EXACT_SCAN: Final = 2_000
 """Up to this many matching records are always read exactly."""
 
 INDEX_ROW_COST: Final = 10
@@ -164,14 +164,14 @@ def plan_nearest(
         force_exact: Whether the answer has to be exact, and to have rows of records only.
         counts_matches: Whether the records that match are counted before an index is searched.
     """
-    exact_limit = _exact_scan_limit(resolved.indexes)
+    exact_limit = _exact_scan_limit(resolved.indexes, n_results)
     strategy: Strategy = "exact"
     if not force_exact:
         strategy = _strategy(embeddings, n_results, resolved, exact_limit, is_restricted, id_count)
     indexes = resolved.indexes if strategy == "index" else ReadyIndexes()
     is_filtered = strategy == "index" and is_restricted
     is_adaptive = is_filtered and counts_matches
-    ef_search = _ef_search(indexes, n_results, exact_limit if is_filtered else None)
+    ef_search = _ef_search(indexes, n_results, exact_limit if is_adaptive else None)
     shape = NearestShape(
         resolved.tables,
         resolved.space,
@@ -239,22 +239,24 @@ def prepare_query(
     )
 
 
-def _exact_scan_limit(indexes: ReadyIndexes) -> int:
+def _exact_scan_limit(indexes: ReadyIndexes, n_results: int) -> int:
     """Return up to how many matching records are read exactly rather than searched for.
 
-    Reading m of n records costs m. To collect ef of them, an index returns ef n / m rows, at
+    Reading m of n records costs m. To take k of them, an index returns k n / m rows, at
     `INDEX_ROW_COST` each. Both costs are equal at the root of their product.
     """
-    return max(MIN_EXACT_SCAN, isqrt(INDEX_ROW_COST * indexes.ef_search * indexes.entries))
+    taken = matches_to_take(n_results, indexes.ef_search)
+    return max(MIN_EXACT_SCAN, isqrt(INDEX_ROW_COST * taken * indexes.entries))
 
 
 def _ef_search(indexes: ReadyIndexes, n_results: int, exact_limit: int | None) -> int:
     """Return how many candidates the search of an index keeps: pgvector's hnsw.ef_search.
 
-    With a condition, more records match than the limit of an exact scan: if they were spread
-    evenly, the nearest would be among ``n_results * entries / exact_limit`` rows. None means that
-    there is no condition. A search with a condition takes several times as many rows as it keeps
-    candidates, so it finds enough in large segments, too.
+    If the matching records are counted, more match than the limit of an exact scan: if they were
+    spread evenly, the nearest would be among ``n_results * entries / exact_limit`` rows. None means
+    that they are not counted, because there is no condition, or because it matched many before. A
+    search with a condition takes several times as many rows as it keeps candidates, so it finds
+    enough in large segments, too.
     """
     least = indexes.ef_search
     if exact_limit is None and any(each.entries > LARGE_SEGMENT for each in indexes.segments):
