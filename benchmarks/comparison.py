@@ -1,4 +1,4 @@
-"""Two sides' results over some rounds, as a table with their ratios and goals."""
+"""Some sides' results over some rounds, as a table with their ratios and goals."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Results = dict[tuple[str, str], float]
 
 @dataclass(frozen=True)
 class Goal:
-    """A bound for the ratio of the second side to the first; if absolute, for its own number."""
+    """A bound for the ratio of a side to the first; if absolute, for its own number."""
 
     sign: str
     bound: float
@@ -31,26 +31,43 @@ class Goal:
         return f"{of_what}{self.sign} {self.bound:g} {'✓' if met else '✗'}"
 
 
-def table(rounds: dict[str, list[Results]], goals: Mapping[str, Goal]) -> str:
-    """Lay the medians, their ratios and the ratios' range over the rounds out.
+def table(rounds: dict[str, list[Results]], goals: Mapping[str, Mapping[str, Goal]]) -> str:
+    """Lay out the medians, their ratios to the first side's, and the ratios' range over the rounds.
 
     Args:
-        rounds: The peer's rounds and pgchroma's, by their labels, in this order.
-        goals: By operation.
+        rounds: Each side's rounds by its label; the peer's are the first.
+        goals: By the label of the side, and by operation.
     """
-    peer, ours = rounds
+    peer, *others = rounds
+    head = ["operation", "records", peer]
+    for label in others:
+        head += [label, f"÷ {peer}", "rounds", "goal"]
     lines = [
-        f"| operation | records | {peer} | {ours} | ÷ {peer} | rounds | goal |",
-        "|---|---:|---:|---:|---:|---:|---|",
+        f"| {' | '.join(head)} |",
+        f"|---|{'---:|' * 2}{'---:|---:|---:|---|' * len(others)}",
     ]
-    for key in dict.fromkeys([*rounds[ours][0], *rounds[peer][0]]):
-        theirs, own = ([r[key] for r in results if key in r] for results in rounds.values())
-        numbers = [statistics.median(n) if n else math.nan for n in (theirs, own)]
-        ratios = [b / a for a, b in zip(theirs, own, strict=False) if a]
-        ratio = numbers[1] / numbers[0] if numbers[0] else math.nan
-        spread = f"{min(ratios):.2f}–{max(ratios):.2f}" if ratios else "–"
-        goal = goals.get(key[0])
-        cells = [*key, *map(short, [*numbers, ratio]), spread]
-        cells.append(goal.verdict(numbers[1], ratio) if goal else "")
+    for key in dict.fromkeys(key for label in (*others, peer) for key in rounds[label][0]):
+        theirs = _numbers(rounds[peer], key)
+        cells = [*key, short(_median(theirs))]
+        for label in others:
+            goal = goals.get(label, {}).get(key[0])
+            cells += _compared(theirs, _numbers(rounds[label], key), goal)
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
+
+
+def _compared(theirs: list[float], own: list[float], goal: Goal | None) -> list[str]:
+    """Return the cells of a side: its median, the ratio, the ratio's range and the verdict."""
+    number, base = _median(own), _median(theirs)
+    ratios = [b / a for a, b in zip(theirs, own, strict=False) if a]
+    ratio = number / base if base else math.nan
+    spread = f"{min(ratios):.2f}–{max(ratios):.2f}" if ratios else "–"
+    return [short(number), short(ratio), spread, goal.verdict(number, ratio) if goal else ""]
+
+
+def _numbers(rounds: list[Results], key: tuple[str, str]) -> list[float]:
+    return [results[key] for results in rounds if key in results]
+
+
+def _median(numbers: list[float]) -> float:
+    return statistics.median(numbers) if numbers else math.nan

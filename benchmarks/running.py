@@ -19,17 +19,21 @@ from processes import Processes, command_line
 ROOT = Path(__file__).resolve().parents[1]
 HOST = "127.0.0.1"
 
+_PGCHROMA = [
+    str(ROOT / ".venv" / "bin" / "pgchroma"),
+    *("run", "--path", "{path}", "--port", "{port}", "--no-auth", "--workers", "{workers}"),
+]
+
 COMMANDS = {
     "chroma": [
         str(Path(sys.executable).parent / "chroma"),
         *("run", "--path", "{path}", "--host", HOST, "--port", "{port}"),
     ],
-    "pgchroma": [
-        str(ROOT / ".venv" / "bin" / "pgchroma"),
-        *("run", "--path", "{path}", "--port", "{port}", "--no-auth", "--workers", "{workers}"),
-    ],
+    "pgchroma": ["env", "PGCHROMA_MEMORY_INDEX=false", *_PGCHROMA],
+    "pgchroma with memory": ["env", "PGCHROMA_MEMORY_INDEX=true", *_PGCHROMA],
 }
-"""How each side's server is started; Chroma's is the one of the environment this runs in."""
+"""How each side's server is started; Chroma's is the one of the environment this runs in. With
+memory means with indexes in memory."""
 
 READY_SECONDS = 120
 STOP_SECONDS = 30
