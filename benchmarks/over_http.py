@@ -301,10 +301,10 @@ def introduction(options: argparse.Namespace, measured: str) -> str:
         f"collection with batches of {WRITTEN}. Paced writers ask for "
         f"{WRITERS * PACE * WRITTEN:.0f} rows a second together, so that both sides bear the same; "
         "unpaced ones write what they can, and the collection grows under the readers.",
-        f"pgchroma runs without indexes in memory, and with them, which is its default where the "
-        "extra is installed. It has one worker for one client and {options.workers} for several. RSS counts "
-        "memory that processes share once for each, PSS divides it among them. “Rounds” is the "
-        "range of the rounds' own ratios.",
+        "pgchroma runs without indexes in memory, and with them, which is its default where the "
+        f"extra is installed. It has one worker for one client and {options.workers} for several. "
+        "RSS counts memory that processes share once for each, PSS divides it among them. “Rounds” "
+        "is the range of the rounds' own ratios.",
     ]
     return "\n\n".join(paragraphs) + "\n\n"
 

@@ -308,7 +308,8 @@ def introduction(options: argparse.Namespace, measured: str) -> str:
         f"records. “Serial” is one search for each query; clients are processes which search for "
         f"{options.seconds} seconds.",
         f"pgchroma has {options.workers} workers. It runs without indexes in memory, and with "
-        "them, which is its default where the extra is installed. “Rounds” is the range of the rounds' own ratios.",
+        "them, which is its default where the extra is installed. “Rounds” is the range of "
+        "the rounds' own ratios.",
     ]
     return "\n\n".join(paragraphs) + "\n\n"
 
