@@ -113,12 +113,13 @@ def test_an_index_of_whole_embeddings_stays_unless_a_shorter_form_is_required() 
     whole, halves = _row(1, 1, 1001), _row(1, 1, 1001, spec=IndexSpec("halfvec", 16, 100))
     other = _row(1, 1, 1001, spec=IndexSpec("none", 8, 100))
     rebuilt = Build(1, 1001, 1000)
-    for settings, kept in (
+    cases: tuple[tuple[dict[str, Any], tuple[bool, bool, bool]], ...] = (
         ({"space": "cosine"}, (True, True, False)),
         ({"space": "cosine", "quantization": "halfvec"}, (False, True, False)),
         ({"space": "cosine", "quantization": "none"}, (True, False, False)),
         ({"space": "l2"}, (True, False, False)),
-    ):
+    )
+    for settings, kept in cases:
         collection = _collection(**settings)
         for segment, is_kept in zip((whole, halves, other), kept, strict=True):
             assert collection.accepts(segment.spec) == is_kept
@@ -143,14 +144,14 @@ def test_no_more_is_merged_than_fits_into_memory() -> None:
 
 
 def test_a_long_tail_is_indexed_in_parts_first() -> None:
-    assert _choose(COLLECTION, _inspected(tail=399), is_idle=False) == Build(1, 400, 399)
-    part = _choose(COLLECTION, _inspected(tail=400), is_idle=False)
+    assert _choose(COLLECTION, _inspected(tail=400), is_idle=False) == Build(1, 401, 400)
+    part = _choose(COLLECTION, _inspected(tail=400), is_idle=False, is_bursting=True)
     assert part == Build(1, 401, 400, limit=200)
     assert part.is_provisional
     # The minimum of a tail is larger here: 20 embeddings of 16 bytes.
-    sizes: Any = {"segment_bytes": 320, "is_idle": False}
+    sizes: Any = {"segment_bytes": 320, "is_idle": False, "is_bursting": True}
     short = _collection(sync_threshold=2)
-    assert _choose(short, _inspected(tail=79), **sizes) == Build(1, 80, 79)
+    assert _choose(short, _inspected(tail=19), **sizes) is None
     assert _choose(short, _inspected(tail=80), **sizes) == Build(1, 81, 80, limit=40)
     # When the collection is idle, there is one build.
     assert _choose(COLLECTION, _inspected(tail=9000)) == Build(1, 9001, 9000)
@@ -167,7 +168,9 @@ def test_provisional_segments_are_merged_when_the_collection_is_idle() -> None:
     assert _choose(COLLECTION, inspection) == Build(2001, 2401, 400)
     # During the burst the rest of the tail becomes another part, afterwards it joins the others.
     longer = _inspected(long, *parts, tail=100)
-    assert _choose(COLLECTION, longer, is_idle=False) == Build(2401, 2501, 100, limit=200)
+    bursting = _choose(COLLECTION, longer, is_idle=False, is_bursting=True)
+    assert bursting == Build(2401, 2501, 100, limit=200)
+    assert _choose(COLLECTION, longer, is_idle=False) == Build(2001, 2501, 500)
     assert _choose(COLLECTION, longer) == Build(2001, 2501, 500)
     # So it does if it is much shorter than a part.
     large = _row(3, 2201, 4201, spec=quick)
@@ -189,7 +192,8 @@ def test_a_long_burst_leaves_few_provisional_segments(rows: int) -> None:
     log.write(rows)
     provisional = 0
     while log.tail >= 100:
-        build = _choose(COLLECTION, _inspected(*log.rows, tail=log.tail), is_idle=False)
+        inspection = _inspected(*log.rows, tail=log.tail)
+        build = _choose(COLLECTION, inspection, is_idle=False, is_bursting=True)
         assert build is not None and build.is_provisional
         log.build(build)
         provisional += 1
@@ -198,6 +202,36 @@ def test_a_long_burst_leaves_few_provisional_segments(rows: int) -> None:
     log.check()
     assert [row.rows for row in log.rows] == [rows]
     assert set(log.indexed) == {2}
+
+
+def test_a_burst_that_is_indexed_while_it_lasts_leaves_few_provisional_segments() -> None:
+    log, settings = _Log(), CompactionSettings(segment_bytes=0, memory=PLENTY)
+    for _ in range(1_000):
+        # More come while each part is built.
+        log.write(120)
+        inspection = _inspected(*log.rows, tail=log.tail)
+        if planner.needs_provisional(COLLECTION, inspection, settings, is_growing=True):
+            build = _choose(COLLECTION, inspection, is_idle=False, is_bursting=True)
+            assert build is not None
+            log.build(build)
+    assert len(log.rows) <= 9 * math.log(120_000 / 100)
+    assert log.tail <= 120_000 / 8
+
+
+def test_after_a_burst_segments_stay_few_beside_slow_writers() -> None:
+    log = _Log()
+    log.write(5_000)
+    while log.tail >= 100:
+        inspection = _inspected(*log.rows, tail=log.tail)
+        build = _choose(COLLECTION, inspection, is_idle=False, is_bursting=True)
+        assert build is not None
+        log.build(build)
+    for _ in range(500):
+        log.write(100)
+        log.settle(is_idle=False)
+        log.check()
+    assert len(log.rows) < 15
+    assert not any(row.spec == COLLECTION.provisional_spec for row in log.rows)
 
 
 class _Log:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Set
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, TypeAlias
 
 import psycopg
@@ -79,6 +79,7 @@ def compact_pass(
     settings: CompactionSettings,
     *,
     is_idle: bool = True,
+    is_bursting: bool = False,
     merges_all: bool = False,
     keys: Set[KeyKind] | None = None,
     on_progress: Progress | None = None,
@@ -90,6 +91,7 @@ def compact_pass(
         settings: When indexes are built, and with how much memory.
         is_idle: Whether the collection seems to have no writers. Work that is not urgent is done
             only then.
+        is_bursting: Whether records come faster than an index can be built.
         merges_all: Whether to merge its segments into one, whatever that costs.
         keys: The metadata keys that were written since the last pass; `None` if they are not known.
         on_progress: Called while an index is built.
@@ -103,6 +105,7 @@ def compact_pass(
         collection,
         settings,
         is_idle=is_idle,
+        is_bursting=is_bursting,
         merges_all=merges_all,
         keys=keys,
         on_progress=on_progress,
@@ -115,6 +118,7 @@ def _compact(
     settings: CompactionSettings,
     *,
     is_idle: bool,
+    is_bursting: bool,
     merges_all: bool,
     keys: Set[KeyKind] | None,
     on_progress: Progress | None,
@@ -124,12 +128,19 @@ def _compact(
     while True:
         yield Pause()
         found = yield from _clean_up(collection)
+        if found.tail_start > end.pos:
+            # While others write, a pass would go on for as long as they do.
+            found = replace(found, tail=0)
         build = planner.choose_build(
-            collection, found, settings, is_idle=is_idle, merges_all=merges_all
+            collection,
+            found,
+            settings,
+            is_idle=is_idle,
+            merges_all=merges_all,
+            is_bursting=is_bursting,
         )
         if build is not None:
             yield from build_segment(collection, build, settings, on_progress)
-            # While others write, a pass would go on for as long as they do.
             if not build.is_provisional:
                 continue
         index, trigrams_schema, obstacle = yield from _choose_secondary(collection, found, settings)
@@ -174,20 +185,32 @@ def tail_pass(
     collection: TrackedCollection,
     settings: CompactionSettings,
     on_progress: Progress | None = None,
+    *,
+    is_growing: bool,
 ) -> PassSteps[PassResult]:
     """Build one provisional segment, from the lock to its release.
 
-    The result is not done if none is needed.
+    The result is not done if none is needed: the tail is short, or it is growing and not yet as
+    long as the next segment should be.
     """
-    return (yield from locked(collection, _index_tail(collection, settings, on_progress)))
+    steps = _index_tail(collection, settings, on_progress, is_growing=is_growing)
+    return (yield from locked(collection, steps))
 
 
 def _index_tail(
-    collection: TrackedCollection, settings: CompactionSettings, on_progress: Progress | None
+    collection: TrackedCollection,
+    settings: CompactionSettings,
+    on_progress: Progress | None,
+    *,
+    is_growing: bool,
 ) -> PassSteps[PassResult]:
     yield from _prepare(collection)
     found = yield from _clean_up(collection)
-    build = planner.choose_build(collection, found, settings, is_idle=False, merges_all=False)
+    if not planner.needs_provisional(collection, found, settings, is_growing=is_growing):
+        return PassResult(is_done=False)
+    build = planner.choose_build(
+        collection, found, settings, is_idle=False, merges_all=False, is_bursting=True
+    )
     if build is None or not build.is_provisional:
         return PassResult(is_done=False)
     yield from build_segment(collection, build, settings, on_progress)

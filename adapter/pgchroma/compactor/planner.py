@@ -35,6 +35,8 @@ __all__ = (
     "choose_sparse",
     "is_long_tail",
     "max_build_rows",
+    "min_tail",
+    "needs_provisional",
     "orphan_scan_start",
     "vacuums_indexes",
 )
@@ -92,11 +94,12 @@ def choose_build(
     *,
     is_idle: bool,
     merges_all: bool,
+    is_bursting: bool = False,
 ) -> Build | None:
     """Choose the segment to build next, if there is one.
 
-    Beside writers, parts of a long tail become provisional segments, which are built fast, and
-    replaced when the collection is idle. Any other tail that needs an index becomes a segment. It
+    During a burst, the tail becomes provisional segments, which are built fast, and replaced
+    afterwards. Any other tail that needs an index becomes a segment. It
     is merged with the segments before it as long as they are not much longer than what is built in
     any case, so the number of times that an embedding is indexed grows with the logarithm of the
     collection. Segments with many dead entries, and segments built with other parameters, are
@@ -109,6 +112,7 @@ def choose_build(
         is_idle: Whether the collection seems to have no writers. Builds that are not urgent are
             chosen only then.
         merges_all: Whether to merge everything into one segment, whatever that costs.
+        is_bursting: Whether records come faster than an index can be built.
     """
     if collection.dimension is None:
         return None
@@ -116,7 +120,7 @@ def choose_build(
     sealing = None if merges_all else _SEALING
     if _needs_segment(collection, inspection, settings, merges_all=merges_all):
         tail = Build(inspection.tail_start, inspection.end_pos, inspection.tail)
-        if not (is_idle or merges_all) and _is_burst(collection, inspection, settings):
+        if is_bursting:
             return replace(tail, limit=_provisional_rows(collection, inspection, settings))
         tail, before = _with_provisional(collection, tail, ready, max_rows)
         return _merged(tail, before, max_rows, sealing) or tail
@@ -259,23 +263,12 @@ def _needs_segment(
     return merges_all and bool(inspection.ready) and tail >= hnsw.batch_size
 
 
-def _is_burst(
-    collection: TrackedCollection, inspection: Inspection, settings: CompactionSettings
-) -> bool:
-    """Whether a tail that needs an index is first indexed by a provisional segment.
-
-    During a burst, a segment that replaced provisional ones would soon be replaced, too.
-    """
-    has_begun = _trailing_provisional(collection, inspection) > 0
-    return has_begun or is_long_tail(collection, inspection.tail, settings)
-
-
 def is_long_tail(collection: TrackedCollection, tail: int, settings: CompactionSettings) -> bool:
     """Whether queries of a tail take too long to wait until one index covers it."""
-    return tail >= LONG_TAIL * _min_tail(collection, settings)
+    return tail >= LONG_TAIL * min_tail(collection, settings)
 
 
-def _min_tail(collection: TrackedCollection, settings: CompactionSettings) -> int:
+def min_tail(collection: TrackedCollection, settings: CompactionSettings) -> int:
     """Return the length of a tail that needs an index."""
     size = 4 * (collection.dimension or 1)
     return max(collection.hnsw.sync_threshold, ceil(settings.segment_bytes / size))
@@ -289,15 +282,32 @@ def _trailing_provisional(collection: TrackedCollection, inspection: Inspection)
     return sum(segment.rows for segment in provisional)
 
 
+def needs_provisional(
+    collection: TrackedCollection,
+    inspection: Inspection,
+    settings: CompactionSettings,
+    *,
+    is_growing: bool,
+) -> bool:
+    """Whether a part of the tail becomes a provisional segment.
+
+    A tail that is growing is left until it has the rows of the next one.
+    """
+    if is_growing and inspection.tail < _provisional_rows(collection, inspection, settings):
+        return False
+    has_begun = _trailing_provisional(collection, inspection) > 0
+    return has_begun or is_long_tail(collection, inspection.tail, settings)
+
+
 def _provisional_rows(
     collection: TrackedCollection, inspection: Inspection, settings: CompactionSettings
 ) -> int:
-    """Return the size of the next provisional segment.
+    """Return the size of the next provisional segment, unless the burst ends before.
 
     It grows with the burst, so the number of segments grows with its logarithm only.
     """
     rows = _trailing_provisional(collection, inspection) // PROVISIONAL_SEGMENTS
-    return max(PROVISIONAL_TAIL * _min_tail(collection, settings), rows)
+    return max(PROVISIONAL_TAIL * min_tail(collection, settings), rows)
 
 
 def _with_provisional(

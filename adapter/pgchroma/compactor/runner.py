@@ -126,6 +126,7 @@ class Compaction:
         collection: TrackedCollection,
         *,
         is_idle: bool = True,
+        is_bursting: bool = False,
         merges_all: bool = False,
         keys: Set[KeyKind] | None = None,
     ) -> bool:
@@ -140,20 +141,27 @@ class Compaction:
             collection,
             self._settings,
             is_idle=is_idle,
+            is_bursting=is_bursting,
             merges_all=merges_all,
             keys=keys,
             on_progress=self._on_progress,
         )
         return self._run_pass(collection, steps)
 
-    def index_tail(self, collection: TrackedCollection) -> bool:
+    def index_tail(self, collection: TrackedCollection, *, is_growing: bool = False) -> bool:
         """Index a part of a long tail by a provisional segment, and do nothing else.
 
+        Args:
+            collection: The collection with one of its tables of embeddings.
+            is_growing: Whether the tail is expected to be longer soon.
+
         Returns:
-            False if nothing was built, because the tail is not long or because another session has
-            locked the collection.
+            False if nothing was built, because the tail is not long enough or because another
+            session has locked the collection.
         """
-        steps = passes.tail_pass(collection, self._settings, self._on_progress)
+        steps = passes.tail_pass(
+            collection, self._settings, self._on_progress, is_growing=is_growing
+        )
         return self._run_pass(collection, steps)
 
     def compact_sparse(self, collection: TrackedCollection) -> bool:

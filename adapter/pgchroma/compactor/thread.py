@@ -19,7 +19,7 @@ import psycopg
 
 from pgchroma.compactor.dropping import drop_all_discarded
 from pgchroma.compactor.layouts import upgrade_layouts
-from pgchroma.compactor.planner import MIN_BLOCK, MIN_IDLE_BLOCK, is_long_tail
+from pgchroma.compactor.planner import MIN_BLOCK, MIN_IDLE_BLOCK, is_long_tail, min_tail
 from pgchroma.compactor.runner import Compaction
 from pgchroma.compactor.session import BuildInterruptedError
 from pgchroma.compactor.settings import CompactionSettings
@@ -72,6 +72,9 @@ class _CollectionState:
         not_before: When it may be checked again.
         failures: How often in a row it could not be compacted.
         has_burst: Whether the last check has built a provisional segment.
+        has_parts: Whether one was built since records began to come faster than they are indexed.
+        refused: The length of the tail of each generation of embeddings when it last seemed to need
+            a provisional segment and did not.
         keys: The metadata keys that this process wrote and that no pass has seen; `None` if it has
             written nothing.
         passed_at: When the last pass ended, or when it became active.
@@ -83,6 +86,8 @@ class _CollectionState:
     not_before: float = 0.0
     failures: int = 0
     has_burst: bool = False
+    has_parts: bool = False
+    refused: dict[int, int] = field(default_factory=dict)
     keys: set[KeyKind] | None = None
     passed_at: float = field(default_factory=time.monotonic)
 
@@ -178,7 +183,9 @@ class Compactor:
             self._process_due(compaction)
             self._failures = 0
             if self._active:
-                is_behind = any(state.has_burst for state in self._active.values())
+                now = time.monotonic()
+                states = self._active.values()
+                is_behind = any(each.has_burst and each.not_before <= now for each in states)
                 self._stop.wait(0 if is_behind else POLL_SECONDS)
             elif not self._woken.wait(IDLE_SECONDS):
                 return
@@ -294,7 +301,7 @@ class Compactor:
         is_idle = now - state.changed_at >= IDLE_SECONDS
         needs_index = any(map(self._needs_index, collections, tails))
         is_overdue = state.keys is not None and now - state.passed_at > OVERDUE_SECONDS
-        self._index_tails(compaction, collections, tails, state)
+        self._index_tails(compaction, collections, tails, state, is_growing=is_bursting)
         is_due = (is_idle or (needs_index and not is_bursting)) and not state.has_burst
         if not (is_due or is_overdue):
             if changes >= MIN_BLOCK:
@@ -302,7 +309,14 @@ class Compactor:
                 all(map(compaction.compact_sparse, collections))
             return False
         keys = state.keys
-        if all([compaction.compact(each, is_idle=is_idle, keys=keys) for each in collections]):
+        # A segment that takes long to build would keep the rest of a burst from being indexed.
+        is_urgent = is_overdue and not is_due
+        if all(
+            [
+                compaction.compact(each, is_idle=is_idle, is_bursting=is_urgent, keys=keys)
+                for each in collections
+            ]
+        ):
             state.failures, state.passed_at = 0, time.monotonic()
             state.keys = None if state.keys is None else set()
             return is_idle
@@ -316,17 +330,27 @@ class Compactor:
         collections: Sequence[TrackedCollection],
         tails: Sequence[int],
         state: _CollectionState,
+        *,
+        is_growing: bool,
     ) -> None:
-        """Build a provisional segment if a tail is long, or if a long one is not indexed yet."""
+        """Build a provisional segment if a tail is long, or if a burst has left a part of it."""
         # After an error, it is not repeated at once.
-        had_burst, state.has_burst = state.has_burst, False
-        has_built = False
+        has_parts, state.has_parts, state.has_burst = state.has_parts, False, False
         for collection, tail in zip(collections, tails, strict=True):
-            is_rest = had_burst and self._needs_index(collection, tail)
-            if is_rest or is_long_tail(collection, tail, self.settings):
-                has_built |= compaction.index_tail(collection)
-        if has_built:
-            state.has_burst = True
+            generation = collection.tables.generation
+            is_rest = has_parts and not is_growing and self._needs_index(collection, tail)
+            # Looking at a tail of replaced embeddings, or at one that is still too short, takes as
+            # long as counting all embeddings.
+            refused = state.refused.get(generation, 0)
+            is_other = not refused <= tail < refused + min_tail(collection, self.settings)
+            if is_rest or (is_other and is_long_tail(collection, tail, self.settings)):
+                if compaction.index_tail(collection, is_growing=is_growing):
+                    state.has_burst = True
+                    state.refused.pop(generation, None)
+                else:
+                    state.refused[generation] = tail
+        state.has_parts = state.has_burst or (has_parts and is_growing)
+        if state.has_burst:
             # The tail is shorter now, which does not mean that the burst is over.
             state.waiting = -1
 
