@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from threading import Event
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,9 @@ import pytest
 
 import pgchroma
 from pgchroma import errors
+from pgchroma.compactor import once
+from pgchroma.compactor.runner import Compaction
+from pgchroma.compactor.settings import CompactionSettings
 from pgchroma.store.reembedding import switch
 from tests.reembedding.functions import Hashed, vector_of
 from tests.server_process import eventually
@@ -173,6 +177,22 @@ def test_the_index_is_there_before_it_is_used(url: str) -> None:
         collection.add(ids="last", documents="last")
         eventually(lambda: _dead_segments(url) == 0)
         assert collection.recall(sample=50).recall > 0.95
+
+
+def test_a_compaction_of_embeddings_that_were_replaced_ends(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(once, "RETRY_SECONDS", 0.05)
+    with _client(url, pgchroma_compaction=False) as client:
+        collection = _filled(client, Hashed())
+        with Compaction(url, CompactionSettings(segment_bytes=0), Event()) as compaction:
+            (before,) = compaction.collections({collection.id})
+            collection.reembed(Hashed(seed=2, dimension=12))
+            for each in compaction.collections({collection.id}):
+                assert once._compact(compaction, each, wait=True)
+            collection.drop_reembedding()
+            assert once._compact(compaction, before, wait=True)
+        _assert_right(collection, Hashed(seed=2, dimension=12))
 
 
 def test_a_switch_does_not_wait_long_for_readers(url: str, monkeypatch: pytest.MonkeyPatch) -> None:

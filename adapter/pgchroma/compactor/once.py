@@ -148,6 +148,23 @@ def _compact(compaction: Compaction, collection: TrackedCollection, *, wait: boo
         if not wait:
             return False
         sleep(RETRY_SECONDS)
+        current = _found_again(compaction, collection)
+        if current is None:
+            return True
+        collection = current
+
+
+def _found_again(compaction: Compaction, collection: TrackedCollection) -> TrackedCollection | None:
+    """Look a collection up again with the same embeddings; return `None` if they are gone.
+
+    A re-embedding gives their table another name when it takes its place.
+    """
+    generation = collection.tables.generation
+    found = compaction.collections({collection.id})
+    if not found and compaction.has(collection.id):
+        # Another session has locked it.
+        return collection
+    return next((each for each in found if each.tables.generation == generation), None)
 
 
 def _small(
