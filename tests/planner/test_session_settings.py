@@ -164,3 +164,13 @@ def test_a_clients_queries_find_the_same_after_any_other(url: str) -> None:
 
 def _found(collection: pgchroma.Collection, stored: Any, call: dict[str, Any]) -> list[list[str]]:
     return collection.query(query_embeddings=stored[:3], include=[], **call)["ids"]
+
+
+def test_a_call_that_was_cancelled_leaves_no_wrong_note(own: psycopg.Connection[Any]) -> None:
+    assert run(own, _alone(_near(50))) == [("50",)]
+    kept = settings_of(own)
+    assert kept is not None
+    # PostgreSQL executes this, and the call is cancelled before it notes so.
+    for statement in kept.missing([_near(300)]) or ():
+        own.execute(statement.text)
+    assert run(own, _alone(_near(50))) == [("50",)]

@@ -29,7 +29,10 @@ class SessionSettings:
         self._set: dict[bytes, bytes] = {}
 
     def missing(self, reads: Sequence[WithSettings]) -> tuple[Statement, ...] | None:
-        """Return the statements that set what reads need.
+        """Return the statements that set what reads need; they have to be sent, and then noted.
+
+        Until they are noted, it is not known whether the session has these settings: the call may
+        be cancelled in between.
 
         `None` means that the reads need a transaction, because their settings differ from each
         other or concern other statements.
@@ -39,10 +42,11 @@ class SessionSettings:
         are_alike = all(read.settings == wanted for read in reads[1:])
         if not are_alike or not all(text.startswith(_KEPT) for text in texts):
             return None
+        missing = [text for text in texts if self._set.get(_name(text)) != text]
+        for text in missing:
+            self._set.pop(_name(text), None)
         return tuple(
-            Statement(b"set " + text.removeprefix(_LOCAL), reuses_plan=False)
-            for text in texts
-            if self._set.get(_name(text)) != text
+            Statement(b"set " + text.removeprefix(_LOCAL), reuses_plan=False) for text in missing
         )
 
     def note(self, reads: Sequence[WithSettings]) -> None:
