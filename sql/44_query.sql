@@ -78,7 +78,9 @@ declare
         greatest(((collection).configuration -> 'hnsw' ->> 'ef_search')::integer, 1), 1000
     );
 begin
-    exact_limit := greatest(10000, floor(sqrt(10.0 * requested * entries)));
+    exact_limit := greatest(
+        2000, floor(sqrt(10.0 * least(4 * n_results, requested) * entries))
+    );
     is_searched := entries > 0
         and n_results <= least(entries / 10, 10000)
         and not (is_restricted and (entries <= exact_limit or n_results > 333))
@@ -108,7 +110,7 @@ create or replace function chroma._candidates(
 language sql immutable
 as $$
 select case quantization
-    when 'halfvec' then 2 * n_results
+    when 'halfvec' then n_results + n_results / 10 + 5
     when 'bit' then greatest(4 * n_results, ef_search)
     else n_results
 end
@@ -162,11 +164,17 @@ begin
         end if;
         branches := branches || case
             when is_adaptive then format(
-                '(%s from (select v.pos, v.seq, v.embedding from %s as v where %s %s '
-                'order by %s limit %s) as v %s limit %s)',
+                '(with near as (%s from %s as v where %s %s order by %s limit %s), '
+                'matches as (select v.* from near as v %s limit %s) '
+                'select * from matches '
+                -- Stands for the rows after those that the index returned, which may be nearer
+                -- than rows of other branches.
+                'union all select null, null, max(v.distance) from near as v '
+                'where (select count(*) from matches) < %s having count(*) > 0)',
                 listed, vectors, choice, bounds,
                 index_order,
-                3 * ef_search, joined, greatest(count, ef_search)
+                3 * ef_search, joined, greatest(count, least(4 * n_results, ef_search)),
+                n_results
             )
             else format(
                 '(%s from %s as v where %s order by %s limit %s)',
@@ -252,10 +260,11 @@ begin
     return format(
         'with %1$ssearched as materialized ('
         'select v.seq, v.distance from (%2$s) as v '
-        'join %3$s as r on r.seq = v.seq and r.pos = v.pos '
+        'left join %3$s as r on r.seq = v.seq and r.pos = v.pos '
+        'where r.seq is not null or v.pos is null '
         'order by v.distance, v.seq limit %4$s), '
         'state as materialized ('
-        'select (select count(*) from searched) >= %4$s%5$s as is_complete), '
+        'select (select count(seq) from searched) >= %4$s%5$s as is_complete), '
         'exact as materialized (%6$s) '
         'select * from searched where (select is_complete from state) '
         'union all select * from exact',

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
+import psycopg
 import pytest
 from numpy.typing import NDArray
 from psycopg.conninfo import make_conninfo
@@ -119,3 +120,27 @@ def test_farther_matches_elsewhere_hide_none(
         assert len(expected & set(queried)) >= WANTED - 1
         ranked = Search().rank(Knn(query=query, limit=WANTED)).limit(WANTED).where(K.ID.is_in(ids))
         assert len(expected & set(made.search(ranked)["ids"][0])) >= WANTED - 1
+
+
+@pytest.mark.parametrize("place", ["tail", "segment"])
+def test_farther_matches_elsewhere_hide_none_in_sql(
+    place: str, module_url: str, vectors: NDArray[np.float32]
+) -> None:
+    with quiet(module_url) as client, psycopg.connect(module_url, autocommit=True) as connection:
+        client.reset()
+        made = create(client, ef_search=20, max_neighbors=12)
+        made.add(ids=[str(row) for row in range(RECORDS)], embeddings=vectors)
+        compact(module_url, made, merges_all=True)
+        others = [f"other{number}" for number in range(2 * WANTED)]
+        made.add(ids=others, embeddings=vectors[: len(others)] + 50)
+        if place == "segment":
+            seal(module_url, made)
+        distances = ((vectors - vectors[17]) ** 2).sum(axis=1)
+        # More than are read exactly.
+        rows = np.argsort(distances, kind="stable")[-2_100:]
+        expected = {str(row) for row in rows[:WANTED]}
+        found = connection.execute(
+            "select id from chroma.query('papers', %s::vector, %s, ids => %s)",
+            [str(vectors[17].tolist()), WANTED, [*(str(row) for row in rows), *others]],
+        ).fetchall()
+        assert len(expected & {id for (id,) in found}) >= WANTED - 1

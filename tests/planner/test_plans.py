@@ -113,13 +113,13 @@ def test_every_form_of_a_query_searches_the_segment_and_reads_the_tail(
             assert plan.strategy == "index", arguments
             (segment,) = plan.segments
             wanted = candidates(quantization, 5, 100)
-            wanted = max(wanted, 100) if arguments else wanted
+            wanted = max(wanted, 4 * 5) if arguments else wanted
             # The record that does not match is skipped.
             assert wanted * count <= segment.rows_read <= (wanted + 1) * count
             assert plan.tail_rows == TAIL
             assert plan.settings["hnsw.ef_search"] == "100"
             # The rows counted to choose the plan, then each row of an index and its record.
-            assert plan.matches == (None if not arguments else 633)
+            assert plan.matches == (None if not arguments else 283)
             most = (plan.matches or 0) + 1 + 2 * (wanted + TAIL + 6) * count
             assert plan.rows_read <= most, arguments
             _check_scans(json.loads(plan.plan)[0]["Plan"], segment.index_name)

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import ceil
 from typing import Final, LiteralString
 
 from psycopg import sql
@@ -141,7 +140,7 @@ def candidates(quantization: Quantization, n_results: int, ef_search: int) -> in
         case "none":
             return n_results
         case "halfvec":
-            return ceil(1.1 * n_results) + 5
+            return n_results + n_results // 10 + 5
         case "bit":
             return max(4 * n_results, ef_search)
 
