@@ -15,10 +15,14 @@ MODELS := $(VENV)/vision/.ready
 FAST := tests/embeddings tests/model tests/surface tests/wire \
 	--ignore=tests/embeddings/test_local_models.py --ignore=tests/embeddings/sparse/test_models.py
 
+# Tests of statements and of round trips expect those without indexes in memory.
+REMEMBERED := tests/compactor tests/contract tests/reembedding \
+	$(addprefix tests/planner/,test_completeness.py test_correlation.py test_differential.py test_vectors.py)
+
 # Tests start hundreds of Pythons, each of which would compile the package.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo clients models coverage test test-fast test-heavy test-lowest test-slow test-versions test-wheel upstream check fmt bench bench-core bench-http bench-vectors bench-large bench-quantization bench-embeddings bench-installing bench-packing bench-quality bench-search bench-search-large bench-transfer bench-vectordbbench clean
+.PHONY: help demo clients models coverage test test-fast test-heavy test-lowest test-memory test-slow test-versions test-wheel upstream check fmt bench bench-core bench-http bench-vectors bench-large bench-quantization bench-embeddings bench-installing bench-packing bench-quality bench-search bench-search-large bench-transfer bench-vectordbbench clean
 
 help:  ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -69,6 +73,9 @@ test: $(READY) $(CLIENTS)  ## Run the tests
 
 test-heavy: $(READY) $(CLIENTS)  ## Run the tests that take the most time of the processor
 	$(BIN)/python -m pytest -m "heavy and not slow"
+
+test-memory: $(READY)  ## Run tests of queries and writes with indexes in memory
+	$(BIN)/python -m pytest --memory-indexes -m "not slow and not installed" $(REMEMBERED)
 
 test-fast: $(READY)  ## Run the tests that need no database; takes a minute or two
 	$(BIN)/python -m pytest --no-database $(FAST)

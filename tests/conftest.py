@@ -49,6 +49,26 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help="leave out the tests that use PostgreSQL, and fail those that start it all the same",
     )
+    parser.addoption(
+        "--memory-indexes",
+        action="store_true",
+        help="give direct clients indexes in memory, which answer wherever they can",
+    )
+
+
+@pytest.fixture(scope="session", autouse=True)
+def memory_indexes(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[bool]:
+    """Whether direct clients have indexes in memory."""
+    if not request.config.getoption("memory_indexes"):
+        yield False
+        return
+    # It imports faiss.
+    from tests.memory.at_once import everywhere  # noqa: PLC0415
+
+    with everywhere(tmp_path_factory.mktemp("memory")):
+        yield True
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

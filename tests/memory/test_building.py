@@ -18,6 +18,7 @@ from sqlalchemy import create_engine
 import pgchroma
 from pgchroma import errors
 from pgchroma.memory import builder as building
+from pgchroma.memory import source
 from pgchroma.memory.builder import Builder
 from pgchroma.memory.directory import OccupiedError
 from pgchroma.memory.files import FileIndex
@@ -339,6 +340,22 @@ def test_two_hosts_have_indexes_of_their_own(url: str, tmp_path: Path, answers: 
         for client in (one, other):
             assert len(_ask(client.get_collection("papers", embedding_function=None))["ids"][0])
         assert answers.complete == [True, True]
+
+
+def test_indexes_of_more_hosts_than_are_kept_are_forgotten_after_a_day(
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(source, "MAX_TOKENS", 2)
+    with remembering(url, tmp_path / "first") as client:
+        key = key_of(client, sealed(url, client))
+    tokens = [builder(url, tmp_path / str(n)).build(key).token for n in range(4)]
+    assert sorted(_tokens(url)) == sorted(tokens)
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(
+            "update pgchroma.memory_indexes set created_at = created_at - interval '2 days'"
+        )
+    newest = builder(url, tmp_path / "newest").build(key).token
+    assert sorted(_tokens(url)) == sorted([tokens[-1], newest])
 
 
 def test_processes_of_a_host_share_an_index(url: str, directory: Path) -> None:

@@ -9,18 +9,27 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import orjson
 import psycopg
 import pytest
+from psycopg.conninfo import make_conninfo
 
 import pgchroma
-from pgchroma.memory import files
-from pgchroma.memory.builder import MIN_ENTRIES, RefusedError
+from pgchroma.memory import files, indexes
+from pgchroma.memory.builder import MIN_ENTRIES, Builder, RefusedError, open_any
 from pgchroma.memory.directory import MAX_UNUSED_SECONDS, Directory
-from pgchroma.memory.files import OtherVersionError, UnusableFileError, open_file
+from pgchroma.memory.files import (
+    FileIndex,
+    OtherVersionError,
+    SegmentKey,
+    UnusableFileError,
+    open_file,
+)
 from tests.memory.indexed import (
     COUNT,
     Answers,
@@ -34,9 +43,10 @@ from tests.memory.indexed import (
     sealed,
     watched_answers,
 )
-from tests.planner.segments import quiet
+from tests.planner.segments import context_of, quiet
 
 QUERY = clustered(1, seed=7)[0]
+READER = "reader_of_memory_indexes"
 
 
 @pytest.fixture
@@ -270,10 +280,81 @@ def test_files_that_were_not_used_for_longest_are_removed(made: Any, directory: 
         os.utime(path, (now - age, now - age))
     assert place.make_room(len(raw))
     assert {path.stem for path in directory.glob("*.index")} == {"a", "c"}
+    # One that does not fit in any case removes none.
     assert not place.make_room(4 * len(raw))
     with pytest.raises(RefusedError, match="longer than all files"):
         builder(url, directory, max_bytes=1_000).build(key)
-    assert not list(directory.glob("*.index"))
+    assert {path.stem for path in directory.glob("*.index")} == {"a", "c"}
+
+
+@pytest.mark.parametrize("code", [errno.EMFILE, errno.EACCES, errno.EIO])
+def test_a_file_that_cannot_be_opened_now_stays(
+    made: Any, directory: Path, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    url, key, *_ = made
+    index = builder(url, directory).build(key)
+
+    def fail(*_: Any) -> int:
+        raise OSError(code, os.strerror(code))
+
+    with monkeypatch.context() as patch:
+        patch.setattr("pgchroma.memory.files.os.open", fail)
+        with pytest.raises(OSError, match=os.strerror(code)):
+            open_any(Directory(directory, 1 << 30), key, [index.token])
+    opened = open_any(Directory(directory, 1 << 30), key, [index.token])
+    assert opened is not None
+    # So does an index of a segment that was cut: it belongs to another one now.
+    shorter = replace(key, first_pos=key.first_pos + 1)
+    assert open_any(Directory(directory, 1 << 30), shorter, [index.token]) is None
+    assert index.path.exists()
+
+
+def test_a_forked_child_does_not_keep_the_lock(directory: Path) -> None:
+    place = Directory(directory, 1 << 30)
+    place.prepare()
+    with place.locked():
+        child = os.fork()
+        if not child:
+            time.sleep(60)
+            os._exit(0)
+    try:
+        with place.locked():
+            pass
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+
+
+def test_a_build_that_fails_does_not_keep_others_waiting(
+    url: str, directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with remembering(url, directory) as client:
+        bad, good = sealed(url, client, "bad"), sealed(url, client, "good")
+        build = Builder.build
+
+        def build_or_fail(self: Builder, key: SegmentKey) -> FileIndex:
+            if key.collection == bad.id:
+                raise MemoryError
+            return build(self, key)
+
+        monkeypatch.setattr(Builder, "build", build_or_fail)
+        assert found(client, bad) == [None]
+        (index,) = built(client, good)
+        assert index.entries == COUNT
+        assert found(client, bad) == [None]
+
+
+def test_few_indexes_are_open_at_once(
+    url: str, directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(indexes, "MAX_OPENED", 1)
+    with remembering(url, directory) as client:
+        collections = [sealed(url, client, name) for name in ("one", "two", "three")]
+        tokens = [built(client, collection)[0].token for collection in collections]
+        proposers: Any = context_of(client).proposers
+        assert list(proposers._opened) == tokens[-1:]
+        # It is opened again, not built again.
+        assert [built(client, collection)[0].token for collection in collections] == tokens
 
 
 def test_what_is_in_the_directory_is_this_users_alone(made: Any, directory: Path) -> None:
@@ -314,30 +395,49 @@ def test_a_user_who_may_not_insert_tokens_gets_no_index(
     _answers_without(made[0], directory)
     assert answers.complete == []
     assert not list(directory.glob("*.index"))
+    # It does not read a segment in vain, either.
+    url = made[0]
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(f"create role {READER} login in role pg_read_all_data")
+    try:
+        with pytest.raises(RefusedError, match="may not make an index known"):
+            builder(make_conninfo(url, user=READER), directory).build(made[1])
+    finally:
+        with psycopg.connect(url, autocommit=True) as connection:
+            connection.execute(f"drop owned by {READER}")
+            connection.execute(f"drop role {READER}")
 
 
 def test_clients_in_one_process_and_in_threads(
     made: Any, directory: Path, answers: Answers
 ) -> None:
-    """faiss uses one thread in each of a process's threads."""
+    """faiss uses one thread in each of a process's threads, and its setting stays as it was."""
     from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415
 
     from pgchroma.memory.flat_index import faiss  # noqa: PLC0415
 
     url = made[0]
+    used: list[int] = []
     with remembering(url, directory, pgchroma_pool_size=4) as client:
         papers = client.get_collection("papers", embedding_function=None)
-        built(client, papers)
+        (index,) = built(client, papers)
+        search = index._index._index.search
 
-        def ask(_: int) -> tuple[list[str], int]:
+        def watched_search(*arguments: Any, **keywords: Any) -> Any:
+            used.append(faiss.omp_get_max_threads())
+            return search(*arguments, **keywords)
+
+        def ask(_: int) -> tuple[tuple[str, ...], bool]:
+            before = faiss.omp_get_max_threads()
             answer = papers.query(query_embeddings=[QUERY])["ids"][0]
-            return answer, faiss.omp_get_max_threads()
+            return tuple(answer), faiss.omp_get_max_threads() == before
 
+        index._index._index = SimpleNamespace(search=watched_search)
         with ThreadPoolExecutor(4) as pool:
-            found_ids = list(pool.map(ask, range(40)))
-        assert {threads for _, threads in found_ids} == {1}
-        assert len({tuple(ids) for ids, _ in found_ids}) == 1
+            (_, is_as_before), *others = set(pool.map(ask, range(40)))
+        assert (is_as_before, others) == (True, [])
     assert answers.complete == [True] * 40
+    assert used == [1] * 40
 
 
 def test_a_forked_child_does_not_search(made: Any, directory: Path) -> None:

@@ -203,6 +203,25 @@ def test_too_few_candidates_that_are_left_are_discarded(
     assert index.entries == COUNT
 
 
+def test_more_and_more_candidates_are_asked_for_until_enough_are_left(
+    url: str, client: pgchroma.ClientAPI, answers: Answers
+) -> None:
+    collection = sealed(url, client)
+    built(client, collection)
+    stored, query = _stored(), QUERIES[0]
+    # A tenth of the records, all about one topic.
+    nearest = _ask(collection, query, n_results=200)["ids"][0]
+    collection.delete(ids=nearest)
+    for id in nearest:
+        del stored[id]
+    answers.complete.clear()
+    for _ in range(20):
+        assert check_answer("l2", _ask(collection, query), query, stored) >= 0.9
+    assert answers.complete[:3] == [False, False, False]
+    # It is tried with fewer now and then: the next queries may be about another topic.
+    assert answers.complete[3:].count(True) >= 14
+
+
 def test_a_selective_filter_is_answered_otherwise(
     url: str, client: pgchroma.ClientAPI, answers: Answers
 ) -> None:

@@ -168,7 +168,12 @@ FORMS = [
 @pytest.mark.heavy
 @pytest.mark.parametrize(("space", "quantization"), FORMS)
 def test_answers_are_complete(
-    client: pgchroma.ClientAPI, url: str, connection: Any, space: str, quantization: Any
+    client: pgchroma.ClientAPI,
+    url: str,
+    connection: Any,
+    space: str,
+    quantization: Any,
+    memory_indexes: bool,
 ) -> None:
     log = _hostile(client, url, connection, space=space, quantization=quantization)
     plan = log.collection.explain(query_embeddings=np.ones((1, DIMENSION)), n_results=3)
@@ -183,6 +188,10 @@ def test_answers_are_complete(
             for n_results, count in ((1, 1), (7, 2), (90, 1), (115, 2), (121, 1), (5_000, 1))
         ]
         assert np.mean(recalls) >= (0.7 if quantization == "bit" else 0.99)
+    if memory_indexes:
+        from tests.memory.at_once import ANSWERS  # noqa: PLC0415  (it imports faiss)
+
+        assert ANSWERS.complete > 20
     # Results are as complete after compaction.
     compact(url, log.collection, merges_all=True)
     recalls = [log.check(space, arguments, 12, 2) for arguments in _arguments(log)]

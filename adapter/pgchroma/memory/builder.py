@@ -6,24 +6,25 @@ import logging
 import os
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
 from uuid import uuid4
 
-import numpy as np
 import psycopg
 
 from pgchroma.memory.directory import Directory
 from pgchroma.memory.files import (
     FileIndex,
     Head,
+    OtherSegmentError,
     OtherVersionError,
     SegmentKey,
     UnusableFileError,
     open_file,
     write_file,
 )
-from pgchroma.memory.flat_index import FlatIndex, directions
+from pgchroma.memory.flat_index import FlatIndex, normalize
 from pgchroma.memory.source import (
     SegmentRows,
     SourceSegment,
@@ -32,6 +33,7 @@ from pgchroma.memory.source import (
     find_segment,
     find_tokens,
     insert_token,
+    may_insert_token,
     read_rows,
 )
 
@@ -47,8 +49,8 @@ MAX_DIMENSION: Final = 2_000
 """The most dimensions of an index in memory."""
 
 MAX_BYTES: Final = 512 << 20
-"""The greatest size of a segment's embeddings. A build takes this much memory, and half as much
-again."""
+"""The greatest size of a segment's embeddings. A build takes this much memory, and as much again
+if some of them are zeros."""
 
 APPLICATION: Final = "pgchroma memory"
 
@@ -81,24 +83,32 @@ class Builder:
             psycopg.Error: PostgreSQL refused a statement, or cannot be reached.
             OSError: The file cannot be written.
         """
-        with self.directory.locked():
-            if self.directory.is_refused(key):
-                raise RefusedError("its embeddings do not suit an index of this form")
-            with self._connected() as connection:
-                segment = find_segment(connection, key)
-                # Another process may have built it since the last look-up.
+        with self._connected() as connection:
+            segment = find_segment(connection, key)
+            # Another process may have built it since the last look-up.
+            opened = open_any(self.directory, key, find_tokens(connection, segment))
+            if opened is not None:
+                return opened
+            if not may_insert_token(connection):
+                raise RefusedError("this user may not make an index known in the catalog")
+            # No other segment has to wait for the writers of this one.
+            if not await_writers(connection, segment, self.wait):
+                raise VanishedError("a transaction that writes to it does not end")
+            with self.directory.locked():
+                # Or while this process waited.
                 opened = open_any(self.directory, key, find_tokens(connection, segment))
-                if opened is not None:
-                    return opened
-                if not await_writers(connection, segment, self.wait):
-                    raise VanishedError
-                started = time.monotonic()
-                rows = read_rows(connection, segment, MAX_BYTES, self.wait)
-                token = self._write(segment, rows)
-                index = self._publish(connection, segment, token, rows.filenode)
+                return opened or self._build(connection, segment)
+
+    def _build(self, connection: psycopg.Connection[Any], segment: SourceSegment) -> FileIndex:
+        if self.directory.is_refused(segment.key):
+            raise RefusedError("its embeddings do not suit an index of this form")
+        started = time.monotonic()
+        rows = read_rows(connection, segment, MAX_BYTES, self.wait)
+        token = self._write(segment, rows)
+        index = self._publish(connection, segment, token, rows.filenode)
         _log.info(
             "collection %s: built an index in memory of %d embeddings in %.1f s",
-            key.collection,
+            segment.key.collection,
             index.entries,
             time.monotonic() - started,
         )
@@ -113,9 +123,10 @@ class Builder:
         """Write the file of an index, and return its token."""
         positions, matrix = rows.positions, rows.matrix
         if segment.space == "cosine":
-            # PostgreSQL has an index of the others.
-            has_direction = np.linalg.norm(matrix.astype(np.float64), axis=1) > 0
-            positions, matrix = positions[has_direction], directions(matrix[has_direction])
+            has_direction = normalize(matrix)
+            if not has_direction.all():
+                # PostgreSQL has an index of the others.
+                positions, matrix = positions[has_direction], matrix[has_direction]
         index = FlatIndex.build(matrix, segment.space) if len(matrix) >= MIN_ENTRIES else None
         if index is None:
             self.directory.refuse(segment.key)
@@ -147,10 +158,12 @@ class Builder:
         try:
             opened = open_file(path, token, segment.key)
             if not insert_token(connection, segment, token, filenode):
-                raise VanishedError
+                raise VanishedError("its segment was replaced during the build")
         except BaseException:
             path.unlink(missing_ok=True)
             raise
+        # Only look-ups from now on have to find its token.
+        opened.opened_at = time.monotonic()
         return opened
 
 
@@ -160,12 +173,14 @@ def open_any(directory: Directory, key: SegmentKey, tokens: Iterable[str]) -> Fi
         path = directory.file(token)
         try:
             index = open_file(path, token, key)
-        except (FileNotFoundError, OtherVersionError):
+        except (FileNotFoundError, OtherVersionError, OtherSegmentError):
             continue
         except UnusableFileError as reason:
             _log.warning("removing the index %s: %s", path, reason)
             path.unlink(missing_ok=True)
             continue
-        os.utime(path)
+        # Another process may have removed it just now, or the directory may be read-only.
+        with suppress(OSError):
+            os.utime(path)
         return index
     return None

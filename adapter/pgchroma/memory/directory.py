@@ -75,6 +75,9 @@ class Directory:
                 raise OccupiedError from error
             yield
         finally:
+            # A forked child has the descriptor, too, and with it the lock.
+            with suppress(OSError):
+                fcntl.flock(descriptor, fcntl.LOCK_UN)
             os.close(descriptor)
 
     def make_room(self, size: int) -> bool:
@@ -88,13 +91,15 @@ class Directory:
         """
         for part in self.path.glob("*" + PART):
             _remove(part)
+        if size > self.max_bytes:
+            return False
         left, now = self.max_bytes - size, time.time()
         for path, used_at, length in sorted(self._files(), key=lambda each: each[1], reverse=True):
             left -= length
             if left < 0 or now - used_at > MAX_UNUSED_SECONDS:
                 _remove(path)
                 left += length
-        return left >= 0
+        return True
 
     def refuse(self, key: SegmentKey) -> None:
         """Note that a segment's embeddings do not suit an index."""

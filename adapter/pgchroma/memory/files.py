@@ -14,6 +14,7 @@ damaged file, so nothing of a file is used before its checksum is right.
 
 from __future__ import annotations
 
+import errno
 import mmap
 import os
 import struct
@@ -37,6 +38,7 @@ from pgchroma.model.types import Space
 __all__ = (
     "FileIndex",
     "Head",
+    "OtherSegmentError",
     "OtherVersionError",
     "SegmentKey",
     "UnusableFileError",
@@ -57,6 +59,10 @@ class UnusableFileError(Exception):
 
 class OtherVersionError(Exception):
     """A file was written by another version, which may still use it."""
+
+
+class OtherSegmentError(Exception):
+    """A file is an index of another segment, or of this one before it was cut."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +128,7 @@ class FileIndex:
         path: The file.
         head: Its head.
         opened_at: When it was opened, on the clock of `time.monotonic`.
-        is_used: Whether it has proposed anything since this was last reset.
+        used_at: When it was last asked for candidates, or opened, on the same clock.
     """
 
     def __init__(
@@ -131,7 +137,7 @@ class FileIndex:
         self.path = path
         self.head = head
         self.opened_at = time.monotonic()
-        self.is_used = False
+        self.used_at = self.opened_at
         self._positions = positions
         self._index = index
 
@@ -147,7 +153,7 @@ class FileIndex:
 
     def propose(self, queries: NDArray[np.float32], count: int) -> NDArray[np.int64]:
         """Return the positions of embeddings that are probably among the nearest."""
-        self.is_used = True
+        self.used_at = time.monotonic()
         proposed: NDArray[np.int64] = self._positions[self._index.search(queries, count)]
         return proposed
 
@@ -187,19 +193,25 @@ def open_file(path: Path, token: str, key: SegmentKey) -> FileIndex:
 
     Raises:
         FileNotFoundError: There is no such file.
+        OSError: It cannot be opened.
         OtherVersionError: Another version wrote it.
-        UnusableFileError: It is damaged, of another segment, or not this user's alone.
+        OtherSegmentError: It is of another segment, or of more of this one.
+        UnusableFileError: It is damaged, or not this user's alone.
     """
     raw = _map(path)
     try:
         head, start = _checked(raw)
-        if (head.token, head.key) != (token, key):
-            raise UnusableFileError("it belongs to another segment")
+        if head.token != token:
+            raise UnusableFileError("it has another token")
+        if head.key != key:
+            raise OtherSegmentError
         end = start + head.positions_bytes
         positions = raw[start:end].view(np.int64)
         index = FlatIndex.mapped(raw[end : end + head.size], head.space, head.shortlist)
     except (ValueError, KeyError, TypeError, struct.error) as error:
         raise UnusableFileError(f"its head is wrong: {error}") from error
+    except RuntimeError as error:
+        raise UnusableFileError(f"faiss cannot read it: {error}") from error
     return FileIndex(path, head, positions, index)
 
 
@@ -207,10 +219,11 @@ def _map(path: Path) -> NDArray[np.uint8]:
     try:
         # Opening a pipe would wait for a writer.
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    except FileNotFoundError:
-        raise
     except OSError as error:
-        raise UnusableFileError(f"it cannot be opened: {error}") from error
+        if error.errno != errno.ELOOP:
+            # The file itself may be in order.
+            raise
+        raise UnusableFileError("it is a symbolic link") from error
     try:
         state = os.fstat(descriptor)
         if not S_ISREG(state.st_mode) or state.st_uid != os.geteuid() or state.st_mode & 0o077:

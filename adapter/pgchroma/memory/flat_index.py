@@ -7,7 +7,8 @@ embeddings are about equally far from each other, one bit does not tell them apa
 
 from __future__ import annotations
 
-from threading import local
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, Final
 
 import numpy as np
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 from pgchroma.extras import load_extra
 from pgchroma.model.types import Space
 
-__all__ = ("VERSION", "FlatIndex", "directions")
+__all__ = ("VERSION", "FlatIndex", "directions", "normalize")
 
 faiss: Any = load_extra("faiss", "memory")
 
@@ -42,10 +43,11 @@ this many candidates."""
 JITTER: Final = 0.25
 """How far a query of the measurement is from an embedding, in standard deviations."""
 
+BLOCK_ROWS: Final = 1_024
+"""How many rows are normalized at once."""
+
 MAX_VALUE: Final = 1e15
 """Embeddings with greater values are refused: their squares leave the range of float32."""
-
-_threads = local()
 
 
 class FlatIndex:
@@ -77,9 +79,13 @@ class FlatIndex:
         Returns:
             None if no index of this form finds enough of the nearest.
         """
-        _use_one_thread()
-        if np.abs(matrix).max() > MAX_VALUE:
+        if max(matrix.max(), -matrix.min()) > MAX_VALUE:
             return None
+        with _one_thread():
+            return cls._build(matrix, space)
+
+    @classmethod
+    def _build(cls, matrix: NDArray[np.float32], space: Space) -> FlatIndex | None:
         index = faiss.index_factory(matrix.shape[1], FORM, _metric(space))
         rng = np.random.default_rng(1)
         index.train(matrix[rng.permutation(len(matrix))[:MAX_TRAINED]])
@@ -114,20 +120,40 @@ class FlatIndex:
         Returns:
             Shape ``(queries, count)``; -1 in place of missing rows.
         """
-        _use_one_thread()
         # Each call has its own: they are not shared between threads.
         parameters = faiss.IndexRefineSearchParameters(k_factor=2 + self.shortlist / count)
         given = directions(queries) if self._space == "cosine" else queries
-        found: NDArray[np.int64] = self._index.search(given, count, params=parameters)[1]
+        with _one_thread():
+            found: NDArray[np.int64] = self._index.search(given, count, params=parameters)[1]
         return found
 
 
 def directions(matrix: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return the rows of a matrix, none of which is zero, at the length of one."""
-    # In float32, the length of a very short row would be zero.
-    norms = np.linalg.norm(matrix.astype(np.float64), axis=1, keepdims=True)
-    found: NDArray[np.float32] = (matrix / norms).astype(np.float32)
+    found: NDArray[np.float32] = (matrix / lengths(matrix)[:, None]).astype(np.float32)
     return found
+
+
+def lengths(matrix: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Return the lengths of the rows of a matrix. In float32, that of a short row would be zero."""
+    squares: NDArray[np.float64] = np.einsum("ij,ij->i", matrix, matrix, dtype=np.float64)
+    return np.sqrt(squares)
+
+
+def normalize(matrix: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Give the rows of a matrix the length of one, in place, but for rows of zeros.
+
+    Returns:
+        Which rows have a direction.
+    """
+    has_direction = np.empty(len(matrix), np.bool_)
+    # Whole copies in float64 would take several times the memory of the matrix.
+    for start in range(0, len(matrix), BLOCK_ROWS):
+        block = matrix[start : start + BLOCK_ROWS]
+        norms = lengths(block)
+        has_direction[start : start + BLOCK_ROWS] = norms > 0
+        block /= np.where(norms > 0, norms, 1)[:, None]
+    return has_direction
 
 
 def _metric(space: Space) -> int:
@@ -151,11 +177,15 @@ def _recall(found: NDArray[np.int64], nearest: NDArray[np.int64]) -> float:
     return float(np.mean([np.isin(true, given).mean() for given, true in pairs]))
 
 
-def _use_one_thread() -> None:
+@contextmanager
+def _one_thread() -> Iterator[None]:
     """Keep faiss from starting threads, which costs more than a search takes.
 
-    The setting holds for the calling thread only.
+    The setting holds for the calling thread only, which may use faiss for something else, too.
     """
-    if not getattr(_threads, "is_set", False):
-        faiss.omp_set_num_threads(1)
-        _threads.is_set = True
+    before = faiss.omp_get_max_threads()
+    faiss.omp_set_num_threads(1)
+    try:
+        yield
+    finally:
+        faiss.omp_set_num_threads(before)

@@ -20,6 +20,7 @@ from uuid import UUID
 import psycopg
 
 from pgchroma.memory.builder import (
+    MAX_BYTES,
     MAX_DIMENSION,
     MAX_ENTRIES,
     MIN_ENTRIES,
@@ -53,6 +54,10 @@ DOUBT_SECONDS: Final = 60.0
 
 TOUCH_SECONDS: Final = 3_600.0
 """Seconds after which the file of an open index is marked as used."""
+
+MAX_OPENED: Final = 256
+"""How many indexes are open at most. Each takes a file descriptor; those that were not used for
+longest are closed."""
 
 MAX_COLLECTIONS: Final = 1_000
 """With more collections than this, the process starts over with finding their indexes."""
@@ -132,9 +137,9 @@ class MemoryIndexes:
             until = time.monotonic() + DOUBT_SECONDS
             self._doubted.update(dict.fromkeys(tokens, until))
             for token in tokens:
-                index = self._opened.pop(token, None)
+                index = self._opened.get(token)
                 if index is not None:
-                    self._known.pop(index.head.key.collection, None)
+                    self._close(index)
 
     def stop(self) -> None:
         """Stop opening and building indexes, without waiting for it."""
@@ -229,8 +234,8 @@ class MemoryIndexes:
         except OccupiedError:
             # Another process may be building the same.
             self._put_off(key, request, RETRY_SECONDS)
-        except VanishedError:
-            # It was replaced, or this is a standby, where none can be built.
+        except VanishedError as reason:
+            _log.debug("collection %s: no index in memory, %s", key.collection, reason)
             self._fail(key, request)
         except RefusedError as reason:
             _log.info("collection %s: no index in memory, %s", key.collection, reason)
@@ -240,6 +245,10 @@ class MemoryIndexes:
                 _log.warning(
                     "collection %s: no index in memory: %s", key.collection, primary_message(error)
                 )
+            self._fail(key, request)
+        except Exception:
+            # Other requests must not wait for one that always fails.
+            _log.exception("collection %s: no index in memory", key.collection)
             self._fail(key, request)
         else:
             self._register(key, index)
@@ -270,6 +279,13 @@ class MemoryIndexes:
             self._opened[index.token] = index
             self._opened_count += 1
             self._requests.pop(key, None)
+            if len(self._opened) > MAX_OPENED:
+                self._close(min(self._opened.values(), key=lambda each: each.used_at))
+
+    def _close(self, index: FileIndex) -> None:
+        """Do without an index until a query misses it."""
+        self._opened.pop(index.token, None)
+        self._known.pop(index.head.key.collection, None)
 
     def _undoubted(self, tokens: Sequence[str]) -> list[str]:
         now = time.monotonic()
@@ -307,18 +323,27 @@ class MemoryIndexes:
         )
 
     def _touch(self) -> None:
-        """Mark the files of indexes that were used as used, now and then."""
-        now = time.monotonic()
-        if now - self._touched_at < TOUCH_SECONDS:
+        """Mark the files of indexes that were used as used, and close the others, now and then."""
+        before, now = self._touched_at, time.monotonic()
+        if now - before < TOUCH_SECONDS:
             return
         self._touched_at = now
         with self._changed:
-            used = [index for index in self._opened.values() if index.is_used]
-        for index in used:
-            index.is_used = False
-            with suppress(OSError):
-                os.utime(index.path)
+            opened = list(self._opened.values())
+            # An index whose file was removed still takes its space.
+            unused = [each for each in opened if each.used_at < before or not each.path.exists()]
+            for index in unused:
+                self._close(index)
+        for index in opened:
+            if index not in unused:
+                with suppress(OSError):
+                    os.utime(index.path)
 
 
 def _is_suited(segment: Segment, dimension: int | None) -> bool:
-    return MIN_ENTRIES <= segment.entries <= MAX_ENTRIES and 0 < (dimension or 0) <= MAX_DIMENSION
+    if dimension is None or not 0 < dimension <= MAX_DIMENSION:
+        return False
+    return (
+        MIN_ENTRIES <= segment.entries <= MAX_ENTRIES
+        and 4 * dimension * segment.entries <= MAX_BYTES
+    )

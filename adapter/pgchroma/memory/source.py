@@ -42,6 +42,7 @@ __all__ = (
     "find_segment",
     "find_tokens",
     "insert_token",
+    "may_insert_token",
     "read_rows",
 )
 
@@ -52,7 +53,8 @@ MAX_WAIT_SECONDS: Final = 60.0
 """How long writers are awaited. Other segments may be waiting."""
 
 MAX_TOKENS: Final = 16
-"""How many indexes of a segment are known at most, one for each host; older ones are forgotten."""
+"""How many indexes of a segment are known, one for each host. Of others, those of the last day are:
+a host whose index is forgotten builds it again."""
 
 BLOCK_BYTES: Final = 1 << 20
 """Embeddings are decoded in blocks of this size, or a little more."""
@@ -153,7 +155,7 @@ def read_rows(
     with connection.transaction():
         # The first statement takes the snapshot.
         if find_segment(connection, segment.key) != segment:
-            raise VanishedError
+            raise VanishedError("it was replaced")
         connection.execute(b"set local statement_timeout = 0")
         if segment.role is not None:
             role = set_role(segment.role)
@@ -165,6 +167,12 @@ def find_tokens(connection: psycopg.Connection[Any], segment: SourceSegment) -> 
     """Return the tokens of a segment's indexes, the newest first."""
     parameters = {"id": segment.id, "table": segment.tables.vectors.as_string(None)}
     return [row[0] for row in connection.execute(_TOKENS, parameters)]
+
+
+def may_insert_token(connection: psycopg.Connection[Any]) -> bool:
+    """Whether the user may make an index usable."""
+    rows = connection.execute(_MAY_INSERT).fetchone()
+    return rows is not None and bool(rows[0])
 
 
 def insert_token(
@@ -190,13 +198,13 @@ def insert_token(
 def _find_segment(key: SegmentKey) -> Steps[SourceSegment]:
     rows = yield Statement(_FIND, _parameters(key))
     if not rows:
-        raise VanishedError
+        raise VanishedError("it no longer exists, or this is a standby")
     id, schema, space, dimension, tenant_role = rows[0]
     tables = CollectionTables(schema, key.collection, key.generation)
     names = {"table": tables.vectors.as_string(None), "log": tables.log.as_string(None)}
     owner, last = (yield Statement(_OWNER, names))[0]
     if owner is None or last is None or last < key.end_pos - 1:
-        raise VanishedError
+        raise VanishedError("its positions may be drawn again")
     role = tenant_role if owner == tenant_role else None
     return SourceSegment(id, key, tables, space, dimension, role)
 
@@ -222,14 +230,14 @@ def _copy(
     # The first statement locks the table, so its file stays.
     count, filenode = connection.execute(render(_COUNT, **parts)).fetchone() or (0, 0)
     if not 0 < 4 * segment.dimension * count <= max_bytes:
-        raise VanishedError
+        raise VanishedError(f"{count} embeddings are not copied into memory")
     positions = np.empty(count, np.int64)
     matrix = np.empty((count, segment.dimension), np.float32)
     filled = 0
     with connection.cursor() as cursor, cursor.copy(render(_COPY, **parts)) as copy:
         for block in _blocks(iter(copy), segment.dimension):
             if wait(0.0):
-                raise VanishedError
+                raise VanishedError("the process ends")
             end = filled + len(block)
             positions[filled:end] = block["pos"]
             matrix[filled:end] = block["vector"]
@@ -344,12 +352,20 @@ _INSERT = render(
     """
 )
 
+_MAY_INSERT = render(
+    """
+    select has_table_privilege('pgchroma.memory_indexes', 'insert')
+        and has_table_privilege('pgchroma.memory_indexes', 'delete')
+        and current_setting('transaction_read_only') = 'off'
+    """
+)
+
 _DELETE_OLD = render(
     """
     delete from pgchroma.memory_indexes where token in (
         select token from pgchroma.memory_indexes where segment_id = %(id)s
         order by filenode = %(filenode)s desc, created_at desc, token
         offset %(kept)s
-    )
+    ) and created_at < now() - interval '1 day'
     """
 )

@@ -156,7 +156,7 @@ class AsyncDirectBackend:
 
     async def _run(self, connection: psycopg.AsyncConnection[Any], operation: Operation[R]) -> R:
         steps = handlers[type(operation)](operation, self._context)
-        heavy = is_heavy(operation)
+        heavy = is_heavy(operation, has_proposers=self._context.proposers is not None)
         if not self._source.in_caller_transaction:
             role = await run(connection, role_for(operation, self._context))
             return await run(connection, steps, role, is_heavy=heavy)  # type: ignore[no-any-return]

@@ -153,7 +153,7 @@ class DirectBackend:
 
     def _run(self, connection: psycopg.Connection[Any], operation: Operation[R]) -> R:
         steps = handlers[type(operation)](operation, self._context)
-        heavy = is_heavy(operation)
+        heavy = is_heavy(operation, has_proposers=self._context.proposers is not None)
         if not self._source.in_caller_transaction:
             role = run(connection, role_for(operation, self._context))
             return run(connection, steps, role, is_heavy=heavy)  # type: ignore[no-any-return]

@@ -13,10 +13,16 @@ __all__ = ("is_heavy",)
 _MANY: Final = 500
 _MANY_CLAUSES: Final = 50
 _MANY_BYTES: Final = 1 << 18
+_MANY_QUERIES: Final = 4
 
 
-def is_heavy(operation: Operation[Any]) -> bool:
-    """Whether statements take more than some milliseconds to compose and to pack."""
+def is_heavy(operation: Operation[Any], *, has_proposers: bool = False) -> bool:
+    """Whether statements take more than some milliseconds to compose and to pack.
+
+    Args:
+        operation: The operation.
+        has_proposers: Whether queries are first sent to indexes in memory.
+    """
     records = getattr(operation, "records", None)
     if isinstance(records, RecordBatch) and _is_large(records):
         return True
@@ -24,6 +30,8 @@ def is_heavy(operation: Operation[Any]) -> bool:
     asked = getattr(operation, "query", operation)
     ids = getattr(asked, "ids", None)
     embeddings = getattr(asked, "embeddings", None)
+    if has_proposers and embeddings is not None and len(embeddings) > _MANY_QUERIES:
+        return True
     return (
         (isinstance(ids, list) and len(ids) > _MANY)
         or (embeddings is not None and embeddings.nbytes > _MANY_BYTES)

@@ -50,7 +50,11 @@ USUAL_FILTERED_SHARE: Final = 0.25
 """The same for a condition of which nothing is known."""
 
 MIN_LIVE_SHARE: Final = 0.2
-"""The least share that is expected to be left if there is no condition."""
+"""The least share that is expected to be left if there is no condition, unless it has proved too
+high."""
+
+MAX_RISE: Final = 1.25
+"""How much greater than an expected share below that one a found share counts at most."""
 
 MEMORY_OF_SHARE: Final = 0.75
 """The weight of what was known of a share before."""
@@ -107,12 +111,26 @@ class ProposedQuery:
 
     def _record_share(self, left: int) -> None:
         known, found = self._condition.share, max(left, 0.5) / self.count
+        has_enough = left >= self.enough
         if not self._condition.is_restrictive:
-            # Dead entries may be next to each other; there are not many in all.
-            found = max(found, MIN_LIVE_SHARE)
-        if known is not None and left >= self.enough:
+            found = max(found, self._least_share(known, has_enough=has_enough))
+            if known is not None and known < MIN_LIVE_SHARE:
+                # The next query may be about the same dead entries.
+                found = min(found, MAX_RISE * known)
+        if known is not None and has_enough:
             found = MEMORY_OF_SHARE * known + (1 - MEMORY_OF_SHARE) * found
         self._condition.record_share(found)
+
+    @staticmethod
+    def _least_share(known: float | None, *, has_enough: bool) -> float:
+        """Return the least share to expect if there is no condition.
+
+        Dead entries may be next to each other, and there are not many in all. So it is lowered
+        step by step, as long as queries find too few others.
+        """
+        if known is None or known > MIN_LIVE_SHARE or has_enough:
+            return MIN_LIVE_SHARE
+        return known / 2
 
 
 def read_proposed(

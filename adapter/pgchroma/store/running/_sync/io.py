@@ -23,7 +23,7 @@ RETURNED: Final = StopIteration
 """Raised when a handler has returned; `value` is its answer."""
 
 
-def is_heavy(_: Operation[Any]) -> bool:
+def is_heavy(_: Operation[Any], *, has_proposers: bool = False) -> bool:
     """Whether an operation has to be kept off an event loop: there is none."""
     return False
 
