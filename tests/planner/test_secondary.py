@@ -27,6 +27,7 @@ from tests.planner.segments import (
     context_of,
     create,
     index_for,
+    nodes,
     quiet,
     record_demand,
     tables,
@@ -176,6 +177,36 @@ def test_a_long_list_is_looked_up_by_hashes_whatever_was_asked_before(
             # A statement without a list is planned once.
             collection.get(ids=["id1"])
         assert seen.is_generic
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"ids": [f"id{n}" for n in range(10)]},
+        {"ids": [f"id{n}" for n in range(10)], "limit": 5, "offset": 2},
+        {"ids": [f"id{n}" for n in range(10)], "where": {"n": {"$gte": 0}}},
+    ],
+    ids=["ids", "page", "filter"],
+)
+@pytest.mark.parametrize("include", [["documents", "metadatas"], ["embeddings"]])
+def test_ids_are_looked_up_by_their_index(
+    url: str, stored: list[Record], arguments: Any, include: Any
+) -> None:
+    # A plan for all limits expects that a tenth of the rows are read.
+    with quiet(url, pgchroma_pool_size=1) as client, watched(client) as seen:
+        for count in (300, 1_000, ROWS):
+            collection = create(client, f"papers{count}")
+            _add(collection, stored[:count])
+            for _ in range(12):
+                collection.get(include=include, **arguments)
+            assert seen.is_generic
+            read = [node for node in nodes(seen.plans[-1]["Plan"]) if "records_" in _relation(node)]
+            assert sum(node["Actual Rows"] for node in read) <= 10
+            assert sum(node.get("Rows Removed by Filter", 0) for node in read) == 0
+
+
+def _relation(node: dict[str, Any]) -> str:
+    return str(node.get("Relation Name", ""))
 
 
 def test_deletes_use_an_index(url: str, stored: list[Record]) -> None:

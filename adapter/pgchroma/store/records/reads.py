@@ -51,7 +51,12 @@ def select_page(
 ) -> Statement:
     """Return the statement that reads a page of the matching records in insertion order."""
     template = _GET_EMBEDDINGS if "embeddings" in columns else _GET
-    text = compose(template, resolved.tables, columns, condition=text_of(condition.sql))
+    # With one plan for all limits, PostgreSQL expects a tenth of the records that match, and would
+    # look for ids by reading small collections in the page's order.
+    fence = b"offset 0" if condition.has_index and condition.reuses_plan else b""
+    text = compose(
+        template, resolved.tables, columns, condition=text_of(condition.sql), fence=fence
+    )
     return condition.statement(text, {"limit": limit, "offset": offset})
 
 
@@ -60,8 +65,7 @@ def select_page(
 _PAGE: Final[LiteralString] = """
 select {columns}
 from (
-    select * from {records} as r
-    where {condition}
+    select * from (select * from {records} as r where {condition} {fence}) as r
     order by r.seq
     limit %(limit)s::bigint offset %(offset)s::bigint
 ) as r
