@@ -207,6 +207,22 @@ begin
 end
 $$;
 
+-- A join of some rows with their records. PostgreSQL would rather read all records than look up a
+-- hundred, see pgchroma/store/search/record_joins.py.
+create or replace function chroma._record_join(
+    records text, condition text, n_results bigint
+) returns text
+language sql immutable
+as $$
+select case
+    when n_results <= 1000 then format(
+        'left join lateral (select * from %s as r where %s offset 0) as r on true',
+        records, condition
+    )
+    else format('left join %s as r on %s', records, condition)
+end
+$$;
+
 -- The statement that finds the nearest records: their "seq" and "distance".
 create or replace function chroma._nearest(
     collection chroma._collections, query text, n_results integer, condition text,
@@ -260,8 +276,7 @@ begin
     return format(
         'with %1$ssearched as materialized ('
         'select v.seq, v.distance from (%2$s) as v '
-        'left join %3$s as r on r.seq = v.seq and r.pos = v.pos '
-        'where r.seq is not null or v.pos is null '
+        '%3$s where r.seq is not null or v.pos is null '
         'order by v.distance, v.seq limit %4$s), '
         'state as materialized ('
         'select (select count(seq) from searched) >= %4$s%5$s as is_complete), '
@@ -274,7 +289,7 @@ begin
             case when is_restricted then few end,
             chroma._branches(collection, query, n_results, ef_search, condition)
         ),
-        records,
+        chroma._record_join(records, 'r.seq = v.seq and r.pos = v.pos', n_results),
         n_results,
         case when is_restricted then ' or not (select is_searched from choice)' else '' end,
         exact
@@ -397,14 +412,14 @@ begin
         perform chroma._set_search(found, plan.ef_search, condition <> 'true');
     end if;
     return query execute format(
-        'select %s, c.distance from (%s) as c join %s as r on r.seq = c.seq '
+        'select %s, c.distance from (%s) as c %s '
         'left join %s as v on v.pos = r.pos order by c.distance, c.seq',
         chroma._columns(found, include),
         chroma._nearest(
             found, '$1', n_results, condition,
             plan.is_searched, plan.exact_limit, plan.ef_search
         ),
-        chroma._table(found, 'records'),
+        chroma._record_join(chroma._table(found, 'records'), 'r.seq = c.seq', n_results),
         chroma._table(found, 'vectors')
     ) using embedding;
     perform chroma._restore(earlier);

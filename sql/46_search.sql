@@ -759,13 +759,13 @@ begin
     return query execute format(
         'select %s, %s from ('
         'select s.seq, s.score, row_number() over (order by %s) as n from (%s) as s) as s '
-        'join %s as r on r.seq = s.seq %s '
+        '%s %s '
         'cross join lateral (select %s) as f (id, document, uri, metadata, embedding) order by s.n',
         chroma._selected(found, fields),
         case when is_scored then 's.score' else 'null::real' end,
         chroma._score_order(),
         scored,
-        records,
+        chroma._record_join(records, 'r.seq = s.seq', "limit"),
         case
             when found.dimension is not null
                 then format('left join %s as v on v.pos = r.pos', chroma._table(found, 'vectors'))

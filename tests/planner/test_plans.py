@@ -12,6 +12,7 @@ import pytest
 from numpy.typing import NDArray
 
 import pgchroma
+from pgchroma import Knn, Search
 from pgchroma.model.entities import DatabaseRef
 from pgchroma.store.layout.segments import Segment, candidates
 from pgchroma.store.layout.tables import CollectionTables
@@ -143,6 +144,53 @@ def test_tables_that_were_never_analyzed_are_searched_too(
             assert (plan.strategy, plan.tail_rows) == ("index", TAIL)
             # With a filter PostgreSQL takes the tail for a third of the log, and scans all of it.
             assert plan.rows_read < (ROWS if not arguments else 4 * ROWS)
+
+
+@pytest.mark.parametrize("n_results", [10, 100, 400])
+def test_records_that_were_found_are_looked_up_one_by_one(
+    client: pgchroma.ClientAPI, url: str, n_results: int
+) -> None:
+    # They are short: reading them all would cost less, if pages were on a disk.
+    collection, stored = filled(client, url)
+    query = stored[5]
+    ranked = Search().rank(Knn(query=query, limit=n_results)).limit(n_results)
+    with watched(client, "set auto_explain.log_nested_statements = on") as seen:
+        for turn in range(12):
+            seen.plans.clear()
+            found = collection.query(query_embeddings=query, n_results=n_results)["ids"][0]
+            assert len(found) == n_results
+            assert _records_read(seen.plans) <= n_results
+            seen.plans.clear()
+            assert collection.search(ranked)["ids"][0] == found
+            assert _records_read(seen.plans) <= 2 * n_results, "those of the search, then the page"
+            if turn == 0:
+                seen.plans.clear()
+                assert _ids_in_sql(client, query, n_results) == found
+                assert _records_read(seen.plans) <= 3 * n_results
+        assert seen.is_generic
+
+
+def _ids_in_sql(client: Any, query: NDArray[np.float32], n_results: int) -> list[str]:
+    with client._backend._source._pool.connection() as connection:
+        rows = connection.execute(
+            "select id from chroma.query('papers', %s::vector, %s)",
+            [str(query.tolist()), n_results],
+        ).fetchall()
+    return [id for (id,) in rows]
+
+
+def _records_read(plans: list[dict[str, Any]]) -> int:
+    read = [
+        node
+        for plan in plans
+        for node in nodes(plan["Plan"])
+        if node.get("Relation Name", "").startswith("records_")
+    ]
+    rows: list[float] = [
+        node["Actual Rows"] + node.get("Rows Removed by Filter", 0) for node in read
+    ]
+    loops: list[int] = [node["Actual Loops"] for node in read]
+    return round(sum(n * times for n, times in zip(rows, loops, strict=True)))
 
 
 def _clear(connection: psycopg.Connection[Any], what: str, *names: str) -> None:

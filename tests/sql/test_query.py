@@ -119,9 +119,10 @@ def _lower_the_limit(connection: psycopg.Connection[Any]) -> None:
     (text,) = connection.execute(
         "select pg_get_functiondef('chroma._plan'::regproc)"
     ).fetchone() or ("",)
-    assert str(planner.MIN_EXACT_SCAN) in text
-    lowered = text.replace("floor(sqrt(10.0 * requested * entries))", "0")
-    connection.execute(lowered.replace("greatest(10000", "greatest(100").encode())
+    start = text.index("exact_limit := ")
+    assert str(planner.MIN_EXACT_SCAN) in text[start:].splitlines()[1]
+    lowered = text[:start] + "exact_limit := 100" + text[text.index(";", start) :]
+    connection.execute(lowered.encode())
 
 
 def test_indexes_are_used(

@@ -15,6 +15,7 @@ from pgchroma.store.layout.tables import CollectionTables
 from pgchroma.store.running.steps import composed
 from pgchroma.store.search.nearest import CHOICE, MATCHING
 from pgchroma.store.search.planner import NearestPlan
+from pgchroma.store.search.record_joins import BY_POSITION, are_few, join_records
 
 __all__ = ("EMPTY_LEAF", "DenseShape", "Leaf", "LeafShape", "dense_leaf", "matching_relations")
 
@@ -73,11 +74,12 @@ class DenseShape:
         self, name: int, tables: CollectionTables, condition: sql.Composable
     ) -> sql.Composable:
         """Compose the relation ``leaf<name>``."""
+        shape = self.plan.shape
         return sql.SQL(_LEAF).format(
             leaf=composed(f"leaf{name}"),
             query=composed(f"%(query{name})b"),
-            nearest=self.plan.shape.compose(condition),
-            records=tables.records,
+            nearest=shape.compose(condition),
+            joined=join_records(tables, BY_POSITION, are_few=are_few(shape.limit)),
         )
 
     def is_complete(self, name: int) -> sql.Composable:
@@ -155,6 +157,6 @@ _LEAF: LiteralString = """{leaf} as materialized (
         select v.seq, v.distance as value, r.seq is not null as is_live
         from (select {query}::vector as embedding) as q
         cross join lateral ({nearest}) as v
-        left join {records} as r on r.seq = v.seq and r.pos = v.pos
+        {joined}
     ) as f
 )"""

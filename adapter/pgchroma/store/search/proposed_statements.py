@@ -17,6 +17,7 @@ from pgchroma.store.layout.segments import position_range
 from pgchroma.store.records.columns import MAX_CACHED_BYTES, compose
 from pgchroma.store.running.steps import ComposedSQL, text_of
 from pgchroma.store.search.nearest import NearestShape
+from pgchroma.store.search.record_joins import BY_POSITION, are_few, join_records
 from pgchroma.store.search.statements import ONE_QUERY, QUERIES
 
 __all__ = ("LEFT", "ProposedShape")
@@ -61,6 +62,9 @@ class ProposedShape:
             "distance": self.nearest.distance,
             "joined": self.nearest.probe(clause),
             "nearest": self.nearest.compose(clause),
+            "record": join_records(
+                self.nearest.tables, BY_POSITION, are_few=are_few(self.nearest.limit)
+            ),
             "left": self._left,
         }
         return {name: text_of(clause) for name, clause in clauses.items()}
@@ -113,6 +117,6 @@ from {queries} (
     from (select) as one
     left join ({nearest}) as n on true
 ) as v
-left join {records} as r on r.seq = v.seq and r.pos = v.pos
+{record}
 order by q.n, v.distance, v.seq
 """

@@ -25,6 +25,7 @@ from pgchroma.store.records.reads import EMBEDDINGS
 from pgchroma.store.resolved import ResolvedCollection
 from pgchroma.store.running.steps import ComposedSQL, Statement, composed, render, text_of
 from pgchroma.store.search.leaves import Leaf, LeafShape, matching_relations
+from pgchroma.store.search.record_joins import are_few, join_records
 from pgchroma.store.search.scores import RankingSQL, compile_ranking
 from pgchroma.store.search.sparse import SparseShape
 
@@ -57,7 +58,7 @@ def ranked_statement(
     compiled, constants = compile_ranking(ranking)
     groups = _Groups(search.grouping, tuple(resolved.filterable.sparse_numbers().items()))
     shapes = tuple(leaf.shape for leaf in leaves)
-    shape = _SearchShape(resolved.tables, columns, compiled, shapes, groups)
+    shape = _SearchShape(resolved.tables, columns, compiled, shapes, groups, are_few(search.limit))
     parameters: dict[str, Any] = {
         **constants,
         **{name: key for key, name in groups.names().items()},
@@ -129,6 +130,7 @@ class _SearchShape:
         ranking: The SQL of the rank expression.
         leaves: The shapes of its searches by vectors.
         groups: The SQL of the grouping.
+        is_short_page: Whether few records are returned.
     """
 
     tables: CollectionTables
@@ -136,6 +138,7 @@ class _SearchShape:
     ranking: RankingSQL
     leaves: tuple[LeafShape, ...]
     groups: _Groups
+    is_short_page: bool
 
     def text(self, condition: ComposedSQL) -> bytes:
         """Return the statement's text with a condition on records ``r``."""
@@ -172,7 +175,7 @@ def _compose_text(shape: _SearchShape, clause: bytes) -> bytes:
         is_complete=sql.SQL(" and ").join(
             leaf.is_complete(name) for name, leaf in enumerate(shape.leaves)
         ),
-        records=tables.records,
+        record=join_records(tables, "r.seq = s.seq", are_few=shape.is_short_page),
         selected=selected(shape.columns, tables),
         embeddings=sql.SQL(embeddings).format(vectors=tables.vectors),
     )
@@ -234,7 +237,7 @@ page as (
 select c.is_complete, c.is_broad, s.score, {selected}
 from (select {is_complete} as is_complete, {is_broad} as is_broad) as c
 left join page as s on true
-left join {records} as r on r.seq = s.seq
+{record}
 {embeddings}
 order by s.n
 """

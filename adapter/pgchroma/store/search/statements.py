@@ -12,6 +12,7 @@ from pgchroma.store.layout.tables import CollectionTables
 from pgchroma.store.records.columns import MAX_CACHED_BYTES, compose
 from pgchroma.store.running.steps import ComposedSQL, Rows, render, text_of
 from pgchroma.store.search.nearest import CHOICE, MATCHING, NearestShape
+from pgchroma.store.search.record_joins import BY_POSITION, are_few, join_records
 
 __all__ = (
     "DISTANCE",
@@ -85,6 +86,7 @@ class QueryShape:
                 records=tables.records, condition=clause, bound=limited
             ),
             "choice": sql.SQL(CHOICE).format(bound=bound),
+            "joined": join_records(tables, BY_POSITION, are_few=are_few(self.nearest.limit)),
             "missing": missing_ids(tables) if self.has_ids else sql.SQL("null"),
         }
         return {name: text_of(clause) for name, clause in clauses.items()}
@@ -147,7 +149,7 @@ _MISSING_IDS: LiteralString = """array(
 _ALL: LiteralString = """
 select q.n, v.distance, false, {missing}, {columns}
 from {queries} ({nearest}) as v
-left join {records} as r on r.seq = v.seq and r.pos = v.pos
+{joined}
 order by q.n, v.distance, v.seq
 """
 
@@ -155,14 +157,14 @@ _MATCHING: LiteralString = """
 with {matching}
 select q.n, v.distance, false, {missing}, {columns}
 from {queries} ({nearest}) as v
-join {records} as r on r.seq = v.seq
+{joined}
 order by q.n, v.distance, v.seq
 """
 
 _SEARCHED: LiteralString = """
 select q.n, v.distance, true, {missing}, {columns}
 from {queries} ({nearest}) as v
-left join {records} as r on r.seq = v.seq and r.pos = v.pos
+{joined}
 order by q.n, v.distance, v.seq
 """
 
@@ -176,6 +178,6 @@ left join (
     select q.n, v.*
     from {queries} ({nearest}) as v
 ) as v on true
-left join {records} as r on r.seq = v.seq and r.pos = v.pos
+{joined}
 order by v.n, v.distance, v.seq
 """
