@@ -169,7 +169,7 @@ class Build:
 
     @property
     def is_provisional(self) -> bool:
-        """Whether the segment is to be replaced as soon as the collection is idle."""
+        """Whether the segment is to be replaced after the burst."""
         return self.limit is not None
 
 

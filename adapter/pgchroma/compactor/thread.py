@@ -313,13 +313,15 @@ class Compactor:
         is_urgent = is_overdue and not is_due
         if all(
             [
-                compaction.compact(each, is_idle=is_idle, is_bursting=is_urgent, keys=keys)
+                compaction.compact(
+                    each, is_idle=is_idle and not is_urgent, is_bursting=is_urgent, keys=keys
+                )
                 for each in collections
             ]
         ):
             state.failures, state.passed_at = 0, time.monotonic()
             state.keys = None if state.keys is None else set()
-            return is_idle
+            return is_idle and not is_urgent
         # Another compactor has locked it.
         state.not_before = time.monotonic() + IDLE_SECONDS
         return False
@@ -349,7 +351,9 @@ class Compactor:
                     state.refused.pop(generation, None)
                 else:
                     state.refused[generation] = tail
-        state.has_parts = state.has_burst or (has_parts and is_growing)
+        # Once a burst slows down and its rest has an index, the next pass replaces the parts, even
+        # if the writers never pause.
+        state.has_parts = is_growing and (state.has_burst or has_parts)
         if state.has_burst:
             # The tail is shorter now, which does not mean that the burst is over.
             state.waiting = -1
