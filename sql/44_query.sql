@@ -77,13 +77,15 @@ declare
     requested constant integer := least(
         greatest(((collection).configuration -> 'hnsw' ->> 'ef_search')::integer, 1), 1000
     );
+    -- More than 10,000 are read exactly. Multiples of the greatest number are no integers.
+    wanted constant integer := least(n_results, 10001);
 begin
     exact_limit := greatest(
-        2000, floor(sqrt(10.0 * least(4 * n_results, requested) * entries))
+        2000, floor(sqrt(10.0 * least(4 * wanted, requested) * entries))
     );
     is_searched := entries > 0
-        and n_results <= least(entries / 10, 10000)
-        and not (is_restricted and (entries <= exact_limit or n_results > 333))
+        and wanted <= least(entries / 10, 10000)
+        and not (is_restricted and (entries <= exact_limit or wanted > 333))
         and coalesce(id_count > exact_limit, true)
         -- The type of an index of halves refuses larger values.
         and not (
@@ -91,15 +93,17 @@ begin
             and segments @> '[{"quantization": "halfvec"}]'
             and (select max(abs(value)) from unnest(embedding::real[]) as value) > 65504
         );
-    ef_search := greatest(
-        requested,
-        (
-            select max(chroma._candidates(s ->> 'quantization', n_results, requested))
-            from jsonb_array_elements(segments) as s
-        ),
-        case when is_restricted then n_results * entries / exact_limit end
+    ef_search := least(
+        1000,
+        greatest(
+            requested,
+            (
+                select max(chroma._candidates(s ->> 'quantization', wanted, requested))
+                from jsonb_array_elements(segments) as s
+            ),
+            case when is_restricted then wanted * entries / exact_limit end
+        )
     );
-    ef_search := least(ef_search, 1000);
 end
 $$;
 

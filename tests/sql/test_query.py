@@ -125,6 +125,22 @@ def _lower_the_limit(connection: psycopg.Connection[Any]) -> None:
     connection.execute(lowered.encode())
 
 
+@pytest.mark.parametrize("quantization", ["none", "halfvec", "bit"])
+def test_all_records_are_asked_for_by_the_greatest_number(
+    client: pgchroma.ClientAPI, url: str, run: Run, quantization: str
+) -> None:
+    papers = _fill(client, url, quantization=quantization)
+    count, most = papers.count(), 2**31 - 1
+    query = "[1,2,3,4,5,6,7,8]"
+    assert run(f"select count(*) from chroma.query('papers', '{query}', {most})") == [(count,)]
+    where = '{"tenth": {"$gte": 5}}'
+    filtered = f"chroma.query('papers', '{query}', {most}, \"where\" => '{where}')"
+    assert run(f"select count(*) from {filtered}") == [(SIZE // 2,)]
+    knn = f'{{"$knn": {{"query": {query}, "limit": {most}}}}}'
+    search = f'{{"rank": {knn}, "limit": {{"limit": {most}}}}}'
+    assert run(f"select count(*) from chroma.search('papers', '{search}')") == [(count,)]
+
+
 def test_indexes_are_used(
     client: pgchroma.ClientAPI, url: str, connection: psycopg.Connection[Any], run: Run
 ) -> None:
