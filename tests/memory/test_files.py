@@ -14,6 +14,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import orjson
 import psycopg
 import pytest
@@ -348,6 +349,7 @@ def test_few_indexes_are_open_at_once(
     url: str, directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(indexes, "MAX_OPENED", 1)
+    monkeypatch.setattr(indexes, "BUSY_SECONDS", 0.0)
     with remembering(url, directory) as client:
         collections = [sealed(url, client, name) for name in ("one", "two", "three")]
         tokens = [built(client, collection)[0].token for collection in collections]
@@ -355,6 +357,41 @@ def test_few_indexes_are_open_at_once(
         assert list(proposers._opened) == tokens[-1:]
         # It is opened again, not built again.
         assert [built(client, collection)[0].token for collection in collections] == tokens
+
+
+def test_an_index_that_is_in_use_is_not_closed_for_another(
+    url: str, directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(indexes, "MAX_OPENED", 1)
+    monkeypatch.setattr(indexes, "BUSY_SECONDS", 2.0)
+    with remembering(url, directory) as client:
+        one, other = sealed(url, client, "one"), sealed(url, client, "other")
+        (index,) = built(client, one)
+        used_until = time.monotonic() + 1.0
+        while time.monotonic() < used_until:
+            index.propose(np.array([QUERY]), 10)
+            assert found(client, other) == [None]
+            assert found(client, one) == [index]
+            time.sleep(0.05)
+        (newer,) = built(client, other)
+        assert found(client, one) == [None]
+        assert found(client, other) == [newer]
+
+
+def test_a_segment_that_was_refused_does_not_wait_for_writers(made: Any, directory: Path) -> None:
+    url, key, *_ = made
+    place = Directory(directory, 1 << 30)
+    place.prepare()
+    place.refuse(key)
+
+    def wait(seconds: float) -> bool:
+        raise AssertionError(f"it waits for {seconds} s")
+
+    with psycopg.connect(url) as writer:
+        records = f"default_tenant__default_database.records_{key.collection.hex}"
+        writer.execute(f"lock table {records} in row exclusive mode")
+        with pytest.raises(RefusedError, match="do not suit"):
+            Builder(make_conninfo(url), place, wait).build(key)
 
 
 def test_what_is_in_the_directory_is_this_users_alone(made: Any, directory: Path) -> None:

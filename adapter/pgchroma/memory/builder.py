@@ -49,8 +49,8 @@ MAX_DIMENSION: Final = 2_000
 """The most dimensions of an index in memory."""
 
 MAX_BYTES: Final = 512 << 20
-"""The greatest size of a segment's embeddings. A build takes this much memory, and as much again
-if some of them are zeros."""
+"""The greatest size of a segment's embeddings. A build takes about twice this much memory: for the
+embeddings, a sample of them and the index; and as much again if some of them are zeros."""
 
 APPLICATION: Final = "pgchroma memory"
 
@@ -83,6 +83,7 @@ class Builder:
             psycopg.Error: PostgreSQL refused a statement, or cannot be reached.
             OSError: The file cannot be written.
         """
+        self._check_refused(key)
         with self._connected() as connection:
             segment = find_segment(connection, key)
             # Another process may have built it since the last look-up.
@@ -99,9 +100,13 @@ class Builder:
                 opened = open_any(self.directory, key, find_tokens(connection, segment))
                 return opened or self._build(connection, segment)
 
-    def _build(self, connection: psycopg.Connection[Any], segment: SourceSegment) -> FileIndex:
-        if self.directory.is_refused(segment.key):
+    def _check_refused(self, key: SegmentKey) -> None:
+        if self.directory.is_refused(key):
             raise RefusedError("its embeddings do not suit an index of this form")
+
+    def _build(self, connection: psycopg.Connection[Any], segment: SourceSegment) -> FileIndex:
+        # Another process may have refused it in the meantime.
+        self._check_refused(segment.key)
         started = time.monotonic()
         rows = read_rows(connection, segment, MAX_BYTES, self.wait)
         token = self._write(segment, rows)

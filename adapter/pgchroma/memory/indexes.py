@@ -59,6 +59,9 @@ MAX_OPENED: Final = 256
 """How many indexes are open at most. Each takes a file descriptor; those that were not used for
 longest are closed."""
 
+BUSY_SECONDS: Final = 60.0
+"""An index that was used so lately is not closed for another one, which is opened later instead."""
+
 MAX_COLLECTIONS: Final = 1_000
 """With more collections than this, the process starts over with finding their indexes."""
 
@@ -70,7 +73,7 @@ class _Known:
     Attributes:
         segments: The segments that a look-up found.
         seen_at: When that was, on the clock of `time.monotonic`.
-        opened: How many files had been opened then.
+        opened: How many files had been opened or closed then.
     """
 
     generation: int
@@ -227,6 +230,9 @@ class MemoryIndexes:
         """Open or build an index, or put the request off."""
         if self._stop.is_set():
             return
+        if self._is_full():
+            self._put_off(key, request, BUSY_SECONDS)
+            return
         try:
             self._directory.prepare()
             index = open_any(self._directory, key, self._undoubted(request.tokens))
@@ -252,6 +258,13 @@ class MemoryIndexes:
             self._fail(key, request)
         else:
             self._register(key, index)
+
+    def _is_full(self) -> bool:
+        """Whether as many indexes as may be open are in use."""
+        with self._changed:
+            lately = time.monotonic() - BUSY_SECONDS
+            used = [index for index in self._opened.values() if index.used_at >= lately]
+            return len(used) >= MAX_OPENED
 
     def _fail(self, key: SegmentKey, request: _Request) -> None:
         self._put_off(key, request, min(RETRY_SECONDS * 2.0**request.failures, MAX_RETRY_SECONDS))
@@ -285,7 +298,8 @@ class MemoryIndexes:
     def _close(self, index: FileIndex) -> None:
         """Do without an index until a query misses it."""
         self._opened.pop(index.token, None)
-        self._known.pop(index.head.key.collection, None)
+        # What queries know of open indexes is outdated.
+        self._opened_count += 1
 
     def _undoubted(self, tokens: Sequence[str]) -> list[str]:
         now = time.monotonic()
