@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 
 import pgchroma
-from pgchroma import Schema
+from pgchroma import K, Schema, Search
 from pgchroma.compactor import planner
 from pgchroma.model.filterable import FilterableKeys
 from pgchroma.model.filters import parse_where, parse_where_document
+from pgchroma.model.search.parsed import parse_search
 from pgchroma.store.activity import Activity
-from pgchroma.store.conditions.filters import FilterCompiler
+from pgchroma.store.conditions.filters import FilterCompiler, requires_ids
 from pgchroma.store.layout.secondary import (
     DEMAND_THRESHOLD,
     MAX_KEY_BYTES,
@@ -203,6 +204,35 @@ def test_ids_are_looked_up_by_their_index(
             read = [node for node in nodes(seen.plans[-1]["Plan"]) if "records_" in _relation(node)]
             assert sum(node["Actual Rows"] for node in read) <= 10
             assert sum(node.get("Rows Removed by Filter", 0) for node in read) == 0
+
+
+def test_ids_that_others_may_match_beside_end_no_page_late(url: str, stored: list[Record]) -> None:
+    with quiet(url, pgchroma_pool_size=1) as client, watched(client) as seen:
+        collection = create(client)
+        _add(collection, stored)
+        page = Search().where(K.ID.is_in(["id7", "id9"]) | (K("n") >= 0)).limit(5)
+        for _ in range(12):
+            assert len(collection.search(page)["ids"][0]) == 5
+        read = [node for node in nodes(seen.plans[-1]["Plan"]) if "records_" in _relation(node)]
+        assert sum(node["Actual Rows"] for node in read) <= 5
+
+
+@pytest.mark.parametrize(
+    ("where", "expected"),
+    [
+        ({"#id": "a"}, True),
+        ({"#id": {"$in": ["a", "b"]}}, True),
+        ({"#id": {"$ne": "a"}}, False),
+        ({"n": 1}, False),
+        ({"$and": [{"n": 1}, {"#id": "a"}]}, True),
+        ({"$or": [{"n": 1}, {"#id": "a"}]}, False),
+        ({"$or": [{"#id": "b"}, {"$and": [{"#id": "a"}, {"n": 1}]}]}, True),
+    ],
+)
+def test_a_filter_may_require_ids(where: Any, expected: bool) -> None:
+    filter = parse_search({"filter": where}, "search").filter
+    assert filter is not None
+    assert requires_ids(filter) == expected
 
 
 def _relation(node: dict[str, Any]) -> str:

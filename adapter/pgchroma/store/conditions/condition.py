@@ -15,7 +15,7 @@ from psycopg import sql
 
 from pgchroma.model.filters import Filter
 from pgchroma.model.operations import CollectionRef
-from pgchroma.store.conditions.filters import LEXEMES, TRIGRAMS, FilterCompiler
+from pgchroma.store.conditions.filters import LEXEMES, TRIGRAMS, FilterCompiler, requires_ids
 from pgchroma.store.conditions.row_locks import hold
 from pgchroma.store.context import StoreContext
 from pgchroma.store.layout.secondary import SecondaryIndex
@@ -49,6 +49,7 @@ class Condition:
         sql: The condition's text.
         is_restrictive: Whether there are ids or a filter at all.
         has_index: Whether an index finds the records that match, at least roughly.
+        requires_ids: Whether only records with listed ids match.
         parameters: The values of its placeholders.
         reuses_plan: Whether PostgreSQL may reuse one plan for all values. How many records match
             a range or a text decides whether its index helps. And PostgreSQL makes a hash table
@@ -63,6 +64,7 @@ class Condition:
     sql: ComposedSQL
     is_restrictive: bool
     has_index: bool
+    requires_ids: bool
     parameters: Mapping[str, Any]
     reuses_plan: bool
     reuses_bounded_plan: bool
@@ -223,6 +225,7 @@ def _compile(
             _ALL if ids is None else BY_IDS,
             is_restrictive=ids is not None,
             has_index=ids is not None,
+            requires_ids=ids is not None,
             parameters={} if ids is None else {"ids": ids},
             reuses_plan=True,
             reuses_bounded_plan=True,
@@ -242,6 +245,7 @@ def _compile(
         ComposedSQL(text_of(sql.SQL(" and ").join(clauses))),
         is_restrictive=True,
         has_index=ids is not None or compiler.has_ids or bool(used),
+        requires_ids=ids is not None or requires_ids(filter),
         parameters=compiler.parameters,
         reuses_plan=not (used or compiler.has_long_list),
         reuses_bounded_plan=not ({TRIGRAMS, LEXEMES} & used or compiler.has_long_list),

@@ -30,7 +30,7 @@ from pgchroma.store.layout.secondary import (
     value_of,
 )
 
-__all__ = ("LEXEMES", "TRIGRAMS", "FilterCompiler", "Parameters")
+__all__ = ("LEXEMES", "TRIGRAMS", "FilterCompiler", "Parameters", "requires_ids")
 
 LONG_LIST = 8
 """For lists with more values than this, PostgreSQL uses a hash table."""
@@ -119,6 +119,19 @@ class FilterCompiler:
         self.has_ids |= leaf.key == "#id" and leaf.operator in ("$eq", "$in")
         if isinstance(leaf.operand, tuple):
             self.has_long_list |= len(leaf.operand) > LONG_LIST
+
+
+def requires_ids(filter: Filter) -> bool:
+    """Whether a filter matches only records whose ids it lists."""
+    match filter:
+        case Junction("$and", clauses):
+            return any(map(requires_ids, clauses))
+        case Junction(_, clauses):
+            return bool(clauses) and all(map(requires_ids, clauses))
+        case Comparison("#id", "$eq" | "$in"):
+            return True
+        case _:
+            return False
 
 
 def _join(operator: str, compiled: list[sql.Composable]) -> sql.Composable:

@@ -53,7 +53,7 @@ def select_page(
     template = _GET_EMBEDDINGS if "embeddings" in columns else _GET
     # With one plan for all limits, PostgreSQL expects a tenth of the records that match, and would
     # look for ids by reading small collections in the page's order.
-    fence = b"offset 0" if condition.has_index and condition.reuses_plan else b""
+    fence = b"offset 0" if condition.requires_ids and condition.reuses_plan else b""
     text = compose(
         template, resolved.tables, columns, condition=text_of(condition.sql), fence=fence
     )

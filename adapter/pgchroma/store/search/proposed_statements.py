@@ -63,7 +63,9 @@ class ProposedShape:
             "joined": self.nearest.probe(clause),
             "nearest": self.nearest.compose(clause),
             "record": join_records(
-                self.nearest.tables, BY_POSITION, are_few=are_few(self.nearest.limit)
+                self.nearest.tables,
+                BY_POSITION,
+                are_few=are_few(self.nearest.limit, is_single=self.is_single),
             ),
             "left": self._left,
         }

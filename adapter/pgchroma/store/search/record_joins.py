@@ -20,9 +20,14 @@ BY_POSITION: Final[LiteralString] = "r.seq = v.seq and r.pos = v.pos"
 """Joins rows of vectors ``v`` with their records, if they are not outdated."""
 
 
-def are_few(limit: int | None) -> bool:
-    """Whether that many rows are joined with their records one by one; `None` means all."""
-    return limit is not None and limit <= MAX_LOOKED_UP
+def are_few(limit: int | None, *, is_single: bool = True) -> bool:
+    """Whether rows are joined with their records one by one.
+
+    Args:
+        limit: How many rows a search finds; `None` means all.
+        is_single: Whether there is one search. If not, it is not known how many there are.
+    """
+    return limit is not None and limit <= MAX_LOOKED_UP // (1 if is_single else 10)
 
 
 def join_records(

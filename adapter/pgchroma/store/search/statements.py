@@ -86,7 +86,11 @@ class QueryShape:
                 records=tables.records, condition=clause, bound=limited
             ),
             "choice": sql.SQL(CHOICE).format(bound=bound),
-            "joined": join_records(tables, BY_POSITION, are_few=are_few(self.nearest.limit)),
+            "joined": join_records(
+                tables,
+                BY_POSITION,
+                are_few=are_few(self.nearest.limit, is_single=self.is_single),
+            ),
             "missing": missing_ids(tables) if self.has_ids else sql.SQL("null"),
         }
         return {name: text_of(clause) for name, clause in clauses.items()}
