@@ -286,12 +286,13 @@ def goals(ks: list[int], side: str) -> dict[str, Goal]:
 def introduction(options: argparse.Namespace, measured: str) -> str:
     """Return a description of the measurement, the machine and the command."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    rounds = f"Medians of {options.rounds} rounds" if options.rounds > 1 else "One round"
     arguments = f' ARGS="{" ".join(sys.argv[1:])}"' if sys.argv[1:] else ""
     paragraphs = [
         "# VectorDBBench",
         f"VectorDBBench {version('vectordb-bench')} with its own Chroma client, on chromadb "
-        f"{chromadb.__version__}, loads and searches `chroma run` and `pgchroma run`. Medians of "
-        f"{options.rounds} rounds in turns on {os.cpu_count()} cores, which servers and clients "
+        f"{chromadb.__version__}, loads and searches `chroma run` and `pgchroma run`. "
+        f"{rounds} in turns on {os.cpu_count()} cores, which servers and clients "
         f"share, {platform.machine()}, {memory:.0f} GB, Python {platform.python_version()}, "
         f"{time.strftime('%Y-%m-%d')}, {measured}. Made by "
         f"`make bench-vectordbbench{arguments}`.",
